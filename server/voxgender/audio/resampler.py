@@ -1,0 +1,83 @@
+"""Decoded frames of any rate, format and layout -> 16 kHz mono float32."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from av.audio.frame import AudioFrame
+from av.audio.resampler import AudioResampler
+
+SAMPLE_RATE_HZ = 16_000
+
+Samples = npt.NDArray[np.float32]
+_NOTHING: Samples = np.zeros(0, dtype=np.float32)
+
+
+class Resampler:
+    """Streaming conversion; a change of rate, format or layout in mid-stream starts a new filter.
+
+    FFmpeg's resampler costs the same for 20 ms as for 200 ms, so callers hand over many frames at once.
+    """
+
+    def __init__(self) -> None:
+        self._source: tuple[int, str, str] | None = None
+        self._filter: AudioResampler | None = None
+
+    def convert(self, frames: Sequence[AudioFrame]) -> Samples:
+        """Convert frames that follow one another without a gap.
+
+        Returns:
+            float32, shape ``(samples,)``, full scale ±1. The filter holds back about a millisecond until the
+            next call or :meth:`flush`.
+        """
+        pieces: list[Samples] = []
+        run: list[AudioFrame] = []
+        for frame in frames:
+            source = (frame.sample_rate, frame.format.name, frame.layout.name)
+            if source != self._source:
+                pieces += self._convert_run(run)
+                pieces.append(self.flush())
+                run = []
+                self._source = source
+            run.append(frame)
+        pieces += self._convert_run(run)
+        return _join(pieces)
+
+    def flush(self) -> Samples:
+        """Return what the filter still holds, and forget the source."""
+        if self._filter is None:
+            return _NOTHING
+        rest = [_samples(frame) for frame in self._filter.resample(None)]
+        self._filter = self._source = None
+        return _join(rest)
+
+    def _convert_run(self, run: list[AudioFrame]) -> list[Samples]:
+        if not run:
+            return []
+        if self._filter is None:
+            self._filter = AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE_HZ)
+        return [_samples(frame) for frame in self._filter.resample(_merge(run))]
+
+
+def _merge(run: list[AudioFrame]) -> AudioFrame:
+    first = run[0]
+    if len(run) == 1:
+        merged = first
+    else:
+        planes = np.concatenate([frame.to_ndarray() for frame in run], axis=1)
+        merged = AudioFrame.from_ndarray(planes, format=first.format.name, layout=first.layout.name)
+        merged.sample_rate = first.sample_rate
+    # Timestamps are the timeline's business; the filter would insert or drop samples to match them.
+    merged.pts = None
+    return merged
+
+
+def _samples(frame: AudioFrame) -> Samples:
+    return frame.to_ndarray().reshape(-1).astype(np.float32, copy=False)
+
+
+def _join(pieces: list[Samples]) -> Samples:
+    filled = [piece for piece in pieces if piece.size]
+    if len(filled) == 1:
+        return filled[0]
+    return np.concatenate(filled) if filled else _NOTHING

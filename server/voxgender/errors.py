@@ -1,0 +1,49 @@
+"""The one exception tree: what a caller may catch, each with a sentence that says what to do."""
+
+
+class VoxgenderError(Exception):
+    """Base of every error that voxgender raises on purpose."""
+
+
+class SettingsError(VoxgenderError):
+    """An option or a ``VOXGENDER_*`` variable has a value that cannot be used."""
+
+
+class ModelError(VoxgenderError):
+    """A checkpoint cannot be loaded, or does not tell male from female."""
+
+
+class AudioError(VoxgenderError):
+    """A file or a track holds no audio that can be decoded."""
+
+
+class CallError(VoxgenderError):
+    """A call could not be placed, or ended before its time."""
+
+
+class OfferRejected(VoxgenderError):
+    """An SDP offer that cannot be answered (RFC 9725 section 4.2: 400 or 422)."""
+
+    def __init__(self, message: str, *, malformed: bool = False) -> None:
+        super().__init__(message)
+        self.malformed = malformed
+
+
+class FragmentRejected(VoxgenderError):
+    """A trickle ICE fragment (RFC 8840) that cannot be applied."""
+
+    def __init__(self, message: str, *, malformed: bool = False) -> None:
+        super().__init__(message)
+        self.malformed = malformed
+
+
+class SessionNotFound(VoxgenderError):
+    """No live session has that id: it ended, or never was."""
+
+
+class NotReady(VoxgenderError):
+    """No call can be taken now: starting, full or draining."""
+
+    def __init__(self, message: str, *, retry_after_s: int) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s

@@ -1,0 +1,39 @@
+"""What a model has to be: a batch of equal windows in, probabilities by label out."""
+
+from typing import Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+SAMPLE_RATE_HZ = 16_000
+"""Rate of every window that a classifier is given."""
+
+ClassLabel = Literal["male", "female", "other"]
+"""``other`` is whatever a checkpoint knows besides voices: noise, music, silence."""
+
+Windows = npt.NDArray[np.float32]
+Probabilities = npt.NDArray[np.float32]
+
+
+class Classifier(Protocol):
+    """A loaded model. Called from one thread at a time, never on the event loop."""
+
+    name: str
+    """Shown to clients in ``hello``."""
+
+    labels: tuple[ClassLabel, ...]
+    """Column order of the probabilities; holds ``male`` and ``female``, ``other`` at most once."""
+
+    min_window_ms: int
+    """Shortest window worth a verdict."""
+
+    def __call__(self, windows: Windows) -> Probabilities:
+        """Classify.
+
+        Args:
+            windows: float32, shape ``(batch, samples)``, mono, 16 kHz, full scale ±1.
+
+        Returns:
+            float32, shape ``(batch, len(self.labels))``; each row adds up to 1.
+        """
+        ...
