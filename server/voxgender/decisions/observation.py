@@ -1,0 +1,28 @@
+"""What the audio side and the model tell the decisions, one hop at a time."""
+
+from typing import NamedTuple
+
+from voxgender.protocol import Scores
+
+
+class Span(NamedTuple):
+    """A stretch of time, in seconds of the call's audio."""
+
+    start: float
+    end: float
+
+
+class Observation(NamedTuple):
+    """One hop. Hops come in order and mostly touch; a gap counts as silence."""
+
+    start: float
+    end: float
+
+    speech: tuple[Span, ...]
+    """Speech inside this hop, from the gate, in order."""
+
+    scores: Scores | None
+    """Of the window that ends at ``end``; None where none was scored: no speech, too little, or dropped."""
+
+    voice: float = 1.0
+    """Probability that the window holds a voice at all (1 - p(other))."""

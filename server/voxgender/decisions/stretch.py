@@ -1,0 +1,139 @@
+"""A stretch of speech while it lasts: what was said and heard in it, and where it may still be cut in two."""
+
+import math
+from collections import deque
+
+from voxgender.decisions.evidence import CERTAIN, Evidence
+from voxgender.decisions.turns import Hop, find_turn
+from voxgender.protocol import Label, Segment, Voice
+
+BLIP_S = 0.1
+"""Less speech than this is a click or a breath: no segment."""
+
+MEMORY_S = 2.0
+"""Time constant with which the label of the moment forgets."""
+
+CERTAIN_AT_ONCE = 0.85
+"""Probability from which a single window names a voice; a fainter one waits for the next."""
+
+HOLD = 0.6
+"""Pooled probability below which a voice that was named becomes uncertain."""
+
+VOICE = 0.5
+"""Mean probability of a voice below which speech that the gate let through is taken for noise."""
+
+
+class Stretch:
+    """One voice, as far as is known, from its first speech to its last.
+
+    Keeps the latest hops one by one, since a change of voice is noticed only after it happened and then lies
+    among them; all older ones are folded into sums.
+    """
+
+    def __init__(self, start: float, *, window_s: float) -> None:
+        self.start = start
+        self.voice: Voice | None = None
+        """The voice named while it lasted."""
+        self.now = Evidence()
+        """Of the last seconds, for the label of the moment."""
+        self._window_s = window_s
+        self._lookback_s = 1.5 * window_s
+        self._recent: deque[Hop] = deque()
+        self._window_end = -math.inf
+        self._folded = Evidence()
+        self._folded_speech_s = 0.0
+        self._folded_end = start
+
+    @property
+    def end(self) -> float:
+        """End of its last speech."""
+        return max((span.end for hop in self._recent for span in hop.speech), default=self._folded_end)
+
+    @property
+    def speech_s(self) -> float:
+        return self._folded_speech_s + sum(hop.speech_s for hop in self._recent)
+
+    @property
+    def evidence(self) -> Evidence:
+        """All that was heard in it."""
+        pooled = Evidence()
+        pooled.merge(self._folded)
+        for hop in self._recent:
+            _pool(hop, pooled)
+        return pooled
+
+    def add(self, hop: Hop) -> None:
+        if self._recent:
+            self.now.fade(math.exp((self._recent[-1].end - hop.end) / MEMORY_S))
+        if hop.odds is not None:
+            unheard = min(1.0, (hop.end - self._window_end) / self._window_s)
+            hop = hop._replace(unheard=unheard)
+            self._window_end = hop.end
+        self._recent.append(hop)
+        _pool(hop, self.now)
+        while self._recent[0].end <= hop.end - self._lookback_s - self._window_s:
+            self._fold(self._recent.popleft())
+
+    def name(self, *, last: Voice | None) -> None:
+        """Name the voice once it is plain. One that differs from the ``last`` heard has to be heard twice."""
+        if self.voice is not None or self.now.voice < VOICE:
+            return
+        once = self.now.windows == 1
+        label, _ = self.now.verdict(CERTAIN_AT_ONCE if once else CERTAIN)
+        if label == "uncertain" or (once and last not in (None, label)):
+            return
+        self.voice = "male" if label == "male" else "female"
+
+    def turn(self) -> "Stretch | None":
+        """Give up the part in which another voice than the one named speaks, once that is plain."""
+        if self.voice is None:
+            return None
+        at = find_turn(self._recent, self.voice, window_s=self._window_s, lookback_s=self._lookback_s)
+        return None if at is None else self._cut(at)
+
+    def verdict(self) -> tuple[Label, float]:
+        """The label of the moment, and its confidence."""
+        if self.now.voice < VOICE:
+            return "no_speech", 1 - self.now.voice
+        if self.voice is not None and (confidence := self.now.for_voice(self.voice)) >= HOLD:
+            return self.voice, confidence
+        return "uncertain", self.now.undecided
+
+    @property
+    def is_voice(self) -> bool:
+        """Whether its windows are a voice at all, and not noise that the gate let through."""
+        return self.evidence.voice >= VOICE
+
+    def segment(self) -> Segment | None:
+        """The finished stretch; None where there was too little speech, or no voice in it."""
+        if self.speech_s < BLIP_S or not self.is_voice:
+            return None
+        label, confidence = self.evidence.verdict()
+        return Segment(start=self.start, end=self.end, label=label, confidence=confidence)
+
+    def _cut(self, at: int) -> "Stretch | None":
+        """Split before hop ``at``. A window goes to the voice that speaks at its middle."""
+        hops = list(self._recent)
+        kept = hops[:at]
+        rest = Stretch(hops[at].speech[0].start, window_s=self._window_s)
+        rest.voice = "female" if self.voice == "male" else "male"
+        for hop in hops[at:]:
+            if hop.end - self._window_s / 2 < rest.start:
+                kept.append(hop._replace(speech=()))
+                hop = hop._replace(odds=None)
+            rest.add(hop)
+        if rest.now.voice < VOICE or rest.now.for_voice(rest.voice) < HOLD:
+            return None
+        self._recent = deque(kept)
+        return rest
+
+    def _fold(self, hop: Hop) -> None:
+        _pool(hop, self._folded)
+        self._folded_speech_s += hop.speech_s
+        if hop.speech:
+            self._folded_end = hop.speech[-1].end
+
+
+def _pool(hop: Hop, evidence: Evidence) -> None:
+    if hop.odds is not None:
+        evidence.add(hop.odds, voice=hop.voice, unheard=hop.unheard)
