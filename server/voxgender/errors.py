@@ -17,6 +17,10 @@ class AudioError(VoxgenderError):
     """A file or a track holds no audio that can be decoded."""
 
 
+class ManifestError(VoxgenderError):
+    """A manifest of recordings cannot be read, or names what is not there."""
+
+
 class CallError(VoxgenderError):
     """A call could not be placed, or ended before its time."""
 
@@ -44,6 +48,7 @@ class SessionNotFound(VoxgenderError):
 class NotReady(VoxgenderError):
     """No call can be taken now: starting, full or draining."""
 
-    def __init__(self, message: str, *, retry_after_s: int) -> None:
+    def __init__(self, message: str, *, code: str, retry_after_s: int) -> None:
         super().__init__(message)
+        self.code = code
         self.retry_after_s = retry_after_s

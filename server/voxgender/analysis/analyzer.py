@@ -1,0 +1,144 @@
+"""One analyzer a process: the networks and the batcher that judges all calls together."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Sequence
+from itertools import islice
+from os import PathLike
+from typing import NamedTuple
+
+from aiortc import MediaStreamTrack
+
+from voxgender.analysis.judge import Heard, Job, Judge
+from voxgender.analysis.listener import Listener, Moment
+from voxgender.audio.files import read_frames
+from voxgender.audio.hops import Cutter, Hop, hops
+from voxgender.audio.resampler import SAMPLE_RATE_HZ
+from voxgender.inference.batcher import Batcher, Done
+from voxgender.inference.classifier import Classifier
+from voxgender.protocol import Hello, Label, Message, Segment, Summary
+
+WINDOW_MS = 1_000
+HOP_MS = 192
+"""Six frames of the speech gate: no hop leaves a frame unfinished."""
+
+_FRAMES_AT_ONCE = 32
+
+_MAX_BEHIND = 250
+"""Hops kept for a caller of ``analyze`` that does not come for its messages."""
+
+
+class FileVerdict(NamedTuple):
+    """A whole file's label. ``label`` is None where no speech was found."""
+
+    label: Label | None
+    confidence: float
+    speech_s: float
+    segments: tuple[Segment, ...]
+
+
+class Analyzer:
+    """Listens to any number of calls at once.
+
+    Args:
+        classifier: the model; None hears speech and silence, but no gender.
+        window_ms: audio that the model hears at once.
+        hop_ms: time between two results.
+    """
+
+    def __init__(self, classifier: Classifier | None, *, window_ms: int = WINDOW_MS, hop_ms: int = HOP_MS) -> None:
+        self.window_ms = window_ms
+        self.hop_ms = hop_ms
+        self.model = classifier.name if classifier else "off"
+        self._short_ms = min(window_ms, classifier.min_window_ms if classifier else window_ms)
+        self._judge = Judge(classifier)
+        self._batcher: Batcher[Job, Heard] = Batcher(self._judge, max_waiting=max(2, 1_000 // hop_ms))
+
+    def close(self) -> None:
+        """Stop the inference thread. Calls still going on fail."""
+        self._batcher.close()
+
+    def hello(self, session: str) -> Hello:
+        """The greeting that tells a client what is listening."""
+        return Hello(session=session, model=self.model, window_ms=self.window_ms, hop_ms=self.hop_ms)
+
+    async def analyze(self, track: MediaStreamTrack) -> AsyncIterator[Message]:
+        """Listen to a live track until it ends: results and events as they come, the summary last.
+
+        The track is read as fast as it gives, whatever the pace of the caller: what neither the model nor the
+        caller can keep up with is dropped, oldest first, and said in a ``warning``.
+
+        Raises:
+            AudioError: the track carries no audio.
+        """
+        listener = self._listener()
+        lane = self._batcher.lane()
+        inbox: asyncio.Queue[tuple[Moment, asyncio.Future[Done[Heard] | None]] | None] = asyncio.Queue()
+
+        async def feed() -> None:
+            try:
+                async for hop in hops(track, self._hop_samples):
+                    job = listener.take(hop)
+                    if inbox.qsize() < _MAX_BEHIND:
+                        inbox.put_nowait((Moment.of(hop), lane.submit(job)))
+                inbox.put_nowait((listener.now, lane.submit(listener.last())))
+            finally:
+                inbox.put_nowait(None)
+
+        feeder = asyncio.create_task(feed())
+        try:
+            while (waiting := await inbox.get()) is not None:
+                moment, future = waiting
+                for message in listener.hear(moment, await future):
+                    yield message
+            await feeder
+            for message in listener.finish():
+                yield message
+        finally:
+            feeder.cancel()
+            await asyncio.gather(feeder, return_exceptions=True)
+            while not inbox.empty():
+                if (rest := inbox.get_nowait()) is not None:
+                    rest[1].cancel()
+
+    def analyze_file(self, path: str | PathLike[str]) -> Iterator[Message]:
+        """Listen to a file, as fast as the model can, by the very same steps as a live call.
+
+        Raises:
+            AudioError: the file is missing, is no media file, or holds no audio.
+        """
+        return self._replay(self._listener(), path)
+
+    def classify_file(self, path: str | PathLike[str]) -> FileVerdict:
+        """Who speaks in a file, all of its speech taken together.
+
+        Raises:
+            AudioError: the file is missing, is no media file, or holds no audio.
+        """
+        listener = self._listener()
+        messages = list(self._replay(listener, path))
+        segments = tuple(message for message in messages if isinstance(message, Segment))
+        label, confidence = listener.overall() or (None, 0.0)
+        (summary,) = (message for message in messages if isinstance(message, Summary))
+        return FileVerdict(label, confidence, summary.speech, segments)
+
+    def _replay(self, listener: Listener, path: str | PathLike[str]) -> Iterator[Message]:
+        cutter = Cutter(self._hop_samples)
+        frames = read_frames(path)
+        while some := list(islice(frames, _FRAMES_AT_ONCE)):
+            yield from self._hear_all(listener, cutter.push(some, 0.0))
+        yield from self._hear_all(listener, cutter.rest(0.0))
+        (heard,) = self._judge([listener.last()])
+        yield from listener.hear(listener.now, Done(heard, 0.0, 0.0, 1))
+        yield from listener.finish()
+
+    def _hear_all(self, listener: Listener, cut: Sequence[Hop]) -> Iterator[Message]:
+        for hop in cut:
+            (heard,) = self._judge([listener.take(hop)])
+            yield from listener.hear(Moment.of(hop), Done(heard, 0.0, 0.0, 1))
+
+    @property
+    def _hop_samples(self) -> int:
+        return self.hop_ms * SAMPLE_RATE_HZ // 1_000
+
+    def _listener(self) -> "Listener":
+        return Listener(self._judge, window_ms=self.window_ms, short_ms=self._short_ms)

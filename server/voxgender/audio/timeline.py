@@ -1,0 +1,78 @@
+"""The call's clock: frames with timestamps -> samples without a gap."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from av.audio.frame import AudioFrame
+
+from voxgender.audio.resampler import SAMPLE_RATE_HZ, Resampler, Samples
+
+TOLERANCE_S = 0.005
+"""Timestamps this much off are rounding, not a gap."""
+MAX_FILL_S = 2.0
+"""A longer gap is not filled with silence but skipped."""
+MAX_GAP_S = 3600.0
+"""A longer jump is a clock that was reset, not a gap."""
+
+
+class Stretch(NamedTuple):
+    """The next samples, float32 of shape ``(n,)``, and the silence after them that was too long to fill."""
+
+    samples: Samples
+    skipped_s: float = 0.0
+
+
+class Timeline:
+    """Puts decoded frames on one clock that starts at 0 with the first frame.
+
+    Opus DTX, loss and pauses leave gaps between timestamps; silence fills them, so that a second of the call is a
+    second of samples. Frames without timestamps follow one another.
+    """
+
+    def __init__(self) -> None:
+        self._resampler = Resampler()
+        self._next_s: float | None = None
+        self._ahead_s = 0.0
+
+    def place(self, frames: Sequence[AudioFrame]) -> list[Stretch]:
+        """Convert frames and fill the gaps before and between them."""
+        stretches: list[Stretch] = []
+        run: list[AudioFrame] = []
+        for frame in frames:
+            gap_s = self._gap(frame)
+            if gap_s > 0:
+                stretches.append(Stretch(self._resampler.convert(run)))
+                stretches.append(_fill(gap_s))
+                run = []
+            run.append(frame)
+        stretches.append(Stretch(self._resampler.convert(run)))
+        return [stretch for stretch in stretches if stretch.skipped_s or stretch.samples.size]
+
+    def pause(self, duration_s: float) -> Stretch:
+        """Silence for time that has passed with no frame; a later gap in the timestamps is shorter by it."""
+        if self._next_s is not None:
+            self._ahead_s += duration_s
+        return _fill(duration_s)
+
+    def _gap(self, frame: AudioFrame) -> float:
+        """Seconds missing before this frame; moves the clock on past it."""
+        duration_s = frame.samples / frame.sample_rate
+        if frame.pts is None or frame.time_base is None:
+            self._next_s = None
+            return 0.0
+        start_s = float(frame.pts * frame.time_base)
+        gap_s = 0.0 if self._next_s is None else start_s - self._next_s
+        self._next_s = start_s + duration_s
+        if not 0.0 <= gap_s <= MAX_GAP_S:
+            return 0.0
+        filled_s = min(gap_s, self._ahead_s)
+        # Silence that was already filled in, and is more than the gap, was the network's delay: let it stand.
+        self._ahead_s = 0.0
+        gap_s -= filled_s
+        return gap_s if gap_s > TOLERANCE_S else 0.0
+
+
+def _fill(duration_s: float) -> Stretch:
+    filled_s = min(duration_s, MAX_FILL_S)
+    return Stretch(np.zeros(round(filled_s * SAMPLE_RATE_HZ), dtype=np.float32), duration_s - filled_s)

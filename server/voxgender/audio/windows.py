@@ -1,0 +1,54 @@
+"""Which stretch of the newest audio is worth a verdict."""
+
+from typing import NamedTuple
+
+from voxgender.audio.gate import Gate
+from voxgender.audio.resampler import SAMPLE_RATE_HZ
+
+MIN_UTTERANCE_S = 0.2
+"""A shorter utterance is a click or a breath, and gets no verdict."""
+
+
+class Window(NamedTuple):
+    """A stretch of audio, in samples counted back from the newest frame that the gate has judged."""
+
+    start: int
+    end: int
+
+    @property
+    def size(self) -> int:
+        return self.start - self.end
+
+
+class Picker:
+    """Picks windows of one call.
+
+    A model hears ``full`` samples, or ``short`` while the utterance is younger than that: the first verdict comes
+    after half a second of speech, and no window holds the voice before the pause. An utterance too short even for
+    that gets its one window when it ends. There are just two sizes, so that windows of many calls fit one batch.
+    """
+
+    def __init__(self, *, full: int, short: int) -> None:
+        self.full = full
+        self.short = short
+        self._judged = False
+
+    @property
+    def reach(self) -> int:
+        """How far back a window may begin, in samples."""
+        return self.full + SAMPLE_RATE_HZ
+
+    def pick(self, gate: Gate) -> Window | None:
+        """The window to judge now, if any; ask once after each push to the gate."""
+        if gate.speaking:
+            size = self.full if gate.utterance >= self.full else self.short
+            self._judged = gate.utterance >= self.short
+            return Window(size, 0) if self._judged else None
+        judged, self._judged = self._judged, False
+        if judged or not gate.ended:
+            return None
+        spoken = gate.utterance - gate.quiet
+        if spoken < MIN_UTTERANCE_S * SAMPLE_RATE_HZ:
+            return None
+        start = min(gate.quiet + self.short, self.reach)
+        return Window(start, start - self.short)

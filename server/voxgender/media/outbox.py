@@ -1,0 +1,91 @@
+"""One session's messages on their way out: to its data channels and to whoever follows them as events."""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator
+
+from aiortc import RTCDataChannel
+from aiortc.exceptions import InvalidStateError
+
+from voxgender.protocol import EVENTS_CHANNEL, RESULTS_CHANNEL, Hello, Message, Result
+
+REMEMBERED = 64
+"""Events of the call so far that a channel or a follower which comes later is still told."""
+MAX_BUFFERED = 65_536
+"""Bytes that wait in a channel; above that its results are left out."""
+MAX_FOLLOWED = 256
+"""Messages that wait for a slow follower; above that the oldest go."""
+
+
+class Outbox:
+    """Routes messages. A channel gets what its label and shape ask for, events are remembered for latecomers."""
+
+    def __init__(self, hello: Hello) -> None:
+        self._hello = hello
+        self._channels: list[tuple[RTCDataChannel, bool, bool]] = []
+        self._followers: set[asyncio.Queue[Message | None]] = set()
+        self._events: deque[Message] = deque(maxlen=REMEMBERED)
+        self._closed = False
+
+    @property
+    def channels(self) -> int:
+        """Open data channels."""
+        return sum(channel.readyState == "open" for channel, _, _ in self._channels)
+
+    def attach(self, channel: RTCDataChannel) -> None:
+        """Greet a new channel and serve it from now on.
+
+        Unreliable ``results`` gets results, reliable ``events`` the rest; any other label or shape gets all.
+        """
+        reliable = channel.maxRetransmits is None and channel.maxPacketLifeTime is None
+        only_results = channel.label == RESULTS_CHANNEL and not channel.ordered and not reliable
+        only_events = channel.label == EVENTS_CHANNEL and channel.ordered and reliable
+        self._channels.append((channel, not only_events, not only_results))
+        _send(channel, self._hello)
+        if not only_results:
+            for event in self._events:
+                _send(channel, event)
+
+    def post(self, message: Message) -> None:
+        """Send one message to all whom it concerns. Never waits, never raises."""
+        is_result = isinstance(message, Result)
+        if not is_result:
+            self._events.append(message)
+        text = message.to_json()
+        for channel, results, events in self._channels:
+            if (results if is_result else events) and not (is_result and channel.bufferedAmount > MAX_BUFFERED):
+                _send(channel, text)
+        for queue in self._followers:
+            if queue.qsize() >= MAX_FOLLOWED:
+                queue.get_nowait()
+            queue.put_nowait(message)
+
+    async def follow(self) -> AsyncIterator[Message]:
+        """``hello``, the events so far, and everything from now on, until the session ends."""
+        queue: asyncio.Queue[Message | None] = asyncio.Queue()
+        for past in (self._hello, *self._events):
+            queue.put_nowait(past)
+        if self._closed:
+            queue.put_nowait(None)
+        self._followers.add(queue)
+        try:
+            while (message := await queue.get()) is not None:
+                yield message
+        finally:
+            self._followers.discard(queue)
+
+    def close(self) -> None:
+        """Let followers go; the channels close with their connection."""
+        self._closed = True
+        for queue in self._followers:
+            queue.put_nowait(None)
+
+
+def _send(channel: RTCDataChannel, message: Message | str) -> None:
+    if channel.readyState != "open":
+        return
+    try:
+        channel.send(message if isinstance(message, str) else message.to_json())
+    except (InvalidStateError, ConnectionError):
+        # It closed a moment ago; its session will notice.
+        return

@@ -1,0 +1,223 @@
+"""The low-latency audio receiver: RTP packets in any order -> a ``MediaStreamTrack``.
+
+aiortc's own jitter buffer holds 80 ms, and one lost packet leaves it 280 ms late for the rest of the call; its
+decoder runs a thread a call. Here packets wait only behind a hole, only for ``REORDER_WINDOW_S``, and are decoded
+when they are read, many at once.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from aiortc import MediaStreamTrack, RTCRtpCodecParameters
+from aiortc.mediastreams import MediaStreamError
+from aiortc.rtp import RtpPacket
+from av.audio.frame import AudioFrame
+
+from voxgender import metrics
+from voxgender.audio.track import Batch
+from voxgender.media.decoder import Decoder
+
+REORDER_WINDOW_S = 0.06
+"""How long a hole in the sequence holds back the packets after it."""
+MAX_READY_S = 2.0
+"""Audio kept for a reader that does not come; older packets go."""
+BYE_GRACE_S = 2.0
+"""A sender that said goodbye and resumes within this time was only paused (Chromium says it on a pause)."""
+
+_MAX_HELD = 100
+_MAX_DISORDER = 3000  # RFC 3550 appendix A.1: MAX_DROPOUT
+
+
+class _Packet(NamedTuple):
+    pts: int
+    duration: int
+    payload_type: int
+    payload: bytes
+    arrived_at: float
+
+
+class AudioReceiver(MediaStreamTrack):
+    """A remote audio track. Packets are fed on the event loop; one task reads."""
+
+    kind = "audio"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.last_arrival = 0.0
+        """When the last packet came, seconds of ``time.monotonic``; 0 before the first."""
+        self.lost = 0
+        """Packets given up so far."""
+        self._decoders: dict[int, Decoder] = {}
+        self._held: dict[int, _Packet] = {}
+        self._ready: deque[_Packet] = deque()
+        self._ready_s = 0.0
+        self._frames: deque[AudioFrame] = deque()
+        self._ssrc: int | None = None
+        self._next_seq = 0
+        self._highest_seq = 0
+        self._last_timestamp = 0
+        self._pts = 0
+        self._end_pts = 0
+        self._wanted_s = 0.0
+        self._reader: asyncio.Future[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._goodbye: asyncio.TimerHandle | None = None
+
+    # What the network side calls.
+
+    def configure(self, codecs: Sequence[RTCRtpCodecParameters]) -> None:
+        for codec in codecs:
+            if codec.payloadType is not None and codec.name.lower() in ("opus", "pcmu", "pcma", "g722"):
+                self._decoders[codec.payloadType] = Decoder(codec)
+
+    def feed(self, packet: RtpPacket, arrived_at: float) -> None:
+        decoder = self._decoders.get(packet.payload_type)
+        if decoder is None or self.readyState != "live":
+            return
+        if self._goodbye:
+            self._goodbye.cancel()
+            self._goodbye = None
+        if packet.ssrc != self._ssrc:
+            self._start(packet, decoder, arrived_at)
+        self.last_arrival = arrived_at
+        seq = self._highest_seq + _signed(packet.sequence_number - self._highest_seq, 16)
+        if abs(seq - self._highest_seq) > _MAX_DISORDER:
+            self._start(packet, decoder, arrived_at)
+            seq = packet.sequence_number
+        if seq < self._next_seq or seq in self._held:
+            metrics.PACKETS.labels("late" if seq < self._next_seq else "duplicate").inc()
+            return
+        pts = self._pts + _signed(packet.timestamp - self._last_timestamp, 32)
+        if seq >= self._highest_seq:
+            self._highest_seq = seq
+            self._pts, self._last_timestamp = pts, packet.timestamp
+        duration = decoder.duration(packet.payload)
+        self._held[seq] = _Packet(pts, duration, packet.payload_type, packet.payload, arrived_at)
+        metrics.PACKETS.labels("received").inc()
+        self._advance(arrived_at)
+
+    def bye(self) -> None:
+        if self._goodbye is None and self.readyState == "live":
+            self._goodbye = asyncio.get_running_loop().call_later(BYE_GRACE_S, self.end)
+
+    def end(self) -> None:
+        """Nothing more will come: a reader gets what is left, then ``MediaStreamError``."""
+        for timer in (self._timer, self._goodbye):
+            if timer:
+                timer.cancel()
+        self._timer = self._goodbye = None
+        while self._held:
+            self._skip_hole()
+        self.stop()
+        self._wake()
+
+    # What the consumer calls.
+
+    async def recv(self) -> AudioFrame:
+        """The next decoded frame, as any ``MediaStreamTrack`` gives it.
+
+        Raises:
+            MediaStreamError: the track has ended.
+        """
+        while not self._frames:
+            self._frames.extend((await self.read(0.0)).frames)
+        return self._frames.popleft()
+
+    async def read(self, duration_s: float) -> Batch:
+        """At least ``duration_s`` of audio (less at the end of the track), decoded at once.
+
+        Raises:
+            MediaStreamError: the track has ended.
+        """
+        while not self._ready or self._ready_s < duration_s:
+            if self.readyState != "live":
+                break
+            self._wanted_s = duration_s
+            self._reader = asyncio.get_running_loop().create_future()
+            try:
+                await self._reader
+            finally:
+                self._reader = None
+        if not self._ready:
+            raise MediaStreamError
+        packets, self._ready, self._ready_s = self._ready, deque(), 0.0
+        return Batch(self._decode(packets), packets[-1].arrived_at)
+
+    def _start(self, packet: RtpPacket, decoder: Decoder, arrived_at: float) -> None:
+        """Begin with a stream's first packet; the call's clock goes on by the wall clock."""
+        while self._held:
+            self._skip_hole()
+        if self._ssrc is not None:
+            pause_s = max(0.0, arrived_at - self.last_arrival)
+            self._pts = max(self._end_pts, self._pts + round(pause_s * decoder.clock_rate_hz))
+        self._ssrc = packet.ssrc
+        self._last_timestamp = packet.timestamp
+        self._next_seq = self._highest_seq = packet.sequence_number
+
+    def _advance(self, now: float) -> None:
+        while self._held:
+            packet = self._held.pop(self._next_seq, None)
+            if packet is not None:
+                self._next_seq += 1
+                self._append(packet)
+                continue
+            oldest = min(self._held.values(), key=lambda held: held.arrived_at)
+            if now - oldest.arrived_at < REORDER_WINDOW_S and len(self._held) < _MAX_HELD:
+                if self._timer is None:
+                    loop = asyncio.get_running_loop()
+                    self._timer = loop.call_later(REORDER_WINDOW_S, self._give_up)
+                return
+            self._skip_hole()
+
+    def _give_up(self) -> None:
+        self._timer = None
+        self._advance(time.monotonic())
+
+    def _skip_hole(self) -> None:
+        """Move on to the first packet held, and to all that follow it without another hole."""
+        first = min(self._held)
+        if first > self._next_seq:
+            self.lost += first - self._next_seq
+            metrics.PACKETS.labels("lost").inc(first - self._next_seq)
+        self._next_seq = first
+        while (packet := self._held.pop(self._next_seq, None)) is not None:
+            self._next_seq += 1
+            self._append(packet)
+
+    def _append(self, packet: _Packet) -> None:
+        rate_hz = self._decoders[packet.payload_type].clock_rate_hz
+        self._ready.append(packet)
+        # A hole is time too: whoever waits for 200 ms must not wait longer because of a loss.
+        hole = max(0, packet.pts - self._end_pts) if self._end_pts else 0
+        self._ready_s += (packet.duration + min(hole, rate_hz)) / rate_hz
+        self._end_pts = packet.pts + packet.duration
+        while self._ready_s > MAX_READY_S and len(self._ready) > 1:
+            dropped = self._ready.popleft()
+            self._ready_s -= dropped.duration / rate_hz
+            metrics.PACKETS.labels("unread").inc()
+        if self._ready_s >= self._wanted_s:
+            self._wake()
+
+    def _wake(self) -> None:
+        if self._reader is not None and not self._reader.done():
+            self._reader.set_result(None)
+
+    def _decode(self, packets: deque[_Packet]) -> list[AudioFrame]:
+        frames: list[AudioFrame] = []
+        run: list[tuple[int, bytes]] = []
+        payload_type = packets[0].payload_type
+        for packet in packets:
+            if packet.payload_type != payload_type:
+                frames += self._decoders[payload_type].decode(run)
+                run, payload_type = [], packet.payload_type
+            run.append((packet.pts, packet.payload))
+        return frames + self._decoders[payload_type].decode(run)
+
+
+def _signed(difference: int, bits: int) -> int:
+    """The shortest way between two numbers that wrap (RFC 1982)."""
+    half = 1 << (bits - 1)
+    return ((difference + half) & ((1 << bits) - 1)) - half

@@ -1,0 +1,208 @@
+"""A peer connection's whole life in one place, from the offer until nothing is left of it."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import aclosing
+from time import monotonic
+from typing import Any, Literal
+
+from aiortc import RTCConfiguration, RTCDataChannel, RTCPeerConnection, RTCRtpTransceiver, RTCSessionDescription
+from aiortc.sdp import candidate_from_sdp
+
+from voxgender import metrics
+from voxgender.analysis import Analyzer
+from voxgender.errors import FragmentRejected, OfferRejected
+from voxgender.media import network
+from voxgender.media.outbox import Outbox
+from voxgender.media.receiver import AudioReceiver
+from voxgender.media.sdp import Fragment, Offer
+from voxgender.protocol import Error, Message
+
+logger = logging.getLogger(__name__)
+
+Reason = Literal[
+    "deleted",
+    "left",
+    "track_ended",
+    "connect_timeout",
+    "connection_failed",
+    "silent_peer",
+    "analysis_failed",
+    "shutdown",
+]
+
+FLUSH_TIMEOUT_S = 2.0
+"""Time for the last windows of a call to be judged."""
+DELIVERY_TIMEOUT_S = 1.0
+"""Time for the last messages of a call to be acknowledged."""
+
+
+class Session:
+    """One call. Made by :meth:`answer`, ended by :meth:`end` or by itself; ``on_ended`` is then called once.
+
+    Args:
+        session_id: unguessable; whoever knows it may end the call.
+        analyzer: shared by all calls.
+        ice_addresses: local addresses to gather candidates on; empty for all.
+    """
+
+    def __init__(
+        self,
+        session_id: str,
+        analyzer: Analyzer,
+        *,
+        ice_addresses: Sequence[str] = (),
+        on_ended: Callable[["Session"], None] = lambda _: None,
+    ) -> None:
+        self.id = session_id
+        self.started_at = monotonic()
+        self.ended_for: Reason | None = None
+        self._analyzer = analyzer
+        self._ice_addresses = ice_addresses
+        self._on_ended = on_ended
+        self._outbox = Outbox(analyzer.hello(session_id))
+        # The default asks a public STUN server, and can stall the answer for 5 s.
+        self._pc = RTCPeerConnection(RTCConfiguration(iceServers=[]))
+        self._receiver = AudioReceiver()
+        self._ufrag = ""
+        self._spoken_at = 0.0
+        self._listening: asyncio.Task[None] | None = None
+        self._ending: asyncio.Task[None] | None = None
+
+    @property
+    def state(self) -> str:
+        """The connection's state in W3C words: new, connecting, connected, failed, closed."""
+        return self._pc.connectionState
+
+    @property
+    def last_sign_of_life(self) -> float:
+        """When the peer last sent a packet or a message, seconds of ``time.monotonic``."""
+        return max(self.started_at, self._receiver.last_arrival, self._spoken_at)
+
+    def status(self) -> dict[str, Any]:
+        """What an operator may know; nothing of what was said or heard."""
+        return {
+            "session": self.id,
+            "state": self.state,
+            "age_s": round(monotonic() - self.started_at, 1),
+            "channels": self._outbox.channels,
+            "packets_lost": self._receiver.lost,
+        }
+
+    async def answer(self, sdp: str) -> str:
+        """Answer the client's offer and begin to listen.
+
+        Raises:
+            OfferRejected: the offer cannot be answered; nothing is left of the session then.
+        """
+        pc = self._pc
+        pc.on("datachannel", self._on_datachannel)
+        pc.on("connectionstatechange", self._on_connection_state)
+        try:
+            offer = Offer.parse(sdp)
+            self._ufrag = offer.ufrag
+            await pc.setRemoteDescription(RTCSessionDescription(offer.sdp, "offer"))
+            (transceiver,) = pc.getTransceivers()
+            self._receive(transceiver)
+            network.bind_ice(pc, self._ice_addresses)
+            await pc.setLocalDescription(await pc.createAnswer())
+        except OfferRejected:
+            await pc.close()
+            raise
+        except Exception as error:
+            await pc.close()
+            logger.debug("offer refused", exc_info=True)
+            raise OfferRejected(f"The offer cannot be answered: {error}", malformed=True) from None
+        except asyncio.CancelledError:
+            await pc.close()
+            raise
+        self._listening = asyncio.create_task(self._listen(), name=f"listen-{self.id[:8]}")
+        return offer.complete(pc.localDescription.sdp)
+
+    async def trickle(self, fragment: str) -> None:
+        """Add the peer's candidates (RFC 9725 section 4.3.2).
+
+        Raises:
+            FragmentRejected: it cannot be read, or asks for an ICE restart.
+        """
+        parsed = Fragment.parse(fragment)
+        if parsed.ufrag is not None and parsed.ufrag != self._ufrag:
+            raise FragmentRejected("ICE restarts are not supported: make a new call.")
+        for mid, text in parsed.candidates:
+            try:
+                candidate = candidate_from_sdp(text)
+            except (ValueError, IndexError, AssertionError):
+                raise FragmentRejected(f"This is not an ICE candidate: {text[:60]!r}", malformed=True) from None
+            candidate.sdpMid = mid or self._pc.getTransceivers()[0].mid
+            await self._pc.addIceCandidate(candidate)
+
+    def follow(self) -> AsyncIterator[Message]:
+        """The session's messages from now on, after ``hello`` and the events so far."""
+        return self._outbox.follow()
+
+    async def end(self, reason: Reason) -> None:
+        """End the call: judge what was heard, send the summary, close everything. May be called again."""
+        await asyncio.shield(self.end_soon(reason))
+
+    def end_soon(self, reason: Reason) -> asyncio.Task[None]:
+        """As :meth:`end`, without waiting."""
+        if self._ending is None:
+            self.ended_for = reason
+            self._ending = asyncio.create_task(self._end(reason), name=f"end-{self.id[:8]}")
+        return self._ending
+
+    def _receive(self, transceiver: RTCRtpTransceiver) -> None:
+        transceiver.direction = "recvonly"
+        network.divert(transceiver.receiver, self._receiver)
+
+    def _on_datachannel(self, channel: RTCDataChannel) -> None:
+        self._outbox.attach(channel)
+        channel.on("message", self._on_message)
+        channel.on("close", self._on_channel_close)
+
+    def _on_message(self, _: object) -> None:
+        # Whatever a client says means that it lives; nothing that it says is asked for.
+        self._spoken_at = monotonic()
+
+    def _on_channel_close(self) -> None:
+        if not self._outbox.channels:
+            self.end_soon("left")
+
+    def _on_connection_state(self) -> None:
+        if self.state == "failed":
+            self.end_soon("connection_failed")
+        elif self.state == "closed":
+            self.end_soon("left")
+
+    async def _listen(self) -> None:
+        try:
+            async with aclosing(self._analyzer.analyze(self._receiver)) as messages:  # type: ignore[type-var]
+                async for message in messages:
+                    self._outbox.post(message)
+        except Exception:
+            logger.exception("analysis failed")
+            self._outbox.post(Error(code="analysis_failed", message="The server failed to analyse the audio."))
+            self.end_soon("analysis_failed")
+        else:
+            self.end_soon("track_ended")
+
+    async def _end(self, reason: Reason) -> None:
+        try:
+            if reason == "silent_peer":
+                self._outbox.post(Error(code="silent_peer", message="Nothing was heard of the client for too long."))
+            elif reason == "shutdown":
+                self._outbox.post(Error(code="shutting_down", message="The server is shutting down."))
+            self._receiver.end()
+            if self._listening is not None:
+                _, pending = await asyncio.wait((self._listening,), timeout=FLUSH_TIMEOUT_S)
+                for task in pending:
+                    task.cancel()
+                await asyncio.gather(self._listening, return_exceptions=True)
+            self._outbox.close()
+            if self._pc.connectionState == "connected":
+                await network.delivered(self._pc, DELIVERY_TIMEOUT_S)
+        finally:
+            await self._pc.close()
+            self._on_ended(self)
+            metrics.SESSIONS_ENDED.labels(reason).inc()
