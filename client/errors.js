@@ -1,0 +1,50 @@
+// One small tree. `code` is for programs, `message` for logs; `explain` in words.js has the words for people.
+
+export class VoxgenderError extends Error {
+  /**
+   * @param {string} code
+   * @param {string} message
+   * @param {{heals?: boolean, retryAfter_ms?: number | null, cause?: unknown}} [options]
+   */
+  constructor(code, message, { heals = false, retryAfter_ms = null, cause } = {}) {
+    super(message, { cause });
+    this.name = new.target.name;
+    this.code = code;
+    /** Whether trying again later can help. */
+    this.heals = heals;
+    /** What the server asked to wait before that, if it did. */
+    this.retryAfter_ms = retryAfter_ms;
+  }
+}
+
+/** No microphone: `insecure_origin`, `denied`, `not_found`, `busy`, `unplugged` or `unavailable`. */
+export class MicrophoneError extends VoxgenderError {}
+
+/** The server refused: `code` is the problem's own (`at_capacity`, `unauthorized`, …) or `http_<status>`. */
+export class ServerError extends VoxgenderError {
+  /**
+   * @param {number} status
+   * @param {string} code
+   * @param {string} message
+   * @param {{retryAfter_ms?: number | null}} [options]
+   */
+  constructor(status, code, message, { retryAfter_ms = null } = {}) {
+    super(code, message, { heals: status >= 500 || status === 408 || status === 429, retryAfter_ms });
+    this.status = status;
+  }
+}
+
+/**
+ * No way to the server, or no longer: `unreachable`, `no_media_path`, `lost`, or the code of the `error` message
+ * with which the server ended the call.
+ */
+export class ConnectionError extends VoxgenderError {
+  /**
+   * @param {string} code
+   * @param {string} message
+   * @param {{cause?: unknown}} [options]
+   */
+  constructor(code, message, { cause } = {}) {
+    super(code, message, { heals: true, cause });
+  }
+}

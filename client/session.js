@@ -1,0 +1,222 @@
+// One WHIP session and its peer connection, from the offer to the DELETE. Never reused: whoever wants to go on
+// after a loss opens a fresh one.
+
+import { ConnectionError } from './errors.js';
+import { parse } from './messages.js';
+import { abortable, deferred, wait } from './promises.js';
+import * as whip from './whip.js';
+
+/** @typedef {import('./messages.js').Message} Message */
+/** @typedef {import('./errors.js').VoxgenderError} VoxgenderError */
+
+const CONNECT_TIMEOUT_MS = 10_000;
+/** Browsers say `disconnected` after some seconds of silence already; a path that is only changing is back by then. */
+const DISCONNECTED_GRACE_MS = 1_500;
+const PING_EVERY_MS = 5_000;
+const SUMMARY_TIMEOUT_MS = 1_500;
+
+const PING = JSON.stringify({ v: 1, type: 'ping' });
+
+export class Session {
+  /** @type {RTCPeerConnection} */
+  #connection;
+  /** @type {RTCRtpSender} */
+  #sender;
+  /** @type {RTCDataChannel} */
+  #events;
+  /** @type {(message: Message) => void} */
+  #onmessage;
+  /** @type {Promise<whip.Resource> | null} */
+  #resource = null;
+  /** @type {ReturnType<typeof setInterval> | undefined} */
+  #ping;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #grace;
+  /** @type {ConnectionError | null} */
+  #told = null;
+  #lastSeq = -1;
+  #closed = false;
+  #live = /** @type {ReturnType<typeof deferred<void>>} */ (deferred());
+  #lost = /** @type {ReturnType<typeof deferred<VoxgenderError>>} */ (deferred());
+  #summary = /** @type {ReturnType<typeof deferred<void>>} */ (deferred());
+
+  /**
+   * @param {MediaStreamTrack} track
+   * @param {RTCIceServer[]} iceServers
+   * @param {(message: Message) => void} onmessage
+   */
+  constructor(track, iceServers, onmessage) {
+    this.#onmessage = onmessage;
+    const connection = new RTCPeerConnection({ iceServers, bundlePolicy: 'max-bundle' });
+    this.#connection = connection;
+    this.#sender = connection.addTransceiver(track, { direction: 'sendonly' }).sender;
+    // A late result is worth nothing: the next one replaces it. Everything else has to arrive.
+    const results = connection.createDataChannel('results', { ordered: false, maxRetransmits: 0 });
+    this.#events = connection.createDataChannel('events');
+    results.onmessage = ({ data }) => this.#receive(data, results);
+    this.#events.onmessage = ({ data }) => this.#receive(data, this.#events);
+    this.#events.onclose = () => this.#lose();
+    connection.onconnectionstatechange = () => this.#observeConnection();
+  }
+
+  /**
+   * Resolves, with the reason, when the session is over without having been closed here.
+   * @returns {Promise<VoxgenderError>}
+   */
+  get lost() {
+    return this.#lost.promise;
+  }
+
+  /**
+   * Open a session; resolves once the server listens.
+   * @param {MediaStreamTrack} track
+   * @param {{endpoint: string | URL, token: string | null, iceServers: RTCIceServer[], signal: AbortSignal,
+   *          onmessage: (message: Message) => void}} options
+   * @returns {Promise<Session>}
+   * @throws {VoxgenderError} refused, unreachable, or no way through for media; nothing is left behind
+   */
+  static async open(track, { endpoint, token, iceServers, signal, onmessage }) {
+    const session = new Session(track, iceServers, onmessage);
+    try {
+      const lost = session.lost.then((error) => Promise.reject(error));
+      const live = session.#negotiate(endpoint, token, iceServers).then(() => session.#becomeLive());
+      await abortable(Promise.race([live, lost]), signal);
+      return session;
+    } catch (error) {
+      session.abandon();
+      throw error;
+    }
+  }
+
+  /** @param {MediaStreamTrack} track */
+  async replaceTrack(track) {
+    await this.#sender.replaceTrack(track);
+  }
+
+  /** @returns {Promise<number | null>} to the server and back, in milliseconds; null while unknown */
+  async roundTrip_ms() {
+    const stats = [...(await this.#connection.getStats()).values()];
+    const pair = stats.find((entry) => entry.type === 'candidate-pair' && entry.nominated);
+    return typeof pair?.currentRoundTripTime === 'number' ? pair.currentRoundTripTime * 1000 : null;
+  }
+
+  /** End well: the server's last messages arrive before this returns, unless they take too long. */
+  async close() {
+    const resource = await this.#resource?.catch(() => null);
+    if (resource && !this.#closed) {
+      const ended = whip.end(resource).then((confirmed) => (confirmed ? this.#summary.promise : undefined));
+      await Promise.race([ended, wait(SUMMARY_TIMEOUT_MS)]);
+    }
+    this.#shut();
+  }
+
+  /** End at once, as when the page goes away. The server is still told. */
+  abandon() {
+    if (this.#closed) return;
+    this.#shut();
+    // An offer may still be on its way: whatever session comes of it is not wanted.
+    this.#resource?.then(whip.end, () => {});
+  }
+
+  /**
+   * @param {string | URL} endpoint
+   * @param {string | null} token
+   * @param {RTCIceServer[]} iceServers
+   */
+  async #negotiate(endpoint, token, iceServers) {
+    const connection = this.#connection;
+    const offer = await connection.createOffer();
+    // The offer goes out before it is applied: a server that can be reached needs none of our candidates, and what
+    // ICE servers the answer advises are known before gathering starts, with no ICE restart.
+    this.#resource = whip.publish(endpoint, offer.sdp ?? '', { token });
+    const resource = await this.#resource;
+    if (this.#closed) return;
+    if (resource.iceServers.length) {
+      connection.setConfiguration({ ...connection.getConfiguration(), iceServers: [...iceServers, ...resource.iceServers] });
+    }
+    if (iceServers.length || resource.iceServers.length) this.#trickle(resource, offer.sdp ?? '');
+    await connection.setLocalDescription(offer);
+    await connection.setRemoteDescription({ type: 'answer', sdp: resource.answer });
+  }
+
+  async #becomeLive() {
+    const timer = setTimeout(
+      () => this.#live.reject(new ConnectionError('no_media_path', 'The server answered, but no media gets to it')),
+      CONNECT_TIMEOUT_MS,
+    );
+    await this.#live.promise.finally(() => clearTimeout(timer));
+  }
+
+  /**
+   * @param {whip.Resource} resource
+   * @param {string} offer
+   */
+  #trickle(resource, offer) {
+    /** @type {(RTCIceCandidate | null)[]} */
+    let waiting = [];
+    let sending = Promise.resolve();
+    this.#connection.onicecandidate = ({ candidate }) => {
+      waiting.push(candidate);
+      sending = sending.then(async () => {
+        const candidates = waiting.splice(0);
+        if (candidates.length) await whip.trickle(resource, whip.sdpFragment(offer, candidates));
+      });
+    };
+  }
+
+  /**
+   * @param {unknown} data
+   * @param {RTCDataChannel} channel
+   */
+  #receive(data, channel) {
+    const message = parse(data);
+    if (!message) return;
+    switch (message.type) {
+      case 'hello':
+        // One comes on each channel.
+        if (channel !== this.#events) return;
+        this.#ping = setInterval(() => this.#sendPing(), PING_EVERY_MS);
+        break;
+      case 'result':
+        if (message.seq <= this.#lastSeq) return;
+        this.#lastSeq = message.seq;
+        break;
+      case 'error':
+        this.#told = new ConnectionError(message.code, message.message);
+        break;
+    }
+    this.#onmessage(message);
+    if (message.type === 'hello') this.#live.resolve();
+    if (message.type === 'summary') this.#summary.resolve();
+  }
+
+  /** A sign of life, so that a muted microphone is not taken for a dead caller. */
+  #sendPing() {
+    if (this.#events.readyState === 'open') this.#events.send(PING);
+  }
+
+  #observeConnection() {
+    clearTimeout(this.#grace);
+    const { connectionState } = this.#connection;
+    if (connectionState === 'failed' || connectionState === 'closed') this.#lose();
+    if (connectionState === 'disconnected') this.#grace = setTimeout(() => this.#lose(), DISCONNECTED_GRACE_MS);
+  }
+
+  #lose() {
+    this.#summary.resolve();
+    this.#lost.resolve(this.#told ?? new ConnectionError('lost', 'The connection to the server was lost'));
+  }
+
+  #shut() {
+    if (this.#closed) return;
+    this.#closed = true;
+    clearInterval(this.#ping);
+    clearTimeout(this.#grace);
+    this.#events.onclose = null;
+    this.#connection.onconnectionstatechange = null;
+    this.#connection.onicecandidate = null;
+    this.#connection.close();
+    this.#live.resolve();
+    this.#summary.resolve();
+  }
+}

@@ -1,0 +1,39 @@
+/** @typedef {import('./messages.js').Label} Label */
+
+/**
+ * Results that follow each other with one label.
+ * @typedef {object} Stretch
+ * @property {Label} label
+ * @property {number} start seconds
+ * @property {number} end seconds
+ * @property {number} confidence the mean of its results
+ * @property {number} results
+ */
+
+const KEPT = 200;
+
+/** The text stream: one line for each stretch of a label, the newest growing with every result. */
+export class Stretches {
+  /** @type {Stretch[]} oldest first */
+  all = [];
+
+  /**
+   * @param {number} end seconds
+   * @param {Label} label
+   * @param {number} confidence
+   * @returns {{stretch: Stretch, isNew: boolean}} where the result belongs
+   */
+  add(end, label, confidence) {
+    const last = this.all.at(-1);
+    if (last?.label === label) {
+      last.end = end;
+      last.results += 1;
+      last.confidence += (confidence - last.confidence) / last.results;
+      return { stretch: last, isNew: false };
+    }
+    const stretch = { label, start: last?.end ?? end, end, confidence, results: 1 };
+    this.all.push(stretch);
+    if (this.all.length > KEPT) this.all.shift();
+    return { stretch, isNew: true };
+  }
+}

@@ -1,0 +1,198 @@
+/** @typedef {import('./messages.js').Label} Label */
+
+const SPAN_S = 60;
+const LEVEL_EVERY_S = 0.1;
+const LABEL_LANE_PX = 20;
+const LEVEL_LANE_SHARE = 0.2;
+const TICK_EVERY_S = 10;
+
+/** @typedef {{start: number, end: number, label: Label, confidence: number}} Stretch */
+
+/**
+ * The last minute, to be looked at rather than read: a band above the line for a female voice, below it for a male
+ * one, around it for an uncertain one, as high as the confidence; beneath, how loud it was. Which side a band is on
+ * tells as much as its colour, so colour is never needed.
+ *
+ * Colours are the canvas's own custom properties `--male`, `--female`, `--uncertain`, `--line`, `--faint`.
+ */
+export class Timeline {
+  #canvas;
+  #context;
+  /** @type {Stretch[]} */
+  #stretches = [];
+  /** @type {{at: number, level: number}[]} */
+  #levels = [];
+  #observer;
+
+  /** @param {HTMLCanvasElement} canvas */
+  constructor(canvas) {
+    this.#canvas = canvas;
+    this.#context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext('2d'));
+    this.#observer = new ResizeObserver(() => this.draw(this.#now));
+    this.#observer.observe(canvas);
+  }
+
+  #now = 0;
+
+  /**
+   * @param {number} start seconds, on the same clock as `draw`'s
+   * @param {number} end
+   * @param {Label} label
+   * @param {number} confidence
+   */
+  addVoice(start, end, label, confidence) {
+    this.#stretches.push({ start, end, label, confidence });
+    while ((this.#stretches[0]?.end ?? Infinity) < end - SPAN_S) this.#stretches.shift();
+  }
+
+  /**
+   * @param {number} at seconds
+   * @param {number} level 0 … 1
+   */
+  addLevel(at, level) {
+    const last = this.#levels.at(-1);
+    if (last && at - last.at < LEVEL_EVERY_S) {
+      last.level = Math.max(last.level, level);
+      return;
+    }
+    this.#levels.push({ at, level });
+    while ((this.#levels[0]?.at ?? Infinity) < at - SPAN_S) this.#levels.shift();
+  }
+
+  clear() {
+    this.#stretches = [];
+    this.#levels = [];
+    this.draw(0);
+  }
+
+  close() {
+    this.#observer.disconnect();
+  }
+
+  /** @returns {Record<Label, number>} seconds of each label in the last minute */
+  seconds() {
+    const seconds = { male: 0, female: 0, uncertain: 0, no_speech: 0 };
+    for (const { start, end, label } of this.#stretches) seconds[label] += end - start;
+    return seconds;
+  }
+
+  /** @param {number} now seconds, at the right edge */
+  draw(now) {
+    this.#now = now;
+    const { width, height } = this.#fit();
+    if (!width) return;
+    const context = this.#context;
+    const style = getComputedStyle(this.#canvas);
+    const colour = (/** @type {string} */ name) => style.getPropertyValue(name);
+    const x = (/** @type {number} */ at) => width - ((now - at) / SPAN_S) * width;
+    const voices = (height - LABEL_LANE_PX) * (1 - LEVEL_LANE_SHARE);
+    const middle = voices / 2;
+
+    context.clearRect(0, 0, width, height);
+    this.#drawTicks(width, height, colour('--line'), colour('--faint'), style.fontFamily);
+    context.fillStyle = colour('--line');
+    context.fillRect(0, middle - 0.5, width, 1);
+
+    for (const band of bands(this.#stretches)) {
+      context.fillStyle = colour(`--${band[0].label}`);
+      this.#fillBand(band, x, middle);
+    }
+
+    const floor = height - LABEL_LANE_PX;
+    const tallest = floor - voices - 6;
+    context.fillStyle = colour('--faint');
+    context.globalAlpha = 0.45;
+    context.beginPath();
+    context.moveTo(x(this.#levels[0]?.at ?? now), floor);
+    for (const { at, level } of this.#levels) context.lineTo(x(at), floor - Math.max(1, tallest * level));
+    context.lineTo(x(this.#levels.at(-1)?.at ?? now), floor);
+    context.fill();
+    context.globalAlpha = 1;
+  }
+
+  /**
+   * @param {Band} band
+   * @param {(at: number) => number} x
+   * @param {number} middle
+   */
+  #fillBand(band, x, middle) {
+    const [first] = band;
+    const last = band.at(-1) ?? first;
+    const up = first.label === 'male' ? 0 : 1;
+    const down = first.label === 'female' ? 0 : 1;
+    const context = this.#context;
+    /** @type {[at: number, reach: number][]} */
+    const edge = band.map((stretch) => [(stretch.start + stretch.end) / 2, reach(stretch) * (middle - 4)]);
+    edge.unshift([first.start, edge[0]?.[1] ?? 0]);
+    edge.push([last.end, edge.at(-1)?.[1] ?? 0]);
+    context.beginPath();
+    for (const [at, tall] of edge) context.lineTo(x(at), middle - up * tall);
+    for (const [at, tall] of edge.reverse()) context.lineTo(x(at), middle + down * tall);
+    context.fill();
+  }
+
+  /**
+   * @param {number} width
+   * @param {number} height
+   * @param {string} line
+   * @param {string} ink
+   * @param {string} font
+   */
+  #drawTicks(width, height, line, ink, font) {
+    const context = this.#context;
+    context.font = `11px ${font}`;
+    context.textBaseline = 'bottom';
+    const every_s = width < 480 ? 2 * TICK_EVERY_S : TICK_EVERY_S;
+    for (let ago_s = 0; ago_s <= SPAN_S; ago_s += every_s) {
+      const at = width - (ago_s / SPAN_S) * width;
+      context.fillStyle = line;
+      context.fillRect(Math.min(at, width - 1), 0, 1, height - LABEL_LANE_PX);
+      context.fillStyle = ink;
+      context.textAlign = ago_s === 0 ? 'right' : ago_s === SPAN_S ? 'left' : 'center';
+      context.fillText(ago_s === 0 ? 'now' : `−${ago_s} s`, at, height);
+    }
+  }
+
+  /** As many pixels as the screen has. */
+  #fit() {
+    const { clientWidth: width, clientHeight: height } = this.#canvas;
+    const ratio = window.devicePixelRatio;
+    if (this.#canvas.width !== Math.round(width * ratio) || this.#canvas.height !== Math.round(height * ratio)) {
+      this.#canvas.width = Math.round(width * ratio);
+      this.#canvas.height = Math.round(height * ratio);
+    }
+    this.#context.setTransform(ratio, 0, 0, ratio, 0, 0);
+    return { width, height };
+  }
+}
+
+/**
+ * Stretches of one label without a gap between them.
+ * @typedef {[Stretch, ...Stretch[]]} Band
+ */
+
+/**
+ * @param {readonly Stretch[]} stretches
+ * @returns {Band[]}
+ */
+function bands(stretches) {
+  /** @type {Band[]} */
+  const all = [];
+  for (const stretch of stretches) {
+    const last = all.at(-1)?.at(-1);
+    if (stretch.label === 'no_speech') continue;
+    if (last?.label === stretch.label && stretch.start - last.end < 0.01) all.at(-1)?.push(stretch);
+    else all.push([stretch]);
+  }
+  return all;
+}
+
+/**
+ * How far a band reaches from the middle, 0 … 1. Confidence between two voices starts at a half, and means nothing
+ * there.
+ * @param {Stretch} stretch
+ */
+function reach({ label, confidence }) {
+  if (label === 'uncertain') return 0.1;
+  return 0.18 + 0.82 * Math.min(1, Math.max(0, 2 * confidence - 1));
+}

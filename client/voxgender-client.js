@@ -1,0 +1,388 @@
+import { backoff_ms } from './backoff.js';
+import { MicrophoneError, VoxgenderError } from './errors.js';
+import { openMicrophone } from './microphone.js';
+import { abortable, deferred } from './promises.js';
+import { Session } from './session.js';
+import { Tally } from './tally.js';
+
+/** @typedef {import('./messages.js').Message} Message */
+/** @typedef {import('./messages.js').Summary} Summary */
+/**
+ * @typedef {'idle' | 'requesting-microphone' | 'connecting' | 'live' | 'reconnecting' | 'stopped' | 'failed'} State
+ */
+/**
+ * @typedef {object} StateChange
+ * @property {State} state
+ * @property {VoxgenderError | null} error why: with `failed`, and with `connecting` and `reconnecting` after a try failed
+ * @property {number | null} retry_ms how long until the next try; null while none is being waited for
+ */
+/**
+ * Each message of the server under its type (`docs/protocol.md`), and the client's own `state` and `track`.
+ * `summary` comes once at the end and spans every session since `start`.
+ * @typedef {{ [T in Message['type']]: Extract<Message, {type: T}> }
+ *   & {state: StateChange, track: MediaStreamTrack}} ClientEvents
+ */
+
+/** A session that held this long was a good one; the next loss starts with a short wait again. */
+const STABLE_MS = 10_000;
+
+/**
+ * @template {keyof ClientEvents} T
+ */
+export class ClientEvent extends Event {
+  /**
+   * @param {T} type
+   * @param {ClientEvents[T]} detail
+   */
+  constructor(type, detail) {
+    super(type);
+    this.detail = detail;
+  }
+}
+
+/**
+ * From `start` to its end, whichever way that comes.
+ * @typedef {object} Run
+ * @property {AbortController} controller aborted with an error when it failed, with no reason of ours when stopped
+ * @property {Promise<void>} live
+ * @property {Promise<Summary>} over
+ */
+
+/**
+ * Sends a voice to a voxgender server and says what it hears.
+ *
+ *     const client = new VoxgenderClient('/whip');
+ *     client.addEventListener('result', ({ detail }) => console.log(detail.label, detail.confidence));
+ *     await client.start();               // asks for the microphone
+ *     const summary = await client.stop();
+ *
+ * What is lost is opened again, with growing waits and a fresh session each time, until `stop` or until an error
+ * that no waiting heals. Tracks that the client opened are stopped with it; tracks that it was given are not.
+ */
+export class VoxgenderClient extends EventTarget {
+  #endpoint;
+  /** @type {string | null} */
+  #token;
+  #iceServers;
+  /** @type {State} */
+  #state = 'idle';
+  /** @type {Run | null} */
+  #run = null;
+  /** @type {Session | null} */
+  #session = null;
+  /** @type {{track: MediaStreamTrack, owned: boolean} | null} */
+  #input = null;
+  /** @type {string | null} */
+  #deviceId = null;
+  #microphoneTurn = 0;
+
+  /**
+   * @param {string | URL} endpoint the server's WHIP endpoint
+   * @param {{token?: string | null, iceServers?: RTCIceServer[]}} [options] `token` is sent as a bearer;
+   *   `iceServers` add to those that the server advises
+   */
+  constructor(endpoint, { token = null, iceServers = [] } = {}) {
+    super();
+    this.#endpoint = endpoint;
+    this.#token = token;
+    this.#iceServers = iceServers;
+  }
+
+  get state() {
+    return this.#state;
+  }
+
+  /** The track that is being listened to, if any. */
+  get track() {
+    return this.#input?.track ?? null;
+  }
+
+  /**
+   * Start listening. Starting twice is starting once.
+   * @param {MediaStream | MediaStreamTrack} [source] the microphone where left out
+   * @returns {Promise<void>} resolves when live for the first time
+   * @throws {VoxgenderError} it cannot work, and waiting will not change that
+   * @throws {DOMException} `AbortError`: stopped before it was live
+   */
+  start(source) {
+    const running = this.#run;
+    if (running && !running.controller.signal.aborted) return running.live;
+    const controller = new AbortController();
+    const live = /** @type {ReturnType<typeof deferred<void>>} */ (deferred());
+    // Whoever goes by the `state` event may leave the promise alone.
+    live.promise.catch(() => {});
+    const over = this.#lead(source, controller, live, running?.over);
+    this.#run = { controller, live: live.promise, over };
+    return live.promise;
+  }
+
+  /**
+   * Stop listening.
+   * @returns {Promise<Summary | null>} of everything since `start`; null where nothing was running
+   */
+  async stop() {
+    const run = this.#run;
+    run?.controller.abort();
+    return (await run?.over) ?? null;
+  }
+
+  /**
+   * Listen to another track from now on, with no interruption.
+   * @param {MediaStreamTrack} track stays the caller's
+   */
+  async replaceTrack(track) {
+    if (!this.#run) throw new VoxgenderError('not_started', 'There is nothing to replace: start(track) first');
+    this.#microphoneTurn += 1;
+    await this.#listenTo(track, false);
+  }
+
+  /**
+   * Use this microphone: now, if one is in use, and whenever one is asked for.
+   * @param {string | null} deviceId as `enumerateDevices` has it; null for the browser's choice
+   * @throws {MicrophoneError} it cannot be opened; the one in use stays
+   */
+  async useMicrophone(deviceId) {
+    this.#deviceId = deviceId;
+    if (this.#run && this.#input?.owned) await this.#switchMicrophone(this.#run.controller.signal);
+  }
+
+  /** @returns {Promise<number | null>} to the server and back, in milliseconds; null while unknown */
+  async roundTrip_ms() {
+    return (await this.#session?.roundTrip_ms()) ?? null;
+  }
+
+  /**
+   * @template {keyof ClientEvents} T
+   * @overload
+   * @param {T} type
+   * @param {(event: ClientEvent<T>) => void} listener
+   * @param {AddEventListenerOptions | boolean} [options]
+   * @returns {void}
+   */
+  /**
+   * @overload
+   * @param {string} type
+   * @param {EventListenerOrEventListenerObject | null} listener
+   * @param {AddEventListenerOptions | boolean} [options]
+   * @returns {void}
+   */
+  /**
+   * @param {string} type
+   * @param {any} listener
+   * @param {AddEventListenerOptions | boolean} [options]
+   */
+  addEventListener(type, listener, options) {
+    super.addEventListener(type, listener, options);
+  }
+
+  /**
+   * @param {MediaStream | MediaStreamTrack | undefined} source
+   * @param {AbortController} controller
+   * @param {ReturnType<typeof deferred<void>>} live
+   * @param {Promise<unknown>} [before] the run that is still ending
+   * @returns {Promise<Summary>}
+   */
+  async #lead(source, controller, live, before) {
+    await before;
+    const { signal } = controller;
+    const tally = new Tally();
+    const leave = () => {
+      this.#session?.abandon();
+      controller.abort();
+    };
+    globalThis.addEventListener?.('pagehide', leave);
+    /** @type {unknown} */
+    let reason;
+    try {
+      signal.throwIfAborted();
+      await this.#open(source, signal);
+      await this.#stayConnected(tally, signal, live);
+    } catch (error) {
+      reason = error;
+    }
+    const stopped = signal.aborted && !(reason instanceof VoxgenderError);
+    controller.abort();
+    globalThis.removeEventListener?.('pagehide', leave);
+    // The microphone's light goes out at once, not when the server has answered.
+    this.#release();
+    await this.#session?.close();
+    this.#session = null;
+    if (this.#run?.controller === controller) this.#run = null;
+    const summary = tally.total();
+    this.#emit('summary', summary);
+    if (stopped) this.#setState('stopped');
+    else this.#setState('failed', { error: asVoxgenderError(reason) });
+    live.reject(stopped ? reason : asVoxgenderError(reason));
+    return summary;
+  }
+
+  /**
+   * @param {MediaStream | MediaStreamTrack | undefined} source
+   * @param {AbortSignal} signal
+   */
+  async #open(source, signal) {
+    if (source) {
+      await this.#listenTo(audioTrackOf(source), false);
+    } else {
+      this.#setState('requesting-microphone');
+      await this.#switchMicrophone(signal);
+    }
+  }
+
+  /**
+   * Never returns: throws an error that does not heal, or the signal's reason.
+   * @param {Tally} tally
+   * @param {AbortSignal} signal
+   * @param {ReturnType<typeof deferred<void>>} live
+   */
+  async #stayConnected(tally, signal, live) {
+    /** @type {'connecting' | 'reconnecting'} */
+    let state = 'connecting';
+    /** @type {VoxgenderError | null} */
+    let error = null;
+    for (let failures = 0; ; failures += 1) {
+      this.#setState(state, { error });
+      try {
+        this.#session = await Session.open(/** @type {MediaStreamTrack} */ (this.track), {
+          endpoint: this.#endpoint,
+          token: this.#token,
+          iceServers: this.#iceServers,
+          signal,
+          onmessage: (message) => this.#receive(message, tally),
+        });
+        const since_ms = performance.now();
+        // The track may have been replaced while the session was being opened.
+        await this.#session.replaceTrack(/** @type {MediaStreamTrack} */ (this.track));
+        state = 'reconnecting';
+        this.#setState('live');
+        live.resolve();
+        error = await abortable(this.#session.lost, signal);
+        this.#session.abandon();
+        if (performance.now() - since_ms > STABLE_MS) failures = 0;
+      } catch (thrown) {
+        signal.throwIfAborted();
+        error = asVoxgenderError(thrown);
+      }
+      if (!error.heals) throw error;
+      const retry_ms = backoff_ms(failures, error);
+      this.#setState(state, { error, retry_ms });
+      await pauseUnlessOnline(retry_ms, signal);
+    }
+  }
+
+  /**
+   * @param {Message} message
+   * @param {Tally} tally
+   */
+  #receive(message, tally) {
+    tally.observe(message);
+    if (message.type !== 'summary') this.#emit(message.type, message);
+  }
+
+  /**
+   * Ask for the microphone and listen to it.
+   * @param {AbortSignal} signal
+   */
+  async #switchMicrophone(signal) {
+    const turn = (this.#microphoneTurn += 1);
+    const opening = openMicrophone(this.#deviceId);
+    try {
+      await abortable(opening, signal);
+    } catch (error) {
+      opening.then((track) => track.stop(), () => {});
+      throw error;
+    }
+    const track = await opening;
+    if (turn === this.#microphoneTurn) await this.#listenTo(track, true);
+    else track.stop();
+  }
+
+  /**
+   * @param {MediaStreamTrack} track
+   * @param {boolean} owned
+   */
+  async #listenTo(track, owned) {
+    this.#release();
+    this.#input = { track, owned };
+    track.addEventListener('ended', this.#onended);
+    this.#emit('track', track);
+    await this.#session?.replaceTrack(track);
+  }
+
+  #release() {
+    if (!this.#input) return;
+    const { track, owned } = this.#input;
+    track.removeEventListener('ended', this.#onended);
+    if (owned) track.stop();
+    this.#input = null;
+  }
+
+  /** A microphone was unplugged, or the page's leave to use it taken back; or a given track has come to its end. */
+  #onended = async () => {
+    const controller = this.#run?.controller;
+    if (!controller) return;
+    if (!this.#input?.owned) {
+      controller.abort();
+      return;
+    }
+    try {
+      await this.#switchMicrophone(controller.signal);
+    } catch (error) {
+      const unplugged = error instanceof MicrophoneError && error.code === 'not_found';
+      controller.abort(unplugged ? new MicrophoneError('unplugged', 'The microphone was unplugged') : error);
+    }
+  };
+
+  /**
+   * @param {State} state
+   * @param {Partial<StateChange>} [detail]
+   */
+  #setState(state, { error = null, retry_ms = null } = {}) {
+    this.#state = state;
+    this.#emit('state', { state, error, retry_ms });
+  }
+
+  /**
+   * @template {keyof ClientEvents} T
+   * @param {T} type
+   * @param {ClientEvents[T]} detail
+   */
+  #emit(type, detail) {
+    this.dispatchEvent(new ClientEvent(type, detail));
+  }
+}
+
+/**
+ * @param {MediaStream | MediaStreamTrack} source
+ * @returns {MediaStreamTrack}
+ */
+function audioTrackOf(source) {
+  const track = 'getAudioTracks' in source ? source.getAudioTracks()[0] : source;
+  if (track?.kind !== 'audio') throw new VoxgenderError('no_audio', 'There is no audio track to listen to');
+  if (track.readyState === 'ended') throw new VoxgenderError('no_audio', 'The audio track has ended already');
+  return track;
+}
+
+/** @param {unknown} thrown */
+function asVoxgenderError(thrown) {
+  if (thrown instanceof VoxgenderError) return thrown;
+  return new VoxgenderError('unexpected', String(thrown), { cause: thrown });
+}
+
+/**
+ * @param {number} ms cut short when the network comes back
+ * @param {AbortSignal} signal
+ */
+async function pauseUnlessOnline(ms, signal) {
+  /** @type {ReturnType<typeof deferred<void>>} */
+  const { promise, resolve } = deferred();
+  const goOn = () => resolve();
+  const timer = setTimeout(goOn, ms);
+  globalThis.addEventListener?.('online', goOn);
+  try {
+    await abortable(promise, signal);
+  } finally {
+    clearTimeout(timer);
+    globalThis.removeEventListener?.('online', goOn);
+  }
+}

@@ -1,0 +1,140 @@
+import { LABEL_WORDS, explain } from './words.js';
+import { ClientEvent, VoxgenderClient } from './voxgender-client.js';
+
+/** @typedef {import('./messages.js').Label} Label */
+
+const STYLE = `
+  :host {
+    --_male: var(--voxgender-male, #b45309);
+    --_female: var(--voxgender-female, #0b7a75);
+    --_quiet: var(--voxgender-quiet, #6b6e73);
+    display: inline-flex; align-items: center; gap: .5em;
+    font: inherit; line-height: 1.2; color: inherit; white-space: nowrap;
+  }
+  :host([hidden]) { display: none; }
+  @media (prefers-color-scheme: dark) {
+    :host {
+      --_male: var(--voxgender-male, #f2b04b);
+      --_female: var(--voxgender-female, #3fd0c4);
+      --_quiet: var(--voxgender-quiet, #a2a6aa);
+    }
+  }
+  .mark { position: relative; width: .5em; height: 1em; border-radius: .25em; overflow: hidden; flex: none;
+          background: color-mix(in srgb, currentColor 16%, transparent); }
+  .mark::after { content: ''; position: absolute; inset: 100% 0 0 0; background: var(--_ink, var(--_quiet));
+                 transition: inset .2s; }
+  .word { font-weight: 600; color: var(--_ink, var(--_quiet)); }
+  .confidence { font-variant-numeric: tabular-nums; opacity: .8; }
+  :host([data-label=female]) { --_ink: var(--_female); }
+  :host([data-label=male]) { --_ink: var(--_male); }
+  :host([data-label=female]) .mark::after { inset: 0 0 50% 0; }
+  :host([data-label=male]) .mark::after { inset: 50% 0 0 0; }
+  :host([data-label=uncertain]) .mark::after { inset: 38% 0 38% 0; }
+  @media (prefers-reduced-motion: reduce) { .mark::after { transition: none; } }
+`;
+
+/**
+ * `<voxgender-voice>`: the label of a voice, now.
+ *
+ *     <voxgender-voice endpoint="https://voice.example/whip"></voxgender-voice>
+ *     element.source = track;      // analyses it, for as long as the element is on the page
+ *     element.show(result);        // or shows a result that came another way
+ *
+ * Attributes `endpoint` and `token` count from the next `source` on. Repeats the client's `state` and `result` events. Colours
+ * are `--voxgender-male`, `--voxgender-female` and `--voxgender-quiet`; parts are `mark`, `word` and `confidence`.
+ */
+export class VoxgenderVoice extends HTMLElement {
+  /** @type {MediaStream | MediaStreamTrack | null} */
+  #source = null;
+  /** @type {VoxgenderClient | null} */
+  #client = null;
+  #word;
+  #confidence;
+
+  constructor() {
+    super();
+    const root = this.attachShadow({ mode: 'open' });
+    root.innerHTML = `<style>${STYLE}</style><span class="mark" part="mark"></span>
+      <span class="word" part="word" role="status"></span>
+      <span class="confidence" part="confidence" aria-hidden="true"></span>`;
+    this.#word = /** @type {HTMLElement} */ (root.querySelector('.word'));
+    this.#confidence = /** @type {HTMLElement} */ (root.querySelector('.confidence'));
+  }
+
+  /** What is analysed, if anything. */
+  get source() {
+    return this.#source;
+  }
+
+  set source(source) {
+    if (source === this.#source) return;
+    this.#source = source;
+    this.#leave();
+    if (this.isConnected) this.#listen();
+  }
+
+  connectedCallback() {
+    this.#listen();
+  }
+
+  disconnectedCallback() {
+    this.#leave();
+  }
+
+  /** @param {{label: Label, confidence: number} | null} result null for nothing to show */
+  show(result) {
+    this.#write(
+      result?.label ?? null,
+      result ? LABEL_WORDS[result.label] : '',
+      result && result.label !== 'no_speech' ? `${Math.round(result.confidence * 100)} %` : '',
+    );
+  }
+
+  #listen() {
+    if (!this.#source) return;
+    const endpoint = this.getAttribute('endpoint');
+    if (!endpoint) throw new Error('<voxgender-voice> needs the attribute endpoint, a WHIP address');
+    const client = new VoxgenderClient(new URL(endpoint, document.baseURI), { token: this.getAttribute('token') });
+    this.#client = client;
+    client.addEventListener('result', ({ detail }) => {
+      if (this.#client !== client) return;
+      this.show(detail);
+      this.dispatchEvent(new ClientEvent('result', detail));
+    });
+    client.addEventListener('state', ({ detail }) => {
+      if (this.#client !== client) return;
+      this.#showState(detail);
+      this.dispatchEvent(new ClientEvent('state', detail));
+    });
+    client.start(this.#source).catch(() => {});
+  }
+
+  #leave() {
+    this.#client?.stop();
+    this.#client = null;
+    this.show(null);
+  }
+
+  /** @param {import('./voxgender-client.js').StateChange} change */
+  #showState({ state, error }) {
+    if (error) this.#write(null, explain(error).title, '');
+    else if (state === 'connecting' || state === 'reconnecting') this.#write(null, 'Connecting…', '');
+    else if (state === 'live') this.#write(null, 'Listening…', '');
+    else this.show(null);
+  }
+
+  /**
+   * @param {Label | null} label
+   * @param {string} word
+   * @param {string} confidence
+   */
+  #write(label, word, confidence) {
+    if (label) this.dataset['label'] = label;
+    else delete this.dataset['label'];
+    // A screen reader speaks whatever is written here, so nothing is written twice.
+    if (this.#word.textContent !== word) this.#word.textContent = word;
+    this.#confidence.textContent = confidence;
+  }
+}
+
+customElements.define('voxgender-voice', VoxgenderVoice);

@@ -1,0 +1,141 @@
+// The WHIP client's half of RFC 9725: offer in, answer out, candidates trickled, session deleted.
+
+import { ConnectionError, ServerError } from './errors.js';
+
+const ANSWER_TIMEOUT_MS = 15_000;
+
+/**
+ * A session on the server.
+ * @typedef {object} Resource
+ * @property {string} url
+ * @property {string | null} etag
+ * @property {string} answer SDP
+ * @property {RTCIceServer[]} iceServers what the server advised, from its `Link` headers
+ */
+
+/**
+ * Offer a session (RFC 9725 section 4.2).
+ * @param {string | URL} endpoint
+ * @param {string} offer SDP
+ * @param {{token?: string | null}} [options]
+ * @returns {Promise<Resource>}
+ * @throws {ServerError} the server refused
+ * @throws {ConnectionError} `unreachable`: no answer at all
+ */
+export async function publish(endpoint, offer, { token = null } = {}) {
+  /** @type {Record<string, string>} */
+  const headers = { 'Content-Type': 'application/sdp' };
+  if (token) headers['Authorization'] = `Bearer ${token}`;
+  let response, body;
+  try {
+    response = await fetch(endpoint, {
+      method: 'POST',
+      headers,
+      body: offer,
+      signal: AbortSignal.timeout(ANSWER_TIMEOUT_MS),
+    });
+    body = await response.text();
+  } catch (cause) {
+    throw new ConnectionError('unreachable', `No answer from ${endpoint}`, { cause });
+  }
+  if (!response.ok) throw refusal(response, body);
+  const location = response.headers.get('Location');
+  if (response.status !== 201 || !location) {
+    throw new ServerError(response.status, 'not_whip', `${endpoint} does not answer as a WHIP endpoint does`);
+  }
+  return {
+    url: new URL(location, response.url || endpoint).href,
+    etag: response.headers.get('ETag'),
+    answer: body,
+    iceServers: parseIceServers(response.headers.get('Link')),
+  };
+}
+
+/**
+ * Send candidates (RFC 9725 section 4.3.2). Failure is left to the connection itself to show.
+ * @param {Resource} resource
+ * @param {string} fragment of `sdpFragment`
+ */
+export async function trickle(resource, fragment) {
+  /** @type {Record<string, string>} */
+  const headers = { 'Content-Type': 'application/trickle-ice-sdpfrag' };
+  if (resource.etag) headers['If-Match'] = resource.etag;
+  await fetch(resource.url, { method: 'PATCH', headers, body: fragment }).catch(() => {});
+}
+
+/**
+ * End a session (RFC 9725 section 4.2). The request outlives the page.
+ * @param {Resource} resource
+ * @returns {Promise<boolean>} whether the server did; not where it is gone, or had ended the session already
+ */
+export async function end(resource) {
+  const response = await fetch(resource.url, { method: 'DELETE', keepalive: true }).catch(() => null);
+  return response?.ok ?? false;
+}
+
+/**
+ * Candidates as a trickle ICE fragment (RFC 8840 section 9) of a bundled offer.
+ * @param {string} offer SDP, for its ICE credentials and first media line
+ * @param {readonly (RTCIceCandidate | null)[]} candidates null at the end of them
+ */
+export function sdpFragment(offer, candidates) {
+  const line = (/** @type {RegExp} */ pattern) => pattern.exec(offer)?.[0].trimEnd();
+  const lines = [line(/^a=ice-ufrag:.*$/m), line(/^a=ice-pwd:.*$/m), line(/^m=.*$/m), line(/^a=mid:.*$/m)];
+  for (const candidate of candidates) {
+    if (!candidate) lines.push('a=end-of-candidates');
+    else if (candidate.candidate) lines.push(`a=${candidate.candidate}`);
+  }
+  return `${lines.filter(Boolean).join('\r\n')}\r\n`;
+}
+
+const LINK = /<([^>]*)>((?:\s*;\s*[^\s=;,"]+(?:\s*=\s*(?:"(?:[^"\\]|\\.)*"|[^\s;,"]*))?)*)/g;
+const PARAMETER = /;\s*([^\s=;,"]+)(?:\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s;,"]*)))?/g;
+
+/**
+ * ICE servers out of `Link` headers (RFC 9725 section 4.6, syntax of RFC 8288).
+ * @param {string | null} header all of them, joined with commas as `Headers.get` does
+ * @returns {RTCIceServer[]}
+ */
+export function parseIceServers(header) {
+  const servers = [];
+  for (const [, urls = '', rest = ''] of (header ?? '').matchAll(LINK)) {
+    /** @type {Record<string, string>} */
+    const parameters = {};
+    for (const [, name = '', quoted, token] of rest.matchAll(PARAMETER)) {
+      parameters[name.toLowerCase()] ??= quoted?.replace(/\\(.)/g, '$1') ?? token ?? '';
+    }
+    if (!parameters['rel']?.toLowerCase().split(/\s+/).includes('ice-server')) continue;
+    const { username, credential } = parameters;
+    servers.push(username === undefined ? { urls } : { urls, username, credential: credential ?? '' });
+  }
+  return servers;
+}
+
+/**
+ * `Retry-After` (RFC 9110 section 10.2.3): seconds, or a date.
+ * @param {string | null} header
+ * @returns {number | null} milliseconds
+ */
+export function parseRetryAfter(header, now_ms = Date.now()) {
+  if (header === null) return null;
+  const wait_ms = /^\s*\d+\s*$/.test(header) ? Number(header) * 1000 : Date.parse(header) - now_ms;
+  return Number.isNaN(wait_ms) ? null : Math.max(0, wait_ms);
+}
+
+/**
+ * A refusal as an error, out of its problem+json (RFC 9457) where it has one.
+ * @param {Response} response
+ * @param {string} body
+ */
+function refusal(response, body) {
+  let problem;
+  try {
+    problem = JSON.parse(body);
+  } catch {
+    problem = null;
+  }
+  const code = typeof problem?.code === 'string' ? problem.code : `http_${response.status}`;
+  const message = problem?.detail ?? problem?.title ?? `The server answered ${response.status}`;
+  const retryAfter_ms = parseRetryAfter(response.headers.get('Retry-After'));
+  return new ServerError(response.status, code, String(message), { retryAfter_ms });
+}

@@ -1,0 +1,41 @@
+/** @typedef {import('./messages.js').Label} Label */
+
+/** @type {Readonly<Record<Label, string>>} */
+export const LABEL_WORDS = { male: 'Male', female: 'Female', uncertain: 'Uncertain', no_speech: 'No speech' };
+
+/** @type {Readonly<Record<string, [title: string, advice: string]>>} */
+const EXPLANATIONS = {
+  insecure_origin: [
+    'This page cannot use the microphone',
+    'Browsers give it to secure pages only. Open this page over https, or as localhost.',
+  ],
+  denied: ['The microphone is blocked', 'Allow it for this page in the address bar, then press Start again.'],
+  not_found: ['No microphone found', 'Plug one in, then press Start again.'],
+  busy: ['The microphone is busy', 'Another program may be holding it. Close that one, then press Start again.'],
+  unplugged: ['The microphone was unplugged', 'Plug one in, then press Start again.'],
+  unauthorized: ['This server asks for a token', 'Add #token=… to the end of this page’s address and reload.'],
+  at_capacity: ['The server is full', 'All its places are taken just now.'],
+  starting: ['The server is starting', 'It is still loading its model.'],
+  draining: ['The server is restarting', 'It takes no new calls just now.'],
+  shutting_down: ['The server is restarting', 'The call goes on as soon as it is back.'],
+  unreachable: ['The server cannot be reached', 'It may be down, or this device may be offline.'],
+  lost: ['Connection lost', 'The network went away for a moment.'],
+  no_media_path: [
+    'No way through for audio',
+    'The server answers, but audio does not get there. A firewall may be blocking UDP.',
+  ],
+  silent_peer: ['The server heard nothing for a while', 'The connection may have been asleep.'],
+};
+
+/**
+ * Plain words for an error.
+ * @param {Error} error
+ * @returns {{title: string, advice: string}}
+ */
+export function explain(error) {
+  const [title, advice] = EXPLANATIONS[/** @type {{code?: string}} */ (error).code ?? ''] ?? [
+    'Something went wrong',
+    error.message,
+  ];
+  return { title, advice };
+}
