@@ -170,7 +170,7 @@ export class Session {
    */
   #receive(data, channel) {
     const message = parse(data);
-    if (!message) return;
+    if (!message || this.#closed) return;
     switch (message.type) {
       case 'hello':
         // One comes on each channel.

@@ -1,0 +1,163 @@
+// Stand-ins for what Node has not got: peer connections, tracks and microphones. They do what the client sees of
+// the real ones; the browser tests run the real ones.
+
+export class FakeTrack extends EventTarget {
+  static live = new Set();
+  kind = 'audio';
+  enabled = true;
+  readyState = 'live';
+
+  constructor() {
+    super();
+    FakeTrack.live.add(this);
+  }
+
+  clone() {
+    return Object.assign(new FakeTrack(), { enabled: this.enabled });
+  }
+
+  /** As with the real one, no event tells of it. */
+  stop() {
+    this.readyState = 'ended';
+    FakeTrack.live.delete(this);
+  }
+
+  unplug() {
+    this.stop();
+    this.dispatchEvent(new Event('ended'));
+  }
+}
+
+class FakeChannel {
+  readyState = 'open';
+  sent = [];
+  send(text) {
+    this.sent.push(text);
+  }
+}
+
+export class FakePeerConnection {
+  static open = new Set();
+  static all = [];
+  connectionState = 'new';
+  channels = {};
+  configuration;
+
+  constructor(configuration) {
+    this.configuration = configuration;
+    FakePeerConnection.open.add(this);
+    FakePeerConnection.all.push(this);
+  }
+
+  addTransceiver(track) {
+    this.track = track;
+    return { sender: { replaceTrack: async (replacement) => void (this.track = replacement) } };
+  }
+
+  createDataChannel(label, options = {}) {
+    return (this.channels[label] = Object.assign(new FakeChannel(), { label, options }));
+  }
+
+  async createOffer() {
+    return { type: 'offer', sdp: 'm=audio\r\na=mid:0\r\n' };
+  }
+
+  getConfiguration() {
+    return this.configuration;
+  }
+
+  setConfiguration(configuration) {
+    this.configuration = configuration;
+  }
+
+  async setLocalDescription() {
+    if (this.connectionState === 'closed') throw new Error('closed');
+  }
+
+  async setRemoteDescription() {
+    if (this.connectionState === 'closed') throw new Error('closed');
+    FakeServer.current?.connected(this);
+  }
+
+  receive(label, message) {
+    this.channels[label].onmessage?.({ data: JSON.stringify({ v: 1, ...message }) });
+  }
+
+  /** The server went away. */
+  vanish() {
+    this.connectionState = 'failed';
+    this.onconnectionstatechange?.();
+  }
+
+  close() {
+    this.connectionState = 'closed';
+    FakePeerConnection.open.delete(this);
+  }
+}
+
+/** Answers `fetch` as the server does. */
+export class FakeServer {
+  static current = null;
+  requests = [];
+  /** Taken in turn, the last one for good: an answer to POST, or a function that makes one. */
+  answers = [{ status: 201 }];
+  sessions = new Set();
+  /** Whether media gets through. */
+  reachable = true;
+
+  install() {
+    FakeServer.current = this;
+    FakePeerConnection.all = [];
+    globalThis.RTCPeerConnection = FakePeerConnection;
+    globalThis.fetch = async (url, { method, headers }) => {
+      this.requests.push({ method, url: String(url), headers });
+      return method === 'POST' ? await this.#post() : this.#delete(String(url));
+    };
+    return this;
+  }
+
+  count(method) {
+    return this.requests.filter((request) => request.method === method).length;
+  }
+
+  async #post() {
+    const next = this.answers.length > 1 ? this.answers.shift() : this.answers[0];
+    const { status, headers = {}, body = 'answer' } = typeof next === 'function' ? await next() : next;
+    const url = `http://server.test/whip/${this.count('POST')}`;
+    if (status === 201) this.sessions.add(url);
+    return new Response(body, { status, headers: status === 201 ? { Location: url, ...headers } : headers });
+  }
+
+  #delete(url) {
+    const known = this.sessions.delete(url);
+    if (known) {
+      FakePeerConnection.all.at(-1)?.receive('events', {
+        type: 'summary', duration: 2, speech: 1, male: 1, female: 0, uncertain: 0, segments: 1,
+      });
+    }
+    return new Response(null, { status: known ? 200 : 404 });
+  }
+
+  connected(connection) {
+    if (!this.reachable) return;
+    for (const label of ['results', 'events']) connection.receive(label, { type: 'hello', session: 's', hop_ms: 192 });
+  }
+}
+
+export class FakeMicrophones {
+  asked = [];
+  /** Thrown instead of handing out a track. */
+  error = null;
+
+  install() {
+    Object.defineProperty(globalThis, 'navigator', { value: { mediaDevices: this }, configurable: true });
+    return this;
+  }
+
+  async getUserMedia({ audio }) {
+    this.asked.push(audio);
+    if (this.error) throw this.error;
+    const track = new FakeTrack();
+    return { getAudioTracks: () => [track] };
+  }
+}
