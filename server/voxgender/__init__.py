@@ -1,0 +1,46 @@
+"""voxgender tells, live, whether the voice speaking now is heard as male or female."""
+
+from typing import TYPE_CHECKING
+
+from voxgender.errors import VoxgenderError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from aiortc import MediaStreamTrack
+
+    from voxgender.protocol import Message
+
+__version__ = "0.1.0"
+__all__ = ["VoxgenderError", "__version__", "analyze"]
+
+
+async def analyze(track: "MediaStreamTrack", *, model: str = "embedded") -> "AsyncIterator[Message]":
+    """Listen to any aiortc audio track, inside any aiortc program.
+
+    >>> async for message in analyze(track):
+    ...     if message.type == "change":
+    ...         print(message.to, "speaks now")
+
+    Yields ``hello`` first, ``summary`` last (``docs/protocol.md``). The model is loaded at the first call, in a
+    thread, and shared by all calls that name it; the networks run on one more thread, never on the event loop.
+
+    Args:
+        track: a live track of kind ``audio``, of any rate and layout. It is read until it ends.
+        model: ``embedded``, ``off``, a local directory or a hub id of a wav2vec2 classifier.
+
+    Raises:
+        ModelError: the model cannot be loaded.
+        AudioError: the track carries no audio.
+    """
+    import asyncio
+    import secrets
+    from contextlib import aclosing
+
+    from voxgender.embedding import shared_analyzer
+
+    analyzer = await asyncio.to_thread(shared_analyzer, model)
+    yield analyzer.hello(secrets.token_urlsafe(8))
+    async with aclosing(analyzer.analyze(track)) as messages:
+        async for message in messages:
+            yield message

@@ -1,10 +1,10 @@
 """One analyzer a process: the networks and the batcher that judges all calls together."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from itertools import islice
 from os import PathLike
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from aiortc import MediaStreamTrack
 
@@ -15,7 +15,7 @@ from voxgender.audio.hops import Cutter, Hop, hops
 from voxgender.audio.resampler import SAMPLE_RATE_HZ
 from voxgender.inference.batcher import Batcher, Done
 from voxgender.inference.classifier import Classifier
-from voxgender.protocol import Hello, Label, Message, Segment, Summary
+from voxgender.protocol import Hello, Label, Message, Result, Segment, Summary
 
 WINDOW_MS = 1_000
 HOP_MS = 192
@@ -34,6 +34,23 @@ class FileVerdict(NamedTuple):
     confidence: float
     speech_s: float
     segments: tuple[Segment, ...]
+    results: tuple[Result, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """As it stands in the output of ``voxgender classify --json``."""
+        return {
+            "label": self.label,
+            "confidence": round(self.confidence, 4),
+            "speech_seconds": round(self.speech_s, 3),
+            "segments": [
+                {"start": s.start, "end": s.end, "label": s.label, "confidence": s.confidence} for s in self.segments
+            ],
+        }
+
+    def __str__(self) -> str:
+        if self.label is None:
+            return "no speech"
+        return f"{self.label} ({self.confidence:.0%}, {self.speech_s:.1f} s of speech)"
 
 
 class Analyzer:
@@ -61,7 +78,7 @@ class Analyzer:
         """The greeting that tells a client what is listening."""
         return Hello(session=session, model=self.model, window_ms=self.window_ms, hop_ms=self.hop_ms)
 
-    async def analyze(self, track: MediaStreamTrack) -> AsyncIterator[Message]:
+    async def analyze(self, track: MediaStreamTrack) -> AsyncGenerator[Message, None]:
         """Listen to a live track until it ends: results and events as they come, the summary last.
 
         The track is read as fast as it gives, whatever the pace of the caller: what neither the model nor the
@@ -119,7 +136,8 @@ class Analyzer:
         segments = tuple(message for message in messages if isinstance(message, Segment))
         label, confidence = listener.overall() or (None, 0.0)
         (summary,) = (message for message in messages if isinstance(message, Summary))
-        return FileVerdict(label, confidence, summary.speech, segments)
+        results = tuple(message for message in messages if isinstance(message, Result))
+        return FileVerdict(label, confidence, summary.speech, segments, results)
 
     def _replay(self, listener: Listener, path: str | PathLike[str]) -> Iterator[Message]:
         cutter = Cutter(self._hop_samples)

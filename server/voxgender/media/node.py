@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import secrets
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import suppress
 from time import monotonic
 from typing import Any
@@ -113,7 +113,7 @@ class MediaNode:
         """
         await self._find(session_id).end("deleted")
 
-    def follow(self, session_id: str) -> AsyncIterator[Message]:
+    def follow(self, session_id: str) -> AsyncGenerator[Message, None]:
         """A session's messages.
 
         Raises:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 from aiortc import RTCDataChannel
 from aiortc.exceptions import InvalidStateError
@@ -60,7 +60,7 @@ class Outbox:
                 queue.get_nowait()
             queue.put_nowait(message)
 
-    async def follow(self) -> AsyncIterator[Message]:
+    async def follow(self) -> AsyncGenerator[Message, None]:
         """``hello``, the events so far, and everything from now on, until the session ends."""
         queue: asyncio.Queue[Message | None] = asyncio.Queue()
         for past in (self._hello, *self._events):

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from time import monotonic
 from typing import Any, Literal
@@ -137,7 +137,7 @@ class Session:
             candidate.sdpMid = mid or self._pc.getTransceivers()[0].mid
             await self._pc.addIceCandidate(candidate)
 
-    def follow(self) -> AsyncIterator[Message]:
+    def follow(self) -> AsyncGenerator[Message, None]:
         """The session's messages from now on, after ``hello`` and the events so far."""
         return self._outbox.follow()
 
@@ -177,7 +177,7 @@ class Session:
 
     async def _listen(self) -> None:
         try:
-            async with aclosing(self._analyzer.analyze(self._receiver)) as messages:  # type: ignore[type-var]
+            async with aclosing(self._analyzer.analyze(self._receiver)) as messages:
                 async for message in messages:
                     self._outbox.post(message)
         except Exception:

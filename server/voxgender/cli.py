@@ -1,0 +1,159 @@
+"""``voxgender``: one subcommand a role."""
+
+import argparse
+import asyncio
+import json
+import logging
+import sys
+from collections.abc import Callable, Coroutine, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from voxgender import __version__, settings
+from voxgender.errors import AudioError, SettingsError, VoxgenderError
+from voxgender.settings import Settings
+
+T = TypeVar("T")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a subcommand; exit status 0 on success, 2 on bad usage, 1 on failure with one line on stderr."""
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.WARNING)
+    try:
+        run: Callable[[argparse.Namespace], int] = arguments.run
+        return run(arguments)
+    except SettingsError as error:
+        return _fail(error, 2)
+    except VoxgenderError as error:
+        return _fail(error, 1)
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # Whoever read our output has seen enough.
+        sys.stderr.close()
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="voxgender", description="Tells, live, whether the voice speaking now is heard as male or female."
+    )
+    parser.add_argument("--version", action="version", version=f"voxgender {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    serve = commands.add_parser("serve", help="serve the page, signaling and media, all in one")
+    for name in settings.fields():
+        _add_option(serve, name)
+    serve.set_defaults(run=_serve)
+
+    call = commands.add_parser("call", help="play a file as one caller and print the live text stream")
+    call.add_argument("url", metavar="URL", help="the server, as http://localhost:8080")
+    call.add_argument("--audio", type=Path, metavar="FILE", help="what to say (default: a man, a pause, a woman)")
+    call.add_argument("--token", help="bearer token, where the server wants one")
+    call.add_argument("--json", action="store_true", help="one JSON object a line: every message, then a report")
+    call.set_defaults(run=_call)
+
+    load = commands.add_parser("load", help="place many calls at once on a server of one's own")
+    load.add_argument("url", metavar="URL")
+    load.add_argument("--peers", type=int, default=10, metavar="N", help="calls at once (default: 10)")
+    load.add_argument("--seconds", type=float, default=10.0, metavar="S", help="how long each lasts (default: 10)")
+    load.add_argument("--token", help="bearer token, where the server wants one")
+    load.add_argument("--json", action="store_true", help="print the report as JSON")
+    load.set_defaults(run=_load)
+
+    classify = commands.add_parser("classify", help="label audio files by the same pipeline, offline")
+    classify.add_argument("files", nargs="+", type=Path, metavar="FILE", help="any audio file that FFmpeg reads")
+    classify.add_argument("--json", action="store_true", help="one JSON object a file and line")
+    _add_option(classify, "model")
+    classify.set_defaults(run=_classify)
+    return parser
+
+
+def _add_option(parser: argparse.ArgumentParser, name: str) -> None:
+    """An option of ``Settings`` as a flag; its value is checked where all are."""
+    meta, default = settings.fields()[name], settings.default(name)
+    shown = (
+        "" if default in ((), "") else f" (default: {', '.join(default) if isinstance(default, tuple) else default})"
+    )
+    parser.add_argument(
+        f"--{name.replace('_', '-')}",
+        action="append" if settings.is_list(name) else "store",
+        metavar=name.rpartition("_")[2].upper(),
+        help=f"{meta.description}{shown}",
+    )
+
+
+def _load_settings(arguments: argparse.Namespace) -> Settings:
+    given = vars(arguments)
+    return Settings.load({name: given[name] for name in settings.fields() if name in given})
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    from voxgender.serve import serve
+
+    loaded = _load_settings(arguments)
+    logging.getLogger("voxgender").setLevel(loaded.log_level.upper())
+    _run(serve(loaded, announce=lambda url: print(f"voxgender is ready: open {url}", flush=True)))
+    return 0
+
+
+def _call(arguments: argparse.Namespace) -> int:
+    from voxgender.peer.transcript import call
+
+    return _run(call(arguments.url, audio=arguments.audio, token=arguments.token, json=arguments.json, out=sys.stdout))
+
+
+def _load(arguments: argparse.Namespace) -> int:
+    from voxgender.peer.load import load
+
+    return _run(
+        load(
+            arguments.url,
+            peers=arguments.peers,
+            seconds=arguments.seconds,
+            token=arguments.token,
+            json=arguments.json,
+            out=sys.stdout,
+        )
+    )
+
+
+def _classify(arguments: argparse.Namespace) -> int:
+    from voxgender.serve import make_analyzer
+
+    analyzer = make_analyzer(_load_settings(arguments))
+    failed = False
+    try:
+        for path in arguments.files:
+            try:
+                verdict = analyzer.classify_file(path)
+            except AudioError as error:
+                _fail(error, 1)
+                failed = True
+                continue
+            if arguments.json:
+                print(json.dumps({"file": str(path), **verdict.to_dict()}), flush=True)
+            else:
+                print(f"{path}: {verdict}", flush=True)
+    finally:
+        analyzer.close()
+    return int(failed)
+
+
+def _run(main: Coroutine[Any, Any, T]) -> T:
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.run(main)
+    return uvloop.run(main)
+
+
+def _fail(error: VoxgenderError, status: int) -> int:
+    print(f"voxgender: {error}", file=sys.stderr)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

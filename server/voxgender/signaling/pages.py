@@ -1,0 +1,63 @@
+"""The page and the client's modules, and what operators ask for."""
+
+from importlib.resources import files
+from pathlib import Path
+
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from voxgender.signaling.auth import Bearer
+from voxgender.signaling.node import Node
+from voxgender.signaling.problems import Problem
+
+
+def client_files() -> Path:
+    """Where ``client/`` lies: inside the installed package, or beside ``server/`` in a checkout.
+
+    Raises:
+        FileNotFoundError: in neither place.
+    """
+    package = Path(str(files("voxgender")))
+    for place in (package / "client", package.parent.parent / "client"):
+        if (place / "index.html").is_file():
+            return place
+    raise FileNotFoundError("The client's files are missing: install voxgender again.")
+
+
+class Pages:
+    """``/``, ``/client/…``, ``/health/…``, ``/metrics`` and ``/sessions``."""
+
+    def __init__(self, node: Node, bearer: Bearer) -> None:
+        self._node = node
+        self._bearer = bearer
+        self._client = client_files()
+
+    def routes(self) -> list[web.AbstractRouteDef]:
+        return [
+            web.get("/", self.page),
+            web.static("/client", self._client),
+            web.get("/health/live", self.live),
+            web.get("/health/ready", self.ready),
+            web.get("/metrics", self.metrics),
+            web.get("/sessions", self.sessions),
+        ]
+
+    async def page(self, _: web.Request) -> web.FileResponse:
+        return web.FileResponse(self._client / "index.html", headers={"Cache-Control": "no-cache"})
+
+    async def live(self, _: web.Request) -> web.Response:
+        return web.json_response({"status": "live"})
+
+    async def ready(self, _: web.Request) -> web.Response:
+        if not self._node.ready:
+            raise Problem(
+                503, "starting", "The model is being loaded, or the server is shutting down.", {"Retry-After": "1"}
+            )
+        return web.json_response({"status": "ready"})
+
+    async def metrics(self, _: web.Request) -> web.Response:
+        return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    async def sessions(self, request: web.Request) -> web.Response:
+        self._bearer.check(request)
+        return web.json_response({"sessions": self._node.sessions()})
