@@ -1,0 +1,260 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transformers import (
+    Wav2Vec2Config,
+    Wav2Vec2FeatureExtractor,
+    Wav2Vec2ForCTC,
+    Wav2Vec2ForSequenceClassification,
+)
+from voxgender.errors import ModelError
+from voxgender.inference import wav2vec2
+from voxgender.inference.wav2vec2 import load
+
+Make = Callable[..., Path]
+
+TINY: dict[str, Any] = {
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 32,
+    "conv_dim": (8, 8),
+    "conv_kernel": (400, 3),
+    "conv_stride": (160, 2),
+    "num_conv_pos_embeddings": 8,
+    "num_conv_pos_embedding_groups": 2,
+    "classifier_proj_size": 8,
+    "vocab_size": 4,
+}
+# wav2vec2-large-xlsr-53 in everything but its widths.
+LARGE_SHAPE: dict[str, Any] = {
+    **TINY,
+    "conv_dim": (8,) * 7,
+    "conv_kernel": (10, 3, 3, 3, 3, 2, 2),
+    "conv_stride": (5, 2, 2, 2, 2, 2, 2),
+    "conv_bias": True,
+    "feat_extract_norm": "layer",
+    "do_stable_layer_norm": True,
+    "num_conv_pos_embeddings": 128,
+}
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Make:
+    """A checkpoint with random weights, in a directory."""
+
+    def save(
+        labels: tuple[str, ...] = ("female", "male"), *, normalise: bool = True, rate: int = 16_000, **config: Any
+    ) -> Path:
+        torch.manual_seed(7)
+        names = dict(enumerate(labels))
+        shape = {**TINY, **config, "id2label": names, "label2id": {name: i for i, name in names.items()}}
+        network = Wav2Vec2ForSequenceClassification(Wav2Vec2Config(**shape))
+        torch.nn.init.normal_(network.classifier.weight, std=3)
+        directory = tmp_path / "checkpoint"
+        network.save_pretrained(directory)
+        Wav2Vec2FeatureExtractor(do_normalize=normalise, sampling_rate=rate).save_pretrained(directory)
+        return directory
+
+    return save
+
+
+@pytest.fixture
+def windows() -> np.ndarray[Any, Any]:
+    return np.random.default_rng(3).normal(0.1, 0.05, (3, 16_000)).astype(np.float32)
+
+
+def by_transformers(directory: Path, windows: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Probabilities in the order of the checkpoint, by the library's own preprocessing, one window at a time."""
+    extractor = Wav2Vec2FeatureExtractor.from_pretrained(directory)
+    network = Wav2Vec2ForSequenceClassification.from_pretrained(directory).eval()
+    with torch.inference_mode():
+        logits = [
+            network(**extractor(window, sampling_rate=16_000, return_tensors="pt")).logits[0] for window in windows
+        ]
+    return torch.stack(logits).softmax(dim=1).numpy()
+
+
+@pytest.mark.parametrize("normalise", [True, False])
+@pytest.mark.parametrize("shape", [TINY, LARGE_SHAPE], ids=["base", "large"])
+def test_probabilities_are_those_of_transformers(make: Make, windows: Any, normalise: bool, shape: Any) -> None:
+    directory = make(("female", "male"), normalise=normalise, **shape)
+    classifier = load(str(directory))
+    assert classifier.labels == ("male", "female")
+    found = classifier(windows)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, by_transformers(directory, windows)[:, ::-1], atol=1e-5)
+
+
+def test_a_batch_says_what_its_windows_say_alone(make: Make, windows: Any) -> None:
+    classifier = load(str(make()))
+    alone = np.concatenate([classifier(window[None]) for window in windows])
+    np.testing.assert_allclose(classifier(windows), alone, atol=1e-5)
+    assert len(np.unique(alone[:, 0])) == 3
+
+
+@pytest.mark.parametrize(
+    ("labels", "male", "female"),
+    [
+        (("male", "female"), 0, 1),
+        (("female", "male"), 1, 0),
+        (("FEMALE", "Male"), 1, 0),
+        (("M", "F"), 0, 1),
+        (("woman", "man"), 1, 0),
+    ],
+)
+def test_labels_are_the_checkpoints_own(make: Make, windows: Any, labels: Any, male: int, female: int) -> None:
+    directory = make(labels)
+    found = load(str(directory))(windows)
+    expected = by_transformers(directory, windows)
+    np.testing.assert_allclose(found, expected[:, [male, female]], atol=1e-5)
+
+
+def test_all_further_labels_add_up_to_other(make: Make, windows: Any) -> None:
+    directory = make(("music", "female", "noise", "male"))
+    classifier = load(str(directory))
+    assert classifier.labels == ("male", "female", "other")
+    found, expected = classifier(windows), by_transformers(directory, windows)
+    np.testing.assert_allclose(found[:, 2], expected[:, 0] + expected[:, 2], atol=1e-5)
+    np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-5)
+
+
+def test_loudness_does_not_matter_to_a_checkpoint_that_normalises(make: Make, windows: Any) -> None:
+    classifier = load(str(make()))
+    np.testing.assert_allclose(classifier(windows * 0.1 + 0.2), classifier(windows), atol=1e-3)
+
+
+def test_digital_silence_gives_probabilities(make: Make) -> None:
+    found = load(str(make()))(np.zeros((1, 8_000), np.float32))
+    assert np.isfinite(found).all()
+    np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-5)
+
+
+def test_the_name_is_the_directorys(make: Make) -> None:
+    assert load(f"{make()}/").name == "checkpoint"
+
+
+def test_inference_takes_the_threads_it_is_given(make: Make) -> None:
+    before = torch.get_num_threads()
+    try:
+        load(str(make()), threads=2)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [("happy", "sad"), ("male", "noise"), ("male", "man", "female"), ("LABEL_0", "LABEL_1")],
+)
+def test_labels_without_one_male_and_one_female_are_refused(make: Make, labels: Any) -> None:
+    with pytest.raises(ModelError, match=f"one label male and one female .* {labels[0]}, {labels[1]}"):
+        load(str(make(labels)))
+
+
+def test_another_rate_is_refused(make: Make) -> None:
+    with pytest.raises(ModelError, match="8000 Hz"):
+        load(str(make(rate=8_000)))
+
+
+def test_features_other_than_samples_are_refused(make: Make) -> None:
+    directory = make()
+    rewrite(directory / "preprocessor_config.json", feature_extractor_type="WhisperFeatureExtractor")
+    with pytest.raises(ModelError, match="WhisperFeatureExtractor"):
+        load(str(directory))
+
+
+def test_another_architecture_is_refused(tmp_path: Path) -> None:
+    Wav2Vec2ForCTC(Wav2Vec2Config(**TINY)).save_pretrained(tmp_path)
+    with pytest.raises(ModelError, match="is Wav2Vec2ForCTC; only Wav2Vec2ForSequenceClassification"):
+        load(str(tmp_path))
+
+
+def test_a_checkpoint_that_was_never_trained_to_classify_is_refused(tmp_path: Path, make: Make) -> None:
+    directory = make()
+    Wav2Vec2ForCTC(Wav2Vec2Config(**TINY)).save_pretrained(tmp_path / "ctc")
+    (tmp_path / "ctc" / "model.safetensors").replace(directory / "model.safetensors")
+    with pytest.raises(ModelError, match=r"4 of its weights are missing .*classifier\.bias"):
+        load(str(directory))
+
+
+def test_weights_of_another_shape_are_refused(make: Make) -> None:
+    directory = make()
+    rewrite(directory / "config.json", classifier_proj_size=12)
+    with pytest.raises(ModelError, match=str(directory)):
+        load(str(directory))
+
+
+def test_damaged_weights_are_refused(make: Make) -> None:
+    directory = make()
+    weights = directory / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(ModelError, match="damaged"):
+        load(str(directory))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "[]", '{"architectures": ["Wav2Vec2ForSequenceClassification"], "hidden_size": "wide"}'],
+)
+def test_a_damaged_config_is_refused(make: Make, text: str) -> None:
+    directory = make()
+    (directory / "config.json").write_text(text)
+    with pytest.raises(ModelError, match=str(directory)):
+        load(str(directory))
+
+
+@pytest.mark.parametrize("missing", ["config.json", "preprocessor_config.json", "model.safetensors"])
+def test_a_directory_that_lacks_a_file_is_refused(make: Make, missing: str) -> None:
+    directory = make()
+    (directory / missing).unlink()
+    with pytest.raises(ModelError, match=missing):
+        load(str(directory))
+
+
+@pytest.mark.parametrize("model", ["/no/such/model", "./model", "../model", "a/b/c"])
+def test_a_missing_directory_is_not_asked_of_the_hub(model: str) -> None:
+    with pytest.raises(ModelError, match=f"model {model}: no such directory$"):
+        load(model)
+
+
+def test_a_file_is_no_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("model.safetensors").touch()
+    with pytest.raises(ModelError, match="no such directory"):
+        load("model.safetensors")
+
+
+def test_a_hub_id_without_a_network_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(ModelError, match="no such directory here, and not to be had from the hub"):
+        load("alefiury/wav2vec2-large-xlsr-53-gender-recognition-librispeech")
+
+
+def test_transformers_logging_is_left_as_it_was(make: Make) -> None:
+    from transformers import logging
+
+    before = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    load(str(make()))
+    assert (logging.get_verbosity(), logging.is_progress_bar_enabled()) == before
+
+
+def test_the_embedded_checkpoint_is_small_and_needs_no_code_of_its_own() -> None:
+    directory = wav2vec2.EMBEDDED_DIRECTORY
+    assert {"config.json", "preprocessor_config.json", "model.safetensors"} <= {f.name for f in directory.iterdir()}
+    assert (directory / "model.safetensors").stat().st_size <= 6_000_000
+    network = Wav2Vec2ForSequenceClassification.from_pretrained(directory)
+    assert network.num_parameters() < 1_500_000
+    assert load("embedded").labels == ("male", "female", "other")
+
+
+def rewrite(file: Path, **changes: Any) -> None:
+    file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
