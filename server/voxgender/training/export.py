@@ -1,0 +1,74 @@
+"""A run's best weights as a directory that transformers loads: ``voxgender export``."""
+
+from pathlib import Path
+
+import torch
+from transformers import Wav2Vec2ForSequenceClassification
+
+from voxgender.errors import ModelError
+from voxgender.training.network import build, feature_extractor
+from voxgender.training.train import BEST, Trained, noted_options, trained
+
+_CARD = """---
+license: apache-2.0
+library_name: transformers
+pipeline_tag: audio-classification
+tags: [voice, wav2vec2]
+---
+
+# A compact wav2vec2 that tells how a voice is heard
+
+`Wav2Vec2ForSequenceClassification`, {parameters:,} parameters, 16 kHz mono, windows of 0.5 to 2 s.
+Labels: `female` and `male`, as listeners would call the voice, and `noise` where there is none.
+The labels say how a voice sounds. They do not say what gender a person has.
+
+Trained by `voxgender train` for {step} steps. On bare 1 s windows of the recordings kept for choosing:
+
+| corpus | voice | files | files right | windows right |
+|---|---|---|---|---|
+{rows}
+"""
+
+
+def export(run: Path, out: Path) -> Trained:
+    """Write ``config.json``, ``preprocessor_config.json``, ``model.safetensors`` and ``README.md``.
+
+    Args:
+        run: the ``out`` folder of a training.
+        out: folder that is made where it is not there.
+
+    Raises:
+        ModelError: ``run`` holds no weights, or damaged ones.
+    """
+    network, best = best_network(run)
+    out.mkdir(parents=True, exist_ok=True)
+    network.save_pretrained(out)
+    feature_extractor().save_pretrained(out)
+    rows = "\n".join(
+        f"| {s.corpus or '-'} | {s.kind} | {s.count} | {100 * s.files:.1f} % | {100 * s.windows:.1f} % |"
+        for s in best.scores
+    )
+    card = _CARD.format(parameters=network.num_parameters(), step=best.step, rows=rows)
+    (out / "README.md").write_text(card, encoding="utf-8")
+    return best
+
+
+def best_network(run: Path) -> tuple[Wav2Vec2ForSequenceClassification, Trained]:
+    """The network of a run, with its best weights.
+
+    Raises:
+        ModelError: as :func:`export`.
+    """
+    file = run / BEST
+    if not file.is_file():
+        raise ModelError(f"{run}: no weights to export; train there first, at least to its first check")
+    try:
+        options = noted_options(run)
+        state = torch.load(file, map_location="cpu", weights_only=True)
+        network = build(hidden=int(options["hidden"]), layers=int(options["layers"]))
+        network.load_state_dict(state["weights"])
+        best = trained(state["best"])
+    except (OSError, RuntimeError, ValueError, KeyError, EOFError) as error:
+        raise ModelError(f"{run}: damaged weights or options ({error})") from error
+    network.train(False)
+    return network, best

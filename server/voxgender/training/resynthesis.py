@@ -1,0 +1,123 @@
+"""New voices from recorded ones: WORLD takes a voice apart and puts it together at another pitch.
+
+A network that is shown 251 speakers learns that a high voice is a woman's. So every speaker is heard again with
+a pitch, a liveliness and an effort that are not his or hers, while the vocal tract, which tells the sexes apart
+whatever the pitch, stays within the natural spread: men up to an octave higher, as when acting or shouting,
+women from a third lower. Needs pyworld; used in training only.
+
+M. Morise, F. Yokomori, K. Ozawa: WORLD: a vocoder-based high-quality speech synthesis system for real-time
+applications, IEICE Transactions E99-D(7), 2016.
+"""
+
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from voxgender.training.manifest import Kind
+
+SAMPLE_RATE_HZ = 16_000
+FRAME_MS = 20
+FRAME = SAMPLE_RATE_HZ * FRAME_MS // 1000
+"""Samples between two rows of :attr:`Take.traits`."""
+ENVELOPE_BANDS = 24
+TRAITS = 1 + ENVELOPE_BANDS
+
+_PERIOD_MS = 5.0
+_FLOOR_HZ, _CEILING_HZ = 60.0, 600.0
+
+Floats = npt.NDArray[np.floating[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Take:
+    """A stretch of one voice, and what a phonetician would say of it every 20 ms.
+
+    Attributes:
+        audio: float32, shape ``(samples,)``, 16 kHz.
+        traits: float32, shape ``(samples // FRAME, TRAITS)``: the pitch in Hz, 0 where the voice has none, then the
+            log power of the spectral envelope in bands, with no mean.
+    """
+
+    audio: npt.NDArray[np.float32]
+    traits: npt.NDArray[np.float32]
+
+
+def takes(audio: npt.NDArray[np.float32], kind: Kind, count: int, rng: np.random.Generator) -> list[Take]:
+    """The recording as it is, then ``count`` times resynthesised."""
+    with warnings.catch_warnings():  # pyworld asks the old pkg_resources for its own version
+        warnings.simplefilter("ignore")
+        import pyworld
+
+    samples = np.ascontiguousarray(audio, dtype=np.float64)
+    # The faster DIO loses half of the voiced frames where a microphone rumbles.
+    pitch, times = pyworld.harvest(
+        samples, SAMPLE_RATE_HZ, f0_floor=_FLOOR_HZ, f0_ceil=_CEILING_HZ, frame_period=_PERIOD_MS
+    )
+    envelope = pyworld.cheaptrick(samples, pitch, times, SAMPLE_RATE_HZ)
+    found = [Take(audio, _traits(pitch, envelope, audio.size))]
+    if count and np.any(pitch):
+        breath = pyworld.d4c(samples, pitch, times, SAMPLE_RATE_HZ)
+        for _ in range(count):
+            other_pitch = _repitched(pitch, kind, rng)
+            stretch = rng.uniform(0.95, 1.05)
+            tract = _effort(_warped(envelope, stretch), rng)
+            pace = _PERIOD_MS * rng.uniform(0.85, 1.15)
+            voice = pyworld.synthesize(other_pitch, tract, _warped(breath, stretch), SAMPLE_RATE_HZ, pace)
+            voice = voice.astype(np.float32) / max(1.0, float(np.abs(voice).max()))
+            found.append(Take(voice, _traits(other_pitch, tract, voice.size, pace)))
+    return found
+
+
+def _repitched(pitch: Floats, kind: Kind, rng: np.random.Generator) -> Floats:
+    """Move the whole melody, and widen or flatten it about its middle."""
+    low, high = (0.85, 2.0) if kind == "male" else (0.7, 1.5)
+    shift = rng.uniform(np.log(low), np.log(high))
+    # A voice that is raised moves more: an excited man spans an octave and a half.
+    liveliness = rng.uniform(0.7, 1.3) + max(0.0, shift) * rng.uniform(0.0, 0.8)
+    voiced = pitch > 0
+    melody = np.log(pitch[voiced])
+    middle = np.median(melody)
+    moved = np.zeros_like(pitch)
+    moved[voiced] = np.exp(middle + shift + (melody - middle) * liveliness)
+    moved[voiced] = np.clip(moved[voiced], _FLOOR_HZ, _CEILING_HZ)
+    return moved
+
+
+def _warped(spectra: Floats, stretch: float) -> Floats:
+    """Scale the frequency axis, as a vocal tract that much shorter does."""
+    bins = np.arange(spectra.shape[1])
+    at = np.minimum(bins / stretch, bins[-1])
+    below = np.minimum(at.astype(np.int64), bins[-1] - 1)
+    share = at - below
+    warped: Floats = np.ascontiguousarray(
+        spectra[:, below] * (1 - share) + spectra[:, below + 1] * share, dtype=np.float64
+    )
+    return warped
+
+
+def _effort(envelope: Floats, rng: np.random.Generator) -> Floats:
+    """Tilt power above 500 Hz by -2 to 6 dB an octave, as from a murmur to a shout."""
+    hz = np.linspace(0, SAMPLE_RATE_HZ / 2, envelope.shape[1])
+    octaves = np.log2(np.maximum(hz, 500) / 500)
+    tilted: Floats = envelope * 10 ** (rng.uniform(-2, 6) * octaves / 10)
+    return tilted
+
+
+def _traits(pitch: Floats, envelope: Floats, samples: int, period_ms: float = _PERIOD_MS) -> npt.NDArray[np.float32]:
+    bins_per_hz = (envelope.shape[1] - 1) / (SAMPLE_RATE_HZ / 2)
+    edges = np.round(_mel_edges(ENVELOPE_BANDS + 1) * bins_per_hz).astype(np.int64)
+    bands = np.add.reduceat(envelope[:, : edges[-1]], edges[:-1], axis=1) / np.diff(edges)
+    power = np.log(bands + 1e-10)
+    power -= power.mean(axis=1, keepdims=True)
+    rows = np.round(np.arange(samples // FRAME) * FRAME_MS / period_ms).astype(np.int64)
+    rows = np.minimum(rows, pitch.size - 1)
+    return np.concatenate([pitch[rows, None], power[rows]], axis=1).astype(np.float32)
+
+
+def _mel_edges(count: int) -> Floats:
+    mel = np.linspace(2595 * np.log10(1 + 150 / 700), 2595 * np.log10(1 + 7500 / 700), count)
+    edges: Floats = 700 * (10 ** (mel / 2595) - 1)
+    return edges

@@ -1,0 +1,286 @@
+"""From a manifest to weights: ``voxgender train``."""
+
+import json
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from tqdm import tqdm
+from transformers import Wav2Vec2ForSequenceClassification
+
+from voxgender.errors import ManifestError
+from voxgender.training.crops import Crops, crops
+from voxgender.training.manifest import KINDS, Clip, read_manifest, with_split
+from voxgender.training.network import Pupil, build
+from voxgender.training.resynthesis import FRAME
+from voxgender.training.scoring import Score, Windows, merit, score, windows_of
+from voxgender.training.voices import recordings
+
+CHECKPOINT = "checkpoint.pt"
+BEST = "best.pt"
+OPTIONS = "options.json"
+
+_FREE = {"out", "cache", "workers", "threads", "device"}
+"""Options that a run may be gone on with another value of."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainOptions:
+    """What ``voxgender train`` can be told."""
+
+    manifest: Path
+    out: Path
+    """Folder of the run. What is there of the same run is gone on with."""
+    steps: int = 8000
+    batch: int = 64
+    learning_rate: float = 1.5e-3
+    hidden: int = 128
+    layers: int = 4
+    crops: int = 24_000
+    """Augmented crops of two seconds that batches are cut from (64 KB of memory each)."""
+    variants: int = 5
+    """Resynthesised takes of each recording."""
+    resynthesised: float = 0.5
+    """Share of voices heard in a resynthesised take."""
+    seconds: float = 8.0
+    """Of longer recordings, only so much from the start."""
+    traits_weight: float = 0.3
+    """How much naming pitch and envelope counts beside naming the voice."""
+    check_every: int = 500
+    """Steps between two checks on the recordings kept for choosing, and two checkpoints."""
+    cache: Path = Path(".cache/voxgender")
+    workers: int = 2
+    threads: int = 1
+    device: str = "cpu"
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """How a run ended."""
+
+    step: int
+    """At which the best weights were reached."""
+    merit: float
+    scores: list[Score]
+
+
+def train(options: TrainOptions) -> Trained:
+    """Train, or go on where an interrupted run stopped; the best weights stay in ``out`` for ``voxgender export``.
+
+    Learns from the rows of split ``train``, or of none where the manifest has no splits; chooses among its
+    checkpoints on the rows of split ``dev``, or on every tenth speaker of the others where there are none.
+
+    Raises:
+        ManifestError: the manifest cannot be used, or holds no two sexes to learn from or to choose by.
+        AudioError: a recording cannot be decoded.
+        ValueError: ``out`` holds a run with other options.
+    """
+    learned, chosen = _divided(read_manifest(options.manifest), options.manifest, options.seed)
+    _claim(options)
+    torch.set_num_threads(options.threads)
+    material = crops(
+        recordings(
+            learned,
+            options.cache / "voices",
+            variants=options.variants,
+            seconds=options.seconds,
+            workers=options.workers,
+        ),
+        options.cache / "crops",
+        count=options.crops,
+        resynthesised=options.resynthesised,
+        seed=options.seed,
+        workers=options.workers,
+    )
+    return _Run(options, material, windows_of(chosen)).go()
+
+
+def _divided(clips: Sequence[Clip], manifest: Path, seed: int) -> tuple[list[Clip], list[Clip]]:
+    labelled = [clip for clip in clips if clip.label]
+    splits = {clip.split for clip in labelled}
+    learned = with_split(labelled, "train" if "train" in splits else "")
+    chosen = with_split(labelled, "dev")
+    if not chosen:
+        speakers = sorted({(clip.kind, clip.speaker) for clip in learned})
+        random.Random(seed).shuffle(speakers)  # noqa: S311 - not a secret
+        kept = {pair for kind in KINDS for pair in _tenth([pair for pair in speakers if pair[0] == kind])}
+        chosen = [clip for clip in learned if (clip.kind, clip.speaker) in kept]
+        learned = [clip for clip in learned if (clip.kind, clip.speaker) not in kept]
+    for purpose, rows in (("learn from", learned), ("choose by", chosen)):
+        for kind in ("female", "male"):
+            if not any(clip.kind == kind for clip in rows):
+                raise ManifestError(f"{manifest}: no recording labelled {kind} to {purpose}")
+    return learned, chosen
+
+
+def _tenth(speakers: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    return speakers[: max(1, len(speakers) // 10)] if len(speakers) > 1 else []
+
+
+def _claim(options: TrainOptions) -> None:
+    """Note in ``out`` what the run is, so that no other goes on with its checkpoint."""
+    facts = {name: str(value) for name, value in asdict(options).items() if name not in _FREE}
+    file = options.out / OPTIONS
+    if file.exists():
+        if noted_options(options.out) != facts:
+            raise ValueError(f"{options.out} holds a run with other options; remove it, or choose another folder")
+        return
+    options.out.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+
+
+class _Run:
+    def __init__(self, options: TrainOptions, material: Crops, chosen: Sequence[Windows]) -> None:
+        self._options = options
+        self._chosen = chosen
+        torch.manual_seed(options.seed)
+        self._pupil = Pupil(build(hidden=options.hidden, layers=options.layers)).to(options.device)
+        # The filters are what the network is told of hearing; the few voices at hand would only bend them.
+        front = self._pupil.network.wav2vec2.feature_extractor
+        front._requires_grad = False  # noqa: SLF001 - else transformers makes the input require gradients
+        front.conv_layers[0].conv.requires_grad_(False)
+        self._average = AveragedModel(self._pupil.network, multi_avg_fn=get_ema_multi_avg_fn(0.998))  # type: ignore[no-untyped-call]
+        matrices = [p for p in self._pupil.parameters() if p.requires_grad and p.ndim > 1]
+        vectors = [p for p in self._pupil.parameters() if p.requires_grad and p.ndim <= 1]
+        self._optimiser = torch.optim.AdamW(
+            [{"params": matrices, "weight_decay": 0.05}, {"params": vectors, "weight_decay": 0.0}],
+            lr=options.learning_rate,
+        )
+        self._schedule = torch.optim.lr_scheduler.LambdaLR(self._optimiser, self._rate)
+        self._batches = _Batches(material, options.batch, options.seed)
+        self._step = 0
+        self._best: Trained | None = None
+
+    def go(self) -> Trained:
+        options = self._options
+        self._resume()
+        self._pupil.train()
+        with tqdm(total=options.steps, initial=self._step, desc="train", unit="step") as progress:
+            while self._step < options.steps:
+                losses = self._learn()
+                self._step += 1
+                progress.update()
+                if self._step % 20 == 0:
+                    progress.set_postfix({name: f"{float(loss):.3f}" for name, loss in losses.items()}, refresh=False)
+                if self._step % options.check_every == 0 or self._step == options.steps:
+                    self._check(progress)
+        if self._best is None:
+            raise ValueError(f"steps={options.steps}: there is nothing to do")
+        return self._best
+
+    def _learn(self) -> dict[str, Tensor]:
+        options = self._options
+        audio, traits, kinds = (part.to(options.device) for part in self._batches.at(self._step))
+        # SpecAugment draws its masks from numpy's global generator.
+        np.random.seed((options.seed * 1_000_003 + self._step) % 2**32)
+        torch.manual_seed(options.seed * 1_000_003 + self._step)
+        logits, hidden = self._pupil(audio)
+        voice = nn.functional.cross_entropy(logits, kinds, label_smoothing=0.02)
+        pitch, envelope = self._pupil.traits_loss(hidden, traits)
+        loss = voice + options.traits_weight * (pitch + envelope)
+        self._optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(self._pupil.parameters(), 1.0)
+        self._optimiser.step()
+        self._schedule.step()
+        self._average.update_parameters(self._pupil.network)
+        return {"voice": voice.detach(), "pitch": pitch.detach(), "envelope": envelope.detach()}
+
+    def _rate(self, step: int) -> float:
+        warm = min(300, self._options.steps // 10 + 1)
+        if step < warm:
+            return (step + 1) / warm
+        return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warm) / (self._options.steps - warm + 1))))
+
+    def _check(self, progress: "tqdm[Any]") -> None:
+        scores = score(self._averaged(), self._chosen)
+        found = Trained(self._step, merit(scores), scores)
+        told = "  ".join(f"{s.corpus} {s.kind} {100 * s.files:.0f}/{100 * s.windows:.0f}" for s in scores)
+        progress.write(f"step {found.step}: {100 * found.merit:.1f}  files/windows: {told}")
+        if self._best is None or found.merit >= self._best.merit:
+            self._best = found
+            _save({"best": asdict(found), "weights": self._averaged().state_dict()}, self._options.out / BEST)
+        state = {
+            "step": self._step,
+            "pupil": self._pupil.state_dict(),
+            "average": self._average.state_dict(),
+            "optimiser": self._optimiser.state_dict(),
+            "schedule": self._schedule.state_dict(),
+            "best": asdict(self._best),
+        }
+        _save(state, self._options.out / CHECKPOINT)
+
+    def _averaged(self) -> Wav2Vec2ForSequenceClassification:
+        network = self._average.module
+        assert isinstance(network, Wav2Vec2ForSequenceClassification)
+        return network
+
+    def _resume(self) -> None:
+        file = self._options.out / CHECKPOINT
+        if not file.exists():
+            return
+        state = torch.load(file, map_location=self._options.device, weights_only=True)
+        self._pupil.load_state_dict(state["pupil"])
+        self._average.load_state_dict(state["average"])
+        self._optimiser.load_state_dict(state["optimiser"])
+        self._schedule.load_state_dict(state["schedule"])
+        self._step = state["step"]
+        self._best = trained(state["best"])
+
+
+def trained(plain: dict[str, Any]) -> Trained:
+    """Read back what a checkpoint notes."""
+    return Trained(plain["step"], plain["merit"], [Score(**one) for one in plain["scores"]])
+
+
+def noted_options(run: Path) -> dict[str, str]:
+    """The options that a run was started with, as text."""
+    noted: dict[str, str] = json.loads((run / OPTIONS).read_text(encoding="utf-8"))
+    return noted
+
+
+class _Batches:
+    """Cuts windows of 0.5 to 2 s out of crops; a step's batch depends on the seed and the step alone."""
+
+    _LENGTHS_MS = (500, 700, 1000, 1500, 2000)
+    _CHANCES = (0.25, 0.2, 0.35, 0.12, 0.08)
+    _VOICED = 0.2
+    """Share of a window that has to be voiced, where a crop has that much."""
+
+    def __init__(self, material: Crops, size: int, seed: int) -> None:
+        self._crops, self._size, self._seed = material, size, seed
+
+    def at(self, step: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Audio ``(batch, samples)``, traits ``(batch, frames, TRAITS)``, kinds ``(batch,)``."""
+        rng = np.random.default_rng((self._seed, step))
+        rows = int(rng.choice(self._LENGTHS_MS, p=self._CHANCES)) * 16 // FRAME
+        chosen = rng.integers(len(self._crops.kinds), size=self._size)
+        audio = np.empty((self._size, rows * FRAME), np.float32)
+        traits = np.empty((self._size, rows, self._crops.traits.shape[2]), np.float32)
+        for index, crop in enumerate(chosen):
+            start = self._start(self._crops.traits[crop, :, 0], rows, rng)
+            audio[index] = self._crops.audio[crop, start * FRAME : (start + rows) * FRAME]
+            traits[index] = self._crops.traits[crop, start : start + rows]
+        audio /= np.float32(32767)
+        audio *= rng.choice(np.array([-1, 1], np.float32), (self._size, 1))
+        return torch.from_numpy(audio), torch.from_numpy(traits), torch.from_numpy(self._crops.kinds[chosen])
+
+    def _start(self, pitch: np.ndarray[Any, Any], rows: int, rng: np.random.Generator) -> int:
+        voiced = np.concatenate([[0], np.cumsum(pitch > 0)])
+        within = voiced[rows:] - voiced[:-rows]
+        allowed = np.flatnonzero(within >= min(self._VOICED * rows, within.max()))
+        return int(rng.choice(allowed))
+
+
+def _save(state: dict[str, Any], file: Path) -> None:
+    unfinished = file.with_suffix(".tmp")
+    torch.save(state, unfinished)
+    unfinished.replace(file)
