@@ -28,9 +28,7 @@ def speech_probability(samples: Samples) -> np.ndarray:
     probabilities = []
     for start in range(0, samples.size - CHUNK + 1, CHUNK):
         chunk = heard[None, start : start + CONTEXT + CHUNK]
-        probability, state = session.run(
-            None, {"input": chunk, "state": state, "sr": np.array(SAMPLE_RATE_HZ)}
-        )
+        probability, state = session.run(None, {"input": chunk, "state": state, "sr": np.array(SAMPLE_RATE_HZ)})
         probabilities.append(probability.item())
     return np.array(probabilities)
 
@@ -56,12 +54,8 @@ def envelope_db(samples: Samples) -> np.ndarray:
     return np.interp(frequencies_hz, np.fft.rfftfreq(1024, 1 / SAMPLE_RATE_HZ), smooth)
 
 
-@pytest.mark.parametrize(
-    ("voice", "low_hz", "high_hz"), [(MAN, 105, 125), (WOMAN, 195, 225)], ids=["man", "woman"]
-)
-def test_the_pitch_is_the_speaker_s_and_moves_like_speech(
-    voice: Voice, low_hz: float, high_hz: float
-) -> None:
+@pytest.mark.parametrize(("voice", "low_hz", "high_hz"), [(MAN, 105, 125), (WOMAN, 195, 225)], ids=["man", "woman"])
+def test_the_pitch_is_the_speaker_s_and_moves_like_speech(voice: Voice, low_hz: float, high_hz: float) -> None:
     pitch = pitch_hz(speak(voice, 6.0, seed=7))
 
     assert pitch.size > 50

@@ -150,9 +150,7 @@ def _phrase(voice: Voice, frames: int, random: np.random.Generator, *, final: bo
     targets = np.array([(*sound.formants_hz, *sound[2:]) for sound in sounds])[index]
 
     position = np.linspace(0.0, 1.0, frames)
-    beats = np.interp(
-        position, np.concatenate([[0.0], lengths.cumsum() / lengths.sum()]), np.arange(count + 1)
-    )
+    beats = np.interp(position, np.concatenate([[0.0], lengths.cumsum() / lengths.sum()]), np.arange(count + 1))
     fall = 0.26 if final else 0.16
     melody = 1.0 + fall * (0.45 - position) + 0.05 * np.sin(np.pi * beats) * random.uniform(0.7, 1.3)
     stress = 0.88 + 0.12 * np.cos(np.pi * (beats - 0.5))

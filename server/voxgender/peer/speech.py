@@ -1,0 +1,114 @@
+"""What a caller says: Opus packets of 20 ms, and where in them somebody speaks."""
+
+import math
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+from os import PathLike, fspath
+from typing import NamedTuple
+
+import av
+import numpy as np
+from av.audio.codeccontext import AudioCodecContext
+from av.audio.fifo import AudioFifo
+from av.audio.frame import AudioFrame
+from av.audio.resampler import AudioResampler
+
+from voxgender.audio.files import read_frames
+from voxgender.audio.gate import Gate, VoiceActivity
+from voxgender.audio.resampler import Resampler
+from voxgender.errors import AudioError
+from voxgender.peer import vocaltract
+from voxgender.peer.voices import dialogue
+from voxgender.protocol import Voice
+
+PACKET_S = 0.02
+PACKET_SAMPLES = 960
+"""Of the Opus clock, 48 kHz."""
+
+_SAMPLE_RATE_HZ = 48_000
+_BITS_PER_S = 32_000  # What browsers send for a voice.
+
+
+class Turn(NamedTuple):
+    """One speaker's turn, in seconds from the start; ``label`` is ``None`` where nobody told."""
+
+    start: float
+    end: float
+    label: Voice | None
+
+
+class Speech(NamedTuple):
+    """Something to say."""
+
+    packets: Iterable[bytes]
+    turns: tuple[Turn, ...]
+
+
+def synthesised(seed: int = 0) -> Speech:
+    """The test signal: a man, a pause, a woman."""
+    samples, turns = dialogue(seed=seed)
+    frame = AudioFrame.from_ndarray(samples[None], format="flt", layout="mono")
+    frame.sample_rate = vocaltract.SAMPLE_RATE_HZ
+    return Speech(encode([frame]), tuple(Turn(*turn) for turn in turns))
+
+
+def from_file(path: str | PathLike[str]) -> Speech:
+    """A file's first audio stream, decoded and encoded as it is played.
+
+    Raises:
+        AudioError: the file is missing, is no media file, or holds no audio.
+    """
+    start = _first_speech(path)
+    turns = () if start is None else (Turn(start, math.inf, None),)
+    return Speech(encode(read_frames(path)), turns)
+
+
+def encode(frames: Iterable[AudioFrame]) -> Iterator[bytes]:
+    """Encode frames of any rate, format and layout as a browser would: mono, 32 kbit/s, 20 ms a packet."""
+    encoder = av.CodecContext.create("libopus", "w")
+    assert isinstance(encoder, AudioCodecContext)
+    encoder.format, encoder.layout, encoder.rate = "s16", "mono", _SAMPLE_RATE_HZ
+    encoder.bit_rate = _BITS_PER_S
+    encoder.options = {"application": "voip"}
+    fifo = AudioFifo()
+    for frame in _resample(frames):
+        fifo.write(frame)
+        while piece := fifo.read(PACKET_SAMPLES):
+            yield from map(bytes, encoder.encode(piece))
+    if rest := fifo.read(0, partial=True):
+        yield from map(bytes, encoder.encode(_fill(rest)))
+    yield from map(bytes, encoder.encode(None))
+
+
+def _resample(frames: Iterable[AudioFrame]) -> Iterator[AudioFrame]:
+    """Give 48 kHz mono, gaplessly; a change of source in mid-stream starts a new filter."""
+    for _, run in groupby(frames, lambda frame: (frame.sample_rate, frame.format.name, frame.layout.name)):
+        resampler = AudioResampler(format="s16", layout="mono", rate=_SAMPLE_RATE_HZ)
+        for frame in (*run, None):
+            if frame is not None:
+                frame.pts = None
+            for converted in resampler.resample(frame):
+                converted.pts = None
+                yield converted
+
+
+def _fill(frame: AudioFrame) -> AudioFrame:
+    samples = np.zeros((1, PACKET_SAMPLES), dtype=np.int16)
+    samples[:, : frame.samples] = frame.to_ndarray()
+    filled = AudioFrame.from_ndarray(samples, format="s16", layout="mono")
+    filled.sample_rate = _SAMPLE_RATE_HZ
+    return filled
+
+
+def _first_speech(path: str | PathLike[str]) -> float | None:
+    """Seconds until somebody speaks, as the server's own gate hears it."""
+    gate, resampler = Gate(VoiceActivity()), Resampler()
+    heard = 0
+    for frame in read_frames(path):
+        samples = resampler.convert([frame])
+        if stretches := gate.push(samples):
+            return max(0.0, (heard + stretches[0][0]) / vocaltract.SAMPLE_RATE_HZ)
+        heard += samples.size
+    if not heard:
+        raise AudioError(f"{fspath(path)}: holds no audio that can be decoded")
+    return None

@@ -1,0 +1,217 @@
+"""What `voxgender call` and `voxgender load` print: for people in a terminal, for programs in a pipe."""
+
+import asyncio
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol, TextIO
+
+import msgspec
+
+from voxgender.peer import speech
+from voxgender.peer.caller import Caller, CallLost
+from voxgender.peer.interrupt import interruptible
+from voxgender.peer.load import LoadReport, Progress
+from voxgender.peer.load import load as place_load
+from voxgender.peer.report import Latency, Report
+from voxgender.protocol import AnyMessage, Change, Error, Hello, Label, Result, Segment, Warning
+
+WORDS: dict[Label, str] = {"male": "Male", "female": "Female", "uncertain": "Uncertain", "no_speech": "no speech"}
+_ERASE_LINE = "\r\x1b[K"
+
+
+class Printer(Protocol):
+    """One way of printing a call."""
+
+    def message(self, message: AnyMessage) -> None: ...
+
+    def report(self, report: Report) -> None: ...
+
+
+class JsonPrinter:
+    """One JSON object a line: every message as it came over the wire, then the report."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+
+    def message(self, message: AnyMessage) -> None:
+        print(message.to_json(), file=self._out, flush=True)
+
+    def report(self, report: Report) -> None:
+        print(msgspec.json.encode(report).decode(), file=self._out, flush=True)
+
+
+class TextPrinter:
+    """A line for every change of voice and every finished segment; in a terminal, what is heard now below them."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+        self._live = out.isatty()
+        self._greeted = False
+
+    def message(self, message: AnyMessage) -> None:
+        match message:
+            case Hello() if not self._greeted:
+                self._greeted = True
+                self._line(f"{message.model}, {message.window_ms} ms windows every {message.hop_ms} ms")
+            case Result() if self._live:
+                now = _heard(message.end, message.label, message.confidence)
+                self._write(f"{_ERASE_LINE}{now}   {message.latency_ms:4.0f} ms")
+            case Change():
+                self._line(_heard(message.at, message.to, message.confidence))
+            case Segment():
+                span = f"{message.start:.2f} – {message.end:.2f} s"
+                self._line(f"           {span}: {WORDS[message.label]} {message.confidence:.0%}")
+            case Warning() | Error():
+                self._line(f"{message.type}: {message.message}")
+
+    def report(self, report: Report) -> None:
+        self._line("")
+        for line in _sentences(report):
+            self._line(line)
+
+    def _line(self, text: str) -> None:
+        self._write(f"{_ERASE_LINE if self._live else ''}{text}\n")
+
+    def _write(self, text: str) -> None:
+        self._out.write(text)
+        self._out.flush()
+
+
+async def call(
+    url: str,
+    *,
+    audio: Path | None = None,
+    token: str | None = None,
+    duration_s: float | None = None,
+    json: bool = False,
+    out: TextIO | None = None,
+) -> Report:
+    """Call a server, and print what it hears while it hears it. Ctrl-C hangs up in good order.
+
+    Args:
+        url: the server, ``http://host:port`` or its ``…/whip``.
+        audio: a file to play; by default the synthesised test signal.
+        duration_s: hang up after so many seconds of audio.
+        json: one JSON object a line rather than text.
+
+    Raises:
+        AudioError: the file cannot be read.
+        CallError: the call could not be placed, or came down; what was measured is printed all the same.
+    """
+    out = out or sys.stdout
+    printer: Printer = JsonPrinter(out) if json else TextPrinter(out)
+    if audio is None:
+        words = await asyncio.to_thread(speech.synthesised)
+    else:
+        words = await asyncio.to_thread(speech.from_file, audio)
+    caller = Caller(url, words, token=token, duration_s=duration_s)
+    with interruptible(caller.hang_up):
+        try:
+            report = await caller.run(printer.message)
+        except CallLost as error:
+            printer.report(error.report)
+            raise
+    printer.report(report)
+    return report
+
+
+async def load(
+    url: str,
+    *,
+    peers: int,
+    seconds: float,
+    audio: Sequence[Path] = (),
+    token: str | None = None,
+    allow_remote: bool = False,
+    json: bool = False,
+    out: TextIO | None = None,
+    err: TextIO | None = None,
+) -> LoadReport:
+    """Load a server with many callers, and print the report; how it goes meanwhile on ``err`` if that is a terminal.
+
+    For the parameters and errors see :func:`voxgender.peer.load.load`.
+    """
+    out, err = out or sys.stdout, err or sys.stderr
+    live = err.isatty()
+
+    def tell(progress: Progress) -> None:
+        if live:
+            left = f"{progress.seconds_left:.0f} s left" if progress.seconds_left else "placing calls"
+            text = f"{progress.up} of {peers} calls up, {progress.failed} failed, {progress.results} results, {left}"
+            print(f"{_ERASE_LINE}{text}", end="", file=err, flush=True)
+
+    try:
+        report = await place_load(
+            url,
+            peers=peers,
+            seconds=seconds,
+            audio=audio,
+            token=token,
+            allow_remote=allow_remote,
+            on_progress=tell,
+        )
+    finally:
+        if live:
+            print(_ERASE_LINE, end="", file=err, flush=True)
+    lines = [msgspec.json.encode(report).decode()] if json else _load_sentences(report)
+    for line in lines:
+        print(line, file=out, flush=True)
+    return report
+
+
+def _heard(at: float, label: Label, confidence: float) -> str:
+    heard = f"{at:7.2f} s  {WORDS[label]}"
+    return heard if label == "no_speech" else f"{heard:<21} {confidence:4.0%}"
+
+
+def _sentences(report: Report) -> list[str]:
+    lines = []
+    if (summary := report.summary) is not None:
+        lines.append(
+            f"{summary.duration:.1f} s of audio, {summary.speech:.1f} s of speech in {summary.segments} "
+            f"{'segment' if summary.segments == 1 else 'segments'}: male {summary.male:.1f} s, "
+            f"female {summary.female:.1f} s, uncertain {summary.uncertain:.1f} s"
+        )
+    for turn in report.turns:
+        who = "a voice" if turn.label is None else f"the {turn.label} voice"
+        delay = "not heard" if turn.delay_ms is None else f"heard after {turn.delay_ms:.0f} ms"
+        lines.append(f"{who} that began at {turn.start:.2f} s: {delay}")
+    lines.append(
+        f"{report.results} results, {report.lost_results} lost, {report.unordered_results} out of order; "
+        f"connected in {report.connect_ms:.0f} ms"
+    )
+    if report.latency_ms is not None:
+        lines.append(f"latency, last packet sent to result received: {_percentiles(report.latency_ms)}")
+    if report.server_latency_ms is not None:
+        lines.append(f"of that in the server: {_percentiles(report.server_latency_ms)}")
+    return lines
+
+
+def _percentiles(latency: Latency) -> str:
+    return f"p50 {latency.p50:.0f} ms, p95 {latency.p95:.0f} ms, p99 {latency.p99:.0f} ms"
+
+
+def _load_sentences(report: LoadReport) -> list[str]:
+    lines = [f"{report.held} of {report.asked} calls held for {report.seconds:.0f} s"]
+    lines += [f"  {count} failed: {reason}" for reason, count in report.failed.items()]
+    lines.append(
+        f"{report.results} results, {report.results_per_s:.0f} a second, {report.lost_results} lost on the way"
+    )
+    if report.dropped_windows is not None:
+        lines.append(f"{report.dropped_windows} windows dropped by the server")
+    lines += [f"  {count} warnings: {code}" for code, count in report.warnings.items()]
+    if report.latency_ms is not None:
+        lines.append(f"latency, last packet sent to result received: {_percentiles(report.latency_ms)}")
+    if report.server_latency_ms is not None:
+        lines.append(f"of that in the server: {_percentiles(report.server_latency_ms)}")
+    if report.server_cpu_percent is not None:
+        lines.append(
+            f"server CPU {report.server_cpu_percent:.0f} % of a core, {report.server_cpu_percent_per_call:.2f} % a call"
+        )
+    if report.server_memory_mb is not None:
+        lines.append(
+            f"server memory {report.server_memory_mb:.0f} MB, {report.server_memory_mb_per_call:.2f} MB more a call"
+        )
+    lines.append(f"the callers themselves: {report.callers_cpu_percent:.0f} % of a core")
+    return lines

@@ -1,0 +1,147 @@
+"""The client side of WHIP (RFC 9725): one POST opens a session, one DELETE ends it."""
+
+import ipaddress
+from types import TracebackType
+from typing import Self
+
+import aiohttp
+import msgspec
+from yarl import URL
+
+from voxgender.errors import CallError
+
+_TIMEOUT = aiohttp.ClientTimeout(total=10.0, sock_connect=5.0)
+_SDP = "application/sdp"
+
+
+def endpoint(url: str) -> URL:
+    """Complete a server's address: ``http://host:port``, ``http://host:port/`` or ``…/whip`` all name its endpoint.
+
+    Raises:
+        CallError: no HTTP address.
+    """
+    text = url if "://" in url else f"http://{url}"
+    try:
+        parsed = URL(text)
+        usable = parsed.scheme in ("http", "https") and bool(parsed.host) and parsed.port is not None
+    except ValueError:
+        usable = False
+    if not usable:
+        raise CallError(f"{url}: not an address to call; give one like http://localhost:8080")
+    path = parsed.path.rstrip("/")
+    return parsed.with_path(path if path.endswith("/whip") else f"{path}/whip")
+
+
+def is_loopback(url: URL) -> bool:
+    """Whether a URL names this very machine."""
+    host = url.host or ""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+class WhipSession:
+    """A session that a server opened."""
+
+    def __init__(self, http: aiohttp.ClientSession, url: URL, answer: str) -> None:
+        self._http = http
+        self.url = url
+        self.answer = answer
+        """The SDP answer."""
+        self._deleted = False
+
+    async def alive(self) -> bool:
+        """Ask whether the session still exists; no answer means that it does not."""
+        try:
+            async with self._http.get(self.url) as response:
+                return response.status != 404
+        except (aiohttp.ClientError, TimeoutError):
+            return False
+
+    async def delete(self) -> bool:
+        """End the session, once. False where the server is gone, or has ended it already."""
+        if self._deleted:
+            return False
+        self._deleted = True
+        try:
+            async with self._http.delete(self.url) as response:
+                return response.ok
+        except (aiohttp.ClientError, TimeoutError):
+            return False
+
+
+class WhipClient:
+    """Opens sessions at one endpoint."""
+
+    def __init__(self, url: str, *, token: str | None = None) -> None:
+        """
+        Raises:
+            CallError: ``url`` is no HTTP address.
+        """
+        self.endpoint = endpoint(url)
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._http = aiohttp.ClientSession(headers=headers, timeout=_TIMEOUT)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._http.close()
+
+    async def open(self, offer: str) -> WhipSession:
+        """POST an SDP offer.
+
+        Raises:
+            CallError: no server, no voxgender server, or one that refuses; the message says what to do.
+        """
+        try:
+            async with self._http.post(self.endpoint, data=offer, headers={"Content-Type": _SDP}) as response:
+                if response.status == 201 and response.content_type == _SDP and "Location" in response.headers:
+                    location = response.url.join(URL(response.headers["Location"]))
+                    return WhipSession(self._http, location, await response.text())
+                raise CallError(await self._refusal(response))
+        except aiohttp.ClientConnectorDNSError:
+            raise CallError(f"{self.endpoint.host}: no such host") from None
+        except aiohttp.ClientConnectorCertificateError as error:
+            raise CallError(f"{self.endpoint}: its certificate is not trusted: {error.certificate_error}") from None
+        except aiohttp.ClientConnectorError as error:
+            reason = (error.os_error.strerror or str(error.os_error)).lower()
+            raise CallError(f"{self.endpoint.origin()}: {reason}; is `voxgender serve` running there?") from None
+        except TimeoutError:
+            raise CallError(f"{self.endpoint}: no answer within {_TIMEOUT.total:.0f} s") from None
+        except aiohttp.ClientError as error:
+            raise CallError(f"{self.endpoint}: {str(error) or type(error).__name__}") from None
+
+    async def _refusal(self, response: aiohttp.ClientResponse) -> str:
+        """Say why, in the server's own words where it gave some (RFC 9457)."""
+        problem = await _problem(response)
+        status = f"{response.status} {problem.title or response.reason or ''}".strip()
+        why = f"{status}: {problem.detail}" if problem.detail else status
+        if response.status == 401:
+            return f"{self.endpoint}: {why.rstrip('.')}; give the server's token with --token or VOXGENDER_TOKEN"
+        if response.status == 503:
+            retry_after = response.headers.get("Retry-After", "")
+            hint = f"in {retry_after} s" if retry_after.isdigit() else "later"
+            return f"{self.endpoint}: {why.rstrip('.')}; try again {hint}"
+        if problem.detail or problem.title:
+            return f"{self.endpoint}: {why}"
+        return f"{self.endpoint}: not a voxgender server ({status})"
+
+
+class _Problem(msgspec.Struct):
+    title: str = ""
+    detail: str = ""
+
+
+async def _problem(response: aiohttp.ClientResponse) -> _Problem:
+    if response.content_type != "application/problem+json":
+        return _Problem()
+    try:
+        return msgspec.json.decode(await response.read(), type=_Problem)
+    except msgspec.DecodeError:
+        return _Problem()

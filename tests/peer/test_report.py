@@ -1,0 +1,137 @@
+import math
+
+import msgspec
+import pytest
+from voxgender.peer.report import Latency, Recorder
+from voxgender.peer.speech import Turn
+from voxgender.protocol import Hello, Label, Result, Summary
+
+
+def result(seq: int, end: float, label: Label = "male", latency_ms: float = 5.0) -> Result:
+    return Result(
+        seq=seq, start=max(0.0, end - 1), end=end, label=label, confidence=0.9, scores=None, latency_ms=latency_ms
+    )
+
+
+SENT = [100 + 0.02 * number for number in range(500)]
+
+
+def test_percentiles_lie_between_neighbours() -> None:
+    assert Latency.of([float(value) for value in range(101)]) == Latency(count=101, p50=50, p95=95, p99=99, max=100)
+    assert Latency.of([10.0, 20.0]) == Latency(count=2, p50=15, p95=19.5, p99=19.9, max=20)
+    assert Latency.of([7.0]) == Latency(count=1, p50=7, p95=7, p99=7, max=7)
+    assert Latency.of([]) is None
+
+
+@pytest.mark.parametrize(
+    ("end", "last_packet"), [(0.02, 0), (0.021, 1), (0.192, 9), (0.2, 9), (1.0, 49), (0.1 + 0.2, 14)]
+)
+def test_latency_counts_from_the_packet_that_completed_the_window(end: float, last_packet: int) -> None:
+    recorder = Recorder(SENT)
+    recorder.take(result(0, end), SENT[last_packet] + 0.033)
+
+    report = recorder.report(ended="played", connect_ms=1)
+    assert report.latency_ms is not None
+    assert report.latency_ms.p50 == pytest.approx(33.0, abs=0.05)
+
+
+def test_a_window_that_was_never_sent_has_no_latency() -> None:
+    recorder = Recorder(SENT[:10])
+    recorder.take(result(0, 5.0), 101.0)
+
+    report = recorder.report(ended="played", connect_ms=1)
+    assert report.results == 1
+    assert report.latency_ms is None
+    assert report.server_latency_ms == Latency(count=1, p50=5, p95=5, p99=5, max=5)
+
+
+@pytest.mark.parametrize(
+    ("order", "lost", "unordered"),
+    [
+        ([1, 2, 3], 0, 0),
+        ([0, 1, 2], 0, 0),
+        ([1, 2, 5], 2, 0),
+        ([1, 3, 2, 4], 0, 1),
+        ([1, 5, 2, 3], 1, 2),
+        ([2, 1], 0, 1),
+        ([7], 0, 0),
+        ([], 0, 0),
+    ],
+)
+def test_lost_and_unordered_results_are_told_apart(order: list[int], lost: int, unordered: int) -> None:
+    recorder = Recorder(SENT)
+    for seq in order:
+        recorder.take(result(seq, 0.2 * (seq + 1)), 110.0)
+
+    report = recorder.report(ended="played", connect_ms=1)
+    assert (report.lost_results, report.unordered_results) == (lost, unordered)
+
+
+def test_a_turn_s_delay_runs_from_its_first_packet_to_the_first_right_result() -> None:
+    turns = [Turn(1.0, 3.0, "male"), Turn(4.0, 6.0, "female")]
+    recorder = Recorder(SENT, turns)
+    for seq, (end, label, at) in enumerate(
+        [
+            (0.8, "female", 100.9),  # Before anybody spoke.
+            (1.4, "uncertain", 101.45),
+            (1.6, "male", 101.65),
+            (2.0, "male", 102.05),
+            (4.4, "male", 104.45),  # The old voice, still.
+            (4.8, "female", 104.85),
+            (5.0, "female", 105.05),
+        ]
+    ):
+        recorder.take(result(seq, end, label), at)  # type: ignore[arg-type]
+
+    first, second = recorder.report(ended="played", connect_ms=1).turns
+    assert first.delay_ms == pytest.approx(650, abs=0.1)
+    assert second.delay_ms == pytest.approx(850, abs=0.1)
+
+
+def test_any_voice_will_do_where_nobody_told_who_speaks() -> None:
+    recorder = Recorder(SENT, [Turn(1.0, math.inf, None)])
+    recorder.take(result(0, 1.2, "no_speech"), 101.3)
+    recorder.take(result(1, 1.4, "uncertain"), 101.5)
+    recorder.take(result(2, 1.6, "female"), 101.7)
+
+    (turn,) = recorder.report(ended="played", connect_ms=1).turns
+    assert turn.delay_ms == pytest.approx(700, abs=0.1)
+
+
+def test_a_turn_that_was_missed_says_so() -> None:
+    recorder = Recorder(SENT, [Turn(1.0, 3.0, "male")])
+    recorder.take(result(0, 3.5, "male"), 104.0)
+
+    (turn,) = recorder.report(ended="played", connect_ms=1).turns
+    assert turn.delay_ms is None
+
+
+def test_latencies_of_a_stretch_of_time() -> None:
+    recorder = Recorder(SENT)
+    for seq in range(5):
+        recorder.take(result(seq, 0.2 * (seq + 1), latency_ms=seq), 101.0 + seq)
+
+    ours, servers = recorder.between(102.0, 104.0)
+
+    assert servers.tolist() == [1, 2]
+    assert ours.size == 2
+    assert Recorder(SENT).between(0, 1)[0].size == 0
+
+
+def test_a_report_counts_messages_and_is_one_json_object() -> None:
+    recorder = Recorder(SENT)
+    summary = Summary(duration=10, speech=8, male=4, female=3, uncertain=1, segments=2)
+    hello = Hello(session="abc", model="m", window_ms=1000, hop_ms=192)
+    for message in (hello, hello, result(0, 0.2), summary):
+        recorder.take(message, 110.0)
+
+    report = recorder.report(ended="hung_up", connect_ms=12.34)
+
+    plain = msgspec.json.decode(msgspec.json.encode(report))
+    assert plain["type"] == "report"
+    assert plain["session"] == "abc"
+    assert plain["ended"] == "hung_up"
+    assert plain["connect_ms"] == 12.3
+    assert plain["seconds"] == 10.0
+    assert plain["messages"] == {"hello": 2, "result": 1, "summary": 1}
+    assert plain["summary"]["male"] == 4
