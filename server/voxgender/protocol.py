@@ -2,11 +2,14 @@
 
 This is the contract with clients: JSON texts, each with ``"v": 1`` and ``"type"``. A client ignores fields that
 it does not know; a change that would break one raises ``VERSION``. Times are seconds of this call's audio unless
-a name ends in ``_ms``. ``docs/protocol.md`` explains each message, ``docs/protocol.schema.json`` is generated
-from here.
+a name ends in ``_ms``. ``docs/protocol.md`` explains each message; ``docs/protocol.schema.json`` is written by
+``python -m voxgender.protocol > docs/protocol.schema.json``.
 """
 
-from typing import Any, Literal
+import json
+import math
+import sys
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -22,11 +25,20 @@ EVENTS_CHANNEL = "events"
 """Label of the channel that carries all the rest (reliable, ordered)."""
 
 
+Seconds = Annotated[float, msgspec.Meta(ge=0, description="Seconds of this call's audio.")]
+Milliseconds = Annotated[float, msgspec.Meta(ge=0, description="Milliseconds.")]
+Probability = Annotated[float, msgspec.Meta(ge=0, le=1)]
+
+_SECONDS_DECIMALS = 3
+_DECIMALS = {"confidence": 4, "scores": 4, "latency_ms": 1, "stages_ms": 1}
+"""Of the numbers under these names; all others are seconds."""
+
+
 class Scores(msgspec.Struct, frozen=True):
     """One window's probabilities, raw from the model. They add up to 1."""
 
-    male: float
-    female: float
+    male: Probability
+    female: Probability
 
 
 class Message(msgspec.Struct, frozen=True, tag_field="type", kw_only=True):
@@ -40,11 +52,18 @@ class Message(msgspec.Struct, frozen=True, tag_field="type", kw_only=True):
         return str(self.__struct_config__.tag)
 
     def to_json(self) -> str:
-        return _encoder.encode(self).decode()
+        return _encoder.encode(self.to_dict()).decode()
 
     def to_dict(self) -> dict[str, Any]:
-        """The message as plain dicts, lists and scalars, as it stands on the wire."""
-        plain: dict[str, Any] = msgspec.to_builtins(self)
+        """The message as plain dicts, lists and scalars, as it stands on the wire.
+
+        Numbers are rounded here and nowhere else: seconds to the millisecond, probabilities to four decimals,
+        milliseconds to a tenth.
+
+        Raises:
+            ValueError: a number is infinite or not a number, which JSON cannot say.
+        """
+        plain: dict[str, Any] = _rounded(msgspec.to_builtins(self), _SECONDS_DECIMALS)
         return plain
 
 
@@ -62,43 +81,43 @@ class Result(Message, frozen=True, kw_only=True, tag="result"):
     """What is heard now; one each hop. May be lost on the way: the next one replaces it."""
 
     seq: int
-    start: float
-    end: float
+    start: Seconds
+    end: Seconds
     label: Label
-    confidence: float
+    confidence: Probability
     scores: Scores | None
-    latency_ms: float
+    latency_ms: Milliseconds
     """From the arrival of the window's last packet to the send."""
-    stages_ms: dict[str, float] = {}
+    stages_ms: dict[str, Milliseconds] = {}
     """Parts of ``latency_ms``: ``queue`` (waiting for the model) and ``inference`` (gate and model)."""
 
 
 class Change(Message, frozen=True, kw_only=True, tag="change", rename={"from_": "from"}):
     """The voice heard has changed; the first voice of a call changes from ``no_speech``."""
 
-    at: float
+    at: Seconds
     from_: Label
     to: Label
-    confidence: float
+    confidence: Probability
 
 
 class Segment(Message, frozen=True, kw_only=True, tag="segment"):
     """A finished stretch of one voice."""
 
-    start: float
-    end: float
+    start: Seconds
+    end: Seconds
     label: Label
-    confidence: float
+    confidence: Probability
 
 
 class Summary(Message, frozen=True, kw_only=True, tag="summary"):
     """The whole call in seconds; the last message. ``segments`` is a count."""
 
-    duration: float
-    speech: float
-    male: float
-    female: float
-    uncertain: float
+    duration: Seconds
+    speech: Seconds
+    male: Seconds
+    female: Seconds
+    uncertain: Seconds
     segments: int
 
 
@@ -118,7 +137,7 @@ class Error(Message, frozen=True, kw_only=True, tag="error"):
 
 AnyMessage = Hello | Result | Change | Segment | Summary | Warning | Error
 
-_encoder = msgspec.json.Encoder(decimal_format="number")
+_encoder = msgspec.json.Encoder()
 _decoder: msgspec.json.Decoder[AnyMessage] = msgspec.json.Decoder(AnyMessage)
 
 
@@ -126,7 +145,7 @@ def decode(text: str | bytes) -> AnyMessage:
     """Read one message.
 
     Raises:
-        ValueError: the text is no message of this version.
+        ValueError: the text is no message of this version, or of a type not known here.
     """
     return _decoder.decode(text)
 
@@ -134,8 +153,30 @@ def decode(text: str | bytes) -> AnyMessage:
 def schema() -> dict[str, Any]:
     """The JSON Schema (2020-12) of every message."""
     produced: dict[str, Any] = msgspec.json.schema(AnyMessage)
+    for definition in produced["$defs"].values():
+        if "v" in definition["properties"]:
+            # On the wire it is never left out.
+            definition["required"].append("v")
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "voxgender messages, v1",
+        "title": f"voxgender messages, v{VERSION}",
         **produced,
     }
+
+
+def _rounded(value: Any, decimals: int) -> Any:
+    match value:
+        case float():
+            if not math.isfinite(value):
+                raise ValueError(f"{value} cannot be sent as JSON.")
+            return round(value, decimals)
+        case dict():
+            return {name: _rounded(inner, _DECIMALS.get(name, decimals)) for name, inner in value.items()}
+        case list() | tuple():
+            return [_rounded(inner, decimals) for inner in value]
+        case _:
+            return value
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(schema(), indent=2) + "\n")
