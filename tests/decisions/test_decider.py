@@ -69,6 +69,10 @@ class TestSilence:
         assert set(labels(verdicts)) == {"uncertain", "no_speech"}
         assert changes(verdicts) == []
 
+    def test_a_window_of_the_silence_after_speech_brings_no_label_back(self) -> None:
+        _, verdicts = decide(hops((2, scores(1.4), True), (2, scores(-1.2), True), (1, MAN, False)))
+        assert labels(verdicts)[-2:] == ["uncertain", "uncertain"]
+
     def test_a_click_leaves_no_segment(self) -> None:
         click = Observation(0.0, HOP_S, (Span(0.05, 0.11),), None)
         decider, verdicts = decide([click, *hops((6, None, False), start=HOP_S)])

@@ -61,7 +61,7 @@ class Decider:
         events: list[Change | Segment] = []
         odds = None if scores is None else log_odds(scores)
 
-        utterances = list(_utterances(speech, after=self._speech_end))
+        utterances = list(_utterances(speech, after=self._speech_end, until=end))
         for index, spans in enumerate(utterances or [()]):
             latest = index >= len(utterances) - 1
             pause = spans[0].start - self._speech_end if spans else 0.0
@@ -74,7 +74,7 @@ class Decider:
             if spans:
                 self._speech_end = spans[-1].end
 
-        if speech:
+        if utterances:
             events += self._listen()
         elif end - self._speech_end >= SILENCE_S:
             events += self._close()
@@ -135,11 +135,11 @@ def _merged(whole: Evidence | None, stretch: Stretch | None) -> Evidence | None:
     return merged
 
 
-def _utterances(speech: Iterable[Span], *, after: float) -> Iterator[tuple[Span, ...]]:
-    """Spans of one hop, parted where the silence between them ends a stretch; nothing before ``after``."""
+def _utterances(speech: Iterable[Span], *, after: float, until: float) -> Iterator[tuple[Span, ...]]:
+    """Spans of one hop, parted where the silence between them ends a stretch; cut to ``after`` and ``until``."""
     spans: list[Span] = []
     for span in speech:
-        span = Span(max(span.start, after), span.end)
+        span = Span(max(span.start, after), min(span.end, until))
         if span.end <= span.start:
             continue
         if spans and span.start - after >= SILENCE_S:

@@ -70,7 +70,9 @@ class Stretch:
             hop = hop._replace(unheard=unheard)
             self._window_end = hop.end
         self._recent.append(hop)
-        _pool(hop, self.now)
+        if hop.speech:
+            # A window of silence may tell of the word before it, but must not bring a label back.
+            _pool(hop, self.now)
         while self._recent[0].end <= hop.end - self._lookback_s - self._window_s:
             self._fold(self._recent.popleft())
 
