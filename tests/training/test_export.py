@@ -1,0 +1,69 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from voxgender.errors import ModelError
+from voxgender.inference.wav2vec2 import load
+from voxgender.training.export import best_network, export
+from voxgender.training.train import BEST, OPTIONS, TrainOptions, train
+
+
+@pytest.fixture(scope="module")
+def run(corpus: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("run")
+    train(
+        TrainOptions(
+            corpus,
+            out,
+            steps=4,
+            batch=4,
+            hidden=32,
+            layers=1,
+            crops=16,
+            variants=1,
+            check_every=2,
+            cache=cache,
+            workers=1,
+        )
+    )
+    return out
+
+
+def test_what_is_exported_loads_and_says_the_same(run: Path, tmp_path: Path) -> None:
+    export(run, tmp_path / "model")
+    windows = np.random.default_rng(0).normal(0, 0.1, (2, 8_000)).astype(np.float32)
+    classifier = load(str(tmp_path / "model"))
+    assert classifier.labels == ("male", "female", "other")
+    network, _ = best_network(run)
+    audio = torch.from_numpy(windows)
+    audio = (audio - audio.mean(1, keepdim=True)) / audio.std(1, correction=0, keepdim=True)
+    with torch.inference_mode():
+        expected = network(audio).logits.softmax(dim=1).numpy()
+    np.testing.assert_allclose(classifier(windows), expected[:, [1, 0, 2]], atol=1e-4)
+
+
+def test_the_directory_is_complete(run: Path, tmp_path: Path) -> None:
+    best = export(run, tmp_path)
+    assert {"config.json", "preprocessor_config.json", "model.safetensors", "README.md"} <= {
+        file.name for file in tmp_path.iterdir()
+    }
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert config["architectures"] == ["Wav2Vec2ForSequenceClassification"]
+    assert list(config["id2label"].values()) == ["female", "male", "noise"]
+    assert f"for {best.step} steps" in (tmp_path / "README.md").read_text()
+
+
+def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="no weights to export; train there first"):
+        export(tmp_path, tmp_path / "model")
+
+
+@pytest.mark.parametrize("damaged", [BEST, OPTIONS])
+def test_a_damaged_run_is_refused(run: Path, tmp_path: Path, damaged: str) -> None:
+    for name in (BEST, OPTIONS):
+        content = (run / name).read_bytes()
+        (tmp_path / name).write_bytes(content[: len(content) // 2] if name == damaged else content)
+    with pytest.raises(ModelError, match="damaged"):
+        export(tmp_path, tmp_path / "model")
