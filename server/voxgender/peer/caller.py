@@ -73,11 +73,13 @@ class Caller:
         self._events: asyncio.Queue[_Arrival | _End] = asyncio.Queue()
         self._settled = asyncio.Event()
         self._connected = False
+        self._hung_up = False
         self._connect_ms = 0.0
         self.recorder = Recorder(())
 
     def hang_up(self) -> None:
         """End the call early, in good order: :meth:`run` returns its report."""
+        self._hung_up = True
         self._end(_End("hung_up"))
 
     async def run(self, on_message: OnMessage = _ignore, *, on_connected: Callable[[], None] = lambda: None) -> Report:
@@ -134,10 +136,10 @@ class Caller:
         with suppress(TimeoutError):
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
                 await self._settled.wait()
-        if not self._connected and not self._settled.is_set():
+        if not self._connected and not self._hung_up:
             raise CallError(
-                f"{whip.endpoint}: the server answered, but within {CONNECT_TIMEOUT_S:.0f} s no media path to it "
-                "came up; is UDP open on the way, and its --ice-address one that this machine reaches?"
+                f"{whip.endpoint}: the server answered, but no media path to it came up; "
+                "is UDP open on the way, and its --ice-address one that this machine reaches?"
             )
         self._connect_ms = (time.monotonic() - started) * 1000
         return session

@@ -162,7 +162,7 @@ async def load(
 
 def _heard(at: float, label: Label, confidence: float) -> str:
     heard = f"{at:7.2f} s  {WORDS[label]}"
-    return heard if label == "no_speech" else f"{heard:<21} {confidence:4.0%}"
+    return heard if label == "no_speech" else f"{heard:<20} {confidence:4.0%}"
 
 
 def _sentences(report: Report) -> list[str]:
