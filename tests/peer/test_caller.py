@@ -1,4 +1,5 @@
 import asyncio
+import re
 import socket
 from collections.abc import AsyncIterator
 
@@ -202,13 +203,11 @@ async def deaf_server() -> AsyncIterator[str]:
             await pc.setRemoteDescription(RTCSessionDescription(await request.text(), "offer"))
             bind_ice(pc, ["127.0.0.1"])
             await pc.setLocalDescription(await pc.createAnswer())
-            lines = [line for line in pc.localDescription.sdp.splitlines() if not line.startswith("a=candidate")]
-            at = next(number for number, line in enumerate(lines) if line.startswith("a=ice-ufrag"))
-            lines.insert(at, f"a=candidate:1 1 udp 2130706431 127.0.0.1 {port} typ host")
+            answer = re.sub(r"(a=candidate.* 127\.0\.0\.1) \d+", rf"\1 {port}", pc.localDescription.sdp)
             await pc.close()
             return web.Response(
                 status=201,
-                text="\r\n".join(lines) + "\r\n",
+                text=answer,
                 content_type="application/sdp",
                 headers={"Location": "/whip/1"},
             )
