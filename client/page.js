@@ -175,8 +175,10 @@ function showVoice({ label, confidence }) {
   now.dataset['label'] = label;
   element('eyebrow').textContent = 'Heard now';
   write('word', LABEL_WORDS[label]);
-  element('sure').textContent = label === 'no_speech' ? 'Waiting for a voice' : `${percent(confidence)} sure`;
-  element('bar').style.setProperty('--confidence', String(label === 'no_speech' ? 0 : confidence));
+  const isVoice = label === 'male' || label === 'female';
+  const instead = label === 'uncertain' ? 'It could be either' : 'Waiting for a voice';
+  element('sure').textContent = isVoice ? `${percent(confidence)} sure` : instead;
+  element('bar').style.setProperty('--confidence', String(isVoice ? confidence : 0));
 }
 
 /** @param {Result} result */
@@ -186,7 +188,7 @@ function showStretch({ end, label, confidence }) {
   const [length, sure] = line?.querySelectorAll('.length, .confidence') ?? [];
   if (!length || !sure) return;
   length.textContent = `${(stretch.end - stretch.start).toFixed(1)} s`;
-  sure.textContent = label === 'no_speech' ? '' : percent(stretch.confidence);
+  sure.textContent = percent(stretch.confidence);
 }
 
 /**

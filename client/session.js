@@ -13,6 +13,8 @@ const CONNECT_TIMEOUT_MS = 10_000;
 /** Browsers say `disconnected` after some seconds of silence already; a path that is only changing is back by then. */
 const DISCONNECTED_GRACE_MS = 1_500;
 const PING_EVERY_MS = 5_000;
+/** A server that listens says something each hop. */
+const QUIET_MS = 2_000;
 const SUMMARY_TIMEOUT_MS = 1_500;
 
 const PING = JSON.stringify({ v: 1, type: 'ping' });
@@ -32,6 +34,8 @@ export class Session {
   #ping;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #grace;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #quiet;
   /** @type {ConnectionError | null} */
   #told = null;
   #lastSeq = -1;
@@ -171,6 +175,7 @@ export class Session {
   #receive(data, channel) {
     const message = parse(data);
     if (!message || this.#closed) return;
+    this.#watch();
     switch (message.type) {
       case 'hello':
         // One comes on each channel.
@@ -195,6 +200,18 @@ export class Session {
     if (this.#events.readyState === 'open') this.#events.send(PING);
   }
 
+  /** ICE takes some seconds to notice that the other end is gone. Asking the server is quicker, and certain. */
+  #watch() {
+    clearTimeout(this.#quiet);
+    this.#quiet = setTimeout(async () => {
+      const resource = await this.#resource;
+      const alive = resource && (await whip.isAlive(resource));
+      if (this.#closed) return;
+      if (alive) this.#watch();
+      else this.#lose();
+    }, QUIET_MS);
+  }
+
   #observeConnection() {
     clearTimeout(this.#grace);
     const { connectionState } = this.#connection;
@@ -212,6 +229,7 @@ export class Session {
     this.#closed = true;
     clearInterval(this.#ping);
     clearTimeout(this.#grace);
+    clearTimeout(this.#quiet);
     this.#events.onclose = null;
     this.#connection.onconnectionstatechange = null;
     this.#connection.onicecandidate = null;

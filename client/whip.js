@@ -3,6 +3,7 @@
 import { ConnectionError, ServerError } from './errors.js';
 
 const ANSWER_TIMEOUT_MS = 15_000;
+const STATUS_TIMEOUT_MS = 3_000;
 
 /**
  * A session on the server.
@@ -61,6 +62,16 @@ export async function trickle(resource, fragment) {
   const headers = { 'Content-Type': 'application/trickle-ice-sdpfrag' };
   if (resource.etag) headers['If-Match'] = resource.etag;
   await fetch(resource.url, { method: 'PATCH', headers, body: fragment }).catch(() => {});
+}
+
+/**
+ * Ask whether a session is still there.
+ * @param {Resource} resource
+ */
+export async function isAlive(resource) {
+  const signal = AbortSignal.timeout(STATUS_TIMEOUT_MS);
+  const response = await fetch(resource.url, { signal }).catch(() => null);
+  return response?.ok ?? false;
 }
 
 /**

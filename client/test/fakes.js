@@ -109,9 +109,10 @@ export class FakeServer {
     FakeServer.current = this;
     FakePeerConnection.all = [];
     globalThis.RTCPeerConnection = FakePeerConnection;
-    globalThis.fetch = async (url, { method, headers }) => {
+    globalThis.fetch = async (url, { method = 'GET', headers }) => {
       this.requests.push({ method, url: String(url), headers });
-      return method === 'POST' ? await this.#post() : this.#delete(String(url));
+      if (method === 'POST') return await this.#post();
+      return method === 'DELETE' ? this.#delete(String(url)) : this.#status(String(url));
     };
     return this;
   }
@@ -126,6 +127,10 @@ export class FakeServer {
     const url = `http://server.test/whip/${this.count('POST')}`;
     if (status === 201) this.sessions.add(url);
     return new Response(body, { status, headers: status === 201 ? { Location: url, ...headers } : headers });
+  }
+
+  #status(url) {
+    return new Response(null, { status: this.sessions.has(url) ? 200 : 404 });
   }
 
   #delete(url) {

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { afterEach, beforeEach, test } from 'node:test';
+import { afterEach, beforeEach, mock, test } from 'node:test';
 
 import { MicrophoneError } from '../errors.js';
 import { VoxgenderClient } from '../voxgender-client.js';
@@ -135,6 +135,30 @@ test('what the server said before it ended the call is the reason', async () => 
   FakePeerConnection.all[0].receive('events', { type: 'error', code: 'shutting_down', message: 'bye' });
   FakePeerConnection.all[0].channels.events.onclose();
   assert.equal((await lost).error.code, 'shutting_down');
+});
+
+test('a server that fell silent and knows the session no more is left for a fresh one', async (context) => {
+  await client.start();
+  server.sessions.clear();
+  mock.timers.enable({ apis: ['setTimeout'] });
+  context.after(() => mock.timers.reset());
+  FakePeerConnection.all[0].receive('results', { type: 'result', seq: 0, end: 1 });
+  const lost = reached('reconnecting');
+  mock.timers.tick(2000);
+  assert.equal((await lost).error.code, 'lost');
+});
+
+test('a server that is silent but there is stayed with', async (context) => {
+  await client.start();
+  mock.timers.enable({ apis: ['setTimeout'] });
+  context.after(() => mock.timers.reset());
+  FakePeerConnection.all[0].receive('results', { type: 'result', seq: 0, end: 1 });
+  for (const asked of [1, 2]) {
+    mock.timers.tick(2000);
+    await new Promise(setImmediate);
+    assert.equal(server.count('GET'), asked);
+  }
+  assert.equal(client.state, 'live');
 });
 
 test('a full server is tried again after the wait that it asks for', async () => {

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { createServer } from 'node:http';
 import { after, before, test } from 'node:test';
 
-import { end, parseIceServers, parseRetryAfter, publish, sdpFragment, trickle } from '../whip.js';
+import { end, isAlive, parseIceServers, parseRetryAfter, publish, sdpFragment, trickle } from '../whip.js';
 
 test('a STUN server needs no credentials', () => {
   assert.deepEqual(parseIceServers('<stun:stun.example.net>; rel="ice-server"'), [{ urls: 'stun:stun.example.net' }]);
@@ -120,4 +120,13 @@ test('ending says whether there was anything to end', async () => {
   answer = (_, response) => response.writeHead(404).end();
   assert.equal(await end(resource), false);
   assert.equal(await end({ ...resource, url: 'http://127.0.0.1:1/' }), false);
+});
+
+test('a session is alive as long as the server knows it', async () => {
+  const resource = { url: endpoint, etag: null, answer: '', iceServers: [] };
+  answer = (_, response) => response.end('{}');
+  assert.equal(await isAlive(resource), true);
+  answer = (_, response) => response.writeHead(404).end();
+  assert.equal(await isAlive(resource), false);
+  assert.equal(await isAlive({ ...resource, url: 'http://127.0.0.1:1/' }), false);
 });

@@ -1,0 +1,206 @@
+"""What a person reads on the page."""
+
+import asyncio
+import re
+import signal
+from pathlib import Path
+
+import pytest
+from playwright.async_api import Page, expect
+
+from tests.browser.conftest import ALWAYS_ALLOWED, FAKE_DEVICE, OpenBrowser, OpenPage, Server, StartServer
+
+ANY_LABEL = re.compile("Male|Female|Uncertain|No speech")
+
+
+async def press(page: Page, name: str) -> None:
+    await page.get_by_role("button", name=name).click()
+
+
+async def expect_live(page: Page) -> None:
+    await expect(page.locator("#status")).to_have_text("Live")
+    await expect(page.locator("#word")).to_have_text(ANY_LABEL)
+
+
+async def expect_no_sessions(server: Server) -> None:
+    async with asyncio.timeout(10):
+        while server.sessions():  # noqa: ASYNC110 - it tells when asked, and only then
+            await asyncio.sleep(0.05)
+
+
+@pytest.mark.parametrize(("label", "word", "other"), [("male", "Male", "Female"), ("female", "Female", "Male")])
+async def test_a_real_voice_is_named_on_the_screen(
+    server: Server, open_page: OpenPage, real_voices: dict[str, Path], label: str, word: str, other: str
+) -> None:
+    page = await open_page(server.url, real_voices[label])
+    await press(page, "Start")
+    await expect(page.locator("#word")).to_have_text(word)
+    await expect(page.locator("#sure")).to_have_text(re.compile(r"^\d+ % sure$"))
+    line = page.locator(f"#stream li.{label}").first
+    await expect(line).to_have_text(re.compile(rf"\d:\d\d\.\d{word}[\d.]+ s\d+ %"))
+    await expect(page.locator("#speech")).to_have_text(re.compile(r"^([5-9]|\d\d)\."))
+    await press(page, "Stop")
+    await expect(page.locator("#word")).to_have_text(re.compile(rf"^\d+ % {label}"))
+    share = page.locator(f"#share-{label}")
+    await expect(share).to_have_text(re.compile(r"^([6-9]\d|100) %"))
+
+
+async def test_each_voice_of_a_conversation_gets_its_line(
+    server: Server, open_page: OpenPage, conversation: Path
+) -> None:
+    page = await open_page(server.url, conversation)
+    await press(page, "Start")
+    for word in ("Female", "Male", "Female"):
+        await expect(page.locator("#word")).to_have_text(word)
+    await expect(page.locator("#stream li.no_speech").first).to_be_visible()
+    await press(page, "Stop")
+    await expect(page.locator("#word")).to_have_text(re.compile(r"\d+ % (female, \d+ % male|male, \d+ % female)"))
+
+
+async def test_silence_is_given_no_gender(server: Server, open_page: OpenPage, silence: Path) -> None:
+    page = await open_page(server.url, silence)
+    await press(page, "Start")
+    await expect(page.locator("#word")).to_have_text("No speech")
+    await expect(page.locator("#speech")).to_have_text(re.compile(r"^0\.0 of [4-9]\."))
+    await press(page, "Stop")
+    await expect(page.locator("#word")).to_have_text("No speech heard")
+    await expect(page.locator("#stream li.male, #stream li.female, #stream li.uncertain")).to_have_count(0)
+
+
+async def test_start_and_stop_go_round_and_leave_nothing_on_the_server(
+    server: Server, open_page: OpenPage, babble: Path
+) -> None:
+    page = await open_page(server.url, babble)
+    for _ in range(4):
+        await press(page, "Start")
+        await expect_live(page)
+        assert len(server.sessions()) == 1
+        await press(page, "Stop")
+        await expect(page.locator("#status")).to_have_text("Stopped")
+        await expect_no_sessions(server)
+
+
+async def test_stopping_while_connecting_leaves_nothing_on_the_server(
+    server: Server, open_page: OpenPage, babble: Path
+) -> None:
+    page = await open_page(server.url, babble)
+    async with page.expect_request("**/whip"):
+        await press(page, "Start")
+    await press(page, "Stop")
+    await expect(page.locator("#status")).to_have_text("Stopped")
+    await expect_no_sessions(server)
+
+
+async def test_a_reload_ends_the_call_and_the_page_works_again(
+    server: Server, open_page: OpenPage, babble: Path
+) -> None:
+    page = await open_page(server.url, babble)
+    await press(page, "Start")
+    await expect_live(page)
+    await page.reload()
+    await expect(page.locator("#status")).to_have_text("Ready")
+    await expect_no_sessions(server)
+    await press(page, "Start")
+    await expect_live(page)
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+async def test_a_server_that_was_restarted_is_found_again(
+    start_server: StartServer, open_page: OpenPage, babble: Path, how: signal.Signals
+) -> None:
+    server = start_server()
+    page = await open_page(server.url, babble)
+    await press(page, "Start")
+    await expect_live(page)
+    server.stop(how)
+    await expect(page.locator("#status")).to_have_text("Reconnecting")
+    await expect(page.locator("#word")).to_have_text("Reconnecting…")
+    await expect(page.get_by_role("alert")).to_contain_text("Trying again")
+    server.start()
+    await expect_live(page)
+    await expect(page.get_by_role("alert")).to_be_hidden()
+    await press(page, "Stop")
+    await expect(page.locator("#eyebrow")).to_have_text("Summary")
+
+
+async def test_a_network_that_goes_away_for_a_moment_is_got_over(
+    start_server: StartServer, open_page: OpenPage, babble: Path
+) -> None:
+    server = start_server()
+    page = await open_page(server.url, babble)
+    await press(page, "Start")
+    await expect_live(page)
+    # Frozen, it answers nothing and closes nothing, as behind a cable that was pulled.
+    server.send_signal(signal.SIGSTOP)
+    try:
+        await expect(page.locator("#status")).to_have_text("Reconnecting")
+    finally:
+        server.send_signal(signal.SIGCONT)
+    await expect_live(page)
+
+
+async def test_a_microphone_can_be_changed_in_the_middle_of_a_call(
+    server: Server, open_page: OpenPage, babble: Path
+) -> None:
+    page = await open_page(server.url, babble)
+    await press(page, "Start")
+    await expect_live(page)
+    (session,) = server.sessions()
+    choice = page.get_by_label("Microphone")
+    await choice.select_option(index=1)
+    spoken = await page.locator("#speech").inner_text()
+    await expect(page.locator("#speech")).not_to_have_text(spoken)
+    await expect(page.locator("#status")).to_have_text("Live")
+    (same,) = server.sessions()
+    assert same["session"] == session["session"]
+
+
+async def test_a_microphone_that_is_not_allowed_is_told_in_plain_words(server: Server, open_page: OpenPage) -> None:
+    page = await open_page(server.url, flags=[FAKE_DEVICE, "--deny-permission-prompts"])
+    await press(page, "Start")
+    await expect(page.get_by_role("alert")).to_contain_text("The microphone is blocked")
+    await expect(page.get_by_role("button", name="Start")).to_be_visible()
+
+
+async def test_a_missing_microphone_is_told_in_plain_words(server: Server, open_page: OpenPage) -> None:
+    page = await open_page(server.url, flags=[ALWAYS_ALLOWED])
+    devices = await page.evaluate("navigator.mediaDevices.enumerateDevices()")
+    if any(device["kind"] == "audioinput" for device in devices):
+        pytest.skip("this machine has a microphone")
+    await press(page, "Start")
+    await expect(page.get_by_role("alert")).to_contain_text("No microphone found")
+
+
+async def test_an_insecure_page_says_why_it_cannot_listen(server: Server, open_page: OpenPage) -> None:
+    flags = [FAKE_DEVICE, ALWAYS_ALLOWED, "--host-resolver-rules=MAP voice.test 127.0.0.1", "--no-proxy-server"]
+    page = await open_page(f"http://voice.test:{server.port}/", flags=flags)
+    await press(page, "Start")
+    await expect(page.get_by_role("alert")).to_contain_text("secure pages only")
+
+
+async def test_a_full_server_is_waited_for(start_server: StartServer, open_browser: OpenBrowser, babble: Path) -> None:
+    server = start_server("--max-sessions", "1")
+    browser = await open_browser(babble)
+    first, second = await browser.new_page(), await browser.new_page()
+    for page in (first, second):
+        await page.goto(server.url)
+    await press(first, "Start")
+    await expect_live(first)
+    await press(second, "Start")
+    await expect(second.get_by_role("alert")).to_contain_text("The server is full")
+    await press(first, "Stop")
+    await expect_live(second)
+    await expect(second.get_by_role("alert")).to_be_hidden()
+
+
+async def test_a_token_is_asked_for_and_taken_from_the_address(
+    start_server: StartServer, open_page: OpenPage, babble: Path
+) -> None:
+    server = start_server("--token", "correct-horse-battery-staple")
+    page = await open_page(server.url, babble)
+    await press(page, "Start")
+    await expect(page.get_by_role("alert")).to_contain_text("This server asks for a token")
+    await page.goto("about:blank")
+    await page.goto(f"{server.url}#token=correct-horse-battery-staple")
+    await press(page, "Start")
+    await expect_live(page)
