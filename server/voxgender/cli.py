@@ -60,6 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     load.add_argument("--peers", type=int, default=10, metavar="N", help="calls at once (default: 10)")
     load.add_argument("--seconds", type=float, default=10.0, metavar="S", help="how long each lasts (default: 10)")
     load.add_argument("--token", help="bearer token, where the server wants one")
+    load.add_argument("--allow-remote", action="store_true", help="load a server that is not on this machine")
     load.add_argument("--json", action="store_true", help="print the report as JSON")
     load.set_defaults(run=_load)
 
@@ -100,24 +101,26 @@ def _serve(arguments: argparse.Namespace) -> int:
 
 
 def _call(arguments: argparse.Namespace) -> int:
-    from voxgender.peer.transcript import call
+    from voxgender.peer.terminal import call
 
-    return _run(call(arguments.url, audio=arguments.audio, token=arguments.token, json=arguments.json, out=sys.stdout))
+    _run(call(arguments.url, audio=arguments.audio, token=arguments.token, json=arguments.json))
+    return 0
 
 
 def _load(arguments: argparse.Namespace) -> int:
-    from voxgender.peer.load import load
+    from voxgender.peer.terminal import load
 
-    return _run(
+    _run(
         load(
             arguments.url,
             peers=arguments.peers,
             seconds=arguments.seconds,
             token=arguments.token,
+            allow_remote=arguments.allow_remote,
             json=arguments.json,
-            out=sys.stdout,
         )
     )
+    return 0
 
 
 def _classify(arguments: argparse.Namespace) -> int:

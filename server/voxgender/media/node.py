@@ -11,7 +11,7 @@ from typing import Any
 from voxgender import metrics
 from voxgender.analysis import Analyzer
 from voxgender.errors import NotReady, SessionNotFound
-from voxgender.media.session import Reason, Session
+from voxgender.media.session import Session
 from voxgender.protocol import Message
 
 logger = logging.getLogger(__name__)
@@ -146,13 +146,14 @@ class MediaNode:
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(SWEEP_S)
-            now = monotonic()
-            for session in list(self._sessions.values()):
-                reason: Reason | None = None
-                if session.state != "connected":
-                    if now - session.started_at > self._connect_timeout_s:
-                        reason = "connect_timeout"
-                elif now - session.last_sign_of_life > self._silence_timeout_s:
-                    reason = "silent_peer"
-                if reason is not None and session.ended_for is None:
-                    session.end_soon(reason)
+            self._end_overdue(monotonic())
+
+    def _end_overdue(self, now: float) -> None:
+        for session in list(self._sessions.values()):
+            if session.ended_for is not None:
+                continue
+            if session.state != "connected":
+                if now - session.started_at > self._connect_timeout_s:
+                    session.end_soon("connect_timeout")
+            elif now - session.last_sign_of_life > self._silence_timeout_s:
+                session.end_soon("silent_peer")

@@ -1,11 +1,13 @@
 """Offers as they come, made into offers that aiortc answers well, and its answers completed.
 
 aiortc fails a whole offer over one video codec that it does not know, and would receive video that nobody reads.
-So only the first audio line and the data channel are shown to it; every other line is refused in the answer with
-port 0 (RFC 3264 section 6), which costs nothing.
+So only the first audio line and the data channel are shown to it. Every other line is answered here, as inactive,
+which costs nothing. (Refused with port 0, RFC 3264 section 6, an aiortc client would take the answer for malformed;
+so that is done only where it must be, with lines that are not bundled.)
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 
@@ -15,6 +17,8 @@ OPUS_PARAMETERS = "minptime=10;useinbandfec=1;stereo=0;sprop-stereo=0;maxaverage
 """What suits a classifier (RFC 7587 section 6.1): mono, at a bit rate that keeps all of speech."""
 
 _NEWLINE = "\r\n"
+_BUNDLE = "a=group:BUNDLE"
+_TRANSPORT = ("a=ice-ufrag:", "a=ice-pwd:", "a=fingerprint:", "a=setup:", "a=candidate:", "a=end-of-candidates")
 
 
 @dataclass(frozen=True)
@@ -23,8 +27,8 @@ class Offer:
 
     sdp: str
     ufrag: str
-    _media: tuple[tuple[str, bool], ...]
-    """The original ``m=`` lines with their ``a=mid``, in order, and whether each is kept."""
+    _others: tuple[tuple[str, ...] | None, ...]
+    """A line for each of the offer's: None where aiortc answers it, else the answer that we give."""
 
     @classmethod
     def parse(cls, text: str) -> "Offer":
@@ -44,23 +48,30 @@ class Offer:
         if not ufrags:
             raise OfferRejected("The offer has no a=ice-ufrag line, so it is not a WebRTC offer.", malformed=True)
         mids = {_attribute(section, "mid") for section in body}
-        lines = [_bundle_of(line, mids) for line in head] + [
-            line for line in chain.from_iterable(body) if not _is_useless(line)
-        ]
-        media = tuple((_NEWLINE.join(_stub(section)), keep) for section, keep in zip(sections, kept, strict=True))
-        return cls(_join(lines), ufrags[0], media)
+        lines = [_bundle_of(line, mids) for line in head]
+        lines += [line for line in chain.from_iterable(body) if not _is_useless(line)]
+        bundled = {mid for line in head if line.startswith(_BUNDLE) for mid in line.split()[1:]}
+        others = tuple(
+            None if keep else tuple(_unused(section, bundled)) for section, keep in zip(sections, kept, strict=True)
+        )
+        return cls(_join(lines), ufrags[0], others)
 
     def complete(self, answer: str) -> str:
-        """aiortc's answer to :attr:`sdp`, with the lines that were left out refused and what it lacks said.
+        """aiortc's answer to :attr:`sdp`, with the lines that were left out added and what it lacks said.
 
         Adds ``ice-options:trickle`` (RFC 8840 section 4.1), ``rtcp-mux-only`` (RFC 8858) and what we want of Opus.
         """
         head, *sections = _split(answer)
+        transport = [line for line in sections[0] if line.startswith(_TRANSPORT)]
         accepted = iter(sections)
-        lines = [*head, "a=ice-options:trickle"]
-        for stub, keep in self._media:
-            lines += _finish(next(accepted)) if keep else [stub]
-        return _join(lines)
+        lines, mids = [], []
+        for other in self._others:
+            section = _finish(next(accepted)) if other is None else [*other, *(transport if _is_live(other) else ())]
+            if _is_live(section) and (mid := _attribute(section, "mid")) is not None:
+                mids.append(mid)
+            lines += section
+        head = [" ".join([_BUNDLE, *mids]) if line.startswith(_BUNDLE) else line for line in head]
+        return _join([*head, "a=ice-options:trickle", *lines])
 
 
 @dataclass(frozen=True)
@@ -101,28 +112,39 @@ def _choose(sections: list[list[str]]) -> list[bool]:
     audio = [i for i, section in enumerate(sections) if section[0].startswith("m=audio ")]
     if not audio:
         raise OfferRejected("The offer has no audio (no m=audio line): add a microphone track to the connection.")
-    sending = [i for i in audio if not _is_refused(sections[i])]
+    sending = [i for i in audio if not _sends_nothing(sections[i])]
     if not sending:
         raise OfferRejected(
             "The offer's audio is not sent (recvonly, inactive or port 0): make it sendonly or sendrecv."
         )
     kept[sending[0]] = True
     data = [i for i, section in enumerate(sections) if section[0].startswith("m=application ")]
-    if data and sections[data[0]][0].split()[1:2] != ["0"]:
+    if data and not _is_rejected(sections[data[0]]):
         kept[data[0]] = True
     return kept
 
 
-def _is_refused(section: list[str]) -> bool:
-    bundled = "a=bundle-only" in section
-    return "a=recvonly" in section or "a=inactive" in section or (section[0].split()[1:2] == ["0"] and not bundled)
+def _sends_nothing(section: list[str]) -> bool:
+    return "a=recvonly" in section or "a=inactive" in section or _is_rejected(section)
 
 
-def _stub(section: list[str]) -> list[str]:
+def _unused(section: list[str], bundled: set[str]) -> list[str]:
+    """The answer to a line that nobody here wants, but for the transport that it shares."""
     kind, _, rest = section[0].partition(" ")
     mid = _attribute(section, "mid")
-    stub = [f"{kind} 0 {rest.partition(' ')[2]}", "c=IN IP4 0.0.0.0", "a=inactive"]
-    return stub if mid is None else [*stub, f"a=mid:{mid}"]
+    port = "9" if mid in bundled and not _is_rejected(section) else "0"
+    codecs = [line for line in section if line.startswith(("a=rtpmap:", "a=fmtp:", "a=sctp-port:"))]
+    lines = [f"{kind} {port} {rest.partition(' ')[2]}", "c=IN IP4 0.0.0.0", "a=inactive", "a=rtcp-mux", *codecs]
+    return lines if mid is None else [*lines, f"a=mid:{mid}"]
+
+
+def _is_live(section: Sequence[str]) -> bool:
+    return section[0].split()[1] != "0"
+
+
+def _is_rejected(section: Sequence[str]) -> bool:
+    """Port 0 refuses a line, but for a=bundle-only (RFC 8843 section 6)."""
+    return section[0].split()[1:2] == ["0"] and "a=bundle-only" not in section
 
 
 def _finish(section: list[str]) -> list[str]:
@@ -134,9 +156,9 @@ def _finish(section: list[str]) -> list[str]:
 
 
 def _bundle_of(line: str, mids: set[str | None]) -> str:
-    if not line.startswith("a=group:BUNDLE"):
+    if not line.startswith(_BUNDLE):
         return line
-    return " ".join(["a=group:BUNDLE", *(mid for mid in line.split()[1:] if mid in mids)])
+    return " ".join([_BUNDLE, *(mid for mid in line.split()[1:] if mid in mids)])
 
 
 def _is_useless(line: str) -> bool:

@@ -1,0 +1,297 @@
+"""A session's life through the real HTTP server and real peers: how it begins, and every way it ends."""
+
+import asyncio
+import gc
+import os
+import threading
+
+import pytest
+from aiortc import MediaStreamTrack, RTCPeerConnection
+from voxgender.analysis import Analyzer
+from voxgender.media import node as node_module
+from voxgender.media import receiver as receiver_module
+from voxgender.media.session import Session
+from voxgender.protocol import Error, Hello, Result, Segment, Summary, Warning
+
+from tests.rtc import SDP, Peer, Server, ToneTrack, a_peer, a_server
+
+
+async def ended(server: Server) -> None:
+    """Wait until the server holds no session."""
+    async with asyncio.timeout(10):
+        while server.node.sessions():  # noqa: ASYNC110 - the table has no event, and needs none but for this
+            await asyncio.sleep(0.01)
+
+
+async def test_each_channel_is_greeted_and_gets_what_its_label_and_shape_ask_for(server: Server) -> None:
+    async with a_peer(ToneTrack()) as peer:
+        heard: dict[str, set[str]] = {}
+        for label, shape in (
+            ("results", {"ordered": False, "maxRetransmits": 0}),
+            ("events", {}),
+            ("anything", {}),
+        ):
+            kinds = heard.setdefault(label, set())
+            channel = peer.channel(label, **shape)
+            channel.on("message", lambda text, kinds=kinds: kinds.add(text.split('"')[3]))
+        path = await peer.call(server.http)
+        await peer.until(Result)
+        async with server.http.delete(path):
+            await asyncio.wait_for(peer.closed.wait(), 10)
+    assert heard["results"] == {"hello", "result"}
+    assert heard["events"] == {"hello", "summary"}
+    assert heard["anything"] == {"hello", "result", "summary"}
+
+
+async def test_results_follow_the_clock_of_the_call(server: Server) -> None:
+    async with a_peer(ToneTrack()) as peer:
+        peer.channels()
+        await peer.call(server.http)
+        results = [await peer.until(Result) for _ in range(4)]
+    assert [r.seq for r in results if isinstance(r, Result)] == [1, 2, 3, 4]
+    assert [(r.start, r.end) for r in results if isinstance(r, Result)] == [
+        (0.0, 0.192), (0.192, 0.384), (0.384, 0.576), (0.576, 0.768)
+    ]  # fmt: skip
+    assert all(isinstance(r, Result) and r.label == "no_speech" and r.scores is None for r in results)
+
+
+async def test_delete_brings_the_summary_before_the_connection_closes(server: Server) -> None:
+    async with a_peer(ToneTrack()) as peer:
+        peer.channels()
+        path = await peer.call(server.http)
+        await peer.until(Result)
+        async with server.http.delete(path) as response:
+            assert response.status == 200
+        summary = await peer.until(Summary)
+        assert isinstance(summary, Summary)
+        assert summary.duration > 0
+        assert summary.speech == 0
+        await asyncio.wait_for(peer.closed.wait(), 10)
+        async with server.http.delete(path) as response:
+            assert response.status == 404
+    assert server.node.sessions() == []
+
+
+async def test_a_track_that_ends_ends_the_call_with_its_summary(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(receiver_module, "BYE_GRACE_S", 0.1)
+    async with a_peer(track := ToneTrack(limit=25)) as peer:
+        peer.channels()
+        await peer.call(server.http)
+        while track.readyState == "live":
+            await peer.until(Result)
+        await peer.pc.getSenders()[0].stop()
+        summary = await peer.until(Summary)
+        assert isinstance(summary, Summary)
+        assert summary.duration >= 0.5
+        await ended(server)
+
+
+async def test_closing_all_channels_ends_the_call(server: Server) -> None:
+    async with a_peer(ToneTrack()) as peer:
+        channel = peer.channel("all")
+        await peer.call(server.http)
+        await peer.until(Hello)
+        channel.close()
+        await ended(server)
+
+
+async def test_a_peer_connection_that_closes_ends_the_call(server: Server) -> None:
+    async with a_peer(ToneTrack()) as peer:
+        peer.channels()
+        await peer.call(server.http)
+        await peer.until(Hello)
+    await ended(server)
+
+
+async def test_an_offer_that_nobody_follows_up_ends_at_its_deadline(
+    analyzer: Analyzer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A connection with no remote candidates never fails by itself."""
+    monkeypatch.setattr(node_module, "SWEEP_S", 0.02)
+    async with a_server(analyzer, connect_timeout_s=0.1) as server, a_peer(ToneTrack()) as peer:
+        async with server.http.post("/whip", data=await peer.offer(), headers=SDP) as response:
+            assert response.status == 201
+        await ended(server)
+
+
+async def test_a_peer_that_falls_silent_is_taken_to_be_gone(
+    analyzer: Analyzer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A closed tab shows only after half a minute of failed consent checks."""
+    monkeypatch.setattr(node_module, "SWEEP_S", 0.05)
+    async with a_server(analyzer, silence_timeout_s=0.6) as server, a_peer(SilencedTrack(after=10)) as peer:
+        peer.channels()
+        await peer.call(server.http)
+        warning = await peer.until(Warning)
+        assert isinstance(warning, Warning)
+        assert warning.code == "no_media"
+        error = await peer.until(Error)
+        assert isinstance(error, Error)
+        assert error.code == "silent_peer"
+        await ended(server)
+
+
+async def test_a_peer_that_says_something_on_a_channel_is_not_taken_to_be_gone(
+    analyzer: Analyzer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Someone on mute sends no packets, and is still there."""
+    monkeypatch.setattr(node_module, "SWEEP_S", 0.02)
+    async with a_server(analyzer, silence_timeout_s=0.5) as server, a_peer(SilencedTrack(after=5)) as peer:
+        channel = peer.channel("events")
+        await peer.call(server.http)
+        await peer.until(Hello)
+        for _ in range(12):
+            await asyncio.sleep(0.1)
+            channel.send('{"v":1,"type":"ping"}')
+        assert len(server.node.sessions()) == 1
+
+
+class SilencedTrack(ToneTrack):
+    """Gives frames, then none, and does not end."""
+
+    def __init__(self, after: int) -> None:
+        super().__init__()
+        self._after = after
+
+    async def recv(self) -> object:  # type: ignore[override]
+        if self.sent >= self._after:
+            await asyncio.Event().wait()
+        return await super().recv()
+
+
+async def test_shutting_down_tells_the_client_and_leaves_nothing(analyzer: Analyzer) -> None:
+    async with a_server(analyzer) as server, a_peer(ToneTrack()) as peer:
+        peer.channels()
+        await peer.call(server.http)
+        await peer.until(Result)
+        await server.node.close()
+        error = await peer.until(Error)
+        assert isinstance(error, Error)
+        assert error.code == "shutting_down"
+        await peer.until(Summary)
+        assert server.node.sessions() == []
+        async with server.http.post("/whip", data="v=0", headers=SDP) as response:
+            assert response.status == 503
+            assert (await response.json())["code"] == "draining"
+
+
+async def test_a_full_server_says_so_and_takes_the_next_call_when_one_has_left(analyzer: Analyzer) -> None:
+    async with (
+        a_server(analyzer, max_sessions=1) as server,
+        a_peer(ToneTrack()) as first,
+        a_peer(ToneTrack()) as second,
+    ):
+        first.channels()
+        path = await first.call(server.http)
+        offer = await second.offer()
+        async with server.http.post("/whip", data=offer, headers=SDP) as response:
+            assert response.status == 503
+            assert int(response.headers["Retry-After"]) > 0
+            assert (await response.json())["code"] == "at_capacity"
+        async with server.http.delete(path):
+            pass
+        async with server.http.post("/whip", data=offer, headers=SDP) as response:
+            assert response.status == 201
+
+
+async def test_a_failing_model_ends_the_call_with_an_error(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with a_peer(ToneTrack()) as peer:
+        peer.channels()
+        analyzer = server.node._analyzer
+        assert analyzer is not None
+
+        async def broken(track: MediaStreamTrack) -> object:
+            await track.recv()
+            raise RuntimeError("the weights melted")
+            yield
+
+        monkeypatch.setattr(analyzer, "analyze", broken)
+        await peer.call(server.http)
+        error = await peer.until(Error)
+        assert isinstance(error, Error)
+        assert error.code == "analysis_failed"
+        assert "melted" not in error.message
+        await ended(server)
+
+
+async def test_sessions_never_see_each_others_messages(server: Server) -> None:
+    """The old design broadcast every answer to everyone."""
+    async with a_peer(ToneTrack()) as one, a_peer(ToneTrack()) as other:
+        ids = []
+        for peer in (one, other):
+            peer.channel("all")
+            path = await peer.call(server.http)
+            hello = await peer.until(Hello)
+            assert isinstance(hello, Hello)
+            assert path == f"/whip/{hello.session}"
+            ids.append(path)
+        async with server.http.delete(ids[0]):
+            pass
+        await one.until(Summary)
+        assert not any(isinstance(m, Summary | Segment) for m in list(other.messages._queue))  # type: ignore[attr-defined]
+        await other.until(Result)
+
+
+@pytest.mark.parametrize("first", ["audio", "video"])
+async def test_a_video_line_is_left_unused_and_costs_nothing(server: Server, first: str) -> None:
+    """OBS sends video too; a video track that nobody reads would grow for ever."""
+    async with a_peer() as peer:
+        if first == "video":
+            peer.pc.addTransceiver("video", direction="sendonly")
+        peer.pc.addTrack(ToneTrack())
+        if first == "audio":
+            peer.pc.addTransceiver("video", direction="sendonly")
+        peer.channels()
+        async with server.http.post("/whip", data=await peer.offer(), headers=SDP) as response:
+            answer = await response.text()
+            assert response.status == 201
+        assert "a=inactive" in answer[answer.index("m=video") :]
+        await peer.accept(answer)
+        await peer.until(Result)
+        (session,) = server.node._sessions.values()
+        assert [t.kind for t in session._pc.getTransceivers()] == ["audio"]
+
+
+async def test_fifty_calls_leave_no_task_thread_socket_or_connection(server: Server) -> None:
+    """Nothing survives a closed session."""
+
+    async def one_call() -> None:
+        peer = Peer(ToneTrack())
+        peer.channels()
+        path = await peer.call(server.http)
+        await peer.until(Hello)
+        async with server.http.delete(path) as response:
+            assert response.status == 200
+        await peer.close()
+
+    def census() -> dict[str, int]:
+        gc.collect()
+        objects = gc.get_objects()
+        return {
+            "tasks": len(asyncio.all_tasks()),
+            # asyncio's own pool is the test peers' (aiortc encodes there) and is kept by design.
+            "threads": sum(not t.name.startswith("asyncio_") for t in threading.enumerate()),
+            "descriptors": len(os.listdir("/proc/self/fd")),  # noqa: PTH208
+            "sessions": sum(type(o) is Session for o in objects),
+            "connections": sum(type(o) is RTCPeerConnection for o in objects),
+        }
+
+    async def five_calls() -> None:
+        await asyncio.gather(*(one_call() for _ in range(5)))
+
+    # The first round opens the HTTP connections that stay open for the next.
+    await five_calls()
+    await asyncio.sleep(0.5)
+    before = census()
+    for _ in range(10):
+        await five_calls()
+    after = census()
+    for _ in range(50):
+        if all(after[kind] <= before[kind] for kind in before):
+            break
+        await asyncio.sleep(0.1)
+        after = census()
+    assert after == before | {kind: min(after[kind], before[kind]) for kind in before}
+    assert server.node.sessions() == []

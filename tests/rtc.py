@@ -1,0 +1,134 @@
+"""Real WebRTC peers and the real HTTP application, on loopback, for tests of the server's side."""
+
+import asyncio
+import fractions
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import numpy as np
+from aiohttp import ClientSession, web
+from aiortc import MediaStreamTrack, RTCConfiguration, RTCDataChannel, RTCPeerConnection, RTCSessionDescription
+from aiortc.mediastreams import MediaStreamError
+from av.audio.frame import AudioFrame
+from voxgender import protocol
+from voxgender.analysis import Analyzer
+from voxgender.media.network import bind_ice
+from voxgender.media.node import MediaNode
+from voxgender.settings import Settings
+from voxgender.signaling.app import create_app
+
+LOOPBACK = "127.0.0.1"
+SDP = {"Content-Type": "application/sdp"}
+FRAGMENT = {"Content-Type": "application/trickle-ice-sdpfrag"}
+
+
+class ToneTrack(MediaStreamTrack):
+    """A steady 200 Hz tone, 20 ms frames at 48 kHz in real time; ``limit`` frames, then the track ends."""
+
+    kind = "audio"
+
+    def __init__(self, limit: int | None = None) -> None:
+        super().__init__()
+        self.sent = 0
+        self._limit = limit
+        self._started = 0.0
+
+    async def recv(self) -> AudioFrame:
+        if self.readyState != "live" or self.sent == self._limit:
+            self.stop()
+            raise MediaStreamError
+        loop = asyncio.get_running_loop()
+        self._started = self._started or loop.time()
+        await asyncio.sleep(max(0.0, self._started + self.sent * 0.02 - loop.time()))
+        time = (np.arange(960) + self.sent * 960) / 48_000
+        tone = (8_000 * np.sin(2 * np.pi * 200 * time)).astype(np.int16).reshape(1, -1)
+        frame = AudioFrame.from_ndarray(tone, format="s16", layout="mono")
+        frame.sample_rate, frame.pts, frame.time_base = 48_000, self.sent * 960, fractions.Fraction(1, 48_000)
+        self.sent += 1
+        return frame
+
+
+class Peer:
+    """One aiortc peer: what a browser does, by hand."""
+
+    def __init__(self, track: MediaStreamTrack | None = None) -> None:
+        self.pc = RTCPeerConnection(RTCConfiguration(iceServers=[]))
+        self.messages: asyncio.Queue[protocol.Message] = asyncio.Queue()
+        self.closed = asyncio.Event()
+        if track is not None:
+            self.pc.addTrack(track)
+
+    def channel(self, label: str, **shape: Any) -> RTCDataChannel:
+        """Open a channel; what comes over it goes to ``messages``."""
+        channel = self.pc.createDataChannel(label, **shape)
+        channel.on("message", lambda text: self.messages.put_nowait(protocol.decode(text)))
+        channel.on("close", lambda *_: self.closed.set())
+        return channel
+
+    def channels(self) -> None:
+        """The two channels that clients open."""
+        self.channel("results", ordered=False, maxRetransmits=0)
+        self.channel("events")
+
+    async def offer(self) -> str:
+        bind_ice(self.pc, [LOOPBACK])
+        await self.pc.setLocalDescription(await self.pc.createOffer())
+        return self.pc.localDescription.sdp
+
+    async def accept(self, answer: str) -> None:
+        await self.pc.setRemoteDescription(RTCSessionDescription(answer, "answer"))
+
+    async def call(self, http: ClientSession) -> str:
+        """Place the call; return the session's path."""
+        async with http.post("/whip", data=await self.offer(), headers=SDP) as response:
+            assert response.status == 201, await response.text()
+            await self.accept(await response.text())
+            return response.headers["Location"]
+
+    async def until(self, kind: type[protocol.Message]) -> protocol.Message:
+        """The next message of a kind; what comes before it is passed over."""
+        while not isinstance(message := await asyncio.wait_for(self.messages.get(), 10), kind):
+            pass
+        return message
+
+    async def close(self) -> None:
+        await self.pc.close()
+
+
+@asynccontextmanager
+async def a_peer(track: MediaStreamTrack | None = None) -> AsyncIterator[Peer]:
+    peer = Peer(track)
+    try:
+        yield peer
+    finally:
+        await peer.close()
+
+
+class Server:
+    """The application and its media node; ``http`` speaks to it."""
+
+    def __init__(self, node: MediaNode, http: ClientSession, url: str) -> None:
+        self.node = node
+        self.http = http
+        self.url = url
+
+
+@asynccontextmanager
+async def a_server(
+    analyzer: Analyzer | None, *, settings: Settings | None = None, **limits: Any
+) -> AsyncIterator[Server]:
+    """Serve on a free loopback port. Without an analyzer it stays in the state before its model is loaded."""
+    node = MediaNode(ice_addresses=[LOOPBACK], **limits)
+    if analyzer is not None:
+        node.start(analyzer)
+    runner = web.AppRunner(create_app(settings or Settings(), node), access_log=None, shutdown_timeout=1.0)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, LOOPBACK, 0).start()
+        url = f"http://{LOOPBACK}:{runner.addresses[0][1]}"
+        async with ClientSession(url) as http:
+            yield Server(node, http, url)
+    finally:
+        await node.close()
+        await runner.cleanup()
