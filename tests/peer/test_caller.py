@@ -212,11 +212,11 @@ async def deaf_server() -> AsyncIterator[str]:
                 headers={"Location": "/whip/1"},
             )
 
-        async def delete(_: web.Request) -> web.Response:
+        async def yes(_: web.Request) -> web.Response:
             return web.Response()
 
         app = web.Application()
-        app.add_routes([web.post("/whip", post), web.delete("/whip/1", delete)])
+        app.add_routes([web.post("/whip", post), web.get("/whip/1", yes), web.delete("/whip/1", yes)])
         runner = web.AppRunner(app)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -231,6 +231,24 @@ async def test_a_connection_that_never_comes_up_ends_at_its_deadline(
 
     with pytest.raises(CallError, match=r"no media path.*UDP"):
         await Caller(deaf_server, short_speech).run()
+
+
+async def test_a_session_that_ends_before_it_connects_is_told_from_a_closed_network(
+    serve: Serve, short_speech: Speech, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = await serve()
+    open_session = server.node.open
+
+    async def open_and_end(offer: str) -> tuple[str, str]:
+        session_id, answer = await open_session(offer)
+        await server.node.end(session_id)
+        return session_id, answer
+
+    monkeypatch.setattr(server.node, "open", open_and_end)
+    monkeypatch.setattr(caller, "CONNECT_TIMEOUT_S", 0.3)
+
+    with pytest.raises(CallError, match="gave it up"):
+        await Caller(server.url, short_speech).run()
 
 
 async def test_an_answer_that_is_none_is_refused(short_speech: Speech) -> None:

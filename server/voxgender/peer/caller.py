@@ -137,6 +137,8 @@ class Caller:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
                 await self._settled.wait()
         if not self._connected and not self._hung_up:
+            if not await session.alive():
+                raise CallError(f"{whip.endpoint}: the server took the call and gave it up; its log says why")
             raise CallError(
                 f"{whip.endpoint}: the server answered, but no media path to it came up; "
                 "is UDP open on the way, and its --ice-address one that this machine reaches?"
