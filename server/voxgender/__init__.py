@@ -9,6 +9,7 @@ if TYPE_CHECKING:
 
     from aiortc import MediaStreamTrack
 
+    from voxgender.analysis import Analyzer
     from voxgender.protocol import Message
 
 __version__ = "0.1.0"
@@ -37,9 +38,13 @@ async def analyze(track: "MediaStreamTrack", *, model: str = "embedded") -> "Asy
     import secrets
     from contextlib import aclosing
 
-    from voxgender.embedding import shared_analyzer
+    def load() -> "Analyzer":
+        # Importing the networks' runtimes would hold up the event loop as much as loading the weights.
+        from voxgender.embedding import shared_analyzer
 
-    analyzer = await asyncio.to_thread(shared_analyzer, model)
+        return shared_analyzer(model)
+
+    analyzer = await asyncio.to_thread(load)
     yield analyzer.hello(secrets.token_urlsafe(8))
     async with aclosing(analyzer.analyze(track)) as messages:
         async for message in messages:

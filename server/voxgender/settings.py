@@ -63,18 +63,21 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         """
         environ = os.environ if environ is None else environ
         values: dict[str, Any] = {}
+        said: dict[str, str] = {}
         # Cloud Run and most other platforms say the port this way.
-        if "PORT" in environ:
-            values["port"] = environ["PORT"]
-        for name in fields():
-            text = environ.get(PREFIX + name.upper())
-            if text is not None:
+        sources = [("port", "PORT"), *((name, PREFIX + name.upper()) for name in fields())]
+        for name, variable in sources:
+            if (text := environ.get(variable)) is not None:
                 values[name] = _split(text) if is_list(name) else text
-        values |= {name: value for name, value in (flags or {}).items() if value is not None}
+                said[name] = variable
+        for name, value in (flags or {}).items():
+            if value is not None:
+                values[name] = value
+                said[name] = f"--{name.replace('_', '-')}"
         try:
             return msgspec.convert(values, cls, strict=False)
         except msgspec.ValidationError as error:
-            raise SettingsError(_explain(error)) from None
+            raise SettingsError(_explain(error, said)) from None
 
 
 def fields() -> dict[str, Meta]:
@@ -95,9 +98,24 @@ def _split(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
-def _explain(error: msgspec.ValidationError) -> str:
+def _explain(error: msgspec.ValidationError, said: Mapping[str, str]) -> str:
+    """Which option has a value that cannot be used, and what it takes. Never the value: it may be a secret."""
     problem, _, path = str(error).partition(" - at `$.")
     name = path.rstrip("`").partition("[")[0]
     if not name:
         return problem
-    return f"--{name.replace('_', '-')} ({PREFIX}{name.upper()}): {problem[0].lower()}{problem[1:]}"
+    meta = fields()[name]
+    if meta.pattern:
+        return f"{said[name]} takes {meta.description}"
+    return f"{said[name]} takes {_kind(name)}{_range(meta)}: {meta.description}"
+
+
+def _kind(name: str) -> str:
+    if is_list(name):
+        return "a list of texts"
+    return {int: "a whole number", float: "a number"}.get(type(default(name)), "text")
+
+
+def _range(meta: Meta) -> str:
+    bounds = ((" of at least", meta.ge), (" above", meta.gt), (" of at most", meta.le))
+    return " and".join(f"{words} {limit}" for words, limit in bounds if limit is not None)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import aclosing
 from itertools import islice
 from os import PathLike
 from typing import Any, NamedTuple
@@ -13,6 +14,7 @@ from voxgender.analysis.listener import Listener, Moment
 from voxgender.audio.files import read_frames
 from voxgender.audio.hops import Cutter, Hop, hops
 from voxgender.audio.resampler import SAMPLE_RATE_HZ
+from voxgender.audio.windows import Picker
 from voxgender.inference.batcher import Batcher, Done
 from voxgender.inference.classifier import Classifier
 from voxgender.protocol import Hello, Label, Message, Result, Segment, Summary
@@ -90,13 +92,17 @@ class Analyzer:
         listener = self._listener()
         lane = self._batcher.lane()
         inbox: asyncio.Queue[tuple[Moment, asyncio.Future[Done[Heard] | None]] | None] = asyncio.Queue()
+        missed: Moment | None = None
 
         async def feed() -> None:
+            nonlocal missed
             try:
-                async for hop in hops(track, self._hop_samples):
-                    job = listener.take(hop)
-                    if inbox.qsize() < _MAX_BEHIND:
-                        inbox.put_nowait((Moment.of(hop), lane.submit(job)))
+                async with aclosing(hops(track, self._hop_samples)) as heard:
+                    async for hop in heard:
+                        if inbox.qsize() >= _MAX_BEHIND and (oldest := inbox.get_nowait()) is not None:
+                            missed = oldest[0]
+                            _abandon(oldest[1])
+                        inbox.put_nowait((Moment.of(hop), lane.submit(listener.take(hop))))
                 inbox.put_nowait((listener.now, lane.submit(listener.last())))
             finally:
                 inbox.put_nowait(None)
@@ -104,6 +110,10 @@ class Analyzer:
         feeder = asyncio.create_task(feed())
         try:
             while (waiting := await inbox.get()) is not None:
+                if missed is not None:
+                    for message in listener.hear(missed, None):
+                        yield message
+                    missed = None
                 moment, future = waiting
                 for message in listener.hear(moment, await future):
                     yield message
@@ -115,7 +125,7 @@ class Analyzer:
             await asyncio.gather(feeder, return_exceptions=True)
             while not inbox.empty():
                 if (rest := inbox.get_nowait()) is not None:
-                    rest[1].cancel()
+                    _abandon(rest[1])
 
     def analyze_file(self, path: str | PathLike[str]) -> Iterator[Message]:
         """Listen to a file, as fast as the model can, by the very same steps as a live call.
@@ -144,7 +154,7 @@ class Analyzer:
         frames = read_frames(path)
         while some := list(islice(frames, _FRAMES_AT_ONCE)):
             yield from self._hear_all(listener, cutter.push(some, 0.0))
-        yield from self._hear_all(listener, cutter.rest(0.0))
+        yield from self._hear_all(listener, cutter.flush(0.0))
         (heard,) = self._judge([listener.last()])
         yield from listener.hear(listener.now, Done(heard, 0.0, 0.0, 1))
         yield from listener.finish()
@@ -158,5 +168,11 @@ class Analyzer:
     def _hop_samples(self) -> int:
         return self.hop_ms * SAMPLE_RATE_HZ // 1_000
 
-    def _listener(self) -> "Listener":
-        return Listener(self._judge, window_ms=self.window_ms, short_ms=self._short_ms)
+    def _listener(self) -> Listener:
+        full, short = (ms * SAMPLE_RATE_HZ // 1_000 for ms in (self.window_ms, self._short_ms))
+        return Listener(self._judge, Picker(full=full, short=short, hop=self._hop_samples))
+
+
+def _abandon(future: asyncio.Future[Any]) -> None:
+    if not future.cancel() and not future.cancelled():
+        future.exception()  # One that nobody asks for is logged.

@@ -41,11 +41,10 @@ class Listener:
     :meth:`take` runs ahead of :meth:`hear` by the hops that are being judged.
     """
 
-    def __init__(self, judge: Judge, *, window_ms: int, short_ms: int) -> None:
-        picker = Picker(full=window_ms * SAMPLE_RATE_HZ // 1_000, short=short_ms * SAMPLE_RATE_HZ // 1_000)
+    def __init__(self, judge: Judge, picker: Picker) -> None:
         self._ear = judge.ear(picker)
         self._ring = Ring(picker.reach)
-        self._decider = Decider(window_s=window_ms / 1_000)
+        self._decider = Decider(window_s=picker.full / SAMPLE_RATE_HZ)
         self._sequence = 0
         self._warned: dict[str, float] = {}
         self._end_s = 0.0
@@ -108,7 +107,7 @@ class Listener:
             start=round(moment.start_s, 3),
             end=round(moment.end_s, 3),
             label=verdict.label,
-            confidence=round(verdict.confidence, 4),
+            confidence=verdict.confidence,
             scores=done.outcome.scores,
             latency_ms=round(latency_s * 1_000, 1),
             stages_ms={stage: round(seconds * 1_000, 1) for stage, seconds in stages_s.items()},

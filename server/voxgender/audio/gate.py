@@ -4,7 +4,8 @@ Silero VAD (https://github.com/snakers4/silero-vad) in ONNX Runtime: its 16 kHz 
 frames in one call, about 0.07 ms a frame of 32 ms on one thread.
 """
 
-from importlib.resources import files
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -36,8 +37,7 @@ class VoiceActivity:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.log_severity_level = 3
-        weights = files("silero_vad.data").joinpath("silero_vad_16k_sequence.onnx").read_bytes()
-        self._session: Any = onnxruntime.InferenceSession(weights, options, providers=["CPUExecutionProvider"])
+        self._session: Any = onnxruntime.InferenceSession(_weights(), options, providers=["CPUExecutionProvider"])
 
     def __call__(self, frames: Samples, state: "State") -> tuple[npt.NDArray[np.float32], "State"]:
         """Speech probabilities of frames that follow one another.
@@ -51,6 +51,14 @@ class VoiceActivity:
         """
         probabilities, h, c = self._session.run(None, {"input": frames, "h": state.h, "c": state.c})
         return probabilities, State(h, c)
+
+
+def _weights() -> Path:
+    # Found, not imported: the package would bring torch with it, which neither the gate nor `--model off` needs.
+    package = find_spec("silero_vad")
+    assert package is not None
+    assert package.origin is not None
+    return Path(package.origin).with_name("data") / "silero_vad_16k_sequence.onnx"
 
 
 class State(NamedTuple):

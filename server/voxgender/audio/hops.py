@@ -1,7 +1,7 @@
 """A live track -> hops: equal pieces of 16 kHz mono, each on the call's clock."""
 
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +15,9 @@ from voxgender.audio.track import TrackReader
 
 STALL_S = 0.5
 """A track that gives nothing for so long is taken to be silent. Above the 400 ms between Opus DTX packets."""
+
+_PATIENCE = 1.5
+"""Hops' worth of time after which part of a hop is taken as it is: DTX and stalls leave the rest to wait for."""
 
 
 class Hop(NamedTuple):
@@ -32,7 +35,7 @@ class Hop(NamedTuple):
         return self.start_s + self.samples.size / SAMPLE_RATE_HZ
 
 
-async def hops(track: MediaStreamTrack, hop_samples: int) -> AsyncIterator[Hop]:
+async def hops(track: MediaStreamTrack, hop_samples: int) -> AsyncGenerator[Hop, None]:
     """Cut a track into hops until it ends; the last one may be shorter.
 
     Time in which nothing arrives becomes silent hops, so that a listener learns that nobody speaks.
@@ -47,23 +50,22 @@ async def hops(track: MediaStreamTrack, hop_samples: int) -> AsyncIterator[Hop]:
     silent_since = 0.0
     try:
         while True:
-            stalled = heard_at is not None and time.monotonic() - heard_at >= STALL_S
             try:
-                batch = await reader.read(cutter.missing_s, hop_s if stalled else STALL_S)
+                batch = await reader.read(cutter.missing_s, _PATIENCE * hop_s)
             except MediaStreamError:
                 break
             now = time.monotonic()
             if batch is not None:
                 cut = cutter.push(batch.frames, batch.arrived_at)
                 heard_at = silent_since = now
-            elif heard_at is not None:
+            elif heard_at is not None and now - heard_at >= STALL_S:
                 cut = cutter.pause(now - silent_since, now)
                 silent_since = now
             else:
                 continue
             for hop in cut:
                 yield hop
-        for hop in cutter.rest(time.monotonic()):
+        for hop in cutter.flush(time.monotonic()):
             yield hop
     finally:
         await reader.aclose()
@@ -92,8 +94,11 @@ class Cutter:
         """Let silent time pass for which no frame came."""
         return self._cut(self._timeline.pause(duration_s), now, stalled=True)
 
-    def rest(self, arrived_at: float) -> list[Hop]:
-        """What is left over, as a shorter hop."""
+    def flush(self, arrived_at: float) -> list[Hop]:
+        """What is left at the end, the last hop as short as it is."""
+        return [*self._cut(self._timeline.flush(), arrived_at), *self._rest(arrived_at)]
+
+    def _rest(self, arrived_at: float) -> list[Hop]:
         if not self._size:
             return []
         rest = np.concatenate(self._pieces)
@@ -107,12 +112,14 @@ class Cutter:
         if self._size >= self._hop_samples:
             gathered = np.concatenate(self._pieces)
             whole = self._size - self._size % self._hop_samples
-            for start in range(0, whole, self._hop_samples):
-                cut.append(self._hop(gathered[start : start + self._hop_samples], arrived_at, stalled=stalled))
+            cut += [
+                self._hop(gathered[start : start + self._hop_samples], arrived_at, stalled=stalled)
+                for start in range(0, whole, self._hop_samples)
+            ]
             self._pieces = [gathered[whole:]]
             self._size -= whole
         if stretch.skipped_s:
-            cut += self.rest(arrived_at)
+            cut += self._rest(arrived_at)
             self._position_s += stretch.skipped_s
         return cut
 

@@ -55,7 +55,9 @@ class Resampler:
         if not run:
             return []
         if self._filter is None:
-            self._filter = AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE_HZ)
+            # Left to itself, swresample makes a stereo mix 3 dB too loud when its output is float.
+            options = {"rematrix_maxval": "1"}
+            self._filter = AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE_HZ, options=options)
         return [_samples(frame) for frame in self._filter.resample(_merge(run))]
 
 

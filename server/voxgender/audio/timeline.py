@@ -9,7 +9,7 @@ from av.audio.frame import AudioFrame
 from voxgender.audio.resampler import SAMPLE_RATE_HZ, Resampler, Samples
 
 TOLERANCE_S = 0.005
-"""Timestamps this much off are rounding, not a gap."""
+"""Timestamps this much off are rounding, not a gap; what adds up to more is."""
 MAX_FILL_S = 2.0
 """A longer gap is not filled with silence but skipped."""
 MAX_GAP_S = 3600.0
@@ -55,22 +55,25 @@ class Timeline:
             self._ahead_s += duration_s
         return _fill(duration_s)
 
+    def flush(self) -> Stretch:
+        """The end of the last frame, which the resampler still holds."""
+        return Stretch(self._resampler.flush())
+
     def _gap(self, frame: AudioFrame) -> float:
         """Seconds missing before this frame; moves the clock on past it."""
-        duration_s = frame.samples / frame.sample_rate
+        ahead_s, self._ahead_s = self._ahead_s, 0.0
         if frame.pts is None or frame.time_base is None:
             self._next_s = None
             return 0.0
         start_s = float(frame.pts * frame.time_base)
-        gap_s = 0.0 if self._next_s is None else start_s - self._next_s
-        self._next_s = start_s + duration_s
-        if not 0.0 <= gap_s <= MAX_GAP_S:
+        end_s = start_s + frame.samples / frame.sample_rate
+        gap_s = 0.0 if self._next_s is None else start_s - self._next_s - ahead_s
+        if abs(gap_s) <= TOLERANCE_S:
+            self._next_s = end_s - gap_s
             return 0.0
-        filled_s = min(gap_s, self._ahead_s)
-        # Silence that was already filled in, and is more than the gap, was the network's delay: let it stand.
-        self._ahead_s = 0.0
-        gap_s -= filled_s
-        return gap_s if gap_s > TOLERANCE_S else 0.0
+        self._next_s = end_s
+        # A clock that was set back, or silence filled in for what was only late: let it stand.
+        return gap_s if 0.0 < gap_s <= MAX_GAP_S else 0.0
 
 
 def _fill(duration_s: float) -> Stretch:

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from voxgender.audio.gate import Gate
+from voxgender.audio.gate import FRAME, LEAVE_FRAMES, Gate
 from voxgender.audio.resampler import SAMPLE_RATE_HZ
 
 MIN_UTTERANCE_S = 0.2
@@ -26,17 +26,20 @@ class Picker:
     A model hears ``full`` samples, or ``short`` while the utterance is younger than that: the first verdict comes
     after half a second of speech, and no window holds the voice before the pause. An utterance too short even for
     that gets its one window when it ends. There are just two sizes, so that windows of many calls fit one batch.
+
+    Args:
+        full: samples.
+        short: samples.
+        hop: samples that the gate is given at once.
     """
 
-    def __init__(self, *, full: int, short: int) -> None:
+    def __init__(self, *, full: int, short: int, hop: int) -> None:
         self.full = full
         self.short = short
+        self.reach = max(full, short + LEAVE_FRAMES * FRAME + hop) + FRAME
+        """How far before the newest sample a window may begin: an utterance is known to have ended when it was
+        quiet for a while, at the latest one hop after that, and the gate may have yet to judge part of a frame."""
         self._judged = False
-
-    @property
-    def reach(self) -> int:
-        """How far back a window may begin, in samples."""
-        return self.full + SAMPLE_RATE_HZ
 
     def pick(self, gate: Gate) -> Window | None:
         """The window to judge now, if any; ask once after each push to the gate."""
@@ -50,5 +53,4 @@ class Picker:
         spoken = gate.utterance - gate.quiet
         if spoken < MIN_UTTERANCE_S * SAMPLE_RATE_HZ:
             return None
-        start = min(gate.quiet + self.short, self.reach)
-        return Window(start, start - self.short)
+        return Window(gate.quiet + self.short, gate.quiet)

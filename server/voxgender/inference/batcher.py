@@ -4,11 +4,14 @@ import asyncio
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from time import monotonic
 from typing import Generic, NamedTuple, TypeVar
 
 Job = TypeVar("Job")
 Outcome = TypeVar("Outcome")
+
+_CLOSED = "the batcher is closed"
 
 
 class Done(NamedTuple, Generic[Outcome]):
@@ -49,34 +52,38 @@ class Batcher(Generic[Job, Outcome]):
         return Lane(self)
 
     def close(self) -> None:
-        """Stop the thread once the batch in hand is done; jobs that wait are cancelled."""
+        """Stop the thread once the batch in hand is done; jobs that wait raise ``RuntimeError``."""
         with self._wake:
             self._closed = True
+            waiting = [ticket for lane in self._ready for ticket in lane.waiting]
             for lane in self._ready:
-                lane.cancel_waiting()
+                lane.waiting.clear()
             self._ready.clear()
             self._wake.notify()
+        self._deliver([(ticket, RuntimeError(_CLOSED)) for ticket in waiting])
         self._thread.join()
 
     def _submit(self, lane: "Lane[Job, Outcome]", ticket: "_Ticket[Job, Outcome]") -> "_Ticket[Job, Outcome] | None":
         with self._wake:
             if self._closed:
-                raise RuntimeError("the batcher is closed")
-            dropped = lane.waiting.popleft() if len(lane.waiting) >= self.max_waiting else None
-            lane.waiting.append(ticket)
-            if len(lane.waiting) == 1:
+                raise RuntimeError(_CLOSED)
+            if not lane.waiting:
                 self._ready.append(lane)
                 self._wake.notify()
+            dropped = lane.waiting.popleft() if len(lane.waiting) >= self.max_waiting else None
+            lane.waiting.append(ticket)
         return dropped
 
     def _work(self) -> None:
-        while batch := self._next_batch():
-            started = monotonic()
-            try:
-                outcomes = self._run([ticket.job for ticket in batch])
-            except Exception as error:  # noqa: BLE001 - whatever a model raises belongs to those who wait for it
-                self._deliver([(ticket, error) for ticket in batch])
-                continue
+        while self._run_next():
+            pass
+
+    def _run_next(self) -> bool:
+        """Wait for a batch and run it; False once there will be none."""
+        batch = self._next_batch()
+        started = monotonic()
+        try:
+            outcomes = self._run([ticket.job for ticket in batch]) if batch else []
             inference_s = monotonic() - started
             self._deliver(
                 [
@@ -84,6 +91,9 @@ class Batcher(Generic[Job, Outcome]):
                     for ticket, outcome in zip(batch, outcomes, strict=True)
                 ]
             )
+        except Exception as error:  # noqa: BLE001 - whatever a model raises belongs to those who wait for it
+            self._deliver([(ticket, error) for ticket in batch])
+        return bool(batch)
 
     def _next_batch(self) -> "list[_Ticket[Job, Outcome]]":
         with self._wake:
@@ -103,7 +113,7 @@ class Batcher(Generic[Job, Outcome]):
             by_loop.setdefault(ticket.future.get_loop(), []).append((ticket, result))
         for loop, settled in by_loop.items():
             # A loop that has closed meanwhile has nobody left who waits.
-            if not loop.is_closed():
+            with suppress(RuntimeError):
                 loop.call_soon_threadsafe(_settle, settled)
 
 
@@ -125,13 +135,6 @@ class Lane(Generic[Job, Outcome]):
         if dropped is not None and not dropped.future.done():
             dropped.future.set_result(None)
         return future
-
-    def cancel_waiting(self) -> None:
-        for ticket in self.waiting:
-            loop = ticket.future.get_loop()
-            if not loop.is_closed():
-                loop.call_soon_threadsafe(ticket.future.cancel)
-        self.waiting.clear()
 
 
 class _Ticket(NamedTuple, Generic[Job, Outcome]):
