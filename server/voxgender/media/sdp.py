@@ -64,7 +64,8 @@ class Offer:
         head, *sections = _split(answer)
         transport = [line for line in sections[0] if line.startswith(_TRANSPORT)]
         accepted = iter(sections)
-        lines, mids = [], []
+        lines: list[str] = []
+        mids: list[str] = []
         for other in self._others:
             section = _finish(next(accepted)) if other is None else [*other, *(transport if _is_live(other) else ())]
             if _is_live(section) and (mid := _attribute(section, "mid")) is not None:

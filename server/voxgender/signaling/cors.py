@@ -9,6 +9,9 @@ EXPOSED = "Location, ETag, Link, Accept-Patch, Retry-After"
 ALLOWED_HEADERS = "Authorization, Content-Type, If-Match"
 
 
+_headers: web.RequestKey[dict[str, str]] = web.RequestKey("cors", dict[str, str])
+
+
 def cors_middleware(origins: Sequence[str]) -> Middleware:
     """Allow these origins, or all for ``*``. No cookies are used, so none are allowed."""
     everyone = "*" in origins
@@ -19,9 +22,8 @@ def cors_middleware(origins: Sequence[str]) -> Middleware:
         allowed = "*" if everyone else origin if origin in origins else None
         if allowed is not None and origin is not None:
             # Set before the handler runs: a stream of events sends its headers from within.
-            request["cors"] = {"Access-Control-Allow-Origin": allowed, "Access-Control-Expose-Headers": EXPOSED}
-            if not everyone:
-                request["cors"]["Vary"] = "Origin"
+            headers = {"Access-Control-Allow-Origin": allowed, "Access-Control-Expose-Headers": EXPOSED}
+            request[_headers] = headers if everyone else headers | {"Vary": "Origin"}
         return await handler(request)
 
     return cors
@@ -29,13 +31,13 @@ def cors_middleware(origins: Sequence[str]) -> Middleware:
 
 async def add_cors_headers(request: web.Request, response: web.StreamResponse) -> None:
     """``on_response_prepare`` signal: runs for every response, streams and errors too."""
-    response.headers.update(request.get("cors", {}))
+    response.headers.update(request.get(_headers, {}))
 
 
 def preflight(request: web.Request, methods: str, headers: dict[str, str]) -> web.Response:
     """The answer to ``OPTIONS``, for browsers and for whoever asks what a resource takes."""
     answer = {"Allow": methods, **headers}
-    if "cors" in request:
+    if _headers in request:
         answer |= {
             "Access-Control-Allow-Methods": methods,
             "Access-Control-Allow-Headers": ALLOWED_HEADERS,

@@ -20,8 +20,11 @@ def client_files() -> Path:
     package = Path(str(files("voxgender")))
     for place in (package / "client", package.parent.parent / "client"):
         if (place / "index.html").is_file():
-            return place
+            return place.resolve()
     raise FileNotFoundError("The client's files are missing: install voxgender again.")
+
+
+_SERVED = {".js", ".css", ".html", ".svg", ".png", ".json"}
 
 
 class Pages:
@@ -35,7 +38,7 @@ class Pages:
     def routes(self) -> list[web.AbstractRouteDef]:
         return [
             web.get("/", self.page),
-            web.static("/client", self._client),
+            web.get("/client/{path:.+}", self.module),
             web.get("/health/live", self.live),
             web.get("/health/ready", self.ready),
             web.get("/metrics", self.metrics),
@@ -44,6 +47,13 @@ class Pages:
 
     async def page(self, _: web.Request) -> web.FileResponse:
         return web.FileResponse(self._client / "index.html", headers={"Cache-Control": "no-cache"})
+
+    async def module(self, request: web.Request) -> web.FileResponse:
+        """A file of ``client/``: what a browser loads, and nothing outside the folder or hidden in it."""
+        path = (self._client / request.match_info["path"]).resolve()
+        if not path.is_relative_to(self._client) or path.suffix not in _SERVED or not path.is_file():
+            raise web.HTTPNotFound
+        return web.FileResponse(path, headers={"Cache-Control": "no-cache"})
 
     async def live(self, _: web.Request) -> web.Response:
         return web.json_response({"status": "live"})

@@ -1,0 +1,137 @@
+"""Tripwires: each private part of aiortc and aioice that is touched, on the versions that it was written against.
+
+One of these fails when an upgrade moves something; ``voxgender/media/network.py`` is then the only file to mend.
+"""
+
+import asyncio
+import inspect
+from importlib.metadata import version
+
+import pytest
+from aioice import Connection
+from aiortc import RTCConfiguration, RTCPeerConnection, RTCRtpReceiver
+from aiortc.rtcrtpreceiver import StreamStatistics
+from aiortc.rtp import RtcpByePacket, RtpPacket
+from voxgender.media.network import bind_ice, delivered, divert
+
+from tests.rtc import ToneTrack
+
+
+def test_the_versions_are_those_it_was_written_against() -> None:
+    assert version("aiortc").startswith("1.16."), "look through voxgender/media/network.py, then name the new version"
+    assert version("aioice").startswith("0.13."), "look through voxgender/media/network.py, then name the new version"
+
+
+def test_aioice_gathers_by_component_and_addresses() -> None:
+    assert list(inspect.signature(Connection.get_component_candidates).parameters) == [
+        "self",
+        "component",
+        "addresses",
+        "timeout",
+    ]
+
+
+async def test_candidates_are_gathered_on_the_bound_addresses_only() -> None:
+    pc = RTCPeerConnection(RTCConfiguration(iceServers=[]))
+    pc.addTrack(ToneTrack())
+    bind_ice(pc, ["127.0.0.1"])
+    await pc.setLocalDescription(await pc.createOffer())
+    hosts = {line.split()[4] for line in pc.localDescription.sdp.splitlines() if line.startswith("a=candidate:")}
+    await pc.close()
+    assert hosts == {"127.0.0.1"}
+
+
+async def test_no_addresses_change_nothing() -> None:
+    pc = RTCPeerConnection(RTCConfiguration(iceServers=[]))
+    pc.createDataChannel("x")
+    bind_ice(pc, [])
+    await pc.setLocalDescription(await pc.createOffer())
+    assert "a=candidate:" not in pc.localDescription.sdp or "127.0.0.1" not in pc.localDescription.sdp
+    await pc.close()
+
+
+class Sink:
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+
+    def configure(self, codecs: object) -> None:
+        self.calls.append("configure")
+
+    def feed(self, packet: RtpPacket, arrived_at: float) -> None:
+        self.calls.append("feed")
+
+    def bye(self) -> None:
+        self.calls.append("bye")
+
+    def end(self) -> None:
+        self.calls.append("end")
+
+
+def test_the_receiver_has_the_methods_and_names_that_are_replaced() -> None:
+    for method in ("receive", "stop", "_handle_rtp_packet", "_handle_rtcp_packet", "_handle_disconnect", "_run_rtcp"):
+        assert callable(getattr(RTCRtpReceiver, method)), method
+    source = inspect.getsource(RTCRtpReceiver.__init__)
+    for name in ("__remote_streams", "__started", "__rtcp_task"):
+        assert f"self.{name}" in source, name
+    assert inspect.signature(StreamStatistics.__init__).parameters.keys() == {"self", "clockrate"}
+
+
+async def test_packets_and_goodbyes_reach_the_sink_and_no_decoder_thread_runs() -> None:
+    caller = RTCPeerConnection(RTCConfiguration(iceServers=[]))
+    callee = RTCPeerConnection(RTCConfiguration(iceServers=[]))
+    sink = Sink()
+    try:
+        caller.addTrack(ToneTrack())
+        bind_ice(caller, ["127.0.0.1"])
+        await caller.setLocalDescription(await caller.createOffer())
+        await callee.setRemoteDescription(caller.localDescription)
+        (transceiver,) = callee.getTransceivers()
+        divert(transceiver.receiver, sink)
+        bind_ice(callee, ["127.0.0.1"])
+        await callee.setLocalDescription(await callee.createAnswer())
+        await caller.setRemoteDescription(callee.localDescription)
+        async with asyncio.timeout(10):
+            while sink.calls.count("feed") < 3:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+            # Receiver reports need what aiortc's own handler would have counted.
+            statistics = transceiver.receiver._RTCRtpReceiver__remote_streams  # type: ignore[attr-defined]
+            assert [stream.packets_received >= 3 for stream in statistics.values()] == [True]
+            await transceiver.receiver._handle_rtcp_packet(RtcpByePacket(sources=[1]))  # type: ignore[attr-defined]
+            await callee.close()
+    finally:
+        await caller.close()
+        await callee.close()
+    assert sink.calls[0] == "configure"
+    assert sink.calls.count("configure") == 1
+    assert "bye" in sink.calls
+    assert sink.calls[-1] == "end"
+    assert transceiver.receiver._RTCRtpReceiver__decoder_thread is None  # type: ignore[attr-defined]
+
+
+async def test_a_peer_that_changes_its_ssrc_for_ever_costs_no_memory() -> None:
+    pc = RTCPeerConnection(RTCConfiguration(iceServers=[]))
+    receiver = pc.addTransceiver("audio", direction="recvonly").receiver
+    divert(receiver, Sink())
+    receiver._RTCRtpReceiver__started = False  # type: ignore[attr-defined]
+    handle = receiver._handle_rtp_packet  # type: ignore[attr-defined]
+    clock_rates = inspect.getclosurevars(handle).nonlocals["clock_rates"]
+    clock_rates[96] = 48_000
+    for ssrc in range(1_000):
+        await handle(RtpPacket(payload_type=96, ssrc=ssrc), arrival_time_ms=0)
+    assert len(receiver._RTCRtpReceiver__remote_streams) <= 8  # type: ignore[attr-defined]
+    await pc.close()
+
+
+async def test_delivered_is_false_without_an_association() -> None:
+    pc = RTCPeerConnection(RTCConfiguration(iceServers=[]))
+    assert not await delivered(pc, 0.1)
+    pc.createDataChannel("x")
+    assert not await delivered(pc, 0.1)
+    for queue in ("_outbound_queue", "_sent_queue", "_data_channel_queue"):
+        assert hasattr(pc.sctp, queue), queue
+    await pc.close()
+
+
+@pytest.mark.parametrize("name", ["iceTransports"])
+def test_the_connection_keeps_its_transports_where_they_are_looked_for(name: str) -> None:
+    assert f"self.__{name}" in inspect.getsource(RTCPeerConnection.__init__)

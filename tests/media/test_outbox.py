@@ -1,0 +1,135 @@
+"""Who is sent what, in what order, and what slow listeners cost (nothing)."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from aiortc.exceptions import InvalidStateError
+from voxgender.media.outbox import MAX_BUFFERED, MAX_FOLLOWED, REMEMBERED, Outbox
+from voxgender.protocol import Change, Hello, Message, Result, Summary, Warning, decode
+
+HELLO = Hello(session="s", model="m", window_ms=1_000, hop_ms=192)
+RESULT = Result(seq=1, start=0.0, end=0.2, label="no_speech", confidence=1.0, scores=None, latency_ms=1.0, stages_ms={})
+CHANGE = Change(at=0.0, from_="no_speech", to="male", confidence=0.9)
+
+
+class Channel:
+    """A data channel's face; the real one is used in ``test_session.py``, where its failures cannot be made."""
+
+    def __init__(self, label: str = "x", *, ordered: bool = True, retransmits: int | None = None) -> None:
+        self.label = label
+        self.ordered = ordered
+        self.maxRetransmits = retransmits
+        self.maxPacketLifeTime: int | None = None
+        self.readyState = "open"
+        self.bufferedAmount = 0
+        self.fails = False
+        self.sent: list[str] = []
+
+    def send(self, text: str) -> None:
+        if self.fails:
+            raise InvalidStateError
+        self.sent.append(decode(text).type)
+
+
+def attach(outbox: Outbox, *args: Any, **kwargs: Any) -> Channel:
+    channel = Channel(*args, **kwargs)
+    outbox.attach(channel)  # type: ignore[arg-type]
+    return channel
+
+
+@pytest.mark.parametrize(
+    ("label", "shape", "gets"),
+    [
+        ("results", {"ordered": False, "retransmits": 0}, ["hello", "result"]),
+        ("results", {}, ["hello", "result", "change"]),
+        ("events", {}, ["hello", "change"]),
+        ("events", {"ordered": False, "retransmits": 0}, ["hello", "result", "change"]),
+        ("captions", {}, ["hello", "result", "change"]),
+    ],
+)
+def test_a_channel_gets_what_its_label_and_shape_ask_for(label: str, shape: dict[str, Any], gets: list[str]) -> None:
+    outbox = Outbox(HELLO)
+    channel = attach(outbox, label, **shape)
+    outbox.post(RESULT)
+    outbox.post(CHANGE)
+    assert channel.sent == gets
+
+
+def test_a_channel_that_comes_late_is_told_the_events_so_far() -> None:
+    outbox = Outbox(HELLO)
+    outbox.post(RESULT)
+    outbox.post(CHANGE)
+    assert attach(outbox).sent == ["hello", "change"]
+    assert attach(outbox, "results", ordered=False, retransmits=0).sent == ["hello"]
+
+
+def test_what_is_remembered_is_bounded() -> None:
+    outbox = Outbox(HELLO)
+    for _ in range(10 * REMEMBERED):
+        outbox.post(CHANGE)
+    assert len(attach(outbox).sent) == 1 + REMEMBERED
+
+
+def test_a_client_that_does_not_read_misses_results_but_no_event() -> None:
+    outbox = Outbox(HELLO)
+    channel = attach(outbox)
+    channel.bufferedAmount = MAX_BUFFERED + 1
+    outbox.post(RESULT)
+    outbox.post(CHANGE)
+    assert channel.sent == ["hello", "change"]
+
+
+def test_a_channel_that_closes_or_fails_harms_nobody() -> None:
+    outbox = Outbox(HELLO)
+    closed, failing, healthy = attach(outbox), attach(outbox), attach(outbox)
+    closed.readyState = "closed"
+    failing.fails = True
+    outbox.post(CHANGE)
+    assert healthy.sent == ["hello", "change"]
+    assert outbox.channels == 2
+
+
+async def test_a_follower_is_told_the_events_so_far_and_everything_after() -> None:
+    outbox = Outbox(HELLO)
+    outbox.post(RESULT)
+    outbox.post(CHANGE)
+    heard: list[str] = []
+
+    async def follow() -> None:
+        async for message in outbox.follow():
+            heard.append(message.type)  # noqa: PERF401
+
+    following = asyncio.create_task(follow())
+    await asyncio.sleep(0)
+    outbox.post(RESULT)
+    outbox.close()
+    await asyncio.wait_for(following, 5)
+    assert heard == ["hello", "change", "result"]
+
+
+async def test_a_follower_that_comes_after_the_end_gets_the_summary_and_goes() -> None:
+    outbox = Outbox(HELLO)
+    outbox.post(Summary(duration=1.0, speech=0.0, male=0.0, female=0.0, uncertain=0.0, segments=0))
+    outbox.close()
+    assert [message.type async for message in outbox.follow()] == ["hello", "summary"]
+
+
+async def test_a_slow_follower_loses_the_oldest_and_costs_no_memory() -> None:
+    outbox = Outbox(HELLO)
+    messages = outbox.follow()
+    assert (await anext(messages)).type == "hello"
+    for number in range(3 * MAX_FOLLOWED):
+        outbox.post(Warning(code=str(number), message=""))
+    outbox.close()
+    codes = [message.code async for message in messages if isinstance(message, Warning)]
+    assert codes == [str(number) for number in range(2 * MAX_FOLLOWED, 3 * MAX_FOLLOWED)]
+
+
+async def test_a_follower_that_leaves_is_forgotten() -> None:
+    outbox = Outbox(HELLO)
+    messages = outbox.follow()
+    first: Message = await anext(messages)
+    assert first.type == "hello"
+    await messages.aclose()
+    assert not outbox._followers

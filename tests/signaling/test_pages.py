@@ -1,0 +1,71 @@
+"""The page, the modules, health and metrics."""
+
+import pytest
+from voxgender.analysis import Analyzer
+from voxgender.settings import Settings
+
+from tests.rtc import SDP, Server, ToneTrack, a_peer, a_server
+
+
+async def test_the_page_and_its_modules_are_served(server: Server) -> None:
+    async with server.http.get("/") as response:
+        assert response.status == 200
+        assert response.content_type == "text/html"
+        page = await response.text()
+    assert 'src="client/' in page
+    async with server.http.get("/client/voxgender-client.js") as response:
+        assert response.status == 200
+        assert response.content_type in ("text/javascript", "application/javascript")
+
+
+@pytest.mark.parametrize(
+    "path", ["/client/../pyproject.toml", "/client/%2e%2e/pyproject.toml", "/client/nix.js", "/client", "/client/test"]
+)
+async def test_nothing_outside_the_client_is_served(server: Server, path: str) -> None:
+    async with server.http.get(path) as response:
+        assert response.status in (403, 404)
+        assert (await response.json())["code"]
+
+
+async def test_health_follows_the_server(server: Server) -> None:
+    for path, status in (("/health/live", 200), ("/health/ready", 200)):
+        async with server.http.get(path) as response:
+            assert response.status == status
+    await server.node.close()
+    async with server.http.get("/health/ready") as response:
+        assert response.status == 503
+
+
+async def test_metrics_count_calls_and_refusals_and_name_nobody(server: Server) -> None:
+    async with a_peer(ToneTrack()) as peer:
+        peer.channels()
+        path = await peer.call(server.http)
+        async with server.http.post("/whip", data="x", headers=SDP):
+            pass
+        async with server.http.get("/metrics") as response:
+            text = await response.text()
+    assert "voxgender_sessions 1.0" in text
+    assert 'voxgender_offers_rejected_total{code="malformed_sdp"}' in text
+    assert "process_cpu_seconds_total" in text
+    assert path.rpartition("/")[2] not in text
+
+
+async def test_pages_of_other_origins_may_call(server: Server) -> None:
+    origin = {"Origin": "https://calls.example.org"}
+    async with server.http.options("/whip", headers=origin | {"Access-Control-Request-Method": "POST"}) as response:
+        assert response.headers["Access-Control-Allow-Origin"] == "*"
+        assert "POST" in response.headers["Access-Control-Allow-Methods"]
+        assert "Authorization" in response.headers["Access-Control-Allow-Headers"]
+    async with server.http.post("/whip", data="x", headers=SDP | origin) as response:
+        assert response.status == 400
+        assert response.headers["Access-Control-Allow-Origin"] == "*"
+        assert "Location" in response.headers["Access-Control-Expose-Headers"]
+
+
+async def test_an_allow_list_keeps_other_origins_out(analyzer: Analyzer) -> None:
+    settings = Settings(allow_origin=("https://calls.example.org",))
+    async with a_server(analyzer, settings=settings) as server:
+        for origin, allowed in (("https://calls.example.org", True), ("https://evil.example", False)):
+            async with server.http.options("/whip", headers={"Origin": origin}) as response:
+                assert ("Access-Control-Allow-Origin" in response.headers) is allowed
+                assert response.headers.get("Access-Control-Allow-Origin", origin) == origin

@@ -1,0 +1,185 @@
+"""The WHIP resource over HTTP, request by request (RFC 9725)."""
+
+import asyncio
+import re
+
+import pytest
+from voxgender.analysis import Analyzer
+from voxgender.protocol import Result
+from voxgender.settings import Settings
+
+from tests.rtc import FRAGMENT, SDP, Server, ToneTrack, a_peer, a_server
+
+
+async def test_an_offer_is_answered_with_201_and_a_session_of_its_own(server: Server) -> None:
+    async with a_peer(ToneTrack()) as peer:
+        offer = await peer.offer()
+        async with server.http.post("/whip", data=offer, headers=SDP) as response:
+            assert response.status == 201
+            assert response.headers["Content-Type"] == "application/sdp"
+            assert re.fullmatch(r"/whip/[\w-]{32}", response.headers["Location"])
+            assert re.fullmatch(r'"[0-9a-f]+"', response.headers["ETag"])
+            assert response.headers["Accept-Patch"] == "application/trickle-ice-sdpfrag"
+            assert (await response.text()).startswith("v=0")
+            location = response.headers["Location"]
+        async with server.http.get(location) as response:
+            assert response.status == 200
+            assert (await response.json())["session"] == location.rpartition("/")[2]
+        async with server.http.delete(location) as response:
+            assert response.status == 200
+
+
+async def test_session_ids_do_not_repeat_and_tell_nothing(server: Server) -> None:
+    ids = set()
+    for _ in range(3):
+        async with a_peer(ToneTrack()) as peer:
+            ids.add(await peer.call(server.http))
+    assert len(ids) == 3
+
+
+async def problem(server: Server, status: int, code: str, method: str, path: str, **request: object) -> dict[str, str]:
+    async with server.http.request(method, path, **request) as response:  # type: ignore[arg-type]
+        assert response.status == status, await response.text()
+        assert response.content_type == "application/problem+json"
+        body: dict[str, str] = await response.json()
+        assert body["code"] == code
+        assert body["status"] == status
+        assert body["title"]
+        assert len(body["detail"]) > 10
+        assert "Traceback" not in body["detail"]
+        return body
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "body", "headers"),
+    [
+        (415, "unsupported_media_type", "{}", {"Content-Type": "application/json"}),
+        (415, "unsupported_media_type", "v=0", {"Content-Type": ""}),
+        (400, "malformed_sdp", "", SDP),
+        (400, "malformed_sdp", "hello", SDP),
+        (400, "malformed_sdp", b"\xff\xfe\xfa", SDP),
+        (400, "malformed_sdp", "v=0", {"Content-Type": "application/sdp; charset=nonsense"}),
+        (400, "malformed_sdp", "v=0\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=ice-ufrag:x\r\n", SDP),
+        (422, "no_audio", "v=0\r\nm=video 9 UDP/TLS/RTP/SAVPF 96\r\na=ice-ufrag:x\r\n", SDP),
+        (413, "too_large", "v=0\r\n" + "a=x\r\n" * 100_000, SDP),
+    ],
+)
+async def test_a_bad_offer_gets_a_problem_that_says_why_and_leaves_nothing(
+    server: Server, status: int, code: str, body: str | bytes, headers: dict[str, str]
+) -> None:
+    await problem(server, status, code, "POST", "/whip", data=body, headers=headers)
+    assert server.node.sessions() == []
+
+
+async def test_an_offer_without_audio_is_told_to_add_some(server: Server) -> None:
+    async with a_peer() as peer:
+        peer.channels()
+        body = await problem(server, 422, "no_audio", "POST", "/whip", data=await peer.offer(), headers=SDP)
+    assert "microphone" in body["detail"]
+
+
+async def test_a_server_whose_model_is_not_loaded_yet_asks_for_patience() -> None:
+    async with a_server(None) as server:
+        await problem(server, 503, "starting", "POST", "/whip", data="v=0", headers=SDP)
+        async with server.http.get("/health/ready") as response:
+            assert response.status == 503
+        async with server.http.get("/health/live") as response:
+            assert response.status == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("PATCH", "/whip/nix"), ("DELETE", "/whip/nix"), ("GET", "/whip/nix"), ("GET", "/whip/nix/events")],
+)
+async def test_a_session_that_is_not_there_is_404(server: Server, method: str, path: str) -> None:
+    await problem(server, 404, "session_not_found", method, path, data="a=mid:0", headers=FRAGMENT)
+
+
+@pytest.mark.parametrize(("method", "path"), [("GET", "/whip"), ("PUT", "/whip"), ("PUT", "/whip/x"), ("POST", "/")])
+async def test_other_methods_are_405_and_told_what_is_allowed(server: Server, method: str, path: str) -> None:
+    async with server.http.request(method, path) as response:
+        assert response.status == 405
+        assert response.headers["Allow"]
+        assert (await response.json())["code"] == "method_not_allowed"
+
+
+async def test_an_unknown_path_is_404(server: Server) -> None:
+    await problem(server, 404, "not_found", "GET", "/nothing/here")
+
+
+async def test_candidates_may_trickle(server: Server) -> None:
+    """The answer's connection comes up by the candidate that was sent afterwards."""
+    async with a_peer(ToneTrack()) as peer:
+        peer.channels()
+        offer = await peer.offer()
+        candidates = [line for line in offer.splitlines() if line.startswith("a=candidate:")]
+        bare = "\r\n".join(line for line in offer.splitlines() if "candidate" not in line) + "\r\n"
+        ufrag = next(line for line in offer.splitlines() if line.startswith("a=ice-ufrag:"))
+        async with server.http.post("/whip", data=bare, headers=SDP) as response:
+            location, etag = response.headers["Location"], response.headers["ETag"]
+            await peer.accept(await response.text())
+        fragment = "\r\n".join([ufrag, "m=audio 9 UDP/TLS/RTP/SAVPF 0", "a=mid:0", *candidates, "a=end-of-candidates"])
+        for headers in (FRAGMENT, FRAGMENT | {"If-Match": etag}):
+            async with server.http.patch(location, data=fragment, headers=headers) as response:
+                assert response.status == 204
+        await peer.until(Result)
+
+
+async def test_a_bad_fragment_gets_a_problem(server: Server) -> None:
+    async with a_peer(ToneTrack()) as peer:
+        async with server.http.post("/whip", data=await peer.offer(), headers=SDP) as response:
+            location = response.headers["Location"]
+        patch = ("PATCH", location)
+        await problem(server, 415, "unsupported_media_type", *patch, data="a=mid:0", headers=SDP)
+        await problem(server, 400, "malformed_sdp", *patch, data="", headers=FRAGMENT)
+        await problem(server, 400, "malformed_sdp", *patch, data="hello", headers=FRAGMENT)
+        bad = "a=mid:0\r\na=candidate:1 1 udp x y z typ host"
+        await problem(server, 400, "malformed_sdp", *patch, data=bad, headers=FRAGMENT)
+        stale = FRAGMENT | {"If-Match": '"stale"'}
+        await problem(server, 412, "etag_mismatch", *patch, data="a=mid:0", headers=stale)
+
+
+async def test_an_ice_restart_is_refused_not_pretended(server: Server) -> None:
+    """aiortc answers an ICE restart without doing it; the client had better call again."""
+    async with a_peer(ToneTrack()) as peer:
+        async with server.http.post("/whip", data=await peer.offer(), headers=SDP) as response:
+            location = response.headers["Location"]
+        restart = {"data": "a=ice-ufrag:new!\r\na=ice-pwd:0123456789012345678901", "headers": FRAGMENT}
+        await problem(server, 422, "ice_restart", "PATCH", location, **restart)
+        restart["headers"] = FRAGMENT | {"If-Match": "*"}
+        await problem(server, 422, "ice_restart", "PATCH", location, **restart)
+
+
+async def test_options_say_what_is_taken_without_a_token(analyzer: Analyzer) -> None:
+    async with a_server(analyzer, settings=Settings(token="secret")) as server:
+        async with server.http.options("/whip") as response:
+            assert response.status == 204
+            assert response.headers["Accept-Post"] == "application/sdp"
+        async with server.http.options("/whip/any") as response:
+            assert response.status == 204
+            assert "PATCH" in response.headers["Allow"]
+
+
+async def test_ice_servers_come_as_links_to_those_who_may_call(analyzer: Analyzer) -> None:
+    settings = Settings(ice_server=("stun:stun.example.org:3478", "turn:ann:s3cr3t@turn.example.org?transport=tcp"))
+    async with (
+        a_server(analyzer, settings=settings) as server,
+        a_peer(ToneTrack()) as peer,
+        server.http.post("/whip", data=await peer.offer(), headers=SDP) as response,
+    ):
+        assert response.headers.getall("Link") == [
+            '<stun:stun.example.org:3478>; rel="ice-server"',
+            '<turn:turn.example.org?transport=tcp>; rel="ice-server"; username="ann"; credential="s3cr3t"; '
+            'credential-type="password"',
+        ]
+
+
+async def test_two_calls_at_the_last_free_place_do_not_both_get_it(analyzer: Analyzer) -> None:
+    async with a_server(analyzer, max_sessions=1) as server, a_peer(ToneTrack()) as one, a_peer(ToneTrack()) as two:
+        offers = [await one.offer(), await two.offer()]
+
+        async def post(offer: str) -> int:
+            async with server.http.post("/whip", data=offer, headers=SDP) as response:
+                return response.status
+
+        assert sorted(await asyncio.gather(*map(post, offers))) == [201, 503]
