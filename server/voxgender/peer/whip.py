@@ -1,6 +1,7 @@
 """The client side of WHIP (RFC 9725): one POST opens a session, one DELETE ends it."""
 
 import ipaddress
+import os
 from types import TracebackType
 from typing import Self
 
@@ -110,7 +111,8 @@ class WhipClient:
         except aiohttp.ClientConnectorCertificateError as error:
             raise CallError(f"{self.endpoint}: its certificate is not trusted: {error.certificate_error}") from None
         except aiohttp.ClientConnectorError as error:
-            reason = (error.os_error.strerror or str(error.os_error)).lower()
+            number = error.os_error.errno
+            reason = os.strerror(number).lower() if number else str(error.os_error)
             raise CallError(f"{self.endpoint.origin()}: {reason}; is `voxgender serve` running there?") from None
         except TimeoutError:
             raise CallError(f"{self.endpoint}: no answer within {_TIMEOUT.total:.0f} s") from None
