@@ -9,7 +9,7 @@ SESSIONS_STARTED = Counter("voxgender_sessions_started", "Sessions whose offer w
 SESSIONS_ENDED = Counter("voxgender_sessions_ended", "Sessions ended, by reason", ["reason"])
 OFFERS_REJECTED = Counter("voxgender_offers_rejected", "Offers refused, by problem code", ["code"])
 RESULTS = Counter("voxgender_results", "Results, by label heard", ["label"])
-HOPS_DROPPED = Counter("voxgender_hops_dropped", "Hops not judged because the model could not keep up")
+WINDOWS_DROPPED = Counter("voxgender_windows_dropped", "Windows not judged because the model could not keep up")
 PACKETS = Counter("voxgender_rtp_packets", "RTP packets, by what became of them", ["fate"])
 BATCH_SIZE = Histogram("voxgender_batch_size", "Hops judged together", buckets=(1, 2, 4, 8, 16, 32, 64, 128))
 STAGE_SECONDS = Histogram("voxgender_stage_seconds", "Time a hop spends, by stage", ["stage"], buckets=_SECONDS)

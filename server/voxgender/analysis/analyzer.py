@@ -25,6 +25,9 @@ HOP_MS = 192
 
 _FRAMES_AT_ONCE = 32
 
+_MAX_WAITING_MS = 4_000
+"""Audio of a call that waits to be judged."""
+
 _MAX_BEHIND = 250
 """Hops kept for a caller of ``analyze`` that does not come for its messages."""
 
@@ -70,7 +73,7 @@ class Analyzer:
         self.model = classifier.name if classifier else "off"
         self._short_ms = min(window_ms, classifier.min_window_ms if classifier else window_ms)
         self._judge = Judge(classifier)
-        self._batcher: Batcher[Job, Heard] = Batcher(self._judge, max_waiting=max(2, 1_000 // hop_ms))
+        self._batcher: Batcher[Job, Heard] = Batcher(self._judge, max_waiting=max(2, _MAX_WAITING_MS // hop_ms))
 
     def close(self) -> None:
         """Stop the inference thread. Calls still going on fail."""

@@ -1,6 +1,6 @@
 """A batch of hops -> what is heard in each: the gate first, then the model on what is speech."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +11,9 @@ from voxgender.audio.resampler import Samples
 from voxgender.audio.windows import Picker
 from voxgender.inference.classifier import Classifier
 from voxgender.protocol import Scores
+
+MAX_BEHIND = 2
+"""Windows of one call that are judged in one batch; with more waiting, the model cannot keep up."""
 
 
 class Ear(NamedTuple):
@@ -41,6 +44,8 @@ class Heard(NamedTuple):
     """Of the window that ends with the hop; None where there was none to judge."""
     voice: float
     """Probability that the window holds a voice at all."""
+    dropped: bool = False
+    """True where there was a window, and no time to judge it."""
 
 
 class Judge:
@@ -57,22 +62,25 @@ class Judge:
         return Ear(Gate(self._activity), picker)
 
     def __call__(self, jobs: Sequence[Job]) -> list[Heard]:
-        """Judge hops of different calls together."""
+        """Judge hops of many calls together, those of one call in order.
+
+        The gate hears every hop. Of a call that has fallen behind, the model hears the newest window only.
+        """
         metrics.BATCH_SIZE.observe(len(jobs))
-        speech = []
-        windows: dict[int, list[tuple[int, Samples]]] = {}
-        for index, job in enumerate(jobs):
-            spans, window = self._gate(job)
-            speech.append(spans)
-            if window is not None:
-                windows.setdefault(window.size, []).append((index, window))
-        verdicts: dict[int, tuple[Scores, float]] = {}
+        gated = [self._gate(job) for job in jobs]
+        windows = {index: window for index, (_, window) in enumerate(gated) if window is not None}
+        verdicts: dict[int, tuple[Scores | None, float]] = {}
         # Windows of one size only share a batch: padding would change what the model hears.
-        for group in windows.values():
-            indices, audio = zip(*group, strict=True)
-            verdicts |= zip(indices, self._classify(np.stack(audio)), strict=True)
-        unheard = (None, 1.0)
-        return [Heard(spans, *verdicts.get(index, unheard)) for index, spans in enumerate(speech)]
+        by_size: dict[int, list[int]] = {}
+        for index in _in_time(jobs, windows):
+            by_size.setdefault(windows[index].size, []).append(index)
+        for indices in by_size.values():
+            verdicts |= zip(indices, self._classify(np.stack([windows[index] for index in indices])), strict=True)
+        heard = []
+        for index, (spans, window) in enumerate(gated):
+            scores, voice = verdicts.get(index, (None, 1.0))
+            heard.append(Heard(spans, scores, voice, dropped=window is not None and scores is None))
+        return heard
 
     def _gate(self, job: Job) -> tuple[list[tuple[int, int]], Samples | None]:
         gate, picker = job.ear
@@ -97,3 +105,13 @@ class Judge:
             (Scores(male=m, female=1.0 - m), min(v, 1.0))
             for m, v in zip((male / voice).tolist(), voice.tolist(), strict=True)
         ]
+
+
+def _in_time(jobs: Sequence[Job], windows: Iterable[int]) -> list[int]:
+    """Which windows to judge: all, but of a call with more than ``MAX_BEHIND`` waiting the newest alone."""
+    by_call: dict[int, list[int]] = {}
+    for index in windows:
+        by_call.setdefault(id(jobs[index].ear), []).append(index)
+    return [
+        index for indices in by_call.values() for index in (indices if len(indices) <= MAX_BEHIND else indices[-1:])
+    ]

@@ -68,9 +68,10 @@ class Listener:
         """What there is to tell after a hop was judged, or dropped (None)."""
         if moment.stalled:
             yield from self._warn(moment, "no_media", "No audio packets arrive; check the network and the microphone.")
-        if done is None:
-            metrics.HOPS_DROPPED.inc()
+        if done is None or done.outcome.dropped:
+            metrics.WINDOWS_DROPPED.inc()
             yield from self._warn(moment, "overloaded", "The server cannot keep up: some audio is not classified.")
+        if done is None:
             return
         heard = done.outcome
         speech = tuple(

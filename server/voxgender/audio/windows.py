@@ -8,6 +8,9 @@ from voxgender.audio.resampler import SAMPLE_RATE_HZ
 MIN_UTTERANCE_S = 0.2
 """A shorter utterance is a click or a breath, and gets no verdict."""
 
+FIRST_SHARE = 0.7
+"""Share of the first window that has to be speech: the gate opens a little late, and waiting is delay."""
+
 
 class Window(NamedTuple):
     """A stretch of audio, in samples counted back from the newest frame that the gate has judged."""
@@ -24,7 +27,7 @@ class Picker:
     """Picks windows of one call.
 
     A model hears ``full`` samples, or ``short`` while the utterance is younger than that: the first verdict comes
-    after half a second of speech, and no window holds the voice before the pause. An utterance too short even for
+    early, and no window holds the voice before the pause. An utterance too short even for
     that gets its one window when it ends. There are just two sizes, so that windows of many calls fit one batch.
 
     Args:
@@ -45,7 +48,7 @@ class Picker:
         """The window to judge now, if any; ask once after each push to the gate."""
         if gate.speaking:
             size = self.full if gate.utterance >= self.full else self.short
-            self._judged = gate.utterance >= self.short
+            self._judged = gate.utterance >= FIRST_SHARE * self.short
             return Window(size, 0) if self._judged else None
         judged, self._judged = self._judged, False
         if judged or not gate.ended:

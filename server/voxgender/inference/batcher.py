@@ -26,12 +26,12 @@ class Done(NamedTuple, Generic[Outcome]):
 class Batcher(Generic[Job, Outcome]):
     """Runs jobs of many lanes on one thread.
 
-    A batch takes at most one job of each lane, so a lane's jobs run in order and may keep state between them. A
-    lone job runs at once: batches grow only out of what came in while the last one ran.
+    A batch takes all that waits in a lane, in order, so that jobs may keep state between them and ``run`` sees how
+    far behind it is. A lone job runs at once: batches grow only out of what came in while the last one ran.
 
     Args:
         run: called on the thread with one to ``max_batch`` jobs; returns one outcome each.
-        max_batch: jobs run together at most.
+        max_batch: jobs run together; a batch that holds so many takes no further lane.
         max_waiting: jobs that wait in one lane at most; one more, and the lane's oldest is dropped.
     """
 
@@ -99,12 +99,11 @@ class Batcher(Generic[Job, Outcome]):
         with self._wake:
             while not self._ready and not self._closed:
                 self._wake.wait()
-            batch = []
-            for _ in range(min(len(self._ready), self._max_batch)):
+            batch: list[_Ticket[Job, Outcome]] = []
+            while self._ready and len(batch) < self._max_batch:
                 lane = self._ready.popleft()
-                batch.append(lane.waiting.popleft())
-                if lane.waiting:
-                    self._ready.append(lane)
+                batch += lane.waiting
+                lane.waiting.clear()
             return batch
 
     def _deliver(self, results: "list[tuple[_Ticket[Job, Outcome], Done[Outcome] | Exception]]") -> None:

@@ -142,7 +142,7 @@ class _Meter:
             own_cpu_s=time.process_time(),
             cpu_s=values.get("process_cpu_seconds_total"),
             memory_bytes=values.get("process_resident_memory_bytes"),
-            dropped=values.get("voxgender_hops_dropped_total"),
+            dropped=values.get("voxgender_windows_dropped_total"),
         )
 
 
