@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from voxgender import __version__, settings
-from voxgender.errors import AudioError, SettingsError, VoxgenderError
+from voxgender.errors import AudioError, ManifestError, SettingsError, VoxgenderError
 from voxgender.settings import Settings
 
 T = TypeVar("T")
@@ -69,6 +69,36 @@ def _parser() -> argparse.ArgumentParser:
     classify.add_argument("--json", action="store_true", help="one JSON object a file and line")
     _add_option(classify, "model")
     classify.set_defaults(run=_classify)
+
+    evaluate = commands.add_parser("evaluate", help="how often a model is right on labelled recordings")
+    evaluate.add_argument("manifest", type=Path, metavar="MANIFEST.csv", help="columns path,label[,corpus,split,...]")
+    evaluate.add_argument("--split", help="only rows of this split (default: all rows)")
+    evaluate.add_argument("--json", action="store_true", help="print the figures as JSON")
+    _add_option(evaluate, "model")
+    evaluate.set_defaults(run=_evaluate)
+
+    train = commands.add_parser("train", help="train a compact wav2vec2 on recordings of one's own")
+    train.add_argument("manifest", type=Path, metavar="MANIFEST.csv", help="columns path,label[,split,speaker,corpus]")
+    train.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="folder of the run; resumes what is there"
+    )
+    for name, kind in (
+        ("steps", int),
+        ("batch", int),
+        ("crops", int),
+        ("workers", int),
+        ("threads", int),
+        ("seed", int),
+    ):
+        train.add_argument(f"--{name}", type=kind, metavar="N")
+    train.add_argument("--cache", type=Path, metavar="DIR", help="folder for prepared audio")
+    train.add_argument("--device", help="cpu or cuda")
+    train.set_defaults(run=_train)
+
+    export = commands.add_parser("export", help="write a training's best weights as a transformers checkpoint")
+    export.add_argument("training", type=Path, metavar="RUN", help="the folder given to train --out")
+    export.add_argument("out", type=Path, metavar="DIR", help="folder to write, for --model DIR")
+    export.set_defaults(run=_export)
     return parser
 
 
@@ -143,6 +173,45 @@ def _classify(arguments: argparse.Namespace) -> int:
     finally:
         analyzer.close()
     return int(failed)
+
+
+def _evaluate(arguments: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
+    from voxgender.serve import make_analyzer
+    from voxgender.training.evaluate import as_dict, as_table, evaluate, tabulated
+    from voxgender.training.manifest import read_manifest, with_split
+
+    clips = [clip for clip in read_manifest(arguments.manifest) if clip.label]
+    if arguments.split is not None:
+        clips = with_split(clips, arguments.split)
+    if not clips:
+        raise ManifestError(f"{arguments.manifest}: no labelled rows to evaluate")
+    analyzer = make_analyzer(_load_settings(arguments))
+    try:
+        outcomes = list(tqdm(evaluate(clips, analyzer), total=len(clips), unit="file", disable=None))
+    finally:
+        analyzer.close()
+    figures = tabulated(outcomes)
+    print(json.dumps({"model": analyzer.model, **as_dict(figures)}) if arguments.json else as_table(figures))
+    return 0
+
+
+def _train(arguments: argparse.Namespace) -> int:
+    from voxgender.training.train import TrainOptions, train
+
+    given = {name: value for name, value in vars(arguments).items() if value is not None and name != "run"}
+    trained = train(TrainOptions(**given))
+    print(f"best after {trained.step} steps; next: voxgender export {arguments.out} DIR")
+    return 0
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    from voxgender.training.export import export
+
+    export(arguments.training, arguments.out)
+    print(f"written; next: voxgender serve --model {arguments.out}")
+    return 0
 
 
 def _run(main: Coroutine[Any, Any, T]) -> T:

@@ -28,11 +28,13 @@ class Moment(NamedTuple):
     start_s: float
     end_s: float
     arrived_at: float = 0.0
+    taken_at: float = 0.0
+    """When it was handed to the judge, seconds of ``time.monotonic``."""
     stalled: bool = False
 
     @classmethod
     def of(cls, hop: Hop) -> "Moment":
-        return cls(hop.start_s, hop.end_s, hop.arrived_at, hop.stalled)
+        return cls(hop.start_s, hop.end_s, hop.arrived_at, monotonic(), hop.stalled)
 
 
 class Listener:
@@ -96,7 +98,11 @@ class Listener:
 
     def _result(self, moment: Moment, done: Done[Heard], verdict: Verdict) -> Result:
         latency_s = monotonic() - moment.arrived_at if moment.arrived_at else 0.0
-        stages_s = {"queue": done.queue_s, "inference": done.inference_s}
+        stages_s = {
+            "decode": moment.taken_at - moment.arrived_at if moment.arrived_at else 0.0,
+            "queue": done.queue_s,
+            "inference": done.inference_s,
+        }
         metrics.RESULTS.labels(verdict.label).inc()
         if moment.arrived_at and not moment.stalled:
             metrics.LATENCY_SECONDS.observe(latency_s)

@@ -76,6 +76,29 @@ def tabulated(outcomes: Iterable[FileOutcome]) -> list[Figures]:
     return rows + _rows(ALL, outcomes)
 
 
+def as_dict(figures: Iterable[Figures]) -> dict[str, Any]:
+    """``{"corpora": {corpus: {label: figures}}, "all": {label: figures}}``, as ``--json`` prints it."""
+    corpora: dict[str, dict[str, Any]] = {}
+    for row in figures:
+        corpora.setdefault(row.corpus, {})[row.label] = row.to_dict()
+    return {"corpora": corpora, ALL: corpora.pop(ALL, {})}
+
+
+def as_table(figures: Iterable[Figures]) -> str:
+    """A table for people; shares in percent."""
+    lines = [f"{'corpus':<32}{'heard as':<12}{'files':>6}{'right':>9}{'windows':>9}{'right':>9}{'gendered':>10}"]
+    lines += [
+        f"{row.corpus:<32}{row.label:<12}{row.files:>6}{_percent(row.file_accuracy):>9}"
+        f"{row.windows:>9}{_percent(row.window_accuracy):>9}{_percent(row.gendered_share):>10}"
+        for row in figures
+    ]
+    return "\n".join(lines)
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{share:.1%}"
+
+
 def _outcome(clip: Clip, analyzer: Analyzer) -> FileOutcome:
     verdict = analyzer.classify_file(clip.path)
     windows = right = 0
