@@ -26,7 +26,7 @@ SHARD = 500
 """Crops that one job of a worker makes, and one file of the cache holds."""
 
 _T = TypeVar("_T")
-_VERSION = 1
+_VERSION = 2
 """Raise it when what is in the cache would come out different."""
 
 

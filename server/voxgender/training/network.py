@@ -18,7 +18,8 @@ BANDS = 64
 _PHASES = 4
 _KERNEL = 512
 _STRIDES = (160, 2, 2)
-_KERNELS = (_KERNEL, 3, 3)
+_KERNELS = (_KERNEL, 2, 3)
+_STEEPNESS = (1.0, 4.0, 16.0, 64.0)
 
 _PITCH_BINS = 48
 _PITCH_LOW_HZ, _PITCH_HIGH_HZ = 60.0, 600.0
@@ -27,11 +28,17 @@ _ENVELOPE_SPREAD = 2.5
 """Standard deviation of a band's log power, roughly."""
 
 
-def build(*, hidden: int = 128, layers: int = 4) -> Wav2Vec2ForSequenceClassification:
-    """A fresh network with ``KINDS`` as its labels.
+def build(*, hidden: int = 128, layers: int = 3) -> Wav2Vec2ForSequenceClassification:
+    """A fresh network with ``KINDS`` as its labels, that hears a little like an ear before it has learned anything.
 
-    From raw waveforms a few hundred speakers do not teach a first layer what ears do. So it starts as a bank of
-    band-pass filters (:func:`filter_bank`) and the second adds up each band's phases, whatever it makes of bands.
+    From raw waveforms a few hundred speakers do not teach the first layers what ears do, so they start there:
+
+    - The first layer is a bank of band-pass filters (:func:`filter_bank`). Its layer normalisation has nothing to
+      centre, as every filter comes with both signs; it only evens out loudness, and lets what is 25 dB below the
+      window's loudness fade. Steep after that, GELU rectifies weak bands as well as strong ones.
+    - The second layer adds up a band's phases to its envelope ``e``, and gives it as ``4 e`` once and as ``-e``
+      four times, so that again nothing is centred. With a bias and steeper and steeper, ``GELU(c - g e)`` bends
+      at a lower and lower level: together they tell of an envelope over 40 dB, much as its logarithm does.
     """
     width = 128
     config = Wav2Vec2Config(
@@ -39,7 +46,7 @@ def build(*, hidden: int = 128, layers: int = 4) -> Wav2Vec2ForSequenceClassific
         num_hidden_layers=layers,
         num_attention_heads=4,
         intermediate_size=3 * hidden,
-        conv_dim=(BANDS * _PHASES, width, width),
+        conv_dim=(BANDS * _PHASES, BANDS * (1 + len(_STEEPNESS)), width),
         conv_kernel=_KERNELS,
         conv_stride=_STRIDES,
         conv_bias=True,
@@ -48,31 +55,35 @@ def build(*, hidden: int = 128, layers: int = 4) -> Wav2Vec2ForSequenceClassific
         num_conv_pos_embeddings=17,
         num_conv_pos_embedding_groups=8,
         classifier_proj_size=hidden,
-        apply_spec_augment=True,
-        mask_time_prob=0.05,
-        mask_time_length=2,
-        mask_time_min_masks=0,
-        mask_feature_prob=0.05,
-        mask_feature_length=8,
+        # Augmented anew in every crop, the voices are more than so small a network ever learns by heart.
+        apply_spec_augment=False,
         layerdrop=0.0,
-        hidden_dropout=0.1,
-        attention_dropout=0.1,
-        activation_dropout=0.1,
-        feat_proj_dropout=0.05,
-        final_dropout=0.1,
+        hidden_dropout=0.0,
+        attention_dropout=0.0,
+        activation_dropout=0.0,
+        feat_proj_dropout=0.0,
+        final_dropout=0.0,
         vocab_size=4,
         id2label={index: str(kind) for index, kind in enumerate(KINDS)},
         label2id={str(kind): index for index, kind in enumerate(KINDS)},
     )
     network = Wav2Vec2ForSequenceClassification(config)
-    # transformers gives its convolutions no types.
     convolutions: Any = network.wav2vec2.feature_extractor.conv_layers
-    first, second = convolutions[0].conv, convolutions[1].conv
+    first, second = convolutions[0], convolutions[1]
+    steepness = torch.tensor((1.0, *_STEEPNESS))
+    signs = torch.full((steepness.numel(),), -1.0)
+    signs[0] = len(_STEEPNESS)
     with torch.no_grad():
-        first.weight.copy_(torch.from_numpy(filter_bank())[:, None, :])
-        first.bias.zero_()
-        per_band = second.weight.view(width, BANDS, _PHASES, _KERNELS[1])
-        per_band.copy_(per_band[:, :, :1].clone().expand_as(per_band) / 2)
+        first.conv.weight.copy_(torch.from_numpy(filter_bank())[:, None, :])
+        first.conv.bias.zero_()
+        first.layer_norm.weight.fill_(30.0)
+        envelopes = torch.zeros(BANDS, signs.numel(), BANDS, _PHASES, _KERNELS[1])
+        for band in range(BANDS):
+            envelopes[band, :, band] = signs[:, None, None]
+        second.conv.weight.copy_(envelopes.view_as(second.conv.weight) / (_PHASES * _KERNELS[1]))
+        second.conv.bias.zero_()
+        second.layer_norm.weight.copy_(steepness.repeat(BANDS))
+        second.layer_norm.bias.copy_((signs < 0).float().repeat(BANDS) * 1.5)
     return network
 
 
@@ -101,7 +112,7 @@ def filter_bank() -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
     for hz, width in zip(centres, widths, strict=True):
         length = min(_KERNEL, 2 * SAMPLE_RATE_HZ / width)
         window = np.where(np.abs(at) < length / 2, 0.5 + 0.5 * np.cos(2 * np.pi * at / length), 0)
-        window *= max(1.0, hz / 500) ** 0.8 / np.sqrt(np.sum(window**2))
+        window *= 0.1 * max(1.0, hz / 500) ** 0.8 / np.sqrt(np.sum(window**2))
         phase = 2 * np.pi * hz * at / SAMPLE_RATE_HZ
         filters += [window * np.cos(phase), -window * np.cos(phase), window * np.sin(phase), -window * np.sin(phase)]
     return np.stack(filters).astype(np.float32)

@@ -42,7 +42,7 @@ class TrainOptions:
     batch: int = 64
     learning_rate: float = 1.5e-3
     hidden: int = 128
-    layers: int = 4
+    layers: int = 3
     crops: int = 24_000
     """Augmented crops of two seconds that batches are cut from (64 KB of memory each)."""
     variants: int = 5
@@ -163,25 +163,24 @@ class _Run:
         options = self._options
         self._resume()
         self._pupil.train()
+        shown: dict[str, float] = {}
         with tqdm(total=options.steps, initial=self._step, desc="train", unit="step") as progress:
             while self._step < options.steps:
-                losses = self._learn()
+                for name, loss in self._learn().items():
+                    shown[name] = 0.98 * shown.get(name, loss) + 0.02 * loss
                 self._step += 1
                 progress.update()
                 if self._step % 20 == 0:
-                    progress.set_postfix({name: f"{float(loss):.3f}" for name, loss in losses.items()}, refresh=False)
+                    progress.set_postfix({name: f"{loss:.3f}" for name, loss in shown.items()}, refresh=False)
                 if self._step % options.check_every == 0 or self._step == options.steps:
                     self._check(progress)
         if self._best is None:
             raise ValueError(f"steps={options.steps}: there is nothing to do")
         return self._best
 
-    def _learn(self) -> dict[str, Tensor]:
+    def _learn(self) -> dict[str, float]:
         options = self._options
         audio, traits, kinds = (part.to(options.device) for part in self._batches.at(self._step))
-        # SpecAugment draws its masks from numpy's global generator.
-        np.random.seed((options.seed * 1_000_003 + self._step) % 2**32)
-        torch.manual_seed(options.seed * 1_000_003 + self._step)
         logits, hidden = self._pupil(audio)
         voice = nn.functional.cross_entropy(logits, kinds, label_smoothing=0.02)
         pitch, envelope = self._pupil.traits_loss(hidden, traits)
@@ -192,7 +191,7 @@ class _Run:
         self._optimiser.step()
         self._schedule.step()
         self._average.update_parameters(self._pupil.network)
-        return {"voice": voice.detach(), "pitch": pitch.detach(), "envelope": envelope.detach()}
+        return {"voice": float(voice), "pitch": float(pitch), "envelope": float(envelope)}
 
     def _rate(self, step: int) -> float:
         warm = min(300, self._options.steps // 10 + 1)
@@ -248,10 +247,10 @@ def noted_options(run: Path) -> dict[str, str]:
 
 
 class _Batches:
-    """Cuts windows of 0.5 to 2 s out of crops; a step's batch depends on the seed and the step alone."""
+    """Cuts windows of 0.5 to 1.5 s out of crops; a step's batch depends on the seed and the step alone."""
 
-    _LENGTHS_MS = (500, 700, 1000, 1500, 2000)
-    _CHANCES = (0.25, 0.2, 0.35, 0.12, 0.08)
+    _LENGTHS_MS = (500, 700, 1000, 1500)
+    _CHANCES = (0.3, 0.25, 0.35, 0.1)
     _VOICED = 0.2
     """Share of a window that has to be voiced, where a crop has that much."""
 
