@@ -64,13 +64,10 @@ class Resampler:
 def _merge(run: list[AudioFrame]) -> AudioFrame:
     first = run[0]
     if len(run) == 1:
-        merged = first
-    else:
-        planes = np.concatenate([frame.to_ndarray() for frame in run], axis=1)
-        merged = AudioFrame.from_ndarray(planes, format=first.format.name, layout=first.layout.name)
-        merged.sample_rate = first.sample_rate
-    # Timestamps are the timeline's business; the filter would insert or drop samples to match them.
-    merged.pts = None
+        return first
+    planes = np.concatenate([frame.to_ndarray() for frame in run], axis=1)
+    merged = AudioFrame.from_ndarray(planes, format=first.format.name, layout=first.layout.name)
+    merged.sample_rate = first.sample_rate
     return merged
 
 

@@ -27,8 +27,8 @@ class Picker:
     """Picks windows of one call.
 
     A model hears ``full`` samples, or ``short`` while the utterance is younger than that: the first verdict comes
-    early, and no window holds the voice before the pause. An utterance too short even for
-    that gets its one window when it ends. There are just two sizes, so that windows of many calls fit one batch.
+    early, and no window holds the voice before the pause. An utterance too short even for that gets its one window
+    when it ends. There are just two sizes, so that windows of many calls fit one batch.
 
     Args:
         full: samples.
@@ -46,14 +46,12 @@ class Picker:
 
     def pick(self, gate: Gate) -> Window | None:
         """The window to judge now, if any; ask once after each push to the gate."""
+        spoken = gate.utterance - gate.quiet
         if gate.speaking:
             size = self.full if gate.utterance >= self.full else self.short
-            self._judged = gate.utterance >= FIRST_SHARE * self.short
+            self._judged = spoken >= FIRST_SHARE * self.short
             return Window(size, 0) if self._judged else None
         judged, self._judged = self._judged, False
-        if judged or not gate.ended:
-            return None
-        spoken = gate.utterance - gate.quiet
-        if spoken < MIN_UTTERANCE_S * SAMPLE_RATE_HZ:
+        if judged or not gate.ended or spoken < MIN_UTTERANCE_S * SAMPLE_RATE_HZ:
             return None
         return Window(gate.quiet + self.short, gate.quiet)

@@ -1,0 +1,36 @@
+"""A clock that jumps to the next timer instead of waiting for it: tests of seconds that take none."""
+
+import asyncio
+import selectors
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+from unittest.mock import patch
+
+T = TypeVar("T")
+
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    def __init__(self) -> None:
+        self.now = 1_000.0
+        super().__init__(_Jumping(self))
+
+    def time(self) -> float:
+        return self.now
+
+
+class _Jumping(selectors.DefaultSelector):  # type: ignore[misc, valid-type]
+    def __init__(self, loop: VirtualLoop) -> None:
+        super().__init__()
+        self._loop = loop
+
+    def select(self, timeout: float | None = None) -> list[Any]:
+        if timeout is None:
+            raise RuntimeError("every task waits for another: nothing will ever happen")
+        self._loop.now += max(0.0, timeout)
+        return super().select(0)
+
+
+def run_virtual(main: Coroutine[Any, Any, T]) -> T:
+    """As ``asyncio.run``, with ``time.monotonic`` on the same virtual clock."""
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner, patch("time.monotonic", runner.get_loop().time):
+        return runner.run(main)
