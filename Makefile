@@ -27,7 +27,7 @@ run: $(BIN)/voxgender
 	$(BIN)/voxgender serve
 
 test: setup lint
-	node --test client/test
+	node --test client/test/*.test.js
 	$(BIN)/python -m pytest
 
 lint: setup

@@ -3,15 +3,15 @@
 from pathlib import Path
 
 import pytest
-from playwright.async_api import Browser, Page, expect
+from playwright.async_api import Browser, BrowserContext, Page, expect
 
 from tests.browser.conftest import OpenBrowser, Server, StartServer
 
 Sides = tuple[Page, Page]
 
 
-async def join(browser: Browser, server: Server, side: str, recording: Path | None = None) -> Page:
-    page = await browser.new_page()
+async def join(context: BrowserContext, server: Server, side: str, recording: Path | None = None) -> Page:
+    page = await context.new_page()
     await page.goto(f"{server.url}client/call.html?side={side}")
     if recording:
         await page.set_input_files("#recording", recording)
@@ -20,8 +20,10 @@ async def join(browser: Browser, server: Server, side: str, recording: Path | No
 
 
 async def meet(server: Server, browser: Browser, recording: Path) -> Sides:
-    page_a = await join(browser, server, "a")
-    page_b = await join(browser, server, "b", recording)
+    # Two tabs of one window: of two windows with nothing in common, neither would hear the other's signals.
+    context = await browser.new_context()
+    page_a = await join(context, server, "a")
+    page_b = await join(context, server, "b", recording)
     for page in (page_a, page_b):
         await expect(page.locator("#status")).to_have_text("In the call")
     return page_a, page_b
