@@ -12,6 +12,7 @@ from transformers import (
     Wav2Vec2ForCTC,
     Wav2Vec2ForSequenceClassification,
 )
+
 from voxgender.errors import ModelError
 from voxgender.inference import wav2vec2
 from voxgender.inference.wav2vec2 import load

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from voxgender.peer.voices import MAN, WOMAN, speak
 
 SAMPLE_RATE_HZ = 16_000

@@ -3,6 +3,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 import pytest
+
 from voxgender.peer.voices import MAN, speak
 from voxgender.training import augmentation
 

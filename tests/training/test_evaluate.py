@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from voxgender.analysis import Analyzer
 from voxgender.errors import AudioError
 from voxgender.inference.classifier import ClassLabel, Probabilities, Windows

@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+
 from voxgender.errors import ModelError
 from voxgender.inference.wav2vec2 import load
 from voxgender.training.export import best_network, export

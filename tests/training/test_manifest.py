@@ -2,6 +2,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from voxgender.errors import ManifestError
 from voxgender.training.manifest import read_manifest, with_split
 

@@ -1,6 +1,7 @@
 import numpy as np
 import numpy.typing as npt
 import pytest
+
 from voxgender.peer.voices import MAN, WOMAN, speak
 from voxgender.training.resynthesis import FRAME, TRAITS, takes
 

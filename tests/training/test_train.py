@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from voxgender.errors import ManifestError
+
+from voxgender.errors import ManifestError, SettingsError
 from voxgender.training import train as training
 from voxgender.training.crops import crops
 from voxgender.training.export import best_network
@@ -96,7 +97,7 @@ def test_another_seed_makes_another_network(options: TrainOptions, tmp_path: Pat
 
 def test_a_folder_of_another_run_is_left_alone(options: TrainOptions) -> None:
     train(options)
-    with pytest.raises(ValueError, match="holds a run with other options"):
+    with pytest.raises(SettingsError, match="holds a run with other options"):
         train(replace(options, learning_rate=1e-4))
     train(replace(options, threads=2))
 

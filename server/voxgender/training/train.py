@@ -15,7 +15,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 from transformers import Wav2Vec2ForSequenceClassification
 
-from voxgender.errors import ManifestError
+from voxgender.errors import ManifestError, SettingsError
 from voxgender.training.crops import Crops, crops
 from voxgender.training.manifest import KINDS, Clip, read_manifest, with_split
 from voxgender.training.network import Pupil, build
@@ -38,12 +38,12 @@ class TrainOptions:
     manifest: Path
     out: Path
     """Folder of the run. What is there of the same run is gone on with."""
-    steps: int = 8000
-    batch: int = 64
-    learning_rate: float = 1.5e-3
+    steps: int = 6000
+    batch: int = 32
+    learning_rate: float = 2e-3
     hidden: int = 128
     layers: int = 3
-    crops: int = 24_000
+    crops: int = 12_000
     """Augmented crops of two seconds that batches are cut from (64 KB of memory each)."""
     variants: int = 5
     """Resynthesised takes of each recording."""
@@ -51,9 +51,9 @@ class TrainOptions:
     """Share of voices heard in a resynthesised take."""
     seconds: float = 8.0
     """Of longer recordings, only so much from the start."""
-    traits_weight: float = 0.3
+    traits_weight: float = 0.15
     """How much naming pitch and envelope counts beside naming the voice."""
-    check_every: int = 500
+    check_every: int = 750
     """Steps between two checks on the recordings kept for choosing, and two checkpoints."""
     cache: Path = Path(".cache/voxgender")
     workers: int = 2
@@ -81,7 +81,7 @@ def train(options: TrainOptions) -> Trained:
     Raises:
         ManifestError: the manifest cannot be used, or holds no two sexes to learn from or to choose by.
         AudioError: a recording cannot be decoded.
-        ValueError: ``out`` holds a run with other options.
+        SettingsError: ``out`` holds a run with other options.
     """
     learned, chosen = _divided(read_manifest(options.manifest), options.manifest, options.seed)
     _claim(options)
@@ -131,7 +131,7 @@ def _claim(options: TrainOptions) -> None:
     file = options.out / OPTIONS
     if file.exists():
         if noted_options(options.out) != facts:
-            raise ValueError(f"{options.out} holds a run with other options; remove it, or choose another folder")
+            raise SettingsError(f"{options.out} holds a run with other options; remove it, or choose another folder")
         return
     options.out.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
@@ -175,7 +175,7 @@ class _Run:
                 if self._step % options.check_every == 0 or self._step == options.steps:
                     self._check(progress)
         if self._best is None:
-            raise ValueError(f"steps={options.steps}: there is nothing to do")
+            raise SettingsError(f"steps={options.steps}: there is nothing to do")
         return self._best
 
     def _learn(self) -> dict[str, float]:
