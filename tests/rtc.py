@@ -11,6 +11,7 @@ from aiohttp import ClientSession, web
 from aiortc import MediaStreamTrack, RTCConfiguration, RTCDataChannel, RTCPeerConnection, RTCSessionDescription
 from aiortc.mediastreams import MediaStreamError
 from av.audio.frame import AudioFrame
+
 from voxgender import protocol
 from voxgender.analysis import Analyzer
 from voxgender.media.network import bind_ice

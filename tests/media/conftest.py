@@ -1,9 +1,9 @@
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
-from voxgender.analysis import Analyzer
 
 from tests.rtc import Server, a_server
+from voxgender.analysis import Analyzer
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ import pytest
 from aiortc import RTCRtpCodecParameters
 from av import AudioCodecContext, CodecContext
 from av.audio.frame import AudioFrame
+
 from voxgender.media.decoder import Decoder, opus_duration
 
 OPUS = RTCRtpCodecParameters(mimeType="audio/opus", clockRate=48_000, channels=2, payloadType=96)

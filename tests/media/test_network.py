@@ -12,9 +12,9 @@ from aioice import Connection
 from aiortc import RTCConfiguration, RTCPeerConnection, RTCRtpReceiver
 from aiortc.rtcrtpreceiver import StreamStatistics
 from aiortc.rtp import RtcpByePacket, RtpPacket
-from voxgender.media.network import bind_ice, delivered, divert
 
 from tests.rtc import ToneTrack
+from voxgender.media.network import bind_ice, delivered, divert
 
 
 def test_the_versions_are_those_it_was_written_against() -> None:

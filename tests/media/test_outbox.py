@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from aiortc.exceptions import InvalidStateError
+
 from voxgender.media.outbox import MAX_BUFFERED, MAX_FOLLOWED, REMEMBERED, Outbox
 from voxgender.protocol import Change, Hello, Message, Result, Summary, Warning, decode
 

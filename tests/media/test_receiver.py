@@ -9,11 +9,11 @@ from aiortc.mediastreams import MediaStreamError
 from aiortc.rtp import RtpPacket
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from tests.media.test_decoder import OPUS, PCMU, opus_payloads
 from voxgender.audio.track import BatchTrack
 from voxgender.media import receiver as receiver_module
 from voxgender.media.receiver import MAX_READY_S, REORDER_WINDOW_S, AudioReceiver
-
-from tests.media.test_decoder import OPUS, PCMU, opus_payloads
 
 PAYLOADS = opus_payloads(300)
 

@@ -2,6 +2,7 @@
 
 import pytest
 from aiortc.sdp import SessionDescription
+
 from voxgender.errors import FragmentRejected, OfferRejected
 from voxgender.media.sdp import Fragment, Offer
 

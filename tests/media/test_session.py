@@ -6,14 +6,15 @@ import os
 import threading
 
 import pytest
-from aiortc import MediaStreamTrack, RTCPeerConnection
+from aiortc import MediaStreamTrack, RTCDataChannel, RTCPeerConnection
+
+from tests.rtc import SDP, Peer, Server, ToneTrack, a_peer, a_server
 from voxgender.analysis import Analyzer
 from voxgender.media import node as node_module
 from voxgender.media import receiver as receiver_module
+from voxgender.media.outbox import Outbox
 from voxgender.media.session import Session
 from voxgender.protocol import Error, Hello, Result, Segment, Summary, Warning
-
-from tests.rtc import SDP, Peer, Server, ToneTrack, a_peer, a_server
 
 
 async def ended(server: Server) -> None:
@@ -70,6 +71,28 @@ async def test_delete_brings_the_summary_before_the_connection_closes(server: Se
         async with server.http.delete(path) as response:
             assert response.status == 404
     assert server.node.sessions() == []
+
+
+async def test_a_call_that_is_over_before_its_channels_open_still_gets_its_summary(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a busy machine the channels of a two-second call came up after its DELETE, and nobody was told anything."""
+    held: list[RTCDataChannel] = []
+    attach = Outbox.attach
+    monkeypatch.setattr(Outbox, "attach", lambda _, channel: held.append(channel))
+    async with a_peer(ToneTrack()) as peer:
+        peer.channel("events")
+        path = await peer.call(server.http)
+        async with asyncio.timeout(10):
+            while not held:  # noqa: ASYNC110 - what is waited for is just what has been taken away
+                await asyncio.sleep(0.01)
+        session = server.node._sessions[path.rpartition("/")[2]]
+        ending = asyncio.create_task(session.end("deleted"))
+        while not session._outbox._closed:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        attach(session._outbox, held[0])
+        await peer.until(Summary)
+        await ending
 
 
 async def test_a_track_that_ends_ends_the_call_with_its_summary(

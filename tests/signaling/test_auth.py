@@ -1,10 +1,10 @@
 """Bearer tokens on what needs one, and none on what does not."""
 
 import pytest
-from voxgender.analysis import Analyzer
-from voxgender.settings import Settings
 
 from tests.rtc import SDP, ToneTrack, a_peer, a_server
+from voxgender.analysis import Analyzer
+from voxgender.settings import Settings
 
 LOCKED = Settings(token="open sesame")
 

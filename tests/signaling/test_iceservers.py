@@ -1,6 +1,7 @@
 """ICE servers as they are given and as they are told."""
 
 import pytest
+
 from voxgender.errors import SettingsError
 from voxgender.signaling.iceservers import links
 

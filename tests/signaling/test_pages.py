@@ -1,10 +1,10 @@
 """The page, the modules, health and metrics."""
 
 import pytest
-from voxgender.analysis import Analyzer
-from voxgender.settings import Settings
 
 from tests.rtc import SDP, Server, ToneTrack, a_peer, a_server
+from voxgender.analysis import Analyzer
+from voxgender.settings import Settings
 
 
 async def test_the_page_and_its_modules_are_served(server: Server) -> None:

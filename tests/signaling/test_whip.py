@@ -4,11 +4,11 @@ import asyncio
 import re
 
 import pytest
+
+from tests.rtc import FRAGMENT, SDP, Server, ToneTrack, a_peer, a_server
 from voxgender.analysis import Analyzer
 from voxgender.protocol import Result
 from voxgender.settings import Settings
-
-from tests.rtc import FRAGMENT, SDP, Server, ToneTrack, a_peer, a_server
 
 
 async def test_an_offer_is_answered_with_201_and_a_session_of_its_own(server: Server) -> None:

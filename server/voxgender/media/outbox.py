@@ -26,6 +26,8 @@ class Outbox:
         self._followers: set[asyncio.Queue[Message | None]] = set()
         self._events: deque[Message] = deque(maxlen=REMEMBERED)
         self._closed = False
+        self.attached = asyncio.Event()
+        """Set once there has been a channel."""
 
     @property
     def channels(self) -> int:
@@ -41,6 +43,7 @@ class Outbox:
         only_results = channel.label == RESULTS_CHANNEL and not channel.ordered and not reliable
         only_events = channel.label == EVENTS_CHANNEL and channel.ordered and reliable
         self._channels.append((channel, not only_events, not only_results))
+        self.attached.set()
         _send(channel, self._hello)
         if not only_results:
             for event in self._events:

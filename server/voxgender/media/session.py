@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from time import monotonic
 from typing import Any, Literal
 
@@ -200,9 +200,16 @@ class Session:
                     task.cancel()
                 await asyncio.gather(self._listening, return_exceptions=True)
             self._outbox.close()
-            if self._pc.connectionState == "connected":
-                await network.delivered(self._pc, DELIVERY_TIMEOUT_S)
+            await self._deliver()
         finally:
             await self._pc.close()
             self._on_ended(self)
             metrics.SESSIONS_ENDED.labels(reason).inc()
+
+    async def _deliver(self) -> None:
+        """See the last messages off. A call may be shorter than its data channels take to open."""
+        if self._pc.connectionState != "connected" or self._pc.sctp is None:
+            return
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._outbox.attached.wait(), DELIVERY_TIMEOUT_S)
+        await network.delivered(self._pc, DELIVERY_TIMEOUT_S)

@@ -1,0 +1,72 @@
+"""Real voices through the whole way: Opus over WebRTC, the real server, messages on the data channel."""
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.rtc import a_server
+from voxgender.analysis import Analyzer
+from voxgender.inference.wav2vec2 import load
+from voxgender.peer.caller import Caller
+from voxgender.peer.report import Report
+from voxgender.peer.speech import from_file
+from voxgender.training.manifest import Clip, read_manifest, with_split
+
+
+@pytest.fixture(scope="module")
+def analyzer() -> Iterator[Analyzer]:
+    analyzer = Analyzer(load("embedded", threads=1))
+    yield analyzer
+    analyzer.close()
+
+
+@pytest.fixture(scope="module")
+def dev(speech: Path) -> list[Clip]:
+    return with_split(read_manifest(speech / "manifest.csv"), "dev")
+
+
+async def calls(analyzer: Analyzer, clips: list[Clip]) -> list[Report]:
+    """All clips at once, one call each, on one server."""
+    async with a_server(analyzer) as server:
+        return await asyncio.gather(*(Caller(server.url, from_file(clip.path)).run() for clip in clips))
+
+
+def heard(report: Report) -> str | None:
+    """The voice of most of a call's speech."""
+    summary = report.summary
+    assert summary is not None
+    if summary.male == summary.female:
+        return None
+    return "male" if summary.male > summary.female else "female"
+
+
+async def test_a_call_hears_what_the_same_file_is_classified_as(analyzer: Analyzer, dev: list[Clip]) -> None:
+    """What `classify` says offline and what a caller is told live come from the same pipeline."""
+    # The longest of each corpus and voice: seconds of speech, so that where windows begin does not tip the scales.
+    clips = [
+        max(
+            (clip for clip in dev if (clip.corpus, clip.label) == (corpus, label)),
+            key=lambda clip: clip.path.stat().st_size,
+        )
+        for corpus in ("librispeech-test-other", "nemo")
+        for label in ("male", "female")
+    ]
+    offline = [analyzer.classify_file(clip.path) for clip in clips]
+    reports = await calls(analyzer, clips)
+    assert [heard(report) for report in reports] == [verdict.label for verdict in offline]
+    assert [heard(report) for report in reports] == [clip.label for clip in clips]
+    for report, verdict in zip(reports, offline, strict=True):
+        assert report.summary is not None
+        assert report.summary.speech == pytest.approx(verdict.speech_s, rel=0.15)
+
+
+async def test_noise_gets_no_gender(analyzer: Analyzer, dev: list[Clip]) -> None:
+    """The old design gave noise a gender."""
+    kinds = {clip.path.stem.rpartition("-")[2]: clip for clip in dev if clip.label == "noise"}
+    reports = await calls(analyzer, list(kinds.values()))
+    durations = [report.summary.duration for report in reports if report.summary is not None]
+    gendered = [report.summary.male + report.summary.female for report in reports if report.summary is not None]
+    assert len(durations) == len(kinds)
+    assert sum(gendered) <= 0.01 * sum(durations)
