@@ -1,0 +1,74 @@
+"""What ``docs/`` says of options, metrics and limits is what the code has."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import get_args
+
+import pytest
+from prometheus_client.metrics import MetricWrapperBase
+
+from voxgender import metrics
+from voxgender.media.session import Reason
+from voxgender.protocol import LABELS
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+OPERATIONS = (DOCS / "operations.md").read_text()
+SECURITY = (DOCS / "security.md").read_text()
+
+
+def first_column(page: str, heading: str) -> list[str]:
+    """The code words in the first column of the table under a heading row."""
+    _, _, rest = page.partition(f"\n| {heading} |")
+    rows = rest.partition("\n\n")[0].splitlines()[2:]
+    return [match[1] for row in rows if (match := re.match(r"\| `([^`]+)`", row))]
+
+
+def test_the_table_of_options_is_current() -> None:
+    check = subprocess.run(
+        [sys.executable, "tools/options-table", "--check"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert check.returncode == 0, check.stderr
+
+
+def test_every_metric_is_explained_and_nothing_more() -> None:
+    names = [
+        f"{metric._name}_total" if metric._type == "counter" else metric._name
+        for metric in vars(metrics).values()
+        if isinstance(metric, MetricWrapperBase)
+    ]
+    assert sorted(first_column(OPERATIONS, "metric")) == sorted(names)
+
+
+def test_every_way_a_call_ends_is_explained() -> None:
+    assert first_column(OPERATIONS, "`reason`") == list(get_args(Reason))
+
+
+def test_every_fate_of_a_packet_is_explained() -> None:
+    source = (ROOT / "server/voxgender/media/receiver.py").read_text()
+    counted = [line for line in source.splitlines() if "PACKETS.labels(" in line]
+    fates = {fate for line in counted for fate in re.findall(r'"(\w+)"', line)}
+    assert set(first_column(OPERATIONS, "`fate`")) == fates
+    assert all(f"`{label}`" in OPERATIONS for label in LABELS)
+
+
+BOUNDS = re.findall(r"`(_?[A-Z_]+ = [^`]+)`[^|]*\| `([\w/]+\.py)` \|", SECURITY)
+
+
+@pytest.mark.parametrize(("assignment", "path"), BOUNDS)
+def test_every_bound_is_the_one_in_the_code(assignment: str, path: str) -> None:
+    source = (ROOT / "server/voxgender" / path).read_text()
+    assert re.search(rf"^{re.escape(assignment)}(?=\s|$)", source, re.MULTILINE)
+
+
+def test_bounds_are_listed() -> None:
+    assert len(BOUNDS) > 10
+
+
+@pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=lambda page: page.name)
+def test_links_between_the_documents_lead_somewhere(page: Path) -> None:
+    text = re.sub(r"^(    .*|```.*?^```)$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    for target in re.findall(r"\]\((?!https?:|#|mailto:)([^)#\s]+)", text):
+        assert (page.parent / target).exists(), target
