@@ -9,6 +9,7 @@ from importlib.metadata import version
 
 import pytest
 from aioice import Connection
+from aioice.ice import get_host_addresses
 from aiortc import RTCConfiguration, RTCPeerConnection, RTCRtpReceiver
 from aiortc.rtcrtpreceiver import StreamStatistics
 from aiortc.rtp import RtcpByePacket, RtpPacket
@@ -41,13 +42,23 @@ async def test_candidates_are_gathered_on_the_bound_addresses_only() -> None:
     assert hosts == {"127.0.0.1"}
 
 
-async def test_no_addresses_change_nothing() -> None:
+@pytest.mark.parametrize("online", [True, False])
+async def test_without_addresses_loopback_serves_only_a_host_that_has_no_other(
+    online: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A laptop without a network got an answer with no candidate at all."""
+    if not online:
+        monkeypatch.setattr("aioice.ice.get_host_addresses", lambda use_ipv4, use_ipv6: [])
+    elif not get_host_addresses(use_ipv4=True, use_ipv6=True):
+        pytest.skip("this host has no address but loopback")
     pc = RTCPeerConnection(RTCConfiguration(iceServers=[]))
     pc.createDataChannel("x")
     bind_ice(pc, [])
     await pc.setLocalDescription(await pc.createOffer())
-    assert "a=candidate:" not in pc.localDescription.sdp or "127.0.0.1" not in pc.localDescription.sdp
+    hosts = {line.split()[4] for line in pc.localDescription.sdp.splitlines() if line.startswith("a=candidate:")}
     await pc.close()
+    assert hosts
+    assert ("127.0.0.1" in hosts) is not online
 
 
 class Sink:

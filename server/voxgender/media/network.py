@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+from aioice import ice
 from aiortc import RTCPeerConnection, RTCRtpCodecParameters, RTCRtpReceiver
 from aiortc.rtcrtpparameters import RTCRtpReceiveParameters
 from aiortc.rtcrtpreceiver import StreamStatistics
@@ -16,14 +17,17 @@ from aiortc.rtp import AnyRtcpPacket, RtcpByePacket, RtpPacket
 
 
 def bind_ice(pc: RTCPeerConnection, addresses: Sequence[str]) -> None:
-    """Gather host candidates on these local addresses only; an empty sequence changes nothing.
+    """Gather host candidates on these local addresses only.
 
-    aioice binds every address of the host but loopback. Call it once the transports exist (after
+    Left to itself, aioice binds every address of the host but loopback. That is kept for an empty sequence, unless
+    the host has no other: a laptop without a network can still call itself. Call it once the transports exist (after
     ``setRemoteDescription``, or after tracks and channels were added) and before gathering.
     """
     bound = list(addresses)
     if not bound:
-        return
+        if ice.get_host_addresses(use_ipv4=True, use_ipv6=True):
+            return
+        bound = ["127.0.0.1"]
     for transport in _private(pc, "RTCPeerConnection", "iceTransports"):
         connection = transport.iceGatherer._connection
         gather = connection.get_component_candidates
