@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import json
 import logging
+import os
 import sys
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
@@ -51,7 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     call = commands.add_parser("call", help="play a file as one caller and print the live text stream")
     call.add_argument("url", metavar="URL", help="the server, as http://localhost:8080")
     call.add_argument("--audio", type=Path, metavar="FILE", help="what to say (default: a man, a pause, a woman)")
-    call.add_argument("--token", help="bearer token, where the server wants one")
+    _add_token(call)
     call.add_argument("--json", action="store_true", help="one JSON object a line: every message, then a report")
     call.set_defaults(run=_call)
 
@@ -59,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     load.add_argument("url", metavar="URL")
     load.add_argument("--peers", type=int, default=10, metavar="N", help="calls at once (default: 10)")
     load.add_argument("--seconds", type=float, default=10.0, metavar="S", help="how long each lasts (default: 10)")
-    load.add_argument("--token", help="bearer token, where the server wants one")
+    _add_token(load)
     load.add_argument("--allow-remote", action="store_true", help="load a server that is not on this machine")
     load.add_argument("--json", action="store_true", help="print the report as JSON")
     load.set_defaults(run=_load)
@@ -100,6 +101,13 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("out", type=Path, metavar="DIR", help="folder to write, for --model DIR")
     export.set_defaults(run=_export)
     return parser
+
+
+def _add_token(parser: argparse.ArgumentParser) -> None:
+    variable = f"{settings.PREFIX}TOKEN"
+    parser.add_argument(
+        "--token", default=os.environ.get(variable), help=f"bearer token, where the server wants one (or {variable})"
+    )
 
 
 def _add_option(parser: argparse.ArgumentParser, name: str) -> None:

@@ -49,6 +49,9 @@ async def serve(settings: Settings, announce: Callable[[str], None] = lambda url
         stack.callback(stopped.cancel)
         await asyncio.wait((loading, stopped), return_when=asyncio.FIRST_COMPLETED)
         analyzer = await loading
+        if stop.is_set():
+            analyzer.close()
+            return
         stack.callback(analyzer.close)
         node.start(analyzer)
         stack.push_async_callback(node.close)

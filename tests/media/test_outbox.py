@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from aiortc.exceptions import InvalidStateError
 
-from voxgender.media.outbox import MAX_BUFFERED, MAX_FOLLOWED, REMEMBERED, Outbox
+from voxgender.errors import NotReady
+from voxgender.media.outbox import MAX_BUFFERED, MAX_CHANNELS, MAX_FOLLOWED, MAX_FOLLOWERS, REMEMBERED, Outbox
 from voxgender.protocol import Change, Hello, Message, Result, Summary, Warning, decode
 
 HELLO = Hello(session="s", model="m", window_ms=1_000, hop_ms=192)
@@ -134,3 +135,22 @@ async def test_a_follower_that_leaves_is_forgotten() -> None:
     assert first.type == "hello"
     await messages.aclose()
     assert not outbox._followers
+
+
+def test_channels_and_followers_are_bounded() -> None:
+    """A peer may open thousands of channels; each would be one more copy of every message."""
+    outbox = Outbox(HELLO)
+    channels = [attach(outbox) for _ in range(MAX_CHANNELS + 1)]
+    assert channels[-2].sent == ["hello"]
+    assert channels[-1].sent == []
+
+
+async def test_a_crowd_of_followers_is_refused() -> None:
+    outbox = Outbox(HELLO)
+    followers = [outbox.follow() for _ in range(MAX_FOLLOWERS)]
+    for follower in followers:
+        await anext(follower)
+    with pytest.raises(NotReady, match="followers"):
+        outbox.follow()
+    await followers[0].aclose()
+    await anext(outbox.follow())

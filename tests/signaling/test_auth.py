@@ -10,7 +10,8 @@ LOCKED = Settings(token="open sesame")
 
 
 @pytest.mark.parametrize(
-    "authorization", [None, "", "Bearer", "Bearer wrong", "Basic open sesame", "open sesame", "Bearer öpen"]
+    "authorization",
+    [None, "", "Bearer", "Bearer wrong", "Basic open sesame", "open sesame", "Bearer öpen", "Bearer \udcff\udcfe"],
 )
 async def test_a_call_needs_the_token(analyzer: Analyzer, authorization: str | None) -> None:
     headers = SDP | ({} if authorization is None else {"Authorization": authorization})

@@ -30,7 +30,8 @@ def test_what_is_no_server_is_refused_by_name(server: str) -> None:
         links([server])
 
 
-def test_a_password_is_not_repeated_in_the_error() -> None:
+@pytest.mark.parametrize("server", ["stun:ann:hunter2@host", "turn:ann:hunter2@ho st", "http://ann:hunter2@host"])
+def test_a_password_is_not_repeated_in_the_error(server: str) -> None:
     with pytest.raises(SettingsError) as caught:
-        links(["stun:ann:hunter2@host"])
+        links([server])
     assert "hunter2" not in str(caught.value)

@@ -19,7 +19,16 @@ async def test_the_page_and_its_modules_are_served(server: Server) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/client/../pyproject.toml", "/client/%2e%2e/pyproject.toml", "/client/nix.js", "/client", "/client/test"]
+    "path",
+    [
+        "/client/../pyproject.toml",
+        "/client/%2e%2e/pyproject.toml",
+        "/client/nix.js",
+        "/client",
+        "/client/test",
+        "/client/%00.js",
+        f"/client/{'x' * 5000}.js",
+    ],
 )
 async def test_nothing_outside_the_client_is_served(server: Server, path: str) -> None:
     async with server.http.get(path) as response:

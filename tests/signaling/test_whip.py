@@ -61,6 +61,7 @@ async def problem(server: Server, status: int, code: str, method: str, path: str
         (400, "malformed_sdp", "v=0", {"Content-Type": "application/sdp; charset=nonsense"}),
         (400, "malformed_sdp", "v=0\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=ice-ufrag:x\r\n", SDP),
         (422, "no_audio", "v=0\r\nm=video 9 UDP/TLS/RTP/SAVPF 96\r\na=ice-ufrag:x\r\n", SDP),
+        (400, "malformed_sdp", b"not gzip", SDP | {"Content-Encoding": "gzip"}),
         (413, "too_large", "v=0\r\n" + "a=x\r\n" * 100_000, SDP),
     ],
 )

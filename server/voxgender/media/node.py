@@ -47,10 +47,6 @@ class MediaNode:
         self._sweeper: asyncio.Task[None] | None = None
         self._closing = False
 
-    @property
-    def ready(self) -> bool:
-        return self._analyzer is not None and not self._closing
-
     def start(self, analyzer: Analyzer) -> None:
         """Take calls from now on."""
         self._analyzer = analyzer
@@ -65,6 +61,14 @@ class MediaNode:
             with suppress(asyncio.CancelledError):
                 await self._sweeper
 
+    def check_ready(self) -> None:
+        """Pass while calls are taken.
+
+        Raises:
+            NotReady: the model is still being loaded, or the node is shutting down.
+        """
+        self._ready_analyzer()
+
     async def open(self, offer: str) -> tuple[str, str]:
         """Answer an offer.
 
@@ -75,17 +79,12 @@ class MediaNode:
             NotReady: the model is still being loaded, the node is full, or it is shutting down.
             OfferRejected: the offer cannot be answered.
         """
-        if self._closing:
-            raise NotReady("The server is shutting down.", code="draining", retry_after_s=5)
-        if self._analyzer is None:
-            raise NotReady("The server is starting: its model is being loaded.", code="starting", retry_after_s=2)
+        analyzer = self._ready_analyzer()
         if len(self._sessions) >= self._max_sessions:
             raise NotReady(
                 f"The server is full: it holds {self._max_sessions} calls.", code="at_capacity", retry_after_s=10
             )
-        session = Session(
-            secrets.token_urlsafe(24), self._analyzer, ice_addresses=self._ice_addresses, on_ended=self._forget
-        )
+        session = Session(secrets.token_urlsafe(24), analyzer, ice_addresses=self._ice_addresses, on_ended=self._forget)
         # In the table before the first await, so that the limit counts offers that are being answered too.
         self._sessions[session.id] = session
         try:
@@ -132,6 +131,13 @@ class MediaNode:
     def sessions(self) -> list[dict[str, Any]]:
         """All sessions' states. The id is a capability, so operators see only its beginning."""
         return [session.status() | {"session": session.id[:8]} for session in self._sessions.values()]
+
+    def _ready_analyzer(self) -> Analyzer:
+        if self._closing:
+            raise NotReady("The server is shutting down.", code="draining", retry_after_s=5)
+        if self._analyzer is None:
+            raise NotReady("The server is starting: its model is being loaded.", code="starting", retry_after_s=2)
+        return self._analyzer
 
     def _find(self, session_id: str) -> Session:
         session = self._sessions.get(session_id)

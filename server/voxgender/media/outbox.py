@@ -7,12 +7,17 @@ from collections.abc import AsyncGenerator
 from aiortc import RTCDataChannel
 from aiortc.exceptions import InvalidStateError
 
+from voxgender.errors import NotReady
 from voxgender.protocol import EVENTS_CHANNEL, RESULTS_CHANNEL, Hello, Message, Result
 
 REMEMBERED = 64
 """Events of the call so far that a channel or a follower which comes later is still told."""
 MAX_BUFFERED = 65_536
 """Bytes that wait in a channel; above that its results are left out."""
+MAX_CHANNELS = 8
+"""Data channels that are served; more are left silent."""
+MAX_FOLLOWERS = 16
+"""Followers of one session; more are refused."""
 MAX_FOLLOWED = 256
 """Messages that wait for a slow follower; above that the oldest go."""
 
@@ -39,6 +44,8 @@ class Outbox:
 
         Unreliable ``results`` gets results, reliable ``events`` the rest; any other label or shape gets all.
         """
+        if len(self._channels) >= MAX_CHANNELS:
+            return
         reliable = channel.maxRetransmits is None and channel.maxPacketLifeTime is None
         only_results = channel.label == RESULTS_CHANNEL and not channel.ordered and not reliable
         only_events = channel.label == EVENTS_CHANNEL and channel.ordered and reliable
@@ -63,8 +70,17 @@ class Outbox:
                 queue.get_nowait()
             queue.put_nowait(message)
 
-    async def follow(self) -> AsyncGenerator[Message, None]:
-        """``hello``, the events so far, and everything from now on, until the session ends."""
+    def follow(self) -> AsyncGenerator[Message, None]:
+        """``hello``, the events so far, and everything from now on, until the session ends.
+
+        Raises:
+            NotReady: the session has ``MAX_FOLLOWERS`` already.
+        """
+        if len(self._followers) >= MAX_FOLLOWERS:
+            raise NotReady("The session has all the followers it may have.", code="at_capacity", retry_after_s=10)
+        return self._follow()
+
+    async def _follow(self) -> AsyncGenerator[Message, None]:
         queue: asyncio.Queue[Message | None] = asyncio.Queue()
         for past in (self._hello, *self._events):
             queue.put_nowait(past)

@@ -21,7 +21,9 @@ class Bearer:
         if not self._token:
             return
         scheme, _, shown = request.headers.get("Authorization", "").partition(" ")
-        if scheme.lower() == "bearer" and hmac.compare_digest(shown.strip().encode(), self._token):
+        if scheme.lower() == "bearer" and hmac.compare_digest(
+            shown.strip().encode(errors="surrogateescape"), self._token
+        ):
             return
         raise Problem(
             401,

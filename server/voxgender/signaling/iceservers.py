@@ -24,7 +24,7 @@ def _link(server: str) -> str:
     form = _FORM.fullmatch(server)
     if form is None:
         raise SettingsError(
-            f"--ice-server (VOXGENDER_ICE_SERVER): {server!r} is neither stun:HOST[:PORT] "
+            f"--ice-server (VOXGENDER_ICE_SERVER): {_without_login(server)!r} is neither stun:HOST[:PORT] "
             "nor turn:USER:PASSWORD@HOST[:PORT][?transport=udp|tcp]"
         )
     needs_login = form["scheme"].startswith("turn")
@@ -38,6 +38,12 @@ def _link(server: str) -> str:
         username, credential = _quoted(form["username"]), _quoted(form["credential"])
         link += f'; username={username}; credential={credential}; credential-type="password"'
     return link
+
+
+def _without_login(server: str) -> str:
+    """For error messages: passwords do not belong in them."""
+    head, at, tail = server.rpartition("@")
+    return f"{head.partition(':')[0]}:…@{tail}" if at else server
 
 
 def _quoted(text: str) -> str:

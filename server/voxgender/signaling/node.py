@@ -9,9 +9,8 @@ from voxgender.protocol import Message
 class Node(Protocol):
     """The port between HTTP and media. Errors are those of ``voxgender.errors``."""
 
-    @property
-    def ready(self) -> bool:
-        """True while calls are taken."""
+    def check_ready(self) -> None:
+        """Raises ``NotReady`` while no calls are taken, whatever room there is."""
         ...
 
     async def open(self, offer: str) -> tuple[str, str]:

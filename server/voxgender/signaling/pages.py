@@ -8,7 +8,6 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from voxgender.signaling.auth import Bearer
 from voxgender.signaling.node import Node
-from voxgender.signaling.problems import Problem
 
 
 def client_files() -> Path:
@@ -50,8 +49,13 @@ class Pages:
 
     async def module(self, request: web.Request) -> web.FileResponse:
         """A file of ``client/``: what a browser loads, and nothing outside the folder or hidden in it."""
-        path = (self._client / request.match_info["path"]).resolve()
-        if not path.is_relative_to(self._client) or path.suffix not in _SERVED or not path.is_file():
+        try:
+            path = (self._client / request.match_info["path"]).resolve()
+            served = path.is_relative_to(self._client) and path.suffix in _SERVED and path.is_file()
+        except (OSError, ValueError):
+            # A name that no file can have: too long, or with a NUL in it.
+            served = False
+        if not served:
             raise web.HTTPNotFound
         return web.FileResponse(path, headers={"Cache-Control": "no-cache"})
 
@@ -59,10 +63,7 @@ class Pages:
         return web.json_response({"status": "live"})
 
     async def ready(self, _: web.Request) -> web.Response:
-        if not self._node.ready:
-            raise Problem(
-                503, "starting", "The model is being loaded, or the server is shutting down.", {"Retry-After": "1"}
-            )
+        self._node.check_ready()
         return web.json_response({"status": "ready"})
 
     async def metrics(self, _: web.Request) -> web.Response:

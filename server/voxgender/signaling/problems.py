@@ -54,7 +54,7 @@ async def problem_middleware(request: web.Request, handler: Handler) -> web.Stre
         return await handler(request)
     except Exception as error:  # noqa: BLE001 - the last one that can say something sensible
         problem = _problem(error)
-    if request.method == "POST":
+    if request.method == "POST" and request.path == "/whip":
         metrics.OFFERS_REJECTED.labels(problem.code).inc()
     return problem.response()
 

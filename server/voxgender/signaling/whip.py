@@ -109,6 +109,8 @@ async def _body(request: web.Request) -> str:
         body = await request.text()
     except (UnicodeDecodeError, LookupError):
         raise Problem(400, "malformed_sdp", "The body is not UTF-8 text.") from None
+    except web.RequestPayloadError:
+        raise Problem(400, "malformed_sdp", "The body is cut off, or not encoded as its headers say.") from None
     if not body.strip():
         raise Problem(400, "malformed_sdp", "The body is empty; it has to hold SDP.")
     return body
