@@ -7,6 +7,7 @@ from typing import Any, get_args
 
 import pytest
 from jsonschema import Draft202012Validator
+
 from voxgender import protocol
 from voxgender.protocol import (
     AnyMessage,

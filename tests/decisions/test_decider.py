@@ -3,6 +3,7 @@ from collections.abc import Iterator, Sequence
 from itertools import chain, pairwise
 
 import pytest
+
 from voxgender.decisions import Decider, Observation, Span, Verdict
 from voxgender.protocol import Change, Label, Scores, Segment, Summary
 

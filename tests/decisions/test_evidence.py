@@ -1,6 +1,7 @@
 import math
 
 import pytest
+
 from voxgender.decisions.evidence import LIMIT, Evidence, log_odds, probability
 from voxgender.protocol import Scores
 

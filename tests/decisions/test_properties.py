@@ -4,6 +4,7 @@ from itertools import pairwise
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
 from voxgender.decisions import Decider, Observation, Span, Verdict
 from voxgender.decisions.decider import HANGOVER_S
 from voxgender.protocol import Change, Label, Scores, Segment, Summary

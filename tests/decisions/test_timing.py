@@ -7,6 +7,7 @@ import random
 from statistics import median
 
 import pytest
+
 from voxgender.decisions import Decider, Observation, Span
 from voxgender.protocol import Change, Voice
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 from aiohttp import web
+
 from voxgender.analysis import Analyzer
 from voxgender.media.node import MediaNode
 from voxgender.peer import speech

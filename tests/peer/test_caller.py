@@ -6,14 +6,14 @@ from collections.abc import AsyncIterator
 import pytest
 from aiohttp import web
 from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
+
+from tests.peer.conftest import Serve, ServerProcess
 from voxgender.errors import CallError
 from voxgender.media.network import bind_ice
 from voxgender.peer import caller
 from voxgender.peer.caller import Caller, CallLost
 from voxgender.peer.speech import Speech
 from voxgender.protocol import AnyMessage, Hello, Result, Segment, Summary
-
-from tests.peer.conftest import Serve, ServerProcess
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
 

@@ -3,14 +3,14 @@
 from collections.abc import Iterator
 
 import pytest
+
+from tests.peer.conftest import Serve
 from voxgender.analysis import Analyzer
 from voxgender.peer import speech
 from voxgender.peer.caller import Caller
 from voxgender.protocol import AnyMessage, Change
 from voxgender.serve import make_analyzer
 from voxgender.settings import Settings
-
-from tests.peer.conftest import Serve
 
 
 @pytest.fixture(scope="module")

@@ -3,12 +3,12 @@ import io
 import json
 
 import pytest
+
+from tests.peer.conftest import Serve
 from voxgender.errors import CallError
 from voxgender.peer import load as load_module
 from voxgender.peer import terminal
 from voxgender.peer.load import Progress, load
-
-from tests.peer.conftest import Serve
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
 

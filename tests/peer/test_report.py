@@ -2,6 +2,7 @@ import math
 
 import msgspec
 import pytest
+
 from voxgender.peer.report import Latency, Recorder
 from voxgender.peer.speech import Turn
 from voxgender.protocol import Hello, Label, Result, Summary

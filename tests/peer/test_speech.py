@@ -8,6 +8,7 @@ import pytest
 from av.audio.codeccontext import AudioCodecContext
 from av.audio.frame import AudioFrame
 from av.packet import Packet
+
 from voxgender.errors import AudioError
 from voxgender.peer import speech
 from voxgender.peer.voices import MAN, speak

@@ -5,13 +5,13 @@ import signal
 import sys
 
 import pytest
+
+from tests.peer.conftest import Serve
 from voxgender.errors import CallError
 from voxgender.peer import terminal
 from voxgender.peer.report import Heard, Latency, Report
 from voxgender.peer.terminal import JsonPrinter, TextPrinter
 from voxgender.protocol import Change, Error, Hello, Result, Scores, Segment, Summary, Warning
-
-from tests.peer.conftest import Serve
 
 CONVERSATION = [
     Hello(session="s", model="tiny", window_ms=1000, hop_ms=192),

@@ -1,5 +1,6 @@
 import pytest
 from aiortc.mediastreams import MediaStreamError
+
 from voxgender.peer.track import PacketTrack
 
 

@@ -5,6 +5,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import silero_vad
+
 from voxgender.peer.vocaltract import SAMPLE_RATE_HZ, Samples, Voice
 from voxgender.peer.voices import MAN, WOMAN, Dialogue, dialogue, speak
 

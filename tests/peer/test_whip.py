@@ -5,6 +5,7 @@ from contextlib import AsyncExitStack
 
 import pytest
 from aiohttp import web
+
 from voxgender.errors import CallError
 from voxgender.peer import whip
 from voxgender.peer.whip import WhipClient, endpoint, is_loopback
