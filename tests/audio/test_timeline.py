@@ -86,6 +86,13 @@ def test_frames_without_timestamps_follow_one_another() -> None:
     assert place(*made).size == 5 * 320
 
 
+def test_a_pts_without_a_time_base_is_no_timestamp() -> None:
+    made = [frame(np.full(320, 0.5)) for _ in range(5)]
+    for number, one in enumerate(made):
+        one.pts = 90_000 * number
+    assert place(*made).size == 5 * 320
+
+
 def test_timestamps_that_come_and_go_are_no_gaps() -> None:
     heard = place(*at(0.0), frame(np.full(320, 0.5)), *at(90.0, 90.02))
     assert heard.size == 4 * 320

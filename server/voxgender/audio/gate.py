@@ -112,8 +112,9 @@ class Gate:
         self.ended = False
         if not count:
             return []
-        frames = np.lib.stride_tricks.sliding_window_view(audio, _CONTEXT + FRAME)[::FRAME][:count]
-        probabilities, self._state = self._activity(np.ascontiguousarray(frames), self._state)
+        before = audio[: count * FRAME].reshape(count, FRAME)[:, :_CONTEXT]
+        frames = audio[_CONTEXT : _CONTEXT + count * FRAME].reshape(count, FRAME)
+        probabilities, self._state = self._activity(np.concatenate((before, frames), axis=1), self._state)
         stretches: list[tuple[int, int]] = []
         for index, probability in enumerate(probabilities.tolist()):
             if self._judge(probability):

@@ -1,5 +1,6 @@
 """The call's clock: frames with timestamps -> samples without a gap."""
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -62,10 +63,11 @@ class Timeline:
     def _gap(self, frame: AudioFrame) -> float:
         """Seconds missing before this frame; moves the clock on past it."""
         ahead_s, self._ahead_s = self._ahead_s, 0.0
-        if frame.pts is None or frame.time_base is None:
+        start_s = frame.time
+        # PyAV gives NaN for a pts without a time base.
+        if start_s is None or math.isnan(start_s):
             self._next_s = None
             return 0.0
-        start_s = float(frame.pts * frame.time_base)
         end_s = start_s + frame.samples / frame.sample_rate
         gap_s = 0.0 if self._next_s is None else start_s - self._next_s - ahead_s
         if abs(gap_s) <= TOLERANCE_S:
