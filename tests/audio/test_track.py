@@ -26,7 +26,7 @@ class Batches(MediaStreamTrack):
         self.ready += made
         self.more.set()
 
-    async def read(self, duration_s: float) -> Batch:
+    async def read_batch(self, duration_s: float) -> Batch:
         while not self.ready or sum(made.samples for made in self.ready) < duration_s * 16_000:
             self.more.clear()
             await self.more.wait()

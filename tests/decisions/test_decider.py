@@ -65,10 +65,12 @@ class TestSilence:
         _, verdicts = decide(hops((8, MAN, True), (3, None, False)))
         assert labels(verdicts)[-3:] == ["male", "no_speech", "no_speech"]
 
-    def test_a_window_of_the_silence_after_speech_names_no_voice(self) -> None:
-        _, verdicts = decide(hops((2, None, True), (6, MAN, False)))
+    def test_a_word_that_ends_before_its_first_window_is_told_with_its_segment(self) -> None:
+        """A short "yes" had a segment and no change: whoever follows changes never heard of its voice."""
+        decider, verdicts = decide(hops((2, None, True), (6, MAN, False)))
         assert set(labels(verdicts)) == {"uncertain", "no_speech"}
-        assert changes(verdicts) == []
+        assert changes(verdicts) == [("no_speech", "male")]
+        assert [segment.label for segment in segments(decider, verdicts)] == ["male"]
 
     def test_a_window_of_the_silence_after_speech_brings_no_label_back(self) -> None:
         _, verdicts = decide(hops((2, scores(1.4), True), (2, scores(-1.2), True), (1, MAN, False)))

@@ -39,7 +39,7 @@ async def receiver() -> AsyncIterator[AudioReceiver]:
 
 async def pts(receiver: AudioReceiver) -> list[int]:
     """Timestamps of all that is ready, in packets of 20 ms."""
-    frames = (await receiver.read(0.0)).frames
+    frames = (await receiver.read_batch(0.0)).frames
     return [(frame.pts or 0) // 960 for frame in frames]
 
 
@@ -135,7 +135,7 @@ async def test_what_is_held_behind_a_hole_stays_bounded(receiver: AudioReceiver)
 
 
 async def test_a_read_waits_for_the_duration_asked(receiver: AudioReceiver) -> None:
-    reading = asyncio.create_task(receiver.read(0.1))
+    reading = asyncio.create_task(receiver.read_batch(0.1))
     for index in range(4):
         receiver.feed(packet(index), index * 0.02)
         await asyncio.sleep(0)
@@ -147,7 +147,7 @@ async def test_a_read_waits_for_the_duration_asked(receiver: AudioReceiver) -> N
 
 
 async def test_a_loss_does_not_make_a_reader_wait_longer(receiver: AudioReceiver) -> None:
-    reading = asyncio.create_task(receiver.read(0.2))
+    reading = asyncio.create_task(receiver.read_batch(0.2))
     await asyncio.sleep(0)
     for index in (0, 1, 2, 3, 4, 7, 8, 9):
         receiver.feed(packet(index), index * 0.02)
@@ -170,14 +170,14 @@ async def test_the_end_gives_what_is_left_and_then_raises_for_ever(receiver: Aud
     assert await pts(receiver) == [0, 2]
     for _ in range(2):
         with pytest.raises(MediaStreamError):
-            await receiver.read(0.0)
+            await receiver.read_batch(0.0)
     receiver.feed(packet(3), 0.02)
     with pytest.raises(MediaStreamError):
-        await receiver.read(0.0)
+        await receiver.read_batch(0.0)
 
 
 async def test_the_end_wakes_a_reader(receiver: AudioReceiver) -> None:
-    reading = asyncio.create_task(receiver.read(1.0))
+    reading = asyncio.create_task(receiver.read_batch(1.0))
     await asyncio.sleep(0)
     receiver.end()
     with pytest.raises(MediaStreamError):
@@ -208,7 +208,7 @@ async def test_unknown_formats_are_passed_over() -> None:
     strange.payload_type = 110
     receiver.feed(strange, 0.0)
     receiver.feed(packet(1), 0.02)
-    assert [frame.pts for frame in (await receiver.read(0.0)).frames] == [0]
+    assert [frame.pts for frame in (await receiver.read_batch(0.0)).frames] == [0]
     receiver.end()
 
 
@@ -217,7 +217,7 @@ async def test_a_change_of_codec_in_mid_call_is_followed(receiver: AudioReceiver
     g711 = packet(1)
     g711.payload_type, g711.payload = 0, b"\x80" * 160
     receiver.feed(g711, 0.02)
-    assert [frame.sample_rate for frame in (await receiver.read(0.0)).frames] == [48_000, 8_000]
+    assert [frame.sample_rate for frame in (await receiver.read_batch(0.0)).frames] == [48_000, 8_000]
 
 
 @settings(max_examples=60, deadline=None)

@@ -27,7 +27,7 @@ class Batch(NamedTuple):
 class BatchTrack(Protocol):
     """A track that can be read by duration."""
 
-    async def read(self, duration_s: float) -> Batch:
+    async def read_batch(self, duration_s: float) -> Batch:
         """At least ``duration_s`` of audio, for 0 whatever there is; raises ``MediaStreamError`` at the end.
 
         A read that is cancelled loses nothing.
@@ -72,7 +72,7 @@ class TrackReader:
         await self.aclose()
         try:
             async with asyncio.timeout(0):
-                return await self._batched.read(0.0)
+                return await self._batched.read_batch(0.0)
         except TimeoutError:
             return None
 
@@ -84,7 +84,7 @@ class TrackReader:
 
     async def _read(self, duration_s: float) -> Batch | None:
         if self._batched is not None:
-            return await self._batched.read(duration_s)
+            return await self._batched.read_batch(duration_s)
         while not self._frames or self._gathered_s < duration_s:
             try:
                 frame = await self._track.recv()

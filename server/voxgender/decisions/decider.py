@@ -105,23 +105,26 @@ class Decider:
             yield from self._close()
             self._stretch = stretch = rest
         voice = stretch.voice
-        if voice is not None and voice != self._voice:
-            yield Change(
-                at=stretch.start,
-                from_=self._voice or "no_speech",
-                to=voice,
-                confidence=stretch.now.for_voice(voice),
-            )
-            self._voice = voice
+        if voice is not None:
+            yield from self._hear(voice, at=stretch.start, confidence=stretch.now.for_voice(voice))
 
-    def _close(self) -> Iterator[Segment]:
+    def _close(self) -> Iterator[Change | Segment]:
         stretch, self._stretch = self._stretch, None
         if stretch is None:
             return
         self._whole = _merged(self._whole, stretch)
-        if (segment := stretch.segment()) is not None:
-            self._totals.add(segment, speech_s=stretch.speech_s)
-            yield segment
+        if (segment := stretch.segment()) is None:
+            return
+        self._totals.add(segment, speech_s=stretch.speech_s)
+        # A word that was over before its first window could be judged has had no change told yet.
+        if segment.label in ("male", "female"):
+            yield from self._hear(segment.label, at=segment.start, confidence=segment.confidence)
+        yield segment
+
+    def _hear(self, voice: Voice, *, at: float, confidence: float) -> Iterator[Change]:
+        if voice != self._voice:
+            yield Change(at=at, from_=self._voice or "no_speech", to=voice, confidence=confidence)
+            self._voice = voice
 
 
 def _merged(whole: Evidence | None, stretch: Stretch | None) -> Evidence | None:

@@ -123,10 +123,10 @@ class AudioReceiver(MediaStreamTrack):
             MediaStreamError: the track has ended.
         """
         while not self._frames:
-            self._frames.extend((await self.read(0.0)).frames)
+            self._frames.extend((await self.read_batch(0.0)).frames)
         return self._frames.popleft()
 
-    async def read(self, duration_s: float) -> Batch:
+    async def read_batch(self, duration_s: float) -> Batch:
         """At least ``duration_s`` of audio (less at the end of the track), decoded at once.
 
         Raises:
