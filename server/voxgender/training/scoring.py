@@ -43,7 +43,7 @@ class Score:
     count: int
 
 
-def windows_of(clips: Iterable[Clip], *, window_ms: int = 1000, hop_ms: int = 500) -> list[Windows]:
+def windows_of(clips: Iterable[Clip], *, window_ms: int = 1000, hop_ms: int = 1000) -> list[Windows]:
     """Cut clips into windows, and leave out those 30 dB below the clip's loudest.
 
     Raises:

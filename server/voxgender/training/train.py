@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 from transformers import Wav2Vec2ForSequenceClassification
 
@@ -147,7 +147,7 @@ class _Run:
         front = self._pupil.network.wav2vec2.feature_extractor
         front._requires_grad = False  # noqa: SLF001 - else transformers makes the input require gradients
         front.conv_layers[0].conv.requires_grad_(False)
-        self._average = AveragedModel(self._pupil.network, multi_avg_fn=get_ema_multi_avg_fn(0.998))  # type: ignore[no-untyped-call]
+        self._average = AveragedModel(self._pupil.network, avg_fn=_averaged)
         matrices = [p for p in self._pupil.parameters() if p.requires_grad and p.ndim > 1]
         vectors = [p for p in self._pupil.parameters() if p.requires_grad and p.ndim <= 1]
         self._optimiser = torch.optim.AdamW(
@@ -191,7 +191,7 @@ class _Run:
         self._optimiser.step()
         self._schedule.step()
         self._average.update_parameters(self._pupil.network)
-        return {"voice": float(voice), "pitch": float(pitch), "envelope": float(envelope)}
+        return {"voice": voice.item(), "pitch": pitch.item(), "envelope": envelope.item()}
 
     def _rate(self, step: int) -> float:
         warm = min(300, self._options.steps // 10 + 1)
@@ -244,6 +244,11 @@ def noted_options(run: Path) -> dict[str, str]:
     """The options that a run was started with, as text."""
     noted: dict[str, str] = json.loads((run / OPTIONS).read_text(encoding="utf-8"))
     return noted
+
+
+def _averaged(average: Tensor, now: Tensor, steps: Tensor | int) -> Tensor:
+    """Over the last five hundred steps; at the start over fewer, or it would be of what knew nothing."""
+    return average + (now - average) * max(0.002, 9 / (10 + int(steps)))
 
 
 class _Batches:

@@ -16,7 +16,7 @@ from voxgender.audio.files import read_audio
 from voxgender.training.manifest import Clip, Kind
 from voxgender.training.resynthesis import FRAME, SAMPLE_RATE_HZ, TRAITS, Take, takes
 
-_VERSION = 1
+_VERSION = 2
 """Raise it when what is in the cache would come out different."""
 
 
@@ -72,7 +72,9 @@ def _recording(clip: Clip, *, cache: Path, variants: int, seconds: float) -> Rec
         if clip.kind == "noise":
             found = [Take(audio, np.zeros((audio.size // FRAME, TRAITS), np.float32))]
         else:
-            found = takes(audio, clip.kind, count, np.random.default_rng(int(key, 16)))
+            # What is heard decides, so that the same recordings give the same voices in any folder.
+            digest = hashlib.sha256(audio.tobytes()).digest()
+            found = takes(audio, clip.kind, count, np.random.default_rng(list(digest)))
         arrays: dict[str, npt.NDArray[np.generic]] = {}
         for i, take in enumerate(found):
             arrays[f"audio{i}"] = (np.clip(take.audio, -1, 1) * 32767).astype(np.int16)
