@@ -9,13 +9,15 @@ from importlib.metadata import version
 
 import pytest
 from aioice import Connection
-from aioice.ice import get_host_addresses
+from aioice.ice import StunProtocol, get_host_addresses
 from aiortc import RTCConfiguration, RTCPeerConnection, RTCRtpReceiver
+from aiortc.rtcdtlstransport import RTCDtlsTransport
+from aiortc.rtcrtpparameters import RTCRtpHeaderExtensionParameters, RTCRtpParameters
 from aiortc.rtcrtpreceiver import StreamStatistics
-from aiortc.rtp import RtcpByePacket, RtpPacket
+from aiortc.rtp import HeaderExtensionsMap, RtcpByePacket, RtpPacket
 
 from tests.rtc import ToneTrack
-from voxgender.media.network import bind_ice, delivered, divert
+from voxgender.media.network import bind_ice, delivered, divert, parse_rtp
 
 
 def test_the_versions_are_those_it_was_written_against() -> None:
@@ -125,8 +127,8 @@ async def test_a_peer_that_changes_its_ssrc_for_ever_costs_no_memory() -> None:
     divert(receiver, Sink())
     receiver._RTCRtpReceiver__started = False  # type: ignore[attr-defined]
     handle = receiver._handle_rtp_packet  # type: ignore[attr-defined]
-    clock_rates = inspect.getclosurevars(handle).nonlocals["clock_rates"]
-    clock_rates[96] = 48_000
+    inner = inspect.getclosurevars(handle).nonlocals["handle"]
+    inspect.getclosurevars(inner).nonlocals["clock_rates"][96] = 48_000
     for ssrc in range(1_000):
         await handle(RtpPacket(payload_type=96, ssrc=ssrc), arrival_time_ms=0)
     assert len(receiver._RTCRtpReceiver__remote_streams) <= 8  # type: ignore[attr-defined]
@@ -146,3 +148,48 @@ async def test_delivered_is_false_without_an_association() -> None:
 @pytest.mark.parametrize("name", ["iceTransports"])
 def test_the_connection_keeps_its_transports_where_they_are_looked_for(name: str) -> None:
     assert f"self.__{name}" in inspect.getsource(RTCPeerConnection.__init__)
+
+
+def test_the_way_that_media_packets_are_taken_off_is_still_there() -> None:
+    """ICE hands datagrams to ``data_received``, DTLS keeps its SRTP session in ``_rx_srtp``."""
+    assert list(inspect.signature(Connection.data_received).parameters) == ["self", "data", "component"]
+    assert "self.receiver.data_received(" in inspect.getsource(StunProtocol.datagram_received)
+    assert "self._rx_srtp.unprotect(data)" in inspect.getsource(RTCDtlsTransport._recv_next)
+
+
+@pytest.mark.parametrize(
+    "packet",
+    [
+        RtpPacket(payload_type=96, sequence_number=65_535, timestamp=4_294_967_295, ssrc=7, payload=b"voice"),
+        RtpPacket(payload_type=0, marker=1, payload=b""),
+    ],
+)
+def test_packets_are_read_as_aiortc_reads_them(packet: RtpPacket) -> None:
+    packet.csrc = [1, 2, 3]
+    packet.padding_size = 4
+    packet.extensions.mid = "0"
+    extensions = HeaderExtensionsMap()
+    extensions.configure(
+        RTCRtpParameters(
+            headerExtensions=[RTCRtpHeaderExtensionParameters(id=1, uri="urn:ietf:params:rtp-hdrext:sdes:mid")]
+        )
+    )
+    data = packet.serialize(extensions)
+    theirs = RtpPacket.parse(data, extensions)
+    assert parse_rtp(data) == (
+        theirs.payload_type, theirs.sequence_number, theirs.timestamp, theirs.ssrc, theirs.payload
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        bytes([0x90, 96]) + bytes(10),  # an extension that is not there
+        bytes([0x90, 96]) + bytes(12) + b"\x00\x09",  # one that is longer than the packet
+        bytes([0x8F, 96]) + bytes(10),  # 15 CSRCs that are not there
+        bytes([0xA0, 96]) + bytes(9) + b"\xff",  # more padding than packet
+    ],
+)
+def test_a_packet_shorter_than_it_says_is_refused(data: bytes) -> None:
+    with pytest.raises(ValueError, match="header"):
+        parse_rtp(data)

@@ -13,12 +13,12 @@ from typing import NamedTuple
 
 from aiortc import MediaStreamTrack, RTCRtpCodecParameters
 from aiortc.mediastreams import MediaStreamError
-from aiortc.rtp import RtpPacket
 from av.audio.frame import AudioFrame
 
 from voxgender import metrics
 from voxgender.audio.track import Batch
 from voxgender.media.decoder import Decoder
+from voxgender.media.network import Rtp
 
 REORDER_WINDOW_S = 0.06
 """How long a hole in the sequence holds back the packets after it."""
@@ -26,6 +26,8 @@ MAX_READY_S = 2.0
 """Audio kept for a reader that does not come; older packets go."""
 BYE_GRACE_S = 2.0
 """A sender that said goodbye and resumes within this time was only paused (Chromium says it on a pause)."""
+
+_RECEIVED = metrics.PACKETS.labels("received")
 
 _MAX_HELD = 100
 _MAX_DISORDER = 3000  # RFC 3550 appendix A.1: MAX_DROPOUT
@@ -73,7 +75,7 @@ class AudioReceiver(MediaStreamTrack):
             if codec.payloadType is not None and codec.name.lower() in ("opus", "pcmu", "pcma", "g722"):
                 self._decoders[codec.payloadType] = Decoder(codec)
 
-    def feed(self, packet: RtpPacket, arrived_at: float) -> None:
+    def feed(self, packet: Rtp, arrived_at: float) -> None:
         decoder = self._decoders.get(packet.payload_type)
         if decoder is None or self.readyState != "live":
             return
@@ -96,7 +98,7 @@ class AudioReceiver(MediaStreamTrack):
             self._pts, self._last_timestamp = pts, packet.timestamp
         duration = decoder.duration(packet.payload)
         self._held[seq] = _Packet(pts, duration, packet.payload_type, packet.payload, arrived_at)
-        metrics.PACKETS.labels("received").inc()
+        _RECEIVED.inc()
         self._advance(arrived_at)
 
     def bye(self) -> None:
@@ -146,7 +148,7 @@ class AudioReceiver(MediaStreamTrack):
         packets, self._ready, self._ready_s = self._ready, deque(), 0.0
         return Batch(self._decode(packets), packets[-1].arrived_at)
 
-    def _start(self, packet: RtpPacket, decoder: Decoder, arrived_at: float) -> None:
+    def _start(self, packet: Rtp, decoder: Decoder, arrived_at: float) -> None:
         """Begin with a stream's first packet; the call's clock goes on by the wall clock."""
         while self._held:
             self._skip_hole()
