@@ -8,7 +8,7 @@ from aiortc import RTCRtpCodecParameters
 from av import AudioCodecContext, CodecContext
 from av.audio.frame import AudioFrame
 
-from voxgender.media.decoder import Decoder, opus_duration
+from voxgender.media.decoder import Decoder, Payload, make_decoder, opus_duration
 
 OPUS = RTCRtpCodecParameters(mimeType="audio/opus", clockRate=48_000, channels=2, payloadType=96)
 PCMU = RTCRtpCodecParameters(mimeType="audio/PCMU", clockRate=8_000, channels=1, payloadType=0)
@@ -34,35 +34,74 @@ def opus_payloads(count: int, *, frame_ms: int = 20, layout: str = "mono") -> li
     return payloads[:count]
 
 
+def opus_decoder() -> Decoder:
+    decoder = make_decoder(OPUS)
+    assert decoder is not None
+    return decoder
+
+
+def payloads_of(data: list[bytes], *, samples: int = 960) -> list[Payload]:
+    return [Payload(index * samples, payload) for index, payload in enumerate(data)]
+
+
 @pytest.mark.parametrize("frame_ms", [10, 20, 40, 60])
 @pytest.mark.parametrize("layout", ["mono", "stereo"])
-def test_opus_of_any_frame_size_becomes_mono_with_true_timestamps(frame_ms: int, layout: str) -> None:
+def test_opus_of_any_frame_size_becomes_16_khz_mono_with_true_timestamps(frame_ms: int, layout: str) -> None:
     samples = 48 * frame_ms
-    payloads = opus_payloads(10, frame_ms=frame_ms, layout=layout)
-    assert {opus_duration(payload) for payload in payloads} == {samples}
-    frames = Decoder(OPUS).decode([(index * samples, payload) for index, payload in enumerate(payloads)])
-    assert [frame.pts for frame in frames] == [index * samples for index in range(10)]
-    assert {frame.layout.name for frame in frames} == {"mono"}
-    assert {frame.sample_rate for frame in frames} == {48_000}
-    assert sum(frame.samples for frame in frames) == 10 * samples
+    data = opus_payloads(10, frame_ms=frame_ms, layout=layout)
+    assert {opus_duration(payload) for payload in data} == {samples}
+    (frame,) = opus_decoder().decode(payloads_of(data, samples=samples))
+    assert (frame.pts, frame.time_base) == (0, Fraction(1, 48_000))
+    assert (frame.layout.name, frame.sample_rate) == ("mono", 16_000)
+    assert frame.samples == 10 * samples // 3
+
+
+def test_a_gap_in_time_alone_is_left_to_be_silence() -> None:
+    """DTX sends nothing for what is silent; there is nothing to recover."""
+    data = opus_payloads(4)
+    frames = opus_decoder().decode([Payload(0, data[0]), Payload(960, data[1]), Payload(960 * 20, data[2])])
+    assert [(frame.pts, frame.samples) for frame in frames] == [(0, 640), (960 * 20, 320)]
+
+
+def level(frame: AudioFrame, start: int, end: int) -> float:
+    return float(np.sqrt(np.mean(frame.to_ndarray()[0, start:end].astype(float) ** 2)))
+
+
+@pytest.mark.parametrize("lost", [1, 2, 4])
+def test_a_loss_is_recovered_or_concealed(lost: int) -> None:
+    payloads = payloads_of(opus_payloads(20))
+    after = 8 + lost
+    heard = [*payloads[:8], payloads[after]._replace(after_loss=True), *payloads[after + 1 :]]
+    (frame,) = opus_decoder().decode(heard)
+    assert frame.samples == 20 * 320
+    hole = level(frame, 8 * 320, after * 320)
+    assert hole > 0.2 * level(frame, 4 * 320, 8 * 320)
+
+
+def test_a_loss_too_long_to_conceal_stays_a_gap() -> None:
+    payloads = payloads_of(opus_payloads(20))
+    heard = [*payloads[:3], payloads[12]._replace(after_loss=True), *payloads[13:]]
+    frames = opus_decoder().decode(heard)
+    assert [frame.pts for frame in frames] == [0, 12 * 960]
 
 
 def test_an_empty_payload_does_not_end_the_stream() -> None:
     """One empty Opus payload made FFmpeg's decoder refuse every later packet with EOFError."""
-    payloads = opus_payloads(6)
-    payloads[2] = b""
-    frames = Decoder(OPUS).decode([(index * 960, payload) for index, payload in enumerate(payloads)])
-    assert [frame.pts for frame in frames] == [0, 960, 2880, 3840, 4800]
+    data = opus_payloads(6)
+    data[2] = b""
+    frames = opus_decoder().decode(payloads_of(data))
+    assert [(frame.pts, frame.samples) for frame in frames] == [(0, 640), (2880, 960)]
 
 
 @pytest.mark.parametrize("broken", [b"\xff" * 3, b"\x03", b"\xfb\xff" + b"\x00" * 40, bytes(range(256)) * 6])
 def test_a_broken_payload_costs_its_own_time_only(broken: bytes) -> None:
-    payloads = opus_payloads(8)
-    payloads[3] = broken
-    frames = Decoder(OPUS).decode([(index * 960, payload) for index, payload in enumerate(payloads)])
-    assert {0, 960, 1920, 3840, 4800, 5760, 6720} <= {frame.pts for frame in frames}
-    tone = frames[-1].to_ndarray().astype(float)
-    assert np.abs(tone).max() > 4_000
+    data = opus_payloads(12)
+    data[3] = broken
+    frames = opus_decoder().decode(payloads_of(data))
+    assert frames[0].pts == 0
+    assert frames[-1].pts is not None
+    assert frames[-1].pts + 3 * frames[-1].samples == 12 * 960
+    assert level(frames[-1], frames[-1].samples - 640, frames[-1].samples) > 3_000
 
 
 @pytest.mark.parametrize(
@@ -83,18 +122,21 @@ def test_opus_duration_is_read_from_the_toc(payload: bytes, duration: int) -> No
 
 
 def test_g711_decodes_at_8_khz() -> None:
-    decoder = Decoder(PCMU)
+    decoder = make_decoder(PCMU)
+    assert decoder is not None
     payload = bytes([0x80, 0x00] * 80)
     assert decoder.duration(payload) == 160
-    (frame,) = decoder.decode([(800, payload)])
+    assert decoder.decode([Payload(0, b"")]) == []
+    (frame,) = decoder.decode([Payload(800, payload)])
     assert (frame.pts, frame.samples, frame.sample_rate, frame.time_base) == (800, 160, 8_000, Fraction(1, 8_000))
 
 
 def test_g722_is_16_khz_on_an_8_khz_clock() -> None:
     """RFC 3551 section 4.5.2: the clock of G.722 says 8000 by an old mistake."""
-    decoder = Decoder(G722)
+    decoder = make_decoder(G722)
+    assert decoder is not None
     payload = b"\xfa" * 160
     assert decoder.duration(payload) == 160
-    frames = decoder.decode([(0, payload), (160, payload)])
+    frames = decoder.decode([Payload(0, payload), Payload(160, payload)])
     assert [frame.pts for frame in frames] == [0, 160]
     assert {(frame.samples, frame.sample_rate) for frame in frames} == {(320, 16_000)}

@@ -10,6 +10,9 @@ from av.audio.resampler import AudioResampler
 SAMPLE_RATE_HZ = 16_000
 
 Samples = npt.NDArray[np.float32]
+_AS_WANTED = (SAMPLE_RATE_HZ, "s16", "mono")
+"""Nothing to filter: only from integers to floats."""
+
 _NOTHING: Samples = np.zeros(0, dtype=np.float32)
 
 
@@ -54,6 +57,8 @@ class Resampler:
     def _convert_run(self, run: list[AudioFrame]) -> list[Samples]:
         if not run:
             return []
+        if self._source == _AS_WANTED:
+            return [_samples(frame) * np.float32(1 / 32_768) for frame in run]
         if self._filter is None:
             # Left to itself, swresample makes a stereo mix 3 dB too loud when its output is float.
             options = {"rematrix_maxval": "1"}

@@ -9,6 +9,8 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Sequence
+from itertools import groupby
+from operator import attrgetter
 from typing import NamedTuple
 
 from aiortc import MediaStreamTrack, RTCRtpCodecParameters
@@ -17,7 +19,7 @@ from av.audio.frame import AudioFrame
 
 from voxgender import metrics
 from voxgender.audio.track import Batch
-from voxgender.media.decoder import Decoder
+from voxgender.media.decoder import Decoder, Payload, make_decoder
 from voxgender.media.network import Rtp
 
 REORDER_WINDOW_S = 0.06
@@ -39,6 +41,7 @@ class _Packet(NamedTuple):
     payload_type: int
     payload: bytes
     arrived_at: float
+    after_loss: bool = False
 
 
 class AudioReceiver(MediaStreamTrack):
@@ -72,8 +75,8 @@ class AudioReceiver(MediaStreamTrack):
 
     def configure(self, codecs: Sequence[RTCRtpCodecParameters]) -> None:
         for codec in codecs:
-            if codec.payloadType is not None and codec.name.lower() in ("opus", "pcmu", "pcma", "g722"):
-                self._decoders[codec.payloadType] = Decoder(codec)
+            if codec.payloadType is not None and (decoder := make_decoder(codec)) is not None:
+                self._decoders[codec.payloadType] = decoder
 
     def feed(self, packet: Rtp, arrived_at: float) -> None:
         decoder = self._decoders.get(packet.payload_type)
@@ -184,6 +187,7 @@ class AudioReceiver(MediaStreamTrack):
         if first > self._next_seq:
             self.lost += first - self._next_seq
             metrics.PACKETS.labels("lost").inc(first - self._next_seq)
+            self._held[first] = self._held[first]._replace(after_loss=True)
         self._next_seq = first
         while (packet := self._held.pop(self._next_seq, None)) is not None:
             self._next_seq += 1
@@ -209,14 +213,10 @@ class AudioReceiver(MediaStreamTrack):
 
     def _decode(self, packets: deque[_Packet]) -> list[AudioFrame]:
         frames: list[AudioFrame] = []
-        run: list[tuple[int, bytes]] = []
-        payload_type = packets[0].payload_type
-        for packet in packets:
-            if packet.payload_type != payload_type:
-                frames += self._decoders[payload_type].decode(run)
-                run, payload_type = [], packet.payload_type
-            run.append((packet.pts, packet.payload))
-        return frames + self._decoders[payload_type].decode(run)
+        for payload_type, run in groupby(packets, key=attrgetter("payload_type")):
+            payloads = [Payload(packet.pts, packet.payload, packet.after_loss) for packet in run]
+            frames += self._decoders[payload_type].decode(payloads)
+        return frames
 
 
 def _signed(difference: int, bits: int) -> int:
