@@ -1,7 +1,13 @@
+"""What tests of more than one module start from."""
+
 import os
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.rtc import Server, a_server
+from voxgender.analysis import Analyzer
 
 
 @pytest.fixture(scope="session")
@@ -11,3 +17,17 @@ def speech() -> Path:
     if not (directory / "manifest.csv").is_file():
         pytest.skip(f"no real speech in {directory}: point VOXGENDER_SPEECH at a directory with a manifest.csv")
     return directory.resolve()
+
+
+@pytest.fixture(scope="session")
+def analyzer() -> Iterator[Analyzer]:
+    """Hears speech and silence; no gender is asked for where connections are tested."""
+    analyzer = Analyzer(None)
+    yield analyzer
+    analyzer.close()
+
+
+@pytest.fixture
+async def server(analyzer: Analyzer) -> AsyncIterator[Server]:
+    async with a_server(analyzer) as server:
+        yield server

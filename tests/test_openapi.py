@@ -2,11 +2,9 @@
 
 import ast
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
 from aiohttp import ClientResponse
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
@@ -23,13 +21,6 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "server" / "voxgender"
 PROSE = (ROOT / "docs" / "http-api.md").read_text()
 DOCUMENT: dict[str, Any] = yaml.safe_load((ROOT / "docs" / "openapi.yaml").read_text())
-
-
-@pytest.fixture(scope="module")
-def analyzer() -> Iterator[Analyzer]:
-    analyzer = Analyzer(None)
-    yield analyzer
-    analyzer.close()
 
 
 def routes() -> set[tuple[str, str]]:

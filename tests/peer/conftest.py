@@ -2,19 +2,17 @@
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 import pytest
-from aiohttp import web
 
+from tests.rtc import Server, a_server
 from voxgender.analysis import Analyzer
-from voxgender.media.node import MediaNode
 from voxgender.peer import speech
 from voxgender.peer.speech import Speech, Turn
 from voxgender.settings import Settings
-from voxgender.signaling.app import create_app
 
 
 @pytest.fixture(scope="session")
@@ -28,21 +26,7 @@ def short_speech(dialogue_packets: list[bytes]) -> Speech:
     return Speech(dialogue_packets[25:100], (Turn(0.0, 1.5, "male"),))
 
 
-@dataclass
-class Server:
-    url: str
-    node: MediaNode
-
-
 Serve = Callable[..., Awaitable[Server]]
-
-
-@pytest.fixture(scope="session")
-def analyzer() -> Iterator[Analyzer]:
-    """Everything but a model."""
-    made = Analyzer(None)
-    yield made
-    made.close()
 
 
 @pytest.fixture
@@ -52,15 +36,8 @@ async def serve(analyzer: Analyzer) -> AsyncIterator[Serve]:
 
         async def start(**options: object) -> Server:
             settings = Settings.load(options, {})
-            node = MediaNode(ice_addresses=["127.0.0.1"], max_sessions=settings.max_sessions)
-            runner = web.AppRunner(create_app(settings, node), shutdown_timeout=1.0)
-            await runner.setup()
-            stack.push_async_callback(runner.cleanup)
-            site = web.TCPSite(runner, "127.0.0.1", 0)
-            await site.start()
-            node.start(analyzer)
-            stack.push_async_callback(node.close)
-            return Server(f"http://127.0.0.1:{runner.addresses[0][1]}", node)
+            limits = {"max_sessions": settings.max_sessions}
+            return await stack.enter_async_context(a_server(analyzer, settings=settings, **limits))
 
         yield start
 
