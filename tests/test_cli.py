@@ -103,7 +103,9 @@ def test_classify_prints_one_json_object_a_file(
     for line in lines:
         assert set(line) == {"file", "label", "confidence", "speech_seconds", "segments"}
     assert lines[0]["speech_seconds"] == pytest.approx(3.0, abs=0.6)
-    assert {"start", "end", "label", "confidence"} == set(lines[0]["segments"][0])
+    (segment,) = lines[0]["segments"]
+    assert {"start", "end", "label", "confidence"} == set(segment)
+    assert segment["start"] == round(segment["start"], 3)
     assert lines[2]["segments"] == []
 
 

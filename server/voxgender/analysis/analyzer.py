@@ -48,7 +48,8 @@ class FileVerdict(NamedTuple):
             "confidence": round(self.confidence, 4),
             "speech_seconds": round(self.speech_s, 3),
             "segments": [
-                {"start": s.start, "end": s.end, "label": s.label, "confidence": s.confidence} for s in self.segments
+                {name: value for name, value in segment.to_dict().items() if name not in ("v", "type")}
+                for segment in self.segments
             ],
         }
 
