@@ -79,6 +79,15 @@ async def test_an_offer_without_audio_is_told_to_add_some(server: Server) -> Non
     assert "microphone" in body["detail"]
 
 
+async def test_an_offer_of_unknown_codecs_is_told_which_are_known(server: Server) -> None:
+    async with a_peer(ToneTrack()) as peer:
+        strange = re.sub(r"a=rtpmap:(\d+) \S+", r"a=rtpmap:\1 speex/16000", await peer.offer())
+        strange = re.sub(r"(m=audio \d+ \S+) .*", r"\1 96", strange)
+        body = await problem(server, 422, "no_audio", "POST", "/whip", data=strange, headers=SDP)
+    assert "Opus" in body["detail"]
+    assert server.node.sessions() == []
+
+
 async def test_a_server_whose_model_is_not_loaded_yet_asks_for_patience() -> None:
     async with a_server(None) as server:
         await problem(server, 503, "starting", "POST", "/whip", data="v=0", headers=SDP)

@@ -8,6 +8,7 @@ from time import monotonic
 from typing import Any, Literal
 
 from aiortc import RTCConfiguration, RTCDataChannel, RTCPeerConnection, RTCRtpTransceiver, RTCSessionDescription
+from aiortc.exceptions import OperationError
 from aiortc.sdp import candidate_from_sdp
 
 from voxgender import metrics
@@ -107,16 +108,9 @@ class Session:
             self._receive(transceiver)
             network.bind_ice(pc, self._ice_addresses)
             await pc.setLocalDescription(await pc.createAnswer())
-        except OfferRejected:
+        except BaseException as error:  # noqa: BLE001 - nothing may be left of it, cancelled or refused
             await pc.close()
-            raise
-        except Exception as error:
-            await pc.close()
-            logger.debug("offer refused", exc_info=True)
-            raise OfferRejected(f"The offer cannot be answered: {error}", malformed=True) from None
-        except asyncio.CancelledError:
-            await pc.close()
-            raise
+            raise _explained(error) from None
         self._listening = asyncio.create_task(self._listen(), name=f"listen-{self.id[:8]}")
         return offer.complete(pc.localDescription.sdp)
 
@@ -202,9 +196,11 @@ class Session:
             self._outbox.close()
             await self._deliver()
         finally:
-            await self._pc.close()
-            self._on_ended(self)
-            metrics.SESSIONS_ENDED.labels(reason).inc()
+            try:
+                await self._pc.close()
+            finally:
+                self._on_ended(self)
+                metrics.SESSIONS_ENDED.labels(reason).inc()
 
     async def _deliver(self) -> None:
         """See the last messages off. A call may be shorter than its data channels take to open."""
@@ -213,3 +209,13 @@ class Session:
         with suppress(TimeoutError):
             await asyncio.wait_for(self._outbox.attached.wait(), DELIVERY_TIMEOUT_S)
         await network.delivered(self._pc, DELIVERY_TIMEOUT_S)
+
+
+def _explained(error: BaseException) -> BaseException:
+    """What to tell a client whose offer aiortc refuses: it raises whatever its parsing stumbles over."""
+    if isinstance(error, OfferRejected) or not isinstance(error, Exception):
+        return error
+    logger.debug("offer refused", exc_info=error)
+    if isinstance(error, OperationError):
+        return OfferRejected("None of the offer's audio codecs is known here: offer Opus, G.722, PCMU or PCMA.")
+    return OfferRejected(f"The offer cannot be answered: {error}", malformed=True)
