@@ -1,0 +1,71 @@
+"""Run benchmarks by name; print each one's table, and keep the figures."""
+
+import argparse
+import asyncio
+import json
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from tests.benchmarks import held_calls, limits, machine, media_plane, model, old_loop, single_call
+from tests.benchmarks.tables import Measured
+
+LIMIT_S = 180.0
+ARTIFACTS = Path(__file__).parents[2] / "artifacts" / "benchmarks"
+
+
+class Benchmark(NamedTuple):
+    measure: Callable[[bool], Awaitable[Measured]]
+    prepare: Callable[[], None] = lambda: None
+    """What takes long and is not measured: run before the clock starts."""
+
+
+BENCHMARKS = {
+    "media_plane": Benchmark(media_plane.measure, media_plane.prepare),
+    "old_loop": Benchmark(old_loop.measure),
+    "held_calls": Benchmark(held_calls.measure),
+    "single_call": Benchmark(single_call.measure),
+    "model": Benchmark(model.measure),
+    "limits": Benchmark(limits.measure),
+}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(BENCHMARKS)} (default: all)")
+    parser.add_argument("--brief", action="store_true", help="a few seconds each, to see that they run")
+    arguments = parser.parse_args()
+    if unknown := set(arguments.names) - set(BENCHMARKS):
+        parser.error(f"no such benchmark: {', '.join(sorted(unknown))}; there are {', '.join(BENCHMARKS)}")
+    ARTIFACTS.mkdir(parents=True, exist_ok=True)
+    failed = False
+    for name in arguments.names or BENCHMARKS:
+        benchmark = BENCHMARKS[name]
+        benchmark.prepare()
+        began, before = time.monotonic(), machine.describe()
+        print(f"\n## {name}\n", flush=True)
+        try:
+            measured = asyncio.run(_bounded(benchmark.measure(arguments.brief)))
+        except (RuntimeError, TimeoutError) as error:
+            print(f"failed: {error!r}", file=sys.stderr)
+            failed = True
+            continue
+        took_s = round(time.monotonic() - began, 1)
+        print(f"{measured.table}\n\n{took_s} s", flush=True)
+        figures = {"benchmark": name, "machine": before, "took_s": took_s, **measured.figures}
+        (ARTIFACTS / f"{name}.json").write_text(json.dumps(figures, indent=2) + "\n")
+        (ARTIFACTS / f"{name}.md").write_text(f"{measured.table}\n")
+        if measured.plot:
+            (ARTIFACTS / f"{name}.svg").write_text(measured.plot)
+    return int(failed)
+
+
+async def _bounded(measuring: Awaitable[Measured]) -> Measured:
+    async with asyncio.timeout(LIMIT_S):
+        return await measuring
+
+
+if __name__ == "__main__":
+    sys.exit(main())
