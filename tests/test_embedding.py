@@ -63,14 +63,16 @@ async def test_hello_comes_first_and_the_summary_last() -> None:
 
 
 async def test_many_tracks_at_once_share_one_analyzer() -> None:
+    before = set(threading.enumerate())
     heard = await asyncio.gather(listen(Speaker(speak(WOMAN, 2.0))), listen(Speaker(silence(1.5))))
     assert len({messages[0].session for messages in heard}) == 2
     speaking, silent = heard
     assert any(isinstance(message, Segment) for message in speaking)
     assert not any(isinstance(message, Segment) for message in silent)
     assert silent[-1].duration == pytest.approx(1.5, abs=0.01)
-    inference = [thread for thread in threading.enumerate() if thread.name == "voxgender-inference"]
-    assert len(inference) == 1
+    begun = [thread.name for thread in set(threading.enumerate()) - before]
+    # None where an earlier test has loaded the same model already.
+    assert begun.count("voxgender-inference") <= 1
 
 
 async def test_the_verdict_is_that_of_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
