@@ -180,7 +180,8 @@ def test_a_file_is_judged_as_a_whole(make: Callable[..., Analyzer], tmp_path: Pa
     plain = json.loads(json.dumps(verdict.to_dict()))
     assert set(plain) == {"label", "confidence", "speech_seconds", "segments"}
     assert plain["segments"] == [
-        {"start": s.start, "end": s.end, "label": "female", "confidence": s.confidence} for s in verdict.segments
+        {"start": round(s.start, 3), "end": round(s.end, 3), "label": "female", "confidence": round(s.confidence, 4)}
+        for s in verdict.segments
     ]
 
 
