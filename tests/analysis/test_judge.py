@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 
 from tests.analysis.models import Fixed, Pitch
-from tests.support import Samples, noise, silence
+from tests.support import Samples, frames, noise, silence
 from voxgender.analysis.judge import MAX_BEHIND, Ear, Heard, Job, Judge
-from voxgender.audio.ring import Ring
+from voxgender.audio.track import Batch
 from voxgender.audio.windows import Picker
 from voxgender.inference.classifier import Classifier, ClassLabel
 from voxgender.peer.voices import MAN, WOMAN, speak
@@ -15,30 +15,29 @@ FULL, SHORT, HOP = 16_000, 8_000, 3_072
 class Call:
     """One call's audio, hop by hop."""
 
-    def __init__(self, judge: Judge, audio: Samples, *, hop: int = HOP) -> None:
-        picker = Picker(full=FULL, short=SHORT, hop=hop)
-        self.ear: Ear = judge.ear(picker)
-        self._ring = Ring(picker.reach)
-        self._hops = iter(audio[start : start + hop] for start in range(0, audio.size, hop))
+    def __init__(self, audio: Samples, *, hop: int = HOP) -> None:
+        self.ear = Ear(Picker(full=FULL, short=SHORT, hop=hop), hop)
+        self._hops = iter(frames(audio, each_s=hop / 16_000))
 
     def next(self) -> Job | None:
-        samples = next(self._hops, None)
-        if samples is None:
-            return None
-        self._ring.append(samples)
-        return Job(self.ear, samples, self._ring.latest(self._ring.capacity), last=False)
+        made = next(self._hops, None)
+        return None if made is None else Job(self.ear, Batch(lambda: [made], made.samples / 16_000, 0.0))
 
     def last(self) -> Job:
-        return Job(self.ear, silence(0), self._ring.latest(self._ring.capacity), last=True)
+        return Job(self.ear, None)
+
+
+def heard_in(judge: Judge, *jobs: Job | None) -> list[Heard]:
+    return [heard for verdicts in judge([job for job in jobs if job]) for heard in verdicts.hops]
 
 
 def judge_all(classifier: Classifier | None, audio: Samples, *, hop: int = HOP) -> list[Heard]:
     judge = Judge(classifier)
-    call = Call(judge, audio, hop=hop)
+    call = Call(audio, hop=hop)
     heard = []
     while job := call.next():
-        heard += judge([job])
-    return [*heard, *judge([call.last()])]
+        heard += heard_in(judge, job)
+    return [*heard, *heard_in(judge, call.last())]
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +54,7 @@ def test_silence_and_noise_never_reach_the_model() -> None:
     model = Pitch()
     heard = judge_all(model, np.concatenate([silence(3), noise(3)]))
     assert model.heard == []
-    assert all(one == Heard([], None, 1.0) for one in heard)
+    assert all((list(one.speech), one.scores, one.voice) == ([], None, 1.0) for one in heard)
 
 
 def test_a_voice_is_scored_from_its_first_half_second(man: Samples) -> None:
@@ -72,7 +71,8 @@ def test_the_model_hears_the_audio_that_ends_with_the_hop(man: Samples) -> None:
     assert len(scored) == len(model.windows) > 10
     for number, window in zip(scored, model.windows, strict=True):
         end = (number + 1) * HOP
-        np.testing.assert_array_equal(window, man[end - window.size : end])
+        # Frames hold 16 bits.
+        np.testing.assert_allclose(window, man[end - window.size : end], atol=1e-4)
 
 
 @pytest.mark.parametrize("hop", [1_024, 1_600, 5_000, 32_000])
@@ -93,13 +93,13 @@ def test_without_a_model_the_gate_still_hears(man: Samples) -> None:
 def test_calls_judged_together_are_judged_as_if_alone(man: Samples, woman: Samples) -> None:
     """The design that this one replaced put the packets of all callers in one buffer."""
     judge = Judge(Pitch())
-    calls = [Call(judge, man), Call(judge, woman), Call(judge, noise(5.5))]
+    calls = [Call(man), Call(woman), Call(noise(5.5))]
     together: list[list[Heard]] = [[], [], []]
     while jobs := [job for call in calls if (job := call.next())]:
-        for number, one in enumerate(judge(jobs)):
-            together[number].append(one)
+        for number, verdicts in enumerate(judge(jobs)):
+            together[number] += verdicts.hops
     for number, audio in enumerate((man, woman, noise(5.5))):
-        alone = judge_all(Pitch(), audio)[:-1]
+        alone = judge_all(Pitch(), audio)[: len(together[number])]
         assert [one.speech for one in together[number]] == [one.speech for one in alone]
         assert [one.scores for one in together[number]] == [one.scores for one in alone]
     assert any(one.scores for one in together[0])
@@ -109,7 +109,7 @@ def test_calls_judged_together_are_judged_as_if_alone(man: Samples, woman: Sampl
 def test_only_windows_of_one_size_share_a_batch(man: Samples) -> None:
     model = Pitch()
     judge = Judge(model)
-    early, late = Call(judge, man[8_000:]), Call(judge, man)
+    early, late = Call(man[8_000:]), Call(man)
     for _ in range(5):
         judge([early.next()])
     model.heard.clear()
@@ -124,11 +124,11 @@ def test_only_windows_of_one_size_share_a_batch(man: Samples) -> None:
 def test_of_a_call_that_fell_behind_the_gate_hears_all_and_the_model_the_newest(man: Samples) -> None:
     model = Pitch()
     judge = Judge(model)
-    behind = Call(judge, man)
+    behind = Call(man)
     for _ in range(10):
         judge([behind.next()])
     model.heard.clear()
-    heard = judge([behind.next() for _ in range(MAX_BEHIND + 3)])
+    heard = heard_in(judge, *(behind.next() for _ in range(MAX_BEHIND + 3)))
     assert len(model.windows) == 1
     assert heard[-1].scores is not None
     assert [one.dropped for one in heard] == [True] * (MAX_BEHIND + 2) + [False]
@@ -137,19 +137,19 @@ def test_of_a_call_that_fell_behind_the_gate_hears_all_and_the_model_the_newest(
 
 def test_a_call_that_is_a_little_behind_loses_nothing(man: Samples) -> None:
     judge = Judge(Pitch())
-    call = Call(judge, man)
+    call = Call(man)
     for _ in range(10):
         judge([call.next()])
-    heard = judge([call.next() for _ in range(MAX_BEHIND)])
+    heard = heard_in(judge, *(call.next() for _ in range(MAX_BEHIND)))
     assert all(one.scores and not one.dropped for one in heard)
 
 
 def test_the_call_that_is_behind_takes_nothing_from_the_others(man: Samples, woman: Samples) -> None:
     judge = Judge(Pitch())
-    behind, prompt = Call(judge, man), Call(judge, woman)
+    behind, prompt = Call(man), Call(woman)
     for _ in range(10):
         judge([behind.next(), prompt.next()])
-    heard = judge([*(behind.next() for _ in range(MAX_BEHIND + 1)), prompt.next()])
+    heard = heard_in(judge, *(behind.next() for _ in range(MAX_BEHIND + 1)), prompt.next())
     assert heard[-1].scores is not None
     assert heard[-1].scores.female > 0.9
 
@@ -178,3 +178,21 @@ def test_the_end_of_a_call_judges_a_word_that_was_never_judged(cut: int) -> None
     heard = judge_all(Pitch(), word)
     assert sum(one.scores is not None for one in heard) >= 1
     assert all(one.scores.female > 0.9 for one in heard if one.scores)
+
+
+def test_a_call_that_gives_many_hops_at_once_is_heard_as_hop_by_hop(man: Samples) -> None:
+    judge = Judge(Pitch())
+    ear = Ear(Picker(full=FULL, short=SHORT, hop=HOP), HOP)
+    at_once = heard_in(judge, Job(ear, Batch(lambda: frames(man), man.size / 16_000, 0.0)), Job(ear, None))
+    slowly = judge_all(Pitch(), man)
+    assert [(one.start_s, one.end_s, one.speech) for one in at_once] == [
+        (one.start_s, one.end_s, one.speech) for one in slowly
+    ]
+
+
+def test_the_time_of_each_stage_is_told(man: Samples) -> None:
+    judge = Judge(Pitch())
+    call = Call(man)
+    (verdicts,) = judge([call.next()])
+    assert min(verdicts.decode_s, verdicts.gate_s, verdicts.inference_s) >= 0
+    assert verdicts.gate_s > 0

@@ -1,60 +1,66 @@
 import pytest
 
-from tests.support import silence, sine
-from voxgender.analysis.judge import Heard, Judge
-from voxgender.analysis.listener import WARN_EVERY_S, Listener, Moment
-from voxgender.audio.hops import Hop
+from tests.support import frames, sine
+from voxgender.analysis.judge import Heard, Judge, Verdicts
+from voxgender.analysis.listener import WARN_EVERY_S, Listener, Taken
+from voxgender.audio.hops import Pause
+from voxgender.audio.track import Batch
 from voxgender.audio.windows import Picker
 from voxgender.inference.batcher import Done
 from voxgender.protocol import Change, Message, Result, Scores, Segment, Summary, Warning
 
 HOP = 3_072
 HOP_S = HOP / 16_000
-WOMAN = Heard([(0, HOP)], Scores(male=0.02, female=0.98), 1.0)
-NOBODY = Heard([], None, 1.0)
-
-
-@pytest.fixture(scope="module")
-def judge() -> Judge:
-    return Judge(None)
+NOBODY: dict[str, object] = {}
+WOMAN: dict[str, object] = {"speech": [(0, HOP)], "scores": Scores(male=0.02, female=0.98)}
+TAKEN = Taken(HOP, 50.010, 50.0)
 
 
 @pytest.fixture
-def listener(judge: Judge) -> Listener:
-    return Listener(judge, Picker(full=16_000, short=8_000, hop=HOP))
+def listener() -> Listener:
+    return Listener(Picker(full=16_000, short=8_000, hop=HOP), HOP)
 
 
-def moment(number: int, **more: bool | float) -> Moment:
-    return Moment(number * HOP_S, (number + 1) * HOP_S, **more)
+def done(*heard: Heard) -> Done[Verdicts]:
+    return Done(Verdicts(heard, decode_s=0.001, gate_s=0.002, inference_s=0.004), queue_s=0.003, run_s=0.007)
 
 
-def done(heard: Heard) -> Done[Heard]:
-    return Done(heard, 0.003, 0.002, 1)
+def hop(number: int, **what: object) -> Heard:
+    return Heard(number * HOP_S, (number + 1) * HOP_S, **what)  # type: ignore[arg-type]
 
 
-def play(listener: Listener, *heard: Heard | None, stalled: bool = False) -> list[Message]:
-    return [
-        message
-        for number, one in enumerate(heard)
-        for message in listener.hear(moment(number, stalled=stalled), None if one is None else done(one))
-    ]
+def play(listener: Listener, *heard: dict[str, object] | None, stalled: bool = False) -> list[Message]:
+    messages: list[Message] = []
+    for number, one in enumerate(heard):
+        taken = Taken(HOP, number * HOP_S, 0.0)
+        messages += listener.hear(taken, None if one is None else done(hop(number, **one, stalled=stalled)))
+    return messages
 
 
-def test_a_job_holds_the_hop_and_what_came_before_it(listener: Listener) -> None:
-    first, second = sine(HOP_S), sine(HOP_S, hz=700)
-    listener.take(Hop(0.0, first, 0.0, False))
-    job = listener.take(Hop(HOP_S, second, 0.0, False))
-    assert job.samples is second
-    assert job.recent[-HOP:].tolist() == second.tolist()
-    assert job.recent[-2 * HOP : -HOP].tolist() == first.tolist()
-    assert not job.recent[: -2 * HOP].any()
-    assert not job.last
+def batch(seconds: float) -> Batch:
+    return Batch(lambda: frames(sine(seconds)), seconds, 1.0)
 
 
-def test_the_clock_is_that_of_the_last_hop_taken(listener: Listener) -> None:
-    listener.take(Hop(100.0, silence(0.1), 0.0, False))
-    assert listener.now == Moment(pytest.approx(100.1), pytest.approx(100.1))
-    assert listener.last().last
+def test_what_the_next_hop_still_wants_is_known_while_audio_is_being_judged(listener: Listener) -> None:
+    assert listener.missing_s() == pytest.approx(HOP_S, abs=1e-4)
+    _, taken = listener.take(batch(0.1))
+    assert listener.missing_s() == pytest.approx(HOP_S - 0.1, abs=1e-4)
+    listener.take(Pause(0.05, 2.0))
+    assert listener.missing_s() == pytest.approx(HOP_S - 0.15, abs=1e-4)
+    listener.take(batch(0.1))
+    assert listener.missing_s() == pytest.approx(2 * HOP_S - 0.25, abs=1e-4)
+    # It was dropped: the hop has yet to come whole.
+    list(listener.hear(taken, None))
+    assert listener.missing_s() == pytest.approx(HOP_S - 0.15, abs=1e-4)
+
+
+def test_once_judged_the_clock_of_the_call_has_the_last_word(listener: Listener) -> None:
+    job, taken = listener.take(batch(0.1))
+    # The packets said 100 ms, but 60 ms could be decoded.
+    shorter = job._replace(arrival=Batch(lambda: frames(sine(0.06)), 0.1, 1.0))
+    (verdicts,) = Judge(None)([shorter])
+    list(listener.hear(taken, Done(verdicts, 0.0, 0.0)))
+    assert listener.missing_s() == pytest.approx(HOP_S - 0.06, abs=1e-4)
 
 
 def test_each_hop_is_a_result_in_order(listener: Listener) -> None:
@@ -74,10 +80,9 @@ def test_a_voice_becomes_a_change_a_segment_and_a_summary(listener: Listener) ->
     assert change.at == pytest.approx(HOP_S)
     (segment,) = (message for message in messages if isinstance(message, Segment))
     assert (segment.start, segment.end) == (pytest.approx(HOP_S, abs=0.001), pytest.approx(11 * HOP_S, abs=0.001))
-    listener.take(Hop(16 * HOP_S, silence(HOP_S), 0.0, False))
     (summary,) = listener.finish()
     assert isinstance(summary, Summary)
-    assert summary.duration == pytest.approx(17 * HOP_S, abs=0.001)
+    assert summary.duration == pytest.approx(16 * HOP_S, abs=0.001)
     assert summary.female == pytest.approx(10 * HOP_S, abs=0.001)
     overall = listener.overall()
     assert overall is not None
@@ -86,7 +91,7 @@ def test_a_voice_becomes_a_change_a_segment_and_a_summary(listener: Listener) ->
 
 def test_speech_is_told_in_seconds_of_the_call_and_inside_its_hop(listener: Listener) -> None:
     # The gate judged 212 samples that came with the hop before.
-    play(listener, NOBODY, Heard([(-212, 1_000), (2_000, 3_000)], None, 1.0))
+    play(listener, NOBODY, {"speech": [(-212, 1_000), (2_000, 3_000)]})
     (segment, summary) = listener.finish()
     assert isinstance(segment, Segment)
     assert isinstance(summary, Summary)
@@ -96,22 +101,35 @@ def test_speech_is_told_in_seconds_of_the_call_and_inside_its_hop(listener: List
 
 
 def test_the_end_of_a_call_is_no_result(listener: Listener) -> None:
-    assert list(listener.hear(Moment(1.0, 1.0), done(WOMAN))) == []
+    assert list(listener.hear(TAKEN, done(Heard(1.0, 1.0, [(0, 100)])))) == []
+
+
+def test_an_arrival_that_completes_no_hop_tells_nothing(listener: Listener) -> None:
+    assert list(listener.hear(TAKEN, done())) == []
 
 
 def test_latency_is_told_with_its_parts(listener: Listener, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("voxgender.analysis.listener.monotonic", lambda: 50.030)
-    (result,) = listener.hear(moment(0, arrived_at=50.0, taken_at=50.010), done(NOBODY))
+    monkeypatch.setattr("voxgender.analysis.listener.monotonic", lambda: 50.025)
+    (result,) = listener.hear(TAKEN._replace(reordered_s=0.006), done(hop(0)))
     assert isinstance(result, Result)
-    assert result.latency_ms == 30.0
-    assert result.stages_ms == {"decode": 10.0, "queue": 3.0, "inference": 2.0}
+    assert result.latency_ms == 25.0
+    assert result.stages_ms == {
+        "receive": 4.0,
+        "reorder": 6.0,
+        "queue": 3.0,
+        "decode": 1.0,
+        "gate": 2.0,
+        "inference": 4.0,
+        "send": 5.0,
+    }
+    assert sum(result.stages_ms.values()) == result.latency_ms
 
 
 def test_latency_of_a_file_is_none(listener: Listener) -> None:
-    (result,) = listener.hear(Moment(0.0, HOP_S, taken_at=50.0), done(NOBODY))
+    (result,) = listener.hear(TAKEN._replace(arrived_at=0.0), done(hop(0)))
     assert isinstance(result, Result)
     assert result.latency_ms == 0.0
-    assert result.stages_ms["decode"] == 0.0
+    assert result.stages_ms == {}
 
 
 def test_a_hop_that_was_dropped_is_a_warning_and_no_result(listener: Listener) -> None:
@@ -121,7 +139,7 @@ def test_a_hop_that_was_dropped_is_a_warning_and_no_result(listener: Listener) -
 
 
 def test_a_window_that_was_dropped_is_a_warning_and_a_result(listener: Listener) -> None:
-    warning, result = play(listener, Heard([(0, HOP)], None, 1.0, dropped=True))
+    warning, result = play(listener, {"speech": [(0, HOP)], "dropped": True})
     assert isinstance(warning, Warning)
     assert warning.code == "overloaded"
     assert isinstance(result, Result)
@@ -142,6 +160,7 @@ def test_silence_that_stands_for_packets_is_a_warning(listener: Listener) -> Non
 
 def test_a_warning_is_said_again_only_after_a_while_and_each_for_itself(listener: Listener) -> None:
     seconds = 2.5 * WARN_EVERY_S
-    messages = play(listener, *[None] * round(seconds / HOP_S), stalled=True)
+    late: dict[str, object] = {"dropped": True}
+    messages = play(listener, *[late] * round(seconds / HOP_S), stalled=True)
     said = [message.code for message in messages if isinstance(message, Warning)]
     assert said == ["no_media", "overloaded"] * 3

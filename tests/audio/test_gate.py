@@ -4,8 +4,10 @@ import sys
 import numpy as np
 import pytest
 
+from tests.audio.gates import Scripted, SoloGate
 from tests.support import Samples, noise, silence, sine
-from voxgender.audio.gate import ENTER_FRAMES, FRAME, LEAVE_FRAMES, Gate, State, VoiceActivity
+from voxgender.audio.activity import FRAME, VoiceActivity
+from voxgender.audio.gate import ENTER_FRAMES, LEAVE_FRAMES, Gate
 from voxgender.peer.voices import MAN, WOMAN, speak
 
 HOP = 6 * FRAME
@@ -17,26 +19,26 @@ def activity() -> VoiceActivity:
     return VoiceActivity()
 
 
-class Told(VoiceActivity):
+class Told(Scripted):
     """Says what it is told to."""
 
     def __init__(self, *probabilities: float) -> None:
         self.probabilities = list(probabilities)
 
-    def __call__(self, frames: Samples, state: State) -> tuple[Samples, State]:
+    def say(self, frames: Samples) -> Samples:
         said, self.probabilities = self.probabilities[: len(frames)], self.probabilities[len(frames) :]
-        return np.array(said, dtype=np.float32), state
+        return np.array(said, dtype=np.float32)
 
 
 def told(*probabilities: float) -> tuple[Gate, Stretches]:
     """A gate that was given a frame for each probability, all at once, and what it found."""
-    gate = Gate(Told(*probabilities))
-    return gate, gate.push(silence(len(probabilities) * FRAME / 16_000))
+    gate = SoloGate(Told(*probabilities))
+    return gate, gate.hear(silence(len(probabilities) * FRAME / 16_000))
 
 
 def listen(activity: VoiceActivity, audio: Samples, chunk: int = HOP) -> Stretches:
     """Speech in samples from the start of the call, touching stretches joined."""
-    gate = Gate(activity)
+    gate = SoloGate(activity)
     found: Stretches = []
 
     def add(stretches: Stretches, position: int) -> None:
@@ -47,8 +49,8 @@ def listen(activity: VoiceActivity, audio: Samples, chunk: int = HOP) -> Stretch
                 found.append((position + start, position + end))
 
     for start in range(0, audio.size, chunk):
-        add(gate.push(audio[start : start + chunk]), start)
-    add(gate.flush(), audio.size)
+        add(gate.hear(audio[start : start + chunk]), start)
+    add(gate.finish(), audio.size)
     return found
 
 
@@ -101,12 +103,12 @@ def test_speech_does_not_depend_on_how_the_audio_is_cut(activity: VoiceActivity,
 def test_calls_do_not_hear_each_other(activity: VoiceActivity) -> None:
     voice = speak(MAN, 2.0)
     alone = listen(activity, voice)
-    first, second = Gate(activity), Gate(activity)
+    first, second = SoloGate(activity), SoloGate(activity)
     heard: Stretches = []
     for start in range(0, voice.size, HOP):
-        heard += [(start + a, start + b) for a, b in first.push(voice[start : start + HOP])]
-        assert second.push(noise(HOP / 16_000, seed=start)) == []
-    heard += [(voice.size + a, voice.size + b) for a, b in first.flush()]
+        heard += [(start + a, start + b) for a, b in first.hear(voice[start : start + HOP])]
+        assert second.hear(noise(HOP / 16_000, seed=start)) == []
+    heard += [(voice.size + a, voice.size + b) for a, b in first.finish()]
     assert sum(b - a for a, b in heard) == sum(b - a for a, b in alone)
 
 
@@ -145,47 +147,47 @@ def test_a_longer_pause_ends_it() -> None:
 
 
 def test_an_end_is_told_once() -> None:
-    gate = Gate(Told(0.9, 0.9, *[0.1] * 20))
+    gate = SoloGate(Told(0.9, 0.9, *[0.1] * 20))
     ends = []
     for _ in range(11):
-        gate.push(silence(2 * FRAME / 16_000))
+        gate.hear(silence(2 * FRAME / 16_000))
         ends.append(gate.ended)
     assert sum(ends) == 1
 
 
 def test_a_start_before_the_new_samples_is_negative() -> None:
-    gate = Gate(Told(0.9, 0.9))
-    assert gate.push(silence(900 / 16_000)) == []
+    gate = SoloGate(Told(0.9, 0.9))
+    assert gate.hear(silence(900 / 16_000)) == []
     assert gate.pending == 900 - FRAME
-    assert gate.push(silence(200 / 16_000)) == [(FRAME - 900, 2 * FRAME - 900)]
+    assert gate.hear(silence(200 / 16_000)) == [(FRAME - 900, 2 * FRAME - 900)]
 
 
 def test_flush_judges_the_last_part_of_a_frame_and_ends_the_utterance() -> None:
-    gate = Gate(Told(0.9, 0.9, 0.9))
-    gate.push(silence((2 * FRAME + 100) / 16_000))
-    assert gate.flush() == [(-100, FRAME - 100)]
+    gate = SoloGate(Told(0.9, 0.9, 0.9))
+    gate.hear(silence((2 * FRAME + 100) / 16_000))
+    assert gate.finish() == [(-100, FRAME - 100)]
     assert gate.ended
     assert not gate.speaking
     assert gate.pending == 0
 
 
 def test_flush_of_silence_ends_nothing(activity: VoiceActivity) -> None:
-    gate = Gate(activity)
-    gate.push(silence(0.1))
-    assert gate.flush() == []
+    gate = SoloGate(activity)
+    gate.hear(silence(0.1))
+    assert gate.finish() == []
     assert not gate.ended
 
 
 def test_samples_that_are_no_numbers_do_not_deafen_it(activity: VoiceActivity) -> None:
-    gate = Gate(activity)
-    gate.push(np.full(HOP, np.nan, dtype=np.float32))
+    gate = SoloGate(activity)
+    gate.hear(np.full(HOP, np.nan, dtype=np.float32))
     voice = speak(MAN, 2.0)
-    assert sum(end - start for start, end in gate.push(voice)) > 16_000
+    assert sum(end - start for start, end in gate.hear(voice)) > 16_000
 
 
 def test_it_brings_no_torch_with_it() -> None:
     """The silero-vad package imports torch: two seconds and 200 MB that neither the gate nor `--model off` needs."""
     program = (
-        "import sys; from voxgender.audio.gate import VoiceActivity; VoiceActivity(); sys.exit('torch' in sys.modules)"
+        "import sys; from voxgender.audio import activity as a; a.VoiceActivity(); sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

@@ -1,6 +1,7 @@
 import asyncio
 from contextlib import aclosing
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -10,32 +11,48 @@ from av.audio.frame import AudioFrame
 
 from tests.clock import run_virtual
 from tests.support import TimedTrack, frame, frames, in_real_time, sine
-from voxgender.audio.hops import STALL_S, Hop, hops
+from voxgender.audio.hops import STALL_S, Cutter, Pause, arrivals
 from voxgender.errors import AudioError
 
 HOP = 3_072
 HOP_S = HOP / 16_000
 
 
-async def gather(track: MediaStreamTrack, *, at_most: int = 10_000) -> list[Hop]:
-    found = []
-    async with aclosing(hops(track, HOP)) as cut:
-        async for hop in cut:
-            found.append(hop)
-            if len(found) == at_most:
-                break
-    return found
+class TimedHop(NamedTuple):
+    """A hop, and when the last of what completed it came."""
+
+    start_s: float
+    samples: np.ndarray
+    stalled: bool
+    arrived_at: float
+
+    @property
+    def end_s(self) -> float:
+        return self.start_s + self.samples.size / 16_000
 
 
-def cut(track: MediaStreamTrack, *, at_most: int = 10_000) -> list[Hop]:
+async def gather(track: MediaStreamTrack, *, at_most: int = 10_000) -> list[TimedHop]:
+    cutter = Cutter(HOP)
+    found: list[TimedHop] = []
+    arrived_at = 0.0
+    async with aclosing(arrivals(track, HOP_S, lambda: cutter.missing / 16_000)) as arriving:
+        async for arrival in arriving:
+            arrived_at = arrival.at if isinstance(arrival, Pause) else arrival.arrived_at
+            found += [TimedHop(*hop, arrived_at) for hop in cutter.push(arrival)]
+            if len(found) >= at_most:
+                return found[:at_most]
+    return found + [TimedHop(*hop, arrived_at) for hop in cutter.flush()]
+
+
+def cut(track: MediaStreamTrack, *, at_most: int = 10_000) -> list[TimedHop]:
     return run_virtual(gather(track, at_most=at_most))
 
 
-def sound(cut: list[Hop]) -> np.ndarray:
+def sound(cut: list[TimedHop]) -> np.ndarray:
     return np.concatenate([hop.samples for hop in cut])
 
 
-def are_contiguous(cut: list[Hop]) -> bool:
+def are_contiguous(cut: list[TimedHop]) -> bool:
     return all(after.start_s == pytest.approx(before.end_s, abs=1e-6) for before, after in pairwise(cut))
 
 
@@ -173,9 +190,11 @@ def test_a_reader_that_is_cancelled_leaves_no_task(after_hops: int) -> None:
         async def read() -> None:
             nonlocal seen
             sought.set()
-            async with aclosing(hops(TimedTrack(in_real_time(sine(60.0))), HOP)) as cut:
-                async for _ in cut:
-                    seen += 1
+            cutter = Cutter(HOP)
+            track = TimedTrack(in_real_time(sine(60.0)))
+            async with aclosing(arrivals(track, HOP_S, lambda: cutter.missing / 16_000)) as arriving:
+                async for arrival in arriving:
+                    seen += len(cutter.push(arrival))
 
         reading = asyncio.create_task(read())
         await sought.wait()
@@ -197,9 +216,10 @@ def test_a_track_that_never_waits_is_read_no_further_than_asked() -> None:
 
     async def main() -> None:
         track = Endless([])
-        async with aclosing(hops(track, HOP)) as cut:
+        cutter = Cutter(HOP)
+        async with aclosing(arrivals(track, HOP_S, lambda: cutter.missing / 16_000)) as arriving:
             for wanted in range(1, 20):
-                await anext(cut)
+                cutter.push(await anext(arriving))
                 assert track.given <= wanted * 10
                 # It does not keep others from their turn, either.
                 await asyncio.sleep(0)

@@ -3,20 +3,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from voxgender.audio.gate import FRAME, LEAVE_FRAMES, Gate, State, VoiceActivity
+from tests.audio.gates import Scripted, SoloGate
+from voxgender.audio.activity import FRAME
+from voxgender.audio.gate import LEAVE_FRAMES
 from voxgender.audio.resampler import Samples
 from voxgender.audio.windows import FIRST_SHARE, MIN_UTTERANCE_S, Picker, Window
 
 FULL, SHORT, HOP = 16_000, 8_000, 3_072
 
 
-class Scripted(VoiceActivity):
+class AnySound(Scripted):
     """Hears speech in whatever is not zero."""
 
-    def __init__(self) -> None: ...
-
-    def __call__(self, frames: Samples, state: State) -> tuple[Samples, State]:
-        return frames[:, -FRAME:].any(axis=1).astype(np.float32), state
+    def say(self, frames: Samples) -> Samples:
+        return frames[:, -FRAME:].any(axis=1).astype(np.float32)
 
 
 def speech(frames: int) -> Samples:
@@ -30,7 +30,7 @@ def silence(frames: int) -> Samples:
 def pick(*parts: Samples, hop: int = HOP, flush: bool = False) -> list[tuple[int, int] | None]:
     """Windows of a call, in samples from its start, one or None a hop."""
     audio = np.concatenate(parts)
-    gate, picker = Gate(Scripted()), Picker(full=FULL, short=SHORT, hop=hop)
+    gate, picker = SoloGate(AnySound()), Picker(full=FULL, short=SHORT, hop=hop)
     picked = []
 
     def look(position: int) -> None:
@@ -42,11 +42,11 @@ def pick(*parts: Samples, hop: int = HOP, flush: bool = False) -> list[tuple[int
             assert window.start + gate.pending <= picker.reach
 
     for start in range(0, audio.size, hop):
-        gate.push(audio[start : start + hop])
+        gate.hear(audio[start : start + hop])
         look(min(start + hop, audio.size))
     if flush:
         padding = -gate.pending % FRAME
-        gate.flush()
+        gate.finish()
         look(audio.size + padding)
     return picked
 
@@ -123,8 +123,8 @@ def test_two_short_utterances_are_judged_each() -> None:
 
 
 def test_sizes_may_be_one_and_the_same() -> None:
-    gate, picker = Gate(Scripted()), Picker(full=SHORT, short=SHORT, hop=HOP)
-    gate.push(speech(60))
+    gate, picker = SoloGate(AnySound()), Picker(full=SHORT, short=SHORT, hop=HOP)
+    gate.hear(speech(60))
     assert picker.pick(gate) == Window(SHORT, 0)
 
 

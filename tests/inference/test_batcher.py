@@ -64,9 +64,8 @@ async def test_a_lone_job_runs_at_once(batcher: Batcher[int, int]) -> None:
     done = await batcher.lane().submit(21)
     assert done is not None
     assert done.outcome == 42
-    assert done.batch_size == 1
     assert done.queue_s >= 0
-    assert done.inference_s >= 0
+    assert done.run_s >= 0
 
 
 async def test_jobs_run_on_a_thread_of_their_own(batcher: Batcher[int, int], worker: Worker) -> None:
@@ -80,9 +79,6 @@ async def test_what_came_in_meanwhile_runs_together(batcher: Batcher[int, int], 
     worker.may_go_on.set()
     assert await outcomes(futures) == [2 * number for number in range(1, 11)]
     assert worker.batches == [[0], list(range(1, 11))]
-    last = await futures[-1]
-    assert last is not None
-    assert last.batch_size == 10
 
 
 async def test_jobs_of_a_lane_run_in_order(batcher: Batcher[int, int], worker: Worker) -> None:

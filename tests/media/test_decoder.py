@@ -8,7 +8,7 @@ from aiortc import RTCRtpCodecParameters
 from av import AudioCodecContext, CodecContext
 from av.audio.frame import AudioFrame
 
-from voxgender.media.decoder import Decoder, Payload, make_decoder, opus_duration
+from voxgender.media.decoder import Decoder, OpusPayloads, Payload, joined, make_decoder, opus_duration
 
 OPUS = RTCRtpCodecParameters(mimeType="audio/opus", clockRate=48_000, channels=2, payloadType=96)
 PCMU = RTCRtpCodecParameters(mimeType="audio/PCMU", clockRate=8_000, channels=1, payloadType=0)
@@ -140,3 +140,47 @@ def test_g722_is_16_khz_on_an_8_khz_clock() -> None:
     frames = decoder.decode([Payload(0, payload), Payload(160, payload)])
     assert [frame.pts for frame in frames] == [0, 160]
     assert {(frame.samples, frame.sample_rate) for frame in frames} == {(320, 16_000)}
+
+
+@pytest.mark.parametrize("sizes", [(1, 40, 80), (251, 252, 253), (255, 256, 1_276), (3,)])
+def test_joined_packets_hold_the_frames_of_each(sizes: tuple[int, ...]) -> None:
+    """RFC 6716 section 3.2.5, figure 7."""
+    packets = [bytes([0x48]) + bytes([number]) * (size - 1) for number, size in enumerate(sizes)]
+    packet = joined(packets)
+    if len(packets) == 1:
+        assert packet == packets[0]
+        return
+    assert packet[0] == 0x48 | 3
+    assert packet[1] == 0x80 | len(packets)
+    position, lengths = 2, []
+    for _ in packets[:-1]:
+        length = packet[position]
+        position += 1
+        if length >= 252:
+            length += 4 * packet[position]
+            position += 1
+        lengths.append(length)
+    lengths.append(len(packet) - position - sum(lengths))
+    assert lengths == [size - 1 for size in sizes]
+    assert packet[position:] == b"".join(one[1:] for one in packets)
+
+
+def test_packets_decoded_together_sound_as_each_by_itself() -> None:
+    payloads = [Payload(number * 960, data) for number, data in enumerate(opus_payloads(50))]
+    together, alone = OpusPayloads(OPUS), OpusPayloads(OPUS)
+    (frame,) = together.decode(payloads)
+    singly = [one.to_ndarray() for payload in payloads for one in alone.decode([payload])]
+    np.testing.assert_array_equal(frame.to_ndarray(), np.concatenate(singly, axis=1))
+
+
+def test_packets_of_other_shapes_are_not_joined() -> None:
+    first, second, third = opus_payloads(3)
+    double = bytes([first[0] | 1]) + first[1:] + first[1:]  # code 1: two frames of equal size
+    payloads = [
+        Payload(0, first),
+        Payload(960, double),
+        Payload(960 + 1_920, second),
+        Payload(20_000, third),  # after a gap
+    ]
+    frames = OpusPayloads(OPUS).decode(payloads)
+    assert [(frame.pts, frame.samples) for frame in frames] == [(0, 4 * 320), (20_000, 320)]

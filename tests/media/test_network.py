@@ -17,7 +17,8 @@ from aiortc.rtcrtpreceiver import StreamStatistics
 from aiortc.rtp import HeaderExtensionsMap, RtcpByePacket, RtpPacket
 
 from tests.rtc import ToneTrack
-from voxgender.media.network import bind_ice, delivered, divert, parse_rtp
+from voxgender.media.network import HostAddresses, bind_ice, delivered, divert, gather_on, parse_rtp
+from voxgender.media.sockets import Sockets
 
 
 def test_the_versions_are_those_it_was_written_against() -> None:
@@ -63,6 +64,40 @@ async def test_without_addresses_loopback_serves_only_a_host_that_has_no_other(
     assert ("127.0.0.1" in hosts) is not online
 
 
+async def gathered(addresses: HostAddresses) -> list[tuple[str, int]]:
+    """Hosts and ports of the candidates in an offer."""
+    pc = RTCPeerConnection(RTCConfiguration(iceServers=[]))
+    pc.createDataChannel("x")
+    gather_on(pc, Sockets(), addresses)
+    await pc.setLocalDescription(await pc.createOffer())
+    lines = [line.split() for line in pc.localDescription.sdp.splitlines() if line.startswith("a=candidate:")]
+    await pc.close()
+    return [(line[4], int(line[5])) for line in lines]
+
+
+async def test_candidates_are_on_the_nodes_own_sockets() -> None:
+    ((host, port),) = await gathered(HostAddresses(("127.0.0.1",)))
+    assert host == "127.0.0.1"
+    assert port > 0
+
+
+async def test_an_advertised_address_stands_for_the_local_one_of_its_family() -> None:
+    """Behind NAT 1:1 the local address leads nowhere."""
+    addresses = HostAddresses(("127.0.0.1",), ("203.0.113.7", "2001:db8::7"))
+    assert [host for host, _ in await gathered(addresses)] == ["203.0.113.7"]
+
+
+async def test_an_address_that_went_away_costs_its_candidate_only(caplog: pytest.LogCaptureFixture) -> None:
+    hosts = [host for host, _ in await gathered(HostAddresses(("192.0.2.1", "127.0.0.1")))]
+    assert hosts == ["127.0.0.1"]
+    assert "no candidate on 192.0.2.1" in caplog.text
+
+
+async def test_without_addresses_all_of_the_host_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aioice.ice.get_host_addresses", lambda use_ipv4, use_ipv6: [])
+    assert [host for host, _ in await gathered(HostAddresses())] == ["127.0.0.1"]
+
+
 class Sink:
     def __init__(self) -> None:
         self.calls: list[str] = []
@@ -100,7 +135,7 @@ async def test_packets_and_goodbyes_reach_the_sink_and_no_decoder_thread_runs() 
         await callee.setRemoteDescription(caller.localDescription)
         (transceiver,) = callee.getTransceivers()
         divert(transceiver.receiver, sink)
-        bind_ice(callee, ["127.0.0.1"])
+        gather_on(callee, Sockets(), HostAddresses(("127.0.0.1",)))
         await callee.setLocalDescription(await callee.createAnswer())
         await caller.setRemoteDescription(callee.localDescription)
         async with asyncio.timeout(10):
@@ -153,6 +188,7 @@ def test_the_connection_keeps_its_transports_where_they_are_looked_for(name: str
 def test_the_way_that_media_packets_are_taken_off_is_still_there() -> None:
     """ICE hands datagrams to ``data_received``, DTLS keeps its SRTP session in ``_rx_srtp``."""
     assert list(inspect.signature(Connection.data_received).parameters) == ["self", "data", "component"]
+    assert list(inspect.signature(StunProtocol.datagram_received).parameters) == ["self", "data", "addr"]
     assert "self.receiver.data_received(" in inspect.getsource(StunProtocol.datagram_received)
     assert "self._rx_srtp.unprotect(data)" in inspect.getsource(RTCDtlsTransport._recv_next)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.media.test_decoder import opus_payloads
-from voxgender.media.opus import LONGEST, OpusDecoder, OpusError, library
+from voxgender.media.opus import LONGEST, Buffer, OpusDecoder, OpusError, library
 
 
 def test_the_library_is_there_and_loaded_once() -> None:
@@ -15,7 +15,9 @@ def test_the_library_is_there_and_loaded_once() -> None:
 
 def test_a_packet_becomes_16_khz_samples() -> None:
     decoder = OpusDecoder()
-    tone = np.concatenate([decoder.decode(payload) for payload in opus_payloads(20)])
+    pcm = Buffer()
+    assert [decoder.decode(payload, pcm) for payload in opus_payloads(20)] == [320] * 20
+    tone = pcm.take()
     assert tone.dtype == np.int16
     assert tone.size == 20 * 320
     spectrum = np.abs(np.fft.rfft(tone[3_200:].astype(float)))
@@ -26,17 +28,20 @@ def test_a_packet_becomes_16_khz_samples() -> None:
 def test_a_loss_is_recovered_at_its_length(samples: int) -> None:
     first, second = opus_payloads(2)
     decoder = OpusDecoder()
-    decoder.decode(first)
-    assert decoder.recover(second, samples).size == samples
-    assert decoder.decode(second).size == 320
+    pcm = Buffer()
+    decoder.decode(first, pcm)
+    assert decoder.recover(second, samples, pcm) == samples
+    assert decoder.decode(second, pcm) == 320
+    assert pcm.take().size == samples + 640
+    assert pcm.take().size == 0
 
 
 @pytest.mark.parametrize("payload", [b"\xff" * 3, b"\x03", b"\xfb\xff" + bytes(40)])
 def test_what_is_no_packet_is_refused_and_harms_nothing(payload: bytes) -> None:
     decoder = OpusDecoder()
     with pytest.raises(OpusError):
-        decoder.decode(payload)
-    assert decoder.decode(opus_payloads(1)[0]).size == 320
+        decoder.decode(payload, Buffer())
+    assert decoder.decode(opus_payloads(1)[0], Buffer()) == 320
 
 
 def test_decoders_are_given_back() -> None:
@@ -53,3 +58,18 @@ def test_decoders_are_given_back() -> None:
     gc.collect()
     assert destroyed == [handle]
     real.opus_decoder_destroy(handle)
+
+
+def test_a_buffer_grows_and_keeps_what_is_in_it() -> None:
+    payloads = opus_payloads(200)
+    decoder, pcm = OpusDecoder(), Buffer()
+    whole = 0
+    for payload in payloads:
+        whole += decoder.decode(payload, pcm)
+    assert whole == 200 * 320
+    again, pieces = OpusDecoder(), []
+    for payload in payloads:
+        piece = Buffer()
+        again.decode(payload, piece)
+        pieces.append(piece.take())
+    np.testing.assert_array_equal(pcm.take(), np.concatenate(pieces))

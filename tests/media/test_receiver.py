@@ -13,9 +13,16 @@ from hypothesis import strategies as st
 from tests.media.test_decoder import OPUS, PCMU, opus_payloads
 from voxgender.audio.track import BatchTrack
 from voxgender.media import receiver as receiver_module
-from voxgender.media.receiver import MAX_READY_S, REORDER_WINDOW_S, AudioReceiver
+from voxgender.media.receiver import (
+    MAX_READY_S,
+    MAX_REORDER_WINDOW_S,
+    MIN_REORDER_WINDOW_S,
+    REORDER_WINDOW_S,
+    AudioReceiver,
+)
 
 PAYLOADS = opus_payloads(300)
+PATIENCE_S = 5.0
 
 
 def packet(index: int, *, first_seq: int = 1_000, first_timestamp: int = 5_000, ssrc: int = 7) -> RtpPacket:
@@ -39,7 +46,7 @@ async def receiver() -> AsyncIterator[AudioReceiver]:
 
 async def pts(receiver: AudioReceiver) -> list[int]:
     """Timestamps of all that is ready, in packets of 20 ms."""
-    frames = (await receiver.read_batch(0.0)).frames
+    frames = (await receiver.read_batch(0.0, PATIENCE_S)).decode()
     return [(frame.pts or 0) // 960 + more for frame in frames for more in range(frame.samples // 320)]
 
 
@@ -67,6 +74,28 @@ async def test_a_lost_packet_delays_the_rest_only_for_the_reorder_window(receive
     assert await pts(receiver) == [1, 2, 3, 4, 5]
     receiver.feed(packet(6), 0.12)
     assert await pts(receiver) == [6]
+    assert receiver.lost == 1
+
+
+async def test_a_path_that_only_loses_is_waited_for_less_and_less(receiver: AudioReceiver) -> None:
+    for number in range(30):
+        # The second of four packets never comes.
+        receiver.feed(packet(4 * number), number * 0.5)
+        receiver.feed(packet(4 * number + 2), number * 0.5 + 0.04)
+        receiver.feed(packet(4 * number + 3), number * 0.5 + 0.04 + 2 * REORDER_WINDOW_S)
+    assert receiver._window_s == MIN_REORDER_WINDOW_S
+
+
+async def test_a_path_that_reorders_widely_is_waited_for_longer(receiver: AudioReceiver) -> None:
+    receiver.feed(packet(0), 0.0)
+    receiver.feed(packet(2), 0.04)
+    receiver.feed(packet(3), 0.04 + 1.1 * REORDER_WINDOW_S)
+    assert await pts(receiver) == [0, 1, 2, 3]
+    receiver.feed(packet(1), 0.04 + 1.2 * REORDER_WINDOW_S)
+    assert REORDER_WINDOW_S < receiver._window_s < MAX_REORDER_WINDOW_S
+    receiver.feed(packet(5), 1.0)
+    receiver.feed(packet(4), 1.0 + 1.2 * REORDER_WINDOW_S)
+    assert await pts(receiver) == [4, 5]
     assert receiver.lost == 1
 
 
@@ -135,26 +164,26 @@ async def test_what_is_held_behind_a_hole_stays_bounded(receiver: AudioReceiver)
 
 
 async def test_a_read_waits_for_the_duration_asked(receiver: AudioReceiver) -> None:
-    reading = asyncio.create_task(receiver.read_batch(0.1))
+    reading = asyncio.create_task(receiver.read_batch(0.1, PATIENCE_S))
     for index in range(4):
         receiver.feed(packet(index), index * 0.02)
         await asyncio.sleep(0)
     assert not reading.done()
     receiver.feed(packet(4), 0.08)
     batch = await asyncio.wait_for(reading, 5)
-    assert sum(frame.samples for frame in batch.frames) == 5 * 320
+    assert sum(frame.samples for frame in batch.decode()) == 5 * 320
     assert batch.arrived_at == 0.08
 
 
 async def test_a_loss_does_not_make_a_reader_wait_longer(receiver: AudioReceiver) -> None:
-    reading = asyncio.create_task(receiver.read_batch(0.2))
+    reading = asyncio.create_task(receiver.read_batch(0.2, PATIENCE_S))
     await asyncio.sleep(0)
     for index in (0, 1, 2, 3, 4, 7, 8, 9):
         receiver.feed(packet(index), index * 0.02)
     receiver.feed(packet(9), 0.18 + REORDER_WINDOW_S)
     receiver.feed(packet(10), 0.2 + REORDER_WINDOW_S)
     batch = await asyncio.wait_for(reading, 5)
-    assert sum(frame.samples for frame in batch.frames) >= 8 * 320
+    assert sum(frame.samples for frame in batch.decode()) >= 8 * 320
 
 
 async def test_recv_gives_frame_by_frame_as_any_track_does(receiver: AudioReceiver) -> None:
@@ -173,14 +202,14 @@ async def test_the_end_gives_what_is_left_and_then_raises_for_ever(receiver: Aud
     assert await pts(receiver) == [0, 1, 2]
     for _ in range(2):
         with pytest.raises(MediaStreamError):
-            await receiver.read_batch(0.0)
+            await receiver.read_batch(0.0, PATIENCE_S)
     receiver.feed(packet(3), 0.02)
     with pytest.raises(MediaStreamError):
-        await receiver.read_batch(0.0)
+        await receiver.read_batch(0.0, PATIENCE_S)
 
 
 async def test_the_end_wakes_a_reader(receiver: AudioReceiver) -> None:
-    reading = asyncio.create_task(receiver.read_batch(1.0))
+    reading = asyncio.create_task(receiver.read_batch(1.0, PATIENCE_S))
     await asyncio.sleep(0)
     receiver.end()
     with pytest.raises(MediaStreamError):
@@ -211,7 +240,7 @@ async def test_unknown_formats_are_passed_over() -> None:
     strange.payload_type = 110
     receiver.feed(strange, 0.0)
     receiver.feed(packet(1), 0.02)
-    assert [frame.pts for frame in (await receiver.read_batch(0.0)).frames] == [0]
+    assert [frame.pts for frame in (await receiver.read_batch(0.0, PATIENCE_S)).decode()] == [0]
     receiver.end()
 
 
@@ -220,7 +249,7 @@ async def test_a_change_of_codec_in_mid_call_is_followed(receiver: AudioReceiver
     g711 = packet(1)
     g711.payload_type, g711.payload = 0, b"\x80" * 160
     receiver.feed(g711, 0.02)
-    assert [frame.sample_rate for frame in (await receiver.read_batch(0.0)).frames] == [16_000, 8_000]
+    assert [frame.sample_rate for frame in (await receiver.read_batch(0.0, PATIENCE_S)).decode()] == [16_000, 8_000]
 
 
 @settings(max_examples=60, deadline=None)

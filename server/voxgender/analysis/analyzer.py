@@ -1,19 +1,21 @@
 """One analyzer a process: the networks and the batcher that judges all calls together."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
+from functools import partial
 from itertools import islice
 from os import PathLike
 from typing import Any, NamedTuple
 
 from aiortc import MediaStreamTrack
 
-from voxgender.analysis.judge import Heard, Job, Judge
-from voxgender.analysis.listener import Listener, Moment
+from voxgender.analysis.judge import Job, Judge, Verdicts
+from voxgender.analysis.listener import Listener, Taken
 from voxgender.audio.files import read_frames
-from voxgender.audio.hops import Cutter, Hop, hops
+from voxgender.audio.hops import Pause, arrivals
 from voxgender.audio.resampler import SAMPLE_RATE_HZ
+from voxgender.audio.track import Batch
 from voxgender.audio.windows import Picker
 from voxgender.inference.batcher import Batcher, Done
 from voxgender.inference.classifier import Classifier
@@ -29,7 +31,7 @@ _MAX_WAITING_MS = 4_000
 """Audio of a call that waits to be judged."""
 
 _MAX_BEHIND = 250
-"""Hops kept for a caller of ``analyze`` that does not come for its messages."""
+"""Arrivals kept for a caller of ``analyze`` that does not come for its messages."""
 
 
 class FileVerdict(NamedTuple):
@@ -74,7 +76,7 @@ class Analyzer:
         self.model = classifier.name if classifier else "off"
         self._short_ms = min(window_ms, classifier.min_window_ms if classifier else window_ms)
         self._judge = Judge(classifier)
-        self._batcher: Batcher[Job, Heard] = Batcher(self._judge, max_waiting=max(2, _MAX_WAITING_MS // hop_ms))
+        self._batcher: Batcher[Job, Verdicts] = Batcher(self._judge, max_waiting=max(2, _MAX_WAITING_MS // hop_ms))
 
     def close(self) -> None:
         """Stop the inference thread. Calls still going on fail."""
@@ -95,19 +97,23 @@ class Analyzer:
         """
         listener = self._listener()
         lane = self._batcher.lane()
-        inbox: asyncio.Queue[tuple[Moment, asyncio.Future[Done[Heard] | None]] | None] = asyncio.Queue()
-        missed: Moment | None = None
+        inbox: asyncio.Queue[tuple[Taken, asyncio.Future[Done[Verdicts] | None]] | None] = asyncio.Queue()
+        missed: Taken | None = None
+
+        def submit(arrival: Batch | Pause | None) -> None:
+            nonlocal missed
+            if inbox.qsize() >= _MAX_BEHIND and (oldest := inbox.get_nowait()) is not None:
+                missed = oldest[0]
+                _abandon(oldest[1])
+            job, taken = listener.take(arrival)
+            inbox.put_nowait((taken, lane.submit(job)))
 
         async def feed() -> None:
-            nonlocal missed
             try:
-                async with aclosing(hops(track, self._hop_samples)) as heard:
-                    async for hop in heard:
-                        if inbox.qsize() >= _MAX_BEHIND and (oldest := inbox.get_nowait()) is not None:
-                            missed = oldest[0]
-                            _abandon(oldest[1])
-                        inbox.put_nowait((Moment.of(hop), lane.submit(listener.take(hop))))
-                inbox.put_nowait((listener.now, lane.submit(listener.last())))
+                async with aclosing(arrivals(track, self.hop_ms / 1_000, listener.missing_s)) as arriving:
+                    async for arrival in arriving:
+                        submit(arrival)
+                submit(None)
             finally:
                 inbox.put_nowait(None)
 
@@ -118,8 +124,8 @@ class Analyzer:
                     for message in listener.hear(missed, None):
                         yield message
                     missed = None
-                moment, future = waiting
-                for message in listener.hear(moment, await future):
+                taken, future = waiting
+                for message in listener.hear(taken, await future):
                     yield message
             await feeder
             for message in listener.finish():
@@ -154,19 +160,16 @@ class Analyzer:
         return FileVerdict(label, confidence, summary.speech, segments, results)
 
     def _replay(self, listener: Listener, path: str | PathLike[str]) -> Iterator[Message]:
-        cutter = Cutter(self._hop_samples)
         frames = read_frames(path)
         while some := list(islice(frames, _FRAMES_AT_ONCE)):
-            yield from self._hear_all(listener, cutter.push(some, 0.0))
-        yield from self._hear_all(listener, cutter.flush(0.0))
-        (heard,) = self._judge([listener.last()])
-        yield from listener.hear(listener.now, Done(heard, 0.0, 0.0, 1))
+            yield from self._hear(listener, Batch(partial(list, some), 0.0, 0.0))
+        yield from self._hear(listener, None)
         yield from listener.finish()
 
-    def _hear_all(self, listener: Listener, cut: Sequence[Hop]) -> Iterator[Message]:
-        for hop in cut:
-            (heard,) = self._judge([listener.take(hop)])
-            yield from listener.hear(Moment.of(hop), Done(heard, 0.0, 0.0, 1))
+    def _hear(self, listener: Listener, arrival: Batch | None) -> Iterator[Message]:
+        job, taken = listener.take(arrival)
+        (verdicts,) = self._judge([job], live=False)
+        yield from listener.hear(taken, Done(verdicts, 0.0, 0.0))
 
     @property
     def _hop_samples(self) -> int:
@@ -174,7 +177,7 @@ class Analyzer:
 
     def _listener(self) -> Listener:
         full, short = (ms * SAMPLE_RATE_HZ // 1_000 for ms in (self.window_ms, self._short_ms))
-        return Listener(self._judge, Picker(full=full, short=short, hop=self._hop_samples))
+        return Listener(Picker(full=full, short=short, hop=self._hop_samples), self._hop_samples)
 
 
 def _abandon(future: asyncio.Future[Any]) -> None:

@@ -1,16 +1,14 @@
-"""One call's listening: hops go to the judge, what was heard comes back and becomes messages."""
+"""One call's listening: what arrives goes to the judge, what was heard comes back and becomes messages."""
 
 from collections.abc import Iterator
 from time import monotonic
 from typing import NamedTuple
 
-import numpy as np
-
 from voxgender import metrics
-from voxgender.analysis.judge import Heard, Job, Judge
-from voxgender.audio.hops import Hop
-from voxgender.audio.resampler import SAMPLE_RATE_HZ, Samples
-from voxgender.audio.ring import Ring
+from voxgender.analysis.judge import Ear, Heard, Job, Verdicts
+from voxgender.audio.hops import Pause
+from voxgender.audio.resampler import SAMPLE_RATE_HZ
+from voxgender.audio.track import Batch
 from voxgender.audio.windows import Picker
 from voxgender.decisions import Decider, Observation, Span, Verdict
 from voxgender.inference.batcher import Done
@@ -19,73 +17,77 @@ from voxgender.protocol import Label, Message, Result, Warning
 WARN_EVERY_S = 10.0
 """A warning that still holds is said again after so long, not at every hop."""
 
-_NOTHING: Samples = np.zeros(0, dtype=np.float32)
 
+class Taken(NamedTuple):
+    """What is known of an arrival when it is handed to the judge."""
 
-class Moment(NamedTuple):
-    """A hop without its samples: all that is needed once it has been judged."""
-
-    start_s: float
-    end_s: float
-    arrived_at: float = 0.0
-    taken_at: float = 0.0
-    """When it was handed to the judge, seconds of ``time.monotonic``."""
-    stalled: bool = False
-
-    @classmethod
-    def of(cls, hop: Hop) -> "Moment":
-        return cls(hop.start_s, hop.end_s, hop.arrived_at, monotonic(), hop.stalled)
+    samples: int
+    """How many it will be, as far as its packets tell."""
+    at: float
+    """When that was, seconds of ``time.monotonic``."""
+    arrived_at: float
+    """When its last packet came; 0 where none did."""
+    reordered_s: float = 0.0
 
 
 class Listener:
-    """State of one call: the newest audio, the decisions, what was warned of.
+    """State of one call: the decisions, what was warned of, how much audio is being judged.
 
-    :meth:`take` runs ahead of :meth:`hear` by the hops that are being judged.
+    :meth:`take` runs ahead of :meth:`hear` by the arrivals that are being judged.
     """
 
-    def __init__(self, judge: Judge, picker: Picker) -> None:
-        self._ear = judge.ear(picker)
-        self._ring = Ring(picker.reach)
+    def __init__(self, picker: Picker, hop_samples: int) -> None:
+        self._ear = Ear(picker, hop_samples)
+        self._hop_samples = hop_samples
         self._decider = Decider(window_s=picker.full / SAMPLE_RATE_HZ)
         self._sequence = 0
         self._warned: dict[str, float] = {}
         self._end_s = 0.0
+        self._judging = 0
 
-    @property
-    def now(self) -> Moment:
-        """The call's clock: the end of the last hop taken."""
-        return Moment(self._end_s, self._end_s)
+    def missing_s(self) -> float:
+        """Audio that the next hop still wants, in seconds; of what is being judged, the packets' word is taken."""
+        missing = (self._ear.cutter.missing - self._judging) % self._hop_samples or self._hop_samples
+        # Half a sample less: sums of seconds must not make it wait for one packet more.
+        return (missing - 0.5) / SAMPLE_RATE_HZ
 
-    def take(self, hop: Hop) -> Job:
-        """Make the judge's job of the next hop."""
-        self._ring.append(hop.samples)
-        self._end_s = hop.end_s
-        return Job(self._ear, hop.samples, self._ring.latest(self._ring.capacity), last=False)
+    def take(self, arrival: Batch | Pause | None) -> tuple[Job, Taken]:
+        """Make the judge's job of what arrived; None ends the call."""
+        now = monotonic()
+        match arrival:
+            case Batch():
+                taken = Taken(_samples(arrival.duration_s), now, arrival.arrived_at, arrival.reordered_s)
+            case Pause():
+                taken = Taken(_samples(arrival.duration_s), now, arrival.at)
+            case None:
+                taken = Taken(0, now, 0.0)
+        self._judging += taken.samples
+        return Job(self._ear, arrival), taken
 
-    def last(self) -> Job:
-        """The job that ends the call's last utterance."""
-        return Job(self._ear, _NOTHING, self._ring.latest(self._ring.capacity), last=True)
-
-    def hear(self, moment: Moment, done: Done[Heard] | None) -> Iterator[Message]:
-        """What there is to tell after a hop was judged, or dropped (None)."""
-        if moment.stalled:
-            yield from self._warn(moment, "no_media", "No audio packets arrive; check the network and the microphone.")
-        if done is None or done.outcome.dropped:
-            metrics.WINDOWS_DROPPED.inc()
-            yield from self._warn(moment, "overloaded", "The server cannot keep up: some audio is not classified.")
+    def hear(self, taken: Taken, done: Done[Verdicts] | None) -> Iterator[Message]:
+        """What there is to tell after an arrival was judged, or dropped (None)."""
+        self._judging -= taken.samples
         if done is None:
+            yield from self._overloaded(taken.at)
             return
-        heard = done.outcome
+        for heard in done.outcome.hops:
+            if heard.stalled:
+                yield from self._warn(
+                    taken.at, "no_media", "No audio packets arrive; check the network and the microphone."
+                )
+            if heard.dropped:
+                yield from self._overloaded(taken.at)
+            yield from self._hear(heard, taken, done)
+
+    def _hear(self, heard: Heard, taken: Taken, done: Done[Verdicts]) -> Iterator[Message]:
+        self._end_s = heard.end_s
         speech = tuple(
-            Span(
-                max(moment.start_s, moment.start_s + start / SAMPLE_RATE_HZ),
-                moment.start_s + end / SAMPLE_RATE_HZ,
-            )
+            Span(max(heard.start_s, heard.start_s + start / SAMPLE_RATE_HZ), heard.start_s + end / SAMPLE_RATE_HZ)
             for start, end in heard.speech
         )
-        verdict = self._decider.observe(Observation(moment.start_s, moment.end_s, speech, heard.scores, heard.voice))
-        if moment.end_s > moment.start_s:
-            yield self._result(moment, done, verdict)
+        verdict = self._decider.observe(Observation(heard.start_s, heard.end_s, speech, heard.scores, heard.voice))
+        if heard.end_s > heard.start_s:
+            yield self._result(heard, taken, done, verdict)
         yield from verdict.events
 
     def finish(self) -> Iterator[Message]:
@@ -96,32 +98,48 @@ class Listener:
         """Label and confidence of the whole call; None where no speech was found."""
         return self._decider.overall()
 
-    def _result(self, moment: Moment, done: Done[Heard], verdict: Verdict) -> Result:
-        latency_s = monotonic() - moment.arrived_at if moment.arrived_at else 0.0
-        stages_s = {
-            "decode": moment.taken_at - moment.arrived_at if moment.arrived_at else 0.0,
-            "queue": done.queue_s,
-            "inference": done.inference_s,
-        }
-        metrics.RESULTS.labels(verdict.label).inc()
-        if moment.arrived_at and not moment.stalled:
-            metrics.LATENCY_SECONDS.observe(latency_s)
-            for stage, seconds in stages_s.items():
-                metrics.STAGE_SECONDS.labels(stage).observe(seconds)
+    def _result(self, heard: Heard, taken: Taken, done: Done[Verdicts], verdict: Verdict) -> Result:
+        stages_s: dict[metrics.Stage, float] = {}
+        latency_s = 0.0
+        metrics.RESULTS[verdict.label].inc()
+        if taken.arrived_at:
+            now = monotonic()
+            latency_s = now - taken.arrived_at
+            stages_s = {
+                "receive": max(0.0, taken.at - taken.arrived_at - taken.reordered_s),
+                "reorder": taken.reordered_s,
+                "queue": done.queue_s,
+                "decode": done.outcome.decode_s,
+                "gate": done.outcome.gate_s,
+                "inference": done.outcome.inference_s,
+                "send": max(0.0, now - taken.at - done.queue_s - done.run_s),
+            }
+            if not heard.stalled:
+                metrics.LATENCY_SECONDS.observe(latency_s)
+                for stage, seconds in stages_s.items():
+                    metrics.STAGE_SECONDS[stage].observe(seconds)
         self._sequence += 1
         return Result(
             seq=self._sequence,
-            start=round(moment.start_s, 3),
-            end=round(moment.end_s, 3),
+            start=round(heard.start_s, 3),
+            end=round(heard.end_s, 3),
             label=verdict.label,
             confidence=verdict.confidence,
-            scores=done.outcome.scores,
+            scores=heard.scores,
             latency_ms=round(latency_s * 1_000, 1),
             stages_ms={stage: round(seconds * 1_000, 1) for stage, seconds in stages_s.items()},
         )
 
-    def _warn(self, moment: Moment, code: str, message: str) -> Iterator[Warning]:
+    def _overloaded(self, now: float) -> Iterator[Warning]:
+        metrics.WINDOWS_DROPPED.inc()
+        yield from self._warn(now, "overloaded", "The server cannot keep up: some audio is not classified.")
+
+    def _warn(self, now: float, code: str, message: str) -> Iterator[Warning]:
         last = self._warned.get(code)
-        if last is None or moment.end_s - last >= WARN_EVERY_S:
-            self._warned[code] = moment.end_s
+        if last is None or now - last >= WARN_EVERY_S:
+            self._warned[code] = now
             yield Warning(code=code, message=message)
+
+
+def _samples(duration_s: float) -> int:
+    return round(duration_s * SAMPLE_RATE_HZ)

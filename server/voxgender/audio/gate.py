@@ -1,24 +1,9 @@
-"""The speech gate: where in the audio somebody speaks. Silence and noise go no further.
-
-Silero VAD (https://github.com/snakers4/silero-vad) in ONNX Runtime: its 16 kHz sequence variant takes a hop's
-frames in one call, about 0.07 ms a frame of 32 ms on one thread.
-"""
-
-from importlib.util import find_spec
-from pathlib import Path
-from typing import Any, NamedTuple
+"""The speech gate: where in the audio somebody speaks. Silence and noise go no further."""
 
 import numpy as np
-import numpy.typing as npt
-import onnxruntime
 
-from voxgender.audio.resampler import SAMPLE_RATE_HZ, Samples
-
-FRAME = 512
-"""Samples that one probability stands for: 32 ms."""
-FRAME_S = FRAME / SAMPLE_RATE_HZ
-
-_CONTEXT = 64
+from voxgender.audio.activity import CONTEXT, FRAME, Judgement, State, VoiceActivity
+from voxgender.audio.resampler import Samples
 
 ENTER = 0.5
 """Probability at which speech may begin."""
@@ -30,58 +15,18 @@ LEAVE_FRAMES = 8
 """Frames in a row below ``STAY`` that end an utterance (256 ms): pauses between words are shorter."""
 
 
-class VoiceActivity:
-    """The network itself; one for all calls, used from one thread at a time."""
-
-    def __init__(self) -> None:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        self._session: Any = onnxruntime.InferenceSession(_weights(), options, providers=["CPUExecutionProvider"])
-
-    def __call__(self, frames: Samples, state: "State") -> tuple[npt.NDArray[np.float32], "State"]:
-        """Speech probabilities of frames that follow one another.
-
-        Args:
-            frames: float32, shape ``(n, 64 + 512)``: each frame with the 64 samples before it.
-            state: what the last call returned, or ``State.initial()``.
-
-        Returns:
-            float32 probabilities, shape ``(n,)``, and the next state.
-        """
-        probabilities, h, c = self._session.run(None, {"input": frames, "h": state.h, "c": state.c})
-        return probabilities, State(h, c)
-
-
-def _weights() -> Path:
-    # Found, not imported: the package would bring torch with it, which neither the gate nor `--model off` needs.
-    package = find_spec("silero_vad")
-    assert package is not None
-    assert package.origin is not None
-    return Path(package.origin).with_name("data") / "silero_vad_16k_sequence.onnx"
-
-
-class State(NamedTuple):
-    """The network's memory of one call, each float32 of shape ``(1, 1, 128)``."""
-
-    h: npt.NDArray[np.float32]
-    c: npt.NDArray[np.float32]
-
-    @classmethod
-    def initial(cls) -> "State":
-        return cls(np.zeros((1, 1, 128), dtype=np.float32), np.zeros((1, 1, 128), dtype=np.float32))
-
-
 class Gate:
     """One call's gate: probabilities with hysteresis -> who is silent, who speaks, and since when.
 
-    All positions are in samples, counted back from the newest frame that was judged.
+    Audio goes in by :meth:`frames`, what the network says of it by :meth:`judge`: the network judges many calls at
+    once. All positions are in samples, counted back from the newest frame that was judged.
     """
 
-    def __init__(self, activity: VoiceActivity) -> None:
-        self._activity = activity
-        self._state = State.initial()
-        self._rest: Samples = np.zeros(_CONTEXT, dtype=np.float32)
+    def __init__(self) -> None:
+        self.state = State.initial()
+        """The network's memory of this call."""
+        self._offset = 0
+        self._rest: Samples = np.zeros(CONTEXT, dtype=np.float32)
         self._loud = 0
         self._quiet = 0
         self.speaking = False
@@ -96,40 +41,53 @@ class Gate:
     @property
     def pending(self) -> int:
         """Samples received that do not fill a frame yet."""
-        return self._rest.size - _CONTEXT
+        return self._rest.size - CONTEXT
 
-    def push(self, samples: Samples) -> list[tuple[int, int]]:
-        """Judge the next samples, float32 of shape ``(n,)``.
+    def frames(self, samples: Samples) -> Samples:
+        """Take in the next samples, float32 of shape ``(n,)``; returns what :meth:`judge` has to be told of.
+
+        Returns:
+            float32, shape ``(frames, 64 + 512)``: each whole frame with the samples before it; often none.
+        """
+        self._offset = -self.pending
+        audio = np.concatenate((self._rest, samples))
+        count = (audio.size - CONTEXT) // FRAME
+        self._rest = audio[count * FRAME :]
+        before = audio[: count * FRAME].reshape(count, FRAME)[:, :CONTEXT]
+        frames = audio[CONTEXT : CONTEXT + count * FRAME].reshape(count, FRAME)
+        return np.concatenate((before, frames), axis=1)
+
+    def judge(self, judgement: Judgement) -> list[tuple[int, int]]:
+        """Hear what the network says of the last :meth:`frames`.
 
         Returns:
             Stretches of speech as ``(start, end)`` in samples relative to the first new sample; a start may be
-            negative where the last push left less than a frame over.
+            negative where the samples before left less than a frame over.
         """
-        offset = -self.pending
-        audio = np.concatenate((self._rest, samples))
-        count = (audio.size - _CONTEXT) // FRAME
-        self._rest = audio[count * FRAME :]
         self.ended = False
-        if not count:
-            return []
-        before = audio[: count * FRAME].reshape(count, FRAME)[:, :_CONTEXT]
-        frames = audio[_CONTEXT : _CONTEXT + count * FRAME].reshape(count, FRAME)
-        probabilities, self._state = self._activity(np.concatenate((before, frames), axis=1), self._state)
+        self.state = judgement.state
         stretches: list[tuple[int, int]] = []
-        for index, probability in enumerate(probabilities.tolist()):
+        for index, probability in enumerate(judgement.probabilities.tolist()):
             if self._judge(probability):
-                start = offset + index * FRAME
+                start = self._offset + index * FRAME
                 if stretches and stretches[-1][1] == start:
                     start = stretches.pop()[0]
-                stretches.append((start, offset + (index + 1) * FRAME))
+                stretches.append((start, self._offset + (index + 1) * FRAME))
         return stretches
 
-    def flush(self) -> list[tuple[int, int]]:
-        """Judge what is left at the end of a call, filled up with silence, and end the utterance."""
-        stretches = self.push(np.zeros(-self.pending % FRAME, dtype=np.float32))
+    def push(self, samples: Samples, activity: VoiceActivity) -> list[tuple[int, int]]:
+        """:meth:`frames` and :meth:`judge` in one, for a call by itself."""
+        (judgement,) = activity([self.frames(samples)], [self.state])
+        return self.judge(judgement)
+
+    def last_frames(self) -> Samples:
+        """As :meth:`frames`, for what is left at the end of a call, filled up with silence."""
+        return self.frames(np.zeros(-self.pending % FRAME, dtype=np.float32))
+
+    def end(self) -> None:
+        """The call is over, and with it the utterance."""
         self.ended = self.speaking or self.ended
         self.speaking = False
-        return stretches
 
     def _judge(self, probability: float) -> bool:
         """Take one frame in; True when there is speech in it."""

@@ -1,11 +1,12 @@
 """What the audio path asks of a track.
 
-Any aiortc ``MediaStreamTrack`` will do. One that can hand over many frames at once (:class:`BatchTrack`, as the
-media server's own receiver) saves a wake-up a frame.
+Any aiortc ``MediaStreamTrack`` will do. One that can hand over many packets at once, not yet decoded
+(:class:`BatchTrack`, as the media server's own receiver), saves a wake-up a packet and the event loop's time.
 """
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from aiortc import MediaStreamTrack
@@ -16,21 +17,29 @@ from voxgender.errors import AudioError
 
 
 class Batch(NamedTuple):
-    """Frames that arrived together, in order."""
+    """Audio that was read at once."""
 
-    frames: list[AudioFrame]
+    decode: Callable[[], list[AudioFrame]]
+    """Its frames. Batches of one track are decoded in order, each once, by one thread at a time."""
+    duration_s: float
+    """How much audio that will be, as far as its packets tell."""
     arrived_at: float
     """When the last packet of it came, seconds of ``time.monotonic``."""
+    reordered_s: float = 0.0
+    """How long that packet was held back for others to come before it."""
 
 
 @runtime_checkable
 class BatchTrack(Protocol):
     """A track that can be read by duration."""
 
-    async def read_batch(self, duration_s: float) -> Batch:
-        """At least ``duration_s`` of audio, for 0 whatever there is; raises ``MediaStreamError`` at the end.
+    async def read_batch(self, duration_s: float, timeout_s: float) -> Batch | None:
+        """At least ``duration_s`` of audio; after ``timeout_s`` whatever there is, None where that is nothing.
 
         A read that is cancelled loses nothing.
+
+        Raises:
+            MediaStreamError: the track has ended.
         """
         ...
 
@@ -60,21 +69,16 @@ class TrackReader:
         Raises:
             MediaStreamError: the track has ended.
         """
+        if self._batched is not None:
+            return await self._batched.read_batch(duration_s, timeout_s)
         if self._pending is None:
             self._pending = asyncio.create_task(self._read(duration_s))
         done, _ = await asyncio.wait((self._pending,), timeout=timeout_s)
         if done:
             batch, self._pending = self._pending.result(), None
             return batch
-        if self._batched is None:
-            # The recv() that is under way goes on: one that is cancelled may lose its frame.
-            return self._take()
-        await self.aclose()
-        try:
-            async with asyncio.timeout(0):
-                return await self._batched.read_batch(0.0)
-        except TimeoutError:
-            return None
+        # The recv() that is under way goes on: one that is cancelled may lose its frame.
+        return self._take()
 
     async def aclose(self) -> None:
         if self._pending is not None:
@@ -83,8 +87,6 @@ class TrackReader:
             self._pending = None
 
     async def _read(self, duration_s: float) -> Batch | None:
-        if self._batched is not None:
-            return await self._batched.read_batch(duration_s)
         while not self._frames or self._gathered_s < duration_s:
             try:
                 frame = await self._track.recv()
@@ -102,6 +104,6 @@ class TrackReader:
     def _take(self) -> Batch | None:
         if not self._frames:
             return None
-        batch = Batch(self._frames, self._arrived_at)
+        frames, duration_s = self._frames, self._gathered_s
         self._frames, self._gathered_s = [], 0.0
-        return batch
+        return Batch(lambda: frames, duration_s, self._arrived_at)

@@ -2,7 +2,8 @@
 
 from typing import NamedTuple
 
-from voxgender.audio.gate import FRAME, LEAVE_FRAMES, Gate
+from voxgender.audio.activity import FRAME
+from voxgender.audio.gate import LEAVE_FRAMES, Gate
 from voxgender.audio.resampler import SAMPLE_RATE_HZ
 
 MIN_UTTERANCE_S = 0.2

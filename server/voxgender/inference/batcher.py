@@ -19,8 +19,7 @@ class Done(NamedTuple, Generic[Outcome]):
 
     outcome: Outcome
     queue_s: float
-    inference_s: float
-    batch_size: int
+    run_s: float
 
 
 class Batcher(Generic[Job, Outcome]):
@@ -84,10 +83,10 @@ class Batcher(Generic[Job, Outcome]):
         started = monotonic()
         try:
             outcomes = self._run([ticket.job for ticket in batch]) if batch else []
-            inference_s = monotonic() - started
+            run_s = monotonic() - started
             self._deliver(
                 [
-                    (ticket, Done(outcome, started - ticket.submitted, inference_s, len(batch)))
+                    (ticket, Done(outcome, started - ticket.submitted, run_s))
                     for ticket, outcome in zip(batch, outcomes, strict=True)
                 ]
             )

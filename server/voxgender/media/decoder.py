@@ -1,23 +1,22 @@
 """RTP payloads -> decoded audio frames, a batch at a time."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from typing import NamedTuple, Protocol
 
-import numpy as np
 from aiortc import RTCRtpCodecParameters
 from aiortc.codecs import get_decoder
 from aiortc.jitterbuffer import JitterFrame
 from av.audio.frame import AudioFrame
 
-from voxgender.media.opus import LONGEST, SAMPLE_RATE_HZ, OpusDecoder, OpusError, Pcm
+from voxgender.media.opus import LONGEST, SAMPLE_RATE_HZ, Buffer, OpusDecoder, OpusError
 
 logger = logging.getLogger(__name__)
 
 _TICKS = 48_000 // SAMPLE_RATE_HZ
 """Ticks of the RTP clock, always 48 kHz for Opus, in a decoded sample."""
-_MOST_LOST = LONGEST * _TICKS
+_MOST_LOST = _LONGEST_TICKS = LONGEST * _TICKS
 
 # RFC 6716 section 3.1, table 2: frame length in 48 kHz samples, by the configuration in the TOC byte.
 _OPUS_FRAME = (480, 960, 1920, 2880) * 3 + (480, 960) * 2 + (120, 240, 480, 960) * 4
@@ -36,7 +35,7 @@ def opus_duration(payload: bytes) -> int:
     frames = (1, 2, 2)[code] if code < 3 else payload[1] & 63 if len(payload) > 1 else 0
     duration = frame * frames
     # R5: a packet holds at most 120 ms.
-    return duration if duration <= 5760 else 0
+    return duration if duration <= _LONGEST_TICKS else 0
 
 
 class Payload(NamedTuple):
@@ -91,36 +90,75 @@ class OpusPayloads:
 
     def decode(self, payloads: Sequence[Payload]) -> list[AudioFrame]:
         frames: list[AudioFrame] = []
-        run: list[Pcm] = []
+        pcm = Buffer()
         start_pts = 0
-        for payload in payloads:
-            # To libopus an empty packet is a lost one; to FFmpeg it is the end of the stream.
-            if not payload.data:
-                continue
-            lost = payload.pts - self._end_pts if payload.after_loss and self._end_pts is not None else 0
+        for pts, data, after_loss in _joined(payloads):
+            lost = pts - self._end_pts if after_loss and self._end_pts is not None else 0
+            if not 0 < lost <= _MOST_LOST:
+                lost = 0
+            if pcm.size and pts - lost != self._end_pts:
+                frames.append(self._frame(pcm, start_pts))
+            before = pcm.size
             try:
                 # In this order: recovery has to come before the packet that it comes from.
-                found = [self._decoder.recover(payload.data, lost // _TICKS)] if 0 < lost <= _MOST_LOST else []
-                found.append(self._decoder.decode(payload.data))
+                count = self._decoder.recover(data, lost // _TICKS, pcm) if lost else 0
+                count += self._decoder.decode(data, pcm)
             except OpusError as error:
-                logger.debug("payload of %d bytes: %s", len(payload.data), error)
+                logger.debug("payload of %d bytes: %s", len(data), error)
+                pcm.size = before
                 continue
-            pts = payload.pts - (lost if len(found) > 1 else 0)
-            if run and pts != self._end_pts:
-                frames.append(self._frame(run, start_pts))
-                run = []
-            start_pts = start_pts if run else pts
-            run += found
-            self._end_pts = pts + _TICKS * sum(pcm.size for pcm in found)
-        if run:
-            frames.append(self._frame(run, start_pts))
+            if not before:
+                start_pts = pts - lost
+            self._end_pts = pts - lost + _TICKS * count
+        if pcm.size:
+            frames.append(self._frame(pcm, start_pts))
         return frames
 
-    def _frame(self, run: list[Pcm], pts: int) -> AudioFrame:
-        pcm = np.concatenate(run).reshape(1, -1)
-        frame = AudioFrame.from_ndarray(pcm, format="s16", layout="mono")
+    def _frame(self, pcm: Buffer, pts: int) -> AudioFrame:
+        frame = AudioFrame.from_ndarray(pcm.take().reshape(1, -1), format="s16", layout="mono")
         frame.sample_rate, frame.pts, frame.time_base = SAMPLE_RATE_HZ, pts, Fraction(1, self.clock_rate_hz)
         return frame
+
+
+def _joined(payloads: Sequence[Payload]) -> Iterator[Payload]:
+    """Payloads that follow one another, put together so that libopus is called once for up to 120 ms.
+
+    What comes of it is the same, sample by sample. Empty payloads are left out: to libopus they are lost ones.
+    """
+    run: list[bytes] = []
+    first = Payload(0, b"")
+    step = most = 0
+    for payload in payloads:
+        if not payload.data:
+            continue
+        follows = payload.pts == first.pts + step * len(run) and not payload.after_loss
+        if run and follows and len(run) < most and payload.data[0] == first.data[0]:
+            run.append(payload.data)
+            continue
+        if run:
+            yield first._replace(data=joined(run))
+        first, run = payload, [payload.data]
+        step = opus_duration(payload.data)
+        # Only packets of a single frame (code 0) can be put together without looking into them.
+        most = _LONGEST_TICKS // step if step and payload.data[0] & 3 == 0 else 1
+    if run:
+        yield first._replace(data=joined(run))
+
+
+def joined(packets: Sequence[bytes]) -> bytes:
+    """One Opus packet with the frames of several that have one frame each, and the same configuration.
+
+    RFC 6716 section 3.2.5: code 3, variable bit rate; the last frame's length is what is left.
+    """
+    if len(packets) == 1:
+        return packets[0]
+    lengths = bytearray()
+    for packet in packets[:-1]:
+        length = len(packet) - 1
+        # Section 3.2.1: one byte, or two that add up.
+        lengths += bytes((length,)) if length < 252 else bytes((252 + length % 4, (length - 252 - length % 4) // 4))
+    frames = b"".join([packet[1:] for packet in packets])
+    return bytes((packets[0][0] | 3, 0x80 | len(packets))) + bytes(lengths) + frames
 
 
 class PlainPayloads:

@@ -5,17 +5,27 @@ moves one of them. Written against aiortc 1.16 and aioice 0.13.
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from struct import Struct
 from typing import Any, NamedTuple, Protocol
 
 import pylibsrtp
-from aioice import ice
+from aioice import Candidate, ice
+from aioice.candidate import candidate_foundation, candidate_priority
 from aiortc import RTCPeerConnection, RTCRtpCodecParameters, RTCRtpReceiver
 from aiortc.rtcrtpparameters import RTCRtpReceiveParameters
 from aiortc.rtcrtpreceiver import StreamStatistics
 from aiortc.rtp import AnyRtcpPacket, RtcpByePacket, RtpPacket
+
+from voxgender.media.sockets import CallTransport, Sockets
+
+logger = logging.getLogger(__name__)
+
+SETTLE_S = 1.0
+"""A call that has had media for so long is up: its data channels are open."""
 
 _HEADER = Struct("!BBHLL")
 
@@ -40,6 +50,92 @@ def bind_ice(pc: RTCPeerConnection, addresses: Sequence[str]) -> None:
             return gather(component=component, addresses=bound, timeout=timeout)
 
         connection.get_component_candidates = gather_here
+
+
+class HostAddresses(NamedTuple):
+    """Where a media node's host candidates are."""
+
+    bound: tuple[str, ...] = ()
+    """Local addresses; empty for all but loopback."""
+    advertised: tuple[str, ...] = ()
+    """Public addresses that lead to them (NAT 1:1), told to peers in their place."""
+
+    def resolved(self) -> "HostAddresses":
+        """With the addresses that the host has now."""
+        if self.bound:
+            return self
+        # A laptop without a network can still call itself.
+        return self._replace(bound=tuple(ice.get_host_addresses(use_ipv4=True, use_ipv6=True)) or ("127.0.0.1",))
+
+
+def gather_on(pc: RTCPeerConnection, sockets: Sockets, addresses: HostAddresses) -> None:
+    """Gather host candidates on sockets of our own; no STUN server is asked. Call it as :func:`bind_ice`.
+
+    Gathering raises ``NotReady`` where no port is left.
+    """
+    for transport in _private(pc, "RTCPeerConnection", "iceTransports"):
+        connection = transport.iceGatherer._connection
+        connection.get_component_candidates = partial(_host_candidates, connection, sockets, addresses.resolved())
+
+
+def settle(receiver: RTCRtpReceiver) -> None:
+    """Its call is up: let its sockets be read with all others."""
+    for protocol in receiver.transport.transport._connection._protocols:
+        if isinstance(protocol.transport, CallTransport):
+            protocol.transport.settle()
+
+
+async def _host_candidates(
+    connection: Any, sockets: Sockets, local: HostAddresses, component: int, addresses: list[str], timeout: int = 5
+) -> list[Candidate]:
+    candidates = []
+    for address in local.bound:
+        protocol = _Ice(connection)
+        try:
+            transport = sockets.open(address, connection.local_username, protocol)
+        except OSError as error:
+            # An interface that went down a moment ago.
+            logger.warning("no candidate on %s: %s", address, error.strerror)
+            continue
+        connection._protocols.append(protocol)
+        host, port = transport.get_extra_info("sockname")[:2]
+        protocol.local_candidate = _host_candidate(component, host, port)
+        public = [other for other in local.advertised if (":" in other) == (":" in host)]
+        candidates += [_host_candidate(component, other, port) for other in public] or [protocol.local_candidate]
+    return candidates
+
+
+def _host_candidate(component: int, host: str, port: int) -> Candidate:
+    return Candidate(
+        foundation=candidate_foundation("host", "udp", host),
+        component=component,
+        transport="udp",
+        priority=candidate_priority(component, "host"),
+        host=host,
+        port=port,
+        type="host",
+    )
+
+
+class _Ice(ice.StunProtocol):
+    """Tells packets apart by their first byte (RFC 7983 section 7), where aioice tries to parse each as STUN.
+
+    Media goes to ``media``, once there is one, in the same call.
+    """
+
+    media: Callable[[bytes, float], None] | None = None
+
+    def datagram_received(self, data: Any, addr: Any) -> None:
+        if data and data[0] > 3:
+            self.receiver.data_received(data, self.local_candidate.component)
+        else:
+            super().datagram_received(data, addr)
+
+    def media_received(self, data: bytes, arrived_at: float) -> None:
+        if self.media is not None:
+            self.media(data, arrived_at)
+        else:
+            self.receiver.data_received(data, self.local_candidate.component)
 
 
 class Rtp(NamedTuple):
@@ -86,10 +182,11 @@ def divert(receiver: RTCRtpReceiver, sink: PacketSink) -> None:
         sink.configure(parameters.codecs)
         receiver.transport._register_rtp_receiver(plain, parameters)
         _shortcut(receiver.transport, handle)
+        asyncio.get_running_loop().call_later(SETTLE_S, settle, receiver)
         _set_private(receiver, "RTCRtpReceiver", "rtcp_task", asyncio.ensure_future(plain._run_rtcp()))
         _set_private(receiver, "RTCRtpReceiver", "started", True)
 
-    def handle(packet: Rtp) -> None:
+    def handle(packet: Rtp, arrived_at: float) -> None:
         clock_rate = clock_rates.get(packet.payload_type)
         if clock_rate is None:
             return
@@ -100,11 +197,12 @@ def divert(receiver: RTCRtpReceiver, sink: PacketSink) -> None:
                 statistics.pop(next(iter(statistics)))
             stream = statistics[packet.ssrc] = StreamStatistics(clock_rate)
         stream.add(packet)  # type: ignore[arg-type]
-        sink.feed(packet, time.monotonic())
+        sink.feed(packet, arrived_at)
 
     async def handle_rtp(packet: RtpPacket, arrival_time_ms: int) -> None:
-        """What was in aiortc's queue before the shortcut was there."""
-        handle(Rtp(packet.payload_type, packet.sequence_number, packet.timestamp, packet.ssrc, packet.payload))
+        """What was in aiortc's queue before the shortcut was there, or came where there is none."""
+        rtp = Rtp(packet.payload_type, packet.sequence_number, packet.timestamp, packet.ssrc, packet.payload)
+        handle(rtp, time.monotonic())
 
     async def handle_rtcp_and_bye(packet: AnyRtcpPacket) -> None:
         await handle_rtcp(packet)
@@ -122,23 +220,19 @@ def divert(receiver: RTCRtpReceiver, sink: PacketSink) -> None:
     plain._handle_disconnect = sink.end
 
 
-def _shortcut(dtls: Any, handle: Callable[[Rtp], None]) -> None:
+def _shortcut(dtls: Any, handle: Callable[[Rtp, float], None]) -> None:
     """Decrypt and hand over media packets where they arrive; all else takes aiortc's own way."""
-    connection = dtls.transport._connection
-    queue = connection.data_received
 
-    def data_received(data: bytes, component: int) -> None:
-        # RFC 7983 section 7: 128 to 191 is RTP or RTCP; RFC 5761 section 4 tells these apart.
-        if not (len(data) >= _HEADER.size and 127 < data[0] < 192) or 192 <= data[1] <= 223:
-            queue(data, component)
-            return
+    def media(data: bytes, arrived_at: float) -> None:
         try:
             packet = parse_rtp(dtls._rx_srtp.unprotect(data))
         except (pylibsrtp.Error, ValueError):
             return
-        handle(packet)
+        handle(packet, arrived_at)
 
-    connection.data_received = data_received
+    for protocol in dtls.transport._connection._protocols:
+        if isinstance(protocol, _Ice):
+            protocol.media = media
 
 
 def parse_rtp(data: bytes) -> Rtp:
@@ -147,6 +241,8 @@ def parse_rtp(data: bytes) -> Rtp:
     Raises:
         ValueError: it is shorter than it says.
     """
+    if len(data) < _HEADER.size:
+        raise ValueError("shorter than an RTP header")
     first, second, sequence_number, timestamp, ssrc = _HEADER.unpack_from(data)
     start = _HEADER.size + 4 * (first & 0x0F)
     end = len(data)

@@ -11,7 +11,9 @@ from typing import Any
 from voxgender import metrics
 from voxgender.analysis import Analyzer
 from voxgender.errors import NotReady, SessionNotFound
+from voxgender.media.network import HostAddresses
 from voxgender.media.session import Session
+from voxgender.media.sockets import Sockets
 from voxgender.protocol import Message
 
 logger = logging.getLogger(__name__)
@@ -25,6 +27,9 @@ class MediaNode:
 
     Args:
         analyzer: the process's analyzer; set later by :meth:`start` where its model is still being loaded.
+        ice_addresses: local addresses for media; empty for all but loopback.
+        advertise_addresses: public addresses that lead to them, told to peers in their place.
+        udp_ports: the first and the last port for media; None lets the kernel choose.
         max_sessions: offers above that get :class:`NotReady`.
         connect_timeout_s: a session that is not connected by then ends.
         silence_timeout_s: a peer that sends neither packet nor message for so long is taken to be gone.
@@ -34,11 +39,14 @@ class MediaNode:
         self,
         *,
         ice_addresses: Sequence[str] = (),
+        advertise_addresses: Sequence[str] = (),
+        udp_ports: tuple[int, int] | None = None,
         max_sessions: int = 100,
         connect_timeout_s: float = 15.0,
         silence_timeout_s: float = 15.0,
     ) -> None:
-        self._ice_addresses = tuple(ice_addresses)
+        self._addresses = HostAddresses(tuple(ice_addresses), tuple(advertise_addresses))
+        self._sockets = Sockets(udp_ports)
         self._max_sessions = max_sessions
         self._connect_timeout_s = connect_timeout_s
         self._silence_timeout_s = silence_timeout_s
@@ -84,7 +92,13 @@ class MediaNode:
             raise NotReady(
                 f"The server is full: it holds {self._max_sessions} calls.", code="at_capacity", retry_after_s=10
             )
-        session = Session(secrets.token_urlsafe(24), analyzer, ice_addresses=self._ice_addresses, on_ended=self._forget)
+        session = Session(
+            secrets.token_urlsafe(24),
+            analyzer,
+            sockets=self._sockets,
+            addresses=self._addresses,
+            on_ended=self._forget,
+        )
         # In the table before the first await, so that the limit counts offers that are being answered too.
         self._sessions[session.id] = session
         try:

@@ -57,6 +57,7 @@ class OpusDecoder:
 
     def __init__(self) -> None:
         self._library = library()
+        self._opus_decode = self._library.opus_decode
         error = ctypes.c_int()
         self._decoder = self._library.opus_decoder_create(SAMPLE_RATE_HZ, 1, ctypes.byref(error))
         if not self._decoder:
@@ -66,29 +67,52 @@ class OpusDecoder:
         if decoder := getattr(self, "_decoder", None):
             self._library.opus_decoder_destroy(decoder)
 
-    def decode(self, payload: bytes) -> Pcm:
-        """Decode a packet; shape ``(samples,)``.
+    def decode(self, payload: bytes, pcm: "Buffer") -> int:
+        """Decode a packet to the end of a buffer; returns how many samples that is.
 
         Raises:
             OpusError: it is no Opus packet.
         """
-        return self._decode(payload, LONGEST, fec=0)
+        return self._decode(payload, pcm, LONGEST, 0)
 
-    def recover(self, payload: bytes, samples: int) -> Pcm:
+    def recover(self, payload: bytes, samples: int, pcm: "Buffer") -> int:
         """The ``samples`` lost before a packet: what it tells of them (in-band FEC), and a guess at the rest.
 
         Args:
             payload: the packet after the loss; it is still to be decoded for itself.
             samples: a multiple of 40 (2.5 ms), 1920 (120 ms) at most.
+            pcm: takes them.
 
         Raises:
             OpusError: it is no Opus packet.
         """
-        return self._decode(payload, samples, fec=1)
+        return self._decode(payload, pcm, samples, 1)
 
-    def _decode(self, payload: bytes, samples: int, *, fec: int) -> Pcm:
-        pcm = np.empty(samples, dtype=np.int16)
-        count = self._library.opus_decode(self._decoder, payload, len(payload), pcm.ctypes.data, samples, fec)
+    def _decode(self, payload: bytes, pcm: "Buffer", samples: int, fec: int) -> int:
+        count = self._opus_decode(self._decoder, payload, len(payload), pcm.reserve(samples), samples, fec)
         if count < 0:
             raise OpusError(f"libopus refuses the packet ({count})")
-        return pcm[:count]
+        pcm.size += count
+        return count  # type: ignore[no-any-return]
+
+
+class Buffer:
+    """Samples in a row, as libopus writes them; used again and again."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._samples = np.empty(SAMPLE_RATE_HZ, dtype=np.int16)
+        self._address = self._samples.ctypes.data
+
+    def reserve(self, count: int) -> int:
+        """Make room for ``count`` samples more; returns the address where they go."""
+        if self.size + count > self._samples.size:
+            self._samples = np.concatenate((self._samples, np.empty_like(self._samples)))
+            self._address = self._samples.ctypes.data
+        return self._address + 2 * self.size
+
+    def take(self) -> Pcm:
+        """A copy of what is in it, shape ``(samples,)``; it is empty then."""
+        taken = self._samples[: self.size].copy()
+        self.size = 0
+        return taken

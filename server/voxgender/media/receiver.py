@@ -2,13 +2,14 @@
 
 aiortc's own jitter buffer holds 80 ms, and one lost packet leaves it 280 ms late for the rest of the call; its
 decoder runs a thread a call. Here packets wait only behind a hole, only for ``REORDER_WINDOW_S``, and are decoded
-when they are read, many at once.
+many at once, off the event loop.
 """
 
 import asyncio
 import time
 from collections import deque
 from collections.abc import Sequence
+from functools import partial
 from itertools import groupby
 from operator import attrgetter
 from typing import NamedTuple
@@ -23,16 +24,19 @@ from voxgender.media.decoder import Decoder, Payload, make_decoder
 from voxgender.media.network import Rtp
 
 REORDER_WINDOW_S = 0.06
-"""How long a hole in the sequence holds back the packets after it."""
+"""How long a hole in the sequence holds back the packets after it, at first."""
+MIN_REORDER_WINDOW_S = 0.02
+MAX_REORDER_WINDOW_S = 0.12
+"""A path that only loses packets brings the window down to the one, one that reorders them up to the other."""
 MAX_READY_S = 2.0
 """Audio kept for a reader that does not come; older packets go."""
 BYE_GRACE_S = 2.0
 """A sender that said goodbye and resumes within this time was only paused (Chromium says it on a pause)."""
 
-_RECEIVED = metrics.PACKETS.labels("received")
-
 _MAX_HELD = 100
 _MAX_DISORDER = 3000  # RFC 3550 appendix A.1: MAX_DROPOUT
+# Sequence numbers and timestamps wrap: the shortest way between two is meant (RFC 1982).
+_CLOCK, _HALF_CLOCK = 0xFFFF_FFFF, 0x8000_0000
 
 
 class _Packet(NamedTuple):
@@ -57,6 +61,8 @@ class AudioReceiver(MediaStreamTrack):
         """Packets given up so far."""
         self._decoders: dict[int, Decoder] = {}
         self._held: dict[int, _Packet] = {}
+        self._missed: dict[int, float] = {}
+        self._window_s = REORDER_WINDOW_S
         self._ready: deque[_Packet] = deque()
         self._ready_s = 0.0
         self._frames: deque[AudioFrame] = deque()
@@ -67,6 +73,7 @@ class AudioReceiver(MediaStreamTrack):
         self._pts = 0
         self._end_pts = 0
         self._wanted_s = 0.0
+        self._reordered_s = 0.0
         self._reader: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._goodbye: asyncio.TimerHandle | None = None
@@ -88,21 +95,33 @@ class AudioReceiver(MediaStreamTrack):
         if packet.ssrc != self._ssrc:
             self._start(packet, decoder, arrived_at)
         self.last_arrival = arrived_at
-        seq = self._highest_seq + _signed(packet.sequence_number - self._highest_seq, 16)
-        if abs(seq - self._highest_seq) > _MAX_DISORDER:
+        ahead = ((packet.sequence_number - self._highest_seq + 0x8000) & 0xFFFF) - 0x8000
+        if abs(ahead) > _MAX_DISORDER:
             self._start(packet, decoder, arrived_at)
-            seq = packet.sequence_number
+            ahead = 0
+        seq = self._highest_seq + ahead
         if seq < self._next_seq or seq in self._held:
-            metrics.PACKETS.labels("late" if seq < self._next_seq else "duplicate").inc()
+            self._spurn(seq, arrived_at)
             return
-        pts = self._pts + _signed(packet.timestamp - self._last_timestamp, 32)
-        if seq >= self._highest_seq:
+        pts = self._pts + ((packet.timestamp - self._last_timestamp + _HALF_CLOCK) & _CLOCK) - _HALF_CLOCK
+        if ahead >= 0:
             self._highest_seq = seq
             self._pts, self._last_timestamp = pts, packet.timestamp
         duration = decoder.duration(packet.payload)
-        self._held[seq] = _Packet(pts, duration, packet.payload_type, packet.payload, arrived_at)
-        _RECEIVED.inc()
+        received = _Packet(pts, duration, packet.payload_type, packet.payload, arrived_at)
+        if seq == self._next_seq and not self._held:
+            self._next_seq = seq + 1
+            self._append(received, arrived_at)
+            return
+        self._held[seq] = received
         self._advance(arrived_at)
+
+    def _spurn(self, seq: int, arrived_at: float) -> None:
+        """A packet that is there already, or was given up: had the window been longer, it would have been heard."""
+        noticed_at = self._missed.pop(seq, None)
+        metrics.PACKETS["duplicate" if noticed_at is None else "late"].inc()
+        if noticed_at is not None:
+            self._window_s = min(MAX_REORDER_WINDOW_S, max(self._window_s, 1.25 * (arrived_at - noticed_at)))
 
     def bye(self) -> None:
         if self._goodbye is None and self.readyState == "live":
@@ -115,7 +134,7 @@ class AudioReceiver(MediaStreamTrack):
                 timer.cancel()
         self._timer = self._goodbye = None
         while self._held:
-            self._skip_hole()
+            self._skip_hole(time.monotonic())
         self.stop()
         self._wake()
 
@@ -128,33 +147,39 @@ class AudioReceiver(MediaStreamTrack):
             MediaStreamError: the track has ended.
         """
         while not self._frames:
-            self._frames.extend((await self.read_batch(0.0)).frames)
+            if (batch := await self.read_batch(0.0, timeout_s=60.0)) is not None:
+                self._frames.extend(batch.decode())
         return self._frames.popleft()
 
-    async def read_batch(self, duration_s: float) -> Batch:
-        """At least ``duration_s`` of audio (less at the end of the track), decoded at once.
+    async def read_batch(self, duration_s: float, timeout_s: float) -> Batch | None:
+        """At least ``duration_s`` of audio, not yet decoded; after ``timeout_s`` what there is, None for nothing.
 
         Raises:
-            MediaStreamError: the track has ended.
+            MediaStreamError: the track has ended, and all of it was read.
         """
-        while not self._ready or self._ready_s < duration_s:
-            if self.readyState != "live":
-                break
+        if self.readyState == "live" and (not self._ready or self._ready_s < duration_s):
+            loop = asyncio.get_running_loop()
             self._wanted_s = duration_s
-            self._reader = asyncio.get_running_loop().create_future()
+            self._reader = loop.create_future()
+            timer = loop.call_later(timeout_s, self._wake)
             try:
                 await self._reader
             finally:
+                timer.cancel()
                 self._reader = None
         if not self._ready:
+            if self.readyState == "live":
+                return None
             raise MediaStreamError
-        packets, self._ready, self._ready_s = self._ready, deque(), 0.0
-        return Batch(self._decode(packets), packets[-1].arrived_at)
+        packets, duration_s = self._ready, self._ready_s
+        self._ready, self._ready_s = deque(), 0.0
+        metrics.PACKETS["received"].inc(len(packets))
+        return Batch(partial(self._decode, packets), duration_s, packets[-1].arrived_at, self._reordered_s)
 
     def _start(self, packet: Rtp, decoder: Decoder, arrived_at: float) -> None:
         """Begin with a stream's first packet; the call's clock goes on by the wall clock."""
         while self._held:
-            self._skip_hole()
+            self._skip_hole(arrived_at)
         if self._ssrc is not None:
             pause_s = max(0.0, arrived_at - self.last_arrival)
             self._pts = max(self._end_pts, self._pts + round(pause_s * decoder.clock_rate_hz))
@@ -167,33 +192,38 @@ class AudioReceiver(MediaStreamTrack):
             packet = self._held.pop(self._next_seq, None)
             if packet is not None:
                 self._next_seq += 1
-                self._append(packet)
+                self._append(packet, now)
                 continue
             oldest = min(self._held.values(), key=lambda held: held.arrived_at)
-            if now - oldest.arrived_at < REORDER_WINDOW_S and len(self._held) < _MAX_HELD:
+            waited_s = now - oldest.arrived_at
+            if waited_s < self._window_s and len(self._held) < _MAX_HELD:
                 if self._timer is None:
                     loop = asyncio.get_running_loop()
-                    self._timer = loop.call_later(REORDER_WINDOW_S, self._give_up)
+                    self._timer = loop.call_later(self._window_s - waited_s, self._give_up)
                 return
-            self._skip_hole()
+            self._skip_hole(now)
 
     def _give_up(self) -> None:
         self._timer = None
         self._advance(time.monotonic())
 
-    def _skip_hole(self) -> None:
+    def _skip_hole(self, now: float) -> None:
         """Move on to the first packet held, and to all that follow it without another hole."""
         first = min(self._held)
         if first > self._next_seq:
             self.lost += first - self._next_seq
-            metrics.PACKETS.labels("lost").inc(first - self._next_seq)
+            metrics.PACKETS["lost"].inc(first - self._next_seq)
+            noticed_at = min(held.arrived_at for held in self._held.values())
+            self._missed = dict.fromkeys(range(max(self._next_seq, first - _MAX_HELD), first), noticed_at)
+            self._window_s = max(MIN_REORDER_WINDOW_S, 0.9 * self._window_s)
             self._held[first] = self._held[first]._replace(after_loss=True)
         self._next_seq = first
         while (packet := self._held.pop(self._next_seq, None)) is not None:
             self._next_seq += 1
-            self._append(packet)
+            self._append(packet, now)
 
-    def _append(self, packet: _Packet) -> None:
+    def _append(self, packet: _Packet, now: float) -> None:
+        self._reordered_s = now - packet.arrived_at
         rate_hz = self._decoders[packet.payload_type].clock_rate_hz
         self._ready.append(packet)
         # A hole is time too: whoever waits for 200 ms must not wait longer because of a loss.
@@ -203,7 +233,7 @@ class AudioReceiver(MediaStreamTrack):
         while self._ready_s > MAX_READY_S and len(self._ready) > 1:
             dropped = self._ready.popleft()
             self._ready_s -= dropped.duration / rate_hz
-            metrics.PACKETS.labels("unread").inc()
+            metrics.PACKETS["unread"].inc()
         if self._ready_s >= self._wanted_s:
             self._wake()
 
@@ -217,9 +247,3 @@ class AudioReceiver(MediaStreamTrack):
             payloads = [Payload(packet.pts, packet.payload, packet.after_loss) for packet in run]
             frames += self._decoders[payload_type].decode(payloads)
         return frames
-
-
-def _signed(difference: int, bits: int) -> int:
-    """The shortest way between two numbers that wrap (RFC 1982)."""
-    half = 1 << (bits - 1)
-    return ((difference + half) & ((1 << bits) - 1)) - half

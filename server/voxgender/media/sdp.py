@@ -13,8 +13,13 @@ from itertools import chain
 
 from voxgender.errors import FragmentRejected, OfferRejected
 
-OPUS_PARAMETERS = "minptime=10;useinbandfec=1;stereo=0;sprop-stereo=0;maxaveragebitrate=32000"
-"""What suits a classifier (RFC 7587 section 6.1): mono, at a bit rate that keeps all of speech."""
+OPUS_PARAMETERS = (
+    "minptime=10;useinbandfec=1;usedtx=1;stereo=0;sprop-stereo=0;maxplaybackrate=16000;maxaveragebitrate=24000"
+)
+"""What suits a classifier (RFC 7587 section 6.1): mono, 16 kHz at a bit rate that keeps all of speech, no silence.
+
+Wideband takes half the time to decode of what browsers send of their own accord.
+"""
 
 _NEWLINE = "\r\n"
 _BUNDLE = "a=group:BUNDLE"

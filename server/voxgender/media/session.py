@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, suppress
 from time import monotonic
 from typing import Any, Literal
@@ -13,11 +13,12 @@ from aiortc.sdp import candidate_from_sdp
 
 from voxgender import metrics
 from voxgender.analysis import Analyzer
-from voxgender.errors import FragmentRejected, OfferRejected
+from voxgender.errors import FragmentRejected, NotReady, OfferRejected
 from voxgender.media import network
 from voxgender.media.outbox import Outbox
 from voxgender.media.receiver import AudioReceiver
 from voxgender.media.sdp import Fragment, Offer
+from voxgender.media.sockets import Sockets
 from voxgender.protocol import Error, Message
 
 logger = logging.getLogger(__name__)
@@ -45,7 +46,8 @@ class Session:
     Args:
         session_id: unguessable; whoever knows it may end the call.
         analyzer: shared by all calls.
-        ice_addresses: local addresses to gather candidates on; empty for all.
+        sockets: shared by all calls of the process.
+        addresses: where to gather candidates.
     """
 
     def __init__(
@@ -53,14 +55,16 @@ class Session:
         session_id: str,
         analyzer: Analyzer,
         *,
-        ice_addresses: Sequence[str] = (),
+        sockets: Sockets,
+        addresses: network.HostAddresses = network.HostAddresses(),  # noqa: B008 - it cannot change
         on_ended: Callable[["Session"], None] = lambda _: None,
     ) -> None:
         self.id = session_id
         self.started_at = monotonic()
         self.ended_for: Reason | None = None
         self._analyzer = analyzer
-        self._ice_addresses = ice_addresses
+        self._sockets = sockets
+        self._addresses = addresses
         self._on_ended = on_ended
         self._outbox = Outbox(analyzer.hello(session_id))
         # The default asks a public STUN server, and can stall the answer for 5 s.
@@ -106,7 +110,7 @@ class Session:
             await pc.setRemoteDescription(RTCSessionDescription(offer.sdp, "offer"))
             (transceiver,) = pc.getTransceivers()
             self._receive(transceiver)
-            network.bind_ice(pc, self._ice_addresses)
+            network.gather_on(pc, self._sockets, self._addresses)
             await pc.setLocalDescription(await pc.createAnswer())
         except BaseException as error:  # noqa: BLE001 - nothing may be left of it, cancelled or refused
             await pc.close()
@@ -213,7 +217,7 @@ class Session:
 
 def _explained(error: BaseException) -> BaseException:
     """What to tell a client whose offer aiortc refuses: it raises whatever its parsing stumbles over."""
-    if isinstance(error, OfferRejected) or not isinstance(error, Exception):
+    if isinstance(error, OfferRejected | NotReady) or not isinstance(error, Exception):
         return error
     logger.debug("offer refused", exc_info=error)
     if isinstance(error, OperationError):

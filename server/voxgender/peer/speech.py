@@ -13,8 +13,9 @@ from av.audio.fifo import AudioFifo
 from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
 
+from voxgender.audio.activity import VoiceActivity
 from voxgender.audio.files import read_frames
-from voxgender.audio.gate import Gate, VoiceActivity
+from voxgender.audio.gate import Gate
 from voxgender.audio.resampler import Resampler
 from voxgender.errors import AudioError
 from voxgender.peer import vocaltract
@@ -102,11 +103,11 @@ def _fill(frame: AudioFrame) -> AudioFrame:
 
 def _first_speech(path: str | PathLike[str]) -> float | None:
     """Seconds until somebody speaks, as the server's own gate hears it."""
-    gate, resampler = Gate(VoiceActivity()), Resampler()
+    activity, gate, resampler = VoiceActivity(), Gate(), Resampler()
     heard = 0
     for frame in read_frames(path):
         samples = resampler.convert([frame])
-        if stretches := gate.push(samples):
+        if stretches := gate.push(samples, activity):
             return max(0.0, (heard + stretches[0][0]) / vocaltract.SAMPLE_RATE_HZ)
         heard += samples.size
     if not heard:

@@ -1,0 +1,297 @@
+"""The UDP sockets of a media node, each shared by many calls.
+
+A wake-up of the event loop and a system call for each packet are what a live call costs most. Calls therefore share
+sockets (as RFC 8445 allows: a check names the call it is for), and a socket whose calls are all up is read on a tick,
+many packets at once. While one of its calls is still connecting it is read at once: each of those packets is waited
+for. It also means that a node needs but one open port in its firewall.
+"""
+
+import asyncio
+import errno
+import logging
+import random
+import socket
+from collections.abc import Iterator
+from struct import Struct
+from typing import Any, Protocol
+
+from voxgender.errors import NotReady
+from voxgender.media.datagrams import AT_ONCE, DatagramReader
+
+logger = logging.getLogger(__name__)
+
+TICK_S = 0.01
+"""How often the sockets of calls that are up are read."""
+CALLS = 32
+"""Calls that share a socket. More would fill the kernel's buffer of one socket while the event loop is busy."""
+
+_MAX_READS = 8
+"""Of one socket in one tick; a flood waits, and is then dropped by the kernel."""
+_MAX_SOURCES = 16
+"""Addresses that one call may send from."""
+_RECEIVE_BUFFER = 4 * 1024 * 1024
+"""Bytes asked for; the kernel gives up to its ``net.core.rmem_max``."""
+_SO_TIMESTAMPNS = 35  # asm-generic/socket.h; Python has no name for it
+
+_INET = Struct("=H2s4s8x")
+_INET6 = Struct("=H2s4x16s4x")
+_FAMILY = Struct("=H")
+_STUN = Struct("!HHI12x")
+_ATTRIBUTE = Struct("!HH")
+
+
+class CallProtocol(Protocol):
+    """What a call does with its datagrams."""
+
+    def connection_made(self, transport: Any) -> None: ...
+    def connection_lost(self, exc: Exception | None) -> None: ...
+    def error_received(self, exc: Exception) -> None: ...
+    def datagram_received(self, data: Any, addr: Any) -> None: ...
+    def media_received(self, data: bytes, arrived_at: float) -> None:
+        """RTP (RFC 7983), with the time at which the kernel took it in, in seconds of ``time.monotonic``."""
+        ...
+
+
+class Sockets:
+    """Opens sockets in a range of ports as calls come, closes them when the last of their calls has gone.
+
+    Args:
+        ports: the first and the last UDP port that may be used; None lets the kernel choose.
+    """
+
+    def __init__(self, ports: tuple[int, int] | None = None) -> None:
+        self._ports = ports
+        self._shared: list[SharedSocket] = []
+        self._reader = DatagramReader()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def open(self, address: str, ufrag: str, protocol: CallProtocol) -> "CallTransport":
+        """Give a call its place on a socket.
+
+        Args:
+            address: a local address.
+            ufrag: the call's own ICE user name fragment; peers' checks name it (RFC 8445 section 7.2.2).
+            protocol: takes the call's datagrams.
+
+        Raises:
+            NotReady: every port of the range is taken, by others or by as many calls as may share one.
+            OSError: the address is not one of this machine's.
+        """
+        for shared in self._shared:
+            if shared.address == address and shared.calls < CALLS:
+                break
+        else:
+            shared = SharedSocket(address, self._bind(address), self)
+            self._shared.append(shared)
+            if self._timer is None:
+                self._timer = asyncio.get_running_loop().call_later(TICK_S, self._tick)
+        return CallTransport(shared, ufrag, protocol)
+
+    def read(self, shared: "SharedSocket") -> None:
+        """Hand on what waits in a socket."""
+        for _ in range(_MAX_READS):
+            if shared.closed:
+                return
+            try:
+                datagrams = self._reader.read(shared.fileno)
+            except OSError as error:
+                # ICMP tells that something sent was not taken: ICE notices a dead path by itself.
+                logger.debug("%s: %s", shared.address, error)
+                continue
+            for data, source, arrived_at in datagrams:
+                shared.deliver(data, source, arrived_at)
+            if len(datagrams) < AT_ONCE:
+                return
+
+    def forget(self, shared: "SharedSocket") -> None:
+        """It was closed; without any there is no tick."""
+        self._shared.remove(shared)
+        if not self._shared and self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _tick(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(TICK_S, self._tick)
+        for shared in tuple(self._shared):
+            if not shared.connecting:
+                self.read(shared)
+
+    def _bind(self, address: str) -> socket.socket:
+        sock = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM)
+        try:
+            sock.setblocking(False)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
+            sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+            for port in self._candidates():
+                try:
+                    sock.bind((address, port))
+                except OSError as error:
+                    if error.errno != errno.EADDRINUSE:
+                        raise
+                else:
+                    return sock
+            raise NotReady("All UDP ports for media are in use.", code="at_capacity", retry_after_s=10)
+        except BaseException:
+            sock.close()
+            raise
+
+    def _candidates(self) -> Iterator[int]:
+        if self._ports is None:
+            yield 0
+            return
+        low, high = self._ports
+        count = high - low + 1
+        # From anywhere: a port that was in use a moment ago may still get packets.
+        start = random.randrange(count)  # noqa: S311 - no secret
+        for offset in range(count):
+            yield low + (start + offset) % count
+
+
+class SharedSocket:
+    """One bound socket and the calls on it."""
+
+    def __init__(self, address: str, sock: socket.socket, sockets: Sockets) -> None:
+        self.address = address
+        self.fileno = sock.fileno()
+        self.name = sock.getsockname()
+        self.connecting: set[CallTransport] = set()
+        self.closed = False
+        self.sendto = sock.sendto
+        self._sock = sock
+        self._sockets = sockets
+        self._loop = asyncio.get_running_loop()
+        self._by_ufrag: dict[str, CallTransport] = {}
+        self._by_source: dict[bytes, CallTransport] = {}
+
+    @property
+    def calls(self) -> int:
+        return len(self._by_ufrag)
+
+    def add(self, call: "CallTransport") -> None:
+        self._by_ufrag[call.ufrag] = call
+        if not self.connecting:
+            self._loop.add_reader(self.fileno, self._sockets.read, self)
+        self.connecting.add(call)
+
+    def settle(self, call: "CallTransport") -> None:
+        """The call is up, or gone: once all are, the socket is read on the tick."""
+        if call in self.connecting:
+            self.connecting.remove(call)
+            if not self.connecting:
+                self._loop.remove_reader(self.fileno)
+
+    def remove(self, call: "CallTransport") -> None:
+        """Forget a call; with the last one the socket closes."""
+        self.settle(call)
+        del self._by_ufrag[call.ufrag]
+        for source in call.sources:
+            del self._by_source[source]
+        if not self._by_ufrag:
+            self.closed = True
+            self._sock.close()
+            self._sockets.forget(self)
+
+    def claim(self, source: bytes, call: "CallTransport") -> bool:
+        """Let datagrams from an address go to a call. No peer can take an address that another call has."""
+        if len(call.sources) >= _MAX_SOURCES:
+            return False
+        if self._by_source.setdefault(source, call) is not call:
+            return False
+        call.sources[source] = _address(source)
+        return True
+
+    def deliver(self, data: bytes, source: bytes, arrived_at: float) -> None:
+        call = self._by_source.get(source)
+        if call is None:
+            call = self._by_ufrag.get(_checked_ufrag(data))
+            if call is None or not self.claim(source, call):
+                return
+        try:
+            call.deliver(data, source, arrived_at)
+        except Exception as error:  # noqa: BLE001 - one call's packet must not cost the others theirs
+            self._loop.call_exception_handler({"message": "a datagram could not be handled", "exception": error})
+
+
+class CallTransport(asyncio.DatagramTransport):
+    """One call's place on a socket. Made by :meth:`Sockets.open`."""
+
+    def __init__(self, shared: SharedSocket, ufrag: str, protocol: CallProtocol) -> None:
+        super().__init__({"sockname": shared.name})
+        self.ufrag = ufrag
+        self.sources: dict[bytes, tuple[str, int]] = {}
+        self._shared = shared
+        self._protocol = protocol
+        self._sent_to: set[tuple[str, int]] = set()
+        self._closed = False
+        shared.add(self)
+        protocol.connection_made(self)
+
+    def settle(self) -> None:
+        """The call is up: from now on its packets may wait for the tick."""
+        self._shared.settle(self)
+
+    def deliver(self, data: bytes, source: bytes, arrived_at: float) -> None:
+        # RFC 7983 section 7: 128 to 191 is RTP or RTCP; RFC 5761 section 4 tells these apart.
+        if len(data) > 1 and 127 < data[0] < 192 and not 192 <= data[1] <= 223:
+            self._protocol.media_received(data, arrived_at)
+        else:
+            self._protocol.datagram_received(data, self.sources[source])
+
+    def sendto(self, data: Any, addr: Any = None) -> None:
+        if self._closed:
+            return
+        if addr not in self._sent_to and len(self._sent_to) < _MAX_SOURCES:
+            # Its answers will not name the call.
+            self._sent_to.add(addr)
+            self._shared.claim(_source(addr), self)
+        try:
+            self._shared.sendto(data, addr)
+        except (BlockingIOError, InterruptedError):
+            # A full buffer: the network's way to say so is loss.
+            return
+        except OSError as error:
+            self._protocol.error_received(error)
+
+    def is_closing(self) -> bool:
+        return self._closed
+
+    def close(self) -> None:
+        if not self._closed:
+            self._closed = True
+            self._shared.remove(self)
+            asyncio.get_running_loop().call_soon(self._protocol.connection_lost, None)
+
+    def abort(self) -> None:
+        self.close()
+
+
+def _checked_ufrag(data: bytes) -> str:
+    """The user name fragment that a STUN binding request is meant for; empty where it is none (RFC 8489)."""
+    if len(data) < _STUN.size:
+        return ""
+    kind, length, cookie = _STUN.unpack_from(data)
+    if kind != 0x0001 or cookie != 0x2112A442 or len(data) != _STUN.size + length:
+        return ""
+    position = _STUN.size
+    while position + _ATTRIBUTE.size <= len(data):
+        kind, length = _ATTRIBUTE.unpack_from(data, position)
+        position += _ATTRIBUTE.size
+        if kind == 0x0006:  # USERNAME
+            return data[position : position + length].partition(b":")[0].decode("ascii", "replace")
+        position += length + -length % 4
+    return ""
+
+
+def _address(source: bytes) -> tuple[str, int]:
+    if _FAMILY.unpack_from(source)[0] == socket.AF_INET:
+        _, port, host = _INET.unpack_from(source)
+        return socket.inet_ntop(socket.AF_INET, host), int.from_bytes(port, "big")
+    _, port, host = _INET6.unpack_from(source)
+    return socket.inet_ntop(socket.AF_INET6, host), int.from_bytes(port, "big")
+
+
+def _source(address: tuple[str, int]) -> bytes:
+    host, port = address[:2]
+    if ":" in host:
+        return _INET6.pack(socket.AF_INET6, port.to_bytes(2, "big"), socket.inet_pton(socket.AF_INET6, host))
+    return _INET.pack(socket.AF_INET, port.to_bytes(2, "big"), socket.inet_pton(socket.AF_INET, host))

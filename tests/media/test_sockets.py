@@ -1,0 +1,278 @@
+"""Many calls on one UDP socket."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from aioice import stun
+
+from voxgender.errors import NotReady
+from voxgender.media import sockets as sockets_module
+from voxgender.media.sockets import CALLS, CallTransport, Sockets
+
+HERE = "127.0.0.1"
+RTP = b"\x80\x60" + bytes(20)
+DATA = b"\x17" + bytes(20)  # DTLS
+
+
+class Call:
+    """What one call was handed."""
+
+    def __init__(self) -> None:
+        self.transport: Any = None
+        self.datagrams: asyncio.Queue[tuple[bytes, Any]] = asyncio.Queue()
+        self.media: asyncio.Queue[tuple[bytes, float]] = asyncio.Queue()
+        self.errors: list[Exception] = []
+        self.lost = asyncio.Event()
+
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.lost.set()
+
+    def error_received(self, exc: Exception) -> None:
+        self.errors.append(exc)
+
+    def datagram_received(self, data: Any, addr: Any) -> None:
+        self.datagrams.put_nowait((data, addr))
+
+    def media_received(self, data: bytes, arrived_at: float) -> None:
+        self.media.put_nowait((data, arrived_at))
+
+    async def next(self) -> tuple[bytes, Any]:
+        return await asyncio.wait_for(self.datagrams.get(), 5)
+
+
+def check(ufrag: str, *, method: stun.Method = stun.Method.BINDING) -> bytes:
+    """A connectivity check, as ICE sends it."""
+    request = stun.Message(message_method=method, message_class=stun.Class.REQUEST)
+    request.attributes["PRIORITY"] = 7
+    request.attributes["USERNAME"] = f"{ufrag}:peer"
+    return bytes(request)
+
+
+class Peer:
+    """A plain UDP socket."""
+
+    def __init__(self, address: str = HERE) -> None:
+        self.socket = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM)
+        self.socket.bind((address, 0))
+        self.socket.settimeout(5)
+        self.address = self.socket.getsockname()[:2]
+
+    def send(self, data: bytes, call: Call) -> None:
+        self.socket.sendto(data, call.transport.get_extra_info("sockname"))
+
+
+@pytest.fixture
+async def peers() -> AsyncIterator[list[Peer]]:
+    made = [Peer() for _ in range(3)]
+    yield made
+    for peer in made:
+        peer.socket.close()
+
+
+@pytest.fixture
+async def sockets() -> AsyncIterator[Sockets]:
+    sockets = Sockets()
+    yield sockets
+    for shared in tuple(sockets._shared):
+        for call in tuple(shared._by_ufrag.values()):
+            call.close()
+    assert sockets._timer is None
+
+
+def place(sockets: Sockets, ufrag: str, address: str = HERE) -> tuple[Call, CallTransport]:
+    call = Call()
+    return call, sockets.open(address, ufrag, call)
+
+
+async def test_calls_share_a_socket_and_each_gets_what_its_check_named(sockets: Sockets, peers: list[Peer]) -> None:
+    (one, first), (two, second) = place(sockets, "one"), place(sockets, "two")
+    assert first.get_extra_info("sockname") == second.get_extra_info("sockname")
+    peers[0].send(check("two"), one)
+    peers[1].send(check("one"), one)
+    assert (await two.next())[1] == peers[0].address
+    assert (await one.next())[1] == peers[1].address
+    peers[0].send(DATA, one)
+    assert await two.next() == (DATA, peers[0].address)
+    assert one.datagrams.empty()
+
+
+async def test_a_stranger_is_not_heard(sockets: Sockets, peers: list[Peer]) -> None:
+    call, _ = place(sockets, "one")
+    for data in (
+        RTP,
+        DATA,
+        b"",
+        b"\x00",
+        check("nobody"),
+        check("one")[:-1],
+        check("one", method=stun.Method.ALLOCATE),
+    ):
+        peers[0].send(data, call)
+    peers[1].send(check("one"), call)
+    assert (await call.next())[1] == peers[1].address
+    assert call.media.empty()
+
+
+async def test_no_peer_can_take_the_address_of_anothers(sockets: Sockets, peers: list[Peer]) -> None:
+    victim, _ = place(sockets, "victim")
+    thief, _ = place(sockets, "thief")
+    peers[0].send(check("victim"), victim)
+    await victim.next()
+    peers[0].send(check("thief"), victim)
+    peers[0].send(DATA, victim)
+    # ICE refuses the check, which names another; what matters is where it went.
+    assert [(await victim.next())[0][:2] for _ in range(2)] == [b"\x00\x01", DATA[:2]]
+    assert thief.datagrams.empty()
+
+
+async def test_an_address_is_free_again_once_its_call_has_gone(sockets: Sockets, peers: list[Peer]) -> None:
+    first, transport = place(sockets, "first")
+    second, _ = place(sockets, "second")
+    peers[0].send(check("first"), first)
+    await first.next()
+    transport.close()
+    await asyncio.wait_for(first.lost.wait(), 5)
+    peers[0].send(check("second"), second)
+    assert (await second.next())[1] == peers[0].address
+
+
+async def test_answers_to_what_a_call_sent_are_its_own(sockets: Sockets, peers: list[Peer]) -> None:
+    """They name no call: a response has no USERNAME."""
+    place(sockets, "other")
+    call, transport = place(sockets, "one")
+    transport.sendto(b"\x00ask", peers[0].address)
+    assert peers[0].socket.recvfrom(100) == (b"\x00ask", call.transport.get_extra_info("sockname"))
+    peers[0].send(b"\x01\x01answer", call)
+    assert await call.next() == (b"\x01\x01answer", peers[0].address)
+
+
+@pytest.mark.parametrize("settled", [False, True])
+async def test_media_is_told_from_the_rest_and_when_it_came(sockets: Sockets, peers: list[Peer], settled: bool) -> None:
+    call, transport = place(sockets, "one")
+    peers[0].send(check("one"), call)
+    await call.next()
+    if settled:
+        transport.settle()
+    before = asyncio.get_running_loop().time()
+    rtcp = b"\x80\xc9" + bytes(20)
+    for data in (RTP, rtcp, DATA, RTP[:1]):
+        peers[0].send(data, call)
+    data, arrived_at = await asyncio.wait_for(call.media.get(), 5)
+    assert data == RTP
+    assert before - 0.01 <= arrived_at <= asyncio.get_running_loop().time()
+    assert [(await call.next())[0] for _ in range(3)] == [rtcp, DATA, RTP[:1]]
+
+
+async def test_more_than_one_read_takes_is_read_in_one_tick(sockets: Sockets, peers: list[Peer]) -> None:
+    call, transport = place(sockets, "one")
+    peers[0].send(check("one"), call)
+    await call.next()
+    transport.settle()
+    sent = [b"\x80\x60" + number.to_bytes(2, "big") for number in range(150)]
+    for data in sent:
+        peers[0].send(data, call)
+    await asyncio.wait_for(call.media.get(), 5)
+    assert call.media.qsize() == 149
+    assert [call.media.get_nowait()[0] for _ in sent[1:]] == sent[1:]
+
+
+async def test_one_calls_fault_costs_the_others_nothing(sockets: Sockets, peers: list[Peer]) -> None:
+    class Broken(Call):
+        def datagram_received(self, data: Any, addr: Any) -> None:
+            raise ZeroDivisionError
+
+    broken = Broken()
+    told: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context["exception"]))
+    sockets.open(HERE, "broken", broken)
+    call, _ = place(sockets, "one")
+    peers[0].send(check("broken"), call)
+    peers[1].send(check("one"), call)
+    await call.next()
+    assert [type(error) for error in told] == [ZeroDivisionError]
+
+
+async def test_a_call_hears_from_so_many_addresses_and_no_more(sockets: Sockets) -> None:
+    """A peer that changes its address for ever must not make the table grow for ever."""
+    call, transport = place(sockets, "one")
+    shared = sockets._shared[0]
+    for port in range(10_000, 10_100):
+        transport.sendto(b"\x00", (HERE, port))
+        shared.deliver(check("one"), sockets_module._source((HERE, port + 1_000)), 0.0)
+    assert len(transport.sources) <= 16
+    assert len(shared._by_source) <= 16
+    assert call.datagrams.qsize() <= 16
+
+
+async def test_a_full_socket_is_followed_by_another_and_the_last_call_closes_it(sockets: Sockets) -> None:
+    transports = [place(sockets, f"call{number}")[1] for number in range(CALLS + 1)]
+    names = [transport.get_extra_info("sockname") for transport in transports]
+    assert len(set(names)) == 2
+    assert names.count(names[0]) == CALLS
+    for transport in transports[:CALLS]:
+        transport.close()
+    assert [shared.name for shared in sockets._shared] == [names[-1]]
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as again:
+        again.bind(names[0])
+
+
+async def test_ports_are_taken_from_the_range_until_there_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sockets_module, "CALLS", 1)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind((HERE, 0))
+        port = taken.getsockname()[1]
+        sockets = Sockets((port, port))
+        with pytest.raises(NotReady, match="All UDP ports") as refused:
+            place(sockets, "one")
+        assert refused.value.code == "at_capacity"
+    _, transport = place(sockets, "one")
+    assert transport.get_extra_info("sockname")[1] == port
+    with pytest.raises(NotReady):
+        place(sockets, "two")
+    transport.close()
+    transport.close()
+    place(sockets, "three")[1].close()
+
+
+async def test_an_address_that_is_not_ours_is_an_error(sockets: Sockets) -> None:
+    with pytest.raises(OSError, match="assign"):
+        place(sockets, "one", "192.0.2.1")
+    assert sockets._shared == []
+
+
+async def test_sending_after_the_end_or_to_where_nothing_goes_harms_nothing(sockets: Sockets) -> None:
+    call, transport = place(sockets, "one")
+    transport.sendto(b"x" * 70_000, (HERE, 9))
+    assert [type(error) for error in call.errors] == [OSError]
+    transport.close()
+    transport.sendto(b"x", (HERE, 9))
+    assert transport.is_closing()
+
+
+async def test_ipv6_calls_are_told_apart_too(sockets: Sockets) -> None:
+    try:
+        peer = Peer("::1")
+    except OSError:
+        pytest.skip("this host has no IPv6")
+    call, _ = place(sockets, "six", "::1")
+    peer.send(check("six"), call)
+    assert (await call.next())[1] == peer.address
+    peer.socket.close()
+
+
+async def test_icmp_errors_do_not_stop_the_reading(sockets: Sockets, peers: list[Peer]) -> None:
+    """A peer that has gone makes the kernel answer with an error in place of a datagram."""
+    call, transport = place(sockets, "one")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as gone:
+        gone.bind((HERE, 0))
+        nowhere = gone.getsockname()
+    for _ in range(3):
+        transport.sendto(b"\x00", nowhere)
+    peers[0].send(check("one"), call)
+    assert (await call.next())[1] == peers[0].address
