@@ -143,7 +143,7 @@ def test_a_range_of_ports_has_its_lower_end_first() -> None:
     assert Settings().udp_port_range is None
     assert load({"udp_ports": "40000-40000"}).udp_port_range == (40_000, 40_000)
     for wrong in ("2-1", "0-5", "1-65536"):
-        with pytest.raises(SettingsError, match="^--udp-ports"):
+        with pytest.raises(SettingsError, match=r"^--udp-ports"):
             load({"udp_ports": wrong}).udp_port_range  # noqa: B018
     for no_range in ("40000", "a-b", "1-2-3"):
         with pytest.raises(SettingsError, match="LOW-HIGH"):
