@@ -39,6 +39,7 @@ async def serve(settings: Settings, announce: Callable[[str], None] = lambda url
         node = MediaNode(
             ice_addresses=settings.ice_address,
             max_sessions=settings.max_sessions,
+            max_sessions_per_subject=settings.max_sessions_per_subject,
             connect_timeout_s=settings.connect_timeout_s,
             silence_timeout_s=settings.silence_timeout_s,
         )
