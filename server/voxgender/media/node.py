@@ -137,8 +137,6 @@ class MediaNode:
         except BaseException:
             self._forget(session)
             raise
-        if self._draining:
-            session.warn("draining", _MOVE)
         metrics.SESSIONS_STARTED.inc()
         metrics.SESSIONS.set(len(self._sessions))
         return session.id, answer
