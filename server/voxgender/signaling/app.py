@@ -9,7 +9,7 @@ from voxgender.signaling.auth import Bearer
 from voxgender.signaling.cors import add_cors_headers, cors_middleware
 from voxgender.signaling.events import Events
 from voxgender.signaling.health import Health, own_metrics
-from voxgender.signaling.iceservers import links
+from voxgender.signaling.iceservers import IceServers
 from voxgender.signaling.node import Node
 from voxgender.signaling.pages import Pages
 from voxgender.signaling.problems import problem_middleware
@@ -29,16 +29,17 @@ def create_app(
         metrics: what ``/metrics`` shows.
 
     Raises:
-        SettingsError: an ICE server is not of the form that is wanted.
+        SettingsError: an ICE server, an origin or what tokens are checked by is not of the form that is wanted.
     """
     bearer = Bearer(settings)
+    ice_servers = IceServers(settings.ice_server, turn_secret=settings.turn_secret, turn_ttl_s=settings.turn_ttl_s)
     app = web.Application(
         client_max_size=MAX_BODY, middlewares=[cors_middleware(settings.allow_origin), problem_middleware]
     )
     app.on_response_prepare.append(add_cors_headers)
     app.on_response_prepare.append(_secure)
     app.on_cleanup.append(bearer.close)
-    app.add_routes(Whip(node, bearer, links(settings.ice_server)).routes())
+    app.add_routes(Whip(node, bearer, ice_servers).routes())
     app.add_routes(Sessions(node).routes())
     app.add_routes(Events(node).routes())
     app.add_routes(Health(node.check_ready, metrics).routes())

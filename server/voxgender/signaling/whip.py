@@ -1,12 +1,11 @@
 """The WHIP endpoint (RFC 9725): where calls are opened."""
 
-from collections.abc import Sequence
-
 from aiohttp import web
 
 from voxgender.errors import NotReady
 from voxgender.signaling.auth import Bearer
 from voxgender.signaling.cors import preflight
+from voxgender.signaling.iceservers import IceServers
 from voxgender.signaling.node import Node
 from voxgender.signaling.problems import Problem
 from voxgender.signaling.sessions import FRAGMENT, SDP, body_of, etag, expect
@@ -15,10 +14,10 @@ from voxgender.signaling.sessions import FRAGMENT, SDP, body_of, etag, expect
 class Whip:
     """``POST /whip``, and what it and the sessions' resources take."""
 
-    def __init__(self, node: Node, bearer: Bearer, ice_links: Sequence[str]) -> None:
+    def __init__(self, node: Node, bearer: Bearer, ice_servers: IceServers) -> None:
         self._node = node
         self._bearer = bearer
-        self._ice_links = ice_links
+        self._ice_servers = ice_servers
 
     def routes(self) -> list[web.RouteDef]:
         return [
@@ -40,22 +39,21 @@ class Whip:
         response.headers["ETag"] = etag(session_id)
         response.headers["Accept-Patch"] = FRAGMENT
         response.headers["Cache-Control"] = "no-store"
-        for link in self._ice_links:
+        # Of the session its tag alone: TURN servers log the names that they are shown.
+        for link in self._ice_servers.links(subject=subject, session_tag=etag(session_id).strip('"')):
             response.headers.add("Link", link)
         return response
 
     async def endpoint_options(self, request: web.Request) -> web.Response:
         response = preflight(request, "OPTIONS, POST", {"Accept-Post": SDP})
-        for link in self._ice_links if await self._is_let_in(request) else ():
+        try:
+            subject = await self._bearer.caller(request)
+        except (Problem, NotReady):
+            return response
+        # For clients that have to know them before their offer (section 4.6).
+        for link in self._ice_servers.links(subject=subject):
             response.headers.add("Link", link)
         return response
 
     async def session_options(self, request: web.Request) -> web.Response:
         return preflight(request, "DELETE, GET, OPTIONS, PATCH", {"Accept-Patch": FRAGMENT})
-
-    async def _is_let_in(self, request: web.Request) -> bool:
-        try:
-            await self._bearer.caller(request)
-        except (Problem, NotReady):
-            return False
-        return True
