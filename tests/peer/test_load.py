@@ -16,7 +16,7 @@ pytestmark = pytest.mark.usefixtures("nothing_left")
 @pytest.fixture(autouse=True)
 def one_voice(monkeypatch: pytest.MonkeyPatch, dialogue_packets: list[bytes]) -> None:
     """Synthesis takes a second a voice."""
-    monkeypatch.setattr(load_module, "_voices", lambda _: [dialogue_packets])
+    monkeypatch.setattr(load_module, "_voices", lambda *_: [dialogue_packets])
 
 
 async def test_calls_are_held_together_measured_and_ended(serve: Serve) -> None:
@@ -126,5 +126,5 @@ async def test_a_terminal_sees_the_progress_and_is_left_clean(serve: Serve) -> N
 
     await terminal.load(server.url, peers=1, seconds=0.5, out=io.StringIO(), err=err)
 
-    assert "1 of 1 calls up, 0 failed" in err.getvalue()
+    assert "1 of 1 calls up, 0 results/s, p95 –, 0 drops" in err.getvalue()
     assert err.getvalue().endswith("\r\x1b[K")
