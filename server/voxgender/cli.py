@@ -44,10 +44,16 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"voxgender {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
-    serve = commands.add_parser("serve", help="serve the page, signaling and media, all in one")
-    for name in settings.fields():
-        _add_option(serve, name)
-    serve.set_defaults(run=_serve)
+    for role, run, purpose in (
+        ("serve", _serve, "serve the page, signaling and media, all in one"),
+        ("signaling", _signaling, "serve the page and signaling, in front of media nodes"),
+        ("media", _media, "take calls that signaling sends, as one media node of many"),
+    ):
+        server = commands.add_parser(role, help=purpose)
+        for name in settings.fields():
+            if role in (settings.commands(name) or (role,)):
+                _add_option(server, name)
+        server.set_defaults(run=run)
 
     call = commands.add_parser("call", help="play a file as one caller and print the live text stream")
     call.add_argument("url", metavar="URL", help="the server, as http://localhost:8080")
@@ -129,12 +135,42 @@ def _load_settings(arguments: argparse.Namespace) -> Settings:
     return Settings.load({name: given[name] for name in settings.fields() if name in given})
 
 
-def _serve(arguments: argparse.Namespace) -> int:
-    from voxgender.serve import serve
-
+def _load_server_settings(arguments: argparse.Namespace) -> Settings:
     loaded = _load_settings(arguments)
     logging.getLogger("voxgender").setLevel(loaded.log_level.upper())
+    return loaded
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    loaded = _load_server_settings(arguments)
+    if loaded.workers > 1:
+        from voxgender.workers import serve_with_workers as serve
+    else:
+        from voxgender.serve import serve
     _run(serve(loaded, announce=lambda url: print(f"voxgender is ready: open {url}", flush=True)))
+    return 0
+
+
+def _signaling(arguments: argparse.Namespace) -> int:
+    from voxgender.signaling.server import serve_signaling
+
+    loaded = _load_server_settings(arguments)
+    _run(serve_signaling(loaded, announce=lambda url: print(f"voxgender signaling is ready: open {url}", flush=True)))
+    return 0
+
+
+def _media(arguments: argparse.Namespace) -> int:
+    from voxgender.media.server import serve_media
+    from voxgender.serve import make_analyzer
+
+    loaded = _load_server_settings(arguments)
+    _run(
+        serve_media(
+            loaded,
+            make_analyzer,
+            announce=lambda url: print(f"voxgender media is ready: signaling reaches it at {url}", flush=True),
+        )
+    )
     return 0
 
 

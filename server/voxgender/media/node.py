@@ -22,6 +22,11 @@ SWEEP_S = 1.0
 _MOVE = "This server will stop soon: make a new call, which another one takes, then end this one."
 
 
+def random_id() -> str:
+    """A session's id: 192 random bits."""
+    return secrets.token_urlsafe(24)
+
+
 class MediaNode:
     """The session table. What signaling calls (``voxgender.signaling.node.Node``), in the same process.
 
@@ -46,7 +51,7 @@ class MediaNode:
         max_sessions_per_subject: int = 0,
         connect_timeout_s: float = 15.0,
         silence_timeout_s: float = 15.0,
-        new_session_id: Callable[[], str] = lambda: secrets.token_urlsafe(24),
+        new_session_id: Callable[[], str] = random_id,
     ) -> None:
         self._ice_addresses = tuple(ice_addresses)
         self._advertise_addresses = tuple(advertise_addresses)
@@ -70,6 +75,11 @@ class MediaNode:
     def capacity(self) -> int:
         """Sessions taken at once."""
         return self._max_sessions
+
+    @property
+    def live(self) -> int:
+        """Sessions there are."""
+        return len(self._sessions)
 
     @property
     def draining(self) -> bool:
