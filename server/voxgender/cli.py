@@ -12,6 +12,8 @@ from typing import Any, TypeVar
 
 from voxgender import __version__, settings
 from voxgender.errors import AudioError, ManifestError, SettingsError, VoxgenderError
+from voxgender.peer import options
+from voxgender.peer.faults import Faults
 from voxgender.settings import Settings
 
 T = TypeVar("T")
@@ -59,14 +61,23 @@ def _parser() -> argparse.ArgumentParser:
     call.add_argument("url", metavar="URL", help="the server, as http://localhost:8080")
     call.add_argument("--audio", type=Path, metavar="FILE", help="what to say (default: a man, a pause, a woman)")
     _add_token(call)
+    _add_faults(call)
     call.add_argument("--json", action="store_true", help="one JSON object a line: every message, then a report")
     call.set_defaults(run=_call)
 
     load = commands.add_parser("load", help="place many calls at once on a server of one's own")
     load.add_argument("url", metavar="URL")
-    load.add_argument("--peers", type=int, default=10, metavar="N", help="calls at once (default: 10)")
-    load.add_argument("--seconds", type=float, default=10.0, metavar="S", help="how long each lasts (default: 10)")
+    load.add_argument("--peers", metavar="N", help="calls at once (default: 10)")
+    load.add_argument("--seconds", metavar="S", help="how long they last, all up (default: 10)")
+    load.add_argument(
+        "--audio",
+        type=Path,
+        action="append",
+        metavar="FILE",
+        help="what to say; may be repeated (default: synthesised)",
+    )
     _add_token(load)
+    _add_faults(load)
     load.add_argument("--allow-remote", action="store_true", help="load a server that is not on this machine")
     load.add_argument("--json", action="store_true", help="print the report as JSON")
     load.set_defaults(run=_load)
@@ -114,6 +125,13 @@ def _add_token(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--token", default=os.environ.get(variable), help=f"bearer token, where the server wants one (or {variable})"
     )
+
+
+def _add_faults(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("a bad network on the way to the server")
+    for name, meta in options.described(Faults).items():
+        flag, unit = f"--{name.replace('_', '-')}", "MS" if name.endswith("_ms") else "N"
+        group.add_argument(flag, metavar=unit, help=meta.description.replace("%", "%%") if meta.description else None)
 
 
 def _add_option(parser: argparse.ArgumentParser, name: str) -> None:
@@ -177,20 +195,32 @@ def _media(arguments: argparse.Namespace) -> int:
 def _call(arguments: argparse.Namespace) -> int:
     from voxgender.peer.terminal import call
 
-    _run(call(arguments.url, audio=arguments.audio, token=arguments.token, json=arguments.json))
+    _run(
+        call(
+            arguments.url,
+            audio=arguments.audio,
+            token=arguments.token,
+            faults=Faults.of(**vars(arguments)),
+            json=arguments.json,
+        )
+    )
     return 0
 
 
 def _load(arguments: argparse.Namespace) -> int:
+    from voxgender.peer.load import Size
     from voxgender.peer.terminal import load
 
+    size = options.convert(Size, vars(arguments))
     _run(
         load(
             arguments.url,
-            peers=arguments.peers,
-            seconds=arguments.seconds,
+            peers=size.peers,
+            seconds=size.seconds,
+            audio=arguments.audio or (),
             token=arguments.token,
             allow_remote=arguments.allow_remote,
+            faults=Faults.of(**vars(arguments)),
             json=arguments.json,
         )
     )
