@@ -9,10 +9,14 @@ import pytest
 from aiortc import RTCIceServer
 
 from tests import turn
+from tests.peer.conftest import Serve
 from tests.turn import SECRET, Coturn, a_turn_server
+from voxgender.cli import main
 from voxgender.errors import CallError
 from voxgender.peer import relay
+from voxgender.peer.caller import Caller
 from voxgender.peer.relay import working_relay
+from voxgender.peer.speech import Speech
 from voxgender.peer.whip import ice_servers
 from voxgender.signaling.iceservers import IceServers
 
@@ -84,3 +88,58 @@ async def test_what_says_no_turn_is_told(monkeypatch: pytest.MonkeyPatch) -> Non
     async with await asyncio.start_server(hang_up, "127.0.0.1", 0) as server:
         uri = f"turn:127.0.0.1:{server.sockets[0].getsockname()[1]}?transport=tcp"
         assert f"{uri}: no answer" in await failure(*told(uri))
+
+
+@pytest.mark.parametrize("transport", turn.TRANSPORTS)
+async def test_a_whole_call_goes_by_the_relay_alone(
+    coturn: Coturn,
+    serve: Serve,
+    short_speech: Speech,
+    monkeypatch: pytest.MonkeyPatch,
+    transport: str,
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(coturn.certificate))
+    server = await serve(ice_server=[coturn.uri(transport)], turn_secret=SECRET)
+    ways: list[str] = []
+
+    def look() -> None:
+        (session,) = server.node._sessions.values()
+        connection = session._pc.getTransceivers()[0].receiver.transport.transport._connection
+        ways.extend(pair.remote_candidate.type for pair in connection._nominated.values())
+
+    report = await Caller(server.url, short_speech, route="relay").run(on_connected=look)
+    assert report.ended == "played"
+    assert report.results
+    assert report.summary is not None
+    assert ways == ["relay"]
+
+
+async def refused_call(url: str, speech: Speech) -> str:
+    with pytest.raises(CallError) as caught:
+        await Caller(url, speech, route="relay").run()
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+async def test_a_call_by_relay_alone_says_what_is_missing(serve: Serve, short_speech: Speech) -> None:
+    server = await serve()
+    assert "--ice-server turn:HOST" in await refused_call(server.url, short_speech)
+    server = await serve(ice_server=["turn:127.0.0.1"], turn_secret=SECRET, token="open sesame")
+    assert "the token" in await refused_call(server.url, short_speech)
+
+
+async def test_a_call_with_a_login_that_is_not_taken_says_so(
+    coturn: Coturn, serve: Serve, short_speech: Speech
+) -> None:
+    server = await serve(ice_server=[coturn.uri("udp")], turn_secret="south")
+    assert "does not take this login (401)" in await refused_call(server.url, short_speech)
+    assert not server.node._sessions
+
+
+async def test_the_command_line_says_it_in_one_line(serve: Serve, capsys: pytest.CaptureFixture[str]) -> None:
+    server = await serve()
+    assert await asyncio.to_thread(main, ["call", server.url, "--relay-only"]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("voxgender: http://127.0.0.1")
+    assert "--ice-server turn:HOST" in said
+    assert said.count("\n") == 1

@@ -10,7 +10,8 @@ from aiortc.rtcicetransport import parse_stun_turn_uri
 
 from voxgender.errors import CallError
 
-ALLOCATE_TIMEOUT_S = 5.0
+ALLOCATE_TIMEOUT_S = 3.0
+"""Answers take two round trips, over TLS four. A call that could do without a relay waits so long at most."""
 _RELEASE_TIMEOUT_S = 1.0
 
 
