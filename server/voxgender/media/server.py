@@ -4,9 +4,13 @@ import asyncio
 import logging
 import secrets
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from urllib.parse import urlsplit
+
+from aiohttp import web
+
+import msgspec
 
 from voxgender.analysis import Analyzer
 from voxgender.errors import SettingsError
@@ -14,6 +18,7 @@ from voxgender.hosting import Stop, listen, unless_stopped
 from voxgender.media.announcer import Announcer, Portrait
 from voxgender.media.face import create_face
 from voxgender.media.node import MediaNode, random_id
+from voxgender.media.publicaddress import public_addresses
 from voxgender.settings import Settings
 from voxgender.signaling.registry import Registry
 from voxgender.signaling.remote import is_node_url
@@ -21,11 +26,11 @@ from voxgender.signaling.secret import Secret
 
 logger = logging.getLogger(__name__)
 
+MakeAnalyzer = Callable[[Settings], Analyzer]
+
 
 async def serve_media(
-    settings: Settings,
-    make_analyzer: Callable[[Settings], Analyzer],
-    announce: Callable[[str], None] = lambda url: None,
+    settings: Settings, make_analyzer: MakeAnalyzer, announce: Callable[[str], None] = lambda url: None
 ) -> None:
     """Serve until SIGINT, or until SIGTERM and the calls have moved.
 
@@ -40,16 +45,45 @@ async def serve_media(
     stop = Stop()
     stop.on_signals()
     secret = Secret(settings.secret)
-    node_id = new_node_id()
+
+    async def open_face(face: web.Application, stack: AsyncExitStack) -> str:
+        return node_url(settings, await listen(face, stack, host=settings.host, port=settings.port))
+
     async with AsyncExitStack() as stack:
         registry = None
         if settings.registry:
             registry = Registry(settings.registry, secret)
             stack.push_async_callback(registry.close)
+        await run_node(settings, make_analyzer, secret, stop, open_face, announce, registry=registry)
+
+
+async def run_node(
+    settings: Settings,
+    make_analyzer: MakeAnalyzer,
+    secret: Secret,
+    stop: Stop,
+    open_face: Callable[[web.Application, AsyncExitStack], Awaitable[str]],
+    announce: Callable[[str], None],
+    *,
+    registry: Registry | None = None,
+    cores: float = 0.0,
+) -> None:
+    """One media node's life, however it is reached.
+
+    Args:
+        open_face: serves the node's HTTP face until the stack is left; returns its URL.
+        announce: told that URL once calls are taken.
+        registry: where the node announces itself.
+        cores: that the node may use; 0 for all of the process.
+
+    Raises:
+        VoxgenderError: as :func:`serve_media`.
+    """
+    node_id = new_node_id()
+    async with AsyncExitStack() as stack:
         node = make_node(settings, new_session_id=lambda: secret.new_session_id(node_id))
-        portrait = Portrait(node, node_id, region=settings.region)
-        port = await listen(create_face(node, secret, portrait), stack, host=settings.host, port=settings.port)
-        portrait.url = node_url(settings, port)
+        portrait = Portrait(node, node_id, region=settings.region, cores=cores)
+        portrait.url = await open_face(create_face(node, secret, portrait), stack)
         # Health checks are answered while the model is loaded.
         analyzer = await unless_stopped(stop, lambda: make_analyzer(settings))
         if analyzer is None:
@@ -65,10 +99,7 @@ async def serve_media(
         announce(portrait.url)
         logger.info("ready: node %s, model %s", node_id, analyzer.model)
         await stop.asked.wait()
-        node.drain()
-        if announcer is not None:
-            await announcer.announce()
-        await drained(node, stop, settings.drain_timeout_s)
+        await drain(node, stop, settings.drain_timeout_s, announcer)
         logger.info("stopping")
 
 
@@ -95,11 +126,15 @@ def new_node_id() -> str:
     return secrets.token_hex(6)
 
 
-async def drained(node: MediaNode, stop: Stop, timeout_s: float) -> None:
-    """Wait until a node's calls have moved, time is up, or the process is to stop at once."""
-    if stop.now.is_set() or not node.live:
+async def drain(node: MediaNode, stop: Stop, timeout_s: float, announcer: Announcer | None = None) -> None:
+    """Have a node's calls move; until they have, time is up, or the process is to stop at once."""
+    if stop.now.is_set():
         return
-    logger.info("draining: %d calls have %g s to move", node.live, timeout_s)
+    node.drain()
+    if announcer is not None:
+        await announcer.announce()
+    if node.live:
+        logger.info("draining: %d calls have %g s to move", node.live, timeout_s)
     waiting = [asyncio.create_task(node.drained()), asyncio.create_task(stop.now.wait())]
     try:
         await asyncio.wait(waiting, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
