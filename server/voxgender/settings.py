@@ -47,7 +47,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ] = ()
     advertise_address: Annotated[
         tuple[str, ...],
-        Meta(description="public IP address that reaches --ice-address (NAT 1:1); may be repeated", extra=_MEDIA),
+        Meta(
+            description="public IP address that reaches --ice-address (NAT 1:1), or gcp to ask Google Cloud; may be repeated",
+            extra=_MEDIA,
+        ),
     ] = ()
     udp_ports: Annotated[
         str,
