@@ -62,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     call.add_argument("--audio", type=Path, metavar="FILE", help="what to say (default: a man, a pause, a woman)")
     _add_token(call)
     _add_faults(call)
+    call.add_argument("--relay-only", action="store_true", help="go by the server's TURN server, and no other way")
     call.add_argument("--json", action="store_true", help="one JSON object a line: every message, then a report")
     call.set_defaults(run=_call)
 
@@ -200,6 +201,7 @@ def _call(arguments: argparse.Namespace) -> int:
             arguments.url,
             audio=arguments.audio,
             token=arguments.token,
+            relay_only=arguments.relay_only,
             faults=Faults.of(**vars(arguments)),
             json=arguments.json,
         )

@@ -5,15 +5,24 @@ import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
 from itertools import islice
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
-from aiortc import RTCBundlePolicy, RTCConfiguration, RTCPeerConnection, RTCRtpSender, RTCSessionDescription
+from aiortc import (
+    RTCBundlePolicy,
+    RTCConfiguration,
+    RTCIceServer,
+    RTCIceTransportPolicy,
+    RTCPeerConnection,
+    RTCRtpSender,
+    RTCSessionDescription,
+)
 
 from voxgender.errors import CallError
 from voxgender.media import network
 from voxgender.peer.faults import FaultyLink
 from voxgender.peer.pacer import Pacer
 from voxgender.peer.player import Player
+from voxgender.peer.relay import working_relay
 from voxgender.peer.report import Ending, Recorder, Report
 from voxgender.peer.speech import PACKET_S, Speech
 from voxgender.peer.whip import WhipClient, WhipSession, is_loopback
@@ -44,6 +53,8 @@ class _End(NamedTuple):
 
 
 OnMessage = Callable[[AnyMessage], None]
+Route = Literal["direct", "any", "relay"]
+"""Ways to the server: from this machine's own addresses; by the TURN server that it tells, too; by that alone."""
 
 
 def _ignore(message: AnyMessage) -> None:
@@ -60,6 +71,7 @@ class Caller:
         *,
         token: str | None = None,
         duration_s: float | None = None,
+        route: Route = "direct",
         link: FaultyLink | None = None,
         pacer: Pacer | None = None,
     ) -> None:
@@ -69,6 +81,7 @@ class Caller:
             speech: what to say.
             token: bearer token, for a server that asks for one.
             duration_s: hang up after so many seconds of audio; by default when the speech ends.
+            route: which ways to the server are tried. On a loopback host only "relay" asks for a TURN server.
             link: what is wrong with the network on the way.
             pacer: shared by callers of one event loop, so that they share a timer.
         """
@@ -78,6 +91,7 @@ class Caller:
         self._packets = speech.packets
         if duration_s is not None:
             self._packets = islice(speech.packets, round(duration_s / PACKET_S))
+        self._route: Route = route
         self._pacer = pacer or Pacer()
         self._on_message: OnMessage = _ignore
         self._heard_at = 0.0
@@ -113,9 +127,10 @@ class Caller:
             stack.callback(player.stop)
             player.played.add_done_callback(self._when_played)
             self.recorder = Recorder(player.sent, self._turns, outages=self.link.outages if self.link else ())
-            pc = self._connection(player)
+            relay = await self._relay(whip)
+            pc = self._connection(player, relay)
             stack.push_async_callback(pc.close)
-            if is_loopback(whip.endpoint):
+            if is_loopback(whip.endpoint) and self._route != "relay":
                 network.bind_ice(pc, ["127.0.0.1"])
             session = await self._connect(pc, whip, stack)
             if self.link is not None:
@@ -131,9 +146,29 @@ class Caller:
             await self._say_goodbye(session)
             return self.recorder.report(ended=end.ending)
 
-    def _connection(self, player: Player) -> RTCPeerConnection:
+    async def _relay(self, whip: WhipClient) -> RTCIceServer | None:
+        """A TURN server to go by, where this call may use one and one works."""
+        if self._route == "direct" or (self._route == "any" and is_loopback(whip.endpoint)):
+            return None
+        servers = [server for server in await whip.ice_servers() if str(server.urls).startswith("turn")]
+        if not servers and self._route == "relay":
+            raise CallError(
+                f"{whip.endpoint}: the server tells this caller of no TURN server; "
+                "it needs an --ice-server turn:HOST, and the caller the token where one is asked for"
+            )
+        try:
+            return await working_relay(servers) if servers else None
+        except CallError as error:
+            if self._route == "relay":
+                raise CallError(f"{whip.endpoint}: {error}") from None
+            return None
+
+    def _connection(self, player: Player, relay: RTCIceServer | None) -> RTCPeerConnection:
+        policy = RTCIceTransportPolicy.RELAY if self._route == "relay" else RTCIceTransportPolicy.ALL
         # One transport for everything, as RFC 9725 section 4.4.1 asks; no STUN server to wait for.
-        pc = RTCPeerConnection(RTCConfiguration(iceServers=[], bundlePolicy=RTCBundlePolicy.MAX_BUNDLE))
+        pc = RTCPeerConnection(
+            RTCConfiguration([relay] if relay else [], policy, bundlePolicy=RTCBundlePolicy.MAX_BUNDLE)
+        )
         transceiver = pc.addTransceiver("audio", direction="sendonly")
         opus = [codec for codec in RTCRtpSender.getCapabilities("audio").codecs if codec.mimeType == "audio/opus"]
         transceiver.setCodecPreferences(opus)
@@ -161,6 +196,11 @@ class Caller:
         if not self._connected and not self._hung_up:
             if not await session.alive():
                 raise CallError(f"{whip.endpoint}: the server took the call and gave it up; its log says why")
+            if self._route == "relay":
+                raise CallError(
+                    f"{whip.endpoint}: the server answered, but no media path by the TURN server came up; "
+                    "may that relay to the server's --ice-address?"
+                )
             raise CallError(
                 f"{whip.endpoint}: the server answered, but no media path to it came up; "
                 "is UDP open on the way, and its --ice-address one that this machine reaches?"

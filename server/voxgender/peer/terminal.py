@@ -96,6 +96,7 @@ async def call(
     audio: Path | None = None,
     token: str | None = None,
     duration_s: float | None = None,
+    relay_only: bool = False,
     faults: Faults = _NO_FAULTS,
     json: bool = False,
     out: TextIO | None = None,
@@ -106,6 +107,7 @@ async def call(
         url: the server, ``http://host:port`` or its ``…/whip``.
         audio: a file to play; by default the synthesised test signal.
         duration_s: hang up after so many seconds of audio.
+        relay_only: go by the server's TURN server alone, as behind a firewall that lets nothing else out.
         faults: what is wrong with the network on the way; an outage begins five seconds after the call is up.
         json: one JSON object a line rather than text.
 
@@ -120,7 +122,7 @@ async def call(
     else:
         words = await asyncio.to_thread(speech.from_file, audio, loss=faults.loss)
     link = FaultyLink(faults, outage_after_s=OUTAGE_AFTER_S) if faults.any else None
-    caller = Caller(url, words, token=token, duration_s=duration_s, link=link)
+    caller = Caller(url, words, token=token, duration_s=duration_s, route="relay" if relay_only else "any", link=link)
     with interruptible(caller.hang_up):
         try:
             report = await caller.run(printer.message)
