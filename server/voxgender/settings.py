@@ -48,7 +48,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     advertise_address: Annotated[
         tuple[str, ...],
         Meta(
-            description="public IP address that reaches --ice-address (NAT 1:1), or gcp to ask Google Cloud; may be repeated",
+            description="public IP address of --ice-address (NAT 1:1), or gcp to ask Google Cloud; may be repeated",
             extra=_MEDIA,
         ),
     ] = ()
