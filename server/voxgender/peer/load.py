@@ -29,8 +29,12 @@ from voxgender.peer.whip import endpoint, is_loopback
 from voxgender.protocol import AnyMessage, Result, Warning
 
 CALLS_PER_S = 10.0
-"""Calls are placed one after another at this rate: a rush of DTLS handshakes is another test."""
-VOICES = 4
+"""Calls are placed one after another, at this rate at most: a rush of DTLS handshakes is another test."""
+CONNECTING = 5
+"""Calls that may be on their way up together, so that a slow machine is not asked for all handshakes at once."""
+SETTLE_S = 2.0
+"""Before measuring, the time that calls which are up have for their first result."""
+VOICES = 2
 """Different dialogues that the callers share; each begins somewhere else in its own."""
 FLOWING = 0.9
 """Share of the results due to a call that have to come; the others may be lost on the way."""
@@ -171,7 +175,7 @@ class _Run:
         self._stopped = asyncio.Event()
         self._placed = 0
         self._settled = 0
-        self._up = 0
+        self._connected: set[Caller] = set()
         self._stayed: list[Caller] = []
         self._results = 0
         self._drops = 0
@@ -194,20 +198,27 @@ class _Run:
             group.create_task(self._see_through(caller))
             self._tell(0.0)
             await self._pause(1 / CALLS_PER_S)
-        while self._settled < self._placed and not self._stopped.is_set():
-            await self._pause(0.1)
+            await self._until(lambda: self._placed - self._settled < CONNECTING)
+        await self._until(lambda: self._settled == self._placed)
+        settled_by = time.monotonic() + SETTLE_S
+        await self._until(lambda: self._speechless == 0 or time.monotonic() > settled_by)
+
+    @property
+    def _speechless(self) -> int:
+        """Calls that are up and have had no result."""
+        return sum(caller.recorder.first_result_ms is None for caller in self._connected)
 
     async def hold(self, seconds: float) -> int:
         """Wait while the calls go on. Returns how many still do."""
         end = time.monotonic() + seconds
         cutting = asyncio.get_running_loop().call_later(seconds / 2, self._cut)
         try:
-            while (left := end - time.monotonic()) > 0 and self._up and not self._stopped.is_set():
+            while (left := end - time.monotonic()) > 0 and self._connected and not self._stopped.is_set():
                 self._tell(left)
                 await self._pause(min(1.0, left))
         finally:
             cutting.cancel()
-        return self._up
+        return len(self._connected)
 
     def hang_up(self) -> None:
         for caller in self._callers[: self._placed]:
@@ -257,23 +268,19 @@ class _Run:
         )
 
     async def _see_through(self, caller: Caller) -> None:
-        up = False
-
         def connected() -> None:
-            nonlocal up
-            up = True
-            self._up += 1
+            self._connected.add(caller)
             self._settled += 1
 
         try:
             await caller.run(partial(self._take, caller), on_connected=connected)
-            if up:
+            if caller in self._connected:
                 self._stayed.append(caller)
         except CallError as error:
             self._failures[str(error)] += 1
         finally:
-            self._up -= up
-            self._settled += not up
+            self._settled += caller not in self._connected
+            self._connected.discard(caller)
 
     def _take(self, caller: Caller, message: AnyMessage) -> None:
         match message:
@@ -296,7 +303,7 @@ class _Run:
         self._on_progress(
             Progress(
                 seconds_left,
-                self._up,
+                len(self._connected),
                 sum(self._failures.values()),
                 self._results,
                 len(self._recent),
@@ -304,6 +311,10 @@ class _Run:
                 self._drops,
             )
         )
+
+    async def _until(self, reached: Callable[[], bool]) -> None:
+        while not reached() and not self._stopped.is_set():
+            await self._pause(0.05)
 
     async def _pause(self, seconds: float) -> None:
         with suppress(TimeoutError):
