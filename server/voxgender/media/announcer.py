@@ -6,10 +6,10 @@ import os
 from contextlib import suppress
 from time import monotonic, process_time
 
-from voxgender import __version__
 from voxgender.media.node import MediaNode
 from voxgender.signaling.record import NodeRecord
 from voxgender.signaling.registry import RENEW_S, Registry, RegistryLost
+from voxgender.version import __version__
 
 logger = logging.getLogger(__name__)
 

@@ -10,8 +10,6 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
-import msgspec
-
 from voxgender.analysis import Analyzer
 from voxgender.errors import SettingsError
 from voxgender.hosting import Stop, listen, unless_stopped
@@ -81,7 +79,7 @@ async def run_node(
     """
     node_id = new_node_id()
     async with AsyncExitStack() as stack:
-        node = make_node(settings, new_session_id=lambda: secret.new_session_id(node_id))
+        node = await make_node(settings, new_session_id=lambda: secret.new_session_id(node_id))
         portrait = Portrait(node, node_id, region=settings.region, cores=cores)
         portrait.url = await open_face(create_face(node, secret, portrait), stack)
         # Health checks are answered while the model is loaded.
@@ -103,7 +101,7 @@ async def run_node(
         logger.info("stopping")
 
 
-def make_node(settings: Settings, *, new_session_id: Callable[[], str] = random_id) -> MediaNode:
+async def make_node(settings: Settings, *, new_session_id: Callable[[], str] = random_id) -> MediaNode:
     """A media node as the options want it.
 
     Raises:
@@ -111,7 +109,7 @@ def make_node(settings: Settings, *, new_session_id: Callable[[], str] = random_
     """
     return MediaNode(
         ice_addresses=settings.ice_address,
-        advertise_addresses=settings.advertise_address,
+        advertise_addresses=await public_addresses(settings.advertise_address),
         udp_ports=settings.udp_port_range,
         max_sessions=settings.max_sessions,
         max_sessions_per_subject=settings.max_sessions_per_subject,

@@ -108,10 +108,16 @@ class Directory:
         await asyncio.gather(*self._closing)
         await self._source.close()
 
-    async def look(self) -> None:
-        """Look again now; many who ask for it at once share one look."""
+    async def look(self, *, surely: bool = False) -> None:
+        """Look again now; many who ask for it at once share one look.
+
+        Args:
+            surely: however short ago the last look was.
+        """
+        if self._looking is not None and surely:
+            await asyncio.wait((self._looking,))
         if self._looking is None:
-            if monotonic() - self._looked_at < _LOOK_AGAIN_S:
+            if not surely and monotonic() - self._looked_at < _LOOK_AGAIN_S:
                 return
             self._looking = asyncio.create_task(self._look(), name="look")
             self._looking.add_done_callback(self._has_looked)
@@ -162,6 +168,12 @@ class Directory:
     def lose(self, member: Member) -> None:
         """Forget a node at once: nothing listens where it was."""
         self._forget(member)
+
+    def lose_at(self, url: str) -> None:
+        """As :meth:`lose`, whoever it is that was there."""
+        for member in self.members():
+            if member.node.url == url:
+                self._forget(member)
 
     def mark(self, member: Member, refusal: NotReady) -> None:
         """A node that takes no call is not asked again before it says otherwise."""
