@@ -22,7 +22,7 @@ FROM python:${PYTHON} AS signaling-packages
 WORKDIR /src
 RUN python -m venv --without-pip /opt/voxgender
 COPY pyproject.toml constraints.txt ./
-RUN python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['dependencies'], sep='\n')" > signaling.txt \
+RUN python -c "import tomllib; p = tomllib.load(open('pyproject.toml', 'rb'))['project']; print(*p['dependencies'], *p['optional-dependencies']['registry'], sep='\n')" > signaling.txt \
  && python -m pip --python /opt/voxgender/bin/python install --no-cache-dir --constraint constraints.txt --requirement signaling.txt
 
 FROM signaling-packages AS media-packages
