@@ -2,10 +2,14 @@
 
 import json
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import yaml
 from aiohttp import ClientSession
+from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
+from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from tests.nodes import SECRET, a_node
 from tests.rtc import LOOPBACK, ToneTrack, a_peer
@@ -15,7 +19,7 @@ from voxgender.hosting import listen
 from voxgender.media.announcer import Portrait
 from voxgender.media.face import create_face
 from voxgender.media.node import MediaNode
-from voxgender.signaling.remote import RECORD_HEADER, RemoteNode
+from voxgender.signaling.remote import RECORD_HEADER, NoAnswer, RemoteNode
 from voxgender.signaling.secret import Secret
 
 if TYPE_CHECKING:
@@ -74,6 +78,20 @@ async def test_with_every_answer_the_node_says_how_full_it_is(analyzer: Analyzer
     assert [record.beat for record in heard] == [1, 2, 3]
 
 
+async def test_an_answer_that_was_changed_on_its_way_is_none(analyzer: Analyzer) -> None:
+    """Whoever could put a fingerprint of its own into it could listen to the call."""
+
+    class Meddler(Secret):
+        def sign(self, purpose: str, text: bytes) -> str:
+            return super().sign(purpose, text + b" " if purpose == "placed" else text)
+
+    async with a_node(analyzer, secret=Meddler("shared by signaling and nodes")) as node, a_peer(ToneTrack()) as peer:
+        remote = RemoteNode(node.url, SECRET)
+        with pytest.raises(NoAnswer, match="not signed"):
+            await remote.place("id", await peer.offer(), None)
+        await remote.close()
+
+
 async def test_what_is_no_placement_is_a_problem(analyzer: Analyzer) -> None:
     async with a_node(analyzer) as node, ClientSession(node.url) as http:
         for body in (b"", b"{}", b"v=0", b'{"offer": 1}'):
@@ -93,3 +111,20 @@ async def test_a_node_that_is_starting_is_not_there_yet() -> None:
             await remote.record()
         with pytest.raises(NotReady, match="model"):
             await remote.place("id", "v=0", None)
+
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+def test_the_face_is_documented_and_nothing_more(analyzer: Analyzer) -> None:
+    node = MediaNode()
+    router = create_face(node, SECRET, Portrait(node, "a")).router
+    served = {(route.method, route.resource.canonical) for route in router.routes() if route.resource}
+    document = yaml.safe_load((DOCS / "openapi-node.yaml").read_text())
+    OpenAPIV31SpecValidator(document).validate()
+    documented = {
+        (method.upper(), path) for path, item in document["paths"].items() for method in item if method != "parameters"
+    }
+    assert documented == {(method, path) for method, path in served if method != "HEAD"}
+    record = json.loads(Portrait(node, "0123456789ab").record().to_json())
+    Draft202012Validator(document["components"]["schemas"]["Record"]).validate(record)

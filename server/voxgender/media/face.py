@@ -11,7 +11,7 @@ from voxgender.signaling.app import MAX_BODY
 from voxgender.signaling.events import Events
 from voxgender.signaling.health import Health
 from voxgender.signaling.problems import Problem, problem_middleware
-from voxgender.signaling.remote import RECORD_HEADER, Placed, Placement
+from voxgender.signaling.remote import RECORD_HEADER, SIGNATURE_HEADER, Placed, Placement, placed_text
 from voxgender.signaling.secret import SCHEME, Secret
 from voxgender.signaling.sessions import Sessions
 
@@ -21,7 +21,7 @@ _signed_by_us: web.RequestKey[bool] = web.RequestKey("signed_by_us", bool)
 
 def create_face(node: MediaNode, secret: Secret, portrait: Portrait) -> web.Application:
     """Make the application in front of one media node; ``signaling.remote.RemoteNode`` is its client."""
-    face = _Face(node, portrait)
+    face = _Face(node, secret, portrait)
     app = web.Application(
         # JSON makes an offer a little longer than it came.
         client_max_size=2 * MAX_BODY,
@@ -43,8 +43,9 @@ def create_face(node: MediaNode, secret: Secret, portrait: Portrait) -> web.Appl
 
 
 class _Face:
-    def __init__(self, node: MediaNode, portrait: Portrait) -> None:
+    def __init__(self, node: MediaNode, secret: Secret, portrait: Portrait) -> None:
         self._node = node
+        self._secret = secret
         self._portrait = portrait
         self._offers = Offers(node)
 
@@ -60,11 +61,14 @@ class _Face:
             placement = msgspec.json.decode(await request.read(), type=Placement)
         except msgspec.DecodeError:
             raise Problem(400, "malformed_sdp", "The body is no placement.") from None
-        session_id, answer = await self._offers.answer(request.match_info["offer"], placement.offer, placement.subject)
+        offer_id = request.match_info["offer"]
+        session_id, answer = await self._offers.answer(offer_id, placement.offer, placement.subject)
+        body = msgspec.json.encode(Placed(session=session_id, answer=answer))
         return web.Response(
             status=201,
-            body=msgspec.json.encode(Placed(session=session_id, answer=answer)),
+            body=body,
             content_type="application/json",
+            headers={SIGNATURE_HEADER: self._secret.sign("placed", placed_text(offer_id, body))},
         )
 
     async def withdraw(self, request: web.Request) -> web.Response:

@@ -20,6 +20,9 @@ T = TypeVar("T")
 RECORD_HEADER = "Voxgender-Node"
 """On each of a node's answers: its record, as JSON."""
 
+SIGNATURE_HEADER = "Voxgender-Signature"
+"""On the answer to an offer: that it is a node's, and to this very offer."""
+
 CONNECT_TIMEOUT_S = 1.0
 """For a TCP connection within a private network."""
 ANSWER_TIMEOUT_S = 3.0
@@ -106,7 +109,11 @@ class RemoteNode:
         async with self._ask(
             "PUT", f"/offers/{offer_id}", body, "application/json", timeout_s=ANSWER_TIMEOUT_S, rejected=OfferRejected
         ) as response:
-            return self._decoded(await response.read(), Placed)
+            answer = await response.read()
+            shown = response.headers.get(SIGNATURE_HEADER, "")
+            if not self._secret.is_signature(shown, "placed", placed_text(offer_id, answer)):
+                raise NoAnswer(f"the answer from {self.url} is not signed by a node")
+            return self._decoded(answer, Placed)
 
     async def withdraw(self, offer_id: str) -> None:
         """Have the node drop an offer, whether it has come or not.
@@ -231,6 +238,11 @@ class RemoteNode:
             return msgspec.json.decode(body, type=kind)
         except msgspec.DecodeError:
             raise NoAnswer(f"{self.url} answers as no media node of this version does") from None
+
+
+def placed_text(offer_id: str, body: bytes) -> bytes:
+    """What a node signs: who could change an answer's SDP on its way could listen to the call."""
+    return offer_id.encode() + b"\n" + body
 
 
 def is_node_url(url: str) -> bool:
