@@ -33,7 +33,7 @@ from voxgender.inference.wav2vec2 import Wav2Vec2Classifier
 from voxgender.peer.voices import MAN, WOMAN, speak
 from voxgender.protocol import Result
 
-CALLERS = {"embedded": (1, 2, 5, 20), "wav2vec2-large shape": (1, 2, 5)}
+CALLERS = {"embedded": (1, 5, 20), "wav2vec2-large shape": (1, 5)}
 SECONDS = 4.0
 
 _PACKET_S = 4096 / 48_000
