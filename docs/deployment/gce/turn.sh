@@ -46,8 +46,16 @@ max-port=65535
 fingerprint
 use-auth-secret
 static-auth-secret=$(secret voxgender-turn-secret)
-# Relays lead to the media nodes, and not to other machines of the network or of the world.
-denied-peer-ip=0.0.0.0-255.255.255.255
+# Relays lead to media nodes, at their private addresses and at public ones, which come and go. To nothing else that is
+# private: not to this machine, its metadata, or other networks.
+denied-peer-ip=0.0.0.0-0.255.255.255
+denied-peer-ip=10.0.0.0-10.255.255.255
+denied-peer-ip=100.64.0.0-100.127.255.255
+denied-peer-ip=127.0.0.0-127.255.255.255
+denied-peer-ip=169.254.0.0-169.254.255.255
+denied-peer-ip=172.16.0.0-172.31.255.255
+denied-peer-ip=192.168.0.0-192.168.255.255
+denied-peer-ip=::-ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff
 allowed-peer-ip=$(range "$peers")
 no-multicast-peers
 no-cli

@@ -50,7 +50,7 @@ resource "google_compute_instance" "turn" {
   metadata = {
     turn-domain            = var.turn_domain
     turn-certificate-email = var.turn_certificate_email
-    # Relays lead to media nodes and nowhere else. They are reached by their private addresses.
+    # Where media nodes are. Other private networks are closed to relays.
     turn-peers     = google_compute_subnetwork.voxgender.ip_cidr_range
     startup-script = file("${path.module}/../gce/turn.sh")
   }
