@@ -230,7 +230,7 @@ class _Network:
         rest = add("Mod", length, graph.integers(stride))
         signal = add("Slice", signal, graph.integers(0), add("Sub", length, rest), graph.integers(1))
         signal = add("Reshape", signal, graph.integers(0, -1, stride * channels))
-        if blocks == 1:
+        if kernel == stride:
             return signal
         shifted = []
         for block in range(blocks):
@@ -264,10 +264,11 @@ class _Network:
         states = [hidden]
         for index in range(shape.num_hidden_layers):
             states.append(layer(states[-1], f"{name}.layers.{index}"))
-        if shape.do_stable_layer_norm:
-            states[-1] = self._layer_norm(states[-1], f"{name}.layer_norm", shape.hidden_size)
         if not shape.use_weighted_layer_sum:
-            return states[-1]
+            if not shape.do_stable_layer_norm:
+                return states[-1]
+            return self._layer_norm(states[-1], f"{name}.layer_norm", shape.hidden_size)
+        # transformers 5 sums up the last layer's output as it is, where transformers 4 normalised it.
         scores = np.exp(self._weight("layer_weights", len(states)))
         shares = scores / scores.sum()
         return add(
