@@ -1,8 +1,8 @@
 """Write what was measured into ``docs/performance.md``: ``python -m tests.benchmarks.page [--check]``.
 
-Between ``<!-- benchmark: NAME -->`` and ``<!-- /benchmark -->`` stands the table of the newest run of a benchmark, and
-``summary`` sets all of them against what was to be reached. Plots go to ``docs/images``. ``--check`` writes nothing, and
-ends with status 1 where the page is not current.
+Between ``<!-- benchmark: NAME -->`` and ``<!-- /benchmark -->`` stands the table of a benchmark's newest run, and
+``summary`` sets all of them against what was to be reached. Plots go to ``docs/images``. ``--check`` writes nothing,
+and ends with status 1 where the page is not current.
 """
 
 import json
