@@ -4,7 +4,6 @@ import asyncio
 import datetime
 import ipaddress
 import shutil
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -16,6 +15,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
+from tests.fleet.conftest import free_ports
+
 LOOPBACK = "127.0.0.1"
 SECRET = "north"
 TRANSPORTS = ("udp", "tcp", "tls")
@@ -25,7 +26,7 @@ class Coturn:
     """Takes logins made from ``SECRET``, over UDP, TCP and TLS."""
 
     def __init__(self, directory: Path) -> None:
-        self.port, self.tls_port = _free_ports(2)
+        self.port, self.tls_port = free_ports(LOOPBACK, 2)
         self.certificate = directory / "certificate.pem"
         """Self-signed: whoever trusts it has to be told."""
         self._key = directory / "key.pem"
@@ -89,18 +90,6 @@ async def a_turn_server(directory: Path) -> AsyncIterator[Coturn]:
         await reading
         await process.communicate()
         coturn.log = "".join(said)
-
-
-def _free_ports(count: int) -> list[int]:
-    """Ports that are free for TCP now, and as likely as not for UDP."""
-    probes = [socket.socket() for _ in range(count)]
-    try:
-        for probe in probes:
-            probe.bind((LOOPBACK, 0))
-        return [probe.getsockname()[1] for probe in probes]
-    finally:
-        for probe in probes:
-            probe.close()
 
 
 def _sign_oneself(certificate: Path, private_key: Path) -> None:
