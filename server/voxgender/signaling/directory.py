@@ -44,7 +44,6 @@ class Member:
         self.placing = 0
         """Offers that it has been handed and not answered yet."""
         self.shunned_until = 0.0
-        self.gone = False
 
     @property
     def has_room(self) -> bool:
@@ -219,7 +218,6 @@ class Directory:
             if monotonic() - member.confirmed_at > LEASE_S:
                 logger.warning("node %s is gone: nothing was heard of it for %.0f s", member.record.id, LEASE_S)
                 self._forget(member)
-        metrics.NODES.set(len(self._members))
 
     async def _ask_the_silent(self) -> None:
         now = monotonic()
@@ -282,6 +280,7 @@ class Directory:
         if member is None:
             node = self._by_url.pop(url, None) or self._remote(url)
             self._members[record.id] = Member(record, node)
+            metrics.NODES.set(len(self._members))
             logger.info("node %s is at %s", record.id, url)
             return
         member.record = record
@@ -298,7 +297,7 @@ class Directory:
     def _forget(self, member: Member) -> None:
         if self._members.get(member.record.id) is member:
             del self._members[member.record.id]
-            member.gone = True
+            metrics.NODES.set(len(self._members))
             self._let_go(member.node)
 
     def _let_go(self, node: RemoteNode) -> None:

@@ -35,6 +35,7 @@ async def serve_signaling(settings: Settings, announce: Callable[[str], None] = 
         stack.push_async_callback(fleet.close)
         port = await listen(create_app(settings, fleet), stack, host=settings.host, port=settings.port)
         await directory.start()
+        await directory.looked.wait()
         announce(url_of(settings.host, port))
         await stop.asked.wait()
         logger.info("stopping")

@@ -12,6 +12,8 @@ from voxgender.signaling.registry import Registry, RegistryLost
 from voxgender.signaling.remote import is_node_url
 from voxgender.signaling.secret import Secret
 
+_NO_NODE = "--nodes (VOXGENDER_NODES) takes http://HOST:PORT, https://… or dns:HOST:PORT"
+
 
 class Listing(NamedTuple):
     """What a source knows: records that it vouches for, and addresses where nodes are to be asked."""
@@ -81,7 +83,9 @@ def source_of(settings: Settings, secret: Secret) -> Source:
         elif is_node_url(text):
             urls.append(text.rstrip("/"))
         else:
-            raise SettingsError("--nodes (VOXGENDER_NODES) takes http://HOST:PORT, https://… or dns:HOST:PORT")
+            raise SettingsError(_NO_NODE)
+    if not urls and not names:
+        raise SettingsError(_NO_NODE)
     return Listed(urls, names)
 
 
