@@ -86,14 +86,14 @@ def _parser() -> argparse.ArgumentParser:
     classify = commands.add_parser("classify", help="label audio files by the same pipeline, offline")
     classify.add_argument("files", nargs="+", type=Path, metavar="FILE", help="any audio file that FFmpeg reads")
     classify.add_argument("--json", action="store_true", help="one JSON object a file and line")
-    _add_option(classify, "model")
+    _add_model(classify)
     classify.set_defaults(run=_classify)
 
     evaluate = commands.add_parser("evaluate", help="how often a model is right on labelled recordings")
     evaluate.add_argument("manifest", type=Path, metavar="MANIFEST.csv", help="columns path,label[,corpus,split,...]")
     evaluate.add_argument("--split", help="only rows of this split (default: all rows)")
     evaluate.add_argument("--json", action="store_true", help="print the figures as JSON")
-    _add_option(evaluate, "model")
+    _add_model(evaluate)
     evaluate.set_defaults(run=_evaluate)
 
     train = commands.add_parser("train", help="train a compact wav2vec2 on recordings of one's own")
@@ -133,6 +133,11 @@ def _add_faults(parser: argparse.ArgumentParser) -> None:
     for name, meta in options.described(Faults).items():
         flag, unit = f"--{name.replace('_', '-')}", "MS" if name.endswith("_ms") else "N"
         group.add_argument(flag, metavar=unit, help=meta.description.replace("%", "%%") if meta.description else None)
+
+
+def _add_model(parser: argparse.ArgumentParser) -> None:
+    for name in ("model", "inference_threads", "precision", "device"):
+        _add_option(parser, name)
 
 
 def _add_option(parser: argparse.ArgumentParser, name: str) -> None:

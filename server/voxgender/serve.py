@@ -4,12 +4,16 @@ import logging
 import os
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, cast
 
 from voxgender.analysis import Analyzer
 from voxgender.hosting import Stop, listen, unless_stopped, url_of
 from voxgender.media.server import drain, make_node
 from voxgender.settings import Settings
 from voxgender.signaling.app import create_app
+
+if TYPE_CHECKING:
+    from voxgender.inference.classifier import Device, Precision
 
 logger = logging.getLogger(__name__)
 
@@ -55,8 +59,13 @@ def make_analyzer(settings: Settings) -> Analyzer:
     threads = settings.inference_threads or max(1, (os.cpu_count() or 2) - 1)
     classifier = None
     if settings.model != OFF:
-        # torch and transformers take seconds to import: not before a health check can be answered, not for nothing.
+        # Imported when it is needed: not before a health check can be answered, and not for nothing.
         from voxgender.inference import wav2vec2
 
-        classifier = wav2vec2.load(settings.model, threads=threads)
+        classifier = wav2vec2.load(
+            settings.model,
+            threads=threads,
+            precision=cast("Precision", settings.precision),
+            device=cast("Device", settings.device),
+        )
     return Analyzer(classifier, window_ms=settings.window_ms, hop_ms=settings.hop_ms)

@@ -133,8 +133,25 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Meta(ge=0, description="of them with tokens of one subject; more get 429; 0 for no such limit", extra=_MEDIA),
     ] = 0
     inference_threads: Annotated[
-        int, Meta(ge=0, description="threads of the model; 0 leaves one core to the media", extra=_MEDIA)
+        int,
+        Meta(
+            ge=0,
+            description="threads of a large model, small ones take one; 0 leaves one core to the media",
+            extra=_MEDIA,
+        ),
     ] = 0
+    precision: Annotated[
+        str,
+        Meta(
+            pattern="^(auto|fp32|int8)$",
+            description="auto (int8 for large models), fp32 or int8: how the model multiplies",
+            extra=_MEDIA,
+        ),
+    ] = "auto"
+    device: Annotated[
+        str,
+        Meta(pattern="^(cpu|cuda)$", description="cpu or cuda (by torch, in float16): runs the model", extra=_MEDIA),
+    ] = "cpu"
     window_ms: Annotated[
         int, Meta(ge=500, le=10_000, description="audio the model hears at once, ms", extra=_MEDIA)
     ] = 1_000

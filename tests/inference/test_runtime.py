@@ -7,8 +7,9 @@ from transformers import Wav2Vec2ForSequenceClassification
 
 from tests.inference.checkpoints import network, voices
 from voxgender.inference import runtime, wav2vec2
+from voxgender.inference.classifier import Precision
 from voxgender.inference.eager import EagerNetwork, weights_of
-from voxgender.inference.runtime import OnnxNetwork, Precision
+from voxgender.inference.runtime import OnnxNetwork
 from voxgender.peer.voices import MAN, WOMAN, speak
 
 
@@ -58,10 +59,14 @@ def test_small_networks_are_exact_unless_asked_otherwise() -> None:
     assert OnnxNetwork(reference.config.to_dict(), weights_of(reference), normalise=True).precision == "fp32"
 
 
-def test_idle_threads_sleep() -> None:
+@pytest.mark.parametrize(("large", "threads"), [(1_000, 2), (1_000_000, 1)])
+def test_threads_are_for_large_networks_and_sleep_when_idle(
+    large: int, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Threads that spin for the next batch would take the cores that media needs."""
+    monkeypatch.setattr(runtime, "_LARGE", large)
     reference = network()
     graph = OnnxNetwork(reference.config.to_dict(), weights_of(reference), normalise=True, threads=2)
     options = graph._session.get_session_options()
-    assert options.intra_op_num_threads == 2
+    assert options.intra_op_num_threads == threads
     assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"

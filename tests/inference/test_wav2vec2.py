@@ -81,7 +81,8 @@ def test_the_name_is_the_directorys(make: Make) -> None:
     assert load(f"{make()}/").name == "checkpoint"
 
 
-def test_inference_takes_the_threads_it_is_given(make: Make) -> None:
+def test_a_large_model_takes_the_threads_it_is_given(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtime, "_LARGE", 1)
     classifier = load(str(make()), threads=2)
     assert isinstance(classifier._network, OnnxNetwork)
     assert classifier._network._session.get_session_options().intra_op_num_threads == 2

@@ -4,7 +4,7 @@ import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,9 +17,7 @@ from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2ForSe
 from transformers import logging as transformers_logging
 
 from voxgender.errors import ModelError
-from voxgender.inference.classifier import Windows
-
-Device = Literal["cpu", "cuda"]
+from voxgender.inference.classifier import Device, Windows
 
 _DAMAGE = (
     AttributeError,

@@ -7,18 +7,15 @@ operations a window, and takes the lock between them.
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
 from voxgender.inference.checkpoint import Weights
-from voxgender.inference.classifier import SAMPLE_RATE_HZ, Windows
+from voxgender.inference.classifier import SAMPLE_RATE_HZ, Precision, Windows
 from voxgender.inference.graph import PROBABILITIES, WINDOWS, Architecture, Unconvertible, build
-
-Precision = Literal["auto", "fp32", "int8"]
-"""``auto`` is int8 for large networks: for small ones it gains little."""
 
 _LARGE = 10_000_000
 """Encoder weights; wav2vec2-base has 85 million."""
@@ -45,7 +42,8 @@ class OnnxNetwork:
             weights: by the names in the checkpoint's files.
             normalise: whether each window is brought to zero mean and unit variance first.
             precision: of the encoder's matrix products.
-            threads: of one call; the calling thread is the first of them.
+            threads: of one call of a large network, the calling thread among them. A small one takes one: threads
+                that sleep and wake between its short operations cost more than they save.
 
         Raises:
             Unconvertible: another architecture than :mod:`~.graph` knows.
@@ -55,6 +53,7 @@ class OnnxNetwork:
         large = architecture.encoder_weights >= _LARGE
         self.precision: Precision = ("int8" if large else "fp32") if precision == "auto" else precision
         int8 = self.precision == "int8"
+        threads = threads if large else 1
         if large:
             # From a file, ONNX Runtime takes the weights one by one; from memory, it holds them several times.
             with TemporaryDirectory(prefix="voxgender-") as folder:

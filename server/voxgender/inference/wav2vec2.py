@@ -7,19 +7,16 @@ All others are loaded by transformers. Either way it runs in ONNX Runtime, if it
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from voxgender.errors import ModelError
 from voxgender.inference import checkpoint
-from voxgender.inference.classifier import SAMPLE_RATE_HZ, ClassLabel, Probabilities, Windows
+from voxgender.inference.classifier import SAMPLE_RATE_HZ, ClassLabel, Device, Precision, Probabilities, Windows
 from voxgender.inference.graph import Unconvertible
-from voxgender.inference.runtime import OnnxNetwork, Precision
-
-if TYPE_CHECKING:
-    from voxgender.inference.eager import Device
+from voxgender.inference.runtime import OnnxNetwork
 
 logger = logging.getLogger(__name__)
 
@@ -64,15 +61,13 @@ class Wav2Vec2Classifier:
         return self._network(windows) @ self._sums
 
 
-def load(
-    model: str, *, threads: int = 1, precision: Precision = "auto", device: "Device" = "cpu"
-) -> Wav2Vec2Classifier:
+def load(model: str, *, threads: int = 1, precision: Precision = "auto", device: Device = "cpu") -> Wav2Vec2Classifier:
     """Load a ``Wav2Vec2ForSequenceClassification`` that tells male from female.
 
     Args:
         model: ``"embedded"``, a directory in the layout of transformers, or the id of a repository on the
             Hugging Face hub, such as ``alefiury/wav2vec2-large-xlsr-53-gender-recognition-librispeech``.
-        threads: that one inference may use.
+        threads: that one inference of a large model may use.
         precision: of the encoder's matrix products; ``auto`` is int8 for large models.
         device: ``cuda`` runs it in torch, in float16 unless ``precision`` is ``fp32``.
 
@@ -95,7 +90,7 @@ def load(
     return Wav2Vec2Classifier(name, network, outputs)
 
 
-def _load_by_transformers(model: str, threads: int, precision: Precision, device: "Device") -> Wav2Vec2Classifier:
+def _load_by_transformers(model: str, threads: int, precision: Precision, device: Device) -> Wav2Vec2Classifier:
     # torch and transformers take seconds to import, and most checkpoints do not need them.
     from voxgender.inference import eager
 
