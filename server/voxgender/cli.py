@@ -111,6 +111,7 @@ def _parser() -> argparse.ArgumentParser:
     ):
         train.add_argument(f"--{name}", type=kind, metavar="N")
     train.add_argument("--cache", type=Path, metavar="DIR", help="folder for prepared audio")
+    train.add_argument("--kept-out", metavar="CORPUS", help="tell how this corpus does, and choose by the others")
     train.add_argument("--device", help="cpu or cuda")
     train.set_defaults(run=_train)
 
