@@ -52,6 +52,13 @@ class Host:
         """Cut the host off a network: what is sent gets lost, and nobody is told."""
         _ip(f"link set {self._port(side)} down")
 
+    def bytes_on(self, side: Side) -> tuple[int, int]:
+        """Received and sent so far."""
+        statistics = Path(f"/sys/class/net/{self._port(side)}/statistics")
+        # Of the cable's other end, where it is the other way round.
+        received, sent = (int((statistics / name).read_text()) for name in ("tx_bytes", "rx_bytes"))
+        return received, sent
+
     def _setup(self) -> None:
         _ip(f"netns add {self.namespace}", f"-n {self.namespace} link set lo up")
         for side in _SUBNETS:
