@@ -61,7 +61,7 @@ class IceServers:
         """``Link`` header values for one caller.
 
         Args:
-            subject: who calls, where that is known: in a login's name, so that the TURN server can count by it.
+            subject: who calls, where that is known: in a login's name, so that the TURN server's log tells who used it.
             session_tag: tells the caller's sessions apart and opens none of them; any, where left out.
         """
         tag = session_tag or secrets.token_hex(8)
