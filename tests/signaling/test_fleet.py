@@ -178,6 +178,20 @@ async def test_a_full_fleet_says_when_to_come_again_and_takes_calls_as_soon_as_t
         await refusal(await post(front, await an_offer()), 503, "at_capacity")
 
 
+async def test_a_burst_of_as_many_calls_as_there_are_places_is_taken_whole(analyzer: Analyzer) -> None:
+    """A node's record has calls whose answers are still on their way here: they are not to be counted twice."""
+    async with (
+        a_node(analyzer, max_sessions=6) as one,
+        a_node(analyzer, max_sessions=6) as two,
+        a_front(one, two) as front,
+        a_front(one, two) as other,
+    ):
+        offer = await an_offer()
+        responses = await asyncio.gather(*(post(at, offer) for at in (front, other) for _ in range(7)))
+        assert Counter(response.status for response in responses) == {201: 12, 503: 2}
+        assert (one.node.live, two.node.live) == (6, 6)
+
+
 async def test_nodes_that_were_filled_by_another_instance_are_not_overfilled(analyzer: Analyzer) -> None:
     async with a_node(analyzer, max_sessions=2) as node, a_front(node) as one, a_front(node) as two:
         for front in (one, two):

@@ -42,8 +42,14 @@ class Member:
         self.node = node
         self.confirmed_at = monotonic()
         self.placing = 0
-        """Offers that it has been handed and not answered yet."""
+        """Offers that it was handed since that record: the record has those before, answered or not."""
         self.shunned_until = 0.0
+
+    def learn(self, record: NodeRecord) -> None:
+        """Take a newer record for its own."""
+        self.record = record
+        self.confirmed_at = monotonic()
+        self.placing = 0
 
     @property
     def has_room(self) -> bool:
@@ -153,12 +159,14 @@ class Directory:
 
     @contextmanager
     def placing(self, member: Member) -> Iterator[None]:
-        """While an offer is on its way to a node, its place is taken."""
+        """While an offer is on its way to a node, its place is taken; then the node's own record has it."""
+        before = member.record
         member.placing += 1
         try:
             yield
         finally:
-            member.placing -= 1
+            if member.record is before:
+                member.placing -= 1
 
     def shun(self, member: Member) -> None:
         """Pass a node over for a while: it is slow, or cannot be reached."""
@@ -283,8 +291,7 @@ class Directory:
             metrics.NODES.set(len(self._members))
             logger.info("node %s is at %s", record.id, url)
             return
-        member.record = record
-        member.confirmed_at = monotonic()
+        member.learn(record)
 
     def _remote(self, url: str) -> RemoteNode:
         return RemoteNode(url, self._secret, learn=self._hear)

@@ -18,8 +18,8 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-PLACE_TIMEOUT_S = 8.0
-"""For a call to find its node; clients wait for about ten seconds."""
+PLACE_TIMEOUT_S = 6.0
+"""After that no other node is asked to take a call; clients wait for about ten seconds."""
 _WITHDRAWALS = 4
 """Attempts to withdraw an offer. After that the node ends the session itself, since nobody connects to it."""
 _ASKED_FOR_ROOM = 16
