@@ -4,9 +4,10 @@
 /** @typedef {'male' | 'female' | 'uncertain' | 'no_speech'} Label */
 
 /**
- * First on every channel: what is listening, and how it listens.
+ * First on every channel: what is listening, and how it listens. `from` is the client's own: where this call took over
+ * from another one, the seconds of its audio that the other one has told.
  * @typedef {{v: 1, type: 'hello', session: string, model: string, labels: Label[],
- *            window_ms: number, hop_ms: number}} Hello
+ *            window_ms: number, hop_ms: number, from?: number}} Hello
  */
 /**
  * What is heard now; one each hop. `scores` are one window's raw probabilities, null where nothing was classified.

@@ -41,7 +41,10 @@ const picker = /** @type {HTMLSelectElement} */ (element('microphone'));
 const stream = element('stream');
 
 const timeline = new Timeline(/** @type {HTMLCanvasElement} */ (element('timeline')));
-const client = new VoxgenderClient(new URL('../whip', import.meta.url), { token: tokenOfAddress() });
+const client = new VoxgenderClient(new URL('../whip', import.meta.url), {
+  token: ofAddress('token'),
+  iceTransportPolicy: ofAddress('relay') === 'only' ? 'relay' : 'all',
+});
 const calm = matchMedia('(prefers-reduced-motion: reduce)');
 
 let meter = /** @type {LevelMeter | null} */ (null);
@@ -104,7 +107,7 @@ client.addEventListener('track', ({ detail }) => {
 client.addEventListener('hello', ({ detail }) => {
   tally.observe(detail);
   offset_s = Infinity;
-  lastEnd_s = 0;
+  lastEnd_s = detail.from ?? 0;
   hop_s = detail.hop_ms / 1000;
 });
 
@@ -327,9 +330,13 @@ function minutes(seconds) {
   return `${Math.floor(tenths / 600)}:${rest}`;
 }
 
-/** A server with a token is opened as `…/#token=…`; what stands after `#` is never sent to any server. */
-function tokenOfAddress() {
-  return new URLSearchParams(location.hash.slice(1)).get('token');
+/**
+ * A server with a token is opened as `…/#token=…`; what stands after `#` is never sent to any server. `relay=only` goes by
+ * the server's TURN server alone, to see whether that works.
+ * @param {string} name
+ */
+function ofAddress(name) {
+  return new URLSearchParams(location.hash.slice(1)).get(name);
 }
 
 listMicrophonesByName();

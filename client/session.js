@@ -16,6 +16,7 @@ const PING_EVERY_MS = 5_000;
 /** A server that listens says something each hop. */
 const QUIET_MS = 2_000;
 const SUMMARY_TIMEOUT_MS = 1_500;
+const DRAINING = 'draining';
 
 const PING = JSON.stringify({ v: 1, type: 'ping' });
 
@@ -40,6 +41,9 @@ export class Session {
   #told = null;
   #lastSeq = -1;
   #closed = false;
+  /** @type {Promise<void> | null} */
+  #closing = null;
+  #draining = /** @type {ReturnType<typeof deferred<void>>} */ (deferred());
   #live = /** @type {ReturnType<typeof deferred<void>>} */ (deferred());
   #lost = /** @type {ReturnType<typeof deferred<VoxgenderError>>} */ (deferred());
   #summary = /** @type {ReturnType<typeof deferred<void>>} */ (deferred());
@@ -47,11 +51,12 @@ export class Session {
   /**
    * @param {MediaStreamTrack} track
    * @param {RTCIceServer[]} iceServers
+   * @param {RTCIceTransportPolicy} iceTransportPolicy
    * @param {(message: Message) => void} onmessage
    */
-  constructor(track, iceServers, onmessage) {
+  constructor(track, iceServers, iceTransportPolicy, onmessage) {
     this.#onmessage = onmessage;
-    const connection = new RTCPeerConnection({ iceServers, bundlePolicy: 'max-bundle' });
+    const connection = new RTCPeerConnection({ iceServers, iceTransportPolicy, bundlePolicy: 'max-bundle' });
     this.#connection = connection;
     this.#sender = connection.addTransceiver(track, { direction: 'sendonly' }).sender;
     // A late result is worth nothing: the next one replaces it. Everything else has to arrive.
@@ -71,16 +76,22 @@ export class Session {
     return this.#lost.promise;
   }
 
+  /** Resolves when the server asks this session to go elsewhere. It lives on for a while. */
+  get draining() {
+    return this.#draining.promise;
+  }
+
   /**
    * Open a session; resolves once the server listens.
    * @param {MediaStreamTrack} track
-   * @param {{endpoint: string | URL, token: string | null, iceServers: RTCIceServer[], signal: AbortSignal,
+   * @param {{endpoint: string | URL, token: string | null, iceServers: RTCIceServer[],
+   *          iceTransportPolicy: RTCIceTransportPolicy, signal: AbortSignal,
    *          onmessage: (message: Message) => void}} options
    * @returns {Promise<Session>}
    * @throws {VoxgenderError} refused, unreachable, or no way through for media; nothing is left behind
    */
-  static async open(track, { endpoint, token, iceServers, signal, onmessage }) {
-    const session = new Session(track, iceServers, onmessage);
+  static async open(track, { endpoint, token, iceServers, iceTransportPolicy, signal, onmessage }) {
+    const session = new Session(track, iceServers, iceTransportPolicy, onmessage);
     try {
       const lost = session.lost.then((error) => Promise.reject(error));
       const live = session.#negotiate(endpoint, token, iceServers).then(() => session.#becomeLive());
@@ -106,6 +117,10 @@ export class Session {
 
   /** End well: the server's last messages arrive before this returns, unless they take too long. */
   async close() {
+    await (this.#closing ??= this.#close());
+  }
+
+  async #close() {
     const resource = await this.#resource?.catch(() => null);
     if (resource && !this.#closed) {
       const ended = whip.end(resource).then((confirmed) => (confirmed ? this.#summary.promise : undefined));
@@ -139,6 +154,7 @@ export class Session {
       connection.setConfiguration({ ...connection.getConfiguration(), iceServers: [...iceServers, ...resource.iceServers] });
     }
     if (iceServers.length || resource.iceServers.length) this.#trickle(resource, offer.sdp ?? '');
+    if (connection.getConfiguration().iceTransportPolicy === 'relay') this.#insistOnRelay();
     await connection.setLocalDescription(offer);
     await connection.setRemoteDescription({ type: 'answer', sdp: resource.answer });
   }
@@ -163,9 +179,32 @@ export class Session {
       waiting.push(candidate);
       sending = sending.then(async () => {
         const candidates = waiting.splice(0);
-        if (candidates.length) await whip.trickle(resource, whip.sdpFragment(offer, candidates));
+        if (!candidates.length) return;
+        const isThere = await whip.trickle(resource, whip.sdpFragment(offer, candidates));
+        if (!isThere) this.#lose();
       });
     };
+  }
+
+  /** With no way but a relay there is no use in waiting for one that no server gives. */
+  #insistOnRelay() {
+    const connection = this.#connection;
+    let relays = 0;
+    /** @type {Set<string>} */
+    const refusals = new Set();
+    // Told at once, and perhaps before anybody waits for it.
+    this.#live.promise.catch(() => {});
+    connection.addEventListener('icecandidate', ({ candidate }) => {
+      if (candidate?.candidate) relays += 1;
+    });
+    connection.addEventListener('icecandidateerror', ({ url, errorCode, errorText }) => {
+      refusals.add(`${url}: ${errorText || 'no answer'} (${errorCode})`);
+    });
+    connection.addEventListener('icegatheringstatechange', () => {
+      if (connection.iceGatheringState !== 'complete' || relays) return;
+      const why = refusals.size ? [...refusals].join('; ') : 'the server tells of no TURN server';
+      this.#live.reject(new ConnectionError('no_relay', `There is no relay to the server: ${why}`));
+    });
   }
 
   /**
@@ -185,6 +224,9 @@ export class Session {
       case 'result':
         if (message.seq <= this.#lastSeq) return;
         this.#lastSeq = message.seq;
+        break;
+      case 'warning':
+        if (message.code === DRAINING) this.#draining.resolve();
         break;
       case 'error':
         this.#told = new ConnectionError(message.code, message.message);
@@ -221,6 +263,7 @@ export class Session {
 
   #lose() {
     this.#summary.resolve();
+    if (this.#closing) return;
     this.#lost.resolve(this.#told ?? new ConnectionError('lost', 'The connection to the server was lost'));
   }
 

@@ -11,14 +11,27 @@ const LONGEST_HOP_S = 1;
 export class Tally {
   #sum = empty();
   #session = empty();
+  /** What another call has told of this session's audio. */
+  #skipped = empty();
+  /** Where this session's results begin, and how far they are, in seconds of its audio. */
+  #from_s = 0;
+  #end_s = 0;
   /** @type {import('./messages.js').Label} */
   #label = 'no_speech';
 
   /** @param {Message} message */
   observe(message) {
-    if (message.type === 'hello') this.#close();
-    else if (message.type === 'summary') this.#session = message;
+    if (message.type === 'hello') this.#begin(message.from ?? 0);
+    else if (message.type === 'summary') this.#session = subtract(message, this.#skipped);
     else if (message.type === 'result') this.#add(message);
+  }
+
+  /**
+   * Leave out of this session's own summary what the call before it has told.
+   * @param {Summary} unheard
+   */
+  skip(unheard) {
+    this.#skipped = unheard;
   }
 
   /** @returns {Summary} everything so far */
@@ -29,8 +42,9 @@ export class Tally {
   /** @param {import('./messages.js').Result} result */
   #add({ end, label }) {
     const session = this.#session;
-    const stretch_s = Math.min(Math.max(0, end - session.duration), LONGEST_HOP_S);
-    session.duration = Math.max(session.duration, end);
+    const stretch_s = Math.min(Math.max(0, end - this.#end_s), LONGEST_HOP_S);
+    this.#end_s = Math.max(this.#end_s, end);
+    session.duration = this.#end_s - this.#from_s;
     if (label !== 'no_speech') {
       session.speech += stretch_s;
       session[label] += stretch_s;
@@ -39,9 +53,12 @@ export class Tally {
     this.#label = label;
   }
 
-  #close() {
+  /** @param {number} from_s */
+  #begin(from_s) {
     this.#sum = this.total();
     this.#session = empty();
+    this.#skipped = empty();
+    this.#from_s = this.#end_s = from_s;
     this.#label = 'no_speech';
   }
 }
@@ -51,6 +68,8 @@ function empty() {
   return { v: 1, type: 'summary', duration: 0, speech: 0, male: 0, female: 0, uncertain: 0, segments: 0 };
 }
 
+const FIGURES = /** @type {const} */ (['duration', 'speech', 'male', 'female', 'uncertain', 'segments']);
+
 /**
  * @param {Summary} a
  * @param {Summary} b
@@ -58,8 +77,17 @@ function empty() {
  */
 function add(a, b) {
   const sum = empty();
-  for (const key of /** @type {const} */ (['duration', 'speech', 'male', 'female', 'uncertain', 'segments'])) {
-    sum[key] = a[key] + b[key];
-  }
+  for (const figure of FIGURES) sum[figure] = a[figure] + b[figure];
   return sum;
+}
+
+/**
+ * @param {Summary} a
+ * @param {Summary} b
+ * @returns {Summary} at least 0 each
+ */
+function subtract(a, b) {
+  const rest = empty();
+  for (const figure of FIGURES) rest[figure] = Math.max(0, a[figure] - b[figure]);
+  return rest;
 }

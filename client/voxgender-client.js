@@ -1,5 +1,6 @@
 import { backoff_ms } from './backoff.js';
 import { MicrophoneError, VoxgenderError } from './errors.js';
+import { Handover } from './handover.js';
 import { openMicrophone } from './microphone.js';
 import { abortable, deferred } from './promises.js';
 import { Session } from './session.js';
@@ -22,6 +23,8 @@ import { Tally } from './tally.js';
  * @typedef {{ [T in Message['type']]: Extract<Message, {type: T}> }
  *   & {state: StateChange, track: MediaStreamTrack}} ClientEvents
  */
+
+/** @typedef {string | null | (() => string | null | Promise<string | null>)} Token */
 
 /** A session that held this long was a good one; the next loss starts with a short wait again. */
 const STABLE_MS = 10_000;
@@ -57,19 +60,25 @@ export class ClientEvent extends Event {
  *     const summary = await client.stop();
  *
  * What is lost is opened again, with growing waits and a fresh session each time, until `stop` or until an error
- * that no waiting heals. Tracks that the client opened are stopped with it; tracks that it was given are not.
+ * that no waiting heals. A server that asks its callers to go elsewhere is left for another one while it still listens:
+ * `hello` tells of it, `state` does not, and results, changes and segments go on as those of one call. Tracks that the
+ * client opened are stopped with it; tracks that it was given are not.
  */
 export class VoxgenderClient extends EventTarget {
   #endpoint;
-  /** @type {string | null} */
   #token;
   #iceServers;
+  #iceTransportPolicy;
   /** @type {State} */
   #state = 'idle';
   /** @type {Run | null} */
   #run = null;
   /** @type {Session | null} */
   #session = null;
+  /** @type {Session | null} what is to take over from it */
+  #successor = null;
+  /** @type {import('./handover.js').Told} */
+  #told = { label: null, at_ms: 0, voice: null };
   /** @type {{track: MediaStreamTrack, owned: boolean} | null} */
   #input = null;
   /** @type {string | null} */
@@ -78,14 +87,16 @@ export class VoxgenderClient extends EventTarget {
 
   /**
    * @param {string | URL} endpoint the server's WHIP endpoint
-   * @param {{token?: string | null, iceServers?: RTCIceServer[]}} [options] `token` is sent as a bearer;
-   *   `iceServers` add to those that the server advises
+   * @param {{token?: Token, iceServers?: RTCIceServer[], iceTransportPolicy?: RTCIceTransportPolicy}} [options]
+   *   `token` is sent as a bearer; a function is asked for one before each call, as tokens expire. `iceServers` add to
+   *   those that the server advises. `iceTransportPolicy` `relay` goes by TURN servers alone
    */
-  constructor(endpoint, { token = null, iceServers = [] } = {}) {
+  constructor(endpoint, { token = null, iceServers = [], iceTransportPolicy = 'all' } = {}) {
     super();
     this.#endpoint = endpoint;
     this.#token = token;
     this.#iceServers = iceServers;
+    this.#iceTransportPolicy = iceTransportPolicy;
   }
 
   get state() {
@@ -188,6 +199,7 @@ export class VoxgenderClient extends EventTarget {
     const tally = new Tally();
     const leave = () => {
       this.#session?.abandon();
+      this.#successor?.abandon();
       controller.abort();
     };
     globalThis.addEventListener?.('pagehide', leave);
@@ -205,8 +217,9 @@ export class VoxgenderClient extends EventTarget {
     globalThis.removeEventListener?.('pagehide', leave);
     // The microphone's light goes out at once, not when the server has answered.
     this.#release();
+    this.#successor?.abandon();
     await this.#session?.close();
-    this.#session = null;
+    this.#session = this.#successor = null;
     if (this.#run?.controller === controller) this.#run = null;
     const summary = tally.total();
     this.#emit('summary', summary);
@@ -242,21 +255,14 @@ export class VoxgenderClient extends EventTarget {
     let error = null;
     for (let failures = 0; ; failures += 1) {
       this.#setState(state, { error });
+      this.#told = { label: null, at_ms: 0, voice: null };
       try {
-        this.#session = await Session.open(/** @type {MediaStreamTrack} */ (this.track), {
-          endpoint: this.#endpoint,
-          token: this.#token,
-          iceServers: this.#iceServers,
-          signal,
-          onmessage: (message) => this.#receive(message, tally),
-        });
+        this.#session = await this.#call(signal, (message) => this.#receive(message, tally));
         const since_ms = performance.now();
-        // The track may have been replaced while the session was being opened.
-        await this.#session.replaceTrack(/** @type {MediaStreamTrack} */ (this.track));
         state = 'reconnecting';
         this.#setState('live');
         live.resolve();
-        error = await abortable(this.#session.lost, signal);
+        error = await this.#moveWheneverAsked(tally, signal);
         this.#session.abandon();
         if (performance.now() - since_ms > STABLE_MS) failures = 0;
       } catch (thrown) {
@@ -271,11 +277,101 @@ export class VoxgenderClient extends EventTarget {
   }
 
   /**
+   * Place one call.
+   * @param {AbortSignal} signal
+   * @param {(message: Message) => void} onmessage
+   */
+  async #call(signal, onmessage) {
+    const session = await Session.open(/** @type {MediaStreamTrack} */ (this.track), {
+      endpoint: this.#endpoint,
+      token: await abortable(askForToken(this.#token), signal),
+      iceServers: this.#iceServers,
+      iceTransportPolicy: this.#iceTransportPolicy,
+      signal,
+      onmessage,
+    });
+    // The track may have been replaced while the session was being opened.
+    await session.replaceTrack(/** @type {MediaStreamTrack} */ (this.track));
+    return session;
+  }
+
+  /**
+   * Stay with the session, and leave it for another one as often as a server asks for that.
+   * @param {Tally} tally
+   * @param {AbortSignal} signal
+   * @returns {Promise<VoxgenderError>} why the session was lost
+   */
+  async #moveWheneverAsked(tally, signal) {
+    for (;;) {
+      const session = /** @type {Session} */ (this.#session);
+      const asked = session.draining.then(() => null);
+      const error = (await abortable(Promise.race([session.lost, asked]), signal)) ?? (await this.#move(session, tally, signal));
+      if (error) return error;
+    }
+  }
+
+  /**
+   * Leave a session for another one: make before break. While no other can be had it is stayed with.
+   * @param {Session} old
+   * @param {Tally} tally
+   * @param {AbortSignal} signal
+   * @returns {Promise<VoxgenderError | null>} why the session was lost; null where another one took over
+   */
+  async #move(old, tally, signal) {
+    for (let failures = 0; ; failures += 1) {
+      let wait_ms = Infinity;
+      try {
+        await this.#takeOver(old, tally, signal);
+        return null;
+      } catch (thrown) {
+        signal.throwIfAborted();
+        const error = asVoxgenderError(thrown);
+        if (error.heals) wait_ms = backoff_ms(failures, error);
+      }
+      const waiting = wait_ms === Infinity ? [] : [pauseUnlessOnline(wait_ms, signal).then(() => null)];
+      const lost = await abortable(Promise.race([old.lost, ...waiting]), signal);
+      if (lost) return lost;
+    }
+  }
+
+  /**
+   * Place another call beside the old one, and end that as soon as the other hears as much.
+   * @param {Session} old
+   * @param {Tally} tally
+   * @param {AbortSignal} signal
+   * @throws {VoxgenderError} the other call could not be had, or was lost before it could take over
+   */
+  async #takeOver(old, tally, signal) {
+    const handover = new Handover(this.#told);
+    old.lost.then((error) => {
+      if (this.#session === old && !signal.aborted) this.#setState('reconnecting', { error });
+    });
+    try {
+      const fresh = (this.#successor = await this.#call(signal, (message) => handover.take(message)));
+      const lost = fresh.lost.then((error) => Promise.reject(error));
+      await abortable(Promise.race([handover.settled, old.lost, lost]), signal);
+      // Its last segment and its summary come before anything of the other one.
+      await abortable(old.close(), signal);
+      this.#session = fresh;
+    } catch (error) {
+      handover.cancel();
+      this.#successor?.abandon();
+      throw error;
+    } finally {
+      this.#successor = null;
+    }
+    if (this.#state !== 'live') this.#setState('live');
+    handover.finish((message) => this.#receive(message, tally), (unheard) => tally.skip(unheard));
+  }
+
+  /**
    * @param {Message} message
    * @param {Tally} tally
    */
   #receive(message, tally) {
     tally.observe(message);
+    if (message.type === 'result') Object.assign(this.#told, { label: message.label, at_ms: performance.now() });
+    if (message.type === 'change') this.#told.voice = message.to;
     if (message.type !== 'summary') this.#emit(message.type, message);
   }
 
@@ -306,7 +402,7 @@ export class VoxgenderClient extends EventTarget {
     this.#input = { track, owned };
     track.addEventListener('ended', this.#onended);
     this.#emit('track', track);
-    await this.#session?.replaceTrack(track);
+    await Promise.all([this.#session?.replaceTrack(track), this.#successor?.replaceTrack(track)]);
   }
 
   #release() {
@@ -361,6 +457,19 @@ function audioTrackOf(source) {
   if (track?.kind !== 'audio') throw new VoxgenderError('no_audio', 'There is no audio track to listen to');
   if (track.readyState === 'ended') throw new VoxgenderError('no_audio', 'The audio track has ended already');
   return track;
+}
+
+/**
+ * @param {Token} token
+ * @returns {Promise<string | null>}
+ * @throws {VoxgenderError} `no_token`: the function that was to give one failed
+ */
+async function askForToken(token) {
+  try {
+    return typeof token === 'function' ? await token() : token;
+  } catch (cause) {
+    throw new VoxgenderError('no_token', `There is no token to show: ${String(cause)}`, { heals: true, cause });
+  }
 }
 
 /** @param {unknown} thrown */

@@ -40,7 +40,8 @@ const STYLE = `
  *     element.source = track;      // analyses it, for as long as the element is on the page
  *     element.show(result);        // or shows a result that came another way
  *
- * Attributes `endpoint` and `token` count from the next `source` on. Repeats the client's `state` and `result` events. Colours
+ * Attributes `endpoint`, `token` and `ice-transport-policy` (`relay` for TURN servers alone) count from the next `source`
+ * on, and so does the property `token`: a function that gives one, for tokens that expire. Repeats the client's `state` and `result` events. Colours
  * are `--voxgender-male`, `--voxgender-female` and `--voxgender-quiet`; parts are `mark`, `word` and `confidence`.
  */
 export class VoxgenderVoice extends HTMLElement {
@@ -50,6 +51,8 @@ export class VoxgenderVoice extends HTMLElement {
   #client = null;
   #word;
   #confidence;
+  /** @type {import('./voxgender-client.js').Token} what the attribute says, where this is null */
+  token = null;
 
   constructor() {
     super();
@@ -94,7 +97,10 @@ export class VoxgenderVoice extends HTMLElement {
     if (!this.#source) return;
     const endpoint = this.getAttribute('endpoint');
     if (!endpoint) throw new Error('<voxgender-voice> needs the attribute endpoint, a WHIP address');
-    const client = new VoxgenderClient(new URL(endpoint, document.baseURI), { token: this.getAttribute('token') });
+    const client = new VoxgenderClient(new URL(endpoint, document.baseURI), {
+      token: this.token ?? this.getAttribute('token'),
+      iceTransportPolicy: this.getAttribute('ice-transport-policy') === 'relay' ? 'relay' : 'all',
+    });
     this.#client = client;
     client.addEventListener('result', ({ detail }) => {
       if (this.#client !== client) return;

@@ -1,9 +1,14 @@
 // The WHIP client's half of RFC 9725: offer in, answer out, candidates trickled, session deleted.
 
 import { ConnectionError, ServerError } from './errors.js';
+import { wait } from './promises.js';
 
 const ANSWER_TIMEOUT_MS = 15_000;
 const STATUS_TIMEOUT_MS = 3_000;
+const PATCH_TRIES = 3;
+const PATCH_AGAIN_MS = 250;
+/** A connection that comes up later than this has been given up. */
+const LONGEST_PATCH_WAIT_MS = 3_000;
 
 /**
  * A session on the server.
@@ -53,25 +58,39 @@ export async function publish(endpoint, offer, { token = null } = {}) {
 }
 
 /**
- * Send candidates (RFC 9725 section 4.3.2). Failure is left to the connection itself to show.
+ * Send candidates (RFC 9725 section 4.3.2). But for a session that is gone, failure is left to the connection to show.
  * @param {Resource} resource
  * @param {string} fragment of `sdpFragment`
+ * @returns {Promise<boolean>} false where the session is gone
  */
 export async function trickle(resource, fragment) {
   /** @type {Record<string, string>} */
   const headers = { 'Content-Type': 'application/trickle-ice-sdpfrag' };
   if (resource.etag) headers['If-Match'] = resource.etag;
-  await fetch(resource.url, { method: 'PATCH', headers, body: fragment }).catch(() => {});
+  for (let left = PATCH_TRIES; left > 0; left -= 1) {
+    const response = await fetch(resource.url, { method: 'PATCH', headers, body: fragment }).catch(() => null);
+    if (!response || ![429, 503].includes(response.status)) return !isGone(response);
+    const asked_ms = parseRetryAfter(response.headers.get('Retry-After')) ?? 0;
+    await wait(Math.min(Math.max(asked_ms, PATCH_AGAIN_MS), LONGEST_PATCH_WAIT_MS));
+  }
+  return true;
 }
 
 /**
  * Ask whether a session is still there.
  * @param {Resource} resource
+ * @returns {Promise<boolean>} false where the server has it no more, or cannot be reached; one that answers anything
+ *   else may have it still
  */
 export async function isAlive(resource) {
   const signal = AbortSignal.timeout(STATUS_TIMEOUT_MS);
   const response = await fetch(resource.url, { signal }).catch(() => null);
-  return response?.ok ?? false;
+  return response !== null && !isGone(response);
+}
+
+/** @param {Response | null} response */
+function isGone(response) {
+  return response?.status === 404 || response?.status === 410;
 }
 
 /**

@@ -24,6 +24,13 @@ const EXPLANATIONS = {
     'No way through for audio',
     'The server answers, but audio does not get there. A firewall may be blocking UDP.',
   ],
+  no_relay: [
+    'No way through the relay',
+    'The TURN server did not answer, or did not take the login that this server gave.',
+  ],
+  no_token: ['Signing in failed', 'The page could not get a token for the server.'],
+  too_many_sessions: ['You are in too many calls', 'Stop one of them, in another tab or on another device.'],
+  keys_unavailable: ['The server cannot check tokens', 'It cannot reach those who issue them.'],
   silent_peer: ['The server heard nothing for a while', 'The connection may have been asleep.'],
 };
 

@@ -53,7 +53,8 @@ class ToneTrack(MediaStreamTrack):
 class Peer:
     """One aiortc peer: what a browser does, by hand."""
 
-    def __init__(self, track: MediaStreamTrack | None = None) -> None:
+    def __init__(self, track: MediaStreamTrack | None = None, *, address: str = LOOPBACK) -> None:
+        self._address = address
         self.pc = RTCPeerConnection(RTCConfiguration(iceServers=[]))
         self.messages: asyncio.Queue[protocol.Message] = asyncio.Queue()
         self.closed = asyncio.Event()
@@ -73,7 +74,7 @@ class Peer:
         self.channel("events")
 
     async def offer(self) -> str:
-        bind_ice(self.pc, [LOOPBACK])
+        bind_ice(self.pc, [self._address])
         await self.pc.setLocalDescription(await self.pc.createOffer())
         return self.pc.localDescription.sdp
 

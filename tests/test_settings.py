@@ -50,11 +50,29 @@ def test_every_option_is_read_from_the_environment() -> None:
         "allow_origin": ("https://a.example", ("https://a.example",)),
         "max_sessions": ("3", 3),
         "inference_threads": ("2", 2),
+        "precision": ("int8", "int8"),
+        "device": ("cuda", "cuda"),
         "window_ms": ("2000", 2_000),
         "hop_ms": ("320", 320),
         "connect_timeout_s": ("1.5", 1.5),
         "silence_timeout_s": ("30", 30.0),
         "log_level": ("debug", "debug"),
+        "workers": ("2", 2),
+        "advertise_address": ("198.51.100.7", ("198.51.100.7",)),
+        "udp_ports": ("40000-40100", "40000-40100"),
+        "secret": ("shared", "shared"),
+        "registry": ("redis://cache:6379/0", "redis://cache:6379/0"),
+        "nodes": ("http://a:1,dns:b:2", ("http://a:1", "dns:b:2")),
+        "node_address": ("http://a:1", "http://a:1"),
+        "region": ("eu", "eu"),
+        "drain_timeout_s": ("5", 5.0),
+        "turn_secret": ("x", "x"),
+        "turn_ttl_s": ("600", 600),
+        "jwt_secret": ("y", "y"),
+        "jwt_keys": ("/keys", "/keys"),
+        "jwt_audience": ("a", "a"),
+        "jwt_issuer": ("i", "i"),
+        "max_sessions_per_subject": ("2", 2),
     }
     assert set(said) == set(settings.fields())
     loaded = Settings.load({}, {f"VOXGENDER_{name.upper()}": text for name, (text, _) in said.items()})
@@ -76,6 +94,8 @@ def test_what_is_not_ours_is_left_alone() -> None:
         ("max_sessions", "0", "a whole number of at least 1"),
         ("max_sessions", "many", "a whole number of at least 1"),
         ("inference_threads", "-2", "at least 0"),
+        ("precision", "int4", "auto (int8 for large models), fp32 or int8"),
+        ("device", "gpu", "cpu or cuda"),
         ("window_ms", "499", "at least 500 and of at most 10000"),
         ("hop_ms", "1s", "a whole number of at least 64 and of at most 2000"),
         ("hop_ms", "63", "at least 64"),
@@ -121,3 +141,22 @@ def test_every_option_says_what_it_is() -> None:
     for name, meta in settings.fields().items():
         assert meta.description, name
         assert not meta.description.endswith("."), name
+
+
+def test_a_range_of_ports_has_its_lower_end_first() -> None:
+    assert Settings().udp_port_range is None
+    assert load({"udp_ports": "40000-40000"}).udp_port_range == (40_000, 40_000)
+    for wrong in ("2-1", "0-5", "1-65536"):
+        with pytest.raises(SettingsError, match=r"^--udp-ports"):
+            load({"udp_ports": wrong}).udp_port_range  # noqa: B018
+    for no_range in ("40000", "a-b", "1-2-3"):
+        with pytest.raises(SettingsError, match="LOW-HIGH"):
+            load({"udp_ports": no_range})
+
+
+def test_every_command_knows_its_own_options_and_those_of_all() -> None:
+    for name in ("host", "port", "log_level"):
+        assert settings.commands(name) is None
+    assert settings.commands("secret") == ("signaling", "media")
+    assert settings.commands("model") == ("serve", "media")
+    assert settings.commands("token") == ("serve", "signaling")

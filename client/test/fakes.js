@@ -101,7 +101,11 @@ export class FakeServer {
   requests = [];
   /** Taken in turn, the last one for good: an answer to POST, or a function that makes one. */
   answers = [{ status: 201 }];
-  sessions = new Set();
+  /** URL to connection: of the nth POST to the nth connection. */
+  sessions = new Map();
+  summary = { duration: 2, speech: 1, male: 1, female: 0, uncertain: 0, segments: 1 };
+  /** What is said of sessions that are over. */
+  gone = 404;
   /** Whether media gets through. */
   reachable = true;
 
@@ -125,22 +129,19 @@ export class FakeServer {
     const next = this.answers.length > 1 ? this.answers.shift() : this.answers[0];
     const { status, headers = {}, body = 'answer' } = typeof next === 'function' ? await next() : next;
     const url = `http://server.test/whip/${this.count('POST')}`;
-    if (status === 201) this.sessions.add(url);
+    if (status === 201) this.sessions.set(url, FakePeerConnection.all[this.count('POST') - 1]);
     return new Response(body, { status, headers: status === 201 ? { Location: url, ...headers } : headers });
   }
 
   #status(url) {
-    return new Response(null, { status: this.sessions.has(url) ? 200 : 404 });
+    return new Response(null, { status: this.sessions.has(url) ? 200 : this.gone });
   }
 
   #delete(url) {
-    const known = this.sessions.delete(url);
-    if (known) {
-      FakePeerConnection.all.at(-1)?.receive('events', {
-        type: 'summary', duration: 2, speech: 1, male: 1, female: 0, uncertain: 0, segments: 1,
-      });
-    }
-    return new Response(null, { status: known ? 200 : 404 });
+    const connection = this.sessions.get(url);
+    this.sessions.delete(url);
+    connection?.receive('events', { type: 'summary', ...this.summary });
+    return new Response(null, { status: connection ? 200 : this.gone });
   }
 
   connected(connection) {

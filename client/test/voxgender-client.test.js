@@ -87,6 +87,7 @@ test('stopping while the offer is on its way deletes what comes of it', async ()
   server.answers = [() => new Promise((resolve) => (answer = resolve))];
   const starting = client.start();
   await reached('connecting');
+  await new Promise(setImmediate);
   const stopping = client.stop();
   await new Promise(setImmediate);
   answer({ status: 201 });
@@ -294,4 +295,70 @@ test('a page that goes away deletes its session with a request that outlives it'
   await client.stop();
   assert.equal(server.count('DELETE'), 1);
   assert.equal(listeners.size, 0);
+});
+
+test('a relay policy is handed to the connection', async () => {
+  client = new VoxgenderClient('http://server.test/whip', { iceTransportPolicy: 'relay', iceServers: [{ urls: 'turn:t' }] });
+  const handed = [];
+  globalThis.RTCPeerConnection = class extends FakePeerConnection {
+    constructor(configuration) {
+      super(configuration);
+      handed.push(configuration.iceTransportPolicy);
+    }
+    addEventListener() {}
+  };
+  await client.start();
+  assert.deepEqual(handed, ['relay']);
+});
+
+test('a token that expires is asked for before each call', async () => {
+  const tokens = ['first', 'second'];
+  client = new VoxgenderClient('http://server.test/whip', { token: async () => tokens.shift() });
+  await client.start();
+  const again = reached('live');
+  FakePeerConnection.all[0].vanish();
+  await again;
+  const shown = server.requests.filter(({ method }) => method === 'POST').map(({ headers }) => headers.Authorization);
+  assert.deepEqual(shown, ['Bearer first', 'Bearer second']);
+});
+
+test('a token that cannot be had now is asked for again', async () => {
+  let asked = 0;
+  client = new VoxgenderClient('http://server.test/whip', {
+    token: () => {
+      asked += 1;
+      if (asked === 1) throw new TypeError('offline');
+      return 'token';
+    },
+  });
+  const refused = new Promise((resolve) =>
+    client.addEventListener('state', ({ detail }) => detail.error && resolve(detail.error)),
+  );
+  const live = client.start();
+  assert.equal((await refused).code, 'no_token');
+  await live;
+});
+
+for (const gone of [404, 410]) {
+  test(`a ${gone} from a session that a silent server was asked for means a new call`, async (context) => {
+    await client.start();
+    server.sessions.clear();
+    server.gone = gone;
+    mock.timers.enable({ apis: ['setTimeout'] });
+    context.after(() => mock.timers.reset());
+    FakePeerConnection.all[0].receive('results', { type: 'result', seq: 0, end: 1 });
+    const lost = reached('reconnecting');
+    mock.timers.tick(2000);
+    assert.equal((await lost).error.code, 'lost');
+  });
+}
+
+test('a session that is gone when candidates are told means a new call', async () => {
+  client = new VoxgenderClient('http://server.test/whip', { iceServers: [{ urls: 'stun:s' }] });
+  await client.start();
+  server.sessions.clear();
+  const lost = reached('reconnecting');
+  FakePeerConnection.all[0].onicecandidate({ candidate: null });
+  assert.equal((await lost).error.code, 'lost');
+  await reached('live');
 });

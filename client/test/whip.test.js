@@ -113,6 +113,23 @@ test('trickling names the version that it belongs to', async () => {
   assert.deepEqual(seen, { method: 'PATCH', type: 'application/trickle-ice-sdpfrag', match: '"e"' });
 });
 
+test('candidates are told again to a server that has no time for them', async () => {
+  let asked = 0;
+  answer = (_, response) => {
+    asked += 1;
+    response.writeHead(asked === 1 ? 503 : 204, { 'Retry-After': '0' }).end();
+  };
+  assert.equal(await trickle({ url: endpoint, etag: null, answer: '', iceServers: [] }, 'a=mid:0'), true);
+  assert.equal(asked, 2);
+});
+
+for (const [status, there] of [[404, false], [410, false], [412, true], [422, true], [500, true]]) {
+  test(`a ${status} to candidates says that the session is ${there ? 'there' : 'gone'}`, async () => {
+    answer = (_, response) => response.writeHead(status).end();
+    assert.equal(await trickle({ url: endpoint, etag: null, answer: '', iceServers: [] }, 'a=mid:0'), there);
+  });
+}
+
 test('ending says whether there was anything to end', async () => {
   const resource = { url: endpoint, etag: null, answer: '', iceServers: [] };
   answer = (_, response) => response.writeHead(200).end();
@@ -126,7 +143,9 @@ test('a session is alive as long as the server knows it', async () => {
   const resource = { url: endpoint, etag: null, answer: '', iceServers: [] };
   answer = (_, response) => response.end('{}');
   assert.equal(await isAlive(resource), true);
-  answer = (_, response) => response.writeHead(404).end();
-  assert.equal(await isAlive(resource), false);
+  for (const [status, alive] of [[404, false], [410, false], [503, true], [500, true]]) {
+    answer = (_, response) => response.writeHead(status).end();
+    assert.equal(await isAlive(resource), alive);
+  }
   assert.equal(await isAlive({ ...resource, url: 'http://127.0.0.1:1/' }), false);
 });

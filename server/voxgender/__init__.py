@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from voxgender.errors import VoxgenderError
+from voxgender.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -12,7 +13,6 @@ if TYPE_CHECKING:
     from voxgender.analysis import Analyzer
     from voxgender.protocol import Message
 
-__version__ = "0.1.0"
 __all__ = ["VoxgenderError", "__version__", "analyze"]
 
 

@@ -12,6 +12,8 @@ from typing import Any, TypeVar
 
 from voxgender import __version__, settings
 from voxgender.errors import AudioError, ManifestError, SettingsError, VoxgenderError
+from voxgender.peer import options
+from voxgender.peer.faults import Faults
 from voxgender.settings import Settings
 
 T = TypeVar("T")
@@ -44,23 +46,39 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"voxgender {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
-    serve = commands.add_parser("serve", help="serve the page, signaling and media, all in one")
-    for name in settings.fields():
-        _add_option(serve, name)
-    serve.set_defaults(run=_serve)
+    for role, run, purpose in (
+        ("serve", _serve, "serve the page, signaling and media, all in one"),
+        ("signaling", _signaling, "serve the page and signaling, in front of media nodes"),
+        ("media", _media, "take calls that signaling sends, as one media node of many"),
+    ):
+        server = commands.add_parser(role, help=purpose)
+        for name in settings.fields():
+            if role in (settings.commands(name) or (role,)):
+                _add_option(server, name)
+        server.set_defaults(run=run)
 
     call = commands.add_parser("call", help="play a file as one caller and print the live text stream")
     call.add_argument("url", metavar="URL", help="the server, as http://localhost:8080")
     call.add_argument("--audio", type=Path, metavar="FILE", help="what to say (default: a man, a pause, a woman)")
     _add_token(call)
+    _add_faults(call)
+    call.add_argument("--relay-only", action="store_true", help="go by the server's TURN server, and no other way")
     call.add_argument("--json", action="store_true", help="one JSON object a line: every message, then a report")
     call.set_defaults(run=_call)
 
     load = commands.add_parser("load", help="place many calls at once on a server of one's own")
     load.add_argument("url", metavar="URL")
-    load.add_argument("--peers", type=int, default=10, metavar="N", help="calls at once (default: 10)")
-    load.add_argument("--seconds", type=float, default=10.0, metavar="S", help="how long each lasts (default: 10)")
+    load.add_argument("--peers", metavar="N", help="calls at once (default: 10)")
+    load.add_argument("--seconds", metavar="S", help="how long they last, all up (default: 10)")
+    load.add_argument(
+        "--audio",
+        type=Path,
+        action="append",
+        metavar="FILE",
+        help="what to say; may be repeated (default: synthesised)",
+    )
     _add_token(load)
+    _add_faults(load)
     load.add_argument("--allow-remote", action="store_true", help="load a server that is not on this machine")
     load.add_argument("--json", action="store_true", help="print the report as JSON")
     load.set_defaults(run=_load)
@@ -68,14 +86,14 @@ def _parser() -> argparse.ArgumentParser:
     classify = commands.add_parser("classify", help="label audio files by the same pipeline, offline")
     classify.add_argument("files", nargs="+", type=Path, metavar="FILE", help="any audio file that FFmpeg reads")
     classify.add_argument("--json", action="store_true", help="one JSON object a file and line")
-    _add_option(classify, "model")
+    _add_model(classify)
     classify.set_defaults(run=_classify)
 
     evaluate = commands.add_parser("evaluate", help="how often a model is right on labelled recordings")
     evaluate.add_argument("manifest", type=Path, metavar="MANIFEST.csv", help="columns path,label[,corpus,split,...]")
     evaluate.add_argument("--split", help="only rows of this split (default: all rows)")
     evaluate.add_argument("--json", action="store_true", help="print the figures as JSON")
-    _add_option(evaluate, "model")
+    _add_model(evaluate)
     evaluate.set_defaults(run=_evaluate)
 
     train = commands.add_parser("train", help="train a compact wav2vec2 on recordings of one's own")
@@ -93,6 +111,7 @@ def _parser() -> argparse.ArgumentParser:
     ):
         train.add_argument(f"--{name}", type=kind, metavar="N")
     train.add_argument("--cache", type=Path, metavar="DIR", help="folder for prepared audio")
+    train.add_argument("--kept-out", metavar="CORPUS", help="tell how this corpus does, and choose by the others")
     train.add_argument("--device", help="cpu or cuda")
     train.set_defaults(run=_train)
 
@@ -108,6 +127,18 @@ def _add_token(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--token", default=os.environ.get(variable), help=f"bearer token, where the server wants one (or {variable})"
     )
+
+
+def _add_faults(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("a bad network on the way to the server")
+    for name, meta in options.described(Faults).items():
+        flag, unit = f"--{name.replace('_', '-')}", "MS" if name.endswith("_ms") else "N"
+        group.add_argument(flag, metavar=unit, help=meta.description.replace("%", "%%") if meta.description else None)
+
+
+def _add_model(parser: argparse.ArgumentParser) -> None:
+    for name in ("model", "inference_threads", "precision", "device"):
+        _add_option(parser, name)
 
 
 def _add_option(parser: argparse.ArgumentParser, name: str) -> None:
@@ -129,32 +160,75 @@ def _load_settings(arguments: argparse.Namespace) -> Settings:
     return Settings.load({name: given[name] for name in settings.fields() if name in given})
 
 
-def _serve(arguments: argparse.Namespace) -> int:
-    from voxgender.serve import serve
-
+def _load_server_settings(arguments: argparse.Namespace) -> Settings:
     loaded = _load_settings(arguments)
     logging.getLogger("voxgender").setLevel(loaded.log_level.upper())
+    return loaded
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    loaded = _load_server_settings(arguments)
+    if loaded.workers > 1:
+        from voxgender.workers import serve_with_workers as serve
+    else:
+        from voxgender.serve import serve
     _run(serve(loaded, announce=lambda url: print(f"voxgender is ready: open {url}", flush=True)))
+    return 0
+
+
+def _signaling(arguments: argparse.Namespace) -> int:
+    from voxgender.signaling.server import serve_signaling
+
+    loaded = _load_server_settings(arguments)
+    _run(serve_signaling(loaded, announce=lambda url: print(f"voxgender signaling is ready: open {url}", flush=True)))
+    return 0
+
+
+def _media(arguments: argparse.Namespace) -> int:
+    from voxgender.media.server import serve_media
+    from voxgender.serve import make_analyzer
+
+    loaded = _load_server_settings(arguments)
+    _run(
+        serve_media(
+            loaded,
+            make_analyzer,
+            announce=lambda url: print(f"voxgender media is ready: signaling reaches it at {url}", flush=True),
+        )
+    )
     return 0
 
 
 def _call(arguments: argparse.Namespace) -> int:
     from voxgender.peer.terminal import call
 
-    _run(call(arguments.url, audio=arguments.audio, token=arguments.token, json=arguments.json))
+    _run(
+        call(
+            arguments.url,
+            audio=arguments.audio,
+            token=arguments.token,
+            relay_only=arguments.relay_only,
+            faults=Faults.of(**vars(arguments)),
+            json=arguments.json,
+        )
+    )
     return 0
 
 
 def _load(arguments: argparse.Namespace) -> int:
+    from voxgender.peer.load import Size
     from voxgender.peer.terminal import load
 
+    size = options.convert(Size, vars(arguments))
     _run(
         load(
             arguments.url,
-            peers=arguments.peers,
-            seconds=arguments.seconds,
+            peers=size.peers,
+            seconds=size.seconds,
+            audio=arguments.audio or (),
             token=arguments.token,
             allow_remote=arguments.allow_remote,
+            faults=Faults.of(**vars(arguments)),
             json=arguments.json,
         )
     )

@@ -52,3 +52,11 @@ class NotReady(VoxgenderError):
         super().__init__(message)
         self.code = code
         self.retry_after_s = retry_after_s
+
+
+class TooManySessions(VoxgenderError):
+    """A caller has as many sessions at once as one may have."""
+
+
+class TokenRejected(VoxgenderError):
+    """A bearer token that lets nobody in. The message has no word of the token's own."""

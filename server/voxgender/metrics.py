@@ -27,3 +27,5 @@ STAGE_SECONDS: dict[Stage, Histogram] = {stage: _STAGES.labels(stage) for stage 
 LATENCY_SECONDS = Histogram(
     "voxgender_latency_seconds", "From the arrival of a window's last packet to the send", buckets=_SECONDS
 )
+NODES = Gauge("voxgender_nodes", "Media nodes that signaling knows")
+PLACEMENTS = Counter("voxgender_placements", "Nodes asked to take a call, by outcome", ["outcome"])

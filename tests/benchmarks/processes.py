@@ -51,19 +51,34 @@ async def a_server(command: Sequence[str], pin: Callable[[], None] | None = None
         yield url[0]
 
 
-async def load(url: str, *, peers: int, seconds: float, pin: Callable[[], None] | None = None) -> dict[str, Any]:
+async def load(
+    url: str, *, peers: int, seconds: float, options: Sequence[str] = (), pin: Callable[[], None] | None = None
+) -> dict[str, Any]:
     """Have ``voxgender load`` place calls from a process of its own; give its report.
 
     Raises:
         RuntimeError: not one call came up.
     """
-    command = (*VOXGENDER, "load", url, "--peers", str(peers), "--seconds", str(seconds), "--json")
+    command = (*VOXGENDER, "load", url, "--peers", str(peers), "--seconds", str(seconds), "--json", *options)
     async with _child(command, pin) as child:
         out, _ = await child.communicate()
         if child.returncode:
             raise RuntimeError(f"the callers of {url} gave up")
         report: dict[str, Any] = json.loads(out)
         return report
+
+
+async def lines_of(command: Sequence[str]) -> list[str]:
+    """Run a program to its end; give what it printed.
+
+    Raises:
+        RuntimeError: it failed.
+    """
+    async with _child(command, None) as child:
+        out, _ = await child.communicate()
+        if child.returncode:
+            raise RuntimeError(f"{' '.join(command)} failed")
+        return out.decode().splitlines()
 
 
 @asynccontextmanager

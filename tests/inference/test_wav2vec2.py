@@ -1,84 +1,25 @@
-import json
-from collections.abc import Callable
+import logging
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from transformers import (
-    Wav2Vec2Config,
-    Wav2Vec2FeatureExtractor,
-    Wav2Vec2ForCTC,
-    Wav2Vec2ForSequenceClassification,
-)
+from safetensors.torch import load_file
+from transformers import Wav2Vec2Config, Wav2Vec2ForCTC, Wav2Vec2ForSequenceClassification
 
+from tests.inference.checkpoints import LARGE_SHAPE, TINY, Make, by_transformers, rewrite
 from voxgender.errors import ModelError
-from voxgender.inference import wav2vec2
+from voxgender.inference import runtime, wav2vec2
+from voxgender.inference.eager import EagerNetwork
+from voxgender.inference.runtime import OnnxNetwork
 from voxgender.inference.wav2vec2 import load
 
-Make = Callable[..., Path]
-
-TINY: dict[str, Any] = {
-    "hidden_size": 16,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "intermediate_size": 32,
-    "conv_dim": (8, 8),
-    "conv_kernel": (400, 3),
-    "conv_stride": (160, 2),
-    "num_conv_pos_embeddings": 8,
-    "num_conv_pos_embedding_groups": 2,
-    "classifier_proj_size": 8,
-    "vocab_size": 4,
-}
-# wav2vec2-large-xlsr-53 in everything but its widths.
-LARGE_SHAPE: dict[str, Any] = {
-    **TINY,
-    "conv_dim": (8,) * 7,
-    "conv_kernel": (10, 3, 3, 3, 3, 2, 2),
-    "conv_stride": (5, 2, 2, 2, 2, 2, 2),
-    "conv_bias": True,
-    "feat_extract_norm": "layer",
-    "do_stable_layer_norm": True,
-    "num_conv_pos_embeddings": 128,
-}
-
-
-@pytest.fixture
-def make(tmp_path: Path) -> Make:
-    """A checkpoint with random weights, in a directory."""
-
-    def save(
-        labels: tuple[str, ...] = ("female", "male"), *, normalise: bool = True, rate: int = 16_000, **config: Any
-    ) -> Path:
-        torch.manual_seed(7)
-        names = dict(enumerate(labels))
-        shape = {**TINY, **config, "id2label": names, "label2id": {name: i for i, name in names.items()}}
-        network = Wav2Vec2ForSequenceClassification(Wav2Vec2Config(**shape))
-        torch.nn.init.normal_(network.classifier.weight, std=3)
-        directory = tmp_path / "checkpoint"
-        network.save_pretrained(directory)
-        Wav2Vec2FeatureExtractor(do_normalize=normalise, sampling_rate=rate).save_pretrained(directory)
-        return directory
-
-    return save
-
-
-@pytest.fixture
-def windows() -> np.ndarray[Any, Any]:
-    return np.random.default_rng(3).normal(0.1, 0.05, (3, 16_000)).astype(np.float32)
-
-
-def by_transformers(directory: Path, windows: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Probabilities in the order of the checkpoint, by the library's own preprocessing, one window at a time."""
-    extractor = Wav2Vec2FeatureExtractor.from_pretrained(directory)
-    network = Wav2Vec2ForSequenceClassification.from_pretrained(directory).eval()
-    with torch.inference_mode():
-        logits = [
-            network(**extractor(window, sampling_rate=16_000, return_tensors="pt")).logits[0] for window in windows
-        ]
-    return torch.stack(logits).softmax(dim=1).numpy()
+UNUSUAL = {"hidden_act": "silu"}
+"""Something that only transformers knows."""
 
 
 @pytest.mark.parametrize("normalise", [True, False])
@@ -140,13 +81,70 @@ def test_the_name_is_the_directorys(make: Make) -> None:
     assert load(f"{make()}/").name == "checkpoint"
 
 
-def test_inference_takes_the_threads_it_is_given(make: Make) -> None:
+def test_a_large_model_takes_the_threads_it_is_given(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtime, "_LARGE", 1)
+    classifier = load(str(make()), threads=2)
+    assert isinstance(classifier._network, OnnxNetwork)
+    assert classifier._network._session.get_session_options().intra_op_num_threads == 2
+
+
+def test_torch_takes_the_threads_it_is_given(make: Make) -> None:
     before = torch.get_num_threads()
     try:
-        load(str(make()), threads=2)
-        assert torch.get_num_threads() == 2
+        load(str(make(**UNUSUAL)), threads=before + 1)
+        assert torch.get_num_threads() == before + 1
     finally:
         torch.set_num_threads(before)
+
+
+def test_an_ordinary_checkpoint_needs_no_torch() -> None:
+    """Importing it takes longer than all else at the start, and more memory than the embedded model in use."""
+    code = (
+        "import sys, numpy; from voxgender.inference.wav2vec2 import load;"
+        "print(load('embedded')(numpy.zeros((1, 16000), 'f')).shape, 'torch' in sys.modules)"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout == "(1, 3) False\n"
+
+
+def test_an_unusual_architecture_runs_in_torch_and_says_so(
+    make: Make, windows: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    directory = make(**UNUSUAL)
+    with caplog.at_level(logging.WARNING, "voxgender"):
+        classifier = load(str(directory))
+    assert isinstance(classifier._network, EagerNetwork)
+    assert f"model {directory} runs in torch" in caplog.text
+    assert "hidden_act" in caplog.text
+    np.testing.assert_allclose(classifier(windows), by_transformers(directory, windows)[:, ::-1], atol=1e-5)
+
+
+def test_weights_of_an_older_layout_are_loaded_by_transformers_and_run_as_fast(make: Make, windows: Any) -> None:
+    directory = make()
+    expected = by_transformers(directory, windows)
+    torch.save(load_file(directory / "model.safetensors"), directory / "pytorch_model.bin")
+    (directory / "model.safetensors").unlink()
+    classifier = load(str(directory))
+    assert isinstance(classifier._network, OnnxNetwork)
+    np.testing.assert_allclose(classifier(windows), expected[:, ::-1], atol=1e-5)
+
+
+def test_a_large_model_without_room_for_temporary_files_runs_in_torch(
+    make: Make, windows: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    directory = make()
+    monkeypatch.setattr(runtime, "_LARGE", 1)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
+    classifier = load(str(directory))
+    assert isinstance(classifier._network, EagerNetwork)
+    assert "runs in torch" in caplog.text
+    np.testing.assert_allclose(classifier(windows), by_transformers(directory, windows)[:, ::-1], atol=1e-5)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")
+def test_a_device_that_is_not_there_is_refused(make: Make) -> None:
+    with pytest.raises(ModelError, match="device cuda: torch finds no CUDA device"):
+        load(str(make()), device="cuda")
 
 
 @pytest.mark.parametrize(
@@ -255,7 +253,3 @@ def test_the_embedded_checkpoint_is_small_and_needs_no_code_of_its_own() -> None
     network = Wav2Vec2ForSequenceClassification.from_pretrained(directory)
     assert network.num_parameters() < 1_500_000
     assert load("embedded").labels == ("male", "female", "other")
-
-
-def rewrite(file: Path, **changes: Any) -> None:
-    file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))

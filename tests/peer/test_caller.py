@@ -1,17 +1,21 @@
 import asyncio
 import re
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from itertools import islice
+from typing import Any
 
 import pytest
 from aiohttp import web
 from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 
 from tests.peer.conftest import Serve, ServerProcess
-from voxgender.errors import CallError
+from voxgender.errors import AudioError, CallError
 from voxgender.media.network import bind_ice
 from voxgender.peer import caller
 from voxgender.peer.caller import Caller, CallLost
+from voxgender.peer.faults import Faults, FaultyLink
+from voxgender.peer.pacer import Pacer
 from voxgender.peer.speech import Speech
 from voxgender.protocol import AnyMessage, Hello, Result, Segment, Summary
 
@@ -69,9 +73,9 @@ async def test_candidates_stay_on_loopback(serve: Serve, short_speech: Speech, m
     offers = []
     open_session = server.node.open
 
-    async def listen_in(offer: str) -> tuple[str, str]:
+    async def listen_in(offer: str, *rest: Any) -> Any:
         offers.append(offer)
-        return await open_session(offer)
+        return await open_session(offer, *rest)
 
     monkeypatch.setattr(server.node, "open", listen_in)
     await Caller(server.url, short_speech, duration_s=0.2).run()
@@ -131,6 +135,69 @@ async def test_an_error_in_the_callback_comes_out_and_ends_the_call(serve: Serve
         await Caller(server.url, endless(short_speech)).run(fail)
 
     assert not server.node.sessions()
+
+
+async def test_packets_that_cannot_be_made_end_the_call_with_their_error(serve: Serve, short_speech: Speech) -> None:
+    """A file that turned out to be broken half-way left the call silent for ever."""
+    server = await serve()
+
+    def broken() -> Iterator[bytes]:
+        yield from islice(short_speech.packets, 5)
+        raise AudioError("the rest cannot be read")
+
+    with pytest.raises(AudioError, match="the rest"):
+        await Caller(server.url, Speech(broken(), ())).run()
+
+    assert not server.node.sessions()
+
+
+async def test_an_error_in_the_callback_after_the_audio_comes_out_too(serve: Serve, short_speech: Speech) -> None:
+    server = await serve()
+
+    def fail(message: AnyMessage) -> None:
+        if isinstance(message, Summary):
+            raise BrokenPipeError
+
+    with pytest.raises(BrokenPipeError):
+        await Caller(server.url, short_speech, duration_s=0.4).run(fail)
+
+    assert not server.node.sessions()
+
+
+async def test_callers_that_share_a_pacer_share_its_timer_and_leave_it(serve: Serve, short_speech: Speech) -> None:
+    server = await serve()
+    pacer = Pacer()
+    callers = [Caller(server.url, short_speech, duration_s=0.5, pacer=pacer) for _ in range(3)]
+
+    reports = await asyncio.gather(*(caller.run() for caller in callers))
+
+    assert [report.seconds for report in reports] == [0.5] * 3
+    assert pacer.idle
+
+
+async def test_a_call_hears_on_through_a_bad_network(serve: Serve, short_speech: Speech) -> None:
+    server = await serve()
+    faults = Faults(loss=10, jitter_ms=20, reorder=10, duplicate=10, outage_ms=300, seed=1)
+    link = FaultyLink(faults, outage_after_s=1.5)
+    call = Caller(server.url, endless(short_speech), duration_s=4.0, link=link)
+
+    report = await call.run()
+
+    assert report.ended == "played"
+    assert len(report.recovery_ms) == 1
+    assert report.summary is not None
+    assert report.summary.duration == pytest.approx(4.0, abs=0.3)
+    assert report.latency_ms is not None
+    assert not server.node.sessions()
+
+
+async def test_nothing_of_a_bad_network_is_left_after_the_call(serve: Serve, short_speech: Speech) -> None:
+    server = await serve()
+    link = FaultyLink(Faults(jitter_ms=2_000, outage_ms=20_000), outage_after_s=0.3)
+
+    await Caller(server.url, short_speech, duration_s=1.3, link=link).run()
+
+    assert link.idle
 
 
 async def test_a_server_that_shuts_down_says_so(serve: Serve, short_speech: Speech) -> None:
@@ -239,8 +306,8 @@ async def test_a_session_that_ends_before_it_connects_is_told_from_a_closed_netw
     server = await serve()
     open_session = server.node.open
 
-    async def open_and_end(offer: str) -> tuple[str, str]:
-        session_id, answer = await open_session(offer)
+    async def open_and_end(offer: str, *rest: Any) -> Any:
+        session_id, answer = await open_session(offer, *rest)
         await server.node.end(session_id)
         return session_id, answer
 

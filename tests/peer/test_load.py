@@ -1,14 +1,21 @@
 import asyncio
 import io
 import json
+import math
+import os
+import signal
 
+import msgspec
 import pytest
 
 from tests.peer.conftest import Serve
 from voxgender.errors import CallError
 from voxgender.peer import load as load_module
 from voxgender.peer import terminal
+from voxgender.peer.faults import Faults
 from voxgender.peer.load import Progress, load
+from voxgender.peer.report import Recorder
+from voxgender.protocol import Hello, Result, Warning
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
 
@@ -16,7 +23,7 @@ pytestmark = pytest.mark.usefixtures("nothing_left")
 @pytest.fixture(autouse=True)
 def one_voice(monkeypatch: pytest.MonkeyPatch, dialogue_packets: list[bytes]) -> None:
     """Synthesis takes a second a voice."""
-    monkeypatch.setattr(load_module, "_voices", lambda _: [dialogue_packets])
+    monkeypatch.setattr(load_module, "_voices", lambda *_: [dialogue_packets])
 
 
 async def test_calls_are_held_together_measured_and_ended(serve: Serve) -> None:
@@ -126,5 +133,99 @@ async def test_a_terminal_sees_the_progress_and_is_left_clean(serve: Serve) -> N
 
     await terminal.load(server.url, peers=1, seconds=0.5, out=io.StringIO(), err=err)
 
-    assert "1 of 1 calls up, 0 failed" in err.getvalue()
+    assert "1 of 1 calls up, " in err.getvalue()
     assert err.getvalue().endswith("\r\x1b[K")
+
+
+async def test_faults_are_the_callers_and_an_outage_hits_all_of_them_half_way(serve: Serve) -> None:
+    server = await serve()
+    faults = Faults(loss=2, outage_ms=300, seed=1)
+
+    report = await load(server.url, peers=2, seconds=3.0, faults=faults)
+
+    assert report.up == 2
+    assert report.faults == faults
+    assert report.recovery_ms is not None
+    assert report.recovery_ms.count + report.not_recovered == 2
+    assert json.loads(msgspec.json.encode(report))["faults"]["outage_ms"] == 300
+
+
+async def test_the_report_tells_where_a_result_s_time_goes_and_how_the_worst_call_fared(serve: Serve) -> None:
+    server = await serve()
+
+    report = await load(server.url, peers=2, seconds=1.5)
+
+    assert {"queue", "inference"} <= report.server_stages_ms.keys()
+    assert report.first_result_ms is not None
+    assert report.connect_ms is not None
+    assert report.first_result_ms.count == report.connect_ms.count == 2
+    assert report.first_result_ms.max > report.connect_ms.p50
+    assert report.worst_call_ms is not None
+    assert report.latency_ms is not None
+    assert report.worst_call_ms.count < report.latency_ms.count
+    assert report.worst_call_ms.p95 >= report.latency_ms.p50
+
+
+async def test_ctrl_c_ends_all_calls_with_the_report_so_far(serve: Serve) -> None:
+    server = await serve()
+    interrupted = []
+
+    def interrupt(progress: Progress) -> None:
+        if 0 < progress.seconds_left < 59.5 and not interrupted:
+            interrupted.append(progress)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    report = await load(server.url, peers=2, seconds=60, on_progress=interrupt)
+
+    assert (report.up, report.failed) == (2, {})
+    assert report.seconds < 60
+    assert report.results > 0
+    assert not server.node.sessions()
+
+
+HOP_S = 0.192
+
+
+def recorder(latency_ms: float, *, results: int = 50, hop_ms: int | None = 192, warned: bool = False) -> Recorder:
+    """A call's ten seconds, from second 0 on: ``results`` of the 52 that there should be."""
+    made = Recorder([0.02 * number for number in range(500)])
+    if hop_ms is not None:
+        made.take(Hello(session="s", model="m", window_ms=1000, hop_ms=hop_ms), 0.0)
+    for seq in range(results):
+        end = HOP_S * (seq + 1)
+        heard = Result(seq=seq, start=0.0, end=end, label="male", confidence=1.0, scores=None, latency_ms=0.0)
+        left = 0.02 * (math.ceil(end / 0.02 - 1e-6) - 1)
+        made.take(heard, left + latency_ms / 1000)
+    if warned:
+        made.take(Warning(code="overloaded", message="…"), 5.0)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("call", "reason"),
+    [
+        (recorder(50), None),
+        (recorder(199), None),
+        (recorder(201), "late"),
+        (recorder(50, results=40), "silent"),
+        (recorder(50, results=0), "silent"),
+        (recorder(50, hop_ms=None), "silent"),
+        (recorder(50, warned=True), "dropped"),
+    ],
+    ids=["held", "held just so", "late", "some results", "no results", "no greeting", "dropped"],
+)
+def test_a_call_is_held_when_its_results_flow_in_time_and_nothing_is_dropped(
+    call: Recorder, reason: str | None
+) -> None:
+    assert load_module._why_not_held(call, 0.0, 10.0) == reason
+
+
+def test_results_that_an_outage_took_are_not_missed() -> None:
+    without = Recorder([0.02 * number for number in range(500)], outages=[(4.0, 8.0)])
+    without.take(Hello(session="s", model="m", window_ms=1000, hop_ms=192), 0.0)
+    for seq in (*range(20), *range(42, 52)):
+        end = HOP_S * (seq + 1)
+        heard = Result(seq=seq, start=0.0, end=end, label="male", confidence=1.0, scores=None, latency_ms=0.0)
+        without.take(heard, end + 0.05)
+
+    assert load_module._why_not_held(without, 0.0, 10.0) is None

@@ -5,7 +5,7 @@ import pytest
 
 from voxgender.peer.report import Latency, Recorder
 from voxgender.peer.speech import Turn
-from voxgender.protocol import Hello, Label, Result, Summary
+from voxgender.protocol import Hello, Label, Result, Summary, Warning
 
 
 def result(seq: int, end: float, label: Label = "male", latency_ms: float = 5.0) -> Result:
@@ -31,7 +31,7 @@ def test_latency_counts_from_the_packet_that_completed_the_window(end: float, la
     recorder = Recorder(SENT)
     recorder.take(result(0, end), SENT[last_packet] + 0.033)
 
-    report = recorder.report(ended="played", connect_ms=1)
+    report = recorder.report(ended="played")
     assert report.latency_ms is not None
     assert report.latency_ms.p50 == pytest.approx(33.0, abs=0.05)
 
@@ -40,7 +40,7 @@ def test_a_window_that_was_never_sent_has_no_latency() -> None:
     recorder = Recorder(SENT[:10])
     recorder.take(result(0, 5.0), 101.0)
 
-    report = recorder.report(ended="played", connect_ms=1)
+    report = recorder.report(ended="played")
     assert report.results == 1
     assert report.latency_ms is None
     assert report.server_latency_ms == Latency(count=1, p50=5, p95=5, p99=5, max=5)
@@ -64,7 +64,7 @@ def test_lost_and_unordered_results_are_told_apart(order: list[int], lost: int, 
     for seq in order:
         recorder.take(result(seq, 0.2 * (seq + 1)), 110.0)
 
-    report = recorder.report(ended="played", connect_ms=1)
+    report = recorder.report(ended="played")
     assert (report.lost_results, report.unordered_results) == (lost, unordered)
 
 
@@ -84,7 +84,7 @@ def test_a_turn_s_delay_runs_from_its_first_packet_to_the_first_right_result() -
     ):
         recorder.take(result(seq, end, label), at)  # type: ignore[arg-type]
 
-    first, second = recorder.report(ended="played", connect_ms=1).turns
+    first, second = recorder.report(ended="played").turns
     assert first.delay_ms == pytest.approx(650, abs=0.1)
     assert second.delay_ms == pytest.approx(850, abs=0.1)
 
@@ -95,7 +95,7 @@ def test_any_voice_will_do_where_nobody_told_who_speaks() -> None:
     recorder.take(result(1, 1.4, "uncertain"), 101.5)
     recorder.take(result(2, 1.6, "female"), 101.7)
 
-    (turn,) = recorder.report(ended="played", connect_ms=1).turns
+    (turn,) = recorder.report(ended="played").turns
     assert turn.delay_ms == pytest.approx(700, abs=0.1)
 
 
@@ -103,7 +103,7 @@ def test_a_turn_that_was_missed_says_so() -> None:
     recorder = Recorder(SENT, [Turn(1.0, 3.0, "male")])
     recorder.take(result(0, 3.5, "male"), 104.0)
 
-    (turn,) = recorder.report(ended="played", connect_ms=1).turns
+    (turn,) = recorder.report(ended="played").turns
     assert turn.delay_ms is None
 
 
@@ -123,10 +123,11 @@ def test_a_report_counts_messages_and_is_one_json_object() -> None:
     recorder = Recorder(SENT)
     summary = Summary(duration=10, speech=8, male=4, female=3, uncertain=1, segments=2)
     hello = Hello(session="abc", model="m", window_ms=1000, hop_ms=192)
-    for message in (hello, hello, result(0, 0.2), summary):
+    recorder.placed_at, recorder.connect_ms = 109.0, 12.34
+    for message in (hello, hello, result(0, 0.2), Warning(code="overloaded", message="…"), summary):
         recorder.take(message, 110.0)
 
-    report = recorder.report(ended="hung_up", connect_ms=12.34)
+    report = recorder.report(ended="hung_up")
 
     plain = msgspec.json.decode(msgspec.json.encode(report))
     assert plain["type"] == "report"
@@ -134,5 +135,68 @@ def test_a_report_counts_messages_and_is_one_json_object() -> None:
     assert plain["ended"] == "hung_up"
     assert plain["connect_ms"] == 12.3
     assert plain["seconds"] == 10.0
-    assert plain["messages"] == {"hello": 2, "result": 1, "summary": 1}
+    assert plain["messages"] == {"hello": 2, "result": 1, "warning": 1, "summary": 1}
+    assert plain["first_result_ms"] == 1000.0
+    assert plain["recovery_ms"] == []
+    assert recorder.warnings == {"overloaded": 1}
+    assert recorder.hop_ms == 192
     assert plain["summary"]["male"] == 4
+
+
+def test_a_window_that_ends_in_an_outage_has_no_latency() -> None:
+    recorder = Recorder(SENT, outages=[(101.0, 101.5)])
+    for number in range(10):
+        end = 0.2 * (number + 1)
+        recorder.take(result(number, end), 100 + end + (0.6 if 1.0 < end <= 1.5 else 0.01))
+
+    report = recorder.report(ended="played")
+    assert report.results == 10
+    assert report.latency_ms is not None
+    assert report.latency_ms.count == 8
+    assert report.latency_ms.max < 100
+
+
+def after_outage(*delays_ms: float) -> tuple[float | None, ...]:
+    """Results every 0.2 s from the end of an outage on, each so late."""
+    recorder = Recorder(SENT, outages=[(101.0, 101.5)])
+    for number, delay_ms in enumerate(delays_ms):
+        end = 1.7 + 0.2 * number
+        recorder.take(result(number, end, latency_ms=0.0), SENT[round(end / 0.02) - 1] + delay_ms / 1000)
+    return recorder.recovery_ms
+
+
+@pytest.mark.parametrize(
+    ("delays_ms", "recovery_ms"),
+    [
+        ((10, 10, 10), 190),
+        ((250, 210, 20, 20, 20), 600),
+        ((20, 250, 20, 20, 20), 600),  # One that comes in time is no recovery.
+        ((20, 20), None),
+        ((300, 300, 300, 300), None),
+        ((), None),
+    ],
+)
+def test_an_outage_is_over_when_results_come_in_time_again(
+    delays_ms: tuple[float, ...], recovery_ms: float | None
+) -> None:
+    (found,) = after_outage(*delays_ms)
+    assert found == (None if recovery_ms is None else pytest.approx(recovery_ms, abs=1))
+
+
+def test_without_an_outage_there_is_nothing_to_recover_from() -> None:
+    assert Recorder(SENT).recovery_ms == ()
+
+
+def test_a_server_s_clock_that_ran_ahead_does_not_make_results_look_sooner() -> None:
+    """It fills an outage with some silence too much, and then names audio that was not yet spoken."""
+    recorder = Recorder(SENT)
+    for number in range(5):
+        end = 0.2 * (number + 1)
+        spoken = end if number < 2 else end - 0.08
+        recorder.take(result(number, end, latency_ms=5.0), 99.98 + spoken + 0.01)
+
+    report = recorder.report(ended="played")
+    assert report.latency_ms is not None
+    assert report.latency_ms.count == 5
+    assert report.latency_ms.p50 == pytest.approx(10, abs=0.1)
+    assert report.latency_ms.max == pytest.approx(10, abs=0.1)

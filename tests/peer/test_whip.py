@@ -208,3 +208,51 @@ async def test_a_server_that_went_away_is_not_alive(listen: Listen) -> None:
         session = await client.open("offer")
         assert not await session.alive()
         assert not await session.delete()
+
+
+@pytest.mark.parametrize(
+    ("links", "told"),
+    [
+        ([], []),
+        (["<stun:stun.example.net>; rel=ice-server"], [("stun:stun.example.net", None, None)]),
+        (
+            [
+                '<turn:t?transport=udp>; rel="ice-server"; username="17:ann"; credential="a,b;c=="; '
+                'credential-type="password", <turns:t:443?transport=tcp>;REL=ice-server;username=u;credential=p',
+                '<stun:s>; rel="alternate ice-server"',
+            ],
+            [
+                ("turn:t?transport=udp", "17:ann", "a,b;c=="),
+                ("turns:t:443?transport=tcp", "u", "p"),
+                ("stun:s", None, None),
+            ],
+        ),
+        (['<turn:t>; rel="ice-server"; username="a\\"b"; credential="c\\\\d"'], [("turn:t", 'a"b', "c\\d")]),
+        (['</events>; rel="urn:ietf:params:whip:ext:core:server-sent-events"', "nonsense", "<"], []),
+    ],
+)
+async def test_ice_servers_are_read_out_of_links(
+    listen: Listen, links: list[str], told: list[tuple[str, str | None, str | None]]
+) -> None:
+    async def handle(request: web.Request) -> web.Response:
+        assert (request.method, request.headers["Authorization"]) == ("OPTIONS", "Bearer t")
+        response = web.Response(status=204)
+        for link in links:
+            response.headers.add("Link", link)
+        return response
+
+    async with WhipClient(await listen(handle), token="t") as client:
+        servers = await client.ice_servers()
+    assert [(server.urls, server.username, server.credential) for server in servers] == told
+
+
+async def test_nobody_to_ask_for_ice_servers() -> None:
+    async with WhipClient("http://127.0.0.1:1") as client:
+        with pytest.raises(CallError, match="connection refused"):
+            await client.ice_servers()
+
+
+async def test_a_caller_with_too_many_calls_is_told_when_to_try_again(listen: Listen) -> None:
+    url = await listen(problem(429, "Too Many Requests", "This caller has 2 calls already.", Retry_After="10"))
+
+    assert (await failure(url)).endswith("This caller has 2 calls already; try again in 10 s")

@@ -1,3 +1,5 @@
+import csv
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -9,12 +11,14 @@ import torch
 
 from voxgender.errors import ManifestError, SettingsError
 from voxgender.training import train as training
-from voxgender.training.crops import crops
+from voxgender.training.crops import SIZE, Crops, _People, crops
 from voxgender.training.export import best_network
+from voxgender.training.guesses import guess
 from voxgender.training.manifest import KINDS, read_manifest, with_split
-from voxgender.training.network import Pupil, build, filter_bank
-from voxgender.training.train import CHECKPOINT, TrainOptions, train
-from voxgender.training.voices import recordings
+from voxgender.training.network import BANDS, ROW, Pupil, build, envelopes, filter_bank, normalised, rows_in
+from voxgender.training.scoring import Windows, calibrate, logits_of
+from voxgender.training.train import CHECKPOINT, GUESSES, TEACHER, TrainOptions, train
+from voxgender.training.voices import Recording, recordings
 
 
 @pytest.fixture
@@ -136,15 +140,30 @@ def test_crops_do_not_depend_on_the_workers_and_are_made_once(corpus: Path, cach
         crops(learned, tmp_path / folder, count=24, resynthesised=0.5, seed=3, workers=workers)
         for folder, workers in (("two", 2), ("one", 1))
     ]
-    np.testing.assert_array_equal(made[0].audio, made[1].audio)
+    np.testing.assert_array_equal(made[0].envelopes, made[1].envelopes)
     np.testing.assert_array_equal(made[0].kinds, made[1].kinds)
     (file,) = (tmp_path / "one").iterdir()
     before = file.stat().st_mtime_ns
     again = crops(learned, tmp_path / "one", count=24, resynthesised=0.5, seed=3, workers=1)
     assert file.stat().st_mtime_ns == before
-    np.testing.assert_array_equal(again.audio, made[0].audio)
-    voiced = (again.traits[:, :, 0] > 0).any(axis=1)
-    np.testing.assert_array_equal(voiced, again.kinds != KINDS.index("noise"))
+    np.testing.assert_array_equal(again.envelopes, made[0].envelopes)
+    np.testing.assert_array_equal(again.voiced.any(axis=1), again.kinds != KINDS.index("noise"))
+
+
+def test_guesses_share_what_labelled_voices_leave_each_corpus_alike() -> None:
+    def recording(corpus: str, speaker: int, *, told: bool) -> Recording:
+        return Recording("male", f"{corpus}{speaker}", corpus, told, Path(), 1)
+
+    people = _People(
+        [recording("read", index, told=True) for index in range(20)]
+        + [recording("crowd", index, told=False) for index in range(900)]
+        + [recording("few", 0, told=False)]
+    )
+    rng = np.random.default_rng(0)
+    heard = Counter(people.any(rng).corpus for _ in range(2000))
+    assert heard["read"] == pytest.approx(1200, abs=100)
+    assert heard["crowd"] == pytest.approx(400, abs=80)
+    assert heard["few"] == pytest.approx(400, abs=80)
 
 
 def test_the_first_layer_starts_as_filters_that_each_hear_one_pitch() -> None:
@@ -156,11 +175,90 @@ def test_the_first_layer_starts_as_filters_that_each_hear_one_pitch() -> None:
     assert np.abs((bank[0::4] * bank[2::4]).sum(axis=1)).max() < 0.02, "cosine and sine are not in quadrature"
 
 
-def test_traits_are_compared_at_the_time_that_each_frame_hears() -> None:
-    pupil = Pupil(build(hidden=32, layers=1))
-    network_frames = pupil(torch.zeros(1, 16_000))[1].shape[1]
-    rows = pupil._rows(network_frames, 50)
-    field = 512 + 2 * 160 + 2 * 320
-    assert rows[0] == field // 2 // 320
-    assert (rows[1:] - rows[:-1] == 2).all()
-    assert rows[-1] * 320 + field / 2 <= 16_000 + 320
+@pytest.mark.parametrize("samples", [8_000, 11_200, 16_000, 24_000])
+def test_what_learns_is_given_what_the_first_layers_hear(samples: int) -> None:
+    rng = np.random.default_rng(0)
+    pauses = np.repeat(rng.choice([0.01, 1.0], samples // 800), 800)
+    audio = normalised(
+        torch.from_numpy(np.stack([rng.normal(size=samples), pauses * rng.normal(size=samples)])).float()
+    )
+    network = build(hidden=32, layers=1).eval()
+    heard = envelopes(audio)
+    assert heard.shape == (2, rows_in(samples), BANDS)
+    with torch.inference_mode():
+        torch.testing.assert_close(Pupil(network)(heard), network(audio).logits, atol=5e-3, rtol=0)
+
+
+def test_a_window_of_a_crop_is_as_loud_as_if_it_were_heard_alone() -> None:
+    rng = np.random.default_rng(0)
+    audio = (np.repeat(rng.uniform(0.05, 1, 20), 1600) * rng.normal(size=SIZE)).astype(np.float32)
+    crop = Crops(
+        envelopes(torch.from_numpy(audio)[None]).numpy().astype(np.float16),
+        np.mean(audio.reshape(1, -1, ROW) ** 2, axis=2),
+        np.ones((1, SIZE // ROW), np.bool_),
+        np.zeros(1, np.int64),
+    )
+    alone = envelopes(normalised(torch.from_numpy(audio[None, 20 * ROW : 70 * ROW])))[0]
+    np.testing.assert_allclose(crop.window(0, 20, 50), alone, rtol=0.02, atol=0.02)
+
+
+def test_what_is_heard_does_not_learn(options: TrainOptions) -> None:
+    train(options)
+    before = build(hidden=32, layers=1).state_dict()
+    for name, value in weights(options.out).items():
+        if "conv_layers.0" in name or "conv_layers.1" in name:
+            torch.testing.assert_close(value, before[name], rtol=0, atol=0)
+
+
+def test_speakers_without_a_label_are_named_first_and_learned_from(
+    options: TrainOptions, write_manifest: Callable[..., Path], corpus: Path
+) -> None:
+    rows = corpus.read_text(encoding="utf-8").splitlines()[1:]
+    unlabelled = [
+        f"{corpus.parent}/{sex}{index}.wav,,unlabelled,,far" for sex in ("male", "female") for index in (1, 2)
+    ]
+    told = [f"{corpus.parent}/{row}" for row in rows if "1.wav" not in row and "2.wav" not in row]
+    manifest = write_manifest("path,label,split,speaker,corpus", *told, *unlabelled)
+    options = replace(options, manifest=manifest, teacher_steps=80)
+    train(options)
+    named = dict(csv.reader((options.out / GUESSES).read_text(encoding="utf-8").splitlines()))
+    assert named
+    assert all(Path(path).name.startswith(label) for path, label in named.items())
+    before = (options.out / TEACHER / CHECKPOINT).stat().st_mtime_ns
+    (options.out / CHECKPOINT).unlink()
+    train(options)
+    assert (options.out / TEACHER / CHECKPOINT).stat().st_mtime_ns == before, "guessed again"
+
+
+@pytest.mark.parametrize(
+    ("odds", "hz", "kind"),
+    [
+        ([2.0], [120.0], "male"),
+        ([0.2, -0.1], [110.0, 0.0], "male"),
+        ([-2.0], [210.0], "female"),
+        ([0.1], [250.0], "female"),
+        ([-1.0], [110.0], None),
+        ([2.0], [220.0], None),
+        ([1.0], [165.0], None),
+        ([4.0], [0.0], None),
+    ],
+)
+def test_a_speaker_is_named_where_pitch_and_network_agree(odds: list[float], hz: list[float], kind: str | None) -> None:
+    assert guess(odds, hz) == kind
+
+
+def test_the_corpus_kept_out_chooses_nothing(options: TrainOptions) -> None:
+    with pytest.raises(ManifestError, match="without babble there is no recording to choose by"):
+        train(replace(options, kept_out="babble"))
+
+
+def test_calibration_scales_and_shifts_what_a_network_is_too_sure_of() -> None:
+    network = build(hidden=32, layers=1)
+    rng = np.random.default_rng(0)
+    windows = [Windows("a", kind, rng.normal(0, 3000, (12, 8_000)).astype(np.int16)) for kind in ("male", "female") * 3]
+    with torch.no_grad():
+        network.classifier.bias[KINDS.index("male")] += 20
+    calibrate(network, windows)  # type: ignore[arg-type]
+    shares = logits_of(network, windows[0].audio)[:, :2].softmax(dim=1)
+    # Noise tells nothing of either sex.
+    assert shares.mean(dim=0).tolist() == pytest.approx([0.5, 0.5], abs=0.1)

@@ -11,6 +11,11 @@ SAMPLE_RATE_HZ = 16_000
 ClassLabel = Literal["male", "female", "other"]
 """``other`` is whatever a checkpoint knows besides voices: noise, music, silence."""
 
+Precision = Literal["auto", "fp32", "int8"]
+"""Of the encoder's matrix products. ``auto`` is int8 for large networks; small ones gain little by it."""
+
+Device = Literal["cpu", "cuda"]
+
 Windows = npt.NDArray[np.float32]
 Probabilities = npt.NDArray[np.float32]
 

@@ -1,22 +1,24 @@
-"""wav2vec2 checkpoints for sequence classification, through transformers, as a :class:`~.classifier.Classifier`."""
+"""wav2vec2 checkpoints for sequence classification as a :class:`~.classifier.Classifier`.
 
-import pickle
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+A checkpoint whose files are plain is read and converted without torch, which takes seconds and hundreds of megabytes.
+All others are loaded by transformers. Either way it runs in ONNX Runtime, if its architecture is an ordinary one.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
-import torch
-from huggingface_hub.errors import StrictDataclassError
-from safetensors import SafetensorError
-from torch import Tensor
-from torch.nn.utils import parametrize
-from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2ForSequenceClassification
-from transformers import logging as transformers_logging
+import numpy.typing as npt
 
 from voxgender.errors import ModelError
-from voxgender.inference.classifier import SAMPLE_RATE_HZ, ClassLabel, Probabilities, Windows
+from voxgender.inference import checkpoint
+from voxgender.inference.classifier import SAMPLE_RATE_HZ, ClassLabel, Device, Precision, Probabilities, Windows
+from voxgender.inference.graph import Unconvertible
+from voxgender.inference.runtime import OnnxNetwork
+
+logger = logging.getLogger(__name__)
 
 EMBEDDED = "embedded"
 """Name of the checkpoint that comes with the package."""
@@ -28,19 +30,15 @@ _SYNONYMS: Mapping[str, ClassLabel] = {
     **dict.fromkeys(("male", "m", "man", "men", "masculine"), "male"),
     **dict.fromkeys(("female", "f", "w", "woman", "women", "feminine"), "female"),
 }
-_DAMAGE = (
-    AttributeError,
-    EOFError,
-    KeyError,
-    RuntimeError,
-    SafetensorError,
-    StrictDataclassError,
-    TypeError,
-    ValueError,
-    pickle.UnpicklingError,
-)
-"""What transformers and torch raise at files that are not what their names say."""
 _ORDER: tuple[ClassLabel, ...] = ("male", "female", "other")
+
+
+class Network(Protocol):
+    """What runs a checkpoint."""
+
+    def __call__(self, windows: Windows) -> npt.NDArray[np.float32]:
+        """float32 ``(batch, samples)`` -> probabilities, float32 ``(batch, outputs)``."""
+        ...
 
 
 class Wav2Vec2Classifier:
@@ -48,68 +46,73 @@ class Wav2Vec2Classifier:
 
     min_window_ms = 500
 
-    def __init__(
-        self,
-        name: str,
-        network: Wav2Vec2ForSequenceClassification,
-        outputs: Sequence[ClassLabel],
-        *,
-        normalise: bool,
-    ) -> None:
-        """Wrap a network.
+    def __init__(self, name: str, network: Network, outputs: Sequence[ClassLabel]) -> None:
+        """Give a network's outputs their meaning.
 
         Args:
-            outputs: what each of the network's outputs stands for.
-            normalise: whether each window is brought to zero mean and unit variance first.
+            outputs: what each of them stands for.
         """
         self.name = name
         self.labels = tuple(label for label in _ORDER if label in outputs)
-        self._network = network.train(False).requires_grad_(False)
-        self._columns = torch.tensor([self.labels.index(label) for label in outputs])
-        self._normalise = normalise
+        self._network = network
+        self._sums = np.array([[output == label for label in self.labels] for output in outputs], dtype=np.float32)
 
-    @torch.inference_mode()
     def __call__(self, windows: Windows) -> Probabilities:
-        audio = torch.from_numpy(np.ascontiguousarray(windows, dtype=np.float32))
-        outputs = self._network(_normalised(audio) if self._normalise else audio).logits.softmax(dim=1)
-        probabilities = outputs.new_zeros(len(outputs), len(self.labels))
-        found: Probabilities = probabilities.index_add_(1, self._columns, outputs).numpy()
-        return found
+        return self._network(windows) @ self._sums
 
 
-def load(model: str, *, threads: int = 1) -> Wav2Vec2Classifier:
+def load(model: str, *, threads: int = 1, precision: Precision = "auto", device: Device = "cpu") -> Wav2Vec2Classifier:
     """Load a ``Wav2Vec2ForSequenceClassification`` that tells male from female.
 
     Args:
         model: ``"embedded"``, a directory in the layout of transformers, or the id of a repository on the
             Hugging Face hub, such as ``alefiury/wav2vec2-large-xlsr-53-gender-recognition-librispeech``.
-        threads: that one inference may use. torch has one such number for the whole process.
+        threads: that one inference of a large model may use.
+        precision: of the encoder's matrix products; ``auto`` is int8 for large models.
+        device: ``cuda`` runs it in torch, in float16 unless ``precision`` is ``fp32``.
 
     Raises:
         ModelError: the checkpoint cannot be found, fetched or read, is of another architecture, wants other input
-            than 16 kHz samples, or does not tell male from female.
+            than 16 kHz samples, or does not tell male from female; or there is no such device.
     """
     name, source = _source(model)
-    with _explained(model), _quiet():
-        plain, _ = Wav2Vec2Config.get_config_dict(source)
-        if not plain:
-            raise ModelError(f"model {model}: holds no config.json; that is no checkpoint of transformers")
-        _check_architecture(model, plain)
-        preprocessing, _ = Wav2Vec2FeatureExtractor.get_feature_extractor_dict(source)
-        _check_preprocessing(model, preprocessing)
-        loaded: Any = Wav2Vec2ForSequenceClassification.from_pretrained(
-            source, dtype=torch.float32, output_loading_info=True
-        )
-        network, report = loaded
-    if missing := sorted(map(str, (*report["missing_keys"], *report["mismatched_keys"]))):
-        raise ModelError(
-            f"model {model}: {len(missing)} of its weights are missing or of another shape, {missing[0]} for one; "
-            "it is damaged, or was never trained to classify"
-        )
-    outputs = _outputs(model, network.config.id2label)
-    _merge_parametrizations(network)
-    torch.set_num_threads(threads)
-    return Wav2Vec2Classifier(name, network, outputs, normalise=preprocessing.get("do_normalize", True))
+    plain = checkpoint.read(source) if device == "cpu" else None
+    if plain is None:
+        return _load_by_transformers(model, threads, precision, device)
+    _check_architecture(model, plain.config)
+    _check_preprocessing(model, plain.preprocessing)
+    outputs = _outputs(model, plain.config["id2label"])
+    normalise = plain.preprocessing.get("do_normalize", True)
+    try:
+        network = OnnxNetwork(plain.config, plain.weights, normalise=normalise, precision=precision, threads=threads)
+    except (Unconvertible, OSError):
+        return _load_by_transformers(model, threads, precision, device)
+    return Wav2Vec2Classifier(name, network, outputs)
+
+
+def _load_by_transformers(model: str, threads: int, precision: Precision, device: Device) -> Wav2Vec2Classifier:
+    # torch and transformers take seconds to import, and most checkpoints do not need them.
+    from voxgender.inference import eager
+
+    name, source = _source(model)
+    eager.prepare(device, threads)
+    _check_architecture(model, eager.read_config(model, source))
+    preprocessing = eager.read_preprocessing(model, source)
+    _check_preprocessing(model, preprocessing)
+    loaded = eager.read_network(model, source)
+    config = loaded.config.to_dict()
+    outputs = _outputs(model, config["id2label"])
+    normalise = preprocessing.get("do_normalize", True)
+    if device == "cpu":
+        weights = eager.weights_of(loaded)
+        try:
+            converted = OnnxNetwork(config, weights, normalise=normalise, precision=precision, threads=threads)
+        except (Unconvertible, OSError) as reason:
+            logger.warning("model %s runs in torch, slower than it could: %s", model, reason)
+        else:
+            return Wav2Vec2Classifier(name, converted, outputs)
+    half = device == "cuda" and precision != "fp32"
+    return Wav2Vec2Classifier(name, eager.EagerNetwork(loaded, normalise=normalise, device=device, half=half), outputs)
 
 
 def _source(model: str) -> tuple[str, str]:
@@ -141,55 +144,11 @@ def _check_preprocessing(model: str, preprocessing: Mapping[str, Any]) -> None:
 
 
 def _outputs(model: str, id2label: Mapping[int, str]) -> list[ClassLabel]:
-    outputs = [_SYNONYMS.get(str(id2label[index]).strip().lower(), "other") for index in sorted(id2label)]
+    told = [str(id2label[index]) for index in sorted(id2label)]
+    outputs = [_SYNONYMS.get(label.strip().lower(), "other") for label in told]
     for wanted in ("male", "female"):
         if outputs.count(wanted) != 1:
-            told = ", ".join(str(id2label[index]) for index in sorted(id2label))
-            raise ModelError(f"model {model}: needs one label male and one female in id2label; it has {told}")
+            raise ModelError(
+                f"model {model}: needs one label male and one female in id2label; it has {', '.join(told)}"
+            )
     return outputs
-
-
-def _merge_parametrizations(network: torch.nn.Module) -> None:
-    """Store the positional convolution's weight as it is used, not as the norm and direction it was trained by."""
-    for module in network.modules():
-        if parametrize.is_parametrized(module, "weight"):
-            parametrize.remove_parametrizations(module, "weight")
-
-
-def _normalised(audio: Tensor) -> Tensor:
-    """What ``Wav2Vec2FeatureExtractor.zero_mean_unit_var_norm`` does to each window, to a batch at once."""
-    centred = audio - audio.mean(dim=1, keepdim=True)
-    return centred * torch.rsqrt(centred.square().mean(dim=1, keepdim=True) + 1e-7)
-
-
-@contextmanager
-def _explained(model: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if Path(model).expanduser().is_dir() or model == EMBEDDED:
-            raise ModelError(f"model {model}: {_first_line(error)}") from error
-        raise ModelError(
-            f"model {model}: no such directory here, and not to be had from the hub ({_first_line(error)})"
-        ) from error
-    except _DAMAGE as error:
-        raise ModelError(f"model {model}: damaged, or not a wav2vec2 checkpoint ({_first_line(error)})") from error
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """transformers tells of odd checkpoints on stderr and draws progress bars; what matters here becomes an error."""
-    verbosity = transformers_logging.get_verbosity()
-    bars = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    try:
-        yield
-    finally:
-        transformers_logging.set_verbosity(verbosity)
-        if bars:
-            transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__).strip().rstrip(".")

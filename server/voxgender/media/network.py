@@ -6,6 +6,7 @@ moves one of them. Written against aiortc 1.16 and aioice 0.13.
 
 import asyncio
 import logging
+import random
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -15,7 +16,8 @@ from typing import Any, NamedTuple, Protocol
 import pylibsrtp
 from aioice import Candidate, ice
 from aioice.candidate import candidate_foundation, candidate_priority
-from aiortc import RTCPeerConnection, RTCRtpCodecParameters, RTCRtpReceiver
+from aiortc import RTCPeerConnection, RTCRtpCodecParameters, RTCRtpReceiver, RTCRtpSender, clock
+from aiortc.rtcdtlstransport import State
 from aiortc.rtcrtpparameters import RTCRtpReceiveParameters
 from aiortc.rtcrtpreceiver import StreamStatistics
 from aiortc.rtp import AnyRtcpPacket, RtcpByePacket, RtpPacket
@@ -28,6 +30,7 @@ SETTLE_S = 1.0
 """A call that has had media for so long is up: its data channels are open."""
 
 _HEADER = Struct("!BBHLL")
+_PACKETS_A_REPORT = 50
 
 
 def bind_ice(pc: RTCPeerConnection, addresses: Sequence[str]) -> None:
@@ -268,6 +271,120 @@ async def delivered(pc: RTCPeerConnection, timeout_s: float) -> bool:
             return False
         await asyncio.sleep(0.01)
     return True
+
+
+class RtpWriter:
+    """An RTP stream's way out: from payload to socket in one call, with no task, no timer and no packet object."""
+
+    def __init__(self, sender: RTCRtpSender, codec: RTCRtpCodecParameters) -> None:
+        plain: Any = sender
+        self._sender = sender
+        self._dtls: Any = sender.transport
+        self._second_byte = codec.payloadType
+        self._ssrc = plain._ssrc
+        # Below half: what goes round while nothing has arrived yet breaks decryption (RFC 3711 section 3.3.1).
+        self._sequence_number = random.randrange(1 << 15)  # noqa: S311
+        self._timestamp_origin = random.randrange(1 << 32)  # noqa: S311
+        first = RtpPacket()
+        first.extensions.mid = _private(sender, "RTCRtpSender", "mid")
+        serialized = first.serialize(_private(sender, "RTCRtpSender", "rtp_header_extensions_map"))
+        self._first_byte, self._extensions = serialized[0], serialized[_HEADER.size :]
+        self._packets = self._octets = 0
+
+    def write(self, payload: bytes, timestamp: int) -> None:
+        """Send one packet; ``timestamp`` in ticks of the RTP clock from the stream's start.
+
+        Without a connection, as at a call's end, it is lost.
+        """
+        if self._dtls._state is not State.CONNECTED:
+            return
+        sequence_number = self._sequence_number
+        self._sequence_number = (sequence_number + 1) & 0xFFFF
+        rtp_timestamp = (self._timestamp_origin + timestamp) & 0xFFFFFFFF
+        header = _HEADER.pack(self._first_byte, self._second_byte, sequence_number, rtp_timestamp, self._ssrc)
+        pair = self._dtls.transport._connection._nominated.get(1)
+        if pair is None:
+            return
+        pair.protocol.transport.sendto(
+            self._dtls._tx_srtp.protect(header + self._extensions + payload), pair.remote_addr
+        )
+        self._packets += 1
+        self._octets += len(payload)
+        if self._packets % _PACKETS_A_REPORT == 1:
+            self._tell(rtp_timestamp)
+
+    def _tell(self, rtp_timestamp: int) -> None:
+        """What aiortc's sender reports say (RFC 3550 section 6.4.1)."""
+        for name, value in (
+            ("ntp_timestamp", clock.current_ntp_time()),
+            ("rtp_timestamp", rtp_timestamp),
+            ("packet_count", self._packets),
+            ("octet_count", self._octets),
+        ):
+            _set_private(self._sender, "RTCRtpSender", name, value)
+
+
+def write_rtp(sender: RTCRtpSender, on_ready: Callable[[RtpWriter], None]) -> None:
+    """Hand a sender's stream to whoever has encoded packets, in place of aiortc's task that reads a track.
+
+    RTCP sender reports and the goodbye stay aiortc's. Call it before the connection is made.
+
+    Args:
+        on_ready: called once packets can be sent.
+    """
+    plain: Any = sender
+
+    async def run(codec: RTCRtpCodecParameters) -> None:
+        _private(sender, "RTCRtpSender", "rtp_started").set()
+        try:
+            on_ready(RtpWriter(sender, codec))
+            await asyncio.get_running_loop().create_future()
+        finally:
+            _private(sender, "RTCRtpSender", "rtp_exited").set()
+
+    plain._run_rtp = run
+
+
+class Link(Protocol):
+    """What stands between a peer and its network."""
+
+    def send(self, datagram: bytes, out: Callable[[bytes], object]) -> None:
+        """Let a datagram out: at once, later, twice or not at all."""
+
+    def admits(self) -> bool:
+        """Whether what arrives now gets through."""
+
+
+def impair(pc: RTCPeerConnection, link: Link) -> None:
+    """Put ``link`` in the way of everything that a connected peer sends and receives: RTP, RTCP, DTLS, SCTP, STUN."""
+    for ice_transport in _private(pc, "RTCPeerConnection", "iceTransports"):
+        for protocol in ice_transport._connection._protocols:
+            receive = protocol.datagram_received
+
+            def admit(data: bytes, address: Any, *, receive: Any = receive) -> None:
+                if link.admits():
+                    receive(data, address)
+
+            protocol.transport = _Linked(protocol.transport, link)
+            protocol.datagram_received = admit
+
+
+class _Linked:
+    """A datagram transport whose datagrams go through a link."""
+
+    def __init__(self, transport: asyncio.DatagramTransport, link: Link) -> None:
+        self._transport = transport
+        self._link = link
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def sendto(self, data: bytes, address: Any = None) -> None:
+        self._link.send(data, partial(self._out, address=address))
+
+    def _out(self, data: bytes, address: Any) -> None:
+        if not self._transport.is_closing():
+            self._transport.sendto(data, address)
 
 
 def _private(owner: object, cls: str, name: str) -> Any:

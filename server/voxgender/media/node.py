@@ -3,14 +3,14 @@
 import asyncio
 import logging
 import secrets
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing, suppress
 from time import monotonic
 from typing import Any
 
 from voxgender import metrics
 from voxgender.analysis import Analyzer
-from voxgender.errors import NotReady, SessionNotFound
+from voxgender.errors import NotReady, SessionNotFound, TooManySessions
 from voxgender.media.network import HostAddresses
 from voxgender.media.session import Session
 from voxgender.media.sockets import Sockets
@@ -21,18 +21,26 @@ logger = logging.getLogger(__name__)
 SWEEP_S = 1.0
 """How often deadlines are looked at: one task for all sessions."""
 
+_MOVE = "This server will stop soon: make a new call, which another one takes, then end this one."
+
+
+def random_id() -> str:
+    """A session's id: 192 random bits."""
+    return secrets.token_urlsafe(24)
+
 
 class MediaNode:
     """The session table. What signaling calls (``voxgender.signaling.node.Node``), in the same process.
 
     Args:
-        analyzer: the process's analyzer; set later by :meth:`start` where its model is still being loaded.
         ice_addresses: local addresses for media; empty for all but loopback.
         advertise_addresses: public addresses that lead to them, told to peers in their place.
         udp_ports: the first and the last port for media; None lets the kernel choose.
         max_sessions: offers above that get :class:`NotReady`.
+        max_sessions_per_subject: offers of one subject above that get :class:`TooManySessions`; 0 for no such limit.
         connect_timeout_s: a session that is not connected by then ends.
         silence_timeout_s: a peer that sends neither packet nor message for so long is taken to be gone.
+        new_session_id: makes ids that nobody can guess.
     """
 
     def __init__(
@@ -42,18 +50,42 @@ class MediaNode:
         advertise_addresses: Sequence[str] = (),
         udp_ports: tuple[int, int] | None = None,
         max_sessions: int = 100,
+        max_sessions_per_subject: int = 0,
         connect_timeout_s: float = 15.0,
         silence_timeout_s: float = 15.0,
+        new_session_id: Callable[[], str] = random_id,
     ) -> None:
         self._addresses = HostAddresses(tuple(ice_addresses), tuple(advertise_addresses))
         self._sockets = Sockets(udp_ports)
+        self._new_session_id = new_session_id
         self._max_sessions = max_sessions
+        self._max_sessions_per_subject = max_sessions_per_subject
         self._connect_timeout_s = connect_timeout_s
         self._silence_timeout_s = silence_timeout_s
         self._analyzer: Analyzer | None = None
         self._sessions: dict[str, Session] = {}
+        self._subjects: dict[str, str] = {}
+        """Session id to the subject of its caller's token, where that names one."""
         self._sweeper: asyncio.Task[None] | None = None
+        self._draining = False
         self._closing = False
+        self._emptied = asyncio.Event()
+        """Set, while draining, once no session is left."""
+
+    @property
+    def capacity(self) -> int:
+        """Sessions taken at once."""
+        return self._max_sessions
+
+    @property
+    def live(self) -> int:
+        """Sessions there are."""
+        return len(self._sessions)
+
+    @property
+    def draining(self) -> bool:
+        """Whether calls are no longer taken, for good."""
+        return self._draining or self._closing
 
     def start(self, analyzer: Analyzer) -> None:
         """Take calls from now on."""
@@ -69,6 +101,18 @@ class MediaNode:
             with suppress(asyncio.CancelledError):
                 await self._sweeper
 
+    def drain(self) -> None:
+        """Take no more calls, and ask those that are up to move to another server."""
+        self._draining = True
+        for session in self._sessions.values():
+            session.warn("draining", _MOVE)
+        if not self._sessions:
+            self._emptied.set()
+
+    async def drained(self) -> None:
+        """Wait until the last call has gone; :meth:`drain` comes first."""
+        await self._emptied.wait()
+
     def check_ready(self) -> None:
         """Pass while calls are taken.
 
@@ -77,14 +121,15 @@ class MediaNode:
         """
         self._ready_analyzer()
 
-    async def open(self, offer: str) -> tuple[str, str]:
-        """Answer an offer.
+    async def open(self, offer: str, subject: str | None = None) -> tuple[str, str]:
+        """Answer an offer of ``subject``, whom the caller's token names.
 
         Returns:
             The session's id and the SDP answer.
 
         Raises:
             NotReady: the model is still being loaded, the node is full, or it is shutting down.
+            TooManySessions: the subject has all the sessions here that one may have.
             OfferRejected: the offer cannot be answered.
         """
         analyzer = self._ready_analyzer()
@@ -92,8 +137,9 @@ class MediaNode:
             raise NotReady(
                 f"The server is full: it holds {self._max_sessions} calls.", code="at_capacity", retry_after_s=10
             )
+        self._check_subject(subject)
         session = Session(
-            secrets.token_urlsafe(24),
+            self._new_session_id(),
             analyzer,
             sockets=self._sockets,
             addresses=self._addresses,
@@ -101,10 +147,12 @@ class MediaNode:
         )
         # In the table before the first await, so that the limit counts offers that are being answered too.
         self._sessions[session.id] = session
+        if subject is not None:
+            self._subjects[session.id] = subject
         try:
             answer = await session.answer(offer)
         except BaseException:
-            self._sessions.pop(session.id, None)
+            self._forget(session)
             raise
         metrics.SESSIONS_STARTED.inc()
         metrics.SESSIONS.set(len(self._sessions))
@@ -126,15 +174,16 @@ class MediaNode:
         """
         await self._find(session_id).end("deleted")
 
-    def follow(self, session_id: str) -> AsyncGenerator[Message, None]:
-        """A session's messages.
+    async def follow(self, session_id: str) -> AsyncGenerator[str, None]:
+        """A session's messages as JSON texts.
 
         Raises:
             SessionNotFound
+            NotReady: it has all the followers that it may have.
         """
-        return self._find(session_id).follow()
+        return _texts(self._find(session_id).follow())
 
-    def status(self, session_id: str) -> dict[str, Any]:
+    async def describe(self, session_id: str) -> dict[str, Any]:
         """One session's state.
 
         Raises:
@@ -142,12 +191,16 @@ class MediaNode:
         """
         return self._find(session_id).status()
 
+    async def describe_all(self) -> list[dict[str, Any]]:
+        """As :meth:`sessions`."""
+        return self.sessions()
+
     def sessions(self) -> list[dict[str, Any]]:
         """All sessions' states. The id is a capability, so operators see only its beginning."""
         return [session.status() | {"session": session.id[:8]} for session in self._sessions.values()]
 
     def _ready_analyzer(self) -> Analyzer:
-        if self._closing:
+        if self.draining:
             raise NotReady("The server is shutting down.", code="draining", retry_after_s=5)
         if self._analyzer is None:
             raise NotReady("The server is starting: its model is being loaded.", code="starting", retry_after_s=2)
@@ -159,9 +212,17 @@ class MediaNode:
             raise SessionNotFound("There is no such session: it has ended, or never was.")
         return session
 
+    def _check_subject(self, subject: str | None) -> None:
+        most = self._max_sessions_per_subject
+        if subject is not None and 0 < most <= list(self._subjects.values()).count(subject):
+            raise TooManySessions(f"This caller has {most} calls already, as many as one may have at once.")
+
     def _forget(self, session: Session) -> None:
         self._sessions.pop(session.id, None)
+        self._subjects.pop(session.id, None)
         metrics.SESSIONS.set(len(self._sessions))
+        if self._draining and not self._sessions:
+            self._emptied.set()
 
     async def _sweep(self) -> None:
         while True:
@@ -177,3 +238,9 @@ class MediaNode:
                     session.end_soon("connect_timeout")
             elif now - session.last_sign_of_life > self._silence_timeout_s:
                 session.end_soon("silent_peer")
+
+
+async def _texts(messages: AsyncGenerator[Message, None]) -> AsyncGenerator[str, None]:
+    async with aclosing(messages):
+        async for message in messages:
+            yield message.to_json()

@@ -19,7 +19,7 @@ from voxgender.media.outbox import Outbox
 from voxgender.media.receiver import AudioReceiver
 from voxgender.media.sdp import Fragment, Offer
 from voxgender.media.sockets import Sockets
-from voxgender.protocol import Error, Message
+from voxgender.protocol import Error, Message, Warning
 
 logger = logging.getLogger(__name__)
 
@@ -138,6 +138,10 @@ class Session:
     def follow(self) -> AsyncGenerator[Message, None]:
         """The session's messages from now on, after ``hello`` and the events so far."""
         return self._outbox.follow()
+
+    def warn(self, code: str, message: str) -> None:
+        """Tell the client something that it may act on; the call goes on."""
+        self._outbox.post(Warning(code=code, message=message))
 
     async def end(self, reason: Reason) -> None:
         """End the call: judge what was heard, send the summary, close everything. May be called again."""

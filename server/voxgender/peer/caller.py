@@ -5,17 +5,28 @@ import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
 from itertools import islice
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
-from aiortc import RTCBundlePolicy, RTCConfiguration, RTCPeerConnection, RTCSessionDescription
+from aiortc import (
+    RTCBundlePolicy,
+    RTCConfiguration,
+    RTCIceServer,
+    RTCIceTransportPolicy,
+    RTCPeerConnection,
+    RTCRtpSender,
+    RTCSessionDescription,
+)
 
 from voxgender.errors import CallError
-from voxgender.media.network import bind_ice
+from voxgender.media import network
+from voxgender.peer.faults import FaultyLink
+from voxgender.peer.pacer import Pacer
+from voxgender.peer.player import Player
+from voxgender.peer.relay import working_relay
 from voxgender.peer.report import Ending, Recorder, Report
 from voxgender.peer.speech import PACKET_S, Speech
-from voxgender.peer.track import PacketTrack
 from voxgender.peer.whip import WhipClient, WhipSession, is_loopback
-from voxgender.protocol import EVENTS_CHANNEL, RESULTS_CHANNEL, AnyMessage, Error, decode
+from voxgender.protocol import EVENTS_CHANNEL, RESULTS_CHANNEL, AnyMessage, Error, Summary, decode
 
 CONNECT_TIMEOUT_S = 10.0
 QUIET_S = 5.0
@@ -36,17 +47,14 @@ class CallLost(CallError):
         """What was measured until then."""
 
 
-class _Arrival(NamedTuple):
-    message: AnyMessage
-    at: float
-
-
 class _End(NamedTuple):
     ending: Ending
     reason: str = ""
 
 
 OnMessage = Callable[[AnyMessage], None]
+Route = Literal["direct", "any", "relay"]
+"""Ways to the server: from this machine's own addresses; by the TURN server that it tells, too; by that alone."""
 
 
 def _ignore(message: AnyMessage) -> None:
@@ -56,13 +64,26 @@ def _ignore(message: AnyMessage) -> None:
 class Caller:
     """A single call; :meth:`run` places it and sees it through."""
 
-    def __init__(self, url: str, speech: Speech, *, token: str | None = None, duration_s: float | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        speech: Speech,
+        *,
+        token: str | None = None,
+        duration_s: float | None = None,
+        route: Route = "direct",
+        link: FaultyLink | None = None,
+        pacer: Pacer | None = None,
+    ) -> None:
         """
         Args:
             url: the server, ``http://host:port`` or its ``…/whip``. On a loopback host the call stays on loopback.
             speech: what to say.
             token: bearer token, for a server that asks for one.
             duration_s: hang up after so many seconds of audio; by default when the speech ends.
+            route: which ways to the server are tried. On a loopback host only "relay" asks for a TURN server.
+            link: what is wrong with the network on the way.
+            pacer: shared by callers of one event loop, so that they share a timer.
         """
         self._url = url
         self._token = token
@@ -70,11 +91,17 @@ class Caller:
         self._packets = speech.packets
         if duration_s is not None:
             self._packets = islice(speech.packets, round(duration_s / PACKET_S))
-        self._events: asyncio.Queue[_Arrival | _End] = asyncio.Queue()
+        self._route: Route = route
+        self._pacer = pacer or Pacer()
+        self._on_message: OnMessage = _ignore
+        self._heard_at = 0.0
+        self._over: asyncio.Future[_End] = asyncio.get_running_loop().create_future()
+        self._failure: BaseException | None = None
         self._settled = asyncio.Event()
+        self._summed_up = asyncio.Event()
         self._connected = False
         self._hung_up = False
-        self._connect_ms = 0.0
+        self.link = link
         self.recorder = Recorder(())
 
     def hang_up(self) -> None:
@@ -93,39 +120,69 @@ class Caller:
             CallError: the call did not come about; the message says what to do.
             CallLost: it came down before its time.
         """
+        self._on_message = on_message
         async with AsyncExitStack() as stack:
             whip = await stack.enter_async_context(WhipClient(self._url, token=self._token))
-            track = PacketTrack(self._packets)
-            self.recorder = Recorder(track.sent, self._turns)
-            pc = self._connection(track)
+            player = Player(self._packets, self._pacer)
+            stack.callback(player.stop)
+            player.played.add_done_callback(self._when_played)
+            self.recorder = Recorder(player.sent, self._turns, outages=self.link.outages if self.link else ())
+            relay = await self._relay(whip)
+            pc = self._connection(player, relay)
             stack.push_async_callback(pc.close)
-            if is_loopback(whip.endpoint):
-                bind_ice(pc, ["127.0.0.1"])
+            if is_loopback(whip.endpoint) and self._route != "relay":
+                network.bind_ice(pc, ["127.0.0.1"])
             session = await self._connect(pc, whip, stack)
+            if self.link is not None:
+                stack.callback(self.link.close)
+                network.impair(pc, self.link)
+                self.link.start()
             on_connected()
-            end = await self._listen(session, on_message)
+            end = await self._listen(session)
             if end.ending == "lost":
-                raise CallLost(end.reason, self._report("lost"))
+                raise CallLost(end.reason, self.recorder.report(ended="lost"))
             if end.ending == "played":
                 await asyncio.sleep(LAST_PACKETS_S)
-            await self._say_goodbye(session, on_message)
-            return self._report(end.ending)
+            await self._say_goodbye(session)
+            return self.recorder.report(ended=end.ending)
 
-    def _connection(self, track: PacketTrack) -> RTCPeerConnection:
+    async def _relay(self, whip: WhipClient) -> RTCIceServer | None:
+        """A TURN server to go by, where this call may use one and one works."""
+        if self._route == "direct" or (self._route == "any" and is_loopback(whip.endpoint)):
+            return None
+        servers = [server for server in await whip.ice_servers() if str(server.urls).startswith("turn")]
+        if not servers and self._route == "relay":
+            raise CallError(
+                f"{whip.endpoint}: the server tells this caller of no TURN server; "
+                "it needs an --ice-server turn:HOST, and the caller the token where one is asked for"
+            )
+        try:
+            return await working_relay(servers) if servers else None
+        except CallError as error:
+            if self._route == "relay":
+                raise CallError(f"{whip.endpoint}: {error}") from None
+            return None
+
+    def _connection(self, player: Player, relay: RTCIceServer | None) -> RTCPeerConnection:
+        policy = RTCIceTransportPolicy.RELAY if self._route == "relay" else RTCIceTransportPolicy.ALL
         # One transport for everything, as RFC 9725 section 4.4.1 asks; no STUN server to wait for.
-        pc = RTCPeerConnection(RTCConfiguration(iceServers=[], bundlePolicy=RTCBundlePolicy.MAX_BUNDLE))
-        pc.addTransceiver(track, direction="sendonly")
+        pc = RTCPeerConnection(
+            RTCConfiguration([relay] if relay else [], policy, bundlePolicy=RTCBundlePolicy.MAX_BUNDLE)
+        )
+        transceiver = pc.addTransceiver("audio", direction="sendonly")
+        opus = [codec for codec in RTCRtpSender.getCapabilities("audio").codecs if codec.mimeType == "audio/opus"]
+        transceiver.setCodecPreferences(opus)
+        network.write_rtp(transceiver.sender, player.start)
         results = pc.createDataChannel(RESULTS_CHANNEL, ordered=False, maxRetransmits=0)
         events = pc.createDataChannel(EVENTS_CHANNEL)
         for channel in (results, events):
             channel.on("message", self._receive)
         events.on("close", lambda: self._end(_End("lost", "the server ended the call")))
         pc.on("connectionstatechange", lambda: self._watch(pc))
-        track.played.add_done_callback(lambda _: self._end(_End("played")))
         return pc
 
     async def _connect(self, pc: RTCPeerConnection, whip: WhipClient, stack: AsyncExitStack) -> WhipSession:
-        started = time.monotonic()
+        started = self.recorder.placed_at = time.monotonic()
         await pc.setLocalDescription(await pc.createOffer())
         session = await whip.open(pc.localDescription.sdp)
         stack.push_async_callback(session.delete)
@@ -139,11 +196,16 @@ class Caller:
         if not self._connected and not self._hung_up:
             if not await session.alive():
                 raise CallError(f"{whip.endpoint}: the server took the call and gave it up; its log says why")
+            if self._route == "relay":
+                raise CallError(
+                    f"{whip.endpoint}: the server answered, but no media path by the TURN server came up; "
+                    "may that relay to the server's --ice-address?"
+                )
             raise CallError(
                 f"{whip.endpoint}: the server answered, but no media path to it came up; "
                 "is UDP open on the way, and its --ice-address one that this machine reaches?"
             )
-        self._connect_ms = (time.monotonic() - started) * 1000
+        self.recorder.connect_ms = (time.monotonic() - started) * 1000
         return session
 
     def _watch(self, pc: RTCPeerConnection) -> None:
@@ -154,46 +216,63 @@ class Caller:
             self._end(_End("lost", "the connection to the server is gone"))
 
     def _receive(self, text: str | bytes) -> None:
+        self._heard_at = now = time.monotonic()
         try:
             message = decode(text)
         except ValueError:
             self.recorder.messages["unknown"] += 1
             return
-        self._events.put_nowait(_Arrival(message, time.monotonic()))
+        self.recorder.take(message, now)
+        try:
+            self._on_message(message)
+        except Exception as error:  # noqa: BLE001 - aiortc would only log it; whoever runs the call is to get it
+            self._fail(error)
+        match message:
+            case Summary():
+                self._summed_up.set()
+            case Error():
+                self._end(_End("lost", f"the server ended the call: {message.message}"))
+
+    def _when_played(self, played: asyncio.Future[None]) -> None:
+        if played.cancelled():
+            return
+        if (error := played.exception()) is not None:
+            self._fail(error)
+        else:
+            self._end(_End("played"))
+
+    def _fail(self, error: BaseException) -> None:
+        self._failure = self._failure or error
+        self._end(_End("lost", "the caller failed"))
 
     def _end(self, end: _End) -> None:
-        self._events.put_nowait(end)
+        if not self._over.done():
+            self._over.set_result(end)
         self._settled.set()
+        self._summed_up.set()
 
-    async def _listen(self, session: WhipSession, on_message: OnMessage) -> _End:
-        """Take messages in until something ends the call."""
+    async def _listen(self, session: WhipSession) -> _End:
+        """Wait for what ends the call; messages come meanwhile."""
+        self._heard_at = time.monotonic()
         while True:
-            try:
-                async with asyncio.timeout(QUIET_S):
-                    event = await self._events.get()
-            except TimeoutError:
-                if await session.alive():
-                    continue
-                return _End("lost", "the server is gone")
-            if isinstance(event, _End):
-                return event
-            self.recorder.take(*event)
-            on_message(event.message)
-            if isinstance(event.message, Error):
-                return _End("lost", f"the server ended the call: {event.message.message}")
+            quiet_s = time.monotonic() - self._heard_at
+            done, _ = await asyncio.wait((self._over,), timeout=max(0.0, QUIET_S - quiet_s))
+            if done:
+                if self._failure is not None:
+                    raise self._failure
+                return self._over.result()
+            if time.monotonic() - self._heard_at >= QUIET_S:
+                if not await session.alive():
+                    return _End("lost", "the server is gone")
+                self._heard_at = time.monotonic()
 
-    async def _say_goodbye(self, session: WhipSession, on_message: OnMessage) -> None:
+    async def _say_goodbye(self, session: WhipSession) -> None:
         """End the session, and take in what the server still has to say: the last segment and the summary."""
-        expected = await session.delete()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(FAREWELL_S if expected else 0):
-                while self.recorder.summary is None:
-                    event = await self._events.get()
-                    if isinstance(event, _Arrival):
-                        self.recorder.take(*event)
-                        on_message(event.message)
-                    elif event.ending == "lost":
-                        return
-
-    def _report(self, ending: Ending) -> Report:
-        return self.recorder.report(ended=ending, connect_ms=self._connect_ms)
+        if self.recorder.summary is None:
+            self._summed_up.clear()
+        if await session.delete():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(FAREWELL_S):
+                    await self._summed_up.wait()
+        if self._failure is not None:
+            raise self._failure

@@ -1,43 +1,68 @@
 """Many callers at once, against one's own server: how many calls it holds, and how well."""
 
 import asyncio
+import math
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from itertools import chain, cycle, islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import aiohttp
 import msgspec
 import numpy as np
-from prometheus_client.parser import text_string_to_metric_families
-from yarl import URL
+from msgspec import Meta
 
 from voxgender.errors import CallError
 from voxgender.peer import speech
 from voxgender.peer.caller import Caller
+from voxgender.peer.faults import Faults, FaultyLink
 from voxgender.peer.interrupt import interruptible
-from voxgender.peer.report import Latency
+from voxgender.peer.meter import Meter, Reading
+from voxgender.peer.pacer import Pacer
+from voxgender.peer.report import IN_TIME_MS, Latency, Recorder
 from voxgender.peer.speech import Speech
 from voxgender.peer.whip import endpoint, is_loopback
 from voxgender.protocol import AnyMessage, Result, Warning
 
 CALLS_PER_S = 10.0
-"""Calls are placed one after another at this rate: a rush of DTLS handshakes is another test."""
-VOICES = 4
+"""Calls are placed one after another, at this rate at most: a rush of DTLS handshakes is another test."""
+CONNECTING = 5
+"""Calls that may be on their way up together, so that a slow machine is not asked for all handshakes at once."""
+SETTLE_S = 2.0
+"""Before measuring, the time that calls which are up have for their first result."""
+VOICES = 2
 """Different dialogues that the callers share; each begins somewhere else in its own."""
+FLOWING = 0.9
+"""Share of the results due to a call that have to come; the others may be lost on the way."""
+OVERLOADED = "overloaded"
+"""Code of the server's warning that windows of a call were dropped."""
+
+_NO_FAULTS = Faults()
+
+
+class Size(msgspec.Struct, frozen=True, kw_only=True):
+    """How much load."""
+
+    peers: Annotated[int, Meta(ge=1, le=2_000, description="calls at once")] = 10
+    seconds: Annotated[float, Meta(gt=0, le=86_400, description="how long they last, all up")] = 10.0
 
 
 class LoadReport(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="load_report"):
     """What became of the calls, and what the server made of them while all were up."""
 
     asked: int
-    held: int
+    up: int
     """Calls that came up and stayed until they were hung up."""
+    held: int
+    """Those of them whose results flowed, nothing dropped, 95 % of them within 200 ms."""
+    not_held: dict[str, int]
+    """The others of them, by reason: ``silent``, ``dropped``, ``late``."""
     failed: dict[str, int]
-    """The others, by reason."""
+    """Calls that did not come up or did not stay, by reason."""
     seconds: float
     """Measured, all calls up; the figures below are of this time."""
     results: int
@@ -47,9 +72,22 @@ class LoadReport(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", ta
     dropped_windows: int | None
     """Not classified because the server could not keep up; ``None`` where its metrics cannot be read."""
     warnings: dict[str, int]
+    connect_ms: Latency | None
+    """From the offer to the first packet that could be sent."""
+    first_result_ms: Latency | None
+    """From the offer."""
     latency_ms: Latency | None
-    """By the callers' clock: from the sending of a window's last packet to the result's arrival."""
+    """By the callers' clock: from the sending of a window's last packet, even if it is lost or late on the way, to the
+    result's arrival. Windows that end in an outage are left out."""
+    worst_call_ms: Latency | None
+    """The same of the call with the highest 95th percentile."""
     server_latency_ms: Latency | None
+    server_stages_ms: dict[str, Latency]
+    """Of the server's ``/metrics``: where a result's time goes. Percentiles are read off a histogram."""
+    recovery_ms: Latency | None
+    """From an outage's end until results come in time again."""
+    not_recovered: int
+    """Calls whose results did not, after an outage."""
     server_cpu_percent: float | None
     """Of one core, all calls together."""
     server_cpu_percent_per_call: float | None
@@ -58,6 +96,9 @@ class LoadReport(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", ta
     """Growth since before the first call."""
     callers_cpu_percent: float
     """Of one core, all callers together. Near 100 it is they who are slow, not the server."""
+    callers_cpu_percent_per_call: float
+    faults: Faults
+    """What was wrong with the callers' network."""
 
 
 class Progress(NamedTuple):
@@ -67,6 +108,12 @@ class Progress(NamedTuple):
     up: int
     failed: int
     results: int
+    results_per_s: float
+    """Over the last second or so, as ``p95_ms``."""
+    p95_ms: float
+    """``nan`` where there was no result."""
+    drops: int
+    """Warnings that windows were dropped."""
 
 
 async def load(
@@ -77,6 +124,7 @@ async def load(
     audio: Sequence[Path] = (),
     token: str | None = None,
     allow_remote: bool = False,
+    faults: Faults = _NO_FAULTS,
     on_progress: Callable[[Progress], None] = lambda _: None,
 ) -> LoadReport:
     """Place ``peers`` calls, hold them together for ``seconds``, and hang up. Ctrl-C ends early, with a report.
@@ -85,6 +133,7 @@ async def load(
         url: the server, ``http://host:port`` or its ``…/whip``.
         audio: files to play over and over; by default synthesised dialogues.
         allow_remote: call a server that is not on this machine.
+        faults: what is wrong with every call's network; an outage hits all calls at once, half-way.
         on_progress: called about once a second.
 
     Raises:
@@ -94,14 +143,19 @@ async def load(
     target = endpoint(url)
     if not allow_remote and not is_loopback(target):
         raise CallError(f"{target.host} is not this machine; load your own servers only, and say --allow-remote")
-    voices = await asyncio.to_thread(_voices, audio)
+    voices = await asyncio.to_thread(_voices, audio, faults.loss)
     headers = {"Authorization": f"Bearer {token}"} if token else {}
+    pacer = Pacer()
+    callers = [
+        Caller(url, words, token=token, pacer=pacer, link=FaultyLink(faults, number) if faults.any else None)
+        for number, words in enumerate(_shares(voices, peers))
+    ]
     async with aiohttp.ClientSession(headers=headers) as http, asyncio.TaskGroup() as group:
-        meter = _Meter(http, target.with_path(target.path.removesuffix("/whip") + "/metrics"))
-        run = _Run(on_progress)
+        meter = Meter(http, target.with_path(target.path.removesuffix("/whip") + "/metrics"))
+        run = _Run(callers, faults, on_progress)
         with interruptible(run.stop):
             idle = await meter.read()
-            await run.place_calls(group, [Caller(url, words, token=token) for words in _shares(voices, peers)])
+            await run.place_calls(group)
             begin = await meter.read()
             held = await run.hold(seconds)
             end = await meter.read()
@@ -111,55 +165,22 @@ async def load(
     return run.report(idle, begin, end)
 
 
-class _Reading(NamedTuple):
-    """The server's meters and ours, at one moment."""
-
-    at: float
-    own_cpu_s: float
-    cpu_s: float | None
-    memory_bytes: float | None
-    dropped: float | None
-
-
-class _Meter:
-    """Reads a server's ``/metrics``, if it shows any."""
-
-    def __init__(self, http: aiohttp.ClientSession, url: URL) -> None:
-        self._http = http
-        self._url = url
-
-    async def read(self) -> _Reading:
-        values: dict[str, float] = {}
-        try:
-            async with self._http.get(self._url, timeout=aiohttp.ClientTimeout(total=5)) as response:
-                if response.ok:
-                    for family in text_string_to_metric_families(await response.text()):
-                        values.update({sample.name: sample.value for sample in family.samples})
-        except (aiohttp.ClientError, TimeoutError, ValueError):
-            values = {}
-        return _Reading(
-            at=time.monotonic(),
-            own_cpu_s=time.process_time(),
-            cpu_s=values.get("process_cpu_seconds_total"),
-            memory_bytes=values.get("process_resident_memory_bytes"),
-            dropped=values.get("voxgender_windows_dropped_total"),
-        )
-
-
 class _Run:
     """The calls of one run."""
 
-    def __init__(self, on_progress: Callable[[Progress], None]) -> None:
+    def __init__(self, callers: Sequence[Caller], faults: Faults, on_progress: Callable[[Progress], None]) -> None:
+        self._callers = callers
+        self._faults = faults
         self._on_progress = on_progress
-        self._callers: list[Caller] = []
-        self._asked = 0
         self._stopped = asyncio.Event()
+        self._placed = 0
         self._settled = 0
-        self._up = 0
-        self._held = 0
+        self._connected: set[Caller] = set()
+        self._stayed: list[Caller] = []
         self._results = 0
+        self._drops = 0
+        self._recent: deque[tuple[float, float]] = deque()
         self._failures: Counter[str] = Counter()
-        self._warnings: Counter[str] = Counter()
 
     @property
     def commonest_failure(self) -> str:
@@ -168,85 +189,132 @@ class _Run:
     def stop(self) -> None:
         self._stopped.set()
 
-    async def place_calls(self, group: asyncio.TaskGroup, callers: Sequence[Caller]) -> None:
+    async def place_calls(self, group: asyncio.TaskGroup) -> None:
         """Place one call after another; return when every one is up or has failed."""
-        self._asked = len(callers)
-        for caller in callers:
+        for caller in self._callers:
             if self._stopped.is_set():
                 break
-            self._callers.append(caller)
+            self._placed += 1
             group.create_task(self._see_through(caller))
             self._tell(0.0)
             await self._pause(1 / CALLS_PER_S)
-        while self._settled < len(self._callers) and not self._stopped.is_set():
-            await self._pause(0.1)
+            await self._until(lambda: self._placed - self._settled < CONNECTING)
+        await self._until(lambda: self._settled == self._placed)
+        settled_by = time.monotonic() + SETTLE_S
+        await self._until(lambda: self._speechless == 0 or time.monotonic() > settled_by)
+
+    @property
+    def _speechless(self) -> int:
+        """Calls that are up and have had no result."""
+        return sum(caller.recorder.first_result_ms is None for caller in self._connected)
 
     async def hold(self, seconds: float) -> int:
         """Wait while the calls go on. Returns how many still do."""
         end = time.monotonic() + seconds
-        while (left := end - time.monotonic()) > 0 and self._up and not self._stopped.is_set():
-            self._tell(left)
-            await self._pause(min(1.0, left))
-        return self._up
+        cutting = asyncio.get_running_loop().call_later(seconds / 2, self._cut)
+        try:
+            while (left := end - time.monotonic()) > 0 and self._connected and not self._stopped.is_set():
+                self._tell(left)
+                await self._pause(min(1.0, left))
+        finally:
+            cutting.cancel()
+        return len(self._connected)
 
     def hang_up(self) -> None:
-        for caller in self._callers:
+        for caller in self._callers[: self._placed]:
             caller.hang_up()
 
-    def report(self, idle: _Reading, begin: _Reading, end: _Reading) -> LoadReport:
-        recorders = [caller.recorder for caller in self._callers]
+    def report(self, idle: Reading, begin: Reading, end: Reading) -> LoadReport:
+        recorders = [caller.recorder for caller in self._callers[: self._placed]]
         measured = [recorder.between(begin.at, end.at) for recorder in recorders]
-        latencies = np.concatenate([latency for latency, _ in measured])
+        each = [latency[~np.isnan(latency)] for latency, _ in measured]
         server_latencies = np.concatenate([latency for _, latency in measured])
         seconds = end.at - begin.at
+        not_held = Counter(
+            reason for caller in self._stayed if (reason := _why_not_held(caller.recorder, begin.at, end.at))
+        )
+        recoveries = [recovery for recorder in recorders for recovery in recorder.recovery_ms]
+        up = len(self._stayed)
         cpu = _difference(begin.cpu_s, end.cpu_s, 100 / seconds)
+        own_cpu = (end.own_cpu_s - begin.own_cpu_s) / seconds * 100
         dropped = _difference(begin.dropped, end.dropped, 1)
         return LoadReport(
-            asked=self._asked,
-            held=self._held,
+            asked=len(self._callers),
+            up=up,
+            held=up - not_held.total(),
+            not_held=dict(not_held),
             failed=dict(self._failures.most_common()),
             seconds=round(seconds, 1),
             results=server_latencies.size,
             results_per_s=round(server_latencies.size / seconds, 1),
             lost_results=sum(recorder.lost_results for recorder in recorders),
             dropped_windows=None if dropped is None else round(dropped),
-            warnings=dict(self._warnings),
-            latency_ms=Latency.of(latencies[~np.isnan(latencies)]),
+            warnings=dict(sum((recorder.warnings for recorder in recorders), Counter[str]())),
+            connect_ms=Latency.of([recorder.connect_ms for recorder in recorders if recorder.connect_ms]),
+            first_result_ms=Latency.of([first for r in recorders if (first := r.first_result_ms) is not None]),
+            latency_ms=Latency.of(np.concatenate(each)),
+            worst_call_ms=max((Latency.of(latency) for latency in each), key=_p95, default=None),
             server_latency_ms=Latency.of(server_latencies),
+            server_stages_ms=end.stages_since(begin),
+            recovery_ms=Latency.of([recovery for recovery in recoveries if recovery is not None]),
+            not_recovered=recoveries.count(None),
             server_cpu_percent=_share(cpu, 1),
-            server_cpu_percent_per_call=_share(cpu, self._held),
+            server_cpu_percent_per_call=_share(cpu, up),
             server_memory_mb=_share(end.memory_bytes, 1e6),
-            server_memory_mb_per_call=_share(_difference(idle.memory_bytes, end.memory_bytes, 1e-6), self._held),
-            callers_cpu_percent=round((end.own_cpu_s - begin.own_cpu_s) / seconds * 100, 1),
+            server_memory_mb_per_call=_share(_difference(idle.memory_bytes, end.memory_bytes, 1e-6), up),
+            callers_cpu_percent=round(own_cpu, 1),
+            callers_cpu_percent_per_call=round(own_cpu / max(1, up), 2),
+            faults=self._faults,
         )
 
     async def _see_through(self, caller: Caller) -> None:
-        up = False
-
         def connected() -> None:
-            nonlocal up
-            up = True
-            self._up += 1
+            self._connected.add(caller)
             self._settled += 1
 
         try:
-            await caller.run(self._take, on_connected=connected)
-            self._held += up
+            await caller.run(partial(self._take, caller), on_connected=connected)
+            if caller in self._connected:
+                self._stayed.append(caller)
         except CallError as error:
             self._failures[str(error)] += 1
         finally:
-            self._up -= up
-            self._settled += not up
+            self._settled += caller not in self._connected
+            self._connected.discard(caller)
 
-    def _take(self, message: AnyMessage) -> None:
+    def _take(self, caller: Caller, message: AnyMessage) -> None:
         match message:
             case Result():
                 self._results += 1
+                self._recent.append((time.monotonic(), caller.recorder.latest_ms))
             case Warning():
-                self._warnings[message.code] += 1
+                self._drops += message.code == OVERLOADED
+
+    def _cut(self) -> None:
+        for caller in self._callers[: self._placed]:
+            if caller.link is not None:
+                caller.link.cut()
 
     def _tell(self, seconds_left: float) -> None:
-        self._on_progress(Progress(seconds_left, self._up, sum(self._failures.values()), self._results))
+        since = time.monotonic() - 1.0
+        while self._recent and self._recent[0][0] < since:
+            self._recent.popleft()
+        latencies = [latency for _, latency in self._recent if not math.isnan(latency)]
+        self._on_progress(
+            Progress(
+                seconds_left,
+                len(self._connected),
+                sum(self._failures.values()),
+                self._results,
+                len(self._recent),
+                float(np.percentile(latencies, 95)) if latencies else math.nan,
+                self._drops,
+            )
+        )
+
+    async def _until(self, reached: Callable[[], bool]) -> None:
+        while not reached() and not self._stopped.is_set():
+            await self._pause(0.05)
 
     async def _pause(self, seconds: float) -> None:
         with suppress(TimeoutError):
@@ -254,9 +322,26 @@ class _Run:
                 await self._stopped.wait()
 
 
-def _voices(audio: Sequence[Path]) -> list[list[bytes]]:
+def _why_not_held(recorder: Recorder, begin: float, end: float) -> str | None:
+    """What a call that stayed up lacked, if anything."""
+    latencies_ms, _ = recorder.between(begin, end)
+    out_s = sum(max(0.0, min(until, end) - max(since, begin)) for since, until in recorder.outages)
+    # What was cut off by the stretch's bounds, and by an outage's, is not due.
+    due = math.inf if recorder.hop_ms is None else (end - begin - out_s) * 1000 / recorder.hop_ms - 2
+    if latencies_ms.size < FLOWING * due:
+        return "silent"
+    if recorder.warnings[OVERLOADED]:
+        return "dropped"
+    latency = Latency.of(latencies_ms[~np.isnan(latencies_ms)])
+    return "late" if latency is None or latency.p95 > IN_TIME_MS else None
+
+
+def _voices(audio: Sequence[Path], loss: float) -> list[list[bytes]]:
     """Encode once what all callers say."""
-    sources = [speech.from_file(path) for path in audio] or [speech.synthesised(seed) for seed in range(VOICES)]
+    if audio:
+        sources = [speech.from_file(path, loss=loss) for path in audio]
+    else:
+        sources = [speech.synthesised(seed, loss=loss) for seed in range(VOICES)]
     return [list(source.packets) for source in sources]
 
 
@@ -266,6 +351,10 @@ def _shares(voices: Sequence[Sequence[bytes]], peers: int) -> Iterator[Speech]:
         voice = voices[number % len(voices)]
         start = len(voice) * number // peers
         yield Speech(chain(islice(voice, start, None), cycle(voice)), ())
+
+
+def _p95(latency: Latency | None) -> float:
+    return latency.p95 if latency else -1.0
 
 
 def _difference(begin: float | None, end: float | None, scale: float) -> float | None:

@@ -2,6 +2,7 @@
 
 import math
 from array import array
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Sequence
 from typing import Literal
@@ -11,7 +12,16 @@ import numpy as np
 import numpy.typing as npt
 
 from voxgender.peer.speech import PACKET_S, Turn
-from voxgender.protocol import AnyMessage, Hello, Result, Summary, Voice
+from voxgender.protocol import AnyMessage, Hello, Result, Summary, Voice, Warning
+
+IN_TIME_MS = 200.0
+"""A result later than this is of no use to a live call."""
+FLOWING = 3
+"""Results in a row, all in time, after which an outage is over."""
+MAX_AHEAD = 100
+"""Packets by which a server's clock may have run ahead; more is not explained by an outage."""
+
+_ROUNDING_S = 0.0005
 
 Ending = Literal["played", "hung_up", "lost"]
 """The audio came to its end, the caller hung up before that, or the server or the way to it went."""
@@ -62,42 +72,65 @@ class Report(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="r
     """Gaps in ``seq``; results travel unreliably."""
     unordered_results: int
     latency_ms: Latency | None
-    """By the caller's own clock: from the sending of a window's last packet to the result's arrival."""
+    """By the caller's own clock: from the sending of a window's last packet, even if it is lost or late on the way, to
+    the result's arrival. Windows that end in an outage are left out."""
     server_latency_ms: Latency | None
     """What the results say: from the last packet's arrival to the send."""
+    first_result_ms: float | None
+    """From the offer."""
+    recovery_ms: tuple[float | None, ...]
+    """For each outage, from its end until results come in time again; ``None`` where they never did."""
     turns: tuple[Heard, ...]
     summary: Summary | None
 
 
 class Recorder:
-    """Takes a call's messages in as they arrive."""
+    """Takes a call's messages in as they arrive. All times are seconds of ``time.monotonic``."""
 
-    def __init__(self, sent: Sequence[float], turns: Sequence[Turn] = ()) -> None:
+    def __init__(
+        self,
+        sent: Sequence[float],
+        turns: Sequence[Turn] = (),
+        *,
+        outages: Sequence[tuple[float, float]] = (),
+    ) -> None:
         """
         Args:
-            sent: when each packet left, seconds; may grow meanwhile.
+            sent: when each packet left; may grow meanwhile.
             turns: who speaks when, in seconds of the audio.
+            outages: from when to when nothing got through; may grow meanwhile.
         """
         self._sent = sent
         self._turns = turns
+        self.outages = outages
         self._heard: list[float | None] = [None] * len(turns)
         self._seen: set[int] = set()
         self._latest = 0
         self._unordered = 0
+        self._ahead = 0
         self._session = ""
-        self.messages: Counter[str] = Counter()
         self._arrivals = array("d")
         self._latencies_ms = array("d")
         self._server_latencies_ms = array("d")
+        self.placed_at = 0.0
+        """When the offer was made."""
+        self.connect_ms = 0.0
+        self.hop_ms: int | None = None
+        """Time between two results, as the server says."""
+        self.messages: Counter[str] = Counter()
+        self.warnings: Counter[str] = Counter()
+        """By code."""
         self.summary: Summary | None = None
 
     def take(self, message: AnyMessage, arrived_at: float) -> None:
         self.messages[message.type] += 1
         match message:
             case Hello():
-                self._session = message.session
+                self._session, self.hop_ms = message.session, message.hop_ms
             case Result():
                 self._take_result(message, arrived_at)
+            case Warning():
+                self.warnings[message.code] += 1
             case Summary():
                 self.summary = message
 
@@ -109,15 +142,31 @@ class Recorder:
         return np.array(self._latencies_ms)[inside], np.array(self._server_latencies_ms)[inside]
 
     @property
+    def latest_ms(self) -> float:
+        """Latency of the newest result, ``nan`` where not known."""
+        return self._latencies_ms[-1] if self._latencies_ms else math.nan
+
+    @property
+    def first_result_ms(self) -> float | None:
+        """From the offer to the first result."""
+        return round((self._arrivals[0] - self.placed_at) * 1000, 1) if self._arrivals else None
+
+    @property
+    def recovery_ms(self) -> tuple[float | None, ...]:
+        """For each outage, from its end to the first of some results that come in time again."""
+        arrivals, in_time = np.array(self._arrivals), np.array(self._latencies_ms) <= IN_TIME_MS
+        return tuple(_first_run(arrivals[arrivals >= end] - end, in_time[arrivals >= end]) for _, end in self.outages)
+
+    @property
     def lost_results(self) -> int:
         return max(self._seen) - min(self._seen) + 1 - len(self._seen) if self._seen else 0
 
-    def report(self, *, ended: Ending, connect_ms: float) -> Report:
+    def report(self, *, ended: Ending) -> Report:
         known = [latency for latency in self._latencies_ms if not math.isnan(latency)]
         return Report(
             session=self._session,
             ended=ended,
-            connect_ms=round(connect_ms, 1),
+            connect_ms=round(self.connect_ms, 1),
             seconds=round(len(self._sent) * PACKET_S, 2),
             messages=dict(self.messages),
             results=self.messages["result"],
@@ -125,6 +174,8 @@ class Recorder:
             unordered_results=self._unordered,
             latency_ms=Latency.of(known),
             server_latency_ms=Latency.of(self._server_latencies_ms),
+            first_result_ms=self.first_result_ms,
+            recovery_ms=self.recovery_ms,
             turns=tuple(
                 Heard(
                     start=round(turn.start, 2),
@@ -142,12 +193,36 @@ class Recorder:
         self._seen.add(result.seq)
         last = math.ceil(result.end / PACKET_S - 1e-6) - 1
         self._arrivals.append(arrived_at)
-        self._latencies_ms.append((arrived_at - self._left(last)) * 1000)
+        self._latencies_ms.append((arrived_at - self._completed(last, arrived_at - result.latency_ms / 1000)) * 1000)
         self._server_latencies_ms.append(result.latency_ms)
         for number, turn in enumerate(self._turns):
             wanted = ("male", "female") if turn.label is None else (turn.label,)
             if self._heard[number] is None and turn.start < result.end <= turn.end and result.label in wanted:
                 self._heard[number] = (arrived_at - self._left(int(turn.start / PACKET_S))) * 1000
 
+    def _completed(self, last: int, heard_at: float) -> float:
+        """When a window's last packet left; ``nan`` where it cannot have come.
+
+        A server that filled an outage with a little more silence than it lasted names audio that has not been spoken
+        yet. Its clock stays ahead of ours, and times count from the packet that it can have heard by ``heard_at``.
+        """
+        last -= self._ahead
+        if last >= len(self._sent) or self._sent[last] > heard_at + _ROUNDING_S:
+            newest = bisect_right(self._sent, heard_at + _ROUNDING_S) - 1
+            if self._ahead + last - newest > MAX_AHEAD:
+                return math.nan
+            self._ahead += last - newest
+            last = newest
+        left = self._left(last)
+        return math.nan if any(start <= left < end for start, end in self.outages) else left
+
     def _left(self, number: int) -> float:
         return self._sent[number] if 0 <= number < len(self._sent) else math.nan
+
+
+def _first_run(after_s: npt.NDArray[np.float64], in_time: npt.NDArray[np.bool_]) -> float | None:
+    """Milliseconds to the first of ``FLOWING`` results in a row that are in time."""
+    for start in range(len(in_time) - FLOWING + 1):
+        if in_time[start : start + FLOWING].all():
+            return round(float(after_s[start]) * 1000, 1)
+    return None

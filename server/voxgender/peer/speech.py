@@ -45,32 +45,39 @@ class Speech(NamedTuple):
     turns: tuple[Turn, ...]
 
 
-def synthesised(seed: int = 0) -> Speech:
-    """The test signal: a man, a pause, a woman."""
+def synthesised(seed: int = 0, *, loss: float = 0.0) -> Speech:
+    """The test signal: a man, a pause, a woman. For ``loss`` see :func:`encode`."""
     samples, turns = dialogue(seed=seed)
     frame = AudioFrame.from_ndarray(samples[None], format="flt", layout="mono")
     frame.sample_rate = vocaltract.SAMPLE_RATE_HZ
-    return Speech(encode([frame]), tuple(Turn(*turn) for turn in turns))
+    return Speech(encode([frame], loss=loss), tuple(Turn(*turn) for turn in turns))
 
 
-def from_file(path: str | PathLike[str]) -> Speech:
-    """A file's first audio stream, decoded and encoded as it is played.
+def from_file(path: str | PathLike[str], *, loss: float = 0.0) -> Speech:
+    """A file's first audio stream, decoded and encoded as it is played. For ``loss`` see :func:`encode`.
 
     Raises:
         AudioError: the file is missing, is no media file, or holds no audio.
     """
     start = _first_speech(path)
     turns = () if start is None else (Turn(start, math.inf, None),)
-    return Speech(encode(read_frames(path)), turns)
+    return Speech(encode(read_frames(path), loss=loss), turns)
 
 
-def encode(frames: Iterable[AudioFrame]) -> Iterator[bytes]:
-    """Encode frames of any rate, format and layout as a browser would: mono, 32 kbit/s, 20 ms a packet."""
+def encode(frames: Iterable[AudioFrame], *, loss: float = 0.0) -> Iterator[bytes]:
+    """Encode frames of any rate, format and layout as a browser would: mono, 32 kbit/s, 20 ms a packet.
+
+    Args:
+        loss: percent of packets that the network is known to lose. Where it is not 0, each packet tells what was in
+            the one before (in-band FEC, RFC 6716 section 2.1.7).
+    """
     encoder = av.CodecContext.create("libopus", "w")
     assert isinstance(encoder, AudioCodecContext)
     encoder.format, encoder.layout, encoder.rate = "s16", "mono", _SAMPLE_RATE_HZ
     encoder.bit_rate = _BITS_PER_S
     encoder.options = {"application": "voip"}
+    if loss:
+        encoder.options = {"application": "voip", "fec": "1", "packet_loss": str(math.ceil(loss))}
     fifo = AudioFifo()
     for frame in _resample(frames):
         fifo.write(frame)

@@ -1,6 +1,7 @@
 """What `voxgender call` and `voxgender load` print: for people in a terminal, for programs in a pipe."""
 
 import asyncio
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,14 +11,25 @@ import msgspec
 
 from voxgender.peer import speech
 from voxgender.peer.caller import Caller, CallLost
+from voxgender.peer.faults import Faults, FaultyLink
 from voxgender.peer.interrupt import interruptible
 from voxgender.peer.load import LoadReport, Progress
 from voxgender.peer.load import load as place_load
-from voxgender.peer.report import Latency, Report
+from voxgender.peer.report import IN_TIME_MS, Latency, Report
 from voxgender.protocol import AnyMessage, Change, Error, Hello, Label, Result, Segment, Warning
 
 WORDS: dict[Label, str] = {"male": "Male", "female": "Female", "uncertain": "Uncertain", "no_speech": "no speech"}
+OUTAGE_AFTER_S = 5.0
+"""Into a call; half-way through the test signal."""
+
 _ERASE_LINE = "\r\x1b[K"
+_BAR = 20
+_WHY_NOT_HELD = {
+    "silent": "results did not keep coming",
+    "dropped": "windows were dropped",
+    "late": f"more than 5 % of their results came later than {IN_TIME_MS:.0f} ms",
+}
+_NO_FAULTS = Faults()
 
 
 class Printer(Protocol):
@@ -84,6 +96,8 @@ async def call(
     audio: Path | None = None,
     token: str | None = None,
     duration_s: float | None = None,
+    relay_only: bool = False,
+    faults: Faults = _NO_FAULTS,
     json: bool = False,
     out: TextIO | None = None,
 ) -> Report:
@@ -93,6 +107,8 @@ async def call(
         url: the server, ``http://host:port`` or its ``…/whip``.
         audio: a file to play; by default the synthesised test signal.
         duration_s: hang up after so many seconds of audio.
+        relay_only: go by the server's TURN server alone, as behind a firewall that lets nothing else out.
+        faults: what is wrong with the network on the way; an outage begins five seconds after the call is up.
         json: one JSON object a line rather than text.
 
     Raises:
@@ -102,10 +118,11 @@ async def call(
     out = out or sys.stdout
     printer: Printer = JsonPrinter(out) if json else TextPrinter(out)
     if audio is None:
-        words = await asyncio.to_thread(speech.synthesised)
+        words = await asyncio.to_thread(speech.synthesised, loss=faults.loss)
     else:
-        words = await asyncio.to_thread(speech.from_file, audio)
-    caller = Caller(url, words, token=token, duration_s=duration_s)
+        words = await asyncio.to_thread(speech.from_file, audio, loss=faults.loss)
+    link = FaultyLink(faults, outage_after_s=OUTAGE_AFTER_S) if faults.any else None
+    caller = Caller(url, words, token=token, duration_s=duration_s, route="relay" if relay_only else "any", link=link)
     with interruptible(caller.hang_up):
         try:
             report = await caller.run(printer.message)
@@ -124,6 +141,7 @@ async def load(
     audio: Sequence[Path] = (),
     token: str | None = None,
     allow_remote: bool = False,
+    faults: Faults = _NO_FAULTS,
     json: bool = False,
     out: TextIO | None = None,
     err: TextIO | None = None,
@@ -137,9 +155,7 @@ async def load(
 
     def tell(progress: Progress) -> None:
         if live:
-            left = f"{progress.seconds_left:.0f} s left" if progress.seconds_left else "placing calls"
-            text = f"{progress.up} of {peers} calls up, {progress.failed} failed, {progress.results} results, {left}"
-            print(f"{_ERASE_LINE}{text}", end="", file=err, flush=True)
+            print(f"{_ERASE_LINE}{_progress_line(progress, peers, seconds)}", end="", file=err, flush=True)
 
     try:
         report = await place_load(
@@ -149,6 +165,7 @@ async def load(
             audio=audio,
             token=token,
             allow_remote=allow_remote,
+            faults=faults,
             on_progress=tell,
         )
     finally:
@@ -158,6 +175,20 @@ async def load(
     for line in lines:
         print(line, file=out, flush=True)
     return report
+
+
+def _progress_line(progress: Progress, peers: int, seconds: float) -> str:
+    """As tqdm's: how far, and what comes of it now."""
+    holding = progress.seconds_left > 0
+    share = 1 - progress.seconds_left / seconds if holding else progress.up / peers
+    bar = "█" * round(share * _BAR)
+    left = f"{progress.seconds_left:.0f} s left" if holding else "placing calls"
+    p95 = "–" if math.isnan(progress.p95_ms) else f"{progress.p95_ms:.0f} ms"
+    failed = f", {progress.failed} failed" if progress.failed else ""
+    return (
+        f"{bar:<{_BAR}} {progress.up} of {peers} calls up{failed}, {progress.results_per_s:.0f} results/s, "
+        f"p95 {p95}, {progress.drops} drops, {left}"
+    )
 
 
 def _heard(at: float, label: Label, confidence: float) -> str:
@@ -185,6 +216,9 @@ def _sentences(report: Report) -> list[str]:
         lines.append(f"latency, last packet sent to result received: {_percentiles(report.latency_ms)}")
     if report.server_latency_ms is not None:
         lines.append(f"of that in the server: {_percentiles(report.server_latency_ms)}")
+    for recovery_ms in report.recovery_ms:
+        when = "never" if recovery_ms is None else f"after {recovery_ms:.0f} ms"
+        lines.append(f"in time again after the outage: {when}")
     return lines
 
 
@@ -194,6 +228,7 @@ def _percentiles(latency: Latency) -> str:
 
 def _load_sentences(report: LoadReport) -> list[str]:
     lines = [f"{report.held} of {report.asked} calls held for {report.seconds:.0f} s"]
+    lines += [f"  {count} up, but {_WHY_NOT_HELD[reason]}" for reason, count in report.not_held.items()]
     lines += [f"  {count} failed: {reason}" for reason, count in report.failed.items()]
     lines.append(
         f"{report.results} results, {report.results_per_s:.0f} a second, {report.lost_results} lost on the way"
@@ -203,8 +238,17 @@ def _load_sentences(report: LoadReport) -> list[str]:
     lines += [f"  {count} warnings: {code}" for code, count in report.warnings.items()]
     if report.latency_ms is not None:
         lines.append(f"latency, last packet sent to result received: {_percentiles(report.latency_ms)}")
+    if report.worst_call_ms is not None:
+        lines.append(f"  of the worst call: {_percentiles(report.worst_call_ms)}")
     if report.server_latency_ms is not None:
-        lines.append(f"of that in the server: {_percentiles(report.server_latency_ms)}")
+        lines.append(f"  of that in the server: {_percentiles(report.server_latency_ms)}")
+    lines += [f"    {stage}: {_percentiles(latency)}" for stage, latency in report.server_stages_ms.items()]
+    if report.first_result_ms is not None:
+        lines.append(f"first result after the offer: {_percentiles(report.first_result_ms)}")
+    if report.recovery_ms is not None:
+        lines.append(f"in time again after the outage: {_percentiles(report.recovery_ms)}")
+    if report.not_recovered:
+        lines.append(f"{report.not_recovered} calls were not in time again after the outage")
     if report.server_cpu_percent is not None:
         lines.append(
             f"server CPU {report.server_cpu_percent:.0f} % of a core, {report.server_cpu_percent_per_call:.2f} % a call"
@@ -213,5 +257,8 @@ def _load_sentences(report: LoadReport) -> list[str]:
         lines.append(
             f"server memory {report.server_memory_mb:.0f} MB, {report.server_memory_mb_per_call:.2f} MB more a call"
         )
-    lines.append(f"the callers themselves: {report.callers_cpu_percent:.0f} % of a core")
+    lines.append(
+        f"the callers themselves: {report.callers_cpu_percent:.0f} % of a core, "
+        f"{report.callers_cpu_percent_per_call:.2f} % a call"
+    )
     return lines

@@ -2,11 +2,15 @@
 
 import ipaddress
 import os
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
 import aiohttp
 import msgspec
+from aiortc import RTCIceServer
 from yarl import URL
 
 from voxgender.errors import CallError
@@ -42,6 +46,22 @@ def is_loopback(url: URL) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+_LINK = re.compile(r'<([^>]*)>((?:\s*;\s*[^\s=;,"]+(?:\s*=\s*(?:"(?:[^"\\]|\\.)*"|[^\s;,"]*))?)*)')
+_PARAMETER = re.compile(r';\s*([^\s=;,"]+)(?:\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s;,"]*)))?')
+
+
+def ice_servers(links: Iterable[str]) -> list[RTCIceServer]:
+    """ICE servers out of ``Link`` headers (RFC 9725 section 4.6, syntax of RFC 8288)."""
+    servers = []
+    for url, rest in (link for header in links for link in _LINK.findall(header)):
+        parameters: dict[str, str] = {}
+        for name, quoted, token in _PARAMETER.findall(rest):
+            parameters.setdefault(name.lower(), re.sub(r"\\(.)", r"\1", quoted) or token)
+        if "ice-server" in parameters.get("rel", "").lower().split():
+            servers.append(RTCIceServer(url, parameters.get("username"), parameters.get("credential")))
+    return servers
 
 
 class WhipSession:
@@ -100,12 +120,28 @@ class WhipClient:
         Raises:
             CallError: no server, no voxgender server, or one that refuses; the message says what to do.
         """
-        try:
+        with self._explained():
             async with self._http.post(self.endpoint, data=offer, headers={"Content-Type": _SDP}) as response:
                 if response.status == 201 and response.content_type == _SDP and "Location" in response.headers:
                     location = response.url.join(URL(response.headers["Location"]))
                     return WhipSession(self._http, location, await response.text())
                 raise CallError(await self._refusal(response))
+
+    async def ice_servers(self) -> list[RTCIceServer]:
+        """Ask which STUN and TURN servers to use, before an offer is made: aiortc takes none later (section 4.6).
+
+        Raises:
+            CallError: no server.
+        """
+        with self._explained():
+            async with self._http.options(self.endpoint) as response:
+                return ice_servers(response.headers.getall("Link", []))
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Say in one line why there was no answer."""
+        try:
+            yield
         except aiohttp.ClientConnectorDNSError:
             raise CallError(f"{self.endpoint.host}: no such host") from None
         except aiohttp.ClientConnectorCertificateError as error:
@@ -125,8 +161,8 @@ class WhipClient:
         status = f"{response.status} {problem.title or response.reason or ''}".strip()
         why = f"{status}: {problem.detail}" if problem.detail else status
         if response.status == 401:
-            return f"{self.endpoint}: {why.rstrip('.')}; give the server's token with --token or VOXGENDER_TOKEN"
-        if response.status == 503:
+            return f"{self.endpoint}: {why.rstrip('.')}; give a token that it takes with --token or VOXGENDER_TOKEN"
+        if response.status in (429, 503):
             retry_after = response.headers.get("Retry-After", "")
             hint = f"in {retry_after} s" if retry_after.isdigit() else "later"
             return f"{self.endpoint}: {why.rstrip('.')}; try again {hint}"

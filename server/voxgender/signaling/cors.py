@@ -1,29 +1,49 @@
 """Cross-origin requests (https://fetch.spec.whatwg.org/#http-cors-protocol): pages of other origins may call."""
 
+import re
 from collections.abc import Sequence
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-EXPOSED = "Location, ETag, Link, Accept-Patch, Retry-After"
+from voxgender.errors import SettingsError
+
+EXPOSED = "Location, ETag, Link, Accept-Patch, Retry-After, WWW-Authenticate"
 ALLOWED_HEADERS = "Authorization, Content-Type, If-Match"
 
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(\[[0-9a-f:]+\]|[^\s/?#@:\[\]*]+)(:\d+)?")
 
 _headers: web.RequestKey[dict[str, str]] = web.RequestKey("cors", dict[str, str])
 
 
 def cors_middleware(origins: Sequence[str]) -> Middleware:
-    """Allow these origins, or all for ``*``. No cookies are used, so none are allowed."""
+    """Allow these origins, or all for ``*``. No cookies are used, so none are allowed.
+
+    Raises:
+        SettingsError: what is no origin, and so would never be one that asks.
+    """
     everyone = "*" in origins
+    # Browsers send an origin in lower case, without a slash behind it.
+    listed = {origin.lower().removesuffix("/") for origin in origins if origin != "*"}
+    for origin in sorted(listed):
+        if not _ORIGIN.fullmatch(origin):
+            raise SettingsError(
+                f"--allow-origin (VOXGENDER_ALLOW_ORIGIN): {origin!r} is no origin; "
+                "give one like https://www.example.org, or * for all"
+            )
 
     @web.middleware
     async def cors(request: web.Request, handler: Handler) -> web.StreamResponse:
         origin = request.headers.get("Origin")
-        allowed = "*" if everyone else origin if origin in origins else None
-        if allowed is not None and origin is not None:
-            # Set before the handler runs: a stream of events sends its headers from within.
-            headers = {"Access-Control-Allow-Origin": allowed, "Access-Control-Expose-Headers": EXPOSED}
-            request[_headers] = headers if everyone else headers | {"Vary": "Origin"}
+        # Set before the handler runs: a stream of events sends its headers from within. Refused origins and requests
+        # without any vary as well: what a cache keeps of them is nothing for an origin that is allowed.
+        headers = {} if everyone else {"Vary": "Origin"}
+        if origin is not None and (everyone or origin in listed):
+            headers |= {
+                "Access-Control-Allow-Origin": "*" if everyone else origin,
+                "Access-Control-Expose-Headers": EXPOSED,
+            }
+        request[_headers] = headers
         return await handler(request)
 
     return cors
@@ -37,7 +57,7 @@ async def add_cors_headers(request: web.Request, response: web.StreamResponse) -
 def preflight(request: web.Request, methods: str, headers: dict[str, str]) -> web.Response:
     """The answer to ``OPTIONS``, for browsers and for whoever asks what a resource takes."""
     answer = {"Allow": methods, **headers}
-    if _headers in request:
+    if "Access-Control-Allow-Origin" in request.get(_headers, {}):
         answer |= {
             "Access-Control-Allow-Methods": methods,
             "Access-Control-Allow-Headers": ALLOWED_HEADERS,

@@ -6,7 +6,6 @@ from contextlib import aclosing
 
 from aiohttp import web
 
-from voxgender.protocol import Message
 from voxgender.signaling.node import Node
 
 KEEPALIVE_S = 15.0
@@ -23,7 +22,7 @@ class Events:
         return [web.get("/whip/{session}/events", self.stream, allow_head=False)]
 
     async def stream(self, request: web.Request) -> web.StreamResponse:
-        messages = self._node.follow(request.match_info["session"])
+        messages = await self._node.follow(request.match_info["session"])
         response = web.StreamResponse(
             headers={
                 "Content-Type": "text/event-stream",
@@ -44,7 +43,7 @@ class Events:
         return response
 
 
-async def _with_keepalive(messages: AsyncGenerator[Message, None]) -> AsyncGenerator[str, None]:
+async def _with_keepalive(messages: AsyncGenerator[str, None]) -> AsyncGenerator[str, None]:
     waiting = asyncio.ensure_future(anext(messages, None))
     try:
         while True:
@@ -55,7 +54,7 @@ async def _with_keepalive(messages: AsyncGenerator[Message, None]) -> AsyncGener
             message = waiting.result()
             if message is None:
                 return
-            yield f"data: {message.to_json()}\n\n"
+            yield f"data: {message}\n\n"
             waiting = asyncio.ensure_future(anext(messages, None))
     finally:
         waiting.cancel()

@@ -1,7 +1,16 @@
-"""STUN and TURN servers for clients, as ``Link`` headers (RFC 9725 section 4.6)."""
+"""STUN and TURN servers for clients, as ``Link`` headers (RFC 9725 section 4.6, syntax of RFC 8288).
 
+A TURN server named without a login gets one that is good for a while only, made from a secret that it shares with this
+server: draft-uberti-behave-turn-rest-00, which coturn calls ``use-auth-secret``.
+"""
+
+import base64
+import hmac
 import re
-from collections.abc import Iterable
+import secrets
+from collections.abc import Callable, Sequence
+from time import time
+from typing import NamedTuple
 
 from voxgender.errors import SettingsError
 
@@ -11,33 +20,82 @@ _FORM = re.compile(
 )
 
 
-def links(servers: Iterable[str]) -> list[str]:
-    """``Link`` header values of servers given as ``stun:HOST`` or ``turn:USER:PASSWORD@HOST[?transport=tcp]``.
+class _Server(NamedTuple):
+    uri: str
+    login: tuple[str, str] | None
+    is_relay: bool
+
+
+class IceServers:
+    """The servers that clients are told.
+
+    Args:
+        servers: ``stun:HOST``, ``turn:HOST`` or ``turn:USER:PASSWORD@HOST``; port and ``?transport=`` may follow.
+        turn_secret: shared with the TURN servers that are named without a login; empty for none.
+        turn_ttl_s: how long a login made from it can be used. It is looked at when a relay is allocated, and by some
+            servers whenever it is refreshed, so it has to be longer than calls are.
+        clock: seconds since 1970.
 
     Raises:
-        SettingsError: a server is not of that form.
+        SettingsError: a server is not of that form, or a secret or a login is missing or of no use.
     """
-    return [_link(server) for server in servers]
+
+    def __init__(
+        self,
+        servers: Sequence[str],
+        *,
+        turn_secret: str = "",
+        turn_ttl_s: int = 86_400,
+        clock: Callable[[], float] = time,
+    ) -> None:
+        self._servers = [_parse(server, bool(turn_secret)) for server in servers]
+        self._secret = turn_secret.encode()
+        self._ttl_s = turn_ttl_s
+        self._clock = clock
+        if turn_secret and not any(server.is_relay and server.login is None for server in self._servers):
+            raise SettingsError(
+                "--turn-secret (VOXGENDER_TURN_SECRET) is of no use without an --ice-server turn:HOST that has no login"
+            )
+
+    def links(self, *, subject: str | None, session_tag: str | None = None) -> list[str]:
+        """``Link`` header values for one caller.
+
+        Args:
+            subject: who calls, where that is known: in a login's name, so that the TURN server's log tells who used it.
+            session_tag: tells the caller's sessions apart and opens none of them; any, where left out.
+        """
+        tag = session_tag or secrets.token_hex(8)
+        return [self._link(server, tag if subject is None else f"{subject}/{tag}") for server in self._servers]
+
+    def _link(self, server: _Server, user: str) -> str:
+        link = f'<{server.uri}>; rel="ice-server"'
+        if not server.is_relay:
+            return link
+        username, credential = server.login or self._login(user)
+        return f'{link}; username={_quoted(username)}; credential={_quoted(credential)}; credential-type="password"'
+
+    def _login(self, user: str) -> tuple[str, str]:
+        username = f"{int(self._clock()) + self._ttl_s}:{user}"
+        password = base64.b64encode(hmac.digest(self._secret, username.encode(), "sha1")).decode()
+        return username, password
 
 
-def _link(server: str) -> str:
+def _parse(server: str, has_secret: bool) -> _Server:
     form = _FORM.fullmatch(server)
     if form is None:
         raise SettingsError(
             f"--ice-server (VOXGENDER_ICE_SERVER): {_without_login(server)!r} is neither stun:HOST[:PORT] "
-            "nor turn:USER:PASSWORD@HOST[:PORT][?transport=udp|tcp]"
+            "nor turn:[USER:PASSWORD@]HOST[:PORT][?transport=udp|tcp]"
         )
-    needs_login = form["scheme"].startswith("turn")
-    if needs_login != (form["username"] is not None):
-        raise SettingsError(
-            f"--ice-server (VOXGENDER_ICE_SERVER): {form['scheme']}:{form['host']} "
-            f"{'needs USER:PASSWORD@ before the host' if needs_login else 'takes no user and password'}"
-        )
-    link = f'<{form["scheme"]}:{form["host"]}{form["port"] or ""}{form["query"] or ""}>; rel="ice-server"'
-    if needs_login:
-        username, credential = _quoted(form["username"]), _quoted(form["credential"])
-        link += f'; username={username}; credential={credential}; credential-type="password"'
-    return link
+    is_relay = form["scheme"].startswith("turn")
+    login = None if form["username"] is None else (form["username"], form["credential"])
+    named = f"--ice-server (VOXGENDER_ICE_SERVER): {form['scheme']}:{form['host']}"
+    if is_relay and login is None and not has_secret:
+        raise SettingsError(f"{named} needs USER:PASSWORD@ before the host, or --turn-secret for logins that expire")
+    if login is not None and not is_relay:
+        raise SettingsError(f"{named} takes no user and password")
+    uri = f"{form['scheme']}:{form['host']}{form['port'] or ''}{form['query'] or ''}"
+    return _Server(uri, login, is_relay)
 
 
 def _without_login(server: str) -> str:

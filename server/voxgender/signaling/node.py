@@ -3,18 +3,22 @@
 from collections.abc import AsyncGenerator
 from typing import Any, Protocol
 
-from voxgender.protocol import Message
-
 
 class Node(Protocol):
-    """The port between HTTP and media. Errors are those of ``voxgender.errors``."""
+    """The port between HTTP and media. Errors are those of ``voxgender.errors``.
+
+    Any may raise ``NotReady`` too, where the node is elsewhere and cannot be asked.
+    """
 
     def check_ready(self) -> None:
         """Raises ``NotReady`` while no calls are taken, whatever room there is."""
         ...
 
-    async def open(self, offer: str) -> tuple[str, str]:
-        """Answer an SDP offer: session id and answer. Raises ``NotReady``, ``OfferRejected``."""
+    async def open(self, offer: str, subject: str | None = None) -> tuple[str, str]:
+        """Answer an SDP offer: session id and answer. ``subject`` is the caller's, where its token names one.
+
+        Raises ``NotReady``, ``TooManySessions``, ``OfferRejected``.
+        """
         ...
 
     async def trickle(self, session_id: str, fragment: str) -> None:
@@ -25,14 +29,14 @@ class Node(Protocol):
         """End a session. Raises ``SessionNotFound``."""
         ...
 
-    def follow(self, session_id: str) -> AsyncGenerator[Message, None]:
-        """A session's messages until it ends. Raises ``SessionNotFound``."""
+    async def follow(self, session_id: str) -> AsyncGenerator[str, None]:
+        """A session's messages as JSON texts, until it ends. Raises ``SessionNotFound``, ``NotReady``."""
         ...
 
-    def status(self, session_id: str) -> dict[str, Any]:
+    async def describe(self, session_id: str) -> dict[str, Any]:
         """One session's state. Raises ``SessionNotFound``."""
         ...
 
-    def sessions(self) -> list[dict[str, Any]]:
+    async def describe_all(self) -> list[dict[str, Any]]:
         """All sessions' states, for operators."""
         ...

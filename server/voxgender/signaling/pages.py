@@ -1,10 +1,9 @@
-"""The page and the client's modules, and what operators ask for."""
+"""The page and the client's modules, and the calls that are up."""
 
 from importlib.resources import files
 from pathlib import Path
 
 from aiohttp import web
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from voxgender.signaling.auth import Bearer
 from voxgender.signaling.node import Node
@@ -27,7 +26,7 @@ _SERVED = {".js", ".css", ".html", ".svg", ".png", ".json"}
 
 
 class Pages:
-    """``/``, ``/client/…``, ``/health/…``, ``/metrics`` and ``/sessions``."""
+    """``/``, ``/client/…`` and ``/sessions``."""
 
     def __init__(self, node: Node, bearer: Bearer) -> None:
         self._node = node
@@ -38,9 +37,6 @@ class Pages:
         return [
             web.get("/", self.page),
             web.get("/client/{path:.+}", self.module),
-            web.get("/health/live", self.live),
-            web.get("/health/ready", self.ready),
-            web.get("/metrics", self.metrics),
             web.get("/sessions", self.sessions),
         ]
 
@@ -59,16 +55,6 @@ class Pages:
             raise web.HTTPNotFound
         return web.FileResponse(path, headers={"Cache-Control": "no-cache"})
 
-    async def live(self, _: web.Request) -> web.Response:
-        return web.json_response({"status": "live"})
-
-    async def ready(self, _: web.Request) -> web.Response:
-        self._node.check_ready()
-        return web.json_response({"status": "ready"})
-
-    async def metrics(self, _: web.Request) -> web.Response:
-        return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
-
     async def sessions(self, request: web.Request) -> web.Response:
-        self._bearer.check(request)
-        return web.json_response({"sessions": self._node.sessions()})
+        await self._bearer.operator(request)
+        return web.json_response({"sessions": await self._node.describe_all()})

@@ -9,7 +9,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from voxgender import metrics
-from voxgender.errors import FragmentRejected, NotReady, OfferRejected, SessionNotFound
+from voxgender.errors import FragmentRejected, NotReady, OfferRejected, SessionNotFound, TooManySessions
 
 logger = logging.getLogger(__name__)
 
@@ -41,9 +41,9 @@ class Problem(Exception):
         }
         return web.Response(
             status=self.status,
-            headers=self.headers,
-            text=json.dumps(body),
-            content_type="application/problem+json",
+            body=json.dumps(body).encode(),
+            # RFC 9457 section 6.1 knows no charset parameter.
+            headers={**self.headers, "Content-Type": "application/problem+json"},
         )
 
 
@@ -73,6 +73,9 @@ def _problem(error: Exception) -> Problem:
             return Problem(422, "ice_restart", str(error))
         case SessionNotFound():
             return Problem(404, "session_not_found", str(error))
+        case TooManySessions():
+            # Not 503: nothing is wrong with the server, and another one is not to be asked.
+            return Problem(429, "too_many_sessions", str(error), {"Retry-After": "10"})
         case NotReady():
             return Problem(503, error.code, str(error), {"Retry-After": str(error.retry_after_s)})
         case web.HTTPMethodNotAllowed():

@@ -33,10 +33,8 @@ def augment(
         voices: other people, to be heard far behind it.
         rng: decides everything.
     """
-    if rng.random() < 0.5:  # a good microphone in a quiet room, as most recordings are made
+    if rng.random() < 0.4:  # a good microphone in a quiet room, as most recordings are made
         return filtered(mixed(audio, coloured_noise(audio.size, rng), rng.uniform(20, 60)), rng, roughness_db=4)
-    if rng.random() < 0.1:
-        audio = filtered(audio, rng, roughness_db=6)
     if voices and rng.random() < 0.1:
         audio = mixed(audio, excerpt(voices[int(rng.integers(len(voices)))], audio.size, rng), rng.uniform(12, 25))
     if rng.random() < 0.4:
@@ -46,18 +44,20 @@ def augment(
             noise = excerpt(noises[int(rng.integers(len(noises)))], audio.size, rng)
         else:
             noise = coloured_noise(audio.size, rng)
-        audio = mixed(audio, noise, rng.uniform(3, 30))
+        audio = mixed(audio, noise, rng.uniform(2, 30))
     if rng.random() < 0.6:
         audio = filtered(audio, rng, roughness_db=8)
-    if rng.random() < 0.3:
-        audio = band_limited(audio, rng)
     if rng.random() < 0.1:
         audio = clipped(audio, rng)
     chance = rng.random()
-    if chance < 0.1:
-        audio = through_g711(audio, rng)
-    elif chance < 0.3:
+    if chance < 0.25:
+        audio = through_g711(band_limited(audio, rng, telephone=rng.random() < 0.7), rng)
+        if rng.random() < 0.5:  # hum and hiss of the line
+            audio = mixed(audio, coloured_noise(audio.size, rng), rng.uniform(8, 35))
+    elif chance < 0.45:
         audio = through_opus(audio, bit_rate=int(rng.choice([6_000, 8_000, 12_000, 16_000, 24_000])))
+    elif chance < 0.65:
+        audio = band_limited(audio, rng)
     return audio
 
 
@@ -115,14 +115,14 @@ def filtered(audio: Samples, rng: np.random.Generator, *, roughness_db: float) -
     return _shaped(audio, 10 ** (np.interp(octave, knots, curve) / 20))
 
 
-def band_limited(audio: Samples, rng: np.random.Generator) -> Samples:
-    """A telephone, a cheap microphone without lows, a codec without highs."""
+def band_limited(audio: Samples, rng: np.random.Generator, *, telephone: bool = False) -> Samples:
+    """A ``telephone``, or it may as well be a cheap microphone without lows or a codec without highs."""
     hz = np.fft.rfftfreq(audio.size, 1 / SAMPLE_RATE_HZ)
     low, high = [
         (rng.uniform(200, 400), rng.uniform(3200, 3600)),
         (rng.uniform(60, 300), 8000.0),
         (20.0, rng.uniform(3400, 7000)),
-    ][rng.integers(3)]
+    ][0 if telephone else rng.integers(3)]
     slope = rng.uniform(3, 16)
     gain = 1 / np.sqrt(1 + (low / np.maximum(hz, 1)) ** slope) / np.sqrt(1 + (hz / high) ** (2 * slope))
     return _shaped(audio, gain)
@@ -157,7 +157,7 @@ def through_opus(audio: Samples, *, bit_rate: int) -> Samples:
     encoder.layout = "mono"
     encoder.time_base = Fraction(1, SAMPLE_RATE_HZ)
     encoder.bit_rate = bit_rate
-    encoder.options = {"application": "voip", "frame_duration": "20"}
+    encoder.options = {"application": "voip", "frame_duration": "20", "compression_level": "3"}
     decoder = av.CodecContext.create("libopus", "r")
     decoder.sample_rate = SAMPLE_RATE_HZ
     decoder.layout = "mono"

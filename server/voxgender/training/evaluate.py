@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from voxgender.analysis import Analyzer
+from voxgender.protocol import Result
 from voxgender.training.manifest import Clip, Heard
 
 ALL = "all"
@@ -26,6 +27,8 @@ class FileOutcome(NamedTuple):
     """Told of in results: the file, in whole hops."""
     gendered_seconds: float
     """Of these, called male or female."""
+    results: tuple[Result, ...] = ()
+    """All that was told while it was heard."""
 
     @property
     def right(self) -> bool:
@@ -110,7 +113,7 @@ def _outcome(clip: Clip, analyzer: Analyzer) -> FileOutcome:
         if result.scores is not None:
             windows += 1
             right += clip.label == ("male" if result.scores.male > result.scores.female else "female")
-    return FileOutcome(clip, verdict.label, verdict.confidence, windows, right, seconds, gendered_s)
+    return FileOutcome(clip, verdict.label, verdict.confidence, windows, right, seconds, gendered_s, verdict.results)
 
 
 def _rows(corpus: str, outcomes: list[FileOutcome]) -> list[Figures]:

@@ -1,7 +1,7 @@
-"""The compact wav2vec2 that is trained from scratch, and the extra heads that teach it what a voice is made of."""
+"""The compact wav2vec2 that is trained from scratch, and how it hears before it has learned anything."""
 
-import math
-from typing import TYPE_CHECKING, Any
+from functools import cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -9,36 +9,38 @@ from torch import Tensor, nn
 from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2ForSequenceClassification
 
 from voxgender.training.manifest import KINDS
-from voxgender.training.resynthesis import ENVELOPE_BANDS, FRAME, SAMPLE_RATE_HZ
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
+SAMPLE_RATE_HZ = 16_000
 BANDS = 64
+ROW = 320
+"""Samples between two rows of envelopes."""
+
 _PHASES = 4
 _KERNEL = 512
-_STRIDES = (160, 2, 2)
-_KERNELS = (_KERNEL, 2, 3)
-_STEEPNESS = (1.0, 4.0, 16.0, 64.0)
+_KERNELS, _STRIDES = (_KERNEL, 2, 3), (160, 2, 2)
+_STEEPNESS = (1.0, 4.0, 16.0, 64.0, 256.0)
+_KNEE = 1.5
+_SIGNS = (float(len(_STEEPNESS)), *(-1.0 for _ in _STEEPNESS))
 
-_PITCH_BINS = 48
-_PITCH_LOW_HZ, _PITCH_HIGH_HZ = 60.0, 600.0
-_UNVOICED = _PITCH_BINS
-_ENVELOPE_SPREAD = 2.5
-"""Standard deviation of a band's log power, roughly."""
+_FAINT = 1e-4
+"""Layer normalisation divides by sqrt(variance + 1e-5). What is this faint it leaves as it is but for a factor."""
+_LOUDER = 1e-5**0.5 / _FAINT
+_RECTIFYING = 500.0
+"""So steep, GELU is a rectifier for bands down to 50 dB below the window's loudness."""
 
 
 def build(*, hidden: int = 128, layers: int = 3) -> Wav2Vec2ForSequenceClassification:
     """A fresh network with ``KINDS`` as its labels, that hears a little like an ear before it has learned anything.
 
-    From raw waveforms a few hundred speakers do not teach the first layers what ears do, so they start there:
+    From raw waveforms a few hundred speakers do not teach the first two layers what ears do, so these stay as they
+    are made here. They are linear but for GELU: their normalisation, which would make every frame equally loud and
+    so raise the noise in pauses to the level of the voice, is kept from it by how faint its input is.
 
-    - The first layer is a bank of band-pass filters (:func:`filter_bank`). Its layer normalisation has nothing to
-      centre, as every filter comes with both signs; it only evens out loudness, and lets what is 25 dB below the
-      window's loudness fade. Steep after that, GELU rectifies weak bands as well as strong ones.
-    - The second layer adds up a band's phases to its envelope ``e``, and gives it as ``4 e`` once and as ``-e``
-      four times, so that again nothing is centred. With a bias and steeper and steeper, ``GELU(c - g e)`` bends
-      at a lower and lower level: together they tell of an envelope over 40 dB, much as its logarithm does.
+    - The first layer is a bank of band-pass filters (:func:`filter_bank`), each with both signs, which GELU rectifies.
+    - The second adds up a band's phases to its envelope ``e``, relative to the window's loudness, and gives
+      ``GELU(2 e)`` and, steeper and steeper, ``GELU(1.5 - g e)``, which bends at a lower and lower level: together
+      they tell of 60 dB, much as the logarithm of ``e`` does. So that the normalisation has nothing to centre, the
+      first is given five times as strong and with the other sign.
     """
     width = 128
     config = Wav2Vec2Config(
@@ -46,7 +48,7 @@ def build(*, hidden: int = 128, layers: int = 3) -> Wav2Vec2ForSequenceClassific
         num_hidden_layers=layers,
         num_attention_heads=4,
         intermediate_size=3 * hidden,
-        conv_dim=(BANDS * _PHASES, BANDS * (1 + len(_STEEPNESS)), width),
+        conv_dim=(BANDS * _PHASES, BANDS * len(_SIGNS), width),
         conv_kernel=_KERNELS,
         conv_stride=_STRIDES,
         conv_bias=True,
@@ -70,21 +72,32 @@ def build(*, hidden: int = 128, layers: int = 3) -> Wav2Vec2ForSequenceClassific
     network = Wav2Vec2ForSequenceClassification(config)
     convolutions: Any = network.wav2vec2.feature_extractor.conv_layers
     first, second = convolutions[0], convolutions[1]
-    steepness = torch.tensor((1.0, *_STEEPNESS))
-    signs = torch.full((steepness.numel(),), -1.0)
-    signs[0] = len(_STEEPNESS)
+    signs = torch.tensor(_SIGNS)
     with torch.no_grad():
-        first.conv.weight.copy_(torch.from_numpy(filter_bank())[:, None, :])
+        first.conv.weight.copy_(_FAINT * torch.from_numpy(filter_bank())[:, None, :])
         first.conv.bias.zero_()
-        first.layer_norm.weight.fill_(30.0)
+        first.layer_norm.weight.fill_(_RECTIFYING * _LOUDER)
+        first.layer_norm.bias.zero_()
         envelopes = torch.zeros(BANDS, signs.numel(), BANDS, _PHASES, _KERNELS[1])
         for band in range(BANDS):
             envelopes[band, :, band] = signs[:, None, None]
-        second.conv.weight.copy_(envelopes.view_as(second.conv.weight) / (_PHASES * _KERNELS[1]))
+        second.conv.weight.copy_(envelopes.view_as(second.conv.weight) * _FAINT / _RECTIFYING / _KERNELS[1])
         second.conv.bias.zero_()
-        second.layer_norm.weight.copy_(steepness.repeat(BANDS))
-        second.layer_norm.bias.copy_((signs < 0).float().repeat(BANDS) * 1.5)
+        second.layer_norm.weight.copy_((_gains() / signs * _LOUDER).repeat(BANDS))
+        second.layer_norm.bias.copy_(_biases().repeat(BANDS))
+    for layer in (first, second):
+        layer.requires_grad_(False)
+    # Else transformers makes the input require gradients.
+    network.wav2vec2.feature_extractor._requires_grad = False  # noqa: SLF001
     return network
+
+
+def _gains() -> Tensor:
+    return torch.tensor((2.0, *(-steepness for steepness in _STEEPNESS)))
+
+
+def _biases() -> Tensor:
+    return torch.tensor((0.0, *(_KNEE for _ in _STEEPNESS)))
 
 
 def feature_extractor() -> Wav2Vec2FeatureExtractor:
@@ -119,57 +132,39 @@ def filter_bank() -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
 
 
 class Pupil(nn.Module):
-    """The network, and heads that name the pitch and the spectral envelope of every frame.
-
-    They need no label of a listener, are told even of voices that WORLD made up, and are left behind on export.
-    """
+    """The part of the network that learns. It is given what the first two layers hear, which need not be told twice."""
 
     def __init__(self, network: Wav2Vec2ForSequenceClassification) -> None:
         super().__init__()
         self.network = network
-        hidden = network.config.hidden_size
-        self.pitch = nn.Linear(hidden, _PITCH_BINS + 1)
-        self.envelope = nn.Linear(hidden, ENVELOPE_BANDS)
-        self._rows = _Rows(network.config.conv_kernel, network.config.conv_stride)
 
-    def forward(self, audio: Tensor) -> tuple[Tensor, Tensor]:
-        """Audio ``(batch, samples)`` -> logits ``(batch, labels)`` and hidden states ``(batch, frames, hidden)``."""
-        hidden = self.network.wav2vec2(normalised(audio)).last_hidden_state
-        return self.network.classifier(self.network.projector(hidden).mean(dim=1)), hidden
-
-    def traits_loss(self, hidden: Tensor, traits: Tensor) -> tuple[Tensor, Tensor]:
-        """Cross-entropy of the pitch, mean squared error of the envelope of voiced frames.
-
-        Args:
-            hidden: from :meth:`forward`.
-            traits: ``(batch, samples // FRAME, TRAITS)``, of the same audio.
-        """
-        rows = self._rows(hidden.shape[1], traits.shape[1])
-        told = traits[:, rows]
-        hz = told[..., 0]
-        span = math.log(_PITCH_HIGH_HZ / _PITCH_LOW_HZ)
-        bins = ((hz.clamp(min=1) / _PITCH_LOW_HZ).log() / span * _PITCH_BINS).long().clamp(0, _PITCH_BINS - 1)
-        voiced = hz > 0
-        bins = torch.where(voiced, bins, torch.full_like(bins, _UNVOICED))
-        pitch = nn.functional.cross_entropy(self.pitch(hidden).flatten(0, 1), bins.flatten())
-        error = (self.envelope(hidden) - told[..., 1:] / _ENVELOPE_SPREAD).square().mean(dim=-1)
-        envelope = (error * voiced).sum() / voiced.sum().clamp(min=1)
-        return pitch, envelope
+    def forward(self, envelopes: Tensor) -> Tensor:
+        """Logits ``(batch, labels)`` of envelopes ``(batch, rows, BANDS)`` relative to the window's loudness."""
+        convolutions: Any = self.network.wav2vec2.feature_extractor.conv_layers
+        gains, biases = _gains().to(envelopes), _biases().to(envelopes)
+        bands = nn.functional.gelu(envelopes[..., None] * gains + biases)
+        heard = convolutions[2](bands.flatten(2).transpose(1, 2))
+        projected, _ = self.network.wav2vec2.feature_projection(heard.transpose(1, 2))
+        hidden = self.network.wav2vec2.encoder(projected).last_hidden_state
+        logits: Tensor = self.network.classifier(self.network.projector(hidden).mean(dim=1))
+        return logits
 
 
-class _Rows:
-    """Which row of traits lies in the middle of each of the network's frames."""
+@torch.inference_mode()
+def envelopes(audio: Tensor) -> Tensor:
+    """What the second layer adds up, float32 ``(batch, rows_in(samples), BANDS)``, of audio ``(batch, samples)``."""
+    rectified = torch.conv1d(audio[:, None], _quadratures(), stride=_STRIDES[0]).abs()
+    magnitudes = rectified.reshape(len(audio), BANDS, 2, -1).sum(dim=2)
+    return nn.functional.avg_pool1d(magnitudes, _KERNELS[1]).transpose(1, 2)
 
-    def __init__(self, kernels: "Sequence[int]", strides: "Sequence[int]") -> None:
-        field, stride = 1, 1
-        for kernel, step in zip(kernels, strides, strict=True):
-            field += (kernel - 1) * stride
-            stride *= step
-        self._field, self._stride = field, stride
 
-    def __call__(self, frames: int, rows: int) -> Tensor:
-        middle = torch.arange(frames) * self._stride + self._field // 2
-        return (middle // FRAME).clamp(max=rows - 1)
+@cache
+def _quadratures() -> Tensor:
+    return torch.from_numpy(filter_bank()[::2])[:, None]
+
+
+def rows_in(samples: int) -> int:
+    return ((samples - _KERNEL) // _STRIDES[0] + 1) // _KERNELS[1]
 
 
 def normalised(audio: Tensor) -> Tensor:

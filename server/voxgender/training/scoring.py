@@ -9,14 +9,15 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
+from scipy.optimize import minimize
 from torch import Tensor
 from transformers import Wav2Vec2ForSequenceClassification
 
 from voxgender.audio.files import read_audio
 from voxgender.training.manifest import KINDS, Clip, Kind
-from voxgender.training.network import normalised
+from voxgender.training.network import SAMPLE_RATE_HZ, normalised
 
-SAMPLE_RATE_HZ = 16_000
+_FEMALE, _MALE = KINDS.index("female"), KINDS.index("male")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,22 +50,28 @@ def windows_of(clips: Iterable[Clip], *, window_ms: int = 1000, hop_ms: int = 10
     Raises:
         AudioError: a clip cannot be decoded.
     """
+    return [
+        Windows(clip.corpus, clip.kind, loud_windows(read_audio(clip.path), window_ms=window_ms, hop_ms=hop_ms))
+        for clip in clips
+    ]
+
+
+def loud_windows(audio: npt.NDArray[np.float32], *, window_ms: int, hop_ms: int) -> npt.NDArray[np.int16]:
+    """Cut audio into windows, int16 ``(windows, samples)``, and leave out those 30 dB below its loudest.
+
+    What is shorter than a window is filled up with silence.
+    """
     size, hop = window_ms * SAMPLE_RATE_HZ // 1000, hop_ms * SAMPLE_RATE_HZ // 1000
-    found = []
-    for clip in clips:
-        audio = read_audio(clip.path)
-        audio = np.pad(audio, (0, max(0, size - audio.size)))
-        cut = np.lib.stride_tricks.sliding_window_view(audio, size)[::hop]
-        power = np.mean(cut**2, axis=1)
-        loud = cut[power >= power.max() / 1000]
-        found.append(Windows(clip.corpus, clip.kind, (np.clip(loud, -1, 1) * 32767).astype(np.int16)))
-    return found
+    audio = np.pad(audio, (0, max(0, size - audio.size)))
+    cut = np.lib.stride_tricks.sliding_window_view(audio, size)[::hop]
+    power = np.mean(cut**2, axis=1)
+    loud: npt.NDArray[np.int16] = (np.clip(cut[power >= power.max() / 1000], -1, 1) * 32767).astype(np.int16)
+    return loud
 
 
-@torch.inference_mode()
-def score(network: Wav2Vec2ForSequenceClassification, clips: Sequence[Windows], *, batch: int = 64) -> list[Score]:
+def score(network: Wav2Vec2ForSequenceClassification, clips: Sequence[Windows]) -> list[Score]:
     """Per corpus and kind, in that order. A file is what its windows' log-odds add up to."""
-    logits = _logits(network, np.concatenate([clip.audio for clip in clips]), batch)
+    logits = logits_of(network, np.concatenate([clip.audio for clip in clips]))
     told: dict[tuple[str, Kind], list[tuple[bool, float]]] = {}
     start = 0
     for clip in clips:
@@ -94,12 +101,37 @@ def merit(scores: Iterable[Score]) -> float:
     return (min(means) + float(np.mean(means))) / 2 if means else 0.0
 
 
-def _logits(network: Wav2Vec2ForSequenceClassification, audio: npt.NDArray[np.int16], batch: int) -> Tensor:
+def calibrate(network: Wav2Vec2ForSequenceClassification, clips: Sequence[Windows]) -> None:
+    """Fold into the classifier by how much its log-odds have to be scaled and shifted to be true on ``clips``.
+
+    That is Platt's scaling: the two numbers that make the labels likeliest, each sex of each corpus counting the same.
+    """
+    voices = [clip for clip in clips if clip.kind != "noise" and len(clip.audio)]
+    logits = logits_of(network, np.concatenate([clip.audio for clip in voices]))
+    odds = (logits[:, _MALE] - logits[:, _FEMALE]).double().numpy()
+    signs = np.concatenate([np.full(len(clip.audio), 1.0 if clip.kind == "male" else -1.0) for clip in voices])
+    groups = np.concatenate([np.full(len(clip.audio), f"{clip.corpus} {clip.kind}") for clip in voices])
+    _, index, counts = np.unique(groups, return_inverse=True, return_counts=True)
+
+    def surprise(found: npt.NDArray[np.float64]) -> float:
+        return float(np.mean(np.logaddexp(0, -signs * (found[0] * odds + found[1])) / counts[index]))
+
+    scale, shift = minimize(surprise, [1.0, 0.0], method="Nelder-Mead").x
+    with torch.no_grad():
+        network.classifier.weight.mul_(scale)
+        network.classifier.bias.mul_(scale)
+        network.classifier.bias[_MALE] += shift / 2
+        network.classifier.bias[_FEMALE] -= shift / 2
+
+
+@torch.inference_mode()
+def logits_of(network: Wav2Vec2ForSequenceClassification, windows: npt.NDArray[np.int16], *, batch: int = 64) -> Tensor:
+    """Logits ``(windows, labels)`` of windows ``(windows, samples)``."""
     was_training = network.training
     network.train(False)
     found = [
-        network(normalised(torch.from_numpy(audio[at : at + batch].astype(np.float32) / 32767))).logits
-        for at in range(0, len(audio), batch)
+        network(normalised(torch.from_numpy(windows[at : at + batch].astype(np.float32) / 32767))).logits
+        for at in range(0, len(windows), batch)
     ]
     network.train(was_training)
     return torch.cat(found)

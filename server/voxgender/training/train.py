@@ -4,7 +4,8 @@ import json
 import math
 import random
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from copy import deepcopy
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +17,18 @@ from tqdm import tqdm
 from transformers import Wav2Vec2ForSequenceClassification
 
 from voxgender.errors import ManifestError, SettingsError
+from voxgender.training import guesses
 from voxgender.training.crops import Crops, crops
 from voxgender.training.manifest import KINDS, Clip, read_manifest, with_split
-from voxgender.training.network import Pupil, build
-from voxgender.training.resynthesis import FRAME
-from voxgender.training.scoring import Score, Windows, merit, score, windows_of
-from voxgender.training.voices import recordings
+from voxgender.training.network import BANDS, ROW, Pupil, build, rows_in
+from voxgender.training.scoring import Score, Windows, calibrate, merit, score, windows_of
+from voxgender.training.voices import Recording, recordings
 
 CHECKPOINT = "checkpoint.pt"
 BEST = "best.pt"
 OPTIONS = "options.json"
+TEACHER = "teacher"
+GUESSES = "guesses.csv"
 
 _FREE = {"out", "cache", "workers", "threads", "device"}
 """Options that a run may be gone on with another value of."""
@@ -38,22 +41,24 @@ class TrainOptions:
     manifest: Path
     out: Path
     """Folder of the run. What is there of the same run is gone on with."""
-    steps: int = 6000
-    batch: int = 32
+    kept_out: str = ""
+    """A corpus of split ``dev`` that is told of, and that nothing is chosen by."""
+    teacher_steps: int = 800
+    """Of a first network, which names the speakers of recordings without a label; 0 leaves those aside."""
+    steps: int = 4000
+    batch: int = 48
     learning_rate: float = 2e-3
     hidden: int = 128
     layers: int = 3
-    crops: int = 12_000
-    """Augmented crops of two seconds that batches are cut from (64 KB of memory each)."""
+    crops: int = 20_000
+    """Augmented crops of two seconds that batches are cut from (13 KB of memory each)."""
     variants: int = 5
     """Resynthesised takes of each recording."""
     resynthesised: float = 0.5
     """Share of voices heard in a resynthesised take."""
     seconds: float = 8.0
     """Of longer recordings, only so much from the start."""
-    traits_weight: float = 0.15
-    """How much naming pitch and envelope counts beside naming the voice."""
-    check_every: int = 750
+    check_every: int = 1000
     """Steps between two checks on the recordings kept for choosing, and two checkpoints."""
     cache: Path = Path(".cache/voxgender")
     workers: int = 2
@@ -83,24 +88,67 @@ def train(options: TrainOptions) -> Trained:
         AudioError: a recording cannot be decoded.
         SettingsError: ``out`` holds a run with other options.
     """
-    learned, chosen = _divided(read_manifest(options.manifest), options.manifest, options.seed)
+    clips = read_manifest(options.manifest)
+    learned, chosen = _divided(clips, options.manifest, options.seed)
+    if options.kept_out and all(clip.corpus == options.kept_out for clip in chosen if clip.kind != "noise"):
+        raise ManifestError(f"{options.manifest}: without {options.kept_out} there is no recording to choose by")
+    unlabelled = [clip for clip in clips if not clip.label]
     _claim(options)
     torch.set_num_threads(options.threads)
-    material = crops(
-        recordings(
-            learned,
-            options.cache / "voices",
-            variants=options.variants,
-            seconds=options.seconds,
-            workers=options.workers,
-        ),
+    known = _recordings(learned, options)
+    windows = windows_of(chosen)
+    if unlabelled and options.teacher_steps:
+        known += _guessed(unlabelled, known, windows, options)
+    return _Run(options, _crops(known, options), windows).go()
+
+
+def _recordings(clips: Sequence[Clip], options: TrainOptions) -> list[Recording]:
+    return recordings(
+        clips,
+        options.cache / "voices",
+        variants=options.variants,
+        seconds=options.seconds,
+        workers=options.workers,
+    )
+
+
+def _crops(known: Sequence[Recording], options: TrainOptions) -> Crops:
+    return crops(
+        known,
         options.cache / "crops",
         count=options.crops,
         resynthesised=options.resynthesised,
         seed=options.seed,
         workers=options.workers,
     )
-    return _Run(options, material, windows_of(chosen)).go()
+
+
+def _guessed(
+    unlabelled: Sequence[Clip], known: Sequence[Recording], chosen: Sequence[Windows], options: TrainOptions
+) -> list[Recording]:
+    """Recordings whose speaker a first network can name. Two of each known speaker are resynthesised, too."""
+    file = options.out / GUESSES
+    if file.exists():
+        clips = guesses.restore(unlabelled, file)
+    else:
+        first = replace(
+            options, out=options.out / TEACHER, steps=options.teacher_steps, crops=max(1, options.crops // 2)
+        )
+        _claim(first)
+        run = _Run(first, _crops(known, first), chosen)
+        run.go()
+        clips = guesses.guessed(unlabelled, run.network)
+        guesses.save(clips, file)
+    speakers: dict[tuple[str, str], list[Clip]] = {}
+    for clip in clips:
+        speakers.setdefault((clip.corpus, clip.speaker), []).append(clip)
+    resung = [clip for theirs in speakers.values() if len(theirs) > 1 for clip in theirs[:2]]
+    plain = [clip for theirs in speakers.values() for clip in (theirs[2:] if len(theirs) > 1 else theirs)]
+    cache, workers = options.cache / "voices", options.workers
+    return [
+        *recordings(resung, cache, variants=min(3, options.variants), seconds=5.0, workers=workers, told=False),
+        *recordings(plain, cache, variants=0, seconds=options.seconds, workers=workers, told=False),
+    ]
 
 
 def _divided(clips: Sequence[Clip], manifest: Path, seed: int) -> tuple[list[Clip], list[Clip]]:
@@ -143,10 +191,6 @@ class _Run:
         self._chosen = chosen
         torch.manual_seed(options.seed)
         self._pupil = Pupil(build(hidden=options.hidden, layers=options.layers)).to(options.device)
-        # The filters are what the network is told of hearing; the few voices at hand would only bend them.
-        front = self._pupil.network.wav2vec2.feature_extractor
-        front._requires_grad = False  # noqa: SLF001 - else transformers makes the input require gradients
-        front.conv_layers[0].conv.requires_grad_(False)
         self._average = AveragedModel(self._pupil.network, avg_fn=_averaged)
         matrices = [p for p in self._pupil.parameters() if p.requires_grad and p.ndim > 1]
         vectors = [p for p in self._pupil.parameters() if p.requires_grad and p.ndim <= 1]
@@ -178,20 +222,22 @@ class _Run:
             raise SettingsError(f"steps={options.steps}: there is nothing to do")
         return self._best
 
+    @property
+    def network(self) -> Wav2Vec2ForSequenceClassification:
+        """The average of the last steps."""
+        return self._averaged()
+
     def _learn(self) -> dict[str, float]:
         options = self._options
-        audio, traits, kinds = (part.to(options.device) for part in self._batches.at(self._step))
-        logits, hidden = self._pupil(audio)
-        voice = nn.functional.cross_entropy(logits, kinds, label_smoothing=0.02)
-        pitch, envelope = self._pupil.traits_loss(hidden, traits)
-        loss = voice + options.traits_weight * (pitch + envelope)
+        heard, kinds = (part.to(options.device) for part in self._batches.at(self._step))
+        loss = nn.functional.cross_entropy(self._pupil(heard), kinds, label_smoothing=0.02)
         self._optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self._pupil.parameters(), 1.0)
         self._optimiser.step()
         self._schedule.step()
         self._average.update_parameters(self._pupil.network)
-        return {"voice": voice.item(), "pitch": pitch.item(), "envelope": envelope.item()}
+        return {"loss": loss.item()}
 
     def _rate(self, step: int) -> float:
         warm = min(300, self._options.steps // 10 + 1)
@@ -200,13 +246,16 @@ class _Run:
         return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warm) / (self._options.steps - warm + 1))))
 
     def _check(self, progress: "tqdm[Any]") -> None:
-        scores = score(self._averaged(), self._chosen)
-        found = Trained(self._step, merit(scores), scores)
+        by = [clip for clip in self._chosen if clip.corpus != self._options.kept_out]
+        network = deepcopy(self._averaged())
+        calibrate(network, by)
+        scores = score(network, self._chosen)
+        found = Trained(self._step, merit(one for one in scores if one.corpus != self._options.kept_out), scores)
         told = "  ".join(f"{s.corpus} {s.kind} {100 * s.files:.0f}/{100 * s.windows:.0f}" for s in scores)
         progress.write(f"step {found.step}: {100 * found.merit:.1f}  files/windows: {told}")
         if self._best is None or found.merit >= self._best.merit:
             self._best = found
-            _save({"best": asdict(found), "weights": self._averaged().state_dict()}, self._options.out / BEST)
+            _save({"best": asdict(found), "weights": network.state_dict()}, self._options.out / BEST)
         state = {
             "step": self._step,
             "pupil": self._pupil.state_dict(),
@@ -262,23 +311,18 @@ class _Batches:
     def __init__(self, material: Crops, size: int, seed: int) -> None:
         self._crops, self._size, self._seed = material, size, seed
 
-    def at(self, step: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Audio ``(batch, samples)``, traits ``(batch, frames, TRAITS)``, kinds ``(batch,)``."""
+    def at(self, step: int) -> tuple[Tensor, Tensor]:
+        """Envelopes ``(batch, rows, BANDS)``, kinds ``(batch,)``."""
         rng = np.random.default_rng((self._seed, step))
-        rows = int(rng.choice(self._LENGTHS_MS, p=self._CHANCES)) * 16 // FRAME
+        rows = int(rng.choice(self._LENGTHS_MS, p=self._CHANCES)) * 16 // ROW
         chosen = rng.integers(len(self._crops.kinds), size=self._size)
-        audio = np.empty((self._size, rows * FRAME), np.float32)
-        traits = np.empty((self._size, rows, self._crops.traits.shape[2]), np.float32)
+        heard = np.empty((self._size, rows_in(rows * ROW), BANDS), np.float32)
         for index, crop in enumerate(chosen):
-            start = self._start(self._crops.traits[crop, :, 0], rows, rng)
-            audio[index] = self._crops.audio[crop, start * FRAME : (start + rows) * FRAME]
-            traits[index] = self._crops.traits[crop, start : start + rows]
-        audio /= np.float32(32767)
-        audio *= rng.choice(np.array([-1, 1], np.float32), (self._size, 1))
-        return torch.from_numpy(audio), torch.from_numpy(traits), torch.from_numpy(self._crops.kinds[chosen])
+            heard[index] = self._crops.window(crop, self._start(self._crops.voiced[crop], rows, rng), rows)
+        return torch.from_numpy(heard), torch.from_numpy(self._crops.kinds[chosen])
 
-    def _start(self, pitch: np.ndarray[Any, Any], rows: int, rng: np.random.Generator) -> int:
-        voiced = np.concatenate([[0], np.cumsum(pitch > 0)])
+    def _start(self, frames: np.ndarray[Any, Any], rows: int, rng: np.random.Generator) -> int:
+        voiced = np.concatenate([[0], np.cumsum(frames)])
         within = voiced[rows:] - voiced[:-rows]
         allowed = np.flatnonzero(within >= min(self._VOICED * rows, within.max()))
         return int(rng.choice(allowed))

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -14,9 +14,9 @@ from tqdm import tqdm
 
 from voxgender.audio.files import read_audio
 from voxgender.training.manifest import Clip, Kind
-from voxgender.training.resynthesis import FRAME, SAMPLE_RATE_HZ, TRAITS, Take, takes
+from voxgender.training.resynthesis import FRAME, SAMPLE_RATE_HZ, Take, takes
 
-_VERSION = 2
+_VERSION = 3
 """Raise it when what is in the cache would come out different."""
 
 
@@ -26,16 +26,27 @@ class Recording:
 
     kind: Kind
     speaker: str
+    corpus: str
+    told: bool
+    """Whether a listener says what it is; else it is a guess."""
     file: Path
     count: int
 
     def take(self, index: int) -> Take:
-        with np.load(self.file) as stored:
-            audio = stored[f"audio{index}"].astype(np.float32) / 32767
-            return Take(audio, stored[f"traits{index}"].astype(np.float32))
+        """The same arrays for whoever asks soon again: not to be written to."""
+        return _take(self.file, index)
 
 
-def recordings(clips: Sequence[Clip], cache: Path, *, variants: int, seconds: float, workers: int) -> list[Recording]:
+@lru_cache(1000)
+def _take(file: Path, index: int) -> Take:
+    with np.load(file) as stored:
+        audio = stored[f"audio{index}"].astype(np.float32) / 32767
+        return Take(audio, stored[f"pitch{index}"].astype(np.float32))
+
+
+def recordings(
+    clips: Sequence[Clip], cache: Path, *, variants: int, seconds: float, workers: int, told: bool = True
+) -> list[Recording]:
     """Decode and resynthesise, or take from the cache.
 
     Args:
@@ -44,12 +55,13 @@ def recordings(clips: Sequence[Clip], cache: Path, *, variants: int, seconds: fl
         variants: resynthesised takes of each voice.
         seconds: of longer clips, only so much from the start.
         workers: processes.
+        told: whether the labels are a listener's; else they are guesses.
 
     Raises:
         AudioError: a clip cannot be decoded.
     """
     cache.mkdir(parents=True, exist_ok=True)
-    make = partial(_recording, cache=cache, variants=variants, seconds=seconds)
+    make = partial(_recording, cache=cache, variants=variants, seconds=seconds, told=told)
     return list(tqdm(_mapped(make, clips, workers), "voices", len(clips), unit="clip", leave=False))
 
 
@@ -61,7 +73,7 @@ def _mapped(make: "partial[Recording]", clips: Iterable[Clip], workers: int) -> 
         yield from pool.map(make, clips, chunksize=4)
 
 
-def _recording(clip: Clip, *, cache: Path, variants: int, seconds: float) -> Recording:
+def _recording(clip: Clip, *, cache: Path, variants: int, seconds: float, told: bool) -> Recording:
     count = 0 if clip.kind == "noise" else variants
     stat = clip.path.stat()
     facts = (_VERSION, str(clip.path.resolve()), stat.st_size, stat.st_mtime_ns, clip.kind, count, seconds)
@@ -70,7 +82,7 @@ def _recording(clip: Clip, *, cache: Path, variants: int, seconds: float) -> Rec
     if not file.exists():
         audio = read_audio(clip.path)[: int(seconds * SAMPLE_RATE_HZ)]
         if clip.kind == "noise":
-            found = [Take(audio, np.zeros((audio.size // FRAME, TRAITS), np.float32))]
+            found = [Take(audio, np.zeros(audio.size // FRAME, np.float32))]
         else:
             # What is heard decides, so that the same recordings give the same voices in any folder.
             digest = hashlib.sha256(audio.tobytes()).digest()
@@ -78,9 +90,9 @@ def _recording(clip: Clip, *, cache: Path, variants: int, seconds: float) -> Rec
         arrays: dict[str, npt.NDArray[np.generic]] = {}
         for i, take in enumerate(found):
             arrays[f"audio{i}"] = (np.clip(take.audio, -1, 1) * 32767).astype(np.int16)
-            arrays[f"traits{i}"] = take.traits.astype(np.float16)
+            arrays[f"pitch{i}"] = take.pitch.astype(np.float16)
         partial_file = file.with_suffix(".tmp.npz")
         np.savez(partial_file, **arrays)  # type: ignore[arg-type]
         partial_file.replace(file)
     with np.load(file) as stored:
-        return Recording(clip.kind, clip.speaker, file, len(stored.files) // 2)
+        return Recording(clip.kind, clip.speaker, clip.corpus, told, file, len(stored.files) // 2)

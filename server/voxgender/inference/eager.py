@@ -1,0 +1,167 @@
+"""wav2vec2 checkpoints through transformers, in torch: the reference, and for whatever :mod:`~.graph` does not know."""
+
+import pickle
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
+from torch import Tensor
+from torch.nn.utils import parametrize
+from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2ForSequenceClassification
+from transformers import logging as transformers_logging
+
+from voxgender.errors import ModelError
+from voxgender.inference.classifier import Device, Windows
+
+_DAMAGE = (
+    AttributeError,
+    EOFError,
+    KeyError,
+    RuntimeError,
+    SafetensorError,
+    StrictDataclassError,
+    TypeError,
+    ValueError,
+    pickle.UnpicklingError,
+)
+"""What transformers and torch raise at files that are not what their names say."""
+
+
+class EagerNetwork:
+    """Windows to probabilities in the checkpoint's order of labels."""
+
+    def __init__(
+        self, network: Wav2Vec2ForSequenceClassification, *, normalise: bool, device: Device = "cpu", half: bool = False
+    ) -> None:
+        """Wrap a network.
+
+        Args:
+            normalise: whether each window is brought to zero mean and unit variance first.
+            half: multiply in float16.
+        """
+        self._network: Any = network.train(False).requires_grad_(False).to(device)
+        self._normalise = normalise
+        self._device = device
+        self._half = half
+
+    @torch.inference_mode()
+    def __call__(self, windows: Windows) -> npt.NDArray[np.float32]:
+        """float32 ``(batch, samples)`` -> float32 ``(batch, labels)``."""
+        audio = torch.from_numpy(np.ascontiguousarray(windows, dtype=np.float32)).to(self._device)
+        with torch.autocast(self._device, torch.float16, enabled=self._half):
+            logits = self._network(_normalised(audio) if self._normalise else audio).logits
+        probabilities: npt.NDArray[np.float32] = logits.float().softmax(dim=1).cpu().numpy()
+        return probabilities
+
+
+def read_config(model: str, source: str) -> dict[str, Any]:
+    """``config.json``, as transformers finds it.
+
+    Args:
+        model: as the user named it.
+        source: what transformers is to load, a directory or a hub id.
+
+    Raises:
+        ModelError: it cannot be found, fetched or read.
+    """
+    with _explained(model, source), _quiet():
+        config, _ = Wav2Vec2Config.get_config_dict(source)
+    if not config:
+        raise ModelError(f"model {model}: holds no config.json; that is no checkpoint of transformers")
+    return config
+
+
+def read_preprocessing(model: str, source: str) -> dict[str, Any]:
+    """``preprocessor_config.json``, as :func:`read_config`."""
+    with _explained(model, source), _quiet():
+        preprocessing, _ = Wav2Vec2FeatureExtractor.get_feature_extractor_dict(source)
+    return preprocessing
+
+
+def read_network(model: str, source: str) -> Wav2Vec2ForSequenceClassification:
+    """The network with its weights, in float32.
+
+    Raises:
+        ModelError: as :func:`read_config`, and where weights are missing or of another shape.
+    """
+    with _explained(model, source), _quiet():
+        loaded: Any = Wav2Vec2ForSequenceClassification.from_pretrained(
+            source, dtype=torch.float32, output_loading_info=True
+        )
+        network, report = loaded
+    if missing := sorted(map(str, (*report["missing_keys"], *report["mismatched_keys"]))):
+        raise ModelError(
+            f"model {model}: {len(missing)} of its weights are missing or of another shape, {missing[0]} for one; "
+            "it is damaged, or was never trained to classify"
+        )
+    _merge_parametrizations(network)
+    found: Wav2Vec2ForSequenceClassification = network
+    return found
+
+
+def weights_of(network: Wav2Vec2ForSequenceClassification) -> dict[str, npt.NDArray[np.float32]]:
+    """The network's weights by their names, sharing its memory."""
+    return {name: tensor.numpy() for name, tensor in network.state_dict().items()}
+
+
+def prepare(device: Device, threads: int) -> None:
+    """Make torch ready to run there. One number of threads is for the whole process.
+
+    Raises:
+        ModelError: torch finds no such device.
+    """
+    torch.set_num_threads(threads)
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ModelError("device cuda: torch finds no CUDA device; is its build for CUDA, and the driver installed?")
+
+
+def _merge_parametrizations(network: torch.nn.Module) -> None:
+    """Store the positional convolution's weight as it is used, not as the norm and direction it was trained by."""
+    for module in network.modules():
+        if parametrize.is_parametrized(module, "weight"):
+            parametrize.remove_parametrizations(module, "weight")
+
+
+def _normalised(audio: Tensor) -> Tensor:
+    """What ``Wav2Vec2FeatureExtractor.zero_mean_unit_var_norm`` does to each window, to a batch at once."""
+    centred = audio - audio.mean(dim=1, keepdim=True)
+    return centred * torch.rsqrt(centred.square().mean(dim=1, keepdim=True) + 1e-7)
+
+
+@contextmanager
+def _explained(model: str, source: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if Path(source).is_dir():
+            raise ModelError(f"model {model}: {_first_line(error)}") from error
+        raise ModelError(
+            f"model {model}: no such directory here, and not to be had from the hub ({_first_line(error)})"
+        ) from error
+    except _DAMAGE as error:
+        raise ModelError(f"model {model}: damaged, or not a wav2vec2 checkpoint ({_first_line(error)})") from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """transformers tells of odd checkpoints on stderr and draws progress bars; what matters here becomes an error."""
+    verbosity = transformers_logging.get_verbosity()
+    bars = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+        if bars:
+            transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__).strip().rstrip(".")

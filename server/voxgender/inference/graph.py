@@ -1,0 +1,377 @@
+"""wav2vec2 for sequence classification as an ONNX graph, from a checkpoint's configuration and weights alone.
+
+The arithmetic is that of transformers' ``Wav2Vec2ForSequenceClassification`` without an attention mask (Baevski et
+al. 2020, https://arxiv.org/abs/2006.11477), laid out for ONNX Runtime on a CPU: channels last from the first sample on,
+so that each strided convolution is one matrix product over frames for the whole batch, and normalisation needs no
+transpose; fused attention; and the mean over time before the projection, which commutes with it.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, BinaryIO, Literal
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+from onnx import ModelProto, TensorProto, helper, numpy_helper
+
+from voxgender.inference.checkpoint import Weights
+
+WINDOWS = "windows"
+"""Input: float32, shape ``(batch, samples)``."""
+PROBABILITIES = "probabilities"
+"""Output: float32, shape ``(batch, labels)``, in the checkpoint's order."""
+
+Activation = Literal["gelu", "relu"]
+Array = npt.NDArray[np.generic]
+
+_OPSET, _IR_VERSION = 20, 9
+"""The first with Gelu, and what came with it."""
+_FUSED = "com.microsoft"
+"""ONNX Runtime's own operators."""
+_EXTERNAL_BYTES = 1024
+_INT8_LIMIT = 63
+"""Seven bits: on processors without VNNI two products of eight bits each overflow their sum of 16 bits."""
+_CONV_EPSILON = 1e-5
+_END = np.iinfo(np.int64).max
+
+
+class Unconvertible(Exception):
+    """The checkpoint has something that this graph has not; the message says what."""
+
+
+class Architecture(msgspec.Struct, frozen=True, kw_only=True):
+    """What of a ``Wav2Vec2Config`` shapes the arithmetic, with its defaults."""
+
+    hidden_size: int = 768
+    num_hidden_layers: int = 12
+    num_attention_heads: int = 12
+    intermediate_size: int = 3072
+    hidden_act: Activation = "gelu"
+    layer_norm_eps: float = 1e-5
+    feat_extract_norm: Literal["group", "layer"] = "group"
+    feat_extract_activation: Activation = "gelu"
+    conv_dim: tuple[int, ...] = (512, 512, 512, 512, 512, 512, 512)
+    conv_stride: tuple[int, ...] = (5, 2, 2, 2, 2, 2, 2)
+    conv_kernel: tuple[int, ...] = (10, 3, 3, 3, 3, 2, 2)
+    conv_bias: bool = False
+    num_conv_pos_embeddings: int = 128
+    num_conv_pos_embedding_groups: int = 16
+    do_stable_layer_norm: bool = False
+    use_weighted_layer_sum: bool = False
+    classifier_proj_size: int = 256
+    add_adapter: bool = False
+    adapter_attn_dim: int | None = None
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any]) -> "Architecture":
+        """Read a ``config.json``.
+
+        Raises:
+            Unconvertible: it is of another architecture than this module knows.
+        """
+        try:
+            found = msgspec.convert(config, cls)
+        except msgspec.ValidationError as error:
+            raise Unconvertible(f"unusual configuration: {error}") from None
+        if found.add_adapter or found.adapter_attn_dim is not None:
+            raise Unconvertible("it has adapters")
+        if not len(found.conv_dim) == len(found.conv_kernel) == len(found.conv_stride) > 0:
+            raise Unconvertible("its convolutions are not told in full")
+        return found
+
+    @property
+    def encoder_weights(self) -> int:
+        """Of the encoder's linear layers: nearly all that a network has, but for the smallest."""
+        return self.num_hidden_layers * self.hidden_size * (4 * self.hidden_size + 2 * self.intermediate_size)
+
+
+def build(
+    architecture: Architecture,
+    weights: Weights,
+    *,
+    normalise: bool,
+    int8: bool = False,
+    external: BinaryIO | None = None,
+) -> ModelProto:
+    """Build the graph.
+
+    Args:
+        architecture: of the checkpoint.
+        weights: by the names in the checkpoint's files.
+        normalise: whether the graph brings each window to zero mean and unit variance first.
+        int8: multiply by the encoder's linear layers in eight bits: weights symmetric, a scale each output; inputs
+            asymmetric, a scale found for each call. Convolutions stay as they are.
+        external: a file called ``weights`` beside the model's, that takes the large tensors; without it, they are in
+            the model.
+
+    Raises:
+        Unconvertible: the weights do not fit the architecture.
+    """
+    return _Network(architecture, weights, _Graph(external), int8=int8).model(normalise)
+
+
+class _Graph:
+    """Collects nodes and constants. A value is known by its name."""
+
+    def __init__(self, external: BinaryIO | None) -> None:
+        self.nodes: list[Any] = []
+        self.constants: list[TensorProto] = []
+        self._external = external
+        self._names = 0
+        self._known: dict[tuple[int, ...], str] = {}
+
+    def add(self, operator: str, *inputs: str, fused: bool = False, **attributes: Any) -> str:
+        return self.add_many(operator, 1, *inputs, fused=fused, **attributes)[0]
+
+    def add_many(
+        self, operator: str, outputs: int, *inputs: str, fused: bool = False, **attributes: Any
+    ) -> Sequence[str]:
+        names = [self._name(operator) for _ in range(outputs)]
+        self.nodes.append(helper.make_node(operator, inputs, names, domain=_FUSED if fused else None, **attributes))
+        return names
+
+    def constant(self, array: Array | float) -> str:
+        name = self._name("constant")
+        array = np.ascontiguousarray(array, dtype=np.float32 if isinstance(array, float) else None)
+        if self._external is None or array.nbytes < _EXTERNAL_BYTES:
+            self.constants.append(numpy_helper.from_array(array, name))
+            return name
+        tensor = TensorProto(
+            name=name,
+            data_type=helper.np_dtype_to_tensor_dtype(array.dtype),
+            dims=array.shape,
+            data_location=TensorProto.EXTERNAL,
+        )
+        place = {"location": "weights", "offset": self._external.tell(), "length": array.nbytes}
+        for key, value in place.items():
+            tensor.external_data.add(key=key, value=str(value))
+        self._external.write(array.data)
+        self.constants.append(tensor)
+        return name
+
+    def integers(self, *values: int) -> str:
+        """A short list, as shapes, axes and positions are given."""
+        if values not in self._known:
+            self._known[values] = self.constant(np.array(values, dtype=np.int64))
+        return self._known[values]
+
+    def _name(self, stem: str) -> str:
+        self._names += 1
+        return f"{stem}_{self._names}"
+
+
+class _Network:
+    """The layers, in the order of the signal; each takes and gives the name of a ``(batch, time, channels)``."""
+
+    def __init__(self, architecture: Architecture, weights: Weights, graph: _Graph, *, int8: bool) -> None:
+        self._is = architecture
+        self._weights = weights
+        self._graph = graph
+        self._int8 = int8
+
+    def model(self, normalise: bool) -> ModelProto:
+        graph, shape = self._graph, self._is
+        labels = self._shape("classifier.bias")[0]
+        signal = graph.add("Unsqueeze", self._normalised(WINDOWS) if normalise else WINDOWS, graph.integers(2))
+        hidden = self._projection(self._feature_encoder(signal))
+        pooled = graph.add("ReduceMean", self._encoder(hidden), graph.integers(1), keepdims=0)
+        projected = self._plain(pooled, *self._linear("projector", shape.hidden_size, shape.classifier_proj_size))
+        logits = self._plain(projected, *self._linear("classifier", shape.classifier_proj_size, labels))
+        graph.nodes.append(helper.make_node("Softmax", [logits], [PROBABILITIES], axis=1))
+        return helper.make_model(
+            helper.make_graph(
+                graph.nodes,
+                "wav2vec2",
+                [helper.make_tensor_value_info(WINDOWS, TensorProto.FLOAT, ["batch", "samples"])],
+                [helper.make_tensor_value_info(PROBABILITIES, TensorProto.FLOAT, ["batch", labels])],
+                graph.constants,
+            ),
+            opset_imports=[helper.make_opsetid("", _OPSET), helper.make_opsetid(_FUSED, 1)],
+            ir_version=_IR_VERSION,
+        )
+
+    def _normalised(self, windows: str) -> str:
+        """As ``Wav2Vec2FeatureExtractor.zero_mean_unit_var_norm``."""
+        add, samples = self._graph.add, self._graph.integers(1)
+        centred = add("Sub", windows, add("ReduceMean", windows, samples))
+        variance = add("ReduceMean", add("Mul", centred, centred), samples)
+        return add("Div", centred, add("Sqrt", add("Add", variance, self._graph.constant(1e-7))))
+
+    def _feature_encoder(self, signal: str) -> str:
+        channels = 1
+        shape = self._is
+        for index, (width, kernel, stride) in enumerate(
+            zip(shape.conv_dim, shape.conv_kernel, shape.conv_stride, strict=True)
+        ):
+            name = f"wav2vec2.feature_extractor.conv_layers.{index}"
+            matrix = self._weight(f"{name}.conv.weight", width, channels, kernel).transpose(2, 1, 0)
+            bias = self._weight(f"{name}.conv.bias", width) if shape.conv_bias else None
+            signal = self._plain(
+                self._frames(signal, channels, kernel, stride), matrix.reshape(kernel * channels, width), bias
+            )
+            if shape.feat_extract_norm == "layer":
+                signal = self._layer_norm(signal, f"{name}.layer_norm", width, _CONV_EPSILON)
+            elif index == 0:
+                signal = self._norm_over_time(signal, f"{name}.layer_norm", width)
+            signal = self._activation(signal, shape.feat_extract_activation)
+            channels = width
+        return signal
+
+    def _frames(self, signal: str, channels: int, kernel: int, stride: int) -> str:
+        """What a convolution sees at each of its steps, side by side: ``(batch, steps, kernel * channels)``.
+
+        The signal is laid out in blocks of one stride. A frame is the blocks from its first on, the last one in part.
+        """
+        graph, add = self._graph, self._graph.add
+        blocks = -(-kernel // stride)
+        if missing := blocks * stride - kernel:
+            signal = add("Pad", signal, graph.integers(0, 0, 0, 0, missing, 0))
+        length = add("Shape", signal, start=1, end=2)
+        rest = add("Mod", length, graph.integers(stride))
+        signal = add("Slice", signal, graph.integers(0), add("Sub", length, rest), graph.integers(1))
+        signal = add("Reshape", signal, graph.integers(0, -1, stride * channels))
+        if kernel == stride:
+            return signal
+        shifted = []
+        for block in range(blocks):
+            end = _END if block == blocks - 1 else block - blocks + 1
+            width = min(stride, kernel - block * stride) * channels
+            shifted.append(
+                add("Slice", signal, graph.integers(block, 0), graph.integers(end, width), graph.integers(1, 2))
+            )
+        return add("Concat", *shifted, axis=2)
+
+    def _norm_over_time(self, signal: str, name: str, width: int) -> str:
+        """A group norm with a group for each channel."""
+        add = self._graph.add
+        scale, bias = (self._graph.constant(self._weight(f"{name}.{part}", width)) for part in ("weight", "bias"))
+        signal = add("Transpose", signal, perm=[0, 2, 1])
+        signal = add("InstanceNormalization", signal, scale, bias, epsilon=_CONV_EPSILON)
+        return add("Transpose", signal, perm=[0, 2, 1])
+
+    def _projection(self, features: str) -> str:
+        name, width = "wav2vec2.feature_projection", self._is.conv_dim[-1]
+        features = self._layer_norm(features, f"{name}.layer_norm", width)
+        return self._multiply(features, *self._linear(f"{name}.projection", width, self._is.hidden_size))
+
+    def _encoder(self, hidden: str) -> str:
+        shape, add = self._is, self._graph.add
+        name = "wav2vec2.encoder"
+        hidden = add("Add", hidden, self._position(hidden, f"{name}.pos_conv_embed.conv"))
+        layer = self._layer_norm_first if shape.do_stable_layer_norm else self._layer_norm_last
+        if not shape.do_stable_layer_norm:
+            hidden = self._layer_norm(hidden, f"{name}.layer_norm", shape.hidden_size)
+        states = [hidden]
+        for index in range(shape.num_hidden_layers):
+            states.append(layer(states[-1], f"{name}.layers.{index}"))
+        if not shape.use_weighted_layer_sum:
+            if not shape.do_stable_layer_norm:
+                return states[-1]
+            return self._layer_norm(states[-1], f"{name}.layer_norm", shape.hidden_size)
+        # transformers 5 sums up the last layer's output as it is, where transformers 4 normalised it.
+        scores = np.exp(self._weight("layer_weights", len(states)))
+        shares = scores / scores.sum()
+        return add(
+            "Sum", *(add("Mul", state, self._graph.constant(float(s))) for state, s in zip(states, shares, strict=True))
+        )
+
+    def _position(self, hidden: str, name: str) -> str:
+        """The convolution that tells where in the window a frame is."""
+        shape, add = self._is, self._graph.add
+        kernel, groups = shape.num_conv_pos_embeddings, shape.num_conv_pos_embedding_groups
+        turned = add("Transpose", hidden, perm=[0, 2, 1])
+        placed = add(
+            "Conv",
+            turned,
+            self._graph.constant(self._position_weight(name, kernel, groups)),
+            self._graph.constant(self._weight(f"{name}.bias", shape.hidden_size)),
+            group=groups,
+            # An even kernel would give a frame too many: the last one is left out.
+            pads=[kernel // 2, (kernel - 1) // 2],
+        )
+        return add("Transpose", self._activation(placed, shape.feat_extract_activation), perm=[0, 2, 1])
+
+    def _position_weight(self, name: str, kernel: int, groups: int) -> npt.NDArray[np.float32]:
+        """It is stored as norm and direction, under the names of torch's newer or older way."""
+        width = self._is.hidden_size
+        full = (width, width // groups, kernel)
+        for norm, direction in (
+            (f"{name}.parametrizations.weight.original0", f"{name}.parametrizations.weight.original1"),
+            (f"{name}.weight_g", f"{name}.weight_v"),
+        ):
+            if norm in self._weights:
+                towards = self._weight(direction, *full)
+                length = np.sqrt(np.square(towards).sum(axis=(0, 1), keepdims=True))
+                merged: npt.NDArray[np.float32] = self._weight(norm, 1, 1, kernel) * (towards / length)
+                return merged
+        return self._weight(f"{name}.weight", *full)
+
+    def _layer_norm_first(self, hidden: str, name: str) -> str:
+        add, width = self._graph.add, self._is.hidden_size
+        hidden = add("Add", hidden, self._attention(self._layer_norm(hidden, f"{name}.layer_norm", width), name))
+        return add("Add", hidden, self._feed_forward(self._layer_norm(hidden, f"{name}.final_layer_norm", width), name))
+
+    def _layer_norm_last(self, hidden: str, name: str) -> str:
+        add, width = self._graph.add, self._is.hidden_size
+        hidden = self._layer_norm(add("Add", hidden, self._attention(hidden, name)), f"{name}.layer_norm", width)
+        return self._layer_norm(add("Add", hidden, self._feed_forward(hidden, name)), f"{name}.final_layer_norm", width)
+
+    def _attention(self, hidden: str, layer: str) -> str:
+        name, width = f"{layer}.attention", self._is.hidden_size
+        matrices, biases = zip(*(self._linear(f"{name}.{part}_proj", width, width) for part in "qkv"), strict=True)
+        together = self._multiply(hidden, np.concatenate(matrices, axis=1), np.concatenate(biases))
+        parts = self._graph.add_many("Split", 3, together, axis=2, num_outputs=3)
+        heads = self._is.num_attention_heads
+        heard = self._graph.add("MultiHeadAttention", *parts, fused=True, num_heads=heads)
+        return self._multiply(heard, *self._linear(f"{name}.out_proj", width, width))
+
+    def _feed_forward(self, hidden: str, layer: str) -> str:
+        name, width, wide = f"{layer}.feed_forward", self._is.hidden_size, self._is.intermediate_size
+        hidden = self._multiply(hidden, *self._linear(f"{name}.intermediate_dense", width, wide))
+        hidden = self._activation(hidden, self._is.hidden_act)
+        return self._multiply(hidden, *self._linear(f"{name}.output_dense", wide, width))
+
+    def _layer_norm(self, hidden: str, name: str, width: int, epsilon: float | None = None) -> str:
+        scale, bias = (self._graph.constant(self._weight(f"{name}.{part}", width)) for part in ("weight", "bias"))
+        epsilon = self._is.layer_norm_eps if epsilon is None else epsilon
+        return self._graph.add("LayerNormalization", hidden, scale, bias, axis=-1, epsilon=epsilon)
+
+    def _activation(self, hidden: str, activation: Activation) -> str:
+        return self._graph.add({"gelu": "Gelu", "relu": "Relu"}[activation], hidden)
+
+    def _multiply(self, hidden: str, matrix: npt.NDArray[np.float32], bias: npt.NDArray[np.float32]) -> str:
+        """A linear layer of the encoder, where nearly all weights and, in large networks, nearly all time is."""
+        return self._quantised(hidden, matrix, bias) if self._int8 else self._plain(hidden, matrix, bias)
+
+    def _plain(self, hidden: str, matrix: npt.NDArray[np.float32], bias: npt.NDArray[np.float32] | None) -> str:
+        product = self._graph.add("MatMul", hidden, self._graph.constant(matrix))
+        return product if bias is None else self._graph.add("Add", product, self._graph.constant(bias))
+
+    def _quantised(self, hidden: str, matrix: npt.NDArray[np.float32], bias: npt.NDArray[np.float32]) -> str:
+        scales = np.maximum(np.abs(matrix).max(axis=0) / _INT8_LIMIT, np.finfo(np.float32).tiny)
+        return self._graph.add(
+            "DynamicQuantizeMatMul",
+            hidden,
+            self._graph.constant(np.rint(matrix / scales).astype(np.int8)),
+            self._graph.constant(scales),
+            "",
+            self._graph.constant(bias),
+            fused=True,
+        )
+
+    def _linear(self, name: str, inputs: int, outputs: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """Matrix ``(inputs, outputs)`` and bias of a ``torch.nn.Linear``."""
+        return self._weight(f"{name}.weight", outputs, inputs).T, self._weight(f"{name}.bias", outputs)
+
+    def _shape(self, name: str) -> tuple[int, ...]:
+        if name not in self._weights:
+            raise Unconvertible(f"it lacks {name}")
+        return self._weights[name].shape
+
+    def _weight(self, name: str, *shape: int) -> npt.NDArray[np.float32]:
+        if name not in self._weights:
+            raise Unconvertible(f"it lacks {name}")
+        weight = self._weights[name]
+        if weight.shape != shape:
+            raise Unconvertible(f"its {name} has another shape than its configuration says")
+        return weight

@@ -1,0 +1,82 @@
+"""Addresses to advertise, where a name stands for what only the cloud knows: the public side of its 1:1 NAT."""
+
+import asyncio
+import os
+from collections.abc import Iterable
+
+import msgspec
+from aiohttp import ClientError, ClientSession, ClientTimeout
+
+from voxgender.errors import SettingsError
+
+GCP = "gcp"
+"""The value that stands for "my public IPv4 addresses on Google Cloud". IPv6 needs none: it is on the interface."""
+
+METADATA_HOST = "169.254.169.254"
+"""By address, because a machine's DNS may not be up yet. ``GCE_METADATA_HOST`` overrides it, as for Google's own
+client libraries."""
+
+_INTERFACES = "/computeMetadata/v1/instance/network-interfaces/?recursive=true"
+# The server answers with the header that it asks for, which tells it from whatever else answers there.
+_FLAVOR = {"Metadata-Flavor": "Google"}
+_TIMEOUT_S = 3.0
+_PAUSES_S = (0.2, 1.0, 3.0)
+
+
+class _AccessConfig(msgspec.Struct, rename="camel"):
+    external_ip: str = ""
+
+
+class _Interface(msgspec.Struct, rename="camel"):
+    access_configs: tuple[_AccessConfig, ...] = ()
+
+
+async def public_addresses(values: Iterable[str]) -> tuple[str, ...]:
+    """The addresses that ``--advertise-address`` means: :data:`GCP` replaced by what the metadata server tells.
+
+    Each address once, in the order given. Without :data:`GCP` among the values nothing is asked.
+    https://cloud.google.com/compute/docs/metadata/overview
+
+    Raises:
+        SettingsError: no metadata server answers, or it knows no public address of this machine.
+    """
+    addresses: dict[str, None] = {}
+    for value in values:
+        addresses.update(dict.fromkeys(await _on_google_cloud() if value == GCP else [value]))
+    return tuple(addresses)
+
+
+async def _on_google_cloud() -> list[str]:
+    host = os.environ.get("GCE_METADATA_HOST") or METADATA_HOST
+    async with ClientSession(timeout=ClientTimeout(total=_TIMEOUT_S)) as http:
+        body = await _ask(http, f"http://{host}{_INTERFACES}")
+    if body is None:
+        raise SettingsError(
+            f"--advertise-address {GCP} (VOXGENDER_ADVERTISE_ADDRESS): no metadata server of Google Cloud answers at "
+            f"{host}; name the address itself"
+        )
+    try:
+        interfaces = msgspec.json.decode(body, type=list[_Interface])
+    except msgspec.DecodeError:
+        interfaces = []
+    found = [config.external_ip for interface in interfaces for config in interface.access_configs]
+    if not any(found):
+        raise SettingsError(
+            f"--advertise-address {GCP} (VOXGENDER_ADVERTISE_ADDRESS): this machine has no public IPv4 address; give "
+            "its network interface an access config, or leave the option out"
+        )
+    return [address for address in found if address]
+
+
+async def _ask(http: ClientSession, url: str) -> bytes | None:
+    """The answer's body, or None. In a machine's first seconds its metadata server may not answer yet."""
+    for pause_s in (*_PAUSES_S, None):
+        try:
+            async with http.get(url, headers=_FLAVOR) as response:
+                if response.status == 200 and response.headers.get("Metadata-Flavor") == _FLAVOR["Metadata-Flavor"]:
+                    return await response.read()
+        except (ClientError, TimeoutError):
+            pass
+        if pause_s is not None:
+            await asyncio.sleep(pause_s)
+    return None

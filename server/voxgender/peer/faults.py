@@ -1,0 +1,166 @@
+"""A bad network on the way from a caller to its server: loss, jitter, reordering, duplicates, an outage.
+
+It is between the caller and its socket, and takes every datagram alike: RTP, RTCP, DTLS, SCTP and STUN. What the
+server sends comes back unharmed, but for an outage, which cuts both ways.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from random import Random
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from voxgender.errors import SettingsError
+from voxgender.peer import options
+
+OVERTAKEN_S = 0.03
+"""How long a reordered datagram is held back: one that follows 20 ms later overtakes it, the next one does not."""
+SETTLED_S = 1.0
+"""Faults begin so long after the call is up. A server's clock starts with the first packet that it hears: that has
+to be the first one sent, or the caller's times are not the server's."""
+
+
+class Faults(msgspec.Struct, frozen=True, kw_only=True):
+    """What is wrong with a network. A seed and a call's number always give the same faults."""
+
+    loss: Annotated[float, Meta(ge=0, le=90, description="share of packets lost, percent")] = 0.0
+    burst: Annotated[float, Meta(ge=1, le=100, description="mean length of a loss in packets; 1: each by itself")] = 1.0
+    jitter_ms: Annotated[
+        float, Meta(ge=0, le=2_000, description="most that a packet is late, ms; they stay in order")
+    ] = 0.0
+    reorder: Annotated[float, Meta(ge=0, le=100, description="share of packets that the next overtakes, percent")] = 0.0
+    duplicate: Annotated[float, Meta(ge=0, le=100, description="share of packets that come twice, percent")] = 0.0
+    outage_ms: Annotated[
+        float, Meta(ge=0, le=20_000, description="nothing gets through for so long, once, in the middle, ms")
+    ] = 0.0
+    seed: Annotated[int, Meta(ge=0, description="of all chance")] = 0
+
+    @classmethod
+    def of(cls, **given: object) -> "Faults":
+        """Check options by name, texts or numbers; ``None`` for one that was not given.
+
+        Raises:
+            SettingsError: a value cannot be used.
+        """
+        faults = options.convert(cls, given)
+        if faults.burst > 1 and faults.loss > (most := 100 * faults.burst / (faults.burst + 1)):
+            raise SettingsError(f"--loss takes at most {most:.0f} with --burst {faults.burst:g}: no less gets through")
+        return faults
+
+    @property
+    def any(self) -> bool:
+        """Whether there is a fault at all."""
+        return any((self.loss, self.jitter_ms, self.reorder, self.duplicate, self.outage_ms))
+
+
+class FaultyLink:
+    """One call's way to the server.
+
+    Loss of single packets is independent; in bursts it is Gilbert's model (Bell System Technical Journal 39, 1960)
+    with nothing lost in the good state and everything in the bad one.
+    """
+
+    def __init__(self, faults: Faults, call: int = 0, *, outage_after_s: float | None = None) -> None:
+        """
+        Args:
+            call: number of the call, for chance of its own.
+            outage_after_s: when the outage begins, counted from :meth:`start`; by default at :meth:`cut`.
+        """
+        self._outage_after_s = outage_after_s
+        self._faults = faults
+        self._random = Random(f"{faults.seed}/{call}")  # noqa: S311
+        self._lossy = False
+        self._up = True
+        self._bad = False
+        self._latest = 0.0
+        self._delayed: deque[Callable[[], object]] = deque()
+        self._timers: set[asyncio.TimerHandle] = set()
+        self.outages: list[tuple[float, float]] = []
+        """From when to when nothing gets through, seconds of ``time.monotonic``."""
+        loss, burst = faults.loss / 100, faults.burst
+        self._enters = loss / (burst * (1 - loss)) if burst > 1 else loss
+        self._leaves = 1 / burst if burst > 1 else 1 - loss
+
+    @property
+    def idle(self) -> bool:
+        """Nothing is on its way, and nothing is to happen."""
+        return not self._timers
+
+    def start(self) -> None:
+        """The call is up: let the faults begin soon."""
+        self._later(SETTLED_S, self._begin)
+        if self._outage_after_s is not None:
+            self._later(self._outage_after_s, self.cut)
+
+    def cut(self) -> None:
+        """Begin the outage, where there is to be one."""
+        if self._faults.outage_ms and self._up:
+            now = time.monotonic()
+            length_s = self._faults.outage_ms / 1000
+            self._up = False
+            self.outages.append((now, now + length_s))
+            self._later(length_s, self._mend)
+
+    def close(self) -> None:
+        """Drop what is still on its way."""
+        for timer in self._timers:
+            timer.cancel()
+        self._timers.clear()
+
+    def admits(self) -> bool:
+        return self._up
+
+    def send(self, datagram: bytes, out: Callable[[bytes], object]) -> None:
+        if not self._lossy and self._up:
+            out(datagram)
+            return
+        if not self._up or self._loses():
+            return
+        late_s = self._lateness()
+        overtaken, twice = self._happens(self._faults.reorder), self._happens(self._faults.duplicate)
+        for _ in range(2 if twice else 1):
+            if overtaken:
+                self._later(late_s + OVERTAKEN_S, partial(out, datagram))
+            elif late_s:
+                # Timers that are due together may come in any order.
+                self._delayed.append(partial(out, datagram))
+                self._later(late_s, lambda: self._delayed.popleft()())
+            else:
+                out(datagram)
+
+    def _happens(self, percent: float) -> bool:
+        return percent > 0 and self._random.random() * 100 < percent
+
+    def _loses(self) -> bool:
+        """Walk the two states; in the good one packets get through, in the bad one they do not."""
+        changes = self._leaves if self._bad else self._enters
+        if self._random.random() < changes:
+            self._bad = not self._bad
+        return self._bad
+
+    def _lateness(self) -> float:
+        """Delay of the next datagram that overtakes none, seconds."""
+        if not self._faults.jitter_ms:
+            return 0.0
+        now = time.monotonic()
+        self._latest = max(self._latest, now + self._random.random() * self._faults.jitter_ms / 1000)
+        return self._latest - now
+
+    def _begin(self) -> None:
+        self._lossy = True
+
+    def _mend(self) -> None:
+        self._up = True
+
+    def _later(self, delay_s: float, then: Callable[[], object]) -> None:
+        def run() -> None:
+            self._timers.discard(timer)
+            then()
+
+        timer = asyncio.get_running_loop().call_later(delay_s, run)
+        self._timers.add(timer)

@@ -1,0 +1,3 @@
+"""This package's version: one place for whoever tells it."""
+
+__version__ = "0.1.0"

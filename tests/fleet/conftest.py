@@ -1,0 +1,78 @@
+"""A fleet as it runs: Redis, two signaling instances, and media nodes that each are a host of their own."""
+
+import shutil
+import socket
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+from aiohttp import ClientSession, ClientTimeout
+
+from tests.fleet import network
+from tests.fleet.network import Network
+from tests.fleet.processes import MediaNode, Process, Redis, Signaling
+
+
+class Fleet:
+    """The processes, all of them running at the beginning of each test."""
+
+    def __init__(self, lab: Network) -> None:
+        self.lab = lab
+        redis_port, *ports = free_ports(lab.private, 3)
+        self.redis = Redis(lab.private, redis_port)
+        self.signaling = [
+            Signaling(f"signaling-{index}", lab.private, port, self.redis.url) for index, port in enumerate(ports)
+        ]
+        self.nodes = [MediaNode(host, self.redis.url, "--drain-timeout-s", "10") for host in lab.hosts]
+
+    def processes(self) -> list[Process]:
+        return [self.redis, *self.nodes, *self.signaling]
+
+    def complete(self) -> None:
+        """Start what does not run, and plug in what is unplugged."""
+        for node in self.nodes:
+            node.host.plug("public")
+            node.host.plug("private")
+        for process in self.processes():
+            if not process.runs:
+                process.start()
+
+    def node_at(self, public: str) -> MediaNode:
+        return next(node for node in self.nodes if node.host.public == public)
+
+
+def free_ports(address: str, count: int) -> list[int]:
+    taken = [socket.socket() for _ in range(count)]
+    try:
+        for each in taken:
+            each.bind((address, 0))
+        return [each.getsockname()[1] for each in taken]
+    finally:
+        for each in taken:
+            each.close()
+
+
+@pytest.fixture(scope="session")
+def whole_fleet() -> Iterator[Fleet]:
+    if shutil.which("redis-server") is None:
+        pytest.skip("no redis-server here: tools/system-packages tests installs it")
+    if (reason := network.why_not()) is not None:
+        pytest.skip(reason)
+    with Network("media-a", "media-b", "media-c") as lab:
+        fleet = Fleet(lab)
+        try:
+            yield fleet
+        finally:
+            for process in fleet.processes():
+                process.kill()
+
+
+@pytest.fixture
+def fleet(whole_fleet: Fleet) -> Fleet:
+    whole_fleet.complete()
+    return whole_fleet
+
+
+@pytest.fixture
+async def http() -> AsyncIterator[ClientSession]:
+    async with ClientSession(timeout=ClientTimeout(total=20)) as http:
+        yield http

@@ -1,0 +1,15 @@
+import numpy as np
+
+from tests.inference.checkpoints import LARGE_SHAPE, network, voices
+from voxgender.inference.eager import EagerNetwork
+
+
+def test_half_precision_says_nearly_the_same() -> None:
+    """As a GPU would compute, here on the CPU."""
+    exact, half = (
+        EagerNetwork(network(**LARGE_SHAPE), normalise=True),
+        EagerNetwork(network(**LARGE_SHAPE), normalise=True, half=True),
+    )
+    difference = np.abs(exact(voices()) - half(voices()))
+    assert 0 < difference.max() < 0.1
+    assert half(voices()).dtype == np.float32

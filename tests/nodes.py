@@ -1,0 +1,103 @@
+"""Media nodes with their HTTP faces, and signaling in front of them, all in this process and over real sockets."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+from aiohttp import ClientSession
+
+from tests.rtc import LOOPBACK
+from voxgender.analysis import Analyzer
+from voxgender.hosting import listen
+from voxgender.media.announcer import Announcer, Portrait
+from voxgender.media.face import create_face
+from voxgender.media.node import MediaNode
+from voxgender.settings import Settings
+from voxgender.signaling.app import create_app
+from voxgender.signaling.directory import Directory
+from voxgender.signaling.fleet import Fleet
+from voxgender.signaling.registry import Registry
+from voxgender.signaling.secret import Secret
+from voxgender.signaling.sources import Listed, Source
+
+SECRET = Secret("shared by signaling and nodes")
+
+_ids = iter(range(1, 1 << 30))
+
+
+class FacedNode:
+    """A media node as signaling sees it."""
+
+    def __init__(self, node: MediaNode, portrait: Portrait, stack: AsyncExitStack) -> None:
+        self.node = node
+        self.portrait = portrait
+        self._stack = stack
+
+    @property
+    def id(self) -> str:
+        return self.portrait.id
+
+    @property
+    def url(self) -> str:
+        return self.portrait.url
+
+    @property
+    def port(self) -> int:
+        return int(self.url.rpartition(":")[2])
+
+    async def kill(self) -> None:
+        """Let nothing listen any more where the node was."""
+        await self._stack.aclose()
+
+
+@asynccontextmanager
+async def a_node(
+    analyzer: Analyzer,
+    *,
+    registry: Registry | None = None,
+    secret: Secret = SECRET,
+    port: int = 0,
+    region: str = "",
+    make: Callable[..., MediaNode] = MediaNode,
+    **limits: Any,
+) -> AsyncIterator[FacedNode]:
+    """A node that takes calls; with a registry, it is announced there."""
+    node_id = f"{next(_ids):012x}"
+    async with AsyncExitStack() as stack:
+        node = make(ice_addresses=[LOOPBACK], new_session_id=lambda: secret.new_session_id(node_id), **limits)
+        portrait = Portrait(node, node_id, region=region)
+        taken = await listen(create_face(node, secret, portrait), stack, host=LOOPBACK, port=port)
+        portrait.url = f"http://{LOOPBACK}:{taken}"
+        stack.push_async_callback(node.close)
+        node.start(analyzer)
+        if registry is not None:
+            announcer = Announcer(registry, portrait)
+            stack.push_async_callback(announcer.close)
+            await announcer.start()
+        yield FacedNode(node, portrait, stack)
+
+
+class Front:
+    """Signaling; ``http`` speaks to it."""
+
+    def __init__(self, directory: Directory, fleet: Fleet, http: ClientSession) -> None:
+        self.directory = directory
+        self.fleet = fleet
+        self.http = http
+
+
+@asynccontextmanager
+async def a_front(
+    *nodes: FacedNode, source: Source | None = None, secret: Secret = SECRET, region: str = "", **options: Any
+) -> AsyncIterator[Front]:
+    """Signaling in front of these nodes, or of those that ``source`` knows; it has looked for them once."""
+    async with AsyncExitStack() as stack:
+        directory = Directory(source or Listed([node.url for node in nodes]), secret)
+        stack.push_async_callback(directory.close)
+        fleet = Fleet(directory, secret, region=region)
+        stack.push_async_callback(fleet.close)
+        port = await listen(create_app(Settings(**options), fleet), stack, host=LOOPBACK, port=0)
+        await directory.start()
+        await directory.looked.wait()
+        await directory.look(surely=True)
+        yield Front(directory, fleet, await stack.enter_async_context(ClientSession(f"http://{LOOPBACK}:{port}")))
