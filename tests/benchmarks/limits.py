@@ -18,9 +18,10 @@ from av.packet import Packet
 
 from tests.benchmarks.tables import Measured, markdown
 from voxgender.analysis import HOP_MS
-from voxgender.audio.gate import Gate, VoiceActivity
+from voxgender.audio.activity import VoiceActivity
+from voxgender.audio.gate import Gate
 from voxgender.audio.resampler import SAMPLE_RATE_HZ, Resampler
-from voxgender.media.opus import OpusDecoder
+from voxgender.media.opus import Buffer, OpusDecoder
 from voxgender.peer import speech
 
 _BURST = 100
@@ -49,19 +50,24 @@ def _measure(rounds: int) -> Measured:
     payloads = list(speech.synthesised().packets)
     hop_packets = round(HOP_MS / 1000 / speech.PACKET_S)
     frames = _ffmpeg_decoded(payloads)
-    resampler, gate, opus = Resampler(), Gate(VoiceActivity()), OpusDecoder()
+    resampler, gate, activity, opus = Resampler(), Gate(), VoiceActivity(), OpusDecoder()
     hop = np.random.default_rng(0).normal(0, 0.1, HOP_MS * SAMPLE_RATE_HZ // 1000).astype(np.float32)
 
     def decode() -> None:
+        pcm = Buffer()
         for payload in payloads[:_BURST]:
-            opus.decode(payload)
+            opus.decode(payload, pcm)
 
     parts = [
         Part("UDP through uvloop: a callback a packet", _uvloop_us(rounds), _PACKETS_PER_S),
         Part("of it the kernel: recvfrom alone", _udp_us(rounds), _PACKETS_PER_S, counted=False),
         Part("SRTP: decrypt and check a packet (AES-256-GCM)", _srtp_us(payloads, rounds), _PACKETS_PER_S),
         Part("Opus: libopus decodes 20 ms to 16 kHz", _each_us(decode, _BURST, rounds), _PACKETS_PER_S),
-        Part(f"speech gate: a hop of {HOP_MS} ms", _each_us(lambda: gate.push(hop), 1, rounds * 10), _HOPS_PER_S),
+        Part(
+            f"speech gate: a hop of {HOP_MS} ms",
+            _each_us(lambda: gate.push(hop, activity), 1, rounds * 10),
+            _HOPS_PER_S,
+        ),
     ]
     others = [
         Part(

@@ -177,6 +177,7 @@ def divert(receiver: RTCRtpReceiver, sink: PacketSink) -> None:
     clock_rates: dict[int, int] = {}
     plain: Any = receiver
     handle_rtcp, stop = plain._handle_rtcp_packet, plain.stop
+    settling: asyncio.TimerHandle | None = None
 
     async def receive(parameters: RTCRtpReceiveParameters) -> None:
         if _private(receiver, "RTCRtpReceiver", "started"):
@@ -185,7 +186,8 @@ def divert(receiver: RTCRtpReceiver, sink: PacketSink) -> None:
         sink.configure(parameters.codecs)
         receiver.transport._register_rtp_receiver(plain, parameters)
         _shortcut(receiver.transport, handle)
-        asyncio.get_running_loop().call_later(SETTLE_S, settle, receiver)
+        nonlocal settling
+        settling = asyncio.get_running_loop().call_later(SETTLE_S, settle, receiver)
         _set_private(receiver, "RTCRtpReceiver", "rtcp_task", asyncio.ensure_future(plain._run_rtcp()))
         _set_private(receiver, "RTCRtpReceiver", "started", True)
 
@@ -213,6 +215,8 @@ def divert(receiver: RTCRtpReceiver, sink: PacketSink) -> None:
             sink.bye()
 
     async def stop_and_end() -> None:
+        if settling is not None:
+            settling.cancel()
         sink.end()
         await stop()
 
