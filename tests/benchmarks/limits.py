@@ -58,6 +58,9 @@ def _measure(rounds: int) -> Measured:
         for payload in payloads[:_BURST]:
             opus.decode(payload, pcm)
 
+    def listen() -> None:
+        gate.push(hop, activity)
+
     parts = [
         Part("UDP through uvloop: a callback a packet", _uvloop_us(rounds), _PACKETS_PER_S),
         Part("of it the kernel: recvfrom alone", _udp_us(rounds), _PACKETS_PER_S, counted=False),
