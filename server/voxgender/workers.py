@@ -60,7 +60,8 @@ async def serve_with_workers(settings: Settings, announce: Callable[[str], None]
         source = Listed([])
         directory = Directory(source, Secret(key))
         stack.push_async_callback(directory.close)
-        fleet = Fleet(directory, Secret(key), needs_node=True)
+        together = settings.max_sessions_per_subject > 0
+        fleet = Fleet(directory, Secret(key), keep_together=together, needs_node=True)
         stack.push_async_callback(fleet.close)
 
         async def metrics() -> bytes:
