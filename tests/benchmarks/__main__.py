@@ -40,7 +40,7 @@ BENCHMARKS = {
     "single_call": Benchmark(single_call.measure),
     "faults": Benchmark(faults.measure),
     "memory": Benchmark(memory.measure),
-    "model": Benchmark(model.measure),
+    "model": Benchmark(model.measure, model.prepare),
     "limits": Benchmark(limits.measure),
 }
 
