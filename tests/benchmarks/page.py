@@ -1,6 +1,6 @@
 """Write what was measured into ``docs/performance.md``: ``python -m tests.benchmarks.page [--check]``.
 
-Between ``<!-- benchmark: NAME -->`` and ``<!-- /benchmark -->`` stands the table of a benchmark's newest run, and
+Between ``<!-- benchmark: NAME -->`` and ``<!-- /benchmark -->`` stand plot and table of a benchmark's newest run, and
 ``summary`` sets all of them against what was to be reached. Plots go to ``docs/images``. ``--check`` writes nothing,
 and ends with status 1 where the page is not current.
 """
@@ -153,8 +153,18 @@ def _table(name: str, artifacts: Path) -> str | None:
         return markdown(("what", "to reach", "measured", ""), _summary(measured)) if measured else None
     if name == "machine":
         return _machine(measured) if measured else None
-    file = artifacts / f"{name}.md"
-    return file.read_text().rstrip() if file.exists() else None
+    file, plot = artifacts / f"{name}.md", artifacts / f"{name}.svg"
+    if not file.exists():
+        return None
+    table = file.read_text().rstrip()
+    if plot.exists():
+        title = re.search("<title>(.*)</title>", plot.read_text())
+        return f"![{title[1] if title else name}](images/{_image(plot)})\n\n{table}"
+    return table
+
+
+def _image(plot: Path) -> str:
+    return plot.name.replace("_", "-")
 
 
 def _summary(measured: dict[str, Figures]) -> Iterator[tuple[str, ...]]:
@@ -196,7 +206,7 @@ def main(arguments: list[str]) -> int:
         return int(current != page)
     PAGE.write_text(current)
     for plot in ARTIFACTS.glob("*.svg"):
-        (IMAGES / plot.name.replace("_", "-")).write_text(plot.read_text())
+        (IMAGES / _image(plot)).write_text(plot.read_text())
     return 0
 
 
