@@ -1,4 +1,4 @@
-# voxgender as two images. How to run them: docs/deployment/.
+# voxgender as two images. How to run them: docs/deployment/README.md.
 #   docker build --target signaling -t voxgender-signaling .   HTTP alone: no torch, no WebRTC
 #   docker build --target media -t voxgender-media .           WebRTC and the model; `serve` runs all in one
 # tools/dockerfile-steps runs these same steps without Docker.

@@ -94,9 +94,11 @@ async def a_front(
     async with AsyncExitStack() as stack:
         directory = Directory(source or Listed([node.url for node in nodes]), secret)
         stack.push_async_callback(directory.close)
-        fleet = Fleet(directory, secret, region=region)
+        settings = Settings(**options)
+        together = settings.max_sessions_per_subject > 0
+        fleet = Fleet(directory, secret, region=region, keep_together=together)
         stack.push_async_callback(fleet.close)
-        port = await listen(create_app(Settings(**options), fleet), stack, host=LOOPBACK, port=0)
+        port = await listen(create_app(settings, fleet), stack, host=LOOPBACK, port=0)
         await directory.start()
         await directory.looked.wait()
         await directory.look(surely=True)

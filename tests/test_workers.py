@@ -1,12 +1,19 @@
-"""What each worker is given of the whole."""
+"""What each worker is given of the whole, and what becomes of one that hangs."""
 
+import asyncio
+import signal
 from pathlib import Path
 
 import pytest
 
+from voxgender import workers as module
 from voxgender.errors import SettingsError
 from voxgender.settings import Settings
-from voxgender.workers import tasks
+from voxgender.signaling import directory as directory_module
+from voxgender.signaling.directory import Directory
+from voxgender.signaling.secret import Secret
+from voxgender.signaling.sources import Listed
+from voxgender.workers import Worker, tasks
 
 FOLDER = Path("/run/voxgender")
 
@@ -34,3 +41,30 @@ def test_workers_are_told_nothing_that_only_the_front_needs() -> None:
 def test_more_workers_than_there_is_to_divide_are_refused(options: dict[str, object]) -> None:
     with pytest.raises(SettingsError, match="--workers 4"):
         tasks(Settings(workers=4, **options), "key", FOLDER)  # type: ignore[arg-type]
+
+
+async def test_a_worker_that_hangs_is_killed_and_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "HUNG_S", 0.5)
+    monkeypatch.setattr(module, "_WATCH_S", 0.05)
+    monkeypatch.setattr(directory_module, "REFRESH_S", 0.05)
+    monkeypatch.setattr(directory_module, "LEASE_S", 1.0)
+    source = Listed([])
+    directory = Directory(source, Secret("key"))
+    await directory.start()
+    worker = Worker(tasks(Settings(model="off"), "key", tmp_path)[0], source, directory)
+    supervision = asyncio.create_task(worker.supervise())
+    try:
+        await worker.ready
+        (before,) = directory.members()
+        process = worker._process
+        assert process is not None
+        process.send_signal(signal.SIGSTOP)
+        assert await process.wait() == -signal.SIGKILL
+        async with asyncio.timeout(60):
+            while not (members := directory.members()):  # noqa: ASYNC110 - another process's clock
+                await asyncio.sleep(0.05)
+        assert members[0].record.id != before.record.id
+    finally:
+        worker.stop()
+        await supervision
+        await directory.close()

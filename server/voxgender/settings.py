@@ -130,7 +130,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     max_sessions: Annotated[int, Meta(ge=1, description="calls taken at once; more get 503", extra=_MEDIA)] = 100
     max_sessions_per_subject: Annotated[
         int,
-        Meta(ge=0, description="of them with tokens of one subject; more get 429; 0 for no such limit", extra=_MEDIA),
+        Meta(
+            ge=0,
+            description="of them with tokens of one subject; more get 429; 0 for no such limit",
+            extra={"commands": ("serve", "signaling", "media")},
+        ),
     ] = 0
     inference_threads: Annotated[
         int,

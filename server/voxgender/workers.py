@@ -35,6 +35,9 @@ logger = logging.getLogger(__name__)
 
 _STOP_S = 10.0
 """For a worker to end its calls; then it is killed."""
+HUNG_S = 30.0
+"""A worker that took calls and has answered nothing for so long is killed; its calls are long lost by then."""
+_WATCH_S = 2.0
 _RESTART_S = 0.5
 _MAX_RESTART_S = 10.0
 _SETTLED_S = 30.0
@@ -60,7 +63,8 @@ async def serve_with_workers(settings: Settings, announce: Callable[[str], None]
         source = Listed([])
         directory = Directory(source, Secret(key))
         stack.push_async_callback(directory.close)
-        fleet = Fleet(directory, Secret(key), needs_node=True)
+        together = settings.max_sessions_per_subject > 0
+        fleet = Fleet(directory, Secret(key), keep_together=together, needs_node=True)
         stack.push_async_callback(fleet.close)
 
         async def metrics() -> bytes:
@@ -189,10 +193,27 @@ class Worker:
         if self._stopping.is_set():
             return
         self._process.stdin.write(msgspec.json.encode(self._task) + b"\n")
-        # It says one thing only, and then nothing until it dies.
-        while line := await self._process.stdout.readline():
-            await self._hear(msgspec.json.decode(line, type=Report))
-        await self._process.wait()
+        watching = asyncio.create_task(self._watch(self._process))
+        try:
+            # It says one thing only, and then nothing until it dies.
+            while line := await self._process.stdout.readline():
+                await self._hear(msgspec.json.decode(line, type=Report))
+            await self._process.wait()
+        finally:
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
+
+    async def _watch(self, process: asyncio.subprocess.Process) -> None:
+        """The directory asks every node how it is, and forgets one that does not answer."""
+        answered_at = monotonic()
+        while monotonic() - answered_at < HUNG_S:
+            await asyncio.sleep(_WATCH_S)
+            loading = self._url not in self._source.urls
+            if loading or any(member.node.url == self._url for member in self._directory.members()):
+                answered_at = monotonic()
+        logger.error("worker %d hangs, and is killed", self._task.number)
+        with suppress(ProcessLookupError):
+            process.kill()
 
     async def _hear(self, report: Report) -> None:
         if report.error:

@@ -15,7 +15,7 @@ def describe() -> dict[str, Any]:
     return {
         "cpu": _cpu(),
         "cores": os.cpu_count(),
-        "system": f"{platform.system()} {platform.release()}",
+        "system": f"{platform.system()} {platform.release().partition('-')[0]}",
         "python": platform.python_version(),
         "packages": {name: version(name) for name in ("aiortc", "aioice", "av", "torch", "onnxruntime", "uvloop")},
         "load_average": [round(load, 2) for load in os.getloadavg()],

@@ -24,7 +24,7 @@ WAVES = 10
 CALLS = 100
 """A wave."""
 AT_ONCE = 10
-CALL_S = 0.3
+CALL_S = 0.2
 HOUR_S = 3600.0
 LOSS = 1.0
 """Percent; a loss takes ways of its own through the receiver."""

@@ -12,7 +12,7 @@ import threading
 import time
 from contextlib import aclosing
 from fractions import Fraction
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -20,8 +20,9 @@ from aiortc import MediaStreamTrack
 from aiortc.mediastreams import MediaStreamError
 from av.audio.frame import AudioFrame
 from prometheus_client import REGISTRY
-from transformers import Wav2Vec2Config, Wav2Vec2ForSequenceClassification
+from transformers import Wav2Vec2ForSequenceClassification
 
+from tests.benchmarks.model import large_config
 from tests.benchmarks.tables import Measured, markdown
 from voxgender.analysis import Analyzer
 from voxgender.audio.resampler import SAMPLE_RATE_HZ, Samples
@@ -160,17 +161,6 @@ class _LiveTrack(MediaStreamTrack):
 
 
 def _large() -> Wav2Vec2Classifier:
-    """24 layers of 1024, as facebook/wav2vec2-large-xlsr-53: 316 M parameters."""
-    shape: dict[str, Any] = {
-        "hidden_size": 1024,
-        "num_hidden_layers": 24,
-        "num_attention_heads": 16,
-        "intermediate_size": 4096,
-        "feat_extract_norm": "layer",
-        "do_stable_layer_norm": True,
-        "conv_bias": True,
-        "num_labels": 2,
-    }
-    network = Wav2Vec2ForSequenceClassification(Wav2Vec2Config(**shape))
+    network = Wav2Vec2ForSequenceClassification(large_config())
     compiled = OnnxNetwork(network.config.to_dict(), weights_of(network), normalise=True)
     return Wav2Vec2Classifier("wav2vec2-large shape", compiled, ("female", "male"))

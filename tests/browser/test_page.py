@@ -108,7 +108,8 @@ async def test_a_reload_ends_the_call_and_the_page_works_again(
 async def test_a_server_that_was_restarted_is_found_again(
     start_server: StartServer, open_page: OpenPage, babble: Path, how: signal.Signals
 ) -> None:
-    server = start_server()
+    # With nowhere else to go the call stays until the server has waited long enough.
+    server = start_server("--drain-timeout-s", "1")
     page = await open_page(server.url, babble)
     await press(page, "Start")
     await expect_live(page)

@@ -1,6 +1,9 @@
 """What one file says, others rely on: ports, times, names of images and of secrets."""
 
 import re
+import runpy
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -9,7 +12,11 @@ from tests.deploy.artifacts import ROOT, Start, compose, documents, manifest, po
 from voxgender.hosting import SHUTDOWN_S
 from voxgender.media.session import DELIVERY_TIMEOUT_S, FLUSH_TIMEOUT_S
 from voxgender.settings import Settings
+from voxgender.signaling.directory import REFRESH_S
+from voxgender.signaling.registry import RENEW_S
 
+CAPACITY = runpy.run_path(str(ROOT / "tools/capacity"))
+NODE_MACHINE = "t2d-standard-2"
 STARTS = list(starts())
 MEDIA = [start for start in STARTS if start.role == "media"]
 END_S = FLUSH_TIMEOUT_S + 2 * DELIVERY_TIMEOUT_S + SHUTDOWN_S
@@ -103,8 +110,27 @@ def test_what_is_scaled_and_guarded_is_what_is_deployed() -> None:
         assert selector.get("matchLabels", selector) == labels
     scaled: dict[str, Any] = manifest("gke/base/autoscaling.yaml", "ScaledObject", "media")["spec"]
     assert scaled["scaleTargetRef"]["name"] == "media"
-    most = Settings.load({}, MEDIA[0].environment).max_sessions
-    assert float(scaled["triggers"][0]["metadata"]["threshold"]) < most
+    assert float(scaled["triggers"][0]["metadata"]["threshold"]) == CAPACITY["CALLS_HELD"] * CAPACITY["FILL"]
+
+
+def test_a_node_takes_as_many_calls_as_it_was_measured_to_hold() -> None:
+    for start in MEDIA:
+        if not start.where.startswith("laptop"):
+            assert Settings.load({}, start.environment).max_sessions == CAPACITY["CALLS_HELD"]
+
+
+def test_the_tables_of_sizing_and_scale_are_current() -> None:
+    check = subprocess.run(
+        [sys.executable, "tools/capacity", "--check"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert check.returncode == 0, check.stderr
+
+
+def test_capacity_reckons_with_the_machines_and_the_times_that_there_are() -> None:
+    assert f'default     = "{NODE_MACHINE}"' in text("terraform/variables.tf")
+    assert f"# {NODE_MACHINE} " in (ROOT / "tools/capacity").read_text()
+    assert CAPACITY["NODE_COMMANDS_S"] == pytest.approx(2 / RENEW_S)
+    assert CAPACITY["INSTANCE_COMMANDS_S"] == pytest.approx(2 / REFRESH_S)
 
 
 def test_the_turn_servers_ports_are_open_and_told() -> None:

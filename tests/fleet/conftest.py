@@ -3,29 +3,33 @@
 import shutil
 import socket
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 from aiohttp import ClientSession, ClientTimeout
 
 from tests.fleet import network
 from tests.fleet.network import Network
-from tests.fleet.processes import MediaNode, Process, Redis, Signaling
+from tests.fleet.processes import MediaNode, Process, Redis, Signaling, Turn
 
 
 class Fleet:
     """The processes, all of them running at the beginning of each test."""
 
-    def __init__(self, lab: Network) -> None:
+    def __init__(self, lab: Network, directory: Path) -> None:
         self.lab = lab
+        turn_host, *media_hosts = lab.hosts
+        self.turn = Turn(turn_host, directory)
         redis_port, *ports = free_ports(lab.private, 3)
         self.redis = Redis(lab.private, redis_port)
         self.signaling = [
-            Signaling(f"signaling-{index}", lab.private, port, self.redis.url) for index, port in enumerate(ports)
+            Signaling(f"signaling-{index}", lab.private, port, self.redis.url, self.turn)
+            for index, port in enumerate(ports)
         ]
-        self.nodes = [MediaNode(host, self.redis.url, "--drain-timeout-s", "10") for host in lab.hosts]
+        self.nodes = [MediaNode(host, self.redis.url, "--drain-timeout-s", "10") for host in media_hosts]
 
     def processes(self) -> list[Process]:
-        return [self.redis, *self.nodes, *self.signaling]
+        return [self.redis, self.turn, *self.nodes, *self.signaling]
 
     def complete(self) -> None:
         """Start what does not run, and plug in what is unplugged."""
@@ -35,9 +39,6 @@ class Fleet:
         for process in self.processes():
             if not process.runs:
                 process.start()
-
-    def node_at(self, public: str) -> MediaNode:
-        return next(node for node in self.nodes if node.host.public == public)
 
 
 def free_ports(address: str, count: int) -> list[int]:
@@ -52,13 +53,14 @@ def free_ports(address: str, count: int) -> list[int]:
 
 
 @pytest.fixture(scope="session")
-def whole_fleet() -> Iterator[Fleet]:
-    if shutil.which("redis-server") is None:
-        pytest.skip("no redis-server here: tools/system-packages tests installs it")
+def whole_fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    for program in ("redis-server", "turnserver"):
+        if shutil.which(program) is None:
+            pytest.skip(f"no {program} here: tools/system-packages tests installs it")
     if (reason := network.why_not()) is not None:
         pytest.skip(reason)
-    with Network("media-a", "media-b", "media-c") as lab:
-        fleet = Fleet(lab)
+    with Network("turn", "media-a", "media-b", "media-c") as lab:
+        fleet = Fleet(lab, tmp_path_factory.mktemp("turn"))
         try:
             yield fleet
         finally:

@@ -2,12 +2,14 @@
 
 import asyncio
 import os
+import re
 import select
 import signal
 import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import IO
 
 from tests.fleet.network import DIES_WITH_US, Host
@@ -94,6 +96,16 @@ class Process:
         line = _line(self._running.stdout)
         assert "is ready" in line, f"{self.name} did not become ready: {line or 'no word of it'}"
 
+    def _wait_until_it_listens(self, address: tuple[str, int]) -> None:
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while self.runs and time.monotonic() < deadline:
+            try:
+                with socket.create_connection(address, timeout=1):
+                    return
+            except ConnectionRefusedError:
+                time.sleep(0.02)
+        raise AssertionError(f"{self.name} does not listen")
+
 
 class Redis(Process):
     """A registry that forgets everything when it ends."""
@@ -105,21 +117,43 @@ class Redis(Process):
         super().__init__("redis", [*DIES_WITH_US, "redis-server", *options.split(), "--save", ""])
 
     def _wait_until_ready(self) -> None:
-        deadline = time.monotonic() + START_TIMEOUT_S
-        while self.runs and time.monotonic() < deadline:
-            try:
-                with socket.create_connection(self.address, timeout=1):
-                    return
-            except ConnectionRefusedError:
-                time.sleep(0.02)
-        raise AssertionError("redis-server does not answer")
+        self._wait_until_it_listens(self.address)
+
+
+class Turn(Process):
+    """coturn on a host of its own, closed to private networks as ``docs/deployment`` has it."""
+
+    def __init__(self, host: Host, directory: Path) -> None:
+        self.host = host
+        self.url = f"turn:{host.public}:3478?transport=tcp"
+        options = {
+            "listening-ip": host.public,
+            "relay-ip": host.public,
+            "static-auth-secret": SECRET,
+            "realm": "voxgender",
+            "log-file": directory / "log",
+            "pidfile": directory / "pid",
+            "userdb": directory / "db",
+        }
+        flags = ["--use-auth-secret", "--no-cli", "--no-tls", "--no-dtls", "--no-multicast-peers", "--no-stdout-log"]
+        flags += [f"--denied-peer-ip={addresses}" for addresses in _DENIED]
+        command = ["turnserver", "-n", *flags, *(f"--{name}={value}" for name, value in options.items())]
+        super().__init__(host.name, host.command(*command))
+
+    def _wait_until_ready(self) -> None:
+        self._wait_until_it_listens((self.host.public, 3478))
+
+
+_SCRIPT = Path(__file__).parents[2] / "docs" / "deployment" / "gce" / "turn.sh"
+_DENIED = re.findall(r"^denied-peer-ip=(\S+)$", _SCRIPT.read_text(), re.MULTILINE)
 
 
 class Signaling(Process):
-    def __init__(self, name: str, address: str, port: int, registry: str) -> None:
+    def __init__(self, name: str, address: str, port: int, registry: str, turn: Turn) -> None:
         self.url = f"http://{address}:{port}"
         command = ["signaling", "--host", address, "--port", str(port), "--registry", registry]
-        super().__init__(name, [*DIES_WITH_US, *_voxgender(*command)], {"VOXGENDER_SECRET": SECRET})
+        environment = {"VOXGENDER_SECRET": SECRET, "VOXGENDER_TURN_SECRET": SECRET}
+        super().__init__(name, [*DIES_WITH_US, *_voxgender(*command, "--ice-server", turn.url)], environment)
 
 
 class MediaNode(Process):

@@ -15,7 +15,12 @@ from tests.fleet.conftest import Fleet
 from tests.fleet.processes import MediaNode
 from tests.rtc import ToneTrack
 from voxgender import protocol
+from voxgender.peer.caller import Caller as PeerCaller
+from voxgender.peer.speech import Speech
 from voxgender.signaling.registry import LEASE_S
+
+OPUS_SILENCE = bytes([0xF8, 0xFF, 0xFE])
+"""20 ms of it (RFC 6716 section 3.1)."""
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -121,6 +126,18 @@ async def test_a_node_that_signaling_cannot_reach_keeps_its_calls(
     await known_nodes(fleet, http)
     assert await call.end() == 200
     assert {await call.end() for call in others} == {200}
+    await nothing_is_left(fleet, http)
+
+
+async def test_a_caller_behind_a_firewall_calls_by_turn(fleet: Fleet, http: ClientSession) -> None:
+    await known_nodes(fleet, http)
+    before = fleet.turn.host.bytes_on("public")
+    speech = Speech([OPUS_SILENCE] * 75, ())
+    report = await PeerCaller(fleet.signaling[0].url, speech, route="relay").run()
+    assert report.ended == "played"
+    received, sent = (now - then for now, then in zip(fleet.turn.host.bytes_on("public"), before, strict=True))
+    # Each packet goes in and out again.
+    assert min(received, sent) > 75 * 60
     await nothing_is_left(fleet, http)
 
 

@@ -92,6 +92,22 @@ class TestChoice:
         assert member is not None
         assert member.record.id == "far"
 
+    async def test_a_subject_s_calls_go_to_one_node_as_long_as_that_has_room(self, directory: Directory) -> None:
+        for name in ("a", "b", "c"):
+            learn(directory, name)
+
+        def home(subject: str) -> str:
+            member = directory.choose(set(), "", subject)
+            assert member is not None
+            return member.record.id
+
+        homes = {subject: home(subject) for subject in map(str, range(60))}
+        assert set(homes.values()) == {"a", "b", "c"}
+        assert homes == {subject: home(subject) for subject in homes}
+        learn(directory, "a", sessions=100)
+        for subject, before in homes.items():
+            assert home(subject) == before or before == "a", "nobody else has to move"
+
     async def test_a_node_whose_cores_are_all_used_comes_last(self, directory: Directory) -> None:
         learn(directory, "busy", load=0.99)
         learn(directory, "calm", sessions=60)

@@ -11,6 +11,7 @@ from tests.nodes import SECRET, FacedNode, Front, a_front, a_node
 from tests.rtc import FRAGMENT, SDP, ToneTrack, a_peer
 from voxgender import protocol
 from voxgender.analysis import Analyzer
+from voxgender.errors import TooManySessions
 from voxgender.media.node import MediaNode
 from voxgender.signaling import remote
 from voxgender.signaling.secret import Secret
@@ -300,9 +301,24 @@ async def test_a_subject_has_no_more_calls_than_it_may(analyzer: Analyzer) -> No
     async with a_node(analyzer, max_sessions_per_subject=1) as node, a_front(node) as front:
         await front.fleet.open(await an_offer(), "ann")
         async with a_front(node) as another:
-            with pytest.raises(Exception, match="1 calls already"):
+            with pytest.raises(TooManySessions, match="1 calls already"):
                 await another.fleet.open(await an_offer(), "ann")
             await another.fleet.open(await an_offer(), "bob")
+
+
+async def test_a_subject_cannot_have_more_by_many_nodes(analyzer: Analyzer) -> None:
+    limit = {"max_sessions_per_subject": 2}
+    async with (
+        a_node(analyzer, **limit) as one,
+        a_node(analyzer, **limit) as two,
+        a_front(one, two, **limit) as front,
+        a_front(one, two, **limit) as another,
+    ):
+        for signaling in (front, another):
+            await signaling.fleet.open(await an_offer(), "ann")
+        for signaling in (front, another):
+            with pytest.raises(TooManySessions):
+                await signaling.fleet.open(await an_offer(), "ann")
 
 
 async def test_signaling_that_stops_places_no_more_calls(analyzer: Analyzer) -> None:

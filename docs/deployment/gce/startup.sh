@@ -4,6 +4,8 @@
 set -euo pipefail
 
 readonly UDP_PORTS=20000-29999 HTTP_PORT=8080
+# As many calls as a machine with 2 cores holds: docs/deployment/sizing.md.
+readonly MAX_SESSIONS=30
 # The system gives a machine that is stopped some 90 seconds. Those who call move within a few.
 readonly DRAIN_S=60 STOP_S=80
 readonly STATE=/var/lib/voxgender
@@ -35,6 +37,7 @@ VOXGENDER_NODE_ADDRESS=http://$address:$HTTP_PORT
 VOXGENDER_ICE_ADDRESS=$address
 VOXGENDER_ADVERTISE_ADDRESS=gcp
 VOXGENDER_UDP_PORTS=$UDP_PORTS
+VOXGENDER_MAX_SESSIONS=$MAX_SESSIONS
 VOXGENDER_DRAIN_TIMEOUT_S=$DRAIN_S
 VOXGENDER_REGION=${zone%-*}
 VOXGENDER_REGISTRY=$(secret voxgender-registry)

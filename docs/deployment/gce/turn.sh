@@ -47,7 +47,8 @@ fingerprint
 use-auth-secret
 static-auth-secret=$(secret voxgender-turn-secret)
 # Relays lead to media nodes, at their private addresses and at public ones, which come and go. To nothing else that is
-# private: not to this machine, its metadata, or other networks.
+# private: not to this machine, its metadata, or other networks. (A range of IPv6 addresses would shut out IPv4 as well; there
+# is no IPv6 relay here.)
 denied-peer-ip=0.0.0.0-0.255.255.255
 denied-peer-ip=10.0.0.0-10.255.255.255
 denied-peer-ip=100.64.0.0-100.127.255.255
@@ -55,7 +56,6 @@ denied-peer-ip=127.0.0.0-127.255.255.255
 denied-peer-ip=169.254.0.0-169.254.255.255
 denied-peer-ip=172.16.0.0-172.31.255.255
 denied-peer-ip=192.168.0.0-192.168.255.255
-denied-peer-ip=::-ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff
 allowed-peer-ip=$(range "$peers")
 no-multicast-peers
 no-cli

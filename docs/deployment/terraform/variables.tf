@@ -33,7 +33,7 @@ variable "media_on" {
 variable "media_machine_type" {
   description = "A media node's machine. How many calls it holds: docs/deployment/sizing.md."
   type        = string
-  default     = "c3-standard-4"
+  default     = "t2d-standard-2"
 }
 
 variable "media_nodes" {

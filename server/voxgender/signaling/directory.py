@@ -6,6 +6,7 @@ import random
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from hashlib import sha256
 from time import monotonic
 
 import msgspec
@@ -132,11 +133,14 @@ class Directory:
         """Have these nodes say themselves how they are."""
         await self._in_parallel([partial(self._ask_member, member) for member in members])
 
-    def choose(self, passed_over: set[str], region: str) -> Member | None:
+    def choose(self, passed_over: set[str], region: str, subject: str | None = None) -> Member | None:
         """The node for the next call: the less occupied of two drawn at random, out of the best that have room.
 
         Two at random, and not the best of all: many signaling instances that each know a little too late would all
         choose the same one (M. Mitzenmacher, The Power of Two Choices in Randomized Load Balancing, 1996).
+
+        With a subject it is the same node for all of its calls, as long as that has room (D. Thaler and C. Ravishankar,
+        Using Name-Based Mappings to Increase Hit Rates, 1998): the node can count them then.
         """
         now = monotonic()
         candidates = [
@@ -149,11 +153,13 @@ class Directory:
             return (
                 member.shunned_until > now,
                 bool(region) and member.record.region != region,
-                member.record.load > _BUSY,
+                subject is None and member.record.load > _BUSY,
             )
 
         best = min(map(rank, candidates))
         equals = [member for member in candidates if rank(member) == best]
+        if subject is not None:
+            return max(equals, key=lambda member: sha256(f"{member.record.id}/{subject}".encode()).digest())
         drawn = random.sample(equals, min(2, len(equals)))
         return min(drawn, key=lambda member: member.occupancy)
 

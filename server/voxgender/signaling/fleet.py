@@ -37,14 +37,24 @@ class Fleet:
         directory: the nodes.
         secret: signs sessions' ids.
         region: nodes of this one are taken first.
+        keep_together: place one subject's calls on one node, so that their number can be limited there.
         needs_node: ready only while a node takes calls. Elsewhere signaling is ready as soon as it has looked for
             nodes: it has an answer for every call then, and no balancer is to take all its instances away at once.
     """
 
-    def __init__(self, directory: Directory, secret: Secret, *, region: str = "", needs_node: bool = False) -> None:
+    def __init__(
+        self,
+        directory: Directory,
+        secret: Secret,
+        *,
+        region: str = "",
+        keep_together: bool = False,
+        needs_node: bool = False,
+    ) -> None:
         self._directory = directory
         self._secret = secret
         self._region = region
+        self._keep_together = keep_together
         self._needs_node = needs_node
         self._draining = False
         self._withdrawing: set[asyncio.Task[None]] = set()
@@ -84,7 +94,7 @@ class Fleet:
         passed_over: set[str] = set()
         looked = False
         while monotonic() < deadline:
-            member = self._directory.choose(passed_over, self._region)
+            member = self._directory.choose(passed_over, self._region, subject if self._keep_together else None)
             if member is None:
                 if looked:
                     break

@@ -31,7 +31,8 @@ async def serve_signaling(settings: Settings, announce: Callable[[str], None] = 
     async with AsyncExitStack() as stack:
         directory = Directory(source_of(settings, secret), secret)
         stack.push_async_callback(directory.close)
-        fleet = Fleet(directory, secret, region=settings.region)
+        together = settings.max_sessions_per_subject > 0
+        fleet = Fleet(directory, secret, region=settings.region, keep_together=together)
         stack.push_async_callback(fleet.close)
         port = await listen(create_app(settings, fleet), stack, host=settings.host, port=settings.port)
         await directory.start()
