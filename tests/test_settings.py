@@ -79,6 +79,12 @@ def test_every_option_is_read_from_the_environment() -> None:
     assert {name: getattr(loaded, name) for name in said} == {name: value for name, (_, value) in said.items()}
 
 
+def test_a_command_may_have_a_default_of_its_own() -> None:
+    assert Settings.load({}, {}, command="serve").drain_timeout_s == 5.0
+    assert Settings.load({}, {}, command="media").drain_timeout_s == 30.0
+    assert Settings.load({}, {"VOXGENDER_DRAIN_TIMEOUT_S": "7"}, command="serve").drain_timeout_s == 7.0
+
+
 def test_what_is_not_ours_is_left_alone() -> None:
     assert load(HOST="example", MODEL="x", VOXGENDERPORT="1") == Settings()
 

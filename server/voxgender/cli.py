@@ -54,8 +54,8 @@ def _parser() -> argparse.ArgumentParser:
         server = commands.add_parser(role, help=purpose)
         for name in settings.fields():
             if role in (settings.commands(name) or (role,)):
-                _add_option(server, name)
-        server.set_defaults(run=run)
+                _add_option(server, name, role)
+        server.set_defaults(run=run, command=role)
 
     call = commands.add_parser("call", help="play a file as one caller and print the live text stream")
     call.add_argument("url", metavar="URL", help="the server, as http://localhost:8080")
@@ -141,9 +141,9 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
         _add_option(parser, name)
 
 
-def _add_option(parser: argparse.ArgumentParser, name: str) -> None:
+def _add_option(parser: argparse.ArgumentParser, name: str, command: str = "") -> None:
     """An option of ``Settings`` as a flag; its value is checked where all are."""
-    meta, default = settings.fields()[name], settings.default(name)
+    meta, default = settings.fields()[name], settings.default(name, command)
     shown = (
         "" if default in ((), "") else f" (default: {', '.join(default) if isinstance(default, tuple) else default})"
     )
@@ -157,7 +157,8 @@ def _add_option(parser: argparse.ArgumentParser, name: str) -> None:
 
 def _load_settings(arguments: argparse.Namespace) -> Settings:
     given = vars(arguments)
-    return Settings.load({name: given[name] for name in settings.fields() if name in given})
+    flags = {name: given[name] for name in settings.fields() if name in given}
+    return Settings.load(flags, command=given.get("command", ""))
 
 
 def _load_server_settings(arguments: argparse.Namespace) -> Settings:

@@ -22,6 +22,8 @@ _SIGNALING = {"commands": ("serve", "signaling")}
 _FLEET = {"commands": ("signaling", "media")}
 _ROUTING = {"commands": ("signaling",)}
 _NODE = {"commands": ("media",)}
+# Where `serve` is alone there is nowhere to move to, and whoever stops it seldom waits for more than ten seconds.
+_DRAIN = _MEDIA | {"defaults": {"serve": 5.0}}
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -171,7 +173,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ] = 15.0
     drain_timeout_s: Annotated[
         float,
-        Meta(ge=0, description="time that SIGTERM leaves calls to move to another server, seconds", extra=_MEDIA),
+        Meta(ge=0, description="time that SIGTERM leaves calls to move to another server, seconds", extra=_DRAIN),
     ] = 30.0
     log_level: Annotated[
         str, Meta(pattern="^(debug|info|warning|error)$", description="debug, info, warning or error")
@@ -192,14 +194,20 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return low, high
 
     @classmethod
-    def load(cls, flags: Mapping[str, Any] | None = None, environ: Mapping[str, str] | None = None) -> "Settings":
-        """Merge defaults, environment and flags (``None``: flag not given).
+    def load(
+        cls,
+        flags: Mapping[str, Any] | None = None,
+        environ: Mapping[str, str] | None = None,
+        *,
+        command: str = "",
+    ) -> "Settings":
+        """Merge defaults, those of ``command`` where it has its own, environment and flags (``None``: not given).
 
         Raises:
             SettingsError: a value cannot be used; the message names the option and what it takes.
         """
         environ = os.environ if environ is None else environ
-        values: dict[str, Any] = {}
+        values: dict[str, Any] = {name: default(name, command) for name in fields()}
         said: dict[str, str] = {}
         # Cloud Run and most other platforms say the port this way.
         sources = [("port", "PORT"), *((name, PREFIX + name.upper()) for name in fields())]
@@ -233,7 +241,11 @@ def is_list(name: str) -> bool:
     return isinstance(default(name), tuple)
 
 
-def default(name: str) -> Any:
+def default(name: str, command: str = "") -> Any:
+    """An option's default; for a command that has its own, that."""
+    own: dict[str, Any] = (fields()[name].extra or {}).get("defaults", {})
+    if command in own:
+        return own[command]
     return dict(zip(Settings.__struct_fields__, Settings.__struct_defaults__, strict=True))[name]
 
 
