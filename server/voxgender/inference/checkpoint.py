@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from huggingface_hub import snapshot_download
 from safetensors import SafetensorError, safe_open
 
 Weights = Mapping[str, npt.NDArray[np.float32]]
@@ -40,6 +39,8 @@ def read(source: str) -> Checkpoint | None:
     try:
         directory = Path(source)
         if not directory.is_dir():
+            from huggingface_hub import snapshot_download
+
             directory = Path(snapshot_download(source, allow_patterns=_WANTED))
         config = _json_object(directory / _CONFIG)
         preprocessing = _json_object(directory / _PREPROCESSING)
