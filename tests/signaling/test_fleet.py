@@ -14,6 +14,7 @@ from voxgender.analysis import Analyzer
 from voxgender.errors import TooManySessions
 from voxgender.media.node import MediaNode
 from voxgender.signaling import remote
+from voxgender.signaling.app import MAX_BODY
 from voxgender.signaling.secret import Secret
 from voxgender.signaling.sources import Listed
 
@@ -295,6 +296,13 @@ async def test_a_bad_offer_is_said_so_and_tried_nowhere_else(analyzer: Analyzer)
         restart = {"data": "a=ice-ufrag:new!\r\na=ice-pwd:0123456789012345678901", "headers": FRAGMENT}
         await refusal(await front.http.patch(path, **restart), 422, "ice_restart")  # type: ignore[arg-type]
         assert only(one, two).live == 1
+
+
+async def test_an_offer_as_large_and_strange_as_it_may_be_is_the_callers_fault_and_no_nodes(analyzer: Analyzer) -> None:
+    async with a_node(analyzer) as node, a_front(node) as front:
+        await refusal(await post(front, "v=0\r\n" + "\x01" * (MAX_BODY - 100)), 422, "no_audio")
+        (member,) = front.directory.members()
+        assert member.shunned_until == 0.0
 
 
 async def test_a_subject_has_no_more_calls_than_it_may(analyzer: Analyzer) -> None:

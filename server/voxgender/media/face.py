@@ -23,8 +23,8 @@ def create_face(node: MediaNode, secret: Secret, portrait: Portrait) -> web.Appl
     """Make the application in front of one media node; ``signaling.remote.RemoteNode`` is its client."""
     face = _Face(node, secret, portrait)
     app = web.Application(
-        # JSON makes an offer a little longer than it came.
-        client_max_size=2 * MAX_BODY,
+        # Whatever signaling lets through fits, with what it adds.
+        client_max_size=MAX_BODY + 4096,
         middlewares=[problem_middleware, _signed(secret)],
     )
     app.on_response_prepare.append(face.add_record)
@@ -58,8 +58,8 @@ class _Face:
     async def place(self, request: web.Request) -> web.Response:
         """Answer an offer; again with the same id, and the answer is the same."""
         try:
-            placement = msgspec.json.decode(await request.read(), type=Placement)
-        except msgspec.DecodeError:
+            placement = msgspec.msgpack.decode(await request.read(), type=Placement)
+        except (msgspec.DecodeError, UnicodeDecodeError):
             raise Problem(400, "malformed_sdp", "The body is no placement.") from None
         offer_id = request.match_info["offer"]
         session_id, answer = await self._offers.answer(offer_id, placement.offer, placement.subject)

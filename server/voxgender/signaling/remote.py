@@ -105,9 +105,15 @@ class RemoteNode:
             Unreachable, NoAnswer
             NotReady, TooManySessions, OfferRejected
         """
-        body = msgspec.json.encode(Placement(offer, subject))
+        # Unlike JSON it makes no text longer, whatever is in it.
+        body = msgspec.msgpack.encode(Placement(offer, subject))
         async with self._ask(
-            "PUT", f"/offers/{offer_id}", body, "application/json", timeout_s=ANSWER_TIMEOUT_S, rejected=OfferRejected
+            "PUT",
+            f"/offers/{offer_id}",
+            body,
+            "application/msgpack",
+            timeout_s=ANSWER_TIMEOUT_S,
+            rejected=OfferRejected,
         ) as response:
             answer = await response.read()
             shown = response.headers.get(SIGNATURE_HEADER, "")
