@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import psutil
 import pytest
@@ -212,7 +213,8 @@ async def test_workers_share_the_calls_are_replaced_when_they_die_and_drain_with
         await all_gone(children)
 
 
-async def test_workers_do_not_outlive_a_front_that_is_killed() -> None:
+async def test_workers_do_not_outlive_a_front_that_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(ENVIRONMENT, "TMPDIR", str(tmp_path))
     async with a_role(*serve("--workers", "2")) as server, ClientSession(server.url) as http:
         children = server.children
         async with a_peer(ToneTrack()) as peer:
@@ -220,6 +222,7 @@ async def test_workers_do_not_outlive_a_front_that_is_killed() -> None:
             server.process.kill()
             await peer.until(protocol.Summary)
         await all_gone(children)
+    assert list(tmp_path.iterdir()) == []
 
 
 async def test_a_model_that_cannot_be_loaded_is_said_once_by_the_front() -> None:

@@ -96,7 +96,7 @@ async def _obey(orders: asyncio.StreamReader, stop: Stop) -> None:
 def _tidy_up(socket: str) -> None:
     """What the process that started this may not be there any more to do; whoever goes last removes the folder."""
     with suppress(OSError):
-        Path(socket).unlink()
+        Path(socket).unlink(missing_ok=True)
         Path(socket).parent.rmdir()
 
 
