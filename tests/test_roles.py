@@ -222,7 +222,7 @@ async def test_workers_do_not_outlive_a_front_that_is_killed(tmp_path: Path, mon
             server.process.kill()
             await peer.until(protocol.Summary)
         await all_gone(children)
-    assert list(tmp_path.iterdir()) == []
+    assert list(tmp_path.glob("voxgender-*")) == []  # noqa: ASYNC240 - a look at one folder
 
 
 async def test_a_model_that_cannot_be_loaded_is_said_once_by_the_front() -> None:
