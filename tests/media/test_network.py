@@ -17,7 +17,7 @@ from aiortc.rtcrtpreceiver import StreamStatistics
 from aiortc.rtp import HeaderExtensionsMap, RtcpByePacket, RtpPacket
 
 from tests.rtc import ToneTrack
-from voxgender.media.network import HostAddresses, bind_ice, delivered, divert, gather_on, parse_rtp
+from voxgender.media.network import HostAddresses, bind_ice, delivered, divert, forgive_sends, gather_on, parse_rtp
 from voxgender.media.sockets import Sockets
 
 
@@ -168,6 +168,27 @@ async def test_a_peer_that_changes_its_ssrc_for_ever_costs_no_memory() -> None:
         await handle(RtpPacket(payload_type=96, ssrc=ssrc), arrival_time_ms=0)
     assert len(receiver._RTCRtpReceiver__remote_streams) <= 8  # type: ignore[attr-defined]
     await pc.close()
+
+
+async def test_a_message_that_is_sent_while_the_connection_closes_is_no_error() -> None:
+    """Under load the log filled with "Task exception was never retrieved" whenever calls ended."""
+    pc = RTCPeerConnection(RTCConfiguration(iceServers=[]))
+    pc.createDataChannel("x")
+    failed: list[object] = []
+
+    async def flush() -> None:
+        failed.append(None)
+        raise ConnectionError
+
+    assert inspect.iscoroutinefunction(pc.sctp._data_channel_flush)
+    pc.sctp._data_channel_flush = flush
+    forgive_sends(pc)
+    await pc.sctp._data_channel_flush()
+    assert failed == [None]
+    await pc.close()
+    without = RTCPeerConnection(RTCConfiguration(iceServers=[]))
+    forgive_sends(without)
+    await without.close()
 
 
 async def test_delivered_is_false_without_an_association() -> None:

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.usefixtures("nothing_left")
 @pytest.fixture(autouse=True)
 def one_voice(monkeypatch: pytest.MonkeyPatch, dialogue_packets: list[bytes]) -> None:
     """Synthesis takes a second a voice."""
-    monkeypatch.setattr(load_module, "_voices", lambda *_: [dialogue_packets])
+    monkeypatch.setattr(load_module, "_voices", lambda *_: [(dialogue_packets, dialogue_packets)])
 
 
 async def test_calls_are_held_together_measured_and_ended(serve: Serve) -> None:
@@ -100,7 +100,7 @@ async def test_another_machine_is_not_loaded_by_accident() -> None:
 async def test_every_caller_begins_somewhere_else() -> None:
     voice = [bytes([number]) for number in range(10)]
 
-    shares = list(load_module._shares([voice], 5))
+    shares = list(load_module._shares([(voice, voice)], 5))
 
     firsts = [next(iter(share.packets)) for share in shares]
     assert firsts == [b"\x00", b"\x02", b"\x04", b"\x06", b"\x08"]

@@ -9,6 +9,7 @@ import logging
 import random
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from struct import Struct
 from typing import Any, NamedTuple, Protocol
@@ -178,6 +179,7 @@ def divert(receiver: RTCRtpReceiver, sink: PacketSink) -> None:
     plain: Any = receiver
     handle_rtcp, stop = plain._handle_rtcp_packet, plain.stop
     settling: asyncio.TimerHandle | None = None
+    stopped = False
 
     async def receive(parameters: RTCRtpReceiveParameters) -> None:
         if _private(receiver, "RTCRtpReceiver", "started"):
@@ -193,7 +195,7 @@ def divert(receiver: RTCRtpReceiver, sink: PacketSink) -> None:
 
     def handle(packet: Rtp, arrived_at: float) -> None:
         clock_rate = clock_rates.get(packet.payload_type)
-        if clock_rate is None:
+        if clock_rate is None or stopped:
             return
         stream = statistics.get(packet.ssrc)
         if stream is None:
@@ -215,6 +217,8 @@ def divert(receiver: RTCRtpReceiver, sink: PacketSink) -> None:
             sink.bye()
 
     async def stop_and_end() -> None:
+        nonlocal stopped
+        stopped = True
         if settling is not None:
             settling.cancel()
         sink.end()
@@ -262,6 +266,23 @@ def parse_rtp(data: bytes) -> Rtp:
     if end < start:
         raise ValueError("shorter than its header says")
     return Rtp(second & 0x7F, sequence_number, timestamp, ssrc, data[start:end])
+
+
+def forgive_sends(pc: RTCPeerConnection) -> None:
+    """Let a message that is sent while the connection closes be lost without a word.
+
+    aiortc sends in a task that nobody waits for, so its ``ConnectionError`` would be logged as never retrieved.
+    """
+    sctp: Any = pc.sctp
+    if sctp is None:
+        return
+    flush = sctp._data_channel_flush
+
+    async def flush_or_lose() -> None:
+        with suppress(ConnectionError):
+            await flush()
+
+    sctp._data_channel_flush = flush_or_lose
 
 
 async def delivered(pc: RTCPeerConnection, timeout_s: float) -> bool:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, suppress
 from itertools import islice
 from typing import Literal, NamedTuple
@@ -88,9 +88,9 @@ class Caller:
         self._url = url
         self._token = token
         self._turns = speech.turns
-        self._packets = speech.packets
-        if duration_s is not None:
-            self._packets = islice(speech.packets, round(duration_s / PACKET_S))
+        self._speech = speech
+        self._most = None if duration_s is None else round(duration_s / PACKET_S)
+        self._answer = ""
         self._route: Route = route
         self._pacer = pacer or Pacer()
         self._on_message: OnMessage = _ignore
@@ -123,7 +123,7 @@ class Caller:
         self._on_message = on_message
         async with AsyncExitStack() as stack:
             whip = await stack.enter_async_context(WhipClient(self._url, token=self._token))
-            player = Player(self._packets, self._pacer)
+            player = Player(self._packets(), self._pacer)
             stack.callback(player.stop)
             player.played.add_done_callback(self._when_played)
             self.recorder = Recorder(player.sent, self._turns, outages=self.link.outages if self.link else ())
@@ -181,11 +181,16 @@ class Caller:
         pc.on("connectionstatechange", lambda: self._watch(pc))
         return pc
 
+    def _packets(self) -> Iterator[bytes]:
+        """What to say; known once there is an answer."""
+        yield from islice(self._speech.asked_for_by(self._answer), self._most)
+
     async def _connect(self, pc: RTCPeerConnection, whip: WhipClient, stack: AsyncExitStack) -> WhipSession:
         started = self.recorder.placed_at = time.monotonic()
         await pc.setLocalDescription(await pc.createOffer())
         session = await whip.open(pc.localDescription.sdp)
         stack.push_async_callback(session.delete)
+        self._answer = session.answer
         try:
             await pc.setRemoteDescription(RTCSessionDescription(session.answer, "answer"))
         except Exception as error:  # noqa: BLE001 - aiortc raises whatever it stumbles over in an SDP

@@ -336,21 +336,23 @@ def _why_not_held(recorder: Recorder, begin: float, end: float) -> str | None:
     return "late" if latency is None or latency.p95 > IN_TIME_MS else None
 
 
-def _voices(audio: Sequence[Path], loss: float) -> list[list[bytes]]:
+def _voices(audio: Sequence[Path], loss: float) -> list[tuple[list[bytes], list[bytes]]]:
     """Encode once what all callers say."""
     if audio:
         sources = [speech.from_file(path, loss=loss) for path in audio]
     else:
         sources = [speech.synthesised(seed, loss=loss) for seed in range(VOICES)]
-    return [list(source.packets) for source in sources]
+    return [(list(source.packets), list(source.wideband or ())) for source in sources]
 
 
-def _shares(voices: Sequence[Sequence[bytes]], peers: int) -> Iterator[Speech]:
+def _shares(voices: Sequence[tuple[list[bytes], list[bytes]]], peers: int) -> Iterator[Speech]:
     """Give every caller a voice without end, each beginning somewhere else."""
     for number in range(peers):
-        voice = voices[number % len(voices)]
-        start = len(voice) * number // peers
-        yield Speech(chain(islice(voice, start, None), cycle(voice)), ())
+        packets, wideband = (
+            chain(islice(voice, len(voice) * number // peers, None), cycle(voice))
+            for voice in voices[number % len(voices)]
+        )
+        yield Speech(packets, (), wideband)
 
 
 def _p95(latency: Latency | None) -> float:

@@ -1,6 +1,7 @@
 """What a caller says: Opus packets of 20 ms, and where in them somebody speaks."""
 
 import math
+import re
 from collections.abc import Iterable, Iterator
 from itertools import groupby
 from os import PathLike, fspath
@@ -27,6 +28,7 @@ PACKET_SAMPLES = 960
 """Of the Opus clock, 48 kHz."""
 
 _SAMPLE_RATE_HZ = 48_000
+_WIDEBAND_HZ = 16_000
 _BITS_PER_S = 32_000  # What browsers send for a voice.
 
 
@@ -43,6 +45,13 @@ class Speech(NamedTuple):
 
     packets: Iterable[bytes]
     turns: tuple[Turn, ...]
+    wideband: Iterable[bytes] | None = None
+    """The same for a receiver that asks for no more than 16 kHz (RFC 7587 section 6.1, ``maxplaybackrate``)."""
+
+    def asked_for_by(self, answer: str) -> Iterable[bytes]:
+        """What a browser would send once it has read an SDP answer."""
+        asked = re.search(r"^a=fmtp:.*maxplaybackrate=16000\b", answer, re.MULTILINE)
+        return self.packets if asked is None or self.wideband is None else self.wideband
 
 
 def synthesised(seed: int = 0, *, loss: float = 0.0) -> Speech:
@@ -50,7 +59,11 @@ def synthesised(seed: int = 0, *, loss: float = 0.0) -> Speech:
     samples, turns = dialogue(seed=seed)
     frame = AudioFrame.from_ndarray(samples[None], format="flt", layout="mono")
     frame.sample_rate = vocaltract.SAMPLE_RATE_HZ
-    return Speech(encode([frame], loss=loss), tuple(Turn(*turn) for turn in turns))
+    return Speech(
+        encode([frame], loss=loss),
+        tuple(Turn(*turn) for turn in turns),
+        encode([frame], loss=loss, playback_rate_hz=_WIDEBAND_HZ),
+    )
 
 
 def from_file(path: str | PathLike[str], *, loss: float = 0.0) -> Speech:
@@ -61,13 +74,17 @@ def from_file(path: str | PathLike[str], *, loss: float = 0.0) -> Speech:
     """
     start = _first_speech(path)
     turns = () if start is None else (Turn(start, math.inf, None),)
-    return Speech(encode(read_frames(path), loss=loss), turns)
+    wideband = encode(read_frames(path), loss=loss, playback_rate_hz=_WIDEBAND_HZ)
+    return Speech(encode(read_frames(path), loss=loss), turns, wideband)
 
 
-def encode(frames: Iterable[AudioFrame], *, loss: float = 0.0) -> Iterator[bytes]:
+def encode(
+    frames: Iterable[AudioFrame], *, loss: float = 0.0, playback_rate_hz: int = _SAMPLE_RATE_HZ
+) -> Iterator[bytes]:
     """Encode frames of any rate, format and layout as a browser would: mono, 32 kbit/s, 20 ms a packet.
 
     Args:
+        playback_rate_hz: what the receiver plays at most.
         loss: percent of packets that the network is known to lose. Where it is not 0, each packet tells what was in
             the one before (in-band FEC, RFC 6716 section 2.1.7).
     """
@@ -75,9 +92,12 @@ def encode(frames: Iterable[AudioFrame], *, loss: float = 0.0) -> Iterator[bytes
     assert isinstance(encoder, AudioCodecContext)
     encoder.format, encoder.layout, encoder.rate = "s16", "mono", _SAMPLE_RATE_HZ
     encoder.bit_rate = _BITS_PER_S
-    encoder.options = {"application": "voip"}
+    options = {"application": "voip"}
+    if playback_rate_hz < _SAMPLE_RATE_HZ:
+        options["cutoff"] = str(playback_rate_hz // 2)
     if loss:
-        encoder.options = {"application": "voip", "fec": "1", "packet_loss": str(math.ceil(loss))}
+        options |= {"fec": "1", "packet_loss": str(math.ceil(loss))}
+    encoder.options = options
     fifo = AudioFifo()
     for frame in _resample(frames):
         fifo.write(frame)
