@@ -33,14 +33,16 @@ class SilentTrack(MediaStreamTrack):
 
 
 class Call:
-    """A call that was answered. ``node`` is the public address of the media node that has it."""
+    """A call that was answered. ``node`` and ``port``: where at the media node that has it."""
 
     def __init__(self, peer: Peer, http: ClientSession, signaling: str, path: str, answer: str) -> None:
         self.peer = peer
         self.path = path
         self.signaling = signaling
         self._http = http
-        self.node = re.findall(r"^a=candidate:\S+ 1 udp \d+ (\S+) ", answer, re.MULTILINE)[0]
+        # One address was named to the node, so there is one way to it.
+        ((self.node, port),) = set(re.findall(r"^a=candidate:\S+ 1 udp \d+ (\S+) (\d+) typ host", answer, re.MULTILINE))
+        self.port = int(port)
 
     @classmethod
     async def place(

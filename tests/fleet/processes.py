@@ -18,6 +18,7 @@ START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 20.0
 SECRET = "the secret of a fleet under test"
 HTTP_PORT = 8080
+UDP_PORTS = range(20_000, 20_400)
 
 
 class Process:
@@ -163,7 +164,15 @@ class MediaNode(Process):
         self.host = host
         self.url = f"http://{host.private}:{HTTP_PORT}"
         command = ["media", "--host", host.private, "--port", str(HTTP_PORT), "--ice-address", host.public]
-        command += ["--registry", registry, "--model", "off", *options]
+        command += [
+            "--udp-ports",
+            f"{UDP_PORTS[0]}-{UDP_PORTS[-1]}",
+            "--registry",
+            registry,
+            "--model",
+            "off",
+            *options,
+        ]
         super().__init__(host.name, host.command(*_voxgender(*command)), {"VOXGENDER_SECRET": SECRET})
 
 

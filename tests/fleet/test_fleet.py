@@ -12,7 +12,7 @@ from aiohttp import ClientSession
 
 from tests.fleet.caller import Call, Refused, callers
 from tests.fleet.conftest import Fleet
-from tests.fleet.processes import MediaNode
+from tests.fleet.processes import UDP_PORTS, MediaNode
 from tests.rtc import ToneTrack
 from voxgender import protocol
 from voxgender.peer.caller import Caller as PeerCaller
@@ -62,6 +62,7 @@ async def test_calls_are_spread_by_load(fleet: Fleet, desk: Desk, http: ClientSe
     assert len(spread) == 3
     assert max(spread.values()) <= 7
     assert await live_sessions(fleet, http) == spread
+    assert all(call.port in UDP_PORTS for call in calls)
     assert [await call.end(fleet.signaling[index % 2].url) for index, call in enumerate(calls)] == [200] * 12
     await nothing_is_left(fleet, http)
 
