@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import onnx
-import onnxruntime
-from onnx import TensorProto, helper, numpy_helper
+from onnx import numpy_helper
 
 from voxgender.audio.resampler import SAMPLE_RATE_HZ, Samples
+from voxgender.onnxgraph import Array, Graph, session
 
 FRAME = 512
 """Samples that one probability stands for: 32 ms."""
@@ -50,10 +50,7 @@ class VoiceActivity:
     """One network for all calls, used from one thread at a time."""
 
     def __init__(self) -> None:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        self._session: Any = onnxruntime.InferenceSession(_model(), options, providers=["CPUExecutionProvider"])
+        self._session = session(_model())
 
     def __call__(self, frames: Sequence[Samples], states: Sequence[State]) -> list[Judgement]:
         """Judge frames of many calls.
@@ -84,34 +81,10 @@ class VoiceActivity:
         return judged
 
 
-class _Graph:
-    """An ONNX graph in the making; each operation gives the name of its output."""
-
-    def __init__(self) -> None:
-        self.nodes: list[Any] = []
-        self.constants: list[Any] = []
-
-    def constant(self, value: npt.ArrayLike) -> str:
-        name = f"constant{len(self.constants)}"
-        self.constants.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
-        return name
-
-    def integers(self, *values: int) -> str:
-        return self.constant(np.array(values, dtype=np.int64))
-
-    def add(self, kind: str, *inputs: str, outputs: Sequence[str] = (), **attributes: Any) -> str:
-        names = list(outputs) or [f"{kind}{len(self.nodes)}"]
-        self.nodes.append(helper.make_node(kind, inputs, names, **attributes))
-        return names[0]
-
-    def dense(self, inputs: str, weights: npt.ArrayLike, bias: npt.ArrayLike) -> str:
-        return self.add("Add", self.add("MatMul", inputs, self.constant(weights)), self.constant(bias))
-
-
 def _model() -> bytes:
     """The network for frames of shape ``(n, calls, 576)`` and states of shape ``(1, calls, 128)``, serialised."""
     weights = _weights()
-    graph = _Graph()
+    graph = Graph()
     # Spectrum of four overlapping pieces of a frame; the last reaches past its end, into its mirror image.
     samples = CONTEXT + FRAME
     mirrored = np.concatenate((np.arange(samples), samples - 2 - np.arange(64)))
@@ -120,8 +93,8 @@ def _model() -> bytes:
     layer = graph.add("Gather", layer, graph.constant(pieces.astype(np.int64)), axis=1)
     layer = graph.add("MatMul", layer, graph.constant(weights["stft.forward_basis_buffer"][:, 0].T))
     layer = graph.add("Mul", layer, layer)
-    graph.add("Split", layer, graph.integers(129, 129), outputs=("real", "imaginary"), axis=2)
-    layer = graph.add("Sqrt", graph.add("Add", "real", "imaginary"))
+    real, imaginary = graph.add_many("Split", 2, layer, graph.integers(129, 129), axis=2)
+    layer = graph.add("Sqrt", graph.add("Add", real, imaginary))
     # Convolutions over the four pieces, then two, then one, each as one product.
     layer = _convolution(graph, layer, weights, 0, places=((-1, 0, 1), (0, 1, 2), (1, 2, 3), (2, 3, 4)))
     layer = _convolution(graph, layer, weights, 1, places=((-1, 0, 1), (1, 2, 3)))
@@ -131,24 +104,29 @@ def _model() -> bytes:
     layer = graph.add("Reshape", layer, graph.add("Concat", graph.integers(-1), calls, axis=0))
     recurrent = (weights["onnx::LSTM_209"], weights["onnx::LSTM_210"], weights["onnx::LSTM_211"])
     names = (graph.constant(value) for value in recurrent)
-    layer = graph.add("LSTM", layer, *names, "", "h", "c", outputs=("y", "next_h", "next_c"), hidden_size=_HIDDEN)
-    layer = graph.dense(graph.add("Relu", layer), weights["output.weight"][0], weights["output.bias"])
+    layer, next_h, next_c = graph.add_many("LSTM", 3, layer, *names, "", "h", "c", hidden_size=_HIDDEN)
+    layer = _dense(graph, graph.add("Relu", layer), weights["output.weight"][0], weights["output.bias"])
     shape = graph.add("Slice", graph.add("Shape", "frames"), graph.integers(0), graph.integers(2))
-    graph.add("Reshape", graph.add("Sigmoid", layer), shape, outputs=("probabilities",))
-    state: tuple[Any, ...] = (1, "calls", _HIDDEN)
-    made = helper.make_graph(
-        graph.nodes,
+    probabilities = graph.add("Reshape", graph.add("Sigmoid", layer), shape)
+    state = (1, "calls", _HIDDEN)
+    model = graph.model(
         "voice-activity",
-        [_value("frames", ("n", "calls", samples)), _value("h", state), _value("c", state)],
-        [_value("probabilities", ("n", "calls")), _value("next_h", state), _value("next_c", state)],
-        graph.constants,
+        inputs={"frames": ("n", "calls", samples), "h": state, "c": state},
+        outputs={
+            "probabilities": (probabilities, ("n", "calls")),
+            "next_h": (next_h, state),
+            "next_c": (next_c, state),
+        },
     )
-    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
     return bytes(model.SerializeToString())
 
 
+def _dense(graph: Graph, layer: str, weights: Array, bias: Array) -> str:
+    return graph.add("Add", graph.add("MatMul", layer, graph.constant(weights)), graph.constant(bias))
+
+
 def _convolution(
-    graph: _Graph, layer: str, weights: dict[str, Any], number: int, *, places: tuple[tuple[int, int, int], ...]
+    graph: Graph, layer: str, weights: dict[str, Any], number: int, *, places: tuple[tuple[int, int, int], ...]
 ) -> str:
     """A convolution of width 3 and its ReLU: at each of ``places`` the product of three pieces with the weights.
 
@@ -162,11 +140,7 @@ def _convolution(
     layer = graph.add("Gather", padded, graph.constant(taken), axis=1)
     layer = graph.add("Reshape", layer, graph.integers(-1, len(places), width * channels_in))
     products = weight.transpose(2, 1, 0).reshape(width * channels_in, channels_out)
-    return graph.add("Relu", graph.dense(layer, products, weights[f"encoder.{number}.bias"]))
-
-
-def _value(name: str, shape: Sequence[Any]) -> Any:
-    return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+    return graph.add("Relu", _dense(graph, layer, products, weights[f"encoder.{number}.bias"]))
 
 
 def _weights() -> dict[str, Any]:

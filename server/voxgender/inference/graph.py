@@ -6,15 +6,16 @@ so that each strided convolution is one matrix product over frames for the whole
 transpose; fused attention; and the mean over time before the projection, which commutes with it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, BinaryIO, Literal
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
-from onnx import ModelProto, TensorProto, helper, numpy_helper
+from onnx import ModelProto
 
 from voxgender.inference.checkpoint import Weights
+from voxgender.onnxgraph import Graph
 
 WINDOWS = "windows"
 """Input: float32, shape ``(batch, samples)``."""
@@ -22,13 +23,7 @@ PROBABILITIES = "probabilities"
 """Output: float32, shape ``(batch, labels)``, in the checkpoint's order."""
 
 Activation = Literal["gelu", "relu"]
-Array = npt.NDArray[np.generic]
 
-_OPSET, _IR_VERSION = 20, 9
-"""The first with Gelu, and what came with it."""
-_FUSED = "com.microsoft"
-"""ONNX Runtime's own operators."""
-_EXTERNAL_BYTES = 1024
 _INT8_LIMIT = 63
 """Seven bits: on processors without VNNI two products of eight bits each overflow their sum of 16 bits."""
 _CONV_EPSILON = 1e-5
@@ -107,63 +102,13 @@ def build(
     Raises:
         Unconvertible: the weights do not fit the architecture.
     """
-    return _Network(architecture, weights, _Graph(external), int8=int8).model(normalise)
-
-
-class _Graph:
-    """Collects nodes and constants. A value is known by its name."""
-
-    def __init__(self, external: BinaryIO | None) -> None:
-        self.nodes: list[Any] = []
-        self.constants: list[TensorProto] = []
-        self._external = external
-        self._names = 0
-        self._known: dict[tuple[int, ...], str] = {}
-
-    def add(self, operator: str, *inputs: str, fused: bool = False, **attributes: Any) -> str:
-        return self.add_many(operator, 1, *inputs, fused=fused, **attributes)[0]
-
-    def add_many(
-        self, operator: str, outputs: int, *inputs: str, fused: bool = False, **attributes: Any
-    ) -> Sequence[str]:
-        names = [self._name(operator) for _ in range(outputs)]
-        self.nodes.append(helper.make_node(operator, inputs, names, domain=_FUSED if fused else None, **attributes))
-        return names
-
-    def constant(self, array: Array | float) -> str:
-        name = self._name("constant")
-        array = np.ascontiguousarray(array, dtype=np.float32 if isinstance(array, float) else None)
-        if self._external is None or array.nbytes < _EXTERNAL_BYTES:
-            self.constants.append(numpy_helper.from_array(array, name))
-            return name
-        tensor = TensorProto(
-            name=name,
-            data_type=helper.np_dtype_to_tensor_dtype(array.dtype),
-            dims=array.shape,
-            data_location=TensorProto.EXTERNAL,
-        )
-        place = {"location": "weights", "offset": self._external.tell(), "length": array.nbytes}
-        for key, value in place.items():
-            tensor.external_data.add(key=key, value=str(value))
-        self._external.write(array.data)
-        self.constants.append(tensor)
-        return name
-
-    def integers(self, *values: int) -> str:
-        """A short list, as shapes, axes and positions are given."""
-        if values not in self._known:
-            self._known[values] = self.constant(np.array(values, dtype=np.int64))
-        return self._known[values]
-
-    def _name(self, stem: str) -> str:
-        self._names += 1
-        return f"{stem}_{self._names}"
+    return _Network(architecture, weights, Graph(external), int8=int8).model(normalise)
 
 
 class _Network:
     """The layers, in the order of the signal; each takes and gives the name of a ``(batch, time, channels)``."""
 
-    def __init__(self, architecture: Architecture, weights: Weights, graph: _Graph, *, int8: bool) -> None:
+    def __init__(self, architecture: Architecture, weights: Weights, graph: Graph, *, int8: bool) -> None:
         self._is = architecture
         self._weights = weights
         self._graph = graph
@@ -177,17 +122,10 @@ class _Network:
         pooled = graph.add("ReduceMean", self._encoder(hidden), graph.integers(1), keepdims=0)
         projected = self._plain(pooled, *self._linear("projector", shape.hidden_size, shape.classifier_proj_size))
         logits = self._plain(projected, *self._linear("classifier", shape.classifier_proj_size, labels))
-        graph.nodes.append(helper.make_node("Softmax", [logits], [PROBABILITIES], axis=1))
-        return helper.make_model(
-            helper.make_graph(
-                graph.nodes,
-                "wav2vec2",
-                [helper.make_tensor_value_info(WINDOWS, TensorProto.FLOAT, ["batch", "samples"])],
-                [helper.make_tensor_value_info(PROBABILITIES, TensorProto.FLOAT, ["batch", labels])],
-                graph.constants,
-            ),
-            opset_imports=[helper.make_opsetid("", _OPSET), helper.make_opsetid(_FUSED, 1)],
-            ir_version=_IR_VERSION,
+        return graph.model(
+            "wav2vec2",
+            inputs={WINDOWS: ("batch", "samples")},
+            outputs={PROBABILITIES: (graph.add("Softmax", logits, axis=1), ("batch", labels))},
         )
 
     def _normalised(self, windows: str) -> str:

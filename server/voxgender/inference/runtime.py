@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
 
 from voxgender.inference.checkpoint import Weights
 from voxgender.inference.classifier import SAMPLE_RATE_HZ, Precision, Windows
 from voxgender.inference.graph import PROBABILITIES, WINDOWS, Architecture, Unconvertible, build
+from voxgender.onnxgraph import session
 
 _LARGE = 10_000_000
 """Encoder weights; wav2vec2-base has 85 million."""
@@ -77,12 +77,7 @@ class OnnxNetwork:
 
 
 def _session(model: str | bytes, threads: int) -> Any:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    options.log_severity_level = 3
-    # Threads that wait by spinning would take the cores that media needs.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
-        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        return session(model, threads)
     except Exception as error:  # its exceptions have no base of their own
         raise Unconvertible(f"ONNX Runtime refuses it: {error}") from error

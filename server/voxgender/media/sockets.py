@@ -20,8 +20,8 @@ from voxgender.media.datagrams import AT_ONCE, DatagramReader
 
 logger = logging.getLogger(__name__)
 
-TICK_S = 0.01
-"""How often the sockets of calls that are up are read."""
+TICK_S = 0.02
+"""How often the sockets of calls that are up are read: once a packet. The fewer the wake-ups, the warmer the caches."""
 CALLS = 32
 """Calls that share a socket. More would fill the kernel's buffer of one socket while the event loop is busy."""
 
