@@ -7,7 +7,7 @@ import pytest
 
 from tests.support import Samples, frames, sine
 from voxgender.audio.files import read_audio, read_frames
-from voxgender.audio.resampler import SAMPLE_RATE_HZ
+from voxgender.audio.frames import SAMPLE_RATE_HZ
 from voxgender.errors import AudioError
 
 SECONDS = 2.0

@@ -5,7 +5,8 @@ import pytest
 from av.audio.frame import AudioFrame
 
 from tests.support import frame, frames, sine
-from voxgender.audio.resampler import SAMPLE_RATE_HZ, Resampler, Samples
+from voxgender.audio.frames import SAMPLE_RATE_HZ, Samples
+from voxgender.audio.resampler import Resampler
 
 
 def convert(made: list[AudioFrame]) -> Samples:

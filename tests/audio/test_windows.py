@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 
 from tests.audio.gates import Scripted, SoloGate
 from voxgender.audio.activity import FRAME
+from voxgender.audio.frames import Samples
 from voxgender.audio.gate import LEAVE_FRAMES
-from voxgender.audio.resampler import Samples
 from voxgender.audio.windows import FIRST_SHARE, MIN_UTTERANCE_S, Picker, Window
 
 FULL, SHORT, HOP = 16_000, 8_000, 3_072

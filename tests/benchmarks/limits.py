@@ -19,8 +19,9 @@ from av.packet import Packet
 from tests.benchmarks.tables import Measured, markdown
 from voxgender.analysis import HOP_MS
 from voxgender.audio.activity import VoiceActivity
+from voxgender.audio.frames import SAMPLE_RATE_HZ
 from voxgender.audio.gate import Gate
-from voxgender.audio.resampler import SAMPLE_RATE_HZ, Resampler
+from voxgender.audio.resampler import Resampler
 from voxgender.media.opus import Buffer, OpusDecoder
 from voxgender.peer import speech
 

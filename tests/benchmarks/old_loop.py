@@ -25,7 +25,7 @@ from transformers import Wav2Vec2ForSequenceClassification
 from tests.benchmarks.model import large_config
 from tests.benchmarks.tables import Measured, markdown
 from voxgender.analysis import Analyzer
-from voxgender.audio.resampler import SAMPLE_RATE_HZ, Samples
+from voxgender.audio.frames import SAMPLE_RATE_HZ, Samples
 from voxgender.inference import wav2vec2
 from voxgender.inference.classifier import Classifier
 from voxgender.inference.eager import weights_of

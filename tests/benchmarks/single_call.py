@@ -15,7 +15,8 @@ from av.audio.frame import AudioFrame
 from tests.benchmarks.processes import a_server, voxgender_server
 from tests.benchmarks.tables import Measured, markdown
 from voxgender.audio.files import read_frames
-from voxgender.audio.resampler import SAMPLE_RATE_HZ, Resampler
+from voxgender.audio.frames import SAMPLE_RATE_HZ
+from voxgender.audio.resampler import Resampler
 from voxgender.peer import speech
 from voxgender.peer.caller import Caller
 from voxgender.peer.report import Latency, Report

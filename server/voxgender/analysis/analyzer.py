@@ -13,8 +13,8 @@ from aiortc import MediaStreamTrack
 from voxgender.analysis.judge import Job, Judge, Verdicts
 from voxgender.analysis.listener import Listener, Taken
 from voxgender.audio.files import read_frames
+from voxgender.audio.frames import SAMPLE_RATE_HZ
 from voxgender.audio.hops import Pause, arrivals
-from voxgender.audio.resampler import SAMPLE_RATE_HZ
 from voxgender.audio.track import Batch
 from voxgender.audio.windows import Picker
 from voxgender.inference.batcher import Batcher, Done

@@ -9,9 +9,9 @@ import numpy as np
 
 from voxgender import metrics
 from voxgender.audio.activity import FRAME, Judgement, VoiceActivity
+from voxgender.audio.frames import Samples
 from voxgender.audio.gate import Gate
 from voxgender.audio.hops import Cutter, Hop, Pause
-from voxgender.audio.resampler import Samples
 from voxgender.audio.ring import Ring
 from voxgender.audio.track import Batch
 from voxgender.audio.windows import Picker

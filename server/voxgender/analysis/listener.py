@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 from voxgender import metrics
 from voxgender.analysis.judge import Ear, Heard, Job, Verdicts
+from voxgender.audio.frames import SAMPLE_RATE_HZ
 from voxgender.audio.hops import Pause
-from voxgender.audio.resampler import SAMPLE_RATE_HZ
 from voxgender.audio.track import Batch
 from voxgender.audio.windows import Picker
 from voxgender.decisions import Decider, Observation, Span, Verdict

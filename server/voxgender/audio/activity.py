@@ -14,7 +14,7 @@ import numpy.typing as npt
 import onnx
 from onnx import numpy_helper
 
-from voxgender.audio.resampler import SAMPLE_RATE_HZ, Samples
+from voxgender.audio.frames import SAMPLE_RATE_HZ, Samples
 from voxgender.onnxgraph import Array, Graph, session
 
 FRAME = 512

@@ -3,7 +3,7 @@
 import numpy as np
 
 from voxgender.audio.activity import CONTEXT, FRAME, Judgement, State, VoiceActivity
-from voxgender.audio.resampler import Samples
+from voxgender.audio.frames import Samples
 
 ENTER = 0.5
 """Probability at which speech may begin."""

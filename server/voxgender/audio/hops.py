@@ -8,7 +8,7 @@ import numpy as np
 from aiortc import MediaStreamTrack
 from aiortc.mediastreams import MediaStreamError
 
-from voxgender.audio.resampler import SAMPLE_RATE_HZ, Samples
+from voxgender.audio.frames import SAMPLE_RATE_HZ, Samples
 from voxgender.audio.timeline import Stretch, Timeline
 from voxgender.audio.track import Batch, TrackReader
 

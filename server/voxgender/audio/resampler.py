@@ -1,15 +1,15 @@
 """Decoded frames of any rate, format and layout -> 16 kHz mono float32."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
 
-SAMPLE_RATE_HZ = 16_000
+from voxgender.audio.frames import SAMPLE_RATE_HZ, Frame, Samples, Wave
 
-Samples = npt.NDArray[np.float32]
 _AS_WANTED = (SAMPLE_RATE_HZ, "s16", "mono")
 """Nothing to filter: only from integers to floats."""
 
@@ -26,7 +26,7 @@ class Resampler:
         self._source: tuple[int, str, str] | None = None
         self._filter: AudioResampler | None = None
 
-    def convert(self, frames: Sequence[AudioFrame]) -> Samples:
+    def convert(self, frames: Sequence[Frame]) -> Samples:
         """Convert frames that follow one another without a gap.
 
         Returns:
@@ -34,9 +34,11 @@ class Resampler:
             next call or :meth:`flush`.
         """
         pieces: list[Samples] = []
-        run: list[AudioFrame] = []
+        run: list[Frame] = []
         for frame in frames:
-            source = (frame.sample_rate, frame.format.name, frame.layout.name)
+            source = (
+                _AS_WANTED if isinstance(frame, Wave) else (frame.sample_rate, frame.format.name, frame.layout.name)
+            )
             if source != self._source:
                 pieces += self._convert_run(run)
                 pieces.append(self.flush())
@@ -54,16 +56,17 @@ class Resampler:
         self._filter = self._source = None
         return _join(rest)
 
-    def _convert_run(self, run: list[AudioFrame]) -> list[Samples]:
+    def _convert_run(self, run: list[Frame]) -> list[Samples]:
         if not run:
             return []
         if self._source == _AS_WANTED:
-            return [_samples(frame) * np.float32(1 / 32_768) for frame in run]
+            return [(_pcm(frame) * np.float32(1 / 32_768)).astype(np.float32, copy=False) for frame in run]
         if self._filter is None:
             # Left to itself, swresample makes a stereo mix 3 dB too loud when its output is float.
             options = {"rematrix_maxval": "1"}
             self._filter = AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE_HZ, options=options)
-        return [_samples(frame) for frame in self._filter.resample(_merge(run))]
+        plain = [frame for frame in run if isinstance(frame, AudioFrame)]
+        return [_samples(frame) for frame in self._filter.resample(_merge(plain))]
 
 
 def _merge(run: list[AudioFrame]) -> AudioFrame:
@@ -74,6 +77,10 @@ def _merge(run: list[AudioFrame]) -> AudioFrame:
     merged = AudioFrame.from_ndarray(planes, format=first.format.name, layout=first.layout.name)
     merged.sample_rate = first.sample_rate
     return merged
+
+
+def _pcm(frame: Frame) -> npt.NDArray[Any]:
+    return frame.pcm if isinstance(frame, Wave) else frame.to_ndarray().reshape(-1)
 
 
 def _samples(frame: AudioFrame) -> Samples:

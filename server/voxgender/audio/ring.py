@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from voxgender.audio.resampler import Samples
+from voxgender.audio.frames import Samples
 
 
 class Ring:

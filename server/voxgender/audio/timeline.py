@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from av.audio.frame import AudioFrame
 
-from voxgender.audio.resampler import SAMPLE_RATE_HZ, Resampler, Samples
+from voxgender.audio.frames import SAMPLE_RATE_HZ, Frame, Samples
+from voxgender.audio.resampler import Resampler
 
 TOLERANCE_S = 0.005
 """Timestamps this much off are rounding, not a gap; what adds up to more is."""
@@ -36,10 +36,10 @@ class Timeline:
         self._next_s: float | None = None
         self._ahead_s = 0.0
 
-    def place(self, frames: Sequence[AudioFrame]) -> list[Stretch]:
+    def place(self, frames: Sequence[Frame]) -> list[Stretch]:
         """Convert frames and fill the gaps before and between them."""
         stretches: list[Stretch] = []
-        run: list[AudioFrame] = []
+        run: list[Frame] = []
         for frame in frames:
             gap_s = self._gap(frame)
             if gap_s > 0:
@@ -60,7 +60,7 @@ class Timeline:
         """The end of the last frame, which the resampler still holds."""
         return Stretch(self._resampler.flush())
 
-    def _gap(self, frame: AudioFrame) -> float:
+    def _gap(self, frame: Frame) -> float:
         """Seconds missing before this frame; moves the clock on past it."""
         ahead_s, self._ahead_s = self._ahead_s, 0.0
         start_s = frame.time

@@ -6,20 +6,21 @@ Any aiortc ``MediaStreamTrack`` will do. One that can hand over many packets at 
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from aiortc import MediaStreamTrack
 from aiortc.mediastreams import MediaStreamError
 from av.audio.frame import AudioFrame
 
+from voxgender.audio.frames import Frame
 from voxgender.errors import AudioError
 
 
 class Batch(NamedTuple):
     """Audio that was read at once."""
 
-    decode: Callable[[], list[AudioFrame]]
+    decode: Callable[[], Sequence[Frame]]
     """Its frames. Batches of one track are decoded in order, each once, by one thread at a time."""
     duration_s: float
     """How much audio that will be, as far as its packets tell."""

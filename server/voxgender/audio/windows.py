@@ -3,8 +3,8 @@
 from typing import NamedTuple
 
 from voxgender.audio.activity import FRAME
+from voxgender.audio.frames import SAMPLE_RATE_HZ
 from voxgender.audio.gate import LEAVE_FRAMES, Gate
-from voxgender.audio.resampler import SAMPLE_RATE_HZ
 
 MIN_UTTERANCE_S = 0.2
 """A shorter utterance is a click or a breath, and gets no verdict."""

@@ -10,6 +10,7 @@ from aiortc.codecs import get_decoder
 from aiortc.jitterbuffer import JitterFrame
 from av.audio.frame import AudioFrame
 
+from voxgender.audio.frames import Frame, Wave
 from voxgender.media.opus import LONGEST, SAMPLE_RATE_HZ, Buffer, OpusDecoder, OpusError
 
 logger = logging.getLogger(__name__)
@@ -57,7 +58,7 @@ class Decoder(Protocol):
         """Length of a payload in ticks of the RTP clock; zero where it cannot be told."""
         ...
 
-    def decode(self, payloads: Sequence[Payload]) -> list[AudioFrame]:
+    def decode(self, payloads: Sequence[Payload]) -> list[Frame]:
         """Decode payloads in order.
 
         Returns:
@@ -88,8 +89,8 @@ class OpusPayloads:
     def duration(self, data: bytes) -> int:
         return opus_duration(data)
 
-    def decode(self, payloads: Sequence[Payload]) -> list[AudioFrame]:
-        frames: list[AudioFrame] = []
+    def decode(self, payloads: Sequence[Payload]) -> list[Frame]:
+        frames: list[Frame] = []
         pcm = Buffer()
         start_pts = 0
         for pts, data, after_loss in _joined(payloads):
@@ -97,7 +98,7 @@ class OpusPayloads:
             if not 0 < lost <= _MOST_LOST:
                 lost = 0
             if pcm.size and pts - lost != self._end_pts:
-                frames.append(self._frame(pcm, start_pts))
+                frames.append(Wave(pcm.take(), start_pts, self.clock_rate_hz))
             before = pcm.size
             try:
                 # In this order: recovery has to come before the packet that it comes from.
@@ -111,13 +112,8 @@ class OpusPayloads:
                 start_pts = pts - lost
             self._end_pts = pts - lost + _TICKS * count
         if pcm.size:
-            frames.append(self._frame(pcm, start_pts))
+            frames.append(Wave(pcm.take(), start_pts, self.clock_rate_hz))
         return frames
-
-    def _frame(self, pcm: Buffer, pts: int) -> AudioFrame:
-        frame = AudioFrame.from_ndarray(pcm.take().reshape(1, -1), format="s16", layout="mono")
-        frame.sample_rate, frame.pts, frame.time_base = SAMPLE_RATE_HZ, pts, Fraction(1, self.clock_rate_hz)
-        return frame
 
 
 def _joined(payloads: Sequence[Payload]) -> Iterator[Payload]:
@@ -172,9 +168,9 @@ class PlainPayloads:
         # G.711 has a byte a sample; G.722 has a byte for two samples, and a clock of half its rate.
         return len(data)
 
-    def decode(self, payloads: Sequence[Payload]) -> list[AudioFrame]:
+    def decode(self, payloads: Sequence[Payload]) -> list[Frame]:
         time_base = Fraction(1, self.clock_rate_hz)
-        frames = []
+        frames: list[Frame] = []
         for pts, data, _ in payloads:
             if not data:
                 continue

@@ -19,6 +19,7 @@ from aiortc.mediastreams import MediaStreamError
 from av.audio.frame import AudioFrame
 
 from voxgender import metrics
+from voxgender.audio.frames import Frame, Wave
 from voxgender.audio.track import Batch
 from voxgender.media.decoder import Decoder, Payload, make_decoder
 from voxgender.media.network import Rtp
@@ -148,7 +149,7 @@ class AudioReceiver(MediaStreamTrack):
         """
         while not self._frames:
             if (batch := await self.read_batch(0.0, timeout_s=60.0)) is not None:
-                self._frames.extend(batch.decode())
+                self._frames.extend(frame.to_frame() if isinstance(frame, Wave) else frame for frame in batch.decode())
         return self._frames.popleft()
 
     async def read_batch(self, duration_s: float, timeout_s: float) -> Batch | None:
@@ -241,8 +242,8 @@ class AudioReceiver(MediaStreamTrack):
         if self._reader is not None and not self._reader.done():
             self._reader.set_result(None)
 
-    def _decode(self, packets: deque[_Packet]) -> list[AudioFrame]:
-        frames: list[AudioFrame] = []
+    def _decode(self, packets: deque[_Packet]) -> list[Frame]:
+        frames: list[Frame] = []
         for payload_type, run in groupby(packets, key=attrgetter("payload_type")):
             payloads = [Payload(packet.pts, packet.payload, packet.after_loss) for packet in run]
             frames += self._decoders[payload_type].decode(payloads)

@@ -1,0 +1,46 @@
+"""Decoded audio on its way through: FFmpeg's frames, or samples as they are wanted already."""
+
+from fractions import Fraction
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from av.audio.frame import AudioFrame
+
+SAMPLE_RATE_HZ = 16_000
+"""What gate and model hear."""
+
+Samples = npt.NDArray[np.float32]
+"""Mono, full scale ±1, shape ``(samples,)``."""
+
+
+class Wave(NamedTuple):
+    """Samples that came out of a decoder as they are wanted: a frame without FFmpeg's wrapping."""
+
+    pcm: npt.NDArray[np.int16]
+    """16 kHz mono, shape ``(samples,)``."""
+    pts: int
+    clock_rate_hz: int
+    """Ticks of ``pts`` in a second."""
+
+    @property
+    def time(self) -> float:
+        """Its start in seconds."""
+        return self.pts / self.clock_rate_hz
+
+    @property
+    def samples(self) -> int:
+        return self.pcm.size
+
+    @property
+    def sample_rate(self) -> int:
+        return SAMPLE_RATE_HZ
+
+    def to_frame(self) -> AudioFrame:
+        """As any ``MediaStreamTrack`` gives it."""
+        frame = AudioFrame.from_ndarray(self.pcm.reshape(1, -1), format="s16", layout="mono")
+        frame.sample_rate, frame.pts, frame.time_base = SAMPLE_RATE_HZ, self.pts, Fraction(1, self.clock_rate_hz)
+        return frame
+
+
+Frame = AudioFrame | Wave
