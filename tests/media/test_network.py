@@ -5,19 +5,22 @@ One of these fails when an upgrade moves something; ``voxgender/media/network.py
 
 import asyncio
 import inspect
+from collections.abc import Awaitable, Callable
 from importlib.metadata import version
+from typing import Any
 
 import pytest
 from aioice import Connection
 from aioice.ice import StunProtocol, get_host_addresses
 from aiortc import RTCConfiguration, RTCPeerConnection, RTCRtpReceiver
+from aiortc.exceptions import InvalidStateError
 from aiortc.rtcdtlstransport import RTCDtlsTransport
 from aiortc.rtcrtpparameters import RTCRtpHeaderExtensionParameters, RTCRtpParameters
 from aiortc.rtcrtpreceiver import StreamStatistics
 from aiortc.rtp import HeaderExtensionsMap, RtcpByePacket, RtpPacket
 
 from tests.rtc import ToneTrack
-from voxgender.media.network import HostAddresses, bind_ice, delivered, divert, forgive_sends, gather_on, parse_rtp
+from voxgender.media.network import HostAddresses, bind_ice, delivered, divert, forgive_closing, gather_on, parse_rtp
 from voxgender.media.sockets import Sockets
 
 
@@ -170,24 +173,35 @@ async def test_a_peer_that_changes_its_ssrc_for_ever_costs_no_memory() -> None:
     await pc.close()
 
 
-async def test_a_message_that_is_sent_while_the_connection_closes_is_no_error() -> None:
-    """Under load the log filled with "Task exception was never retrieved" whenever calls ended."""
+async def test_what_is_under_way_when_the_connection_closes_is_no_error() -> None:
+    """The log filled with "Task exception was never retrieved" when calls ended under load, or while connecting."""
     pc = RTCPeerConnection(RTCConfiguration(iceServers=[]))
     pc.createDataChannel("x")
-    failed: list[object] = []
+    failed: list[type[Exception]] = []
 
-    async def flush() -> None:
-        failed.append(None)
-        raise ConnectionError
+    def failing(error: type[Exception]) -> Callable[[], Awaitable[None]]:
+        async def fail() -> None:
+            failed.append(error)
+            raise error
 
-    assert inspect.iscoroutinefunction(pc.sctp._data_channel_flush)
-    pc.sctp._data_channel_flush = flush
-    forgive_sends(pc)
-    await pc.sctp._data_channel_flush()
-    assert failed == [None]
+        return fail
+
+    plain: Any = pc
+    assert inspect.iscoroutinefunction(plain.sctp._data_channel_flush)
+    assert inspect.iscoroutinefunction(plain._RTCPeerConnection__connect)
+    plain.sctp._data_channel_flush = failing(ConnectionError)
+    plain._RTCPeerConnection__connect = failing(InvalidStateError)
+    forgive_closing(pc)
+    await plain.sctp._data_channel_flush()
+    await plain._RTCPeerConnection__connect()
+    assert failed == [ConnectionError, InvalidStateError]
+    plain.sctp._data_channel_flush = failing(ZeroDivisionError)
+    forgive_closing(pc)
+    with pytest.raises(ZeroDivisionError):
+        await plain.sctp._data_channel_flush()
     await pc.close()
     without = RTCPeerConnection(RTCConfiguration(iceServers=[]))
-    forgive_sends(without)
+    forgive_closing(without)
     await without.close()
 
 

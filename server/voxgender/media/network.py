@@ -8,7 +8,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from struct import Struct
@@ -18,6 +18,7 @@ import pylibsrtp
 from aioice import Candidate, ice
 from aioice.candidate import candidate_foundation, candidate_priority
 from aiortc import RTCPeerConnection, RTCRtpCodecParameters, RTCRtpReceiver, RTCRtpSender, clock
+from aiortc.exceptions import InvalidStateError
 from aiortc.rtcdtlstransport import State
 from aiortc.rtcrtpparameters import RTCRtpReceiveParameters
 from aiortc.rtcrtpreceiver import StreamStatistics
@@ -268,21 +269,25 @@ def parse_rtp(data: bytes) -> Rtp:
     return Rtp(second & 0x7F, sequence_number, timestamp, ssrc, data[start:end])
 
 
-def forgive_sends(pc: RTCPeerConnection) -> None:
-    """Let a message that is sent while the connection closes be lost without a word.
+def forgive_closing(pc: RTCPeerConnection) -> None:
+    """Let what aiortc has under way when a connection closes fail without a word.
 
-    aiortc sends in a task that nobody waits for, so its ``ConnectionError`` would be logged as never retrieved.
+    It connects and sends in tasks that nobody waits for, so their errors would be logged as never retrieved. Call it
+    after ``setRemoteDescription`` and before ``setLocalDescription``.
     """
+    plain: Any = pc
+    plain._RTCPeerConnection__connect = _forgiven(_private(pc, "RTCPeerConnection", "connect"), InvalidStateError)
     sctp: Any = pc.sctp
-    if sctp is None:
-        return
-    flush = sctp._data_channel_flush
+    if sctp is not None:
+        sctp._data_channel_flush = _forgiven(sctp._data_channel_flush, ConnectionError)
 
-    async def flush_or_lose() -> None:
-        with suppress(ConnectionError):
-            await flush()
 
-    sctp._data_channel_flush = flush_or_lose
+def _forgiven(act: Callable[[], Awaitable[None]], error: type[Exception]) -> Callable[[], Awaitable[None]]:
+    async def act_or_not() -> None:
+        with suppress(error):
+            await act()
+
+    return act_or_not
 
 
 async def delivered(pc: RTCPeerConnection, timeout_s: float) -> bool:

@@ -110,7 +110,7 @@ class Session:
             await pc.setRemoteDescription(RTCSessionDescription(offer.sdp, "offer"))
             (transceiver,) = pc.getTransceivers()
             self._receive(transceiver)
-            network.forgive_sends(pc)
+            network.forgive_closing(pc)
             network.gather_on(pc, self._sockets, self._addresses)
             await pc.setLocalDescription(await pc.createAnswer())
         except BaseException as error:  # noqa: BLE001 - nothing may be left of it, cancelled or refused
