@@ -30,7 +30,7 @@ def test_probabilities_are_those_of_transformers(make: Make, windows: Any, norma
     assert classifier.labels == ("male", "female")
     found = classifier(windows)
     assert found.dtype == np.float32
-    np.testing.assert_allclose(found, by_transformers(directory, windows)[:, ::-1], atol=1e-5)
+    np.testing.assert_allclose(found, by_transformers(directory, windows)[:, ::-1], atol=1e-4)
 
 
 def test_a_batch_says_what_its_windows_say_alone(make: Make, windows: Any) -> None:
@@ -216,7 +216,7 @@ def test_a_directory_that_lacks_a_file_is_refused(make: Make, missing: str) -> N
         load(str(directory))
 
 
-@pytest.mark.parametrize("model", ["/no/such/model", "./model", "../model", "a/b/c"])
+@pytest.mark.parametrize("model", ["/no/such/model", "./no-model", "../no-model", "a/b/c"])
 def test_a_missing_directory_is_not_asked_of_the_hub(model: str) -> None:
     with pytest.raises(ModelError, match=f"model {model}: no such directory$"):
         load(model)
