@@ -94,7 +94,7 @@ class TestFirstVoice:
         assert verdicts[-1].confidence == pytest.approx(0.9)
 
     def test_a_borderline_window_waits_for_the_next(self) -> None:
-        _, verdicts = decide(hops((2, scores(1.2), True)))
+        _, verdicts = decide(hops((2, scores(1.7), True)))
         assert labels(verdicts) == ["uncertain", "male"]
 
     def test_weak_evidence_stays_uncertain(self) -> None:

@@ -13,10 +13,10 @@ BLIP_S = 0.1
 MEMORY_S = 2.0
 """Time constant with which the label of the moment forgets."""
 
-CERTAIN_AT_ONCE = 0.85
+CERTAIN_AT_ONCE = 0.88
 """Probability from which a single window names a voice; a fainter one waits for the next."""
 
-HOLD = 0.6
+HOLD = 0.65
 """Pooled probability below which a voice that was named becomes uncertain."""
 
 VOICE = 0.5

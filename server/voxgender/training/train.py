@@ -45,17 +45,17 @@ class TrainOptions:
     """A corpus of split ``dev`` that is told of, and that nothing is chosen by."""
     teacher_steps: int = 800
     """Of a first network, which names the speakers of recordings without a label; 0 leaves those aside."""
-    steps: int = 4000
+    steps: int = 2800
     batch: int = 48
     learning_rate: float = 2e-3
     hidden: int = 128
     layers: int = 3
-    crops: int = 20_000
+    crops: int = 16_000
     """Augmented crops of two seconds that batches are cut from (13 KB of memory each)."""
     variants: int = 5
     """Resynthesised takes of each recording."""
     resynthesised: float = 0.5
-    """Share of voices heard in a resynthesised take."""
+    """Share of voices heard in a resynthesised take, of those that have some."""
     seconds: float = 8.0
     """Of longer recordings, only so much from the start."""
     check_every: int = 1000
