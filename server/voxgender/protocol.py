@@ -166,17 +166,17 @@ def schema() -> dict[str, Any]:
 
 
 def _rounded(value: Any, decimals: int) -> Any:
-    match value:
-        case float():
-            if not math.isfinite(value):
-                raise ValueError(f"{value} cannot be sent as JSON.")
-            return round(value, decimals)
-        case dict():
-            return {name: _rounded(inner, _DECIMALS.get(name, decimals)) for name, inner in value.items()}
-        case list() | tuple():
-            return [_rounded(inner, decimals) for inner in value]
-        case _:
-            return value
+    # By exact type: this is done for every number of every result.
+    kind = type(value)
+    if kind is float:
+        if not math.isfinite(value):
+            raise ValueError(f"{value} cannot be sent as JSON.")
+        return round(value, decimals)
+    if kind is dict:
+        return {name: _rounded(inner, _DECIMALS.get(name, decimals)) for name, inner in value.items()}
+    if kind is list or kind is tuple:
+        return [_rounded(inner, decimals) for inner in value]
+    return value
 
 
 if __name__ == "__main__":
