@@ -89,8 +89,7 @@ class Result(Message, frozen=True, kw_only=True, tag="result"):
     latency_ms: Milliseconds
     """From the arrival of the window's last packet to the send."""
     stages_ms: dict[str, Milliseconds] = {}
-    """Parts of ``latency_ms``: ``decode`` (reorder, decode, resample), ``queue`` (waiting for the model) and
-    ``inference`` (gate and model)."""
+    """Parts of ``latency_ms``, in order: receive, reorder, queue, decode, gate, inference, send."""
 
 
 class Change(Message, frozen=True, kw_only=True, tag="change", rename={"from_": "from"}):

@@ -121,13 +121,13 @@ class Listener:
         self._sequence += 1
         return Result(
             seq=self._sequence,
-            start=round(heard.start_s, 3),
-            end=round(heard.end_s, 3),
+            start=heard.start_s,
+            end=heard.end_s,
             label=verdict.label,
             confidence=verdict.confidence,
             scores=heard.scores,
-            latency_ms=round(latency_s * 1_000, 1),
-            stages_ms={stage: round(seconds * 1_000, 1) for stage, seconds in stages_s.items()},
+            latency_ms=latency_s * 1_000,
+            stages_ms={stage: seconds * 1_000 for stage, seconds in stages_s.items()},
         )
 
     def _overloaded(self, now: float) -> Iterator[Warning]:

@@ -31,7 +31,8 @@ class Batcher(Generic[Job, Outcome]):
     Args:
         run: called on the thread with one to ``max_batch`` jobs; returns one outcome each.
         max_batch: jobs run together; a batch that holds so many takes no further lane.
-        max_waiting: jobs that wait in one lane at most; one more, and the lane's oldest is dropped.
+        max_waiting: jobs that wait in one lane at most; one more, and the lane's oldest but the next in line is
+            dropped.
     """
 
     def __init__(
@@ -69,7 +70,12 @@ class Batcher(Generic[Job, Outcome]):
             if not lane.waiting:
                 self._ready.append(lane)
                 self._wake.notify()
-            dropped = lane.waiting.popleft() if len(lane.waiting) >= self.max_waiting else None
+            dropped = None
+            if len(lane.waiting) >= self.max_waiting:
+                # Not the next in line, unless it was given up: later jobs may count from a lane's very first.
+                index = 0 if len(lane.waiting) == 1 or lane.waiting[0].future.done() else 1
+                dropped = lane.waiting[index]
+                del lane.waiting[index]
             lane.waiting.append(ticket)
         return dropped
 
