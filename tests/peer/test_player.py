@@ -44,6 +44,19 @@ async def test_each_beat_writes_one_packet_and_notes_when_it_left() -> None:
     assert not player.played.done()
 
 
+async def test_a_packet_of_40_ms_leaves_when_its_audio_is_over() -> None:
+    pacer, written, moments = ByHand(), Written(), iter([1.02, 1.06])
+    silk_wideband_40_ms = bytes([10 << 3])
+    player = Player([silk_wideband_40_ms] * 2, pacer, clock=lambda: next(moments))
+    player.start(written)
+
+    for _ in range(4):
+        pacer.beat()
+
+    assert written == [(silk_wideband_40_ms, 0), (silk_wideband_40_ms, 1920)]
+    assert list(player.sent) == [1.02, 1.02, 1.06, 1.06]
+
+
 async def test_after_the_last_packet_it_is_done_and_leaves_the_pacer() -> None:
     pacer = ByHand()
     player = Player([b"one"], pacer)

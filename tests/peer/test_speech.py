@@ -120,9 +120,14 @@ def test_a_file_without_audio_is_refused_before_anything_is_sent(tmp_path: Path)
 def test_a_receiver_gets_the_bandwidth_it_asks_for() -> None:
     """RFC 7587 section 6.1: a browser encodes no more than the answer's ``maxplaybackrate``."""
     words = speech.synthesised()
-    asking = "v=0\r\na=fmtp:111 minptime=10;maxplaybackrate=16000;useinbandfec=1\r\n"
+    asking = "v=0\r\na=fmtp:111 minptime=10;maxplaybackrate=16000;useinbandfec=1\r\na=ptime:40\r\n"
     (wide, *_), (full, *_) = words.asked_for_by(asking), words.asked_for_by("v=0\r\na=fmtp:111 minptime=10\r\n")
     # RFC 6716 section 3.1: 8 to 11 is SILK, wideband; from 12 on there is more in it.
     assert 8 <= wide[0] >> 3 <= 11
     assert full[0] >> 3 >= 12
+    assert (speech.packet_times(wide), speech.packet_times(full)) == (2, 1)
     assert list(Speech([b"x"], ()).asked_for_by(asking)) == [b"x"]
+
+
+def test_a_packet_that_cannot_be_read_takes_a_packets_time() -> None:
+    assert [speech.packet_times(payload) for payload in (b"", b"\x03", b"\x00")] == [1, 1, 1]

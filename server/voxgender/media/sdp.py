@@ -21,6 +21,12 @@ OPUS_PARAMETERS = (
 Wideband takes half the time to decode of what browsers send of their own accord.
 """
 
+PTIME_MS = 40
+"""Audio in a packet (RFC 8866 section 6.4): half as many packets as browsers send of their own accord.
+
+The 20 ms of delay more are little beside the half second that a voice takes to be told.
+"""
+
 _NEWLINE = "\r\n"
 _BUNDLE = "a=group:BUNDLE"
 _TRANSPORT = ("a=ice-ufrag:", "a=ice-pwd:", "a=fingerprint:", "a=setup:", "a=candidate:", "a=end-of-candidates")
@@ -158,7 +164,12 @@ def _finish(section: list[str]) -> list[str]:
         return section
     opus = [m[1] for line in section if (m := re.match(r"^a=rtpmap:(\d+) opus/", line, re.IGNORECASE))]
     lines = [line for line in section if not any(line.startswith(f"a=fmtp:{number} ") for number in opus)]
-    return [*lines, *(f"a=fmtp:{number} {OPUS_PARAMETERS}" for number in opus), "a=ptime:20", "a=rtcp-mux-only"]
+    return [
+        *lines,
+        *(f"a=fmtp:{number} {OPUS_PARAMETERS}" for number in opus),
+        f"a=ptime:{PTIME_MS}",
+        "a=rtcp-mux-only",
+    ]
 
 
 def _bundle_of(line: str, mids: set[str | None]) -> str:

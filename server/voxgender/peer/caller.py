@@ -4,7 +4,6 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, suppress
-from itertools import islice
 from typing import Literal, NamedTuple
 
 from aiortc import (
@@ -24,7 +23,7 @@ from voxgender.peer.pacer import Pacer
 from voxgender.peer.player import Player
 from voxgender.peer.relay import working_relay
 from voxgender.peer.report import Ending, Recorder, Report
-from voxgender.peer.speech import PACKET_S, Speech
+from voxgender.peer.speech import PACKET_S, Speech, packet_times
 from voxgender.peer.whip import WhipClient, WhipSession, is_loopback
 from voxgender.protocol import EVENTS_CHANNEL, RESULTS_CHANNEL, AnyMessage, Error, Summary, decode
 
@@ -183,7 +182,12 @@ class Caller:
 
     def _packets(self) -> Iterator[bytes]:
         """What to say; known once there is an answer."""
-        yield from islice(self._speech.asked_for_by(self._answer), self._most)
+        said = 0
+        for payload in self._speech.asked_for_by(self._answer):
+            if self._most is not None and said >= self._most:
+                return
+            yield payload
+            said += packet_times(payload)
 
     async def _connect(self, pc: RTCPeerConnection, whip: WhipClient, stack: AsyncExitStack) -> WhipSession:
         started = self.recorder.placed_at = time.monotonic()

@@ -1,4 +1,4 @@
-"""Encoded packets on their way out in real time: one leaves every 20 ms, whatever else the machine does."""
+"""Encoded packets on their way out in real time: each leaves when its audio is over, whatever else the machine does."""
 
 import asyncio
 import time
@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from voxgender.peer.pacer import Pacer
-from voxgender.peer.speech import PACKET_SAMPLES
+from voxgender.peer.speech import PACKET_SAMPLES, packet_times
 
 
 class Writer(Protocol):
@@ -24,8 +24,10 @@ class Player:
         self._pacer = pacer
         self._clock = clock
         self._writer: Writer | None = None
+        self._payload: bytes | None = None
+        self._beats = 0
         self.sent = array("d")
-        """When each packet left, seconds of ``clock``."""
+        """When the packet with each 20 ms of audio left, seconds of ``clock``."""
         self.played: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Done once the last packet has left; fails with what the packets raised."""
 
@@ -41,6 +43,9 @@ class Player:
 
     def _beat(self) -> None:
         assert self._writer is not None
+        if self._payload is not None:
+            self._wait_or_send(self._writer, self._payload)
+            return
         try:
             payload = next(self._packets)
         except StopIteration:
@@ -51,6 +56,16 @@ class Player:
             self._pacer.leave(self._beat)
             self.played.set_exception(error)
             return
-        number = len(self.sent)
-        self.sent.append(self._clock())
-        self._writer.write(payload, number * PACKET_SAMPLES)
+        self._beats = 0
+        self._wait_or_send(self._writer, payload)
+
+    def _wait_or_send(self, writer: Writer, payload: bytes) -> None:
+        """Let one more beat of the packet's audio pass; after the last one, send it."""
+        self._beats += 1
+        if self._beats < packet_times(payload):
+            self._payload = payload
+            return
+        self._payload = None
+        start = len(self.sent)
+        self.sent.extend([self._clock()] * self._beats)
+        writer.write(payload, start * PACKET_SAMPLES)

@@ -19,16 +19,19 @@ from voxgender.audio.files import read_frames
 from voxgender.audio.gate import Gate
 from voxgender.audio.resampler import Resampler
 from voxgender.errors import AudioError
+from voxgender.media.decoder import opus_duration
 from voxgender.peer import vocaltract
 from voxgender.peer.voices import dialogue
 from voxgender.protocol import Voice
 
 PACKET_S = 0.02
+"""Of audio, where nobody asked for another ``ptime``."""
 PACKET_SAMPLES = 960
 """Of the Opus clock, 48 kHz."""
 
 _SAMPLE_RATE_HZ = 48_000
-_WIDEBAND_HZ = 16_000
+_WIDEBAND_BITS_PER_S = 24_000
+_WISHES = (r"^a=fmtp:.*\bmaxplaybackrate=16000\b", r"^a=ptime:40\s*$")
 _BITS_PER_S = 32_000  # What browsers send for a voice.
 
 
@@ -46,12 +49,15 @@ class Speech(NamedTuple):
     packets: Iterable[bytes]
     turns: tuple[Turn, ...]
     wideband: Iterable[bytes] | None = None
-    """The same for a receiver that asks for no more than 16 kHz (RFC 7587 section 6.1, ``maxplaybackrate``)."""
+    """The same for a receiver that asks for no more than 16 kHz and for 40 ms in a packet.
+
+    RFC 7587 section 6.1, ``maxplaybackrate``; RFC 8866 section 6.4, ``ptime``.
+    """
 
     def asked_for_by(self, answer: str) -> Iterable[bytes]:
         """What a browser would send once it has read an SDP answer."""
-        asked = re.search(r"^a=fmtp:.*maxplaybackrate=16000\b", answer, re.MULTILINE)
-        return self.packets if asked is None or self.wideband is None else self.wideband
+        asked = all(re.search(wish, answer, re.MULTILINE) for wish in _WISHES)
+        return self.wideband if asked and self.wideband is not None else self.packets
 
 
 def synthesised(seed: int = 0, *, loss: float = 0.0) -> Speech:
@@ -62,7 +68,7 @@ def synthesised(seed: int = 0, *, loss: float = 0.0) -> Speech:
     return Speech(
         encode([frame], loss=loss),
         tuple(Turn(*turn) for turn in turns),
-        encode([frame], loss=loss, playback_rate_hz=_WIDEBAND_HZ),
+        encode([frame], loss=loss, wideband=True),
     )
 
 
@@ -74,38 +80,43 @@ def from_file(path: str | PathLike[str], *, loss: float = 0.0) -> Speech:
     """
     start = _first_speech(path)
     turns = () if start is None else (Turn(start, math.inf, None),)
-    wideband = encode(read_frames(path), loss=loss, playback_rate_hz=_WIDEBAND_HZ)
+    wideband = encode(read_frames(path), loss=loss, wideband=True)
     return Speech(encode(read_frames(path), loss=loss), turns, wideband)
 
 
-def encode(
-    frames: Iterable[AudioFrame], *, loss: float = 0.0, playback_rate_hz: int = _SAMPLE_RATE_HZ
-) -> Iterator[bytes]:
+def encode(frames: Iterable[AudioFrame], *, loss: float = 0.0, wideband: bool = False) -> Iterator[bytes]:
     """Encode frames of any rate, format and layout as a browser would: mono, 32 kbit/s, 20 ms a packet.
 
     Args:
-        playback_rate_hz: what the receiver plays at most.
+        wideband: as a browser would for a receiver that wants no more than 16 kHz: 24 kbit/s, and 40 ms a packet.
         loss: percent of packets that the network is known to lose. Where it is not 0, each packet tells what was in
             the one before (in-band FEC, RFC 6716 section 2.1.7).
     """
     encoder = av.CodecContext.create("libopus", "w")
     assert isinstance(encoder, AudioCodecContext)
     encoder.format, encoder.layout, encoder.rate = "s16", "mono", _SAMPLE_RATE_HZ
-    encoder.bit_rate = _BITS_PER_S
+    encoder.bit_rate = _WIDEBAND_BITS_PER_S if wideband else _BITS_PER_S
     options = {"application": "voip"}
-    if playback_rate_hz < _SAMPLE_RATE_HZ:
-        options["cutoff"] = str(playback_rate_hz // 2)
+    samples = PACKET_SAMPLES
+    if wideband:
+        options |= {"cutoff": "8000", "frame_duration": "40"}
+        samples *= 2
     if loss:
         options |= {"fec": "1", "packet_loss": str(math.ceil(loss))}
     encoder.options = options
     fifo = AudioFifo()
     for frame in _resample(frames):
         fifo.write(frame)
-        while piece := fifo.read(PACKET_SAMPLES):
+        while piece := fifo.read(samples):
             yield from map(bytes, encoder.encode(piece))
     if rest := fifo.read(0, partial=True):
-        yield from map(bytes, encoder.encode(_fill(rest)))
+        yield from map(bytes, encoder.encode(_fill(rest, samples)))
     yield from map(bytes, encoder.encode(None))
+
+
+def packet_times(payload: bytes) -> int:
+    """How often 20 ms of audio fit into a packet; once for a shorter one."""
+    return max(1, -(-opus_duration(payload) // PACKET_SAMPLES))
 
 
 def _resample(frames: Iterable[AudioFrame]) -> Iterator[AudioFrame]:
@@ -120,10 +131,10 @@ def _resample(frames: Iterable[AudioFrame]) -> Iterator[AudioFrame]:
                 yield converted
 
 
-def _fill(frame: AudioFrame) -> AudioFrame:
-    samples = np.zeros((1, PACKET_SAMPLES), dtype=np.int16)
-    samples[:, : frame.samples] = frame.to_ndarray()
-    filled = AudioFrame.from_ndarray(samples, format="s16", layout="mono")
+def _fill(frame: AudioFrame, samples: int) -> AudioFrame:
+    pcm = np.zeros((1, samples), dtype=np.int16)
+    pcm[:, : frame.samples] = frame.to_ndarray()
+    filled = AudioFrame.from_ndarray(pcm, format="s16", layout="mono")
     filled.sample_rate = _SAMPLE_RATE_HZ
     return filled
 
