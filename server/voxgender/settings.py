@@ -44,7 +44,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ice_address: Annotated[
         tuple[str, ...],
         Meta(
-            description="local IP address to offer for media; may be repeated (default: all but loopback)", extra=_MEDIA
+            description="local IP address, network or interface to offer for media, as 10.0.0.5, 10.0.0.0/8 or eth0; "
+            "may be repeated (default: all but loopback)",
+            extra=_MEDIA,
         ),
     ] = ()
     advertise_address: Annotated[

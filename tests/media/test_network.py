@@ -91,9 +91,9 @@ async def test_an_advertised_address_stands_for_the_local_one_of_its_family() ->
 
 
 async def test_an_address_that_went_away_costs_its_candidate_only(caplog: pytest.LogCaptureFixture) -> None:
-    hosts = [host for host, _ in await gathered(HostAddresses(("192.0.2.1", "127.0.0.1")))]
+    hosts = [host for host, _ in await gathered(HostAddresses(("198.51.100.1", "127.0.0.1")))]
     assert hosts == ["127.0.0.1"]
-    assert "no candidate on 192.0.2.1" in caplog.text
+    assert "no candidate on 198.51.100.1" in caplog.text
 
 
 async def test_without_addresses_all_of_the_host_are_used(monkeypatch: pytest.MonkeyPatch) -> None:

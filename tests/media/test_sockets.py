@@ -242,7 +242,7 @@ async def test_ports_are_taken_from_the_range_until_there_are_none(monkeypatch: 
 
 async def test_an_address_that_is_not_ours_is_an_error(sockets: Sockets) -> None:
     with pytest.raises(OSError, match="assign"):
-        place(sockets, "one", "192.0.2.1")
+        place(sockets, "one", "198.51.100.1")
     assert sockets._shared == []
 
 

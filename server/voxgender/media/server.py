@@ -15,6 +15,7 @@ from voxgender.errors import SettingsError
 from voxgender.hosting import Stop, listen, unless_stopped
 from voxgender.media.announcer import Announcer, Portrait
 from voxgender.media.face import create_face
+from voxgender.media.interfaces import local_addresses
 from voxgender.media.node import MediaNode, random_id
 from voxgender.media.publicaddress import public_addresses
 from voxgender.settings import Settings
@@ -108,7 +109,7 @@ async def make_node(settings: Settings, *, new_session_id: Callable[[], str] = r
         SettingsError: an option cannot be used.
     """
     return MediaNode(
-        ice_addresses=settings.ice_address,
+        ice_addresses=local_addresses(settings.ice_address),
         advertise_addresses=await public_addresses(settings.advertise_address),
         udp_ports=settings.udp_port_range,
         max_sessions=settings.max_sessions,
