@@ -186,7 +186,7 @@ def _shown(value: float) -> str:
 
 def _machine(measured: dict[str, Figures]) -> str:
     machine = next(iter(measured.values()))["machine"]
-    loads = [figures["machine"]["load_average"][0] for figures in measured.values()]
+    loads = [figures["machine"]["load_average"][0] for figures in measured.values() if "machine" in figures]
     packages = ", ".join(f"{name} {version}" for name, version in machine["packages"].items())
     return (
         f"{machine['cores']} cores, {machine['cpu']} ({machine['simd']}), {machine['system']}, Python "

@@ -20,7 +20,9 @@ def test_a_network_is_those_of_the_machines_addresses_that_are_in_it() -> None:
     assert local_addresses(["127.0.0.0/8"]) == ("127.0.0.1",)
 
 
-@pytest.mark.parametrize("unknown", ["198.51.100.1", "eth99", "198.51.100.0/24", "10.0.0.1/8", "2001:db8::1", "", "::/129"])
+@pytest.mark.parametrize(
+    "unknown", ["198.51.100.1", "eth99", "198.51.100.0/24", "10.0.0.1/8", "2001:db8::1", "", "::/129"]
+)
 def test_what_is_nothing_of_this_machine_is_refused_with_what_there_is(unknown: str) -> None:
     """A server with a wrong address started, and every call failed after 15 s."""
     with pytest.raises(SettingsError, match=r"--ice-address .*127\.0\.0\.1 \(lo\)"):
