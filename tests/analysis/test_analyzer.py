@@ -20,7 +20,9 @@ from tests.analysis.models import PATIENCE_S, Fixed, Held, Pitch
 from tests.support import Samples, frames, noise, silence
 from voxgender.analysis import Analyzer
 from voxgender.analysis.judge import Job
+from voxgender.analysis.listener import Listener
 from voxgender.audio.files import read_audio
+from voxgender.audio.windows import Picker
 from voxgender.errors import AudioError
 from voxgender.inference import wav2vec2
 from voxgender.inference.classifier import Classifier
@@ -270,7 +272,15 @@ async def _drain(analyzer: Analyzer, track: MediaStreamTrack) -> list[Message]:
 async def test_a_caller_that_does_not_come_for_its_messages_costs_no_memory(
     make: Callable[..., Analyzer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    listeners: list[Listener] = []
+
+    class Kept(Listener):
+        def __init__(self, picker: Picker, hop_samples: int) -> None:
+            super().__init__(picker, hop_samples)
+            listeners.append(self)
+
     monkeypatch.setattr("voxgender.analysis.analyzer._MAX_BEHIND", 10)
+    monkeypatch.setattr("voxgender.analysis.analyzer.Listener", Kept)
     analyzer = make(None)
     track = Eager(noise(60))
     async with asyncio.timeout(PATIENCE_S), aclosing(analyzer.analyze(track)) as source:
@@ -278,6 +288,8 @@ async def test_a_caller_that_does_not_come_for_its_messages_costs_no_memory(
         await track.ended.wait()
         rest = [message async for message in source]
     assert isinstance(first, Result)
+    # What was passed over is no longer waited for, or later hops would end where no packet does.
+    assert [listener._judging for listener in listeners] == [0]
     # The end of the call is always told, whatever was lost before it.
     assert 1 <= len(only(Result, rest)) <= 12
     assert only(Result, rest)[-1].end == pytest.approx(60.0)

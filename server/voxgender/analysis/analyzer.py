@@ -103,7 +103,8 @@ class Analyzer:
         def submit(arrival: Batch | Pause | None) -> None:
             nonlocal missed
             if inbox.qsize() >= _MAX_BEHIND and (oldest := inbox.get_nowait()) is not None:
-                missed = oldest[0]
+                # All of them count as judged once this one is told of.
+                missed = oldest[0]._replace(samples=oldest[0].samples + (missed.samples if missed else 0))
                 _abandon(oldest[1])
             job, taken = listener.take(arrival)
             inbox.put_nowait((taken, lane.submit(job)))

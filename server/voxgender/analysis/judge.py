@@ -23,7 +23,8 @@ MAX_BEHIND = 2
 
 
 class Ear:
-    """One call's memory: its clock, the newest audio, who speaks since when. Only the judge's thread touches it.
+    """One call's memory: its clock, the newest audio, who speaks since when. Only the judge's thread touches it,
+    but for a look at ``cutter.missing``.
 
     Args:
         picker: fresh.
