@@ -5,8 +5,11 @@ Objects are counted, not bytes of the process: allocators keep what they like.
 
 import asyncio
 import gc
+import re
 import sys
+import weakref
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,16 +18,18 @@ from aioice.ice import StunProtocol
 from aiortc import RTCDataChannel, RTCPeerConnection, RTCRtpReceiver
 
 from tests.replay import replay
-from tests.rtc import Server
+from tests.rtc import SDP, Server, ToneTrack, a_peer
 from voxgender.analysis import Analyzer
 from voxgender.analysis.listener import Listener
 from voxgender.media.outbox import Outbox
 from voxgender.media.receiver import AudioReceiver
 from voxgender.media.session import Session
+from voxgender.media.sockets import CallTransport
 from voxgender.peer import speech
 from voxgender.peer.caller import Caller
 from voxgender.peer.pacer import Pacer
 from voxgender.peer.speech import Speech
+from voxgender.protocol import Hello, Result
 
 CALLS = 100
 AT_ONCE = 10
@@ -74,6 +79,90 @@ async def test_nothing_of_a_hundred_calls_is_left(server: Server, packets: list[
     assert pacer.idle
     # The HTTP client and server may keep a connection each for the next one.
     assert open_files() <= files + 2
+
+
+@pytest.fixture
+def no_collector() -> Iterator[None]:
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+def parts(session: Session) -> dict[str, "weakref.ref[object]"]:
+    """What a call is made of."""
+    pc = session._pc
+    (transceiver,) = pc.getTransceivers()
+    dtls = transceiver.receiver.transport
+    ice = dtls.transport._connection
+    things = [session, session._outbox, session._receiver, pc, transceiver.receiver, dtls, ice, *ice._protocols]
+    things += [protocol.transport for protocol in ice._protocols]
+    things += [thing for thing in (pc.sctp, dtls._ssl, *session._receiver._decoders.values()) if thing is not None]
+    return {type(thing).__name__: weakref.ref(thing) for thing in things}
+
+
+async def all_gone(parts: dict[str, "weakref.ref[object]"]) -> None:
+    def left() -> set[str]:
+        return {name for name, part in parts.items() if part() is not None}
+
+    try:
+        async with asyncio.timeout(10):
+            while left():  # noqa: ASYNC110 - that something is freed, nothing tells
+                await asyncio.sleep(0.01)
+    except TimeoutError:
+        pytest.fail(f"waits for the garbage collector: {left()}")
+
+
+@pytest.mark.parametrize("ending", ["deleted", "left", "connection_failed"])
+@pytest.mark.usefixtures("no_collector")
+async def test_a_finished_call_leaves_nothing_for_the_garbage_collector(server: Server, ending: str) -> None:
+    """A hundred calls' sockets, ciphers and decoders waited for it: 17 MB after a thousand calls."""
+    async with a_peer(ToneTrack()) as peer:
+        peer.channels()
+        path = await peer.call(server.http)
+        await peer.until(Hello)
+        await peer.until(Result)
+        made = parts(*server.node._sessions.values())
+        assert {"RTCSctpTransport", "OpusPayloads", CallTransport.__name__, "Connection"} <= made.keys()
+        if ending == "deleted":
+            async with server.http.get(f"{path}/events") as events, server.http.delete(path) as response:
+                assert response.status == 200
+                await events.read()
+        elif ending == "left":
+            await peer.close()
+        else:
+            (session,) = server.node._sessions.values()
+            session.end_soon("connection_failed")
+            del session
+        await all_gone(made)
+
+
+@pytest.mark.usefixtures("no_collector")
+async def test_an_offer_that_nobody_follows_up_leaves_nothing_for_the_garbage_collector(server: Server) -> None:
+    async with a_peer(ToneTrack()) as peer:
+        peer.channels()
+        async with server.http.post("/whip", data=await peer.offer(), headers=SDP) as response:
+            path = response.headers["Location"]
+        made = parts(*server.node._sessions.values())
+        async with server.http.delete(path):
+            await all_gone(made)
+
+
+@pytest.mark.usefixtures("no_collector")
+async def test_a_refused_offer_leaves_nothing_for_the_garbage_collector(server: Server) -> None:
+    def connections() -> int:
+        return sum(type(thing) is RTCPeerConnection for thing in gc.get_objects())
+
+    async with a_peer(ToneTrack()) as peer:
+        peer.channels()
+        offer = await peer.offer()
+        before = connections()
+        no_codec = re.sub(r"(a=rtpmap:\d+) [^/]+", r"\1 other", offer)
+        no_role = offer.replace("a=setup:actpass", "a=setup:nonsense")
+        for wrong in (no_codec, no_role):
+            async with server.http.post("/whip", data=wrong, headers=SDP) as response:
+                assert response.status >= 400, await response.text()
+        assert connections() == before
 
 
 async def test_ten_minutes_of_packets_leave_nothing_in_a_call(packets: list[bytes]) -> None:

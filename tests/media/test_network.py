@@ -215,9 +215,17 @@ async def test_delivered_is_false_without_an_association() -> None:
     await pc.close()
 
 
-@pytest.mark.parametrize("name", ["iceTransports"])
+@pytest.mark.parametrize("name", ["iceTransports", "dtlsTransports"])
 def test_the_connection_keeps_its_transports_where_they_are_looked_for(name: str) -> None:
     assert f"self.__{name}" in inspect.getsource(RTCPeerConnection.__init__)
+
+
+def test_what_a_closed_connection_keeps_of_itself_is_where_it_is_undone() -> None:
+    """That it is enough, tests/media/test_memory.py shows."""
+    source = inspect.getsource(Connection)
+    assert "self._check_list: list" in source
+    assert "self._check_list.clear()" not in source, "network.close need not do it any more"
+    assert ".remove_all_listeners()" not in inspect.getsource(RTCDtlsTransport), "nor this"
 
 
 def test_the_way_that_media_packets_are_taken_off_is_still_there() -> None:

@@ -114,7 +114,7 @@ class Session:
             network.gather_on(pc, self._sockets, self._addresses)
             await pc.setLocalDescription(await pc.createAnswer())
         except BaseException as error:  # noqa: BLE001 - nothing may be left of it, cancelled or refused
-            await pc.close()
+            await network.close(pc)
             raise _explained(error) from None
         self._listening = asyncio.create_task(self._listen(), name=f"listen-{self.id[:8]}")
         return offer.complete(pc.localDescription.sdp)
@@ -206,7 +206,7 @@ class Session:
             await self._deliver()
         finally:
             try:
-                await self._pc.close()
+                await network.close(self._pc)
             finally:
                 self._on_ended(self)
                 metrics.SESSIONS_ENDED.labels(reason).inc()

@@ -260,6 +260,8 @@ class CallTransport(asyncio.DatagramTransport):
             self._closed = True
             self._shared.remove(self)
             asyncio.get_running_loop().call_soon(self._protocol.connection_lost, None)
+            # Which holds this transport: the two would have to wait for the garbage collector.
+            del self._protocol
 
     def abort(self) -> None:
         self.close()
