@@ -11,7 +11,7 @@ from typing import Any
 from voxgender import metrics
 from voxgender.analysis import Analyzer
 from voxgender.errors import NotReady, SessionNotFound, TooManySessions
-from voxgender.media.network import HostAddresses
+from voxgender.media.network import Certificates, HostAddresses
 from voxgender.media.session import Session
 from voxgender.media.sockets import Sockets
 from voxgender.protocol import Message
@@ -57,6 +57,7 @@ class MediaNode:
     ) -> None:
         self._addresses = HostAddresses(tuple(ice_addresses), tuple(advertise_addresses))
         self._sockets = Sockets(udp_ports)
+        self._certificates = Certificates()
         self._new_session_id = new_session_id
         self._max_sessions = max_sessions
         self._max_sessions_per_subject = max_sessions_per_subject
@@ -142,6 +143,7 @@ class MediaNode:
             self._new_session_id(),
             analyzer,
             sockets=self._sockets,
+            certificates=self._certificates,
             addresses=self._addresses,
             on_ended=self._forget,
         )

@@ -47,6 +47,7 @@ class Session:
         session_id: unguessable; whoever knows it may end the call.
         analyzer: shared by all calls.
         sockets: shared by all calls of the process.
+        certificates: shared likewise.
         addresses: where to gather candidates.
     """
 
@@ -56,6 +57,7 @@ class Session:
         analyzer: Analyzer,
         *,
         sockets: Sockets,
+        certificates: network.Certificates,
         addresses: network.HostAddresses = network.HostAddresses(),  # noqa: B008 - it cannot change
         on_ended: Callable[["Session"], None] = lambda _: None,
     ) -> None:
@@ -69,6 +71,7 @@ class Session:
         self._outbox = Outbox(analyzer.hello(session_id))
         # The default asks a public STUN server, and can stall the answer for 5 s.
         self._pc = RTCPeerConnection(RTCConfiguration(iceServers=[]))
+        certificates.show(self._pc)
         self._receiver = AudioReceiver()
         self._ufrag = ""
         self._spoken_at = 0.0
