@@ -41,9 +41,10 @@ def test_more_than_it_holds_is_refused() -> None:
         Ring(4).latest(5)
 
 
-def test_it_never_grows() -> None:
+def test_it_takes_no_more_than_it_holds_and_never_grows() -> None:
     ring = Ring(16)
     before = ring._buffer
+    assert before.size == 16
     for _ in range(100):
         ring.append(np.ones(7, dtype=np.float32))
     assert ring._buffer is before

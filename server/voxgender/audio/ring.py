@@ -6,24 +6,20 @@ from voxgender.audio.frames import Samples
 
 
 class Ring:
-    """Keeps the newest ``capacity`` samples.
-
-    They lie in one array of twice that size, so that the newest are always one contiguous slice.
-    """
+    """Keeps the newest ``capacity`` samples. They are the largest part of a call's memory."""
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
-        self._buffer = np.zeros(2 * capacity, dtype=np.float32)
-        self._end = capacity
+        self._buffer = np.zeros(capacity, dtype=np.float32)
+        self._end = 0
 
     def append(self, samples: Samples) -> None:
         """Add float32 samples, shape ``(n,)``; of more than ``capacity`` the last count."""
         samples = samples[-self.capacity :]
-        if self._end + samples.size > self._buffer.size:
-            self._buffer[: self.capacity] = self._buffer[self._end - self.capacity : self._end]
-            self._end = self.capacity
-        self._buffer[self._end : self._end + samples.size] = samples
-        self._end += samples.size
+        before_the_seam = min(samples.size, self.capacity - self._end)
+        self._buffer[self._end : self._end + before_the_seam] = samples[:before_the_seam]
+        self._buffer[: samples.size - before_the_seam] = samples[before_the_seam:]
+        self._end = (self._end + samples.size) % self.capacity
 
     def latest(self, count: int) -> Samples:
         """A copy of the newest ``count`` samples, shape ``(count,)``; silence before the first.
@@ -33,4 +29,7 @@ class Ring:
         """
         if count > self.capacity:
             raise ValueError(f"the ring holds {self.capacity} samples, not {count}")
-        return self._buffer[self._end - count : self._end].copy()
+        start = self._end - count
+        if start >= 0:
+            return self._buffer[start : self._end].copy()
+        return np.concatenate((self._buffer[start:], self._buffer[: self._end]))
