@@ -2,6 +2,7 @@
 
 import asyncio
 import atexit
+import gc
 import threading
 from contextlib import AsyncExitStack
 
@@ -11,7 +12,7 @@ from aiohttp import web
 from tests.rtc import LOOPBACK
 from voxgender import hosting
 from voxgender.errors import ModelError, VoxgenderError
-from voxgender.hosting import Stop, listen, unless_stopped, url_of
+from voxgender.hosting import Stop, listen, settle, unless_stopped, url_of
 
 
 async def test_the_first_sigterm_drains_and_the_second_does_not_wait() -> None:
@@ -38,6 +39,16 @@ async def test_what_is_loaded_is_given_back_and_what_fails_is_raised() -> None:
 
     with pytest.raises(ModelError, match="no such model"):
         await unless_stopped(Stop(), fail)
+
+
+def test_what_is_loaded_is_looked_through_by_the_collector_no_more() -> None:
+    before = len(gc.get_objects())
+    try:
+        settle()
+        assert gc.get_freeze_count() > 0.9 * before
+        assert len(gc.get_objects()) < 0.1 * before
+    finally:
+        gc.unfreeze()
 
 
 async def test_a_stop_does_not_wait_for_what_is_being_loaded(monkeypatch: pytest.MonkeyPatch) -> None:

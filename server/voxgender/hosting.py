@@ -2,12 +2,14 @@
 
 import asyncio
 import atexit
+import ctypes
+import gc
 import os
 import signal
 import sys
 import threading
 from collections.abc import Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from typing import TypeVar
 
 from aiohttp import web
@@ -97,6 +99,18 @@ async def unless_stopped(stop: Stop, load: Callable[[], T]) -> T | None:
     # Native code that is still being imported does not survive the end of the interpreter: leave before that.
     atexit.register(_leave)
     return None
+
+
+def settle() -> None:
+    """Make what is loaded by now the process's ground. Takes 0.1 s: call it before the first session.
+
+    The garbage collector looks through it no more, which would hold up every call for 40 ms; memory that only loading
+    needed goes back to the system, where the C library knows how to (glibc).
+    """
+    gc.collect()
+    gc.freeze()
+    with suppress(AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _settle(

@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, cast
 
 from voxgender.analysis import Analyzer
-from voxgender.hosting import Stop, listen, unless_stopped, url_of
+from voxgender.hosting import Stop, listen, settle, unless_stopped, url_of
 from voxgender.media.server import drain, make_node
 from voxgender.settings import Settings
 from voxgender.signaling.app import create_app
@@ -42,6 +42,7 @@ async def serve(settings: Settings, announce: Callable[[str], None] = lambda url
             return
         stack.callback(analyzer.close)
         stack.push_async_callback(node.close)
+        settle()
         node.start(analyzer)
         announce(url_of(settings.host, port))
         logger.info("ready: model %s", analyzer.model)

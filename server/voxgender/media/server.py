@@ -12,7 +12,7 @@ from aiohttp import web
 
 from voxgender.analysis import Analyzer
 from voxgender.errors import SettingsError
-from voxgender.hosting import Stop, listen, unless_stopped
+from voxgender.hosting import Stop, listen, settle, unless_stopped
 from voxgender.media.announcer import Announcer, Portrait
 from voxgender.media.face import create_face
 from voxgender.media.interfaces import local_addresses
@@ -89,6 +89,7 @@ async def run_node(
             return
         stack.callback(analyzer.close)
         stack.push_async_callback(node.close)
+        settle()
         node.start(analyzer)
         announcer = None
         if registry is not None:
