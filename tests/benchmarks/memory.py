@@ -23,8 +23,9 @@ from voxgender.peer.speech import Speech
 WAVES = 10
 CALLS = 100
 """A wave."""
-AT_ONCE = 10
-CALL_S = 0.2
+AT_ONCE = 20
+"""Also how many calls there are before the first look."""
+CALL_S = 1.0
 HOUR_S = 3600.0
 LOSS = 1.0
 """Percent; a loss takes ways of its own through the receiver."""
@@ -32,7 +33,7 @@ LOSS = 1.0
 
 async def measure(brief: bool) -> Measured:
     packets = list(speech.synthesised(loss=LOSS).packets)
-    waves_mb = await _waves(packets, waves=2 if brief else WAVES, calls=20 if brief else CALLS)
+    waves_mb = await _waves(packets, waves=2 if brief else WAVES, calls=2 * AT_ONCE if brief else CALLS)
     # In a process of its own, which holds nothing else.
     said = await lines_of((sys.executable, "-m", "tests.benchmarks.memory", str(300.0 if brief else HOUR_S)))
     hour_mb = [json.loads(line) for line in said]
@@ -49,7 +50,7 @@ async def measure(brief: bool) -> Measured:
 
 
 async def _waves(packets: list[bytes], *, waves: int, calls: int) -> list[tuple[int, float]]:
-    """The server's memory after each wave of short calls, all of them ended."""
+    """The server's memory after the first few calls and after each wave, all of them ended."""
     found = []
     pacer, places = Pacer(), asyncio.Semaphore(AT_ONCE)
 
@@ -59,13 +60,15 @@ async def _waves(packets: list[bytes], *, waves: int, calls: int) -> list[tuple[
 
     async with a_server(voxgender_server("--model", "off")) as url, aiohttp.ClientSession() as http:
         meter = Meter(http, URL(url).with_path("/metrics"))
-        for wave in range(1, waves + 1):
+        placed = 0
+        for total in (AT_ONCE, *range(calls, waves * calls + 1, calls)):
             async with asyncio.TaskGroup() as group:
-                for _ in range(calls):
+                for _ in range(total - placed):
                     group.create_task(place(url))
+            placed = total
             memory = (await meter.read()).memory_bytes
             assert memory is not None
-            found.append((wave * calls, memory / 1e6))
+            found.append((total, memory / 1e6))
     return found
 
 
