@@ -87,27 +87,36 @@ def _model() -> bytes:
     graph = Graph()
     # Spectrum of four overlapping pieces of a frame; the last reaches past its end, into its mirror image.
     samples = CONTEXT + FRAME
-    mirrored = np.concatenate((np.arange(samples), samples - 2 - np.arange(64)))
-    pieces = np.stack([mirrored[start : start + 256] for start in range(0, 512, 128)])
     layer = graph.add("Reshape", "frames", graph.integers(-1, samples))
-    layer = graph.add("Gather", layer, graph.constant(pieces.astype(np.int64)), axis=1)
+    end = (samples - 2, samples - 2 - CONTEXT)
+    mirrored = graph.add("Slice", layer, *(graph.integers(number) for number in (*end, 1, -1)))
+    # Copied by halves of pieces, not by samples: these copies would take as long as a product does.
+    layer = graph.add("Reshape", graph.add("Concat", layer, mirrored, axis=1), graph.integers(-1, 5, 128))
+    layer = graph.add("Gather", layer, graph.constant(np.array([(0, 1), (1, 2), (2, 3), (3, 4)])), axis=1)
+    layer = graph.add("Reshape", layer, graph.integers(-1, 256))
     layer = graph.add("MatMul", layer, graph.constant(weights["stft.forward_basis_buffer"][:, 0].T))
     layer = graph.add("Mul", layer, layer)
-    real, imaginary = graph.add_many("Split", 2, layer, graph.integers(129, 129), axis=2)
+    real, imaginary = graph.add_many("Split", 2, layer, graph.integers(129, 129), axis=1)
     layer = graph.add("Sqrt", graph.add("Add", real, imaginary))
-    # Convolutions over the four pieces, then two, then one, each as one product.
-    layer = _convolution(graph, layer, weights, 0, places=((-1, 0, 1), (0, 1, 2), (1, 2, 3), (2, 3, 4)))
-    layer = _convolution(graph, layer, weights, 1, places=((-1, 0, 1), (1, 2, 3)))
-    layer = _convolution(graph, layer, weights, 2, places=((-1, 0, 1),))
-    layer = _convolution(graph, layer, weights, 3, places=((-1, 0, 1),))
+    # Convolutions over the four pieces, then two, then one. All places of the first share their weights: they are most
+    # of the network's, and one large matrix of them would not stay in the cache.
+    padded = graph.add("Pad", graph.add("Reshape", layer, graph.integers(-1, 4, 129)), graph.integers(0, 1, 0, 0, 1, 0))
+    seen = graph.constant(np.array([(0, 1, 2), (1, 2, 3), (2, 3, 4), (3, 4, 5)]))
+    layer = graph.add("Reshape", graph.add("Gather", padded, seen, axis=1), graph.integers(-1, 3 * 129))
+    first = weights["encoder.0.weight"].transpose(2, 1, 0).reshape(3 * 129, 128)
+    layer = _dense(graph, layer, first, weights["encoder.0.bias"])
+    layer = _convolution(graph, layer, weights, 1, pieces=4, stride=2)
+    layer = _convolution(graph, layer, weights, 2, pieces=2, stride=2)
+    layer = _convolution(graph, layer, weights, 3, pieces=1, stride=1)
     calls = graph.add("Slice", graph.add("Shape", "h"), graph.integers(1), graph.integers(3))
     layer = graph.add("Reshape", layer, graph.add("Concat", graph.integers(-1), calls, axis=0))
     recurrent = (weights["onnx::LSTM_209"], weights["onnx::LSTM_210"], weights["onnx::LSTM_211"])
     names = (graph.constant(value) for value in recurrent)
     layer, next_h, next_c = graph.add_many("LSTM", 3, layer, *names, "", "h", "c", hidden_size=_HIDDEN)
-    layer = _dense(graph, graph.add("Relu", layer), weights["output.weight"][0], weights["output.bias"])
+    layer = graph.add("MatMul", graph.add("Relu", layer), graph.constant(weights["output.weight"][0]))
+    layer = graph.add("Sigmoid", graph.add("Add", layer, graph.constant(weights["output.bias"])))
     shape = graph.add("Slice", graph.add("Shape", "frames"), graph.integers(0), graph.integers(2))
-    probabilities = graph.add("Reshape", graph.add("Sigmoid", layer), shape)
+    probabilities = graph.add("Reshape", layer, shape)
     state = (1, "calls", _HIDDEN)
     model = graph.model(
         "voice-activity",
@@ -121,26 +130,28 @@ def _model() -> bytes:
     return bytes(model.SerializeToString())
 
 
-def _dense(graph: Graph, layer: str, weights: Array, bias: Array) -> str:
-    return graph.add("Add", graph.add("MatMul", layer, graph.constant(weights)), graph.constant(bias))
+def _dense(graph: Graph, layer: str, matrix: Array, bias: Array) -> str:
+    """A product, a bias and their ReLU, which ONNX Runtime makes one step of."""
+    return graph.add("Relu", graph.add("Gemm", layer, graph.constant(matrix), graph.constant(bias)))
 
 
-def _convolution(
-    graph: Graph, layer: str, weights: dict[str, Any], number: int, *, places: tuple[tuple[int, int, int], ...]
-) -> str:
-    """A convolution of width 3 and its ReLU: at each of ``places`` the product of three pieces with the weights.
+def _convolution(graph: Graph, layer: str, weights: dict[str, Any], number: int, *, pieces: int, stride: int) -> str:
+    """A convolution of width 3 over a frame's pieces, and its ReLU, as one product for all places.
 
-    Pieces before the first or after the last are zero.
+    Its matrix holds the weights where a piece is seen from a place, and zeros where not.
     """
     weight = weights[f"encoder.{number}.weight"]
     channels_out, channels_in, width = weight.shape
-    count = {0: 4, 1: 4, 2: 2, 3: 1}[number]
-    padded = graph.add("Pad", layer, graph.integers(0, 1, 0, 0, 1, 0))
-    taken = np.clip(np.array(places, dtype=np.int64) + 1, 0, count + 1)
-    layer = graph.add("Gather", padded, graph.constant(taken), axis=1)
-    layer = graph.add("Reshape", layer, graph.integers(-1, len(places), width * channels_in))
-    products = weight.transpose(2, 1, 0).reshape(width * channels_in, channels_out)
-    return graph.add("Relu", _dense(graph, layer, products, weights[f"encoder.{number}.bias"]))
+    places = range(0, pieces, stride)
+    matrix = np.zeros((pieces, channels_in, len(places), channels_out), dtype=np.float32)
+    for column, place in enumerate(places):
+        for tap in range(width):
+            # Pieces before the first and after the last are zero.
+            if 0 <= place + tap - 1 < pieces:
+                matrix[place + tap - 1, :, column] = weight[:, :, tap].T
+    matrix = matrix.reshape(pieces * channels_in, len(places) * channels_out)
+    layer = graph.add("Reshape", layer, graph.integers(-1, pieces * channels_in))
+    return _dense(graph, layer, matrix, np.tile(weights[f"encoder.{number}.bias"], len(places)))
 
 
 def _weights() -> dict[str, Any]:
