@@ -137,15 +137,29 @@ async def test_a_finished_call_leaves_nothing_for_the_garbage_collector(server: 
         await all_gone(made)
 
 
+@pytest.mark.parametrize("candidate", ["127.0.0.1 9", "nobody.local 9"])
 @pytest.mark.usefixtures("no_collector")
-async def test_an_offer_that_nobody_follows_up_leaves_nothing_for_the_garbage_collector(server: Server) -> None:
+async def test_a_call_that_never_comes_up_leaves_nothing_for_the_garbage_collector(
+    server: Server, candidate: str
+) -> None:
     async with a_peer(ToneTrack()) as peer:
         peer.channels()
-        async with server.http.post("/whip", data=await peer.offer(), headers=SDP) as response:
+        offer = re.sub(r"127\.0\.0\.1 \d+(?= typ host)", candidate, await peer.offer())
+        async with server.http.post("/whip", data=offer, headers=SDP) as response:
             path = response.headers["Location"]
         made = parts(*server.node._sessions.values())
+        async with asyncio.timeout(10):
+            while candidate == "127.0.0.1 9" and not checks_under_way(server):  # noqa: ASYNC110 - no event tells
+                await asyncio.sleep(0.01)
         async with server.http.delete(path):
             await all_gone(made)
+
+
+def checks_under_way(server: Server) -> bool:
+    (session,) = server.node._sessions.values()
+    (transceiver,) = session._pc.getTransceivers()
+    pairs = transceiver.receiver.transport.transport._connection._check_list
+    return any(pair.task is not None for pair in pairs)
 
 
 @pytest.mark.usefixtures("no_collector")

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from aioice import Connection
-from aioice.ice import StunProtocol, get_host_addresses
+from aioice.ice import CandidatePair, StunProtocol, get_host_addresses
 from aiortc import RTCConfiguration, RTCPeerConnection, RTCRtpReceiver
 from aiortc.exceptions import InvalidStateError
 from aiortc.rtcdtlstransport import RTCCertificate, RTCDtlsTransport
@@ -273,6 +273,7 @@ def test_what_a_closed_connection_keeps_of_itself_is_where_it_is_undone() -> Non
     source = inspect.getsource(Connection)
     assert "self._check_list: list" in source
     assert "self._check_list.clear()" not in source, "network.close need not do it any more"
+    assert "self.task: asyncio.Task" in inspect.getsource(CandidatePair.__init__)
     assert ".remove_all_listeners()" not in inspect.getsource(RTCDtlsTransport), "nor this"
 
 

@@ -343,6 +343,9 @@ async def close(pc: RTCPeerConnection) -> None:
             dtls.remove_all_listeners()
         for ice_transport in _private(pc, "RTCPeerConnection", "iceTransports"):
             connection = ice_transport._connection
+            for pair in connection._check_list:
+                # A check that was cut off has its frame, and with it the pair.
+                pair.task = None
             connection._check_list.clear()
             vars(connection).pop("get_component_candidates", None)
         vars(pc).pop(_CONNECT, None)
