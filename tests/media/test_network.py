@@ -231,26 +231,36 @@ async def test_a_peer_that_changes_its_ssrc_for_ever_costs_no_memory() -> None:
     await pc.close()
 
 
-async def test_connecting_that_is_under_way_when_the_connection_closes_is_no_error() -> None:
-    """The log filled with "Task exception was never retrieved" when calls ended while connecting."""
+async def test_what_is_under_way_when_the_connection_closes_is_no_error() -> None:
+    """The log filled with "Task exception was never retrieved" when calls ended under load, or while connecting."""
     pc = RTCPeerConnection(RTCConfiguration(iceServers=[]))
-    plain: Any = pc
+    pc.createDataChannel("x")
+    failed: list[type[Exception]] = []
 
     def failing(error: type[Exception]) -> Callable[[], Awaitable[None]]:
         async def fail() -> None:
+            failed.append(error)
             raise error
 
         return fail
 
+    plain: Any = pc
+    assert inspect.iscoroutinefunction(plain.sctp._data_channel_flush)
     assert inspect.iscoroutinefunction(plain._RTCPeerConnection__connect)
+    plain.sctp._data_channel_flush = failing(ConnectionError)
     plain._RTCPeerConnection__connect = failing(InvalidStateError)
     forgive_closing(pc)
+    await plain.sctp._data_channel_flush()
     await plain._RTCPeerConnection__connect()
-    plain._RTCPeerConnection__connect = failing(ZeroDivisionError)
+    assert failed == [ConnectionError, InvalidStateError]
+    plain.sctp._data_channel_flush = failing(ZeroDivisionError)
     forgive_closing(pc)
     with pytest.raises(ZeroDivisionError):
-        await plain._RTCPeerConnection__connect()
+        await plain.sctp._data_channel_flush()
     await pc.close()
+    without = RTCPeerConnection(RTCConfiguration(iceServers=[]))
+    forgive_closing(without)
+    await without.close()
 
 
 async def test_delivered_is_false_without_an_association() -> None:

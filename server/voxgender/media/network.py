@@ -1,7 +1,7 @@
 """The low-level network knobs that aiortc and aioice keep private.
 
-Every touch of their private parts is in this module or, for messages, in ``datachannels``, and the tests of the two fail
-when an upgrade moves one of them. Written against aiortc 1.16 and aioice 0.13.
+Every touch of their private parts is in this module, and ``tests/media/test_network.py`` fails when an upgrade
+moves one of them. Written against aiortc 1.16 and aioice 0.13.
 """
 
 import asyncio
@@ -25,7 +25,6 @@ from aiortc.rtcrtpreceiver import StreamStatistics
 from aiortc.rtp import AnyRtcpPacket, RtcpByePacket, RtpPacket
 from OpenSSL import SSL
 
-from voxgender.media.datachannels import APPLICATION_DATA, application_data, send_as_aiortc_does
 from voxgender.media.sockets import CallTransport, Sockets
 
 logger = logging.getLogger(__name__)
@@ -37,7 +36,7 @@ CERTIFICATE_S = 86_400.0
 
 _HEADER = Struct("!BBHLL")
 _PACKETS_A_REPORT = 50
-_CONNECT = "_RTCPeerConnection__connect"
+_CONNECT, _FLUSH = "_RTCPeerConnection__connect", "_data_channel_flush"
 _DIVERTED = ("receive", "stop", "_handle_rtp_packet", "_handle_rtcp_packet", "_handle_disconnect")
 
 
@@ -163,20 +162,17 @@ def _host_candidate(component: int, host: str, port: int) -> Candidate:
 class _Ice(ice.StunProtocol):
     """Tells packets apart by their first byte (RFC 7983 section 7), where aioice tries to parse each as STUN.
 
-    Media goes to ``media``, what data channels carry to ``application_data``, once these are there, in the same call.
+    Media goes to ``media``, once there is one, in the same call.
     """
 
     media: Callable[[bytes, float], None] | None = None
-    application_data: Callable[[bytes], None] | None = None
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.media = self.application_data = None
+        self.media = None
         super().connection_lost(exc)
 
     def datagram_received(self, data: Any, addr: Any) -> None:
-        if data and data[0] == APPLICATION_DATA and self.application_data is not None:
-            self.application_data(data)
-        elif data and data[0] > 3:
+        if data and data[0] > 3:
             self.receiver.data_received(data, self.local_candidate.component)
         else:
             super().datagram_received(data, addr)
@@ -278,7 +274,7 @@ def divert(receiver: RTCRtpReceiver, sink: PacketSink) -> None:
 
 
 def _shortcut(dtls: Any, handle: Callable[[Rtp, float], None]) -> None:
-    """Decrypt and hand over what arrives of media and data channels in the call; all else takes aiortc's own way."""
+    """Decrypt and hand over media packets where they arrive; all else takes aiortc's own way."""
 
     def media(data: bytes, arrived_at: float) -> None:
         try:
@@ -290,7 +286,6 @@ def _shortcut(dtls: Any, handle: Callable[[Rtp, float], None]) -> None:
     for protocol in dtls.transport._connection._protocols:
         if isinstance(protocol, _Ice):
             protocol.media = media
-            protocol.application_data = application_data(dtls)
 
 
 def parse_rtp(data: bytes) -> Rtp:
@@ -318,16 +313,22 @@ def parse_rtp(data: bytes) -> Rtp:
 def forgive_closing(pc: RTCPeerConnection) -> None:
     """Let what aiortc has under way when a connection closes fail without a word.
 
-    It connects in a task that nobody waits for, so its error would be logged as never retrieved. Call it after
-    ``setRemoteDescription`` and before ``setLocalDescription``.
+    It connects and sends in tasks that nobody waits for, so their errors would be logged as never retrieved. Call it
+    after ``setRemoteDescription`` and before ``setLocalDescription``.
     """
-    connect: Callable[[], Awaitable[None]] = getattr(pc, _CONNECT)
+    _forgive(pc, _CONNECT, InvalidStateError)
+    if pc.sctp is not None:
+        _forgive(pc.sctp, _FLUSH, ConnectionError)
 
-    async def connect_or_not() -> None:
-        with suppress(InvalidStateError):
-            await connect()
 
-    setattr(pc, _CONNECT, connect_or_not)
+def _forgive(owner: object, name: str, error: type[Exception]) -> None:
+    act: Callable[[], Awaitable[None]] = getattr(owner, name)
+
+    async def act_or_not() -> None:
+        with suppress(error):
+            await act()
+
+    setattr(owner, name, act_or_not)
 
 
 async def close(pc: RTCPeerConnection) -> None:
@@ -349,7 +350,8 @@ async def close(pc: RTCPeerConnection) -> None:
             connection._check_list.clear()
             vars(connection).pop("get_component_candidates", None)
         vars(pc).pop(_CONNECT, None)
-        send_as_aiortc_does(pc)
+        if pc.sctp is not None:
+            vars(pc.sctp).pop(_FLUSH, None)
 
 
 async def delivered(pc: RTCPeerConnection, timeout_s: float) -> bool:

@@ -14,7 +14,7 @@ from aiortc.sdp import candidate_from_sdp
 from voxgender import metrics
 from voxgender.analysis import Analyzer
 from voxgender.errors import FragmentRejected, NotReady, OfferRejected
-from voxgender.media import datachannels, network
+from voxgender.media import network
 from voxgender.media.outbox import Outbox
 from voxgender.media.receiver import AudioReceiver
 from voxgender.media.sdp import Fragment, Offer
@@ -114,7 +114,6 @@ class Session:
             (transceiver,) = pc.getTransceivers()
             self._receive(transceiver)
             network.forgive_closing(pc)
-            datachannels.send_at_once(pc)
             network.gather_on(pc, self._sockets, self._addresses)
             await pc.setLocalDescription(await pc.createAnswer())
         except BaseException as error:  # noqa: BLE001 - nothing may be left of it, cancelled or refused
