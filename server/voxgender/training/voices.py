@@ -16,7 +16,7 @@ from voxgender.audio.files import read_audio
 from voxgender.training.manifest import Clip, Kind
 from voxgender.training.resynthesis import FRAME, SAMPLE_RATE_HZ, Take, takes
 
-_VERSION = 3
+_VERSION = 4
 """Raise it when what is in the cache would come out different."""
 
 
