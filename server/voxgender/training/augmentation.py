@@ -11,7 +11,8 @@ import av
 import numpy as np
 import numpy.typing as npt
 from av.audio.frame import AudioFrame
-from scipy.signal import fftconvolve, resample_poly
+from scipy.ndimage import uniform_filter1d
+from scipy.signal import fftconvolve, istft, resample_poly, stft
 
 SAMPLE_RATE_HZ = 16_000
 
@@ -49,6 +50,10 @@ def augment(
         audio = filtered(audio, rng, roughness_db=8)
     if rng.random() < 0.1:
         audio = clipped(audio, rng)
+    if rng.random() < 0.1:
+        audio = denoised(audio, rng)
+    if rng.random() < 0.1:
+        audio = levelled(audio, rng)
     chance = rng.random()
     if chance < 0.25:
         audio = through_g711(band_limited(audio, rng, telephone=rng.random() < 0.7), rng)
@@ -135,6 +140,30 @@ def clipped(audio: Samples, rng: np.random.Generator) -> Samples:
         return np.clip(audio, -limit, limit)
     soft: Samples = (limit * np.tanh(audio / limit)).astype(np.float32)
     return soft
+
+
+def denoised(audio: Samples, rng: np.random.Generator) -> Samples:
+    """What a microphone's noise suppression leaves: the faint parts of each band cut out, with the flutter of that.
+
+    Spectral subtraction, S. F. Boll: Suppression of acoustic noise in speech using spectral subtraction, IEEE
+    Transactions on Acoustics, Speech and Signal Processing 27(2), 1979.
+    """
+    _, _, spectrum = stft(audio, nperseg=512)
+    power = np.abs(spectrum) ** 2
+    floor = np.quantile(power, rng.uniform(0.1, 0.4), axis=1, keepdims=True) * rng.uniform(1, 6)
+    gain = np.maximum(1 - floor / np.maximum(power, 1e-12), rng.uniform(0.03, 0.3) ** 2) ** 0.5
+    _, cleaned = istft(spectrum * gain, nperseg=512)
+    return _fitted(cleaned.astype(np.float32), audio.size)
+
+
+def levelled(audio: Samples, rng: np.random.Generator) -> Samples:
+    """Automatic gain control: what is faint comes nearer to what is loud."""
+    width = int(rng.uniform(0.02, 0.3) * SAMPLE_RATE_HZ)
+    # The filter's running sum may fall below zero by a rounding.
+    level = np.sqrt(np.maximum(0.0, uniform_filter1d(audio.astype(np.float64) ** 2, width))) + 1e-9
+    gain = np.maximum(level / level.max(), 10 ** (-rng.uniform(10, 30) / 20)) ** -rng.uniform(0.3, 0.8)
+    evened: Samples = (audio * gain).astype(np.float32)
+    return evened
 
 
 def through_g711(audio: Samples, rng: np.random.Generator) -> Samples:

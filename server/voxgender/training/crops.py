@@ -33,7 +33,7 @@ SHARD = 500
 """Crops that one job of a worker makes, and one file of the cache holds."""
 
 _T = TypeVar("_T")
-_VERSION = 3
+_VERSION = 5
 """Raise it when what is in the cache would come out different."""
 
 
@@ -138,6 +138,8 @@ def _shard(
         else:
             audio, arrays["voiced"][row] = _voice(people[kind].any(rng), resynthesised, rng)
         behind = [_any(noises, rng).take(0).audio] if noises else []
+        if rng.random() < 0.15:  # music, a telephone that rings
+            behind = [_tones(rng)]
         far = [_any(voices, rng).take(0).audio] if voices and kind != "noise" else []
         audio = augment(audio, rng, noises=behind, voices=far)
         audio = audio / max(1e-6, float(np.sqrt(np.mean(audio**2))))
