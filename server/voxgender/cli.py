@@ -105,6 +105,7 @@ def _parser() -> argparse.ArgumentParser:
         ("steps", int),
         ("batch", int),
         ("crops", int),
+        ("teachers", int),
         ("workers", int),
         ("threads", int),
         ("seed", int),

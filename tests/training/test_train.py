@@ -17,7 +17,7 @@ from voxgender.training.guesses import guess
 from voxgender.training.manifest import KINDS, read_manifest, with_split
 from voxgender.training.network import BANDS, ROW, Pupil, build, envelopes, filter_bank, normalised, rows_in
 from voxgender.training.scoring import Windows, calibrate, logits_of
-from voxgender.training.train import CHECKPOINT, GUESSES, TEACHER, TrainOptions, train
+from voxgender.training.train import CHECKPOINT, FIRST, GUESSES, TEACHER, TrainOptions, train
 from voxgender.training.voices import Recording, recordings
 
 
@@ -26,6 +26,7 @@ def options(corpus: Path, cache: Path, tmp_path: Path) -> TrainOptions:
     return TrainOptions(
         manifest=corpus,
         out=tmp_path / "run",
+        teachers=0,
         steps=40,
         batch=16,
         hidden=32,
@@ -219,15 +220,15 @@ def test_speakers_without_a_label_are_named_first_and_learned_from(
     ]
     told = [f"{corpus.parent}/{row}" for row in rows if "1.wav" not in row and "2.wav" not in row]
     manifest = write_manifest("path,label,split,speaker,corpus", *told, *unlabelled)
-    options = replace(options, manifest=manifest, teacher_steps=80)
+    options = replace(options, manifest=manifest, first_steps=80)
     train(options)
     named = dict(csv.reader((options.out / GUESSES).read_text(encoding="utf-8").splitlines()))
     assert named
     assert all(Path(path).name.startswith(label) for path, label in named.items())
-    before = (options.out / TEACHER / CHECKPOINT).stat().st_mtime_ns
+    before = (options.out / FIRST / CHECKPOINT).stat().st_mtime_ns
     (options.out / CHECKPOINT).unlink()
     train(options)
-    assert (options.out / TEACHER / CHECKPOINT).stat().st_mtime_ns == before, "guessed again"
+    assert (options.out / FIRST / CHECKPOINT).stat().st_mtime_ns == before, "guessed again"
 
 
 @pytest.mark.parametrize(
@@ -245,6 +246,24 @@ def test_speakers_without_a_label_are_named_first_and_learned_from(
 )
 def test_a_speaker_is_named_where_pitch_and_network_agree(odds: list[float], hz: list[float], kind: str | None) -> None:
     assert guess(odds, hz) == kind
+
+
+def test_teachers_are_trained_once_and_the_last_network_learns_what_they_say(options: TrainOptions) -> None:
+    taught = replace(options, teachers=2, steps=80, check_every=40)
+    found = train(taught)
+    assert all(score.files == 1 for score in found.scores if score.kind != "noise")
+    teachers = [options.out / f"{TEACHER}-{number}" for number in (1, 2)]
+    before = [(teacher / CHECKPOINT).stat().st_mtime_ns for teacher in teachers]
+    assert not torch.equal(*(weights(teacher)["classifier.weight"] for teacher in teachers))
+    by_labels = replace(taught, teachers=0, out=options.out / "untaught")
+    train(by_labels)
+    assert not torch.equal(weights(options.out)["classifier.weight"], weights(by_labels.out)["classifier.weight"])
+    first = weights(options.out)
+    (options.out / CHECKPOINT).unlink()
+    assert train(taught) == found
+    assert [(teacher / CHECKPOINT).stat().st_mtime_ns for teacher in teachers] == before, "taught again"
+    for name, value in weights(options.out).items():
+        torch.testing.assert_close(first[name], value, rtol=0, atol=0, msg=name)
 
 
 def test_the_corpus_kept_out_chooses_nothing(options: TrainOptions) -> None:

@@ -27,8 +27,12 @@ from voxgender.training.voices import Recording, recordings
 CHECKPOINT = "checkpoint.pt"
 BEST = "best.pt"
 OPTIONS = "options.json"
+FIRST = "first"
 TEACHER = "teacher"
 GUESSES = "guesses.csv"
+
+_TAUGHT = 0.7
+"""How much of what is learned is the teachers' word, which tells how doubtful a window is; the rest is its label."""
 
 _FREE = {"out", "cache", "workers", "threads", "device"}
 """Options that a run may be gone on with another value of."""
@@ -43,22 +47,24 @@ class TrainOptions:
     """Folder of the run. What is there of the same run is gone on with."""
     kept_out: str = ""
     """A corpus of split ``dev`` that is told of, and that nothing is chosen by."""
-    teacher_steps: int = 800
+    first_steps: int = 800
     """Of a first network, which names the speakers of recordings without a label; 0 leaves those aside."""
-    steps: int = 2800
+    teachers: int = 3
+    """Networks trained alike from other seeds, whose mean the last one learns from; 0 for labels alone."""
+    steps: int = 6000
     batch: int = 48
     learning_rate: float = 2e-3
     hidden: int = 128
     layers: int = 3
-    crops: int = 16_000
+    crops: int = 40_000
     """Augmented crops of two seconds that batches are cut from (13 KB of memory each)."""
-    variants: int = 5
+    variants: int = 6
     """Resynthesised takes of each recording."""
     resynthesised: float = 0.5
     """Share of voices heard in a resynthesised take, of those that have some."""
-    seconds: float = 8.0
+    seconds: float = 14.0
     """Of longer recordings, only so much from the start."""
-    check_every: int = 1000
+    check_every: int = 1500
     """Steps between two checks on the recordings kept for choosing, and two checkpoints."""
     cache: Path = Path(".cache/voxgender")
     workers: int = 2
@@ -97,9 +103,10 @@ def train(options: TrainOptions) -> Trained:
     torch.set_num_threads(options.threads)
     known = _recordings(learned, options)
     windows = windows_of(chosen)
-    if unlabelled and options.teacher_steps:
+    if unlabelled and options.first_steps:
         known += _guessed(unlabelled, known, windows, options)
-    return _Run(options, _crops(known, options), windows).go()
+    material = _crops(known, options)
+    return _Run(options, material, windows, _teachers(material, windows, options)).go()
 
 
 def _recordings(clips: Sequence[Clip], options: TrainOptions) -> list[Recording]:
@@ -123,6 +130,17 @@ def _crops(known: Sequence[Recording], options: TrainOptions) -> Crops:
     )
 
 
+def _teachers(material: Crops, chosen: Sequence[Windows], options: TrainOptions) -> list[Pupil]:
+    found = []
+    for number in range(1, options.teachers + 1):
+        alike = replace(options, out=options.out / f"{TEACHER}-{number}", seed=options.seed + number, teachers=0)
+        _claim(alike)
+        run = _Run(alike, material, chosen)
+        run.go()
+        found.append(Pupil(run.network))
+    return found
+
+
 def _guessed(
     unlabelled: Sequence[Clip], known: Sequence[Recording], chosen: Sequence[Windows], options: TrainOptions
 ) -> list[Recording]:
@@ -132,7 +150,7 @@ def _guessed(
         clips = guesses.restore(unlabelled, file)
     else:
         first = replace(
-            options, out=options.out / TEACHER, steps=options.teacher_steps, crops=max(1, options.crops // 2)
+            options, out=options.out / FIRST, steps=options.first_steps, crops=max(1, options.crops // 4), teachers=0
         )
         _claim(first)
         run = _Run(first, _crops(known, first), chosen)
@@ -146,7 +164,7 @@ def _guessed(
     plain = [clip for theirs in speakers.values() for clip in (theirs[2:] if len(theirs) > 1 else theirs)]
     cache, workers = options.cache / "voices", options.workers
     return [
-        *recordings(resung, cache, variants=min(3, options.variants), seconds=5.0, workers=workers, told=False),
+        *recordings(resung, cache, variants=min(3, options.variants), seconds=8.0, workers=workers, told=False),
         *recordings(plain, cache, variants=0, seconds=options.seconds, workers=workers, told=False),
     ]
 
@@ -186,9 +204,12 @@ def _claim(options: TrainOptions) -> None:
 
 
 class _Run:
-    def __init__(self, options: TrainOptions, material: Crops, chosen: Sequence[Windows]) -> None:
+    def __init__(
+        self, options: TrainOptions, material: Crops, chosen: Sequence[Windows], teachers: Sequence[Pupil] = ()
+    ) -> None:
         self._options = options
         self._chosen = chosen
+        self._teachers = [teacher.to(options.device).train(False) for teacher in teachers]
         torch.manual_seed(options.seed)
         self._pupil = Pupil(build(hidden=options.hidden, layers=options.layers)).to(options.device)
         self._average = AveragedModel(self._pupil.network, avg_fn=_averaged)
@@ -230,7 +251,10 @@ class _Run:
     def _learn(self) -> dict[str, float]:
         options = self._options
         heard, kinds = (part.to(options.device) for part in self._batches.at(self._step))
-        loss = nn.functional.cross_entropy(self._pupil(heard), kinds, label_smoothing=0.02)
+        logits = self._pupil(heard)
+        loss = nn.functional.cross_entropy(logits, kinds, label_smoothing=0.02)
+        if self._teachers:
+            loss = (1 - _TAUGHT) * loss + _TAUGHT * nn.functional.cross_entropy(logits, self._taught(heard))
         self._optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self._pupil.parameters(), 1.0)
@@ -238,6 +262,11 @@ class _Run:
         self._schedule.step()
         self._average.update_parameters(self._pupil.network)
         return {"loss": loss.item()}
+
+    @torch.no_grad()
+    def _taught(self, heard: Tensor) -> Tensor:
+        """What the teachers make of it: their probabilities' mean."""
+        return torch.stack([teacher(heard).softmax(dim=1) for teacher in self._teachers]).mean(dim=0)
 
     def _rate(self, step: int) -> float:
         warm = min(300, self._options.steps // 10 + 1)
