@@ -72,6 +72,21 @@ class Eager(MediaStreamTrack):
         return made
 
 
+class Halting(Eager):
+    """Stops after some frames, until it is let."""
+
+    def __init__(self, audio: Samples, *, frames: int) -> None:
+        super().__init__(audio)
+        self._left = frames
+        self.go_on = asyncio.Event()
+
+    async def recv(self) -> AudioFrame:
+        if not self._left:
+            await self.go_on.wait()
+        self._left -= 1
+        return await super().recv()
+
+
 @pytest.fixture(autouse=True)
 def no_stalls(monkeypatch: pytest.MonkeyPatch) -> None:
     """A busy machine is no stalled track."""
@@ -359,13 +374,16 @@ async def test_a_model_that_fails_ends_the_call_with_its_error_and_not_the_next_
 async def test_closing_the_analyzer_fails_its_calls_without_cancelling_their_tasks(
     make: Callable[..., Analyzer],
 ) -> None:
+    """It gave all audio at once: where the thread woke late, one batch held it all, and closing found nothing to fail."""
     model = Held()
     analyzer = make(model)
-    calling = asyncio.create_task(_drain(analyzer, Eager(speak(MAN, 8.0))))
+    track = Halting(speak(MAN, 8.0), frames=100)
+    calling = asyncio.create_task(_drain(analyzer, track))
     assert await asyncio.to_thread(model.started.acquire, timeout=PATIENCE_S)
     closing = asyncio.create_task(asyncio.to_thread(analyzer.close))
     while not analyzer._batcher._closed:  # noqa: ASYNC110 - nobody else needs an event for it
         await asyncio.sleep(0)
+    track.go_on.set()
     model.may_go_on.set()
     await closing
     with pytest.raises(RuntimeError, match="closed"):
