@@ -18,6 +18,7 @@ from tests.benchmarks import (
     model,
     old_loop,
     single_call,
+    turns,
     workers,
 )
 from tests.benchmarks.page import ARTIFACTS
@@ -38,6 +39,7 @@ BENCHMARKS = {
     "held_calls": Benchmark(held_calls.measure),
     "workers": Benchmark(workers.measure),
     "single_call": Benchmark(single_call.measure),
+    "turns": Benchmark(turns.measure),
     "faults": Benchmark(faults.measure),
     "memory": Benchmark(memory.measure),
     "model": Benchmark(model.measure, model.prepare),

@@ -54,6 +54,13 @@ def _row(start: str, voices: str, column: int) -> Callable[[Figures], float | No
     return read
 
 
+def _turn(kind: str, loss: float, column: int) -> Callable[[Figures], float | None]:
+    def read(figures: Figures) -> float | None:
+        return next((row[column] for row in figures["rows"] if row[:2] == [kind, loss]), None)
+
+    return read
+
+
 def _fault(name: str, key: str, percentile: str) -> Callable[[Figures], float | None]:
     def read(figures: Figures) -> float | None:
         report = figures["reports"].get(name)
@@ -120,6 +127,9 @@ GOALS = (
     Goal("the same, recorded voices", "single_call", 700, "ms", _row("first", "recorded", 3)),
     Goal("change heard after a new voice starts, p50", "single_call", 900, "ms", _row("change", "synthesised", 3)),
     Goal("the same, recorded voices", "single_call", 900, "ms", _row("change", "recorded", 3)),
+    Goal("change heard in read speech, 2 % loss, p50", "turns", 900, "ms", _turn("read", 2.0, 4)),
+    Goal("the same, p95", "turns", 1600, "ms", _turn("read", 2.0, 5)),
+    Goal("false changes a minute of one reader, 2 % loss", "turns", 1, "", _turn("read", 2.0, 6)),
     Goal("embedded model, 1 s window, one thread, alone", "model", 2, "ms", _one_window),
     Goal(
         "wav2vec2-large, 1 s window, two threads, int8, beside torch eager",

@@ -32,7 +32,7 @@ CONNECTS = 12
 Milliseconds = npt.NDArray[np.float64]
 
 _PAUSE_S = 1.0
-_CORPUS = Path(os.environ.get("VOXGENDER_SPEECH", Path(__file__).parents[3] / "shared" / "speech"))
+CORPUS = Path(os.environ.get("VOXGENDER_SPEECH", Path(__file__).parents[3] / "shared" / "speech"))
 
 
 async def measure(brief: bool) -> Measured:
@@ -108,12 +108,9 @@ def _delays(reports: Sequence[Report], turn: int) -> tuple[list[float], int]:
 
 def _pairs(number: int) -> Iterator[Speech]:
     """Two recordings after one another, of a man and a woman; speech begins where the speech gate hears it."""
-    manifest = _CORPUS / "manifest.csv"
-    if not manifest.is_file():
-        print(f"no recorded speech in {_CORPUS}: point VOXGENDER_SPEECH at a directory with a manifest.csv")
+    clips = [row for row in clips_of("dev") if 2.5 <= float(row["seconds"]) <= 5.0]
+    if not clips:
         return
-    with manifest.open() as lines:
-        clips = [row for row in csv.DictReader(lines) if row["split"] == "dev" and 2.5 <= float(row["seconds"]) <= 5.0]
     chance = random.Random(0)
     men, women = ([row for row in clips if row["label"] == label] for label in ("male", "female"))
     for index in range(number):
@@ -121,12 +118,22 @@ def _pairs(number: int) -> Iterator[Speech]:
         yield _one_after_another(pair if index % 2 else pair[::-1])
 
 
+def clips_of(split: str) -> list[dict[str, str]]:
+    """Rows of the recordings' manifest; none where there is no such."""
+    manifest = CORPUS / "manifest.csv"
+    if not manifest.is_file():
+        print(f"no recorded speech in {CORPUS}: point VOXGENDER_SPEECH at a directory with a manifest.csv")
+        return []
+    with manifest.open() as lines:
+        return [row for row in csv.DictReader(lines) if row["split"] == split]
+
+
 def _one_after_another(rows: Sequence[dict[str, str]]) -> Speech:
     pause = np.zeros(round(_PAUSE_S * SAMPLE_RATE_HZ), dtype=np.float32)
     pieces, turns = [pause], []
     at_s = _PAUSE_S
     for row in rows:
-        path = _CORPUS / row["path"]
+        path = CORPUS / row["path"]
         samples = Resampler().convert(list(read_frames(path)))
         (turn,) = speech.from_file(path).turns
         end_s = at_s + samples.size / SAMPLE_RATE_HZ
