@@ -89,12 +89,12 @@ class TestFirstVoice:
         assert set(labels(verdicts)) == {"uncertain"}
 
     def test_one_clear_window_is_enough(self) -> None:
-        _, verdicts = decide(hops((2, None, True), (1, Scores(male=0.1, female=0.9), True)))
+        _, verdicts = decide(hops((2, None, True), (1, Scores(male=0.08, female=0.92), True)))
         assert labels(verdicts) == ["uncertain", "uncertain", "female"]
-        assert verdicts[-1].confidence == pytest.approx(0.9)
+        assert verdicts[-1].confidence == pytest.approx(0.92)
 
     def test_a_borderline_window_waits_for_the_next(self) -> None:
-        _, verdicts = decide(hops((2, scores(1.7), True)))
+        _, verdicts = decide(hops((2, scores(1.9), True)))
         assert labels(verdicts) == ["uncertain", "male"]
 
     def test_weak_evidence_stays_uncertain(self) -> None:

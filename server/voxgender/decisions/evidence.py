@@ -15,8 +15,8 @@ LIKENESS = 0.25
 """Correlation between the errors of windows of one voice that share no audio. A model that is wrong about a
 speaker tends to stay wrong, so a minute of speech is worth four seconds' certainty, not sixty's."""
 
-CERTAIN = 0.85
-"""Pooled probability from which a voice is named."""
+CERTAIN = 0.88
+"""Pooled probability from which a voice is named: with the embedded model, in nine tenths of speech."""
 
 
 def log_odds(scores: Scores) -> float:

@@ -3,7 +3,7 @@
 import math
 from collections import deque
 
-from voxgender.decisions.evidence import CERTAIN, Evidence
+from voxgender.decisions.evidence import Evidence
 from voxgender.decisions.turns import Hop, find_turn
 from voxgender.protocol import Label, Segment, Voice
 
@@ -13,14 +13,12 @@ BLIP_S = 0.1
 MEMORY_S = 2.0
 """Time constant with which the label of the moment forgets."""
 
-CERTAIN_AT_ONCE = 0.88
-"""Probability from which a single window names a voice; a fainter one waits for the next."""
-
-HOLD = 0.65
+HOLD = 0.75
 """Pooled probability below which a voice that was named becomes uncertain."""
 
-VOICE = 0.5
-"""Mean probability of a voice below which speech that the gate let through is taken for noise."""
+VOICE = 0.3
+"""Mean probability of a voice below which speech that the gate let through is taken for noise. The gate has heard
+speech already, and screams and sobs are little like a voice to a model that learned from readers."""
 
 
 class Stretch:
@@ -80,9 +78,8 @@ class Stretch:
         """Name the voice once it is plain. One that differs from the ``last`` heard has to be heard twice."""
         if self.voice is not None or self.now.voice < VOICE:
             return
-        once = self.now.windows == 1
-        label, _ = self.now.verdict(CERTAIN_AT_ONCE if once else CERTAIN)
-        if label == "uncertain" or (once and last not in (None, label)):
+        label, _ = self.now.verdict()
+        if label == "uncertain" or (self.now.windows == 1 and last not in (None, label)):
             return
         self.voice = "male" if label == "male" else "female"
 

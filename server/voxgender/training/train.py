@@ -49,7 +49,7 @@ class TrainOptions:
     """A corpus of split ``dev`` that is told of, and that nothing is chosen by."""
     first_steps: int = 800
     """Of a first network, which names the speakers of recordings without a label; 0 leaves those aside."""
-    teachers: int = 3
+    teachers: int = 2
     """Networks trained alike from other seeds, whose mean the last one learns from; 0 for labels alone."""
     steps: int = 6000
     batch: int = 48
