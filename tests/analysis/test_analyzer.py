@@ -374,7 +374,7 @@ async def test_a_model_that_fails_ends_the_call_with_its_error_and_not_the_next_
 async def test_closing_the_analyzer_fails_its_calls_without_cancelling_their_tasks(
     make: Callable[..., Analyzer],
 ) -> None:
-    """It gave all audio at once: where the thread woke late, one batch held it all, and closing found nothing to fail."""
+    """All audio was given at once: where the thread woke late, one batch held it, and nothing was left to fail."""
     model = Held()
     analyzer = make(model)
     track = Halting(speak(MAN, 8.0), frames=100)
