@@ -1,8 +1,9 @@
 import pytest
 
 from tests.support import frames, sine
+from voxgender.analysis.beat import SLACK_S, Beat, Slot
 from voxgender.analysis.judge import Heard, Judge, Verdicts
-from voxgender.analysis.listener import WARN_EVERY_S, Listener, Taken
+from voxgender.analysis.listener import LOOK_EVERY_S, WARN_EVERY_S, Listener, Taken
 from voxgender.audio.hops import Pause
 from voxgender.audio.track import Batch
 from voxgender.audio.windows import Picker
@@ -61,6 +62,33 @@ def test_once_judged_the_clock_of_the_call_has_the_last_word(listener: Listener)
     (verdicts,) = Judge(None)([shorter])
     list(listener.hear(taken, Done(verdicts, 0.0, 0.0)))
     assert listener.missing_s() == pytest.approx(HOP_S - 0.06, abs=1e-4)
+
+
+def test_the_first_packet_is_wanted_at_once_and_says_when_hops_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[tuple[float, float]] = []
+
+    def frames_too_late(_: Slot, due: float, *, slack_s: float) -> int:
+        looked.append((due, slack_s))
+        return 2
+
+    monkeypatch.setattr(Slot, "frames_too_late", frames_too_late)
+    at = 100.0
+    monkeypatch.setattr("voxgender.analysis.listener.monotonic", lambda: at)
+    listener = Listener(Picker(full=16_000, short=8_000, hop=HOP), HOP, Beat(HOP_S).join())
+    assert listener.missing_s() == 0.0
+    job, taken = listener.take(batch(0.04))
+    assert looked == [(pytest.approx(1.0 + HOP_S - 0.04), 0.0)]
+    # Two frames sooner than it would, even while the judge does not know yet.
+    assert listener.missing_s() == pytest.approx(HOP_S - 0.064 - 0.04, abs=1e-4)
+    (verdicts,) = Judge(None)([job])
+    list(listener.hear(taken, Done(verdicts, 0.0, 0.0)))
+    assert listener.missing_s() == pytest.approx(HOP_S - 0.064 - 0.04, abs=1e-4)
+    at += LOOK_EVERY_S - 0.1
+    listener.take(batch(0.04))
+    assert len(looked) == 1
+    at += 0.2
+    listener.take(batch(0.04))
+    assert looked[1:] == [(pytest.approx(1.0 + HOP_S - 0.064 - 3 * 0.04), SLACK_S)]
 
 
 def test_each_hop_is_a_result_in_order(listener: Listener) -> None:

@@ -12,6 +12,7 @@ from av.audio.frame import AudioFrame
 from tests.clock import run_virtual
 from tests.support import TimedTrack, frame, frames, in_real_time, sine
 from voxgender.audio.hops import STALL_S, Cutter, Pause, arrivals
+from voxgender.audio.track import Batch
 from voxgender.errors import AudioError
 
 HOP = 3_072
@@ -54,6 +55,20 @@ def sound(cut: list[TimedHop]) -> np.ndarray:
 
 def are_contiguous(cut: list[TimedHop]) -> bool:
     return all(after.start_s == pytest.approx(before.end_s, abs=1e-6) for before, after in pairwise(cut))
+
+
+def test_one_hop_can_be_made_shorter_and_all_that_follow_end_sooner() -> None:
+    cutter = Cutter(HOP)
+    audio = Batch(lambda: list(frames(sine(0.5))), 0.5, 0.0)
+    cutter.shorten(1_024)
+    assert cutter.missing == HOP - 1_024
+    hops = cutter.push(audio)
+    assert [hop.samples.size for hop in hops] == [HOP - 1_024, HOP]
+    assert [hop.start_s for hop in hops] == [0.0, pytest.approx((HOP - 1_024) / 16_000)]
+    assert cutter.missing == HOP - (8_000 - 2 * HOP + 1_024)
+    # More is there already than the hop is to have.
+    cutter.shorten(2_048)
+    assert [hop.samples.size for hop in cutter.push(audio)] == [1_024, HOP, HOP, HOP]
 
 
 def test_a_track_becomes_equal_hops_that_touch_and_a_shorter_one_at_the_end() -> None:

@@ -10,7 +10,7 @@ from aioice import stun
 
 from voxgender.errors import NotReady
 from voxgender.media import sockets as sockets_module
-from voxgender.media.sockets import CALLS, CallTransport, Sockets
+from voxgender.media.sockets import BUSY, BUSY_TICK_S, CALLS, TICK_S, CallTransport, Sockets
 
 HERE = "127.0.0.1"
 RTP = b"\x80\x60" + bytes(20)
@@ -180,6 +180,20 @@ async def test_more_than_one_read_takes_is_read_in_one_tick(sockets: Sockets, pe
     await asyncio.wait_for(call.media.get(), 5)
     assert call.media.qsize() == 149
     assert [call.media.get_nowait()[0] for _ in sent[1:]] == sent[1:]
+
+
+@pytest.mark.parametrize(("calls", "tick_s"), [(1, TICK_S), (BUSY - 1, TICK_S), (BUSY, BUSY_TICK_S)])
+async def test_ticks_are_at_whole_multiples_and_fewer_with_many_calls(
+    sockets: Sockets, calls: int, tick_s: float
+) -> None:
+    for number in range(calls):
+        place(sockets, str(number))
+    now = asyncio.get_running_loop().time()
+    sockets._timer.cancel()
+    sockets._tick()
+    due = sockets._timer.when()
+    assert due / tick_s == pytest.approx(round(due / tick_s), abs=1e-6)
+    assert now < due <= now + 1.5 * tick_s
 
 
 async def test_one_calls_fault_costs_the_others_nothing(sockets: Sockets, peers: list[Peer]) -> None:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from aiortc import MediaStreamTrack
 
+from voxgender.analysis.beat import Beat, Slot
 from voxgender.analysis.judge import Job, Judge, Verdicts
 from voxgender.analysis.listener import Listener, Taken
 from voxgender.audio.files import read_frames
@@ -76,6 +77,7 @@ class Analyzer:
         self.model = classifier.name if classifier else "off"
         self._short_ms = min(window_ms, classifier.min_window_ms if classifier else window_ms)
         self._judge = Judge(classifier)
+        self._beat = Beat(hop_ms / 1_000)
         self._batcher: Batcher[Job, Verdicts] = Batcher(self._judge, max_waiting=max(2, _MAX_WAITING_MS // hop_ms))
 
     def close(self) -> None:
@@ -95,7 +97,8 @@ class Analyzer:
         Raises:
             AudioError: the track carries no audio.
         """
-        listener = self._listener()
+        slot = self._beat.join()
+        listener = self._listener(slot)
         lane = self._batcher.lane()
         inbox: asyncio.Queue[tuple[Taken, asyncio.Future[Done[Verdicts] | None]] | None] = asyncio.Queue()
         missed: Taken | None = None
@@ -132,6 +135,7 @@ class Analyzer:
             for message in listener.finish():
                 yield message
         finally:
+            slot.leave()
             feeder.cancel()
             await asyncio.gather(feeder, return_exceptions=True)
             while not inbox.empty():
@@ -176,9 +180,9 @@ class Analyzer:
     def _hop_samples(self) -> int:
         return self.hop_ms * SAMPLE_RATE_HZ // 1_000
 
-    def _listener(self) -> Listener:
+    def _listener(self, slot: Slot | None = None) -> Listener:
         full, short = (ms * SAMPLE_RATE_HZ // 1_000 for ms in (self.window_ms, self._short_ms))
-        return Listener(Picker(full=full, short=short, hop=self._hop_samples), self._hop_samples)
+        return Listener(Picker(full=full, short=short, hop=self._hop_samples), self._hop_samples, slot)
 
 
 def _abandon(future: asyncio.Future[Any]) -> None:

@@ -76,6 +76,8 @@ class Job(NamedTuple):
 
     ear: Ear
     arrival: Batch | Pause | None
+    shorten: int = 0
+    """By how many samples the hop that it adds to is to be shorter."""
 
 
 class Heard(NamedTuple):
@@ -183,6 +185,7 @@ class Judge:
 def _cut(job: Job) -> Sequence[Hop | None]:
     """The hops that an arrival completes; None is the end of the call."""
     if job.arrival is not None:
+        job.ear.cutter.shorten(job.shorten)
         return job.ear.cutter.push(job.arrival)
     return [*job.ear.cutter.flush(), None]
 

@@ -5,7 +5,9 @@ from time import monotonic
 from typing import NamedTuple
 
 from voxgender import metrics
+from voxgender.analysis.beat import SLACK_S, Slot
 from voxgender.analysis.judge import Ear, Heard, Job, Verdicts
+from voxgender.audio.activity import FRAME
 from voxgender.audio.frames import SAMPLE_RATE_HZ
 from voxgender.audio.hops import Pause
 from voxgender.audio.track import Batch
@@ -16,13 +18,15 @@ from voxgender.protocol import Label, Message, Result, Warning
 
 WARN_EVERY_S = 10.0
 """A warning that still holds is said again after so long, not at every hop."""
+LOOK_EVERY_S = 10.0
+"""How often it is looked whether a call's hops still end in their slot."""
 
 
 class Taken(NamedTuple):
     """What is known of an arrival when it is handed to the judge."""
 
     samples: int
-    """How many it will be, as far as its packets tell."""
+    """By how many the hop is nearer to its end, as far as its packets tell."""
     at: float
     """When that was, seconds of ``time.monotonic``."""
     arrived_at: float
@@ -34,9 +38,14 @@ class Listener:
     """State of one call: the decisions, what was warned of, how much audio is being judged.
 
     :meth:`take` runs ahead of :meth:`hear` by the arrivals that are being judged.
+
+    Args:
+        picker: fresh.
+        hop_samples: length of a hop.
+        slot: when hops are to end; None for no matter when.
     """
 
-    def __init__(self, picker: Picker, hop_samples: int) -> None:
+    def __init__(self, picker: Picker, hop_samples: int, slot: Slot | None = None) -> None:
         self._ear = Ear(picker, hop_samples)
         self._hop_samples = hop_samples
         self._decider = Decider(window_s=picker.full / SAMPLE_RATE_HZ)
@@ -44,25 +53,47 @@ class Listener:
         self._warned: dict[str, float] = {}
         self._end_s = 0.0
         self._judging = 0
+        self._slot = slot
+        self._looked_at: float | None = None
 
     def missing_s(self) -> float:
-        """Audio that the next hop still wants, in seconds; of what is being judged, the packets' word is taken."""
-        missing = (self._ear.cutter.missing - self._judging) % self._hop_samples or self._hop_samples
+        """Audio that the next hop still wants, in seconds; of what is being judged, the packets' word is taken.
+
+        The first packet is wanted at once: it tells when hops end.
+        """
+        if self._slot is not None and self._looked_at is None:
+            return 0.0
         # Half a sample less: sums of seconds must not make it wait for one packet more.
-        return (missing - 0.5) / SAMPLE_RATE_HZ
+        return (self._missing - 0.5) / SAMPLE_RATE_HZ
+
+    @property
+    def _missing(self) -> int:
+        return (self._ear.cutter.missing - self._judging) % self._hop_samples or self._hop_samples
 
     def take(self, arrival: Batch | Pause | None) -> tuple[Job, Taken]:
         """Make the judge's job of what arrived; None ends the call."""
         now = monotonic()
+        shorten = 0
         match arrival:
             case Batch():
                 taken = Taken(_samples(arrival.duration_s), now, arrival.arrived_at, arrival.reordered_s)
+                shorten = self._too_late(taken)
             case Pause():
                 taken = Taken(_samples(arrival.duration_s), now, arrival.at)
             case None:
                 taken = Taken(0, now, 0.0)
+        taken = taken._replace(samples=taken.samples + shorten)
         self._judging += taken.samples
-        return Job(self._ear, arrival), taken
+        return Job(self._ear, arrival, shorten), taken
+
+    def _too_late(self, taken: Taken) -> int:
+        """By how many samples the hop in hand would end later than its slot wants it to; looked at now and then."""
+        first = self._looked_at is None
+        if self._slot is None or not (self._looked_at is None or taken.at - self._looked_at >= LOOK_EVERY_S):
+            return 0
+        self._looked_at = taken.at
+        due = taken.arrived_at + (self._missing - taken.samples) / SAMPLE_RATE_HZ
+        return self._slot.frames_too_late(due, slack_s=0.0 if first else SLACK_S) * FRAME
 
     def hear(self, taken: Taken, done: Done[Verdicts] | None) -> Iterator[Message]:
         """What there is to tell after an arrival was judged, or dropped (None)."""

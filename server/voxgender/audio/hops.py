@@ -84,11 +84,16 @@ class Cutter:
         self._position_s = 0.0
         self._pieces: list[Samples] = []
         self._size = 0
+        self._wanted = hop_samples
 
     @property
     def missing(self) -> int:
         """Samples that the next hop still wants."""
-        return self._hop_samples - self._size
+        return self._wanted - self._size
+
+    def shorten(self, samples: int) -> None:
+        """Let the next hop, and with it all that follow, end so much sooner."""
+        self._wanted = max(1, self._wanted - samples)
 
     def push(self, arrival: Batch | Pause) -> list[Hop]:
         """Decode what arrived; return the hops that it completes."""
@@ -104,22 +109,20 @@ class Cutter:
         if not self._size:
             return []
         rest = np.concatenate(self._pieces)
-        self._pieces, self._size = [], 0
+        self._pieces, self._size, self._wanted = [], 0, self._hop_samples
         return [self._hop(rest)]
 
     def _cut(self, stretch: Stretch, *, stalled: bool = False) -> list[Hop]:
         cut: list[Hop] = []
         self._pieces.append(stretch.samples)
         self._size += stretch.samples.size
-        if self._size >= self._hop_samples:
-            gathered = np.concatenate(self._pieces)
-            whole = self._size - self._size % self._hop_samples
-            cut += [
-                self._hop(gathered[start : start + self._hop_samples], stalled=stalled)
-                for start in range(0, whole, self._hop_samples)
-            ]
-            self._pieces = [gathered[whole:]]
-            self._size -= whole
+        if self._size >= self._wanted:
+            rest = np.concatenate(self._pieces)
+            while rest.size >= self._wanted:
+                cut.append(self._hop(rest[: self._wanted], stalled=stalled))
+                rest = rest[self._wanted :]
+                self._wanted = self._hop_samples
+            self._pieces, self._size = [rest], rest.size
         if stretch.skipped_s:
             cut += self._rest()
             self._position_s += stretch.skipped_s
