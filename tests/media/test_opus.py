@@ -1,12 +1,13 @@
 """The binding to libopus."""
 
 import gc
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
 from tests.media.test_decoder import opus_payloads
-from voxgender.media.opus import LONGEST, Buffer, OpusDecoder, OpusError, library
+from voxgender.media.opus import LONGEST, Buffer, OpusDecoder, OpusError, library, scratch
 
 
 def test_the_library_is_there_and_loaded_once() -> None:
@@ -73,3 +74,13 @@ def test_a_buffer_grows_and_keeps_what_is_in_it() -> None:
         again.decode(payload, piece)
         pieces.append(piece.take())
     np.testing.assert_array_equal(pcm.take(), np.concatenate(pieces))
+
+
+def test_a_threads_scratch_is_the_same_each_time_and_no_other_threads() -> None:
+    buffer = scratch()
+    OpusDecoder().decode(opus_payloads(1)[0], buffer)
+    assert buffer.size == 320
+    assert scratch() is buffer
+    assert buffer.size == 0
+    with ThreadPoolExecutor() as pool:
+        assert pool.submit(scratch).result() is not buffer

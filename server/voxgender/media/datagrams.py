@@ -6,7 +6,6 @@ The layouts are those of 64-bit Linux, where ``struct mmsghdr`` has 64 bytes.
 import ctypes
 import os
 import time
-from typing import NamedTuple
 
 AT_ONCE = 64
 """Datagrams read by one call."""
@@ -22,14 +21,9 @@ _recvmmsg = ctypes.PyDLL(None, use_errno=True).recvmmsg
 _recvmmsg.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int, ctypes.c_void_p)
 
 
-class Datagram(NamedTuple):
-    """What came, from where and when."""
-
-    data: bytes
-    source: bytes
-    """A ``struct sockaddr``, as the kernel gave it."""
-    arrived_at: float
-    """When the kernel took it in, seconds of ``time.monotonic``."""
+Datagram = tuple[bytes, bytes, float]
+"""What came, from where (a ``struct sockaddr``, as the kernel gave it), and when the kernel took it in, in seconds of
+``time.monotonic``."""
 
 
 class _Header(ctypes.Structure):
@@ -95,14 +89,14 @@ class DatagramReader:
             raise error
         words, longs, stamps, names, data = self._words, self._longs, self._stamps, self._names, self._data
         now, wall = time.monotonic(), time.time()
-        datagrams = []
+        datagrams: list[Datagram] = []
         for index in range(count):
             waited_s = wall - stamps[4 * index + 2] - stamps[4 * index + 3] * 1e-9
             # A wall clock that is set meanwhile must not reach a call's clock.
             arrived_at = now - waited_s if 0.0 < waited_s < _MAX_WAIT_S else now
             name, start = index * _NAME, index * _LARGEST
             source = bytes(names[name : name + words[16 * index + 2]])
-            datagrams.append(Datagram(bytes(data[start : start + words[16 * index + 14]]), source, arrived_at))
+            datagrams.append((bytes(data[start : start + words[16 * index + 14]]), source, arrived_at))
             # The kernel wrote over what there is room for.
             words[16 * index + 2] = _NAME
             longs[8 * index + 5] = _CONTROL

@@ -11,7 +11,7 @@ from aiortc.jitterbuffer import JitterFrame
 from av.audio.frame import AudioFrame
 
 from voxgender.audio.frames import Frame, Wave
-from voxgender.media.opus import LONGEST, SAMPLE_RATE_HZ, Buffer, OpusDecoder, OpusError
+from voxgender.media.opus import LONGEST, SAMPLE_RATE_HZ, OpusDecoder, OpusError, scratch
 
 logger = logging.getLogger(__name__)
 
@@ -91,7 +91,7 @@ class OpusPayloads:
 
     def decode(self, payloads: Sequence[Payload]) -> list[Frame]:
         frames: list[Frame] = []
-        pcm = Buffer()
+        pcm = scratch()
         start_pts = 0
         for pts, data, after_loss in _joined(payloads):
             lost = pts - self._end_pts if after_loss and self._end_pts is not None else 0
@@ -132,13 +132,13 @@ def _joined(payloads: Sequence[Payload]) -> Iterator[Payload]:
             run.append(payload.data)
             continue
         if run:
-            yield first._replace(data=joined(run))
+            yield Payload(first.pts, joined(run), first.after_loss)
         first, run = payload, [payload.data]
         step = opus_duration(payload.data)
         # Only packets of a single frame (code 0) can be put together without looking into them.
         most = _LONGEST_TICKS // step if step and payload.data[0] & 3 == 0 else 1
     if run:
-        yield first._replace(data=joined(run))
+        yield Payload(first.pts, joined(run), first.after_loss)
 
 
 def joined(packets: Sequence[bytes]) -> bytes:
