@@ -10,8 +10,8 @@ from random import Random
 from aiortc import RTCRtpCodecParameters
 
 from voxgender.analysis import Analyzer
-from voxgender.media.network import Rtp
 from voxgender.media.receiver import AudioReceiver
+from voxgender.media.rtp import Rtp
 from voxgender.peer.speech import PACKET_S, PACKET_SAMPLES
 from voxgender.protocol import Result
 

@@ -6,9 +6,10 @@ One of these fails when an upgrade moves something; ``voxgender/media/network.py
 import asyncio
 import inspect
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from importlib.metadata import version
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from aioice import Connection
@@ -16,9 +17,7 @@ from aioice.ice import CandidatePair, StunProtocol, get_host_addresses
 from aiortc import RTCConfiguration, RTCPeerConnection, RTCRtpReceiver
 from aiortc.exceptions import InvalidStateError
 from aiortc.rtcdtlstransport import RTCCertificate, RTCDtlsTransport
-from aiortc.rtcrtpparameters import RTCRtpHeaderExtensionParameters, RTCRtpParameters
-from aiortc.rtcrtpreceiver import StreamStatistics
-from aiortc.rtp import HeaderExtensionsMap, RtcpByePacket, RtpPacket
+from aiortc.rtp import RtcpByePacket, RtcpRrPacket, RtpPacket
 from OpenSSL import SSL
 
 from tests.rtc import Server, ToneTrack, a_peer
@@ -32,7 +31,6 @@ from voxgender.media.network import (
     divert,
     forgive_closing,
     gather_on,
-    parse_rtp,
 )
 from voxgender.media.sockets import Sockets
 from voxgender.protocol import Hello
@@ -177,58 +175,113 @@ class Sink:
 
 
 def test_the_receiver_has_the_methods_and_names_that_are_replaced() -> None:
-    for method in ("receive", "stop", "_handle_rtp_packet", "_handle_rtcp_packet", "_handle_disconnect", "_run_rtcp"):
+    for method in ("receive", "stop", "_handle_rtp_packet", "_handle_rtcp_packet", "_handle_disconnect"):
         assert callable(getattr(RTCRtpReceiver, method)), method
-    source = inspect.getsource(RTCRtpReceiver.__init__)
-    for name in ("__remote_streams", "__started", "__rtcp_task"):
-        assert f"self.{name}" in source, name
-    assert inspect.signature(StreamStatistics.__init__).parameters.keys() == {"self", "clockrate"}
+    source = inspect.getsource(RTCRtpReceiver)
+    assert "self.__rtcp_ssrc: Optional[int] = None" in source
+    # What is done in their place.
+    assert "self.__transport._register_rtp_receiver(self, parameters)" in source
+    assert "self.__transport._unregister_rtp_receiver(self)" in source
+    assert "transceiver.receiver._set_rtcp_ssrc(transceiver.sender._ssrc)" in inspect.getsource(RTCPeerConnection)
 
 
-async def test_packets_and_goodbyes_reach_the_sink_and_no_decoder_thread_runs() -> None:
-    caller = RTCPeerConnection(RTCConfiguration(iceServers=[]))
-    callee = RTCPeerConnection(RTCConfiguration(iceServers=[]))
-    sink = Sink()
+class DivertedCall(NamedTuple):
+    caller: RTCPeerConnection
+    callee: RTCPeerConnection
+    sink: Sink
+
+    @property
+    def receiver(self) -> Any:
+        return self.callee.getTransceivers()[0].receiver
+
+    async def fed(self, packets: int) -> None:
+        while self.sink.calls.count("feed") < packets:  # noqa: ASYNC110 - a sink has no event
+            await asyncio.sleep(0.01)
+
+
+@asynccontextmanager
+async def a_diverted_call() -> AsyncIterator[DivertedCall]:
+    caller, callee = (RTCPeerConnection(RTCConfiguration(iceServers=[])) for _ in range(2))
+    call = DivertedCall(caller, callee, Sink())
     try:
         caller.addTrack(ToneTrack())
         bind_ice(caller, ["127.0.0.1"])
         await caller.setLocalDescription(await caller.createOffer())
         await callee.setRemoteDescription(caller.localDescription)
-        (transceiver,) = callee.getTransceivers()
-        divert(transceiver.receiver, sink)
+        divert(call.receiver, call.sink)
         gather_on(callee, Sockets(), HostAddresses(("127.0.0.1",)))
         await callee.setLocalDescription(await callee.createAnswer())
         await caller.setRemoteDescription(callee.localDescription)
         async with asyncio.timeout(10):
-            while sink.calls.count("feed") < 3:  # noqa: ASYNC110
-                await asyncio.sleep(0.01)
-            # Receiver reports need what aiortc's own handler would have counted.
-            statistics = transceiver.receiver._RTCRtpReceiver__remote_streams  # type: ignore[attr-defined]
-            assert [stream.packets_received >= 3 for stream in statistics.values()] == [True]
-            await transceiver.receiver._handle_rtcp_packet(RtcpByePacket(sources=[1]))  # type: ignore[attr-defined]
-            await callee.close()
+            yield call
     finally:
         await caller.close()
         await callee.close()
-    assert sink.calls[0] == "configure"
-    assert sink.calls.count("configure") == 1
-    assert "bye" in sink.calls
-    assert sink.calls[-1] == "end"
-    assert transceiver.receiver._RTCRtpReceiver__decoder_thread is None  # type: ignore[attr-defined]
+
+
+async def test_packets_and_goodbyes_reach_the_sink_and_no_decoder_thread_and_no_rtcp_task_runs() -> None:
+    async with a_diverted_call() as call:
+        receiver = call.receiver
+        await call.fed(3)
+        assert receiver._RTCRtpReceiver__rtcp_task is None
+        await call.caller.getSenders()[0].stop()
+        while "bye" not in call.sink.calls:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        await receiver.stop()
+        await receiver.stop()
+    assert call.sink.calls[0] == "configure"
+    assert call.sink.calls.count("configure") == 1
+    assert call.sink.calls[-1] == "end"
+    assert receiver._RTCRtpReceiver__decoder_thread is None
+
+
+async def test_what_aiortc_hands_over_itself_reaches_the_sink_too() -> None:
+    """What came before the short cut was there waits in its queue."""
+    async with a_diverted_call() as call:
+        await call.fed(1)
+        ssrc = call.caller.getSenders()[0]._ssrc  # type: ignore[attr-defined]
+        await call.receiver._handle_rtcp_packet(RtcpByePacket(sources=[ssrc + 1]))
+        assert "bye" not in call.sink.calls
+        await call.receiver._handle_rtcp_packet(RtcpByePacket(sources=[ssrc]))
+        assert call.sink.calls[-1] == "bye"
+        await call.receiver._handle_rtp_packet(RtpPacket(payload_type=96, ssrc=ssrc), arrival_time_ms=0)
+        assert call.sink.calls[-1] == "feed"
+        await call.receiver._handle_rtp_packet(RtpPacket(payload_type=1, ssrc=ssrc), arrival_time_ms=0)
+        assert call.sink.calls[-1] == "feed"
+
+
+async def test_senders_are_told_how_their_packets_arrive(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("voxgender.media.network.REPORT_S", 0.1)
+    told: asyncio.Queue[RtcpRrPacket] = asyncio.Queue()
+    async with a_diverted_call() as call:
+        sender: Any = call.caller.getSenders()[0]
+        plain = sender._handle_rtcp_packet
+
+        async def handle(packet: Any) -> None:
+            told.put_nowait(packet)
+            await plain(packet)
+
+        sender._handle_rtcp_packet = handle
+        # The sender's own report comes after a second at most and a half; from then on the round trip is known.
+        while not (report := (await told.get()).reports[0]).lsr:
+            pass
+        assert report.ssrc == sender._ssrc
+        assert (report.fraction_lost, report.packets_lost) == (0, 0)
+        assert report.highest_sequence >= call.sink.calls.count("feed") - 2
+        assert 0 <= report.jitter < 48_000
+        stats = await call.caller.getStats()
+        (remote,) = (value for value in stats.values() if value.type == "remote-inbound-rtp")
+        assert 0 <= remote.roundTripTime < 5
 
 
 async def test_a_peer_that_changes_its_ssrc_for_ever_costs_no_memory() -> None:
-    pc = RTCPeerConnection(RTCConfiguration(iceServers=[]))
-    receiver = pc.addTransceiver("audio", direction="recvonly").receiver
-    divert(receiver, Sink())
-    receiver._RTCRtpReceiver__started = False  # type: ignore[attr-defined]
-    handle = receiver._handle_rtp_packet  # type: ignore[attr-defined]
-    inner = inspect.getclosurevars(handle).nonlocals["handle"]
-    inspect.getclosurevars(inner).nonlocals["clock_rates"][96] = 48_000
-    for ssrc in range(1_000):
-        await handle(RtpPacket(payload_type=96, ssrc=ssrc), arrival_time_ms=0)
-    assert len(receiver._RTCRtpReceiver__remote_streams) <= 8  # type: ignore[attr-defined]
-    await pc.close()
+    async with a_diverted_call() as call:
+        await call.fed(1)
+        handle = inspect.getclosurevars(call.receiver._handle_rtp_packet).nonlocals["handle"]
+        receptions = inspect.getclosurevars(handle).nonlocals["receptions"]
+        for ssrc in range(100):
+            await call.receiver._handle_rtp_packet(RtpPacket(payload_type=96, ssrc=ssrc), arrival_time_ms=0)
+        assert len(receptions) == 8
 
 
 async def test_what_is_under_way_when_the_connection_closes_is_no_error() -> None:
@@ -297,42 +350,6 @@ def test_the_way_that_media_packets_are_taken_off_is_still_there() -> None:
     assert list(inspect.signature(Connection.data_received).parameters) == ["self", "data", "component"]
     assert list(inspect.signature(StunProtocol.datagram_received).parameters) == ["self", "data", "addr"]
     assert "self.receiver.data_received(" in inspect.getsource(StunProtocol.datagram_received)
-    assert "self._rx_srtp.unprotect(data)" in inspect.getsource(RTCDtlsTransport._recv_next)
-
-
-@pytest.mark.parametrize(
-    "packet",
-    [
-        RtpPacket(payload_type=96, sequence_number=65_535, timestamp=4_294_967_295, ssrc=7, payload=b"voice"),
-        RtpPacket(payload_type=0, marker=1, payload=b""),
-    ],
-)
-def test_packets_are_read_as_aiortc_reads_them(packet: RtpPacket) -> None:
-    packet.csrc = [1, 2, 3]
-    packet.padding_size = 4
-    packet.extensions.mid = "0"
-    extensions = HeaderExtensionsMap()
-    extensions.configure(
-        RTCRtpParameters(
-            headerExtensions=[RTCRtpHeaderExtensionParameters(id=1, uri="urn:ietf:params:rtp-hdrext:sdes:mid")]
-        )
-    )
-    data = packet.serialize(extensions)
-    theirs = RtpPacket.parse(data, extensions)
-    assert parse_rtp(data) == (
-        theirs.payload_type, theirs.sequence_number, theirs.timestamp, theirs.ssrc, theirs.payload
-    )  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        bytes([0x90, 96]) + bytes(10),  # an extension that is not there
-        bytes([0x90, 96]) + bytes(12) + b"\x00\x09",  # one that is longer than the packet
-        bytes([0x8F, 96]) + bytes(10),  # 15 CSRCs that are not there
-        bytes([0xA0, 96]) + bytes(9) + b"\xff",  # more padding than packet
-    ],
-)
-def test_a_packet_shorter_than_it_says_is_refused(data: bytes) -> None:
-    with pytest.raises(ValueError, match="header"):
-        parse_rtp(data)
+    for way in ("unprotect(data)", "unprotect_rtcp(data)"):
+        assert f"self._rx_srtp.{way}" in inspect.getsource(RTCDtlsTransport._recv_next)
+    assert "self._tx_srtp.protect_rtcp(data)" in inspect.getsource(RTCDtlsTransport._send_rtp)

@@ -8,7 +8,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
 from struct import Struct
@@ -21,10 +21,19 @@ from aiortc import RTCPeerConnection, RTCRtpCodecParameters, RTCRtpReceiver, RTC
 from aiortc.exceptions import InvalidStateError
 from aiortc.rtcdtlstransport import RTCCertificate, SRTPProtectionProfile, State
 from aiortc.rtcrtpparameters import RTCRtpReceiveParameters
-from aiortc.rtcrtpreceiver import StreamStatistics
-from aiortc.rtp import AnyRtcpPacket, RtcpByePacket, RtpPacket
+from aiortc.rtp import AnyRtcpPacket, RtpPacket
 from OpenSSL import SSL
 
+from voxgender.media.rtp import (
+    Goodbye,
+    Reception,
+    Rtp,
+    SenderReport,
+    is_rtcp,
+    parse_rtcp,
+    parse_rtp,
+    receiver_report,
+)
 from voxgender.media.sockets import CallTransport, Sockets
 
 logger = logging.getLogger(__name__)
@@ -34,8 +43,12 @@ SETTLE_S = 1.0
 CERTIFICATE_S = 86_400.0
 """How long calls are shown the same certificate. It would be good for a month."""
 
+REPORT_S = 1.0
+"""How often a sender is told how its packets arrive, on average."""
+
 _HEADER = Struct("!BBHLL")
 _PACKETS_A_REPORT = 50
+_MAX_STREAMS = 8
 _CONNECT, _FLUSH = "_RTCPeerConnection__connect", "_data_channel_flush"
 _DIVERTED = ("receive", "stop", "_handle_rtp_packet", "_handle_rtcp_packet", "_handle_disconnect")
 
@@ -184,16 +197,6 @@ class _Ice(ice.StunProtocol):
             self.receiver.data_received(data, self.local_candidate.component)
 
 
-class Rtp(NamedTuple):
-    """What is wanted of an RTP packet (RFC 3550 section 5.1)."""
-
-    payload_type: int
-    sequence_number: int
-    timestamp: int
-    ssrc: int
-    payload: bytes
-
-
 class PacketSink(Protocol):
     """What takes a receiver's packets, on the event loop."""
 
@@ -213,101 +216,101 @@ class PacketSink(Protocol):
 def divert(receiver: RTCRtpReceiver, sink: PacketSink) -> None:
     """Hand a receiver's packets to ``sink`` in place of aiortc's jitter buffer and decoder thread.
 
-    Media packets go from the socket to the sink in one call, past the queues and tasks that aiortc has on their way.
-    RTCP receiver reports go on as before: a browser adapts its bit rate and Opus FEC to them.
+    Media and its control packets go from the socket to where they are wanted in one call, past the queues and tasks
+    that aiortc has on their way. Receiver reports, to which a browser adapts its bit rate and Opus FEC, go out with
+    the packets that come in: what is heard of a call comes in bursts, and so there is no timer for them.
     """
-    statistics: dict[int, StreamStatistics] = _private(receiver, "RTCRtpReceiver", "remote_streams")
-    clock_rates: dict[int, int] = {}
     plain: Any = receiver
-    handle_rtcp, stop = plain._handle_rtcp_packet, plain.stop
+    dtls: Any = receiver.transport
+    receptions: dict[int, Reception] = {}
+    clock_rates: dict[int, int] = {}
+    report_at = 0.0
     settling: asyncio.TimerHandle | None = None
     stopped = False
 
     async def receive(parameters: RTCRtpReceiveParameters) -> None:
-        if _private(receiver, "RTCRtpReceiver", "started"):
+        nonlocal settling
+        if settling is not None:
             return
         clock_rates.update({c.payloadType: c.clockRate for c in parameters.codecs if c.payloadType is not None})
         sink.configure(parameters.codecs)
-        receiver.transport._register_rtp_receiver(plain, parameters)
-        _shortcut(receiver.transport, handle)
-        nonlocal settling
+        dtls._register_rtp_receiver(plain, parameters)
+        for protocol in dtls.transport._connection._protocols:
+            if isinstance(protocol, _Ice):
+                protocol.media = media
         settling = asyncio.get_running_loop().call_later(SETTLE_S, settle, receiver)
-        _set_private(receiver, "RTCRtpReceiver", "rtcp_task", asyncio.ensure_future(plain._run_rtcp()))
-        _set_private(receiver, "RTCRtpReceiver", "started", True)
-
-    def handle(packet: Rtp, arrived_at: float) -> None:
-        clock_rate = clock_rates.get(packet.payload_type)
-        if clock_rate is None or stopped:
-            return
-        stream = statistics.get(packet.ssrc)
-        if stream is None:
-            # A peer that changes its SSRC for ever must not make this grow for ever.
-            if len(statistics) >= 8:
-                statistics.pop(next(iter(statistics)))
-            stream = statistics[packet.ssrc] = StreamStatistics(clock_rate)
-        stream.add(packet)  # type: ignore[arg-type]
-        sink.feed(packet, arrived_at)
-
-    async def handle_rtp(packet: RtpPacket, arrival_time_ms: int) -> None:
-        """What was in aiortc's queue before the shortcut was there, or came where there is none."""
-        rtp = Rtp(packet.payload_type, packet.sequence_number, packet.timestamp, packet.ssrc, packet.payload)
-        handle(rtp, time.monotonic())
-
-    async def handle_rtcp_and_bye(packet: AnyRtcpPacket) -> None:
-        await handle_rtcp(packet)
-        if isinstance(packet, RtcpByePacket):
-            sink.bye()
-
-    async def stop_and_end() -> None:
-        nonlocal stopped
-        stopped = True
-        if settling is not None:
-            settling.cancel()
-        sink.end()
-        await stop()
-        # They hold the receiver that holds them.
-        for name in _DIVERTED:
-            vars(plain).pop(name, None)
-
-    ways = (receive, stop_and_end, handle_rtp, handle_rtcp_and_bye, sink.end)
-    vars(plain).update(zip(_DIVERTED, ways, strict=True))
-
-
-def _shortcut(dtls: Any, handle: Callable[[Rtp, float], None]) -> None:
-    """Decrypt and hand over media packets where they arrive; all else takes aiortc's own way."""
 
     def media(data: bytes, arrived_at: float) -> None:
+        if is_rtcp(data):
+            with suppress(pylibsrtp.Error):
+                control(parse_rtcp(dtls._rx_srtp.unprotect_rtcp(data)), arrived_at)
+            return
         try:
             packet = parse_rtp(dtls._rx_srtp.unprotect(data))
         except (pylibsrtp.Error, ValueError):
             return
         handle(packet, arrived_at)
 
-    for protocol in dtls.transport._connection._protocols:
-        if isinstance(protocol, _Ice):
-            protocol.media = media
+    def handle(packet: Rtp, arrived_at: float) -> None:
+        nonlocal report_at
+        clock_rate = clock_rates.get(packet.payload_type)
+        if clock_rate is None or stopped:
+            return
+        reception = receptions.get(packet.ssrc)
+        if reception is None:
+            # A peer that changes its SSRC for ever must not make this grow for ever.
+            if len(receptions) >= _MAX_STREAMS:
+                receptions.pop(next(iter(receptions)))
+            reception = receptions[packet.ssrc] = Reception(clock_rate)
+        reception.take(packet, arrived_at)
+        sink.feed(packet, arrived_at)
+        if arrived_at >= report_at:
+            if report_at:
+                report()
+            # At random, so that calls that began together do not go on so (RFC 3550 section 6.3.1).
+            report_at = arrived_at + REPORT_S * (0.5 + random.random())  # noqa: S311
+
+    def control(packets: Iterable[SenderReport | Goodbye], arrived_at: float) -> None:
+        for packet in packets:
+            if isinstance(packet, SenderReport):
+                if packet.ssrc in receptions:
+                    receptions[packet.ssrc].sender_reported(packet, arrived_at)
+            elif not stopped and receptions.keys() & packet.ssrcs:
+                sink.bye()
+
+    def report() -> None:
+        ssrc = _private(receiver, "RTCRtpReceiver", "rtcp_ssrc")
+        if ssrc is not None and dtls._state is State.CONNECTED:
+            _send(dtls, dtls._tx_srtp.protect_rtcp(receiver_report(ssrc, receptions, time.monotonic())))
+
+    async def handle_rtp(packet: RtpPacket, arrival_time_ms: int) -> None:
+        """What was in aiortc's queue before ``media`` was there, or came where it is not."""
+        rtp = Rtp(packet.payload_type, packet.sequence_number, packet.timestamp, packet.ssrc, packet.payload)
+        handle(rtp, time.monotonic())
+
+    async def handle_rtcp(packet: AnyRtcpPacket) -> None:
+        control(parse_rtcp(bytes(packet)), time.monotonic())
+
+    async def stop_and_end() -> None:
+        nonlocal stopped
+        if not stopped and settling is not None:
+            settling.cancel()
+            dtls._unregister_rtp_receiver(plain)
+        stopped = True
+        sink.end()
+        # They hold the receiver that holds them.
+        for name in _DIVERTED:
+            vars(plain).pop(name, None)
+
+    ways = (receive, stop_and_end, handle_rtp, handle_rtcp, sink.end)
+    vars(plain).update(zip(_DIVERTED, ways, strict=True))
 
 
-def parse_rtp(data: bytes) -> Rtp:
-    """Read a packet, past its CSRCs, header extensions and padding (RFC 3550 section 5.1).
-
-    Raises:
-        ValueError: it is shorter than it says.
-    """
-    if len(data) < _HEADER.size:
-        raise ValueError("shorter than an RTP header")
-    first, second, sequence_number, timestamp, ssrc = _HEADER.unpack_from(data)
-    start = _HEADER.size + 4 * (first & 0x0F)
-    end = len(data)
-    if first & 0x10:
-        if end < start + 4:
-            raise ValueError("cut off in its header extension")
-        start += 4 + 4 * int.from_bytes(data[start + 2 : start + 4], "big")
-    if first & 0x20:
-        end -= data[-1] or end
-    if end < start:
-        raise ValueError("shorter than its header says")
-    return Rtp(second & 0x7F, sequence_number, timestamp, ssrc, data[start:end])
+def _send(dtls: Any, data: bytes) -> None:
+    """Send what is encrypted already; without a way, as at a call's end, it is lost."""
+    pair = dtls.transport._connection._nominated.get(1)
+    if pair is not None:
+        pair.protocol.transport.sendto(data, pair.remote_addr)
 
 
 def forgive_closing(pc: RTCPeerConnection) -> None:
@@ -396,12 +399,7 @@ class RtpWriter:
         self._sequence_number = (sequence_number + 1) & 0xFFFF
         rtp_timestamp = (self._timestamp_origin + timestamp) & 0xFFFFFFFF
         header = _HEADER.pack(self._first_byte, self._second_byte, sequence_number, rtp_timestamp, self._ssrc)
-        pair = self._dtls.transport._connection._nominated.get(1)
-        if pair is None:
-            return
-        pair.protocol.transport.sendto(
-            self._dtls._tx_srtp.protect(header + self._extensions + payload), pair.remote_addr
-        )
+        _send(self._dtls, self._dtls._tx_srtp.protect(header + self._extensions + payload))
         self._packets += 1
         self._octets += len(payload)
         if self._packets % _PACKETS_A_REPORT == 1:

@@ -22,7 +22,7 @@ from voxgender import metrics
 from voxgender.audio.frames import Frame, Wave
 from voxgender.audio.track import Batch
 from voxgender.media.decoder import Decoder, Payload, make_decoder
-from voxgender.media.network import Rtp
+from voxgender.media.rtp import Rtp
 
 REORDER_WINDOW_S = 0.06
 """How long a hole in the sequence holds back the packets after it, at first."""

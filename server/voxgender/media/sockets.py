@@ -51,7 +51,7 @@ class CallProtocol(Protocol):
     def error_received(self, exc: Exception) -> None: ...
     def datagram_received(self, data: Any, addr: Any) -> None: ...
     def media_received(self, data: bytes, arrived_at: float) -> None:
-        """RTP (RFC 7983), with the time at which the kernel took it in, in seconds of ``time.monotonic``."""
+        """RTP or RTCP (RFC 7983), with the time at which the kernel took it in, in seconds of ``time.monotonic``."""
         ...
 
 
@@ -239,8 +239,8 @@ class CallTransport(asyncio.DatagramTransport):
         self._shared.settle(self)
 
     def deliver(self, data: bytes, source: bytes, arrived_at: float) -> None:
-        # RFC 7983 section 7: 128 to 191 is RTP or RTCP; RFC 5761 section 4 tells these apart.
-        if len(data) > 1 and 127 < data[0] < 192 and not 192 <= data[1] <= 223:
+        # RFC 7983 section 7.
+        if len(data) > 1 and 127 < data[0] < 192:
             self._protocol.media_received(data, arrived_at)
         else:
             self._protocol.datagram_received(data, self.sources[source])

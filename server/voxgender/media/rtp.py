@@ -1,0 +1,149 @@
+"""RTP and RTCP as they are on the wire (RFC 3550): what a receiver reads of them, and what it reports."""
+
+from collections.abc import Iterator, Mapping
+from struct import Struct
+from typing import NamedTuple
+
+_RTP = Struct("!BBHLL")
+_RTCP = Struct("!BBH")
+_REPORT = Struct("!BBHL")
+_BLOCK = Struct("!LL4L")
+_SENDER_REPORT, _RECEIVER_REPORT, _GOODBYE = 200, 201, 203
+_VERSION = 0x80
+_MAX_DROPOUT = 3000  # RFC 3550 appendix A.1
+_HALF_CLOCK, _CLOCK = 0x8000_0000, 0xFFFF_FFFF
+
+
+class Rtp(NamedTuple):
+    """What is wanted of an RTP packet (section 5.1)."""
+
+    payload_type: int
+    sequence_number: int
+    timestamp: int
+    ssrc: int
+    payload: bytes
+
+
+class SenderReport(NamedTuple):
+    """What is wanted of a sender's report (section 6.4.1)."""
+
+    ssrc: int
+    ntp: int
+    """The middle 32 bits of the NTP timestamp."""
+
+
+class Goodbye(NamedTuple):
+    """The end of streams (section 6.6)."""
+
+    ssrcs: tuple[int, ...]
+
+
+def parse_rtp(data: bytes) -> Rtp:
+    """Read a packet, past its CSRCs, header extensions and padding.
+
+    Raises:
+        ValueError: it is shorter than it says.
+    """
+    if len(data) < _RTP.size:
+        raise ValueError("shorter than an RTP header")
+    first, second, sequence_number, timestamp, ssrc = _RTP.unpack_from(data)
+    start = _RTP.size + 4 * (first & 0x0F)
+    end = len(data)
+    if first & 0x10:
+        if end < start + 4:
+            raise ValueError("cut off in its header extension")
+        start += 4 + 4 * int.from_bytes(data[start + 2 : start + 4], "big")
+    if first & 0x20:
+        end -= data[-1] or end
+    if end < start:
+        raise ValueError("shorter than its header says")
+    return Rtp(second & 0x7F, sequence_number, timestamp, ssrc, data[start:end])
+
+
+def is_rtcp(data: bytes) -> bool:
+    """Whether what shares a port with RTP is RTCP (RFC 5761 section 4); of two bytes at least."""
+    return 192 <= data[1] <= 223
+
+
+def parse_rtcp(data: bytes) -> Iterator[SenderReport | Goodbye]:
+    """Read a compound packet (section 6.1); what else is in it is passed over, and so is what is cut off."""
+    position = 0
+    while position + _RTCP.size <= len(data):
+        first, kind, words = _RTCP.unpack_from(data, position)
+        end = position + 4 * (words + 1)
+        if end > len(data):
+            return
+        ssrcs = tuple(
+            int.from_bytes(data[at : at + 4], "big") for at in range(position + 4, min(end, position + 4 + 4 * 31), 4)
+        )
+        if kind == _SENDER_REPORT and len(ssrcs) >= 6:
+            yield SenderReport(ssrcs[0], (ssrcs[1] & 0xFFFF) << 16 | ssrcs[2] >> 16)
+        elif kind == _GOODBYE:
+            yield Goodbye(ssrcs[: first & 0x1F])
+        position = end
+
+
+class Reception:
+    """How one stream arrives: what a receiver's report says of it.
+
+    Args:
+        clock_rate_hz: of its timestamps.
+    """
+
+    def __init__(self, clock_rate_hz: int) -> None:
+        self.received = 0
+        self._clock_rate_hz = clock_rate_hz
+        self._first = self._highest = 0
+        self._jitter = 0.0
+        self._arrived_at = 0.0
+        self._timestamp = 0
+        self._reported = (0, 0)
+        self._heard_ntp = 0
+        self._heard_at = 0.0
+
+    def take(self, packet: Rtp, arrived_at: float) -> None:
+        """Count a packet; ``arrived_at`` in seconds of ``time.monotonic``."""
+        ahead = ((packet.sequence_number - self._highest + 0x8000) & 0xFFFF) - 0x8000
+        if not self.received or not -_MAX_DROPOUT < ahead < _MAX_DROPOUT:
+            self.received = 0
+            self._first = self._highest = packet.sequence_number
+            self._reported = (0, 0)
+        elif ahead > 0:
+            self._highest += ahead
+            if packet.timestamp != self._timestamp:
+                # Appendix A.8.
+                ticks = ((packet.timestamp - self._timestamp + _HALF_CLOCK) & _CLOCK) - _HALF_CLOCK
+                late = abs((arrived_at - self._arrived_at) * self._clock_rate_hz - ticks)
+                self._jitter += (late - self._jitter) / 16
+        self.received += 1
+        if ahead >= 0 or self.received == 1:
+            self._arrived_at, self._timestamp = arrived_at, packet.timestamp
+
+    def sender_reported(self, report: SenderReport, arrived_at: float) -> None:
+        self._heard_ntp, self._heard_at = report.ntp, arrived_at
+
+    def block(self, ssrc: int, now: float) -> bytes:
+        """A report block (section 6.4.1); the fraction lost is since the block before."""
+        expected = self._highest - self._first + 1
+        expected_since, received_since = expected - self._reported[0], self.received - self._reported[1]
+        self._reported = (expected, self.received)
+        lost_since = max(0, expected_since - received_since)
+        fraction = min(255, (lost_since << 8) // expected_since) if expected_since > 0 else 0
+        # Duplicates can make it negative (appendix A.3).
+        lost = min(max(expected - self.received, -0x80_0000), 0x7F_FFFF) & 0xFF_FFFF
+        delay = round((now - self._heard_at) * 65_536) & _CLOCK if self._heard_ntp else 0
+        jitter = min(round(self._jitter), _CLOCK)
+        return _BLOCK.pack(ssrc, fraction << 24 | lost, self._highest & _CLOCK, jitter, self._heard_ntp, delay)
+
+
+def receiver_report(ssrc: int, receptions: Mapping[int, Reception], now: float) -> bytes:
+    """An RTCP packet about streams by their SSRC, 31 at most (section 6.4.2).
+
+    Args:
+        ssrc: of the receiver.
+        receptions: of the streams.
+        now: seconds of ``time.monotonic``.
+    """
+    blocks = b"".join(reception.block(stream, now) for stream, reception in receptions.items())
+    words = (_REPORT.size + len(blocks)) // 4 - 1
+    return _REPORT.pack(_VERSION | len(receptions), _RECEIVER_REPORT, words, ssrc) + blocks
