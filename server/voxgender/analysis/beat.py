@@ -8,7 +8,7 @@ from math import ceil
 
 from voxgender.audio.activity import FRAME_S
 
-SLOT_S = 0.048
+SLOT_S = 0.064
 """From one slot to the next. Slots are at whole multiples of it by ``time.monotonic``, as ticks of sockets are."""
 CALLS = 16
 """Calls whose hops end together: what the speech gate takes in one run. The last of more would wait for too long."""

@@ -20,9 +20,9 @@ from voxgender.media.datagrams import AT_ONCE, DatagramReader
 
 logger = logging.getLogger(__name__)
 
-TICK_S = 0.024
+TICK_S = 0.064 / 3
 """How often the sockets of calls that are up are read. The fewer the wake-ups, the warmer the caches."""
-BUSY_TICK_S = 0.048
+BUSY_TICK_S = 0.064
 """The same with ``BUSY`` calls or more. Ticks are at whole multiples, and so are the slots in which hops end."""
 BUSY = 16
 CALLS = 32
