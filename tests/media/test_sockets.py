@@ -197,6 +197,20 @@ async def test_ticks_are_at_whole_multiples_and_fewer_with_many_calls(
     assert now < due <= now + 1.5 * tick_s
 
 
+async def test_a_tick_that_goes_off_early_is_not_followed_by_itself(
+    sockets: Sockets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """uvloop rounds to milliseconds: half of the ticks came twice."""
+    place(sockets, "one")
+    sockets._timer.cancel()
+    loop = asyncio.get_running_loop()
+    tick = (loop.time() // TICK_S + 2) * TICK_S
+    monkeypatch.setattr(loop, "time", lambda: tick - 0.0006)
+    sockets._tick()
+    monkeypatch.undo()
+    assert sockets._timer.when() == pytest.approx(tick + TICK_S)
+
+
 async def test_one_calls_fault_costs_the_others_nothing(sockets: Sockets, peers: list[Peer]) -> None:
     class Broken(Call):
         def datagram_received(self, data: Any, addr: Any) -> None:

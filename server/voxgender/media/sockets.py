@@ -28,6 +28,8 @@ BUSY = 16
 CALLS = 32
 """Calls that share a socket. More would fill the kernel's buffer of one socket while the event loop is busy."""
 
+_EARLY_S = 0.002
+"""Timers go off a little early or late; a tick that went off early must not be followed by itself."""
 _MAX_READS = 8
 """Of one socket in one tick; a flood waits, and is then dropped by the kernel."""
 _MAX_SOURCES = 16
@@ -122,7 +124,7 @@ class Sockets:
     def _wait(self) -> None:
         loop = asyncio.get_running_loop()
         tick_s = TICK_S if sum(shared.calls for shared in self._shared) < BUSY else BUSY_TICK_S
-        self._timer = loop.call_at((loop.time() // tick_s + 1) * tick_s, self._tick)
+        self._timer = loop.call_at(((loop.time() + _EARLY_S) // tick_s + 1) * tick_s, self._tick)
 
     def _bind(self, address: str) -> socket.socket:
         sock = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM)
