@@ -88,12 +88,17 @@ class Listener:
 
     def _too_late(self, taken: Taken) -> int:
         """By how many samples the hop in hand would end later than its slot wants it to; looked at now and then."""
-        first = self._looked_at is None
-        if self._slot is None or not (self._looked_at is None or taken.at - self._looked_at >= LOOK_EVERY_S):
+        if self._slot is None:
             return 0
+        slack_s = 0.0
+        if self._looked_at is not None:
+            # What follows a pause is longer than a hop by its packets' word; only the judge knows what is new of it.
+            if taken.at - self._looked_at < LOOK_EVERY_S or taken.samples > self._hop_samples:
+                return 0
+            slack_s = SLACK_S
         self._looked_at = taken.at
         due = taken.arrived_at + (self._missing - taken.samples) / SAMPLE_RATE_HZ
-        return self._slot.frames_too_late(due, slack_s=0.0 if first else SLACK_S) * FRAME
+        return self._slot.frames_too_late(due, slack_s=slack_s) * FRAME
 
     def hear(self, taken: Taken, done: Done[Verdicts] | None) -> Iterator[Message]:
         """What there is to tell after an arrival was judged, or dropped (None)."""
