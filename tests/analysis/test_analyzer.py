@@ -21,11 +21,12 @@ from tests.analysis.models import PATIENCE_S, Fixed, Held, Pitch
 from tests.support import Samples, frames, noise, silence
 from voxgender.analysis import Analyzer
 from voxgender.analysis.beat import Slot
-from voxgender.analysis.judge import Job
-from voxgender.analysis.listener import Listener
+from voxgender.analysis.judge import Job, Verdicts
+from voxgender.analysis.listener import Listener, Taken
 from voxgender.audio.files import read_audio
 from voxgender.errors import AudioError
 from voxgender.inference import wav2vec2
+from voxgender.inference.batcher import Done
 from voxgender.inference.classifier import Classifier
 from voxgender.peer.voices import MAN, WOMAN, Dialogue, dialogue, speak
 from voxgender.protocol import Change, Message, Result, Segment, Summary, Warning
@@ -79,10 +80,12 @@ class Halting(Eager):
     def __init__(self, audio: Samples, *, frames: int) -> None:
         super().__init__(audio)
         self._left = frames
+        self.halted = asyncio.Event()
         self.go_on = asyncio.Event()
 
     async def recv(self) -> AudioFrame:
         if not self._left:
+            self.halted.set()
             await self.go_on.wait()
         self._left -= 1
         return await super().recv()
@@ -313,6 +316,38 @@ async def test_a_caller_that_does_not_come_for_its_messages_costs_no_memory(
     assert "overloaded" in {warning.code for warning in only(Warning, messages)}
     assert isinstance(messages[-1], Summary)
     assert messages[-1].duration == pytest.approx(60.0)
+
+
+async def test_what_is_missed_while_the_caller_has_the_news_of_it_is_not_forgotten(
+    make: Callable[..., Analyzer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It counted as being judged for ever, and later hops ended where no packet does."""
+    listeners: list[Listener] = []
+
+    class Telling(Listener):
+        def __init__(self, *args: Any) -> None:
+            super().__init__(*args)
+            listeners.append(self)
+
+        def hear(self, taken: Taken, done: Done[Verdicts] | None) -> Iterator[Message]:
+            yield from super().hear(taken, done)
+            if done is None and taken.samples > 5 * HOP_S * 16_000:
+                yield Warning(code="missed", message="more than five hops")
+
+    monkeypatch.setattr("voxgender.analysis.analyzer._MAX_BEHIND", 10)
+    monkeypatch.setattr("voxgender.analysis.analyzer.Listener", Telling)
+    track = Halting(noise(60), frames=1_000)
+    async with asyncio.timeout(PATIENCE_S), aclosing(make(None).analyze(track)) as source:
+        await anext(source)
+        await track.halted.wait()
+        async for message in source:
+            if isinstance(message, Warning) and message.code == "missed":
+                break
+        track.go_on.set()
+        await track.ended.wait()
+        async for _ in source:
+            pass
+    assert [listener._judging for listener in listeners] == [0]
 
 
 async def test_a_track_that_stops_giving_is_told_of(

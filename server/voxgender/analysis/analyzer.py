@@ -125,9 +125,10 @@ class Analyzer:
         try:
             while (waiting := await inbox.get()) is not None:
                 if missed is not None:
-                    for message in listener.hear(missed, None):
+                    # More may be missed while the caller has a message of it.
+                    told, missed = missed, None
+                    for message in listener.hear(told, None):
                         yield message
-                    missed = None
                 taken, future = waiting
                 for message in listener.hear(taken, await future):
                     yield message
