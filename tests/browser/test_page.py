@@ -8,8 +8,12 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Page, expect
 
-from tests.browser.conftest import ALWAYS_ALLOWED, FAKE_DEVICE, OpenBrowser, OpenPage, Server, StartServer
+from tests.browser.conftest import ALWAYS_ALLOWED, FAKE_DEVICE, WAIT_MS, OpenBrowser, OpenPage, Server, StartServer
 
+REMOTE_INBOUND = """async () => {
+    const stats = [...(await window.connection.getStats()).values()];
+    return stats.find(({ type }) => type === 'remote-inbound-rtp') ?? { roundTripTimeMeasurements: 0 };
+}"""
 ANY_LABEL = re.compile("Male|Female|Uncertain|No speech")
 
 
@@ -138,6 +142,27 @@ async def test_a_network_that_goes_away_for_a_moment_is_got_over(
     finally:
         server.send_signal(signal.SIGCONT)
     await expect_live(page)
+
+
+async def test_the_browser_is_told_how_its_packets_arrive(server: Server, open_page: OpenPage, babble: Path) -> None:
+    """Packets that are read together did not arrive together: the wait for it is neither jitter nor round trip."""
+    page = await open_page(server.url, babble)
+    await page.evaluate(
+        """() => {
+            const Plain = RTCPeerConnection;
+            window.RTCPeerConnection = class extends Plain {
+                constructor(...args) { super(...args); window.connection = this; }
+            };
+        }"""
+    )
+    await press(page, "Start")
+    await expect_live(page)
+    async with asyncio.timeout(WAIT_MS / 1_000):
+        while (remote := await page.evaluate(REMOTE_INBOUND))["roundTripTimeMeasurements"] < 2:  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
+    assert remote["packetsLost"] == 0
+    assert 0 < remote["roundTripTime"] < 1
+    assert remote["jitter"] < 0.015
 
 
 async def test_a_microphone_can_be_changed_in_the_middle_of_a_call(
