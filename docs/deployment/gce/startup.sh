@@ -5,7 +5,7 @@ set -euo pipefail
 
 readonly UDP_PORTS=20000-29999 HTTP_PORT=8080
 # As many calls as a machine with 2 cores holds: docs/deployment/sizing.md.
-readonly MAX_SESSIONS=50
+readonly MAX_SESSIONS=70
 # The system gives a machine that is stopped some 90 seconds. Those who call move within a few.
 readonly DRAIN_S=60 STOP_S=80
 readonly STATE=/var/lib/voxgender
