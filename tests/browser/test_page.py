@@ -163,6 +163,8 @@ async def test_the_browser_is_told_how_its_packets_arrive(server: Server, open_p
     assert remote["packetsLost"] == 0
     assert 0 < remote["roundTripTime"] < 1
     assert remote["jitter"] < 0.015
+    await press(page, "Stop")
+    await expect_no_sessions(server)
 
 
 async def test_a_microphone_can_be_changed_in_the_middle_of_a_call(
