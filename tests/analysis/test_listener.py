@@ -1,9 +1,13 @@
+from functools import partial
+
+import numpy as np
 import pytest
 
-from tests.support import frames, sine
-from voxgender.analysis.beat import SLACK_S, Beat, Slot
+from tests.support import frame, frames, sine
+from voxgender.analysis.beat import LEAD_S, SLACK_S, Beat, Slot
 from voxgender.analysis.judge import Heard, Judge, Verdicts
 from voxgender.analysis.listener import LOOK_EVERY_S, WARN_EVERY_S, Listener, Taken
+from voxgender.audio.activity import FRAME_S
 from voxgender.audio.hops import Pause
 from voxgender.audio.track import Batch
 from voxgender.audio.windows import Picker
@@ -195,3 +199,35 @@ def test_a_warning_is_said_again_only_after_a_while_and_each_for_itself(listener
     messages = play(listener, *[late] * round(seconds / HOP_S), stalled=True)
     said = [message.code for message in messages if isinstance(message, Warning)]
     assert said == ["no_media", "overloaded"] * 3
+
+
+@pytest.mark.parametrize("drift", [-1e-3, 1e-3])
+def test_the_hops_of_a_caller_whose_clock_drifts_go_on_ending_in_their_slot(
+    monkeypatch: pytest.MonkeyPatch, drift: float
+) -> None:
+    """Half a second in ten minutes, far more than sound cards do: a hop would soon end at any time."""
+    now = 1_000.0
+    monkeypatch.setattr("voxgender.analysis.listener.monotonic", lambda: now)
+    listener, judge = Listener(Picker(full=16_000, short=8_000, hop=HOP), HOP, Beat(HOP_S).join()), Judge(None)
+    packet = frame(np.zeros(640))
+    waiting = []
+    late_s: list[float] = []
+    hops: list[int] = []
+    for _ in range(15_000):
+        now += 0.04 * (1 + drift)
+        waiting.append(packet)
+        if 0.04 * len(waiting) < listener.missing_s():
+            continue
+        job, taken = listener.take(Batch(partial(list, waiting), 0.04 * len(waiting), now))
+        waiting = []
+        (verdicts,) = judge([job])
+        for message in listener.hear(taken, Done(verdicts, 0.0, 0.0)):
+            if isinstance(message, Result):
+                late_s.append((now + 0.15) % HOP_S - 0.15)
+                hops.append(round((message.end - message.start) / FRAME_S))
+    # The first slot is at whole multiples of a hop. Until the next look it may be another 10 ms, and a packet may end
+    # 32 ms later than the hop in it does.
+    assert min(late_s) > -LEAD_S - FRAME_S - SLACK_S - 0.011
+    assert max(late_s) < 0.011
+    # One way hops are a frame shorter now and then, the other way four: they can only be made shorter.
+    assert set(hops[1:]) == ({5, 6} if drift > 0 else {2, 6})

@@ -14,7 +14,7 @@ CALLS = 16
 """Calls whose hops end together: what the speech gate takes in one run. The last of more would wait for too long."""
 LEAD_S = 0.032
 """How long before its slot a hop should be there, at least: its last packet may end so much later than the hop does."""
-SLACK_S = 0.064
+SLACK_S = 0.032
 """Clocks of callers drift; a hop may end so much sooner before its slot until something is done."""
 
 
