@@ -145,7 +145,7 @@ async def test_a_network_that_goes_away_for_a_moment_is_got_over(
 
 
 async def test_the_browser_is_told_how_its_packets_arrive(server: Server, open_page: OpenPage, babble: Path) -> None:
-    """Packets that are read together did not arrive together: the wait for it is neither jitter nor round trip."""
+    """The reports are the server's own, not aiortc's: Chromium has to make sense of them."""
     page = await open_page(server.url, babble)
     await page.evaluate(
         """() => {

@@ -9,7 +9,7 @@ from math import ceil
 from voxgender.audio.activity import FRAME_S
 
 SLOT_S = 0.064
-"""From one slot to the next. Slots are at whole multiples of it by ``time.monotonic``, as ticks of sockets are."""
+"""From one slot to the next. With hops of 192 ms they are at its multiples by ``time.monotonic``, as ticks are."""
 CALLS = 16
 """Calls whose hops end together: what the speech gate takes in one run. The last of more would wait for too long."""
 LEAD_S = 0.032

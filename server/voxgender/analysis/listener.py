@@ -76,28 +76,28 @@ class Listener:
         shorten = 0
         match arrival:
             case Batch():
-                taken = Taken(_samples(arrival.duration_s), now, arrival.arrived_at, arrival.reordered_s)
-                shorten = self._too_late(taken)
+                samples = _samples(arrival.duration_s)
+                shorten = self._too_late(samples, arrival.arrived_at, now)
+                taken = Taken(samples + shorten, now, arrival.arrived_at, arrival.reordered_s)
             case Pause():
                 taken = Taken(_samples(arrival.duration_s), now, arrival.at)
             case None:
                 taken = Taken(0, now, 0.0)
-        taken = taken._replace(samples=taken.samples + shorten)
         self._judging += taken.samples
         return Job(self._ear, arrival, shorten), taken
 
-    def _too_late(self, taken: Taken) -> int:
+    def _too_late(self, samples: int, arrived_at: float, now: float) -> int:
         """By how many samples the hop in hand would end later than its slot wants it to; looked at now and then."""
         if self._slot is None:
             return 0
         slack_s = 0.0
         if self._looked_at is not None:
             # What follows a pause is longer than a hop by its packets' word; only the judge knows what is new of it.
-            if taken.at - self._looked_at < LOOK_EVERY_S or taken.samples > self._hop_samples:
+            if now - self._looked_at < LOOK_EVERY_S or samples > self._hop_samples:
                 return 0
             slack_s = SLACK_S
-        self._looked_at = taken.at
-        due = taken.arrived_at + (self._missing - taken.samples) / SAMPLE_RATE_HZ
+        self._looked_at = now
+        due = arrived_at + (self._missing - samples) / SAMPLE_RATE_HZ
         return self._slot.frames_too_late(due, slack_s=slack_s) * FRAME
 
     def hear(self, taken: Taken, done: Done[Verdicts] | None) -> Iterator[Message]:

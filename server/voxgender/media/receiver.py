@@ -22,7 +22,7 @@ from voxgender import metrics
 from voxgender.audio.frames import Frame, Wave
 from voxgender.audio.track import Batch
 from voxgender.media.decoder import Decoder, Payload, make_decoder
-from voxgender.media.rtp import Rtp
+from voxgender.media.rtp import MAX_DROPOUT, Rtp, packets_ahead, ticks_ahead
 
 REORDER_WINDOW_S = 0.06
 """How long a hole in the sequence holds back the packets after it, at first."""
@@ -35,9 +35,6 @@ BYE_GRACE_S = 2.0
 """A sender that said goodbye and resumes within this time was only paused (Chromium says it on a pause)."""
 
 _MAX_HELD = 100
-_MAX_DISORDER = 3000  # RFC 3550 appendix A.1: MAX_DROPOUT
-# Sequence numbers and timestamps wrap: the shortest way between two is meant (RFC 1982).
-_CLOCK, _HALF_CLOCK = 0xFFFF_FFFF, 0x8000_0000
 
 
 class _Packet(NamedTuple):
@@ -96,15 +93,15 @@ class AudioReceiver(MediaStreamTrack):
         if packet.ssrc != self._ssrc:
             self._start(packet, decoder, arrived_at)
         self.last_arrival = arrived_at
-        ahead = ((packet.sequence_number - self._highest_seq + 0x8000) & 0xFFFF) - 0x8000
-        if abs(ahead) > _MAX_DISORDER:
+        ahead = packets_ahead(packet.sequence_number, self._highest_seq)
+        if abs(ahead) > MAX_DROPOUT:
             self._start(packet, decoder, arrived_at)
             ahead = 0
         seq = self._highest_seq + ahead
         if seq < self._next_seq or seq in self._held:
             self._spurn(seq, arrived_at)
             return
-        pts = self._pts + ((packet.timestamp - self._last_timestamp + _HALF_CLOCK) & _CLOCK) - _HALF_CLOCK
+        pts = self._pts + ticks_ahead(packet.timestamp, self._last_timestamp)
         if ahead >= 0:
             self._highest_seq = seq
             self._pts, self._last_timestamp = pts, packet.timestamp

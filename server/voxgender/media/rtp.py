@@ -10,8 +10,9 @@ _REPORT = Struct("!BBHL")
 _BLOCK = Struct("!LL4L")
 _SENDER_REPORT, _RECEIVER_REPORT, _GOODBYE = 200, 201, 203
 _VERSION = 0x80
-_MAX_DROPOUT = 3000  # RFC 3550 appendix A.1
 _HALF_CLOCK, _CLOCK = 0x8000_0000, 0xFFFF_FFFF
+MAX_DROPOUT = 3000
+"""A sequence number further off than that begins a stream anew (appendix A.1)."""
 
 
 class Rtp(NamedTuple):
@@ -36,6 +37,16 @@ class Goodbye(NamedTuple):
     """The end of streams (section 6.6)."""
 
     ssrcs: tuple[int, ...]
+
+
+def packets_ahead(sequence_number: int, of: int) -> int:
+    """How many packets one is ahead of another, the shortest way round (RFC 1982); ``of`` may be past the wrap."""
+    return ((sequence_number - of + 0x8000) & 0xFFFF) - 0x8000
+
+
+def ticks_ahead(timestamp: int, of: int) -> int:
+    """How many ticks of the clock one timestamp is ahead of another, likewise."""
+    return ((timestamp - of + _HALF_CLOCK) & _CLOCK) - _HALF_CLOCK
 
 
 def parse_rtp(data: bytes) -> Rtp:
@@ -103,8 +114,8 @@ class Reception:
 
     def take(self, packet: Rtp, arrived_at: float) -> None:
         """Count a packet; ``arrived_at`` in seconds of ``time.monotonic``."""
-        ahead = ((packet.sequence_number - self._highest + 0x8000) & 0xFFFF) - 0x8000
-        if not self.received or not -_MAX_DROPOUT < ahead < _MAX_DROPOUT:
+        ahead = packets_ahead(packet.sequence_number, self._highest)
+        if not self.received or abs(ahead) > MAX_DROPOUT:
             self.received = 0
             self._first = self._highest = packet.sequence_number
             self._reported = (0, 0)
@@ -112,7 +123,7 @@ class Reception:
             self._highest += ahead
             if packet.timestamp != self._timestamp:
                 # Appendix A.8.
-                ticks = ((packet.timestamp - self._timestamp + _HALF_CLOCK) & _CLOCK) - _HALF_CLOCK
+                ticks = ticks_ahead(packet.timestamp, self._timestamp)
                 late = abs((arrived_at - self._arrived_at) * self._clock_rate_hz - ticks)
                 self._jitter += (late - self._jitter) / 16
         self.received += 1
