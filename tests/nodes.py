@@ -8,17 +8,17 @@ from aiohttp import ClientSession
 
 from tests.rtc import LOOPBACK
 from voxgender.analysis import Analyzer
-from voxgender.hosting import listen
-from voxgender.media.announcer import Announcer, Portrait
-from voxgender.media.face import create_face
+from voxgender.fleet.announcer import Announcer, NodeStatus
+from voxgender.fleet.directory import Directory
+from voxgender.fleet.node_api import create_node_app
+from voxgender.fleet.registry import Registry
+from voxgender.fleet.router import Router
+from voxgender.fleet.secret import Secret
+from voxgender.fleet.sources import Source, StaticNodes
+from voxgender.http.app import create_app
 from voxgender.media.node import MediaNode
+from voxgender.roles.hosting import listen
 from voxgender.settings import Settings
-from voxgender.signaling.app import create_app
-from voxgender.signaling.directory import Directory
-from voxgender.signaling.fleet import Fleet
-from voxgender.signaling.registry import Registry
-from voxgender.signaling.secret import Secret
-from voxgender.signaling.sources import Listed, Source
 
 SECRET = Secret("shared by signaling and nodes")
 
@@ -28,18 +28,18 @@ _ids = iter(range(1, 1 << 30))
 class FacedNode:
     """A media node as signaling sees it."""
 
-    def __init__(self, node: MediaNode, portrait: Portrait, stack: AsyncExitStack) -> None:
+    def __init__(self, node: MediaNode, status: NodeStatus, stack: AsyncExitStack) -> None:
         self.node = node
-        self.portrait = portrait
+        self.status = status
         self._stack = stack
 
     @property
     def id(self) -> str:
-        return self.portrait.id
+        return self.status.id
 
     @property
     def url(self) -> str:
-        return self.portrait.url
+        return self.status.url
 
     @property
     def port(self) -> int:
@@ -65,22 +65,22 @@ async def a_node(
     node_id = f"{next(_ids):012x}"
     async with AsyncExitStack() as stack:
         node = make(ice_addresses=[LOOPBACK], new_session_id=lambda: secret.new_session_id(node_id), **limits)
-        portrait = Portrait(node, node_id, region=region)
-        taken = await listen(create_face(node, secret, portrait), stack, host=LOOPBACK, port=port)
-        portrait.url = f"http://{LOOPBACK}:{taken}"
+        status = NodeStatus(node, node_id, region=region)
+        taken = await listen(create_node_app(node, secret, status), stack, host=LOOPBACK, port=port)
+        status.url = f"http://{LOOPBACK}:{taken}"
         stack.push_async_callback(node.close)
         node.start(analyzer)
         if registry is not None:
-            announcer = Announcer(registry, portrait)
+            announcer = Announcer(registry, status)
             stack.push_async_callback(announcer.close)
             await announcer.start()
-        yield FacedNode(node, portrait, stack)
+        yield FacedNode(node, status, stack)
 
 
 class Front:
     """Signaling; ``http`` speaks to it."""
 
-    def __init__(self, directory: Directory, fleet: Fleet, http: ClientSession) -> None:
+    def __init__(self, directory: Directory, fleet: Router, http: ClientSession) -> None:
         self.directory = directory
         self.fleet = fleet
         self.http = http
@@ -92,11 +92,11 @@ async def a_front(
 ) -> AsyncIterator[Front]:
     """Signaling in front of these nodes, or of those that ``source`` knows; it has looked for them once."""
     async with AsyncExitStack() as stack:
-        directory = Directory(source or Listed([node.url for node in nodes]), secret)
+        directory = Directory(source or StaticNodes([node.url for node in nodes]), secret)
         stack.push_async_callback(directory.close)
         settings = Settings(**options)
         together = settings.max_sessions_per_subject > 0
-        fleet = Fleet(directory, secret, region=region, keep_together=together)
+        fleet = Router(directory, secret, region=region, keep_together=together)
         stack.push_async_callback(fleet.close)
         port = await listen(create_app(settings, fleet), stack, host=LOOPBACK, port=0)
         await directory.start()

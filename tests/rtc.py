@@ -14,10 +14,10 @@ from av.audio.frame import AudioFrame
 
 from voxgender import protocol
 from voxgender.analysis import Analyzer
+from voxgender.http.app import create_app
 from voxgender.media.network import bind_ice
 from voxgender.media.node import MediaNode
 from voxgender.settings import Settings
-from voxgender.signaling.app import create_app
 
 LOOPBACK = "127.0.0.1"
 SDP = {"Content-Type": "application/sdp"}

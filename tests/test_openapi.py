@@ -12,10 +12,10 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from tests.rtc import FRAGMENT, SDP, ToneTrack, a_peer, a_server
 from voxgender.analysis import Analyzer
+from voxgender.http.app import create_app
 from voxgender.media.node import MediaNode
 from voxgender.protocol import Hello, decode
 from voxgender.settings import Settings
-from voxgender.signaling.app import create_app
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "server" / "voxgender"

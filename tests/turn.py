@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
-from tests.fleet.conftest import free_ports
+from tests.hosts.conftest import free_ports
 
 LOOPBACK = "127.0.0.1"
 SECRET = "north"

@@ -171,15 +171,15 @@ def _load_server_settings(arguments: argparse.Namespace) -> Settings:
 def _serve(arguments: argparse.Namespace) -> int:
     loaded = _load_server_settings(arguments)
     if loaded.workers > 1:
-        from voxgender.workers import serve_with_workers as serve
+        from voxgender.roles.workers import serve_with_workers as serve
     else:
-        from voxgender.serve import serve
+        from voxgender.roles.serve import serve
     _run(serve(loaded, announce=lambda url: print(f"voxgender is ready: open {url}", flush=True)))
     return 0
 
 
 def _signaling(arguments: argparse.Namespace) -> int:
-    from voxgender.signaling.server import serve_signaling
+    from voxgender.roles.signaling import serve_signaling
 
     loaded = _load_server_settings(arguments)
     _run(serve_signaling(loaded, announce=lambda url: print(f"voxgender signaling is ready: open {url}", flush=True)))
@@ -187,8 +187,8 @@ def _signaling(arguments: argparse.Namespace) -> int:
 
 
 def _media(arguments: argparse.Namespace) -> int:
-    from voxgender.media.server import serve_media
-    from voxgender.serve import make_analyzer
+    from voxgender.roles.media import serve_media
+    from voxgender.roles.serve import make_analyzer
 
     loaded = _load_server_settings(arguments)
     _run(
@@ -238,7 +238,7 @@ def _load(arguments: argparse.Namespace) -> int:
 
 
 def _classify(arguments: argparse.Namespace) -> int:
-    from voxgender.serve import make_analyzer
+    from voxgender.roles.serve import make_analyzer
 
     analyzer = make_analyzer(_load_settings(arguments))
     failed = False
@@ -262,7 +262,7 @@ def _classify(arguments: argparse.Namespace) -> int:
 def _evaluate(arguments: argparse.Namespace) -> int:
     from tqdm import tqdm
 
-    from voxgender.serve import make_analyzer
+    from voxgender.roles.serve import make_analyzer
     from voxgender.training.evaluate import as_dict, as_table, evaluate, tabulated
     from voxgender.training.manifest import read_manifest, with_split
 

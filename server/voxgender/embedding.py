@@ -3,7 +3,7 @@
 import threading
 
 from voxgender.analysis import Analyzer
-from voxgender.serve import make_analyzer
+from voxgender.roles.serve import make_analyzer
 from voxgender.settings import Settings
 
 _lock = threading.Lock()

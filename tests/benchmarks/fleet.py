@@ -22,20 +22,20 @@ from typing import Any
 from aiohttp import ClientSession, web
 from redis.asyncio import Redis
 
-from tests.fleet.network import Network, why_not
-from tests.fleet.processes import SECRET as FLEET_SECRET
-from tests.fleet.processes import MediaNode as MediaNodeProcess
+from tests.hosts.network import Network, why_not
+from tests.hosts.processes import SECRET as FLEET_SECRET
+from tests.hosts.processes import MediaNode as MediaNodeProcess
 from tests.nodes import SECRET, a_node
 from tests.redisserver import LOOPBACK, a_redis
 from tests.rtc import SDP, Peer, ToneTrack
 from voxgender import protocol
 from voxgender.analysis import Analyzer
-from voxgender.hosting import listen
+from voxgender.fleet.record import NodeRecord
+from voxgender.fleet.registry import RENEW_S, Registry
+from voxgender.fleet.remote import RemoteNode
+from voxgender.fleet.secret import Secret
 from voxgender.media.node import MediaNode
-from voxgender.signaling.record import NodeRecord
-from voxgender.signaling.registry import RENEW_S, Registry
-from voxgender.signaling.remote import RemoteNode
-from voxgender.signaling.secret import Secret
+from voxgender.roles.hosting import listen
 
 PLACEMENTS = 3_000
 AT_ONCE = 16

@@ -13,8 +13,8 @@ from playwright.async_api import expect
 
 from tests.browser.conftest import OpenPage
 from tests.browser.test_page import expect_live, press
-from tests.fleet.conftest import free_ports
-from tests.fleet.processes import Process
+from tests.hosts.conftest import free_ports
+from tests.hosts.processes import Process
 
 LISTEN = """async () => {
     const { VoxgenderClient } = await import('/client/index.js');

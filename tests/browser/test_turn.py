@@ -10,7 +10,7 @@ from playwright.async_api import Page, Route, expect
 from tests.browser.conftest import ALWAYS_ALLOWED, FAKE_DEVICE, OpenPage, StartServer
 from tests.browser.test_page import expect_no_sessions
 from tests.turn import SECRET, TRANSPORTS, Coturn, a_turn_server
-from voxgender.signaling.iceservers import IceServers
+from voxgender.http.iceservers import IceServers
 
 # The test's TURN server has signed its certificate itself.
 TRUSTING = (FAKE_DEVICE, ALWAYS_ALLOWED, "--ignore-certificate-errors")

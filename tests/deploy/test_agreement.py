@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from tests.deploy.artifacts import ROOT, Start, compose, documents, manifest, pod, script_constants, starts, text
-from voxgender.hosting import SHUTDOWN_S
+from voxgender.fleet.directory import REFRESH_S
+from voxgender.fleet.registry import RENEW_S
 from voxgender.media.session import DELIVERY_TIMEOUT_S, FLUSH_TIMEOUT_S
+from voxgender.roles.hosting import SHUTDOWN_S
 from voxgender.settings import Settings
-from voxgender.signaling.directory import REFRESH_S
-from voxgender.signaling.registry import RENEW_S
 
 CAPACITY = runpy.run_path(str(ROOT / "tools/capacity"))
 NODE_MACHINE = "t2d-standard-2"

@@ -6,13 +6,13 @@ import pytest
 
 from tests.deploy.artifacts import DEPLOYMENT, Start, starts
 from voxgender import settings
-from voxgender.media.server import node_url
+from voxgender.fleet.secret import Secret
+from voxgender.fleet.sources import source_of
+from voxgender.http.auth import Authenticator
+from voxgender.http.cors import cors_middleware
+from voxgender.http.iceservers import IceServers
+from voxgender.roles.media import node_url
 from voxgender.settings import Settings
-from voxgender.signaling.auth import Bearer
-from voxgender.signaling.cors import cors_middleware
-from voxgender.signaling.iceservers import IceServers
-from voxgender.signaling.secret import Secret
-from voxgender.signaling.sources import source_of
 
 STARTS = list(starts())
 KNOWN = {settings.PREFIX + name.upper() for name in settings.fields()}
@@ -44,7 +44,7 @@ async def test_signaling_starts_with_it(start: Start) -> None:
     await source_of(loaded, secret).close()
     cors_middleware(loaded.allow_origin)
     IceServers(loaded.ice_server, turn_secret=loaded.turn_secret, turn_ttl_s=loaded.turn_ttl_s)
-    Bearer(loaded)
+    Authenticator(loaded)
 
 
 @of("media")

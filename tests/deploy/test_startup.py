@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.deploy.artifacts import DEPLOYMENT, script_constants
-from voxgender.media.server import node_url
+from voxgender.roles.media import node_url
 from voxgender.settings import Settings
 
 IMAGE = "europe-west1-docker.pkg.dev/acme/voxgender/media:1.2.3"

@@ -9,7 +9,7 @@ from voxgender.analysis import Analyzer
 from voxgender.peer import speech
 from voxgender.peer.caller import Caller
 from voxgender.protocol import AnyMessage, Change
-from voxgender.serve import make_analyzer
+from voxgender.roles.serve import make_analyzer
 from voxgender.settings import Settings
 
 

@@ -13,12 +13,12 @@ from tests.peer.conftest import Serve
 from tests.turn import SECRET, Coturn, a_turn_server
 from voxgender.cli import main
 from voxgender.errors import CallError
+from voxgender.http.iceservers import IceServers
 from voxgender.peer import relay
 from voxgender.peer.caller import Caller
 from voxgender.peer.relay import working_relay
 from voxgender.peer.speech import Speech
 from voxgender.peer.whip import ice_servers
-from voxgender.signaling.iceservers import IceServers
 
 
 @pytest.fixture

@@ -30,7 +30,7 @@ def random_id() -> str:
 
 
 class MediaNode:
-    """The session table. What signaling calls (``voxgender.signaling.node.Node``), in the same process.
+    """The session table. What signaling calls (``voxgender.http.calls.Calls``), in the same process.
 
     Args:
         ice_addresses: local addresses for media; empty for all but loopback.

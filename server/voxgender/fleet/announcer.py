@@ -1,0 +1,99 @@
+"""What a media node tells the fleet of itself, and how often."""
+
+import asyncio
+import logging
+import os
+from contextlib import suppress
+from time import monotonic, process_time
+
+from voxgender.fleet.record import NodeRecord
+from voxgender.fleet.registry import RENEW_S, Registry, RegistryLost
+from voxgender.media.node import MediaNode
+from voxgender.version import __version__
+
+logger = logging.getLogger(__name__)
+
+_LOAD_OVER_S = 1.0
+
+
+class NodeStatus:
+    """A node's likeness.
+
+    Args:
+        url: where signaling reaches it.
+        cores: that the node may use; 0 for all of the process.
+    """
+
+    def __init__(self, node: MediaNode, node_id: str, *, url: str = "", region: str = "", cores: float = 0.0) -> None:
+        self._node = node
+        self.id = node_id
+        self.url = url
+        self._region = region
+        self._cores = cores or len(os.sched_getaffinity(0))
+        self._beat = 0
+        self._measured_at, self._cpu_s = monotonic(), process_time()
+        self._load = 0.0
+
+    def record(self) -> NodeRecord:
+        """As things stand now."""
+        self._beat += 1
+        return NodeRecord(
+            id=self.id,
+            url=self.url,
+            capacity=self._node.capacity,
+            sessions=self._node.live,
+            load=round(self._measure(), 3),
+            version=__version__,
+            region=self._region,
+            draining=self._node.draining,
+            beat=self._beat,
+        )
+
+    def _measure(self) -> float:
+        now, cpu_s = monotonic(), process_time()
+        if (elapsed := now - self._measured_at) >= _LOAD_OVER_S:
+            self._load = (cpu_s - self._cpu_s) / elapsed / self._cores
+            self._measured_at, self._cpu_s = now, cpu_s
+        return self._load
+
+
+class Announcer:
+    """Keeps a node's lease in the registry, for as long as the registry can be reached."""
+
+    def __init__(self, registry: Registry, status: NodeStatus) -> None:
+        self._registry = registry
+        self._portrait = status
+        self._renewing: asyncio.Task[None] | None = None
+        self._lost = False
+
+    async def start(self) -> None:
+        """Announce the node, and go on with it. A registry that is away is tried again."""
+        await self.announce()
+        self._renewing = asyncio.create_task(self._renew(), name="announce")
+
+    async def announce(self) -> None:
+        """Say now how things stand."""
+        try:
+            await self._registry.announce(self._portrait.record())
+        except RegistryLost as error:
+            if not self._lost:
+                logger.warning("%s; this node is announced again as soon as it is back", error)
+            self._lost = True
+        else:
+            if self._lost:
+                logger.info("the registry is back")
+            self._lost = False
+
+    async def close(self) -> None:
+        """Give the lease back."""
+        if self._renewing is not None:
+            self._renewing.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._renewing
+        with suppress(RegistryLost):
+            await self._registry.withdraw(self._portrait.id)
+
+    async def _renew(self) -> None:
+        while True:
+            await asyncio.sleep(RENEW_S)
+            await self.announce()

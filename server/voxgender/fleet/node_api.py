@@ -1,0 +1,98 @@
+"""A media node's HTTP face: private, for signaling alone, every request but health and metrics signed."""
+
+import msgspec
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+
+from voxgender.fleet.announcer import NodeStatus
+from voxgender.fleet.offers import Offers
+from voxgender.fleet.remote import RECORD_HEADER, SIGNATURE_HEADER, OfferRequest, OfferResponse, placed_text
+from voxgender.fleet.secret import SCHEME, Secret
+from voxgender.http.app import MAX_BODY
+from voxgender.http.events import Events
+from voxgender.http.health import Health
+from voxgender.http.problems import Problem, problem_middleware
+from voxgender.http.sessions import Sessions
+from voxgender.media.node import MediaNode
+
+_OPEN = ("/health/live", "/health/ready", "/metrics")
+_signed_by_us: web.RequestKey[bool] = web.RequestKey("signed_by_us", bool)
+
+
+def create_node_app(node: MediaNode, secret: Secret, status: NodeStatus) -> web.Application:
+    """Make the application in front of one media node; ``signaling.remote.RemoteNode`` is its client."""
+    face = _NodeApi(node, secret, status)
+    app = web.Application(
+        # Whatever signaling lets through fits, with what it adds.
+        client_max_size=MAX_BODY + 4096,
+        middlewares=[problem_middleware, _signed(secret)],
+    )
+    app.on_response_prepare.append(face.add_record)
+    app.add_routes(
+        [
+            web.get("/node", face.record),
+            web.put("/offers/{offer}", face.place),
+            web.delete("/offers/{offer}", face.withdraw),
+            web.get("/sessions", face.sessions),
+        ]
+    )
+    app.add_routes(Sessions(node).routes())
+    app.add_routes(Events(node).routes())
+    app.add_routes(Health(node.check_ready).routes())
+    return app
+
+
+class _NodeApi:
+    def __init__(self, node: MediaNode, secret: Secret, status: NodeStatus) -> None:
+        self._node = node
+        self._secret = secret
+        self._portrait = status
+        self._offers = Offers(node)
+
+    async def record(self, _: web.Request) -> web.Response:
+        """What the node says of itself, as JSON. A node that drains says so; one that starts is not there yet."""
+        if not self._node.draining:
+            self._node.check_ready()
+        return web.Response(body=self._portrait.record().to_json(), content_type="application/json")
+
+    async def place(self, request: web.Request) -> web.Response:
+        """Answer an offer; again with the same id, and the answer is the same."""
+        try:
+            placement = msgspec.msgpack.decode(await request.read(), type=OfferRequest)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            raise Problem(400, "malformed_sdp", "The body is no placement.") from None
+        offer_id = request.match_info["offer"]
+        session_id, answer = await self._offers.answer(offer_id, placement.offer, placement.subject)
+        body = msgspec.json.encode(OfferResponse(session=session_id, answer=answer))
+        return web.Response(
+            status=201,
+            body=body,
+            content_type="application/json",
+            headers={SIGNATURE_HEADER: self._secret.sign("placed", placed_text(offer_id, body))},
+        )
+
+    async def withdraw(self, request: web.Request) -> web.Response:
+        await self._offers.withdraw(request.match_info["offer"])
+        return web.Response(status=204)
+
+    async def sessions(self, _: web.Request) -> web.Response:
+        return web.json_response({"sessions": self._node.sessions()})
+
+    async def add_record(self, request: web.Request, response: web.StreamResponse) -> None:
+        """``on_response_prepare`` signal: whoever asked hears how full the node is now."""
+        if _signed_by_us in request:
+            response.headers[RECORD_HEADER] = self._portrait.record().to_json().decode()
+
+
+def _signed(secret: Secret) -> Middleware:
+    @web.middleware
+    async def signed(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if request.path not in _OPEN:
+            header = request.headers.get("Authorization", "")
+            why = secret.refusal(header, request.method, request.path, await request.read())
+            if why is not None:
+                raise Problem(401, "unauthorized", why, {"WWW-Authenticate": SCHEME})
+            request[_signed_by_us] = True
+        return await handler(request)
+
+    return signed

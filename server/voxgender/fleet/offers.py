@@ -1,0 +1,59 @@
+"""Offers that signaling hands in, each under an id of its own, so that none is ever answered twice."""
+
+import asyncio
+from contextlib import suppress
+
+from voxgender.errors import SessionNotFound
+from voxgender.http.problems import Problem
+from voxgender.media.node import MediaNode
+
+REMEMBERED_S = 60.0
+"""How long an id is remembered: far longer than signaling tries."""
+
+
+class Offers:
+    """Answers each offer once, whatever gets lost between signaling and here."""
+
+    def __init__(self, node: MediaNode) -> None:
+        self._node = node
+        self._answers: dict[str, asyncio.Task[tuple[str, str]] | None] = {}
+        """None for an offer that was withdrawn."""
+
+    async def answer(self, offer_id: str, offer: str, subject: str | None) -> tuple[str, str]:
+        """Session id and answer; the same ones again where the offer comes again.
+
+        Raises:
+            Problem: the offer was withdrawn.
+            NotReady, TooManySessions, OfferRejected
+        """
+        if offer_id not in self._answers:
+            task = asyncio.create_task(self._node.open(offer, subject), name=f"offer-{offer_id[:8]}")
+            self._remember(offer_id, task)
+        answering = self._answers[offer_id]
+        if answering is None:
+            raise Problem(409, "offer_withdrawn", "This offer was withdrawn, since its answer was waited for too long.")
+        try:
+            return await asyncio.shield(answering)
+        except asyncio.CancelledError:
+            if answering.cancelled():
+                raise Problem(409, "offer_withdrawn", "This offer was withdrawn while it was answered.") from None
+            raise
+
+    async def withdraw(self, offer_id: str) -> None:
+        """See to it that nothing comes, or is left, of an offer: whether it is here already, or still on its way."""
+        answering = self._answers.get(offer_id)
+        self._remember(offer_id, None)
+        if answering is None:
+            return
+        answering.cancel()
+        # An answer that is complete cannot be cancelled: its session ends instead.
+        await asyncio.wait((answering,))
+        if not answering.cancelled() and answering.exception() is None:
+            session_id, _ = answering.result()
+            with suppress(SessionNotFound):
+                await self._node.end(session_id)
+
+    def _remember(self, offer_id: str, answering: "asyncio.Task[tuple[str, str]] | None") -> None:
+        if offer_id not in self._answers:
+            asyncio.get_running_loop().call_later(REMEMBERED_S, self._answers.pop, offer_id, None)
+        self._answers[offer_id] = answering

@@ -1,0 +1,130 @@
+"""Redis, where media nodes announce themselves and signaling finds them.
+
+A node's record is a key with a lease; a set names all keys. Records are signed, so that who can write to Redis can
+still not divert calls. Redis holds nothing of any session, and nothing that is not written anew within seconds.
+"""
+
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from voxgender.errors import SettingsError
+from voxgender.fleet.record import NodeRecord
+from voxgender.fleet.secret import Secret
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+RENEW_S = 2.0
+"""How often a node renews its lease."""
+LEASE_S = 6.0
+"""How long a node that is silent is still believed to be there."""
+_TIMEOUT_S = 1.0
+
+_NODES = "voxgender:nodes"
+_NODE = "voxgender:node:"
+
+
+class RegistryLost(Exception):
+    """The registry cannot be reached, or does not do as it is told; the message says why."""
+
+
+class Registry:
+    """The nodes' records in Redis. Nothing is retried here but a connection that had been closed meanwhile.
+
+    Args:
+        url: ``redis://[USER:PASSWORD@]HOST[:PORT][/DB]``, ``rediss://…`` with TLS, or ``unix://PATH``.
+        secret: signs the records.
+
+    Raises:
+        SettingsError: the URL is none, or Redis' client is not installed.
+    """
+
+    def __init__(self, url: str, secret: Secret) -> None:
+        self._secret = secret
+        self._where = urlsplit(url).hostname or urlsplit(url).path
+        self._redis = _connect(url)
+
+    async def announce(self, record: NodeRecord) -> None:
+        """Write a node's record, with a lease of :data:`LEASE_S`.
+
+        Raises:
+            RegistryLost
+        """
+        text = record.to_json()
+        signed = self._secret.sign("record", text).encode() + b" " + text
+        pipeline = self._redis.pipeline(transaction=False)
+        pipeline.set(_NODE + record.id, signed, px=int(LEASE_S * 1_000))
+        pipeline.sadd(_NODES, record.id)
+        await self._do(pipeline.execute())
+
+    async def withdraw(self, node_id: str) -> None:
+        """Take a node's record away.
+
+        Raises:
+            RegistryLost
+        """
+        pipeline = self._redis.pipeline(transaction=False)
+        pipeline.delete(_NODE + node_id)
+        pipeline.srem(_NODES, node_id)
+        await self._do(pipeline.execute())
+
+    async def read(self) -> list[NodeRecord]:
+        """All records whose lease holds; those that are not signed with our secret are passed over.
+
+        Raises:
+            RegistryLost
+        """
+        ids: list[bytes] = list(await self._do(self._redis.smembers(_NODES)))
+        if not ids:
+            return []
+        texts: list[bytes | None] = await self._do(self._redis.mget([_NODE.encode() + node_id for node_id in ids]))
+        expired = [node_id for node_id, text in zip(ids, texts, strict=True) if text is None]
+        if expired:
+            # A node that is only late puts itself back with its next record.
+            await self._do(self._redis.srem(_NODES, *expired))
+        records = (self._record(text) for text in texts if text is not None)
+        return [record for record in records if record is not None]
+
+    async def close(self) -> None:
+        await self._redis.aclose()
+
+    def _record(self, signed: bytes) -> NodeRecord | None:
+        signature, _, text = signed.partition(b" ")
+        if not self._secret.is_signature(signature.decode(errors="replace"), "record", text):
+            return None
+        try:
+            return NodeRecord.from_json(text)
+        except ValueError:
+            # Of another version of voxgender.
+            return None
+
+    async def _do(self, command: Any) -> Any:
+        from redis.exceptions import RedisError
+
+        try:
+            return await command
+        except (RedisError, OSError) as error:
+            # Its messages may span lines, and name no password.
+            reason = str(error).partition("\n")[0] or type(error).__name__
+            raise RegistryLost(f"the registry at {self._where} cannot be used ({reason})") from None
+
+
+def _connect(url: str) -> "Redis":
+    try:
+        from redis.asyncio import Redis
+        from redis.asyncio.retry import Retry
+        from redis.backoff import NoBackoff
+    except ImportError:
+        raise SettingsError("--registry needs Redis' client: pip install 'voxgender[registry]'") from None
+    try:
+        return Redis.from_url(
+            url,
+            socket_connect_timeout=_TIMEOUT_S,
+            socket_timeout=_TIMEOUT_S,
+            # Once, for a connection that Redis had closed.
+            retry=Retry(NoBackoff(), 1),
+        )
+    except ValueError:
+        raise SettingsError(
+            "--registry (VOXGENDER_REGISTRY) takes redis://[USER:PASSWORD@]HOST[:PORT][/DB] or rediss://…"
+        ) from None

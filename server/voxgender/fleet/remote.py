@@ -1,0 +1,264 @@
+"""A media node elsewhere, asked over its HTTP face."""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+from urllib.parse import quote, unquote, urlsplit
+
+import aiohttp
+import msgspec
+from yarl import URL
+
+from voxgender.errors import FragmentRejected, NotReady, OfferRejected, SessionNotFound, TooManySessions
+from voxgender.fleet.record import NodeRecord
+from voxgender.fleet.secret import Secret
+from voxgender.http.events import KEEPALIVE_S
+from voxgender.http.sessions import FRAGMENT
+
+T = TypeVar("T")
+
+RECORD_HEADER = "Voxgender-Node"
+"""On each of a node's answers: its record, as JSON."""
+
+SIGNATURE_HEADER = "Voxgender-Signature"
+"""On the answer to an offer: that it is a node's, and to this very offer."""
+
+CONNECT_TIMEOUT_S = 1.0
+"""For a TCP connection within a private network."""
+ANSWER_TIMEOUT_S = 3.0
+"""For an answer to an offer, which takes some ten milliseconds on a node that is well."""
+END_TIMEOUT_S = 10.0
+"""For the end of a session: its last windows are judged and its last messages delivered first."""
+RECORD_TIMEOUT_S = 1.5
+"""For a node's record."""
+
+
+class Unreachable(Exception):
+    """A node was not asked: no connection. ``refused``: its machine says that nothing listens there."""
+
+    def __init__(self, message: str, *, refused: bool = False) -> None:
+        super().__init__(message)
+        self.refused = refused
+
+
+class NoAnswer(Exception):
+    """A node was asked and gave no answer that can be used: what it did is not known."""
+
+
+class OfferRequest(msgspec.Struct, frozen=True):
+    """An offer on its way to a node."""
+
+    offer: str
+    subject: str | None = None
+
+
+class OfferResponse(msgspec.Struct, frozen=True):
+    """An offer's answer on its way back."""
+
+    session: str
+    answer: str
+
+
+class _Problem(msgspec.Struct, frozen=True):
+    code: str = ""
+    detail: str = ""
+
+
+class RemoteNode:
+    """One node.
+
+    Args:
+        url: of its face: ``http://HOST:PORT``, ``https://…``, or ``unix:PATH``.
+        secret: signs what is asked.
+        learn: told the record that comes with each answer.
+    """
+
+    def __init__(self, url: str, secret: Secret, *, learn: Callable[[NodeRecord], None] = lambda _: None) -> None:
+        self.url = url
+        self._secret = secret
+        self._learn = learn
+        connector: aiohttp.BaseConnector
+        if url.startswith("unix:"):
+            connector, base = aiohttp.UnixConnector(url.removeprefix("unix:"), limit=0), "http://node"
+        else:
+            connector, base = aiohttp.TCPConnector(limit=0), url.rstrip("/")
+        self._base = base
+        self._http = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+
+    async def close(self) -> None:
+        await self._http.close()
+
+    async def record(self) -> NodeRecord:
+        """What the node says of itself.
+
+        Raises:
+            Unreachable, NoAnswer
+            NotReady: it is starting.
+        """
+        async with self._ask("GET", "/node", timeout_s=RECORD_TIMEOUT_S) as response:
+            return self._decoded(await response.read(), NodeRecord)
+
+    async def place(self, offer_id: str, offer: str, subject: str | None) -> OfferResponse:
+        """Hand an offer in. After :class:`NoAnswer` it has to be withdrawn before another node is asked.
+
+        Raises:
+            Unreachable, NoAnswer
+            NotReady, TooManySessions, OfferRejected
+        """
+        # Unlike JSON it makes no text longer, whatever is in it.
+        body = msgspec.msgpack.encode(OfferRequest(offer, subject))
+        async with self._ask(
+            "PUT",
+            f"/offers/{offer_id}",
+            body,
+            "application/msgpack",
+            timeout_s=ANSWER_TIMEOUT_S,
+            rejected=OfferRejected,
+        ) as response:
+            answer = await response.read()
+            shown = response.headers.get(SIGNATURE_HEADER, "")
+            if not self._secret.is_signature(shown, "placed", placed_text(offer_id, answer)):
+                raise NoAnswer(f"the answer from {self.url} is not signed by a node")
+            return self._decoded(answer, OfferResponse)
+
+    async def withdraw(self, offer_id: str) -> None:
+        """Have the node drop an offer, whether it has come or not.
+
+        Raises:
+            Unreachable, NoAnswer
+        """
+        async with self._ask("DELETE", f"/offers/{offer_id}", timeout_s=END_TIMEOUT_S):
+            pass
+
+    async def trickle(self, session_id: str, fragment: str) -> None:
+        """Add candidates. Raises as the others, or ``FragmentRejected``."""
+        path, body = _path(session_id), fragment.encode()
+        async with self._ask("PATCH", path, body, FRAGMENT, timeout_s=ANSWER_TIMEOUT_S, rejected=FragmentRejected):
+            pass
+
+    async def end(self, session_id: str) -> None:
+        """End a session."""
+        async with self._ask("DELETE", _path(session_id), timeout_s=END_TIMEOUT_S):
+            pass
+
+    async def describe(self, session_id: str) -> dict[str, Any]:
+        """A session's state."""
+        async with self._ask("GET", _path(session_id), timeout_s=ANSWER_TIMEOUT_S) as response:
+            return self._decoded(await response.read(), dict[str, Any])
+
+    async def describe_all(self) -> list[dict[str, Any]]:
+        """The states of all sessions there."""
+        async with self._ask("GET", "/sessions", timeout_s=ANSWER_TIMEOUT_S) as response:
+            return self._decoded(await response.read(), dict[str, list[dict[str, Any]]])["sessions"]
+
+    async def metrics(self) -> str:
+        """The node's metrics, Prometheus text."""
+        async with self._ask("GET", "/metrics", timeout_s=ANSWER_TIMEOUT_S) as response:
+            return await response.text()
+
+    async def follow(self, session_id: str) -> AsyncGenerator[str, None]:
+        """A session's messages as JSON texts; ends with the session, or with the node."""
+        asking = self._ask("GET", f"{_path(session_id)}/events", timeout_s=None)
+        response = await asking.__aenter__()
+
+        async def messages() -> AsyncGenerator[str, None]:
+            try:
+                async for line in response.content:
+                    field, _, text = line.decode().rstrip("\n").partition(": ")
+                    if field == "data":
+                        yield text
+            except (aiohttp.ClientError, TimeoutError):
+                # The node is gone, and the session with it.
+                return
+            finally:
+                await asking.__aexit__(None, None, None)
+
+        return messages()
+
+    @asynccontextmanager
+    async def _ask(
+        self,
+        method: str,
+        path: str,
+        body: bytes = b"",
+        content_type: str | None = None,
+        *,
+        timeout_s: float | None,
+        rejected: type[OfferRejected] | type[FragmentRejected] = OfferRejected,
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Ask, and turn what goes wrong into the errors that a node in this process would raise."""
+        headers = {"Authorization": self._secret.authorization(method, unquote(path), body)}
+        if content_type is not None:
+            headers["Content-Type"] = content_type
+        timeout = aiohttp.ClientTimeout(
+            total=timeout_s, sock_connect=CONNECT_TIMEOUT_S, sock_read=None if timeout_s else 3 * KEEPALIVE_S
+        )
+        url = URL(self._base + path, encoded=True)
+        try:
+            async with self._http.request(
+                method, url, data=body or None, headers=headers, timeout=timeout, allow_redirects=False
+            ) as response:
+                self._take_record(response)
+                if not response.ok:
+                    raise await self._explained(response, rejected)
+                yield response
+        except aiohttp.ClientConnectorError as error:
+            refused = isinstance(error.os_error, (ConnectionRefusedError, FileNotFoundError))
+            raise Unreachable(f"no connection to {self.url}", refused=refused) from None
+        except aiohttp.ConnectionTimeoutError:
+            raise Unreachable(f"no connection to {self.url} within {CONNECT_TIMEOUT_S:g} s") from None
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise NoAnswer(f"no answer from {self.url} ({type(error).__name__})") from None
+
+    def _take_record(self, response: aiohttp.ClientResponse) -> None:
+        if text := response.headers.get(RECORD_HEADER):
+            self._learn(self._decoded(text.encode(), NodeRecord))
+
+    async def _explained(
+        self, response: aiohttp.ClientResponse, rejected: type[OfferRejected] | type[FragmentRejected]
+    ) -> Exception:
+        """A node's problem as the error that it was there."""
+        try:
+            problem = msgspec.json.decode(await response.read(), type=_Problem)
+        except msgspec.DecodeError:
+            problem = _Problem()
+        match response.status:
+            case 400 if problem.code == "malformed_sdp":
+                return rejected(problem.detail, malformed=True)
+            case 422:
+                return rejected(problem.detail)
+            case 404 if problem.code == "session_not_found":
+                return SessionNotFound(problem.detail)
+            case 429:
+                return TooManySessions(problem.detail)
+            case 503 if problem.code:
+                retry_after = response.headers.get("Retry-After", "")
+                return NotReady(
+                    problem.detail, code=problem.code, retry_after_s=int(retry_after) if retry_after.isdigit() else 5
+                )
+        why = f": {problem.detail}" if problem.detail else ""
+        return NoAnswer(f"{self.url} answers {response.status}{why}")
+
+    def _decoded(self, body: bytes, kind: type[T]) -> T:
+        try:
+            return msgspec.json.decode(body, type=kind)
+        except msgspec.DecodeError:
+            raise NoAnswer(f"{self.url} answers as no media node of this version does") from None
+
+
+def placed_text(offer_id: str, body: bytes) -> bytes:
+    """What a node signs: who could change an answer's SDP on its way could listen to the call."""
+    return offer_id.encode() + b"\n" + body
+
+
+def is_node_url(url: str) -> bool:
+    """Whether a text is the URL of a node's face."""
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.path in ("", "/")
+    except ValueError:
+        return False
+
+
+def _path(session_id: str) -> str:
+    return f"/whip/{quote(session_id, safe='')}"

@@ -1,0 +1,99 @@
+"""Where signaling finds media nodes: a registry, a list, or a name in the DNS."""
+
+import asyncio
+import socket
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+from voxgender.errors import SettingsError
+from voxgender.fleet.record import NodeRecord
+from voxgender.fleet.registry import Registry, RegistryLost
+from voxgender.fleet.remote import is_node_url
+from voxgender.fleet.secret import Secret
+from voxgender.settings import Settings
+
+_NO_NODE = "--nodes (VOXGENDER_NODES) takes http://HOST:PORT, https://… or dns:HOST:PORT"
+
+
+class Snapshot(NamedTuple):
+    """What a source knows: records that it vouches for, and addresses where nodes are to be asked."""
+
+    records: Sequence[NodeRecord] = ()
+    urls: Sequence[str] = ()
+
+
+class Source(Protocol):
+    """Where nodes are found."""
+
+    async def read(self) -> Snapshot:
+        """Raises ``RegistryLost`` where that cannot be told now."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+class RedisNodes:
+    """Nodes that announce themselves in Redis."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+
+    async def read(self) -> Snapshot:
+        return Snapshot(records=await self._registry.read())
+
+    async def close(self) -> None:
+        await self._registry.close()
+
+
+class StaticNodes:
+    """Nodes at known addresses, and at all addresses of names, such as that of a Kubernetes headless service."""
+
+    def __init__(self, urls: Sequence[str], names: Sequence[tuple[str, int]] = ()) -> None:
+        self.urls = list(urls)
+        self._names = names
+
+    async def read(self) -> Snapshot:
+        found = await asyncio.gather(*(_resolve(host, port) for host, port in self._names))
+        return Snapshot(urls=list(dict.fromkeys([*self.urls, *(url for urls in found for url in urls)])))
+
+    async def close(self) -> None:
+        return
+
+
+def source_of(settings: Settings, secret: Secret) -> Source:
+    """The source that ``--registry`` or ``--nodes`` names.
+
+    Raises:
+        SettingsError: neither is given, both are, or one cannot be used.
+    """
+    if bool(settings.registry) == bool(settings.nodes):
+        raise SettingsError(
+            "signaling takes one of --registry redis://… (VOXGENDER_REGISTRY) and --nodes URL,URL or dns:HOST:PORT "
+            "(VOXGENDER_NODES), to know where media nodes are"
+        )
+    if settings.registry:
+        return RedisNodes(Registry(settings.registry, secret))
+    urls, names = [], []
+    # On the command line, too, they may be parted by commas.
+    for text in (part.strip() for item in settings.nodes for part in item.split(",") if part.strip()):
+        scheme, _, rest = text.partition(":")
+        host, _, port = rest.rpartition(":")
+        if scheme == "dns" and host and port.isdigit() and 0 < int(port) <= 65_535:
+            names.append((host, int(port)))
+        elif is_node_url(text):
+            urls.append(text.rstrip("/"))
+        else:
+            raise SettingsError(_NO_NODE)
+    if not urls and not names:
+        raise SettingsError(_NO_NODE)
+    return StaticNodes(urls, names)
+
+
+async def _resolve(host: str, port: int) -> list[str]:
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except OSError as error:
+        # A service without pods has no address either: those that were there are asked themselves.
+        raise RegistryLost(f"the name {host} cannot be resolved ({error.strerror})") from None
+    addresses = sorted({str(address[0]) for *_, address in found})
+    return [f"http://{f'[{address}]' if ':' in address else address}:{port}" for address in addresses]

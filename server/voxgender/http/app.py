@@ -1,0 +1,52 @@
+"""The HTTP application: what is served where."""
+
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+
+from voxgender.http.auth import Authenticator
+from voxgender.http.calls import Calls
+from voxgender.http.cors import add_cors_headers, cors_middleware
+from voxgender.http.events import Events
+from voxgender.http.health import Health, own_metrics
+from voxgender.http.iceservers import IceServers
+from voxgender.http.pages import Pages
+from voxgender.http.problems import problem_middleware
+from voxgender.http.sessions import Sessions
+from voxgender.http.whip import Whip
+from voxgender.settings import Settings
+
+MAX_BODY = 256 * 1024
+"""Bytes; a browser's offer is about 6 kB."""
+
+
+def create_app(
+    settings: Settings, calls: Calls, *, metrics: Callable[[], Awaitable[bytes]] = own_metrics
+) -> web.Application:
+    """Make the application in front of a media node, or of many behind one face.
+
+    Args:
+        metrics: what ``/metrics`` shows.
+
+    Raises:
+        SettingsError: an ICE server, an origin or what tokens are checked by is not of the form that is wanted.
+    """
+    authenticator = Authenticator(settings)
+    ice_servers = IceServers(settings.ice_server, turn_secret=settings.turn_secret, turn_ttl_s=settings.turn_ttl_s)
+    app = web.Application(
+        client_max_size=MAX_BODY, middlewares=[cors_middleware(settings.allow_origin), problem_middleware]
+    )
+    app.on_response_prepare.append(add_cors_headers)
+    app.on_response_prepare.append(_secure)
+    app.on_cleanup.append(authenticator.close)
+    app.add_routes(Whip(calls, authenticator, ice_servers).routes())
+    app.add_routes(Sessions(calls).routes())
+    app.add_routes(Events(calls).routes())
+    app.add_routes(Health(calls.check_ready, metrics).routes())
+    app.add_routes(Pages(calls, authenticator).routes())
+    return app
+
+
+async def _secure(_: web.Request, response: web.StreamResponse) -> None:
+    response.headers.setdefault("X-Content-Type-Options", "nosniff")
+    response.headers.setdefault("Referrer-Policy", "no-referrer")

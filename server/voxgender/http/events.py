@@ -1,0 +1,62 @@
+"""A session's messages as server-sent events (https://html.spec.whatwg.org/#server-sent-events)."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+from aiohttp import web
+
+from voxgender.http.calls import Calls
+
+KEEPALIVE_S = 15.0
+"""Proxies close streams on which nothing comes for a minute or so."""
+
+
+class Events:
+    """``GET /whip/{session}/events``: the same messages as on the data channel, one JSON text an event."""
+
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
+
+    def routes(self) -> list[web.RouteDef]:
+        return [web.get("/whip/{session}/events", self.stream, allow_head=False)]
+
+    async def stream(self, request: web.Request) -> web.StreamResponse:
+        messages = await self._calls.follow(request.match_info["session"])
+        response = web.StreamResponse(
+            headers={
+                "Content-Type": "text/event-stream",
+                "Cache-Control": "no-store",
+                # nginx would hold the events back.
+                "X-Accel-Buffering": "no",
+            }
+        )
+        await response.prepare(request)
+        try:
+            async with aclosing(_with_keepalive(messages)) as texts:
+                async for text in texts:
+                    await response.write(text.encode())
+            await response.write_eof()
+        except ConnectionResetError:
+            # The follower left; the session does not mind.
+            return response
+        return response
+
+
+async def _with_keepalive(messages: AsyncGenerator[str, None]) -> AsyncGenerator[str, None]:
+    waiting = asyncio.ensure_future(anext(messages, None))
+    try:
+        while True:
+            done, _ = await asyncio.wait((waiting,), timeout=KEEPALIVE_S)
+            if not done:
+                yield ": still here\n\n"
+                continue
+            message = waiting.result()
+            if message is None:
+                return
+            yield f"data: {message}\n\n"
+            waiting = asyncio.ensure_future(anext(messages, None))
+    finally:
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+        await messages.aclose()

@@ -1,0 +1,171 @@
+"""The public keys that callers' tokens are signed with: a JSON Web Key Set (RFC 7517), fetched, kept and rotated."""
+
+import asyncio
+import json
+import logging
+import math
+from collections.abc import Callable
+from pathlib import Path
+from time import monotonic
+
+import aiohttp
+import jwt
+from yarl import URL
+
+from voxgender.errors import NotReady, SettingsError
+
+logger = logging.getLogger(__name__)
+
+REFRESH_S = 600.0
+"""How old the keys may get. A key that was withdrawn counts for so long at most, while its set can be read."""
+RETRY_S = 30.0
+"""The least time between two reads, whatever unknown keys tokens name and however often reading fails."""
+MAX_BYTES = 1024 * 1024
+_TIMEOUT = aiohttp.ClientTimeout(total=5.0)
+_MIN_RSA_BITS = 2048
+"""RFC 7518 section 3.3."""
+
+
+class JwkSet:
+    """One set of keys, by the ids that tokens name. An algorithm belongs to a key, never to a token.
+
+    A set that cannot be read leaves the keys that are known.
+
+    Args:
+        source: an ``http(s)://`` URL or a file.
+        clock: seconds.
+
+    Raises:
+        SettingsError: a file that cannot be read, or holds no key of use.
+    """
+
+    def __init__(self, source: str, *, clock: Callable[[], float] = monotonic) -> None:
+        self._url = URL(source) if source.startswith(("http://", "https://")) else None
+        self._path = Path(source)
+        self._clock = clock
+        self._keys: list[tuple[str | None, jwt.PyJWK]] = []
+        self._read_at = -math.inf
+        self._due_at = -math.inf
+        self._reading: asyncio.Task[None] | None = None
+        if self._url is None:
+            try:
+                self._keys = parse(self._path.read_bytes())
+            except (OSError, ValueError) as error:
+                raise SettingsError(f"--jwt-keys (VOXGENDER_JWT_KEYS): {source}: {_reason(error)}") from None
+            self._read_at = clock()
+            self._due_at = self._read_at + REFRESH_S
+
+    async def find(self, key_id: str | None, algorithm: str) -> jwt.PyJWK | None:
+        """The key of this id for this algorithm; without an id, the only one for it.
+
+        Raises:
+            NotReady: the keys have not been read yet, and cannot be.
+        """
+        now = self._clock()
+        if now >= self._due_at:
+            self._read_soon()
+        key = self._pick(key_id, algorithm)
+        if key is None and (self._reading is not None or now >= self._read_at + RETRY_S):
+            # Many callers may wait for one reading, and any of them may leave.
+            await asyncio.shield(self._read_soon())
+            key = self._pick(key_id, algorithm)
+        if key is None and not self._keys:
+            raise NotReady(
+                "The keys that tokens are checked with cannot be read now.",
+                code="keys_unavailable",
+                retry_after_s=math.ceil(RETRY_S),
+            )
+        return key
+
+    async def close(self) -> None:
+        """End a reading that is under way."""
+        if self._reading is not None:
+            self._reading.cancel()
+            await asyncio.gather(self._reading, return_exceptions=True)
+
+    def _pick(self, key_id: str | None, algorithm: str) -> jwt.PyJWK | None:
+        fitting = [
+            key
+            for own_id, key in self._keys
+            if key.algorithm_name == algorithm and (key_id is None or own_id == key_id)
+        ]
+        return fitting[0] if len(fitting) == 1 else None
+
+    def _read_soon(self) -> asyncio.Task[None]:
+        if self._reading is None:
+            self._reading = asyncio.create_task(self._read(), name="read-keys")
+            self._reading.add_done_callback(self._read_done)
+        return self._reading
+
+    def _read_done(self, _: asyncio.Task[None]) -> None:
+        self._reading = None
+
+    async def _read(self) -> None:
+        self._read_at = self._clock()
+        self._due_at = self._read_at + RETRY_S
+        try:
+            self._keys = parse(await self._fetch())
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            # Of a URL the host alone: the rest may hold a secret.
+            where = self._path if self._url is None else self._url.origin()
+            stay = "those known stay in use" if self._keys else "tokens that need them cannot be checked"
+            logger.warning("the keys of %s could not be read (%s); %s", where, _reason(error), stay)
+        else:
+            self._due_at = self._read_at + REFRESH_S
+
+    async def _fetch(self) -> bytes:
+        if self._url is None:
+            return await asyncio.to_thread(self._path.read_bytes)
+        async with aiohttp.ClientSession(timeout=_TIMEOUT) as http, http.get(self._url) as response:
+            response.raise_for_status()
+            body = bytearray()
+            async for chunk in response.content.iter_any():
+                body += chunk
+                if len(body) > MAX_BYTES:
+                    raise ValueError("it is larger than any key set")
+            return bytes(body)
+
+
+def parse(text: bytes) -> list[tuple[str | None, jwt.PyJWK]]:
+    """Read a key set: each key of use with its id. JwkSet of other kinds and for other uses are passed over.
+
+    Raises:
+        ValueError: it is no key set, or none of its keys is of use.
+    """
+    try:
+        found = json.loads(text)["keys"]
+        keys = [(jwk.get("kid"), key) for jwk in found if (key := _key(jwk)) is not None]
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        raise ValueError("it is no JSON Web Key Set") from None
+    if not keys:
+        raise ValueError("it has no public key for RS256, ES256 or EdDSA signatures")
+    return keys
+
+
+def _key(jwk: dict[str, object]) -> jwt.PyJWK | None:
+    # The algorithm follows from the kind of key. A shared secret ("oct") is no public key.
+    algorithm = {
+        ("RSA", ""): "RS256",
+        ("EC", "P-256"): "ES256",
+        ("OKP", "Ed25519"): "EdDSA",
+    }.get((str(jwk.get("kty")), str(jwk.get("crv", ""))))
+    if algorithm is None or jwk.get("alg", algorithm) != algorithm or jwk.get("use", "sig") != "sig" or "d" in jwk:
+        return None
+    try:
+        key = jwt.PyJWK(jwk, algorithm)
+    except jwt.PyJWTError:
+        return None
+    return None if algorithm == "RS256" and key.key.key_size < _MIN_RSA_BITS else key
+
+
+def _reason(error: Exception) -> str:
+    match error:
+        case aiohttp.ClientResponseError():
+            return f"status {error.status}"
+        case TimeoutError():
+            return "no answer in time"
+        case OSError(strerror=str(reason)):
+            return reason
+        case aiohttp.ClientError():
+            return type(error).__name__
+    return str(error)

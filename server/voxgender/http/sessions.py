@@ -1,0 +1,76 @@
+"""The resources of sessions (RFC 9725): trickle, look, end."""
+
+import hashlib
+
+from aiohttp import web
+
+from voxgender.http.calls import Calls
+from voxgender.http.problems import Problem
+
+SDP = "application/sdp"
+FRAGMENT = "application/trickle-ice-sdpfrag"
+
+
+class Sessions:
+    """``/whip/{session}``: at the front for clients, and the same on a media node for the front."""
+
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
+
+    def routes(self) -> list[web.RouteDef]:
+        return [
+            web.get("/whip/{session}", self.status, allow_head=False),
+            web.patch("/whip/{session}", self.trickle),
+            web.delete("/whip/{session}", self.delete),
+        ]
+
+    async def trickle(self, request: web.Request) -> web.Response:
+        """Take the client's candidates (section 4.3.2). A client that sends no If-Match is let through."""
+        session_id = request.match_info["session"]
+        expect(request, FRAGMENT)
+        matches = request.headers.get("If-Match")
+        if matches == "*":
+            raise Problem(422, "ice_restart", "ICE restarts are not supported: make a new call.")
+        if matches is not None and etag(session_id) not in [tag.strip() for tag in matches.split(",")]:
+            raise Problem(412, "etag_mismatch", "The If-Match header does not name this ICE session's ETag.")
+        await self._calls.trickle(session_id, await body_of(request))
+        return web.Response(status=204)
+
+    async def delete(self, request: web.Request) -> web.Response:
+        """End the session; the answer comes when nothing is left of it (section 4.2)."""
+        await self._calls.end(request.match_info["session"])
+        return web.Response(status=200)
+
+    async def status(self, request: web.Request) -> web.Response:
+        """The session's state as JSON."""
+        session_id = request.match_info["session"]
+        return web.json_response(await self._calls.describe(session_id), headers={"ETag": etag(session_id)})
+
+
+def etag(session_id: str) -> str:
+    """One ICE session a WHIP session, so one entity tag; it gives nothing of the id away."""
+    return f'"{hashlib.sha256(session_id.encode()).hexdigest()[:16]}"'
+
+
+def expect(request: web.Request, content_type: str) -> None:
+    """Raises :class:`Problem` 415 where the body is of another type."""
+    if request.content_type != content_type:
+        raise Problem(
+            415,
+            "unsupported_media_type",
+            f"The body has to be {content_type}, not {request.content_type}.",
+            {"Accept": content_type},
+        )
+
+
+async def body_of(request: web.Request) -> str:
+    """The request's text. Raises :class:`Problem` 400 where there is none."""
+    try:
+        body = await request.text()
+    except (UnicodeDecodeError, LookupError):
+        raise Problem(400, "malformed_sdp", "The body is not UTF-8 text.") from None
+    except web.RequestPayloadError:
+        raise Problem(400, "malformed_sdp", "The body is cut off, or not encoded as its headers say.") from None
+    if not body.strip():
+        raise Problem(400, "malformed_sdp", "The body is empty; it has to hold SDP.")
+    return body

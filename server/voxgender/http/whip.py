@@ -1,0 +1,59 @@
+"""The WHIP endpoint (RFC 9725): where calls are opened."""
+
+from aiohttp import web
+
+from voxgender.errors import NotReady
+from voxgender.http.auth import Authenticator
+from voxgender.http.calls import Calls
+from voxgender.http.cors import preflight
+from voxgender.http.iceservers import IceServers
+from voxgender.http.problems import Problem
+from voxgender.http.sessions import FRAGMENT, SDP, body_of, etag, expect
+
+
+class Whip:
+    """``POST /whip``, and what it and the sessions' resources take."""
+
+    def __init__(self, calls: Calls, authenticator: Authenticator, ice_servers: IceServers) -> None:
+        self._calls = calls
+        self._authenticator = authenticator
+        self._ice_servers = ice_servers
+
+    def routes(self) -> list[web.RouteDef]:
+        return [
+            web.post("/whip", self.create),
+            web.options("/whip", self.endpoint_options),
+            web.options("/whip/{session}", self.session_options),
+        ]
+
+    async def create(self, request: web.Request) -> web.Response:
+        """Answer an offer (section 4.2)."""
+        subject = await self._authenticator.caller(request)
+        expect(request, SDP)
+        session_id, answer = await self._calls.open(await body_of(request), subject)
+        response = web.Response(status=201, text=answer, content_type=SDP)
+        # The body is bytes of UTF-8, but RFC 8866 gives application/sdp no charset parameter.
+        response.headers["Content-Type"] = SDP
+        # Relative (RFC 9110 section 10.2.2): right behind any proxy.
+        response.headers["Location"] = f"/whip/{session_id}"
+        response.headers["ETag"] = etag(session_id)
+        response.headers["Accept-Patch"] = FRAGMENT
+        response.headers["Cache-Control"] = "no-store"
+        # Of the session its tag alone: TURN servers log the names that they are shown.
+        for link in self._ice_servers.links(subject=subject, session_tag=etag(session_id).strip('"')):
+            response.headers.add("Link", link)
+        return response
+
+    async def endpoint_options(self, request: web.Request) -> web.Response:
+        response = preflight(request, "OPTIONS, POST", {"Accept-Post": SDP})
+        try:
+            subject = await self._authenticator.caller(request)
+        except (Problem, NotReady):
+            return response
+        # For clients that have to know them before their offer (section 4.6).
+        for link in self._ice_servers.links(subject=subject):
+            response.headers.add("Link", link)
+        return response
+
+    async def session_options(self, request: web.Request) -> web.Response:
+        return preflight(request, "DELETE, GET, OPTIONS, PATCH", {"Accept-Patch": FRAGMENT})

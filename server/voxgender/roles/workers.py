@@ -1,0 +1,286 @@
+"""Many media processes behind one signaling front, on one machine: what ``voxgender serve --workers`` runs.
+
+The front is signaling as it is everywhere, and imports no more than that. Its workers are media nodes as they are
+everywhere, asked over Unix domain sockets in a folder of this user's own.
+"""
+
+import asyncio
+import logging
+import os
+import secrets
+import sys
+import tempfile
+from collections.abc import Callable
+from contextlib import AsyncExitStack, suppress
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import msgspec
+
+from voxgender import settings as options
+from voxgender.errors import SettingsError, VoxgenderError
+from voxgender.fleet.directory import Directory
+from voxgender.fleet.router import Router
+from voxgender.fleet.secret import Secret
+from voxgender.fleet.sources import StaticNodes
+from voxgender.fleet.totals import total
+from voxgender.http.app import create_app
+from voxgender.http.health import own_metrics
+from voxgender.roles.hosting import Stop, listen, url_of
+from voxgender.roles.worker import DRAIN, WorkerConfig, WorkerStatus
+from voxgender.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+_STOP_S = 10.0
+"""For a worker to end its calls; then it is killed."""
+HUNG_S = 30.0
+"""A worker that took calls and has answered nothing for so long is killed; its calls are long lost by then."""
+_WATCH_S = 2.0
+_RESTART_S = 0.5
+_MAX_RESTART_S = 10.0
+_SETTLED_S = 30.0
+"""A worker that lived so long is started again without delay."""
+
+
+async def serve_with_workers(settings: Settings, announce: Callable[[str], None] = lambda url: None) -> None:
+    """Serve until SIGINT, or until SIGTERM and the calls have moved; then end every call cleanly.
+
+    Args:
+        settings: all options.
+        announce: told the page's URL, once all workers take calls.
+
+    Raises:
+        VoxgenderError: the address is taken, the model cannot be loaded, an option cannot be used.
+    """
+    stop = Stop()
+    stop.on_signals()
+    # Nobody else has to know it.
+    key = secrets.token_urlsafe(32)
+    async with AsyncExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="voxgender-"))
+        source = StaticNodes([])
+        directory = Directory(source, Secret(key))
+        stack.push_async_callback(directory.close)
+        together = settings.max_sessions_per_subject > 0
+        fleet = Router(directory, Secret(key), keep_together=together, needs_node=True)
+        stack.push_async_callback(fleet.close)
+
+        async def metrics() -> bytes:
+            asked = (member.node.metrics() for member in directory.members())
+            texts = await asyncio.gather(*asked, return_exceptions=True)
+            own = (await own_metrics()).decode()
+            return total([own, *(text for text in texts if isinstance(text, str))])
+
+        app = create_app(settings, fleet, metrics=metrics)
+        workers = [Worker(task, source, directory) for task in tasks(settings, key, Path(folder))]
+        port = await listen(app, stack, host=settings.host, port=settings.port)
+        await directory.start()
+        supervision = [asyncio.create_task(worker.supervise()) for worker in workers]
+        try:
+            if await _all_ready(workers, stop):
+                announce(url_of(settings.host, port))
+                logger.info("ready: %d workers", len(workers))
+                await stop.asked.wait()
+            fleet.drain()
+            await _shut_down(workers, supervision, stop, settings.drain_timeout_s)
+        finally:
+            for task in supervision:
+                task.cancel()
+            await asyncio.gather(*supervision, return_exceptions=True)
+        logger.info("stopping")
+
+
+def tasks(settings: Settings, secret: str, folder: Path) -> list[WorkerConfig]:
+    """What each worker is told: its share of the calls, the cores and the ports.
+
+    Raises:
+        SettingsError: there are fewer calls or ports than workers.
+    """
+    count = settings.workers
+    cores = len(os.sched_getaffinity(0))
+    if settings.max_sessions < count:
+        raise SettingsError(f"--workers {count} is more than the calls of --max-sessions {settings.max_sessions}")
+    ports = settings.udp_port_range
+    if ports is not None and ports[1] - ports[0] + 1 < count:
+        raise SettingsError(f"--udp-ports has fewer ports than --workers {count}")
+    # The front has the tokens and TURN secrets to itself.
+    shared = {
+        name: value
+        for name, value in msgspec.structs.asdict(settings).items()
+        if "media" in (options.commands(name) or ()) or name == "log_level"
+    }
+    made = []
+    for number in range(count):
+        own: dict[str, Any] = {
+            "max_sessions": _share(settings.max_sessions, number, count),
+            # As one process would: a core's worth of each share is for the media.
+            "inference_threads": settings.inference_threads or max(1, cores // count - 1),
+        }
+        if ports is not None:
+            low, size = ports[0], ports[1] - ports[0] + 1
+            own["udp_ports"] = f"{low + size * number // count}-{low + size * (number + 1) // count - 1}"
+        made.append(
+            WorkerConfig(
+                number=number + 1,
+                settings=shared | own,
+                secret=secret,
+                socket=str(folder / f"{number + 1}.sock"),
+                cores=max(1.0, cores / count),
+            )
+        )
+    return made
+
+
+class Worker:
+    """One media process, started again whenever it dies."""
+
+    def __init__(self, task: WorkerConfig, source: StaticNodes, directory: Directory) -> None:
+        self._task = task
+        self._url = f"unix:{task.socket}"
+        self._source = source
+        self._directory = directory
+        self._process: asyncio.subprocess.Process | None = None
+        self._stopping = asyncio.Event()
+        self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Done once it takes calls for the first time; an error where it never will."""
+
+    async def supervise(self) -> None:
+        """Run the process, again and again, until told to stop, or until it has failed at its first start."""
+        pause = _RESTART_S
+        while True:
+            started = monotonic()
+            try:
+                await self._live()
+            finally:
+                await self._reap()
+            if not self.ready.done():
+                self.ready.set_exception(VoxgenderError(f"worker {self._task.number} ended before it took calls"))
+            if self._stopping.is_set() or self.ready.cancelled() or self.ready.exception() is not None:
+                return
+            pause = _RESTART_S if monotonic() - started > _SETTLED_S else min(2 * pause, _MAX_RESTART_S)
+            logger.error("worker %d has died, its calls with it; another one starts", self._task.number)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._stopping.wait()
+                    return
+
+    def drain(self) -> None:
+        """Have its calls move, and end then."""
+        self._stopping.set()
+        if self._process is not None and self._process.stdin is not None:
+            self._process.stdin.write(DRAIN)
+
+    def stop(self) -> None:
+        """Have it end its calls, and itself."""
+        self._stopping.set()
+        if self._process is not None and self._process.stdin is not None:
+            self._process.stdin.close()
+
+    async def _live(self) -> None:
+        with suppress(FileNotFoundError):
+            os.unlink(self._task.socket)  # noqa: PTH108 - as fast as it gets
+        self._process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "voxgender.roles.worker",
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        if self._stopping.is_set():
+            return
+        self._process.stdin.write(msgspec.json.encode(self._task) + b"\n")
+        watching = asyncio.create_task(self._watch(self._process))
+        try:
+            # It says one thing only, and then nothing until it dies.
+            while line := await self._process.stdout.readline():
+                await self._hear(msgspec.json.decode(line, type=WorkerStatus))
+            await self._process.wait()
+        finally:
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
+
+    async def _watch(self, process: asyncio.subprocess.Process) -> None:
+        """The directory asks every node how it is, and forgets one that does not answer."""
+        answered_at = monotonic()
+        while monotonic() - answered_at < HUNG_S:
+            await asyncio.sleep(_WATCH_S)
+            loading = self._url not in self._source.urls
+            if loading or any(member.node.url == self._url for member in self._directory.members()):
+                answered_at = monotonic()
+        logger.error("worker %d hangs, and is killed", self._task.number)
+        with suppress(ProcessLookupError):
+            process.kill()
+
+    async def _hear(self, report: WorkerStatus) -> None:
+        if report.error:
+            error = (SettingsError if report.status == 2 else VoxgenderError)(report.error)
+            if not self.ready.done():
+                self.ready.set_exception(error)
+            else:
+                logger.error("worker %d cannot start: %s", self._task.number, error)
+            return
+        self._source.urls.append(self._url)
+        await self._directory.look(surely=True)
+        if not self.ready.done():
+            self.ready.set_result(None)
+
+    async def _reap(self) -> None:
+        """Leave nothing of the process behind."""
+        if self._url in self._source.urls:
+            self._source.urls.remove(self._url)
+        self._directory.remove_by_url(self._url)
+        process, self._process = self._process, None
+        if process is None:
+            return
+        if process.stdin is not None:
+            process.stdin.close()
+        try:
+            async with asyncio.timeout(_STOP_S):
+                await process.wait()
+        except (TimeoutError, asyncio.CancelledError):
+            with suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+
+
+async def _all_ready(workers: list[Worker], stop: Stop) -> bool:
+    """Wait until all workers take calls. False where the process is to stop before that."""
+    ready = asyncio.gather(*(worker.ready for worker in workers))
+    stopped = asyncio.create_task(stop.asked.wait())
+    try:
+        await asyncio.wait((ready, stopped), return_when=asyncio.FIRST_COMPLETED)
+        if not ready.done():
+            return False
+        await ready
+    finally:
+        stopped.cancel()
+        ready.cancel()
+        await asyncio.gather(ready, return_exceptions=True)
+    return True
+
+
+async def _shut_down(
+    workers: list[Worker], supervision: list["asyncio.Task[None]"], stop: Stop, drain_timeout_s: float
+) -> None:
+    ended = asyncio.gather(*supervision)
+    now = asyncio.create_task(stop.now.wait())
+    try:
+        if not stop.now.is_set():
+            for worker in workers:
+                worker.drain()
+            await asyncio.wait((ended, now), timeout=drain_timeout_s + _STOP_S, return_when=asyncio.FIRST_COMPLETED)
+        for worker in workers:
+            worker.stop()
+        await asyncio.wait((ended,), timeout=_STOP_S)
+    finally:
+        now.cancel()
+        ended.cancel()
+        await asyncio.gather(ended, return_exceptions=True)
+
+
+def _share(whole: int, number: int, count: int) -> int:
+    return whole * (number + 1) // count - whole * number // count

@@ -1,0 +1,62 @@
+"""What a node says of itself, and how it goes on saying it."""
+
+import asyncio
+from types import SimpleNamespace
+
+import pytest
+
+from tests.redisserver import a_redis
+from voxgender.fleet.announcer import Announcer, NodeStatus
+from voxgender.fleet.registry import Registry
+from voxgender.fleet.secret import Secret
+from voxgender.media import announcer as module
+from voxgender.media.node import MediaNode
+
+
+def test_the_load_is_the_share_of_its_cores_that_it_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = SimpleNamespace(now=100.0, cpu=10.0)
+    monkeypatch.setattr(module, "monotonic", lambda: clock.now)
+    monkeypatch.setattr(module, "process_time", lambda: clock.cpu)
+    status = NodeStatus(MediaNode(), "a", cores=2)
+    assert status.record().load == 0.0
+    clock.now, clock.cpu = 104.0, 16.0
+    assert status.record().load == 0.75
+    # Too short a time says little: the last figure stands.
+    clock.now, clock.cpu = 104.1, 16.2
+    assert status.record().load == 0.75
+    assert [status.record().beat for _ in range(2)] == [4, 5]
+
+
+async def test_a_node_is_announced_again_as_soon_as_the_registry_is_back(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(module, "RENEW_S", 0.02)
+    node = MediaNode()
+    async with a_redis() as redis:
+        registry = Registry(redis.url, Secret("shared"))
+        await redis.stop()
+        announcer = Announcer(registry, NodeStatus(node, "a"))
+        await announcer.start()
+        await redis.start()
+        async with asyncio.timeout(10):
+            while not (records := await registry.read()):  # noqa: ASYNC110 - the announcer's own clock
+                await asyncio.sleep(0.01)
+        assert not records[0].draining
+        node.drain()
+        await announcer.announce()
+        (record,) = await registry.read()
+        assert record.draining
+        await announcer.close()
+        assert await registry.read() == []
+        await registry.close()
+    assert sum("cannot be used" in message for message in caplog.messages) == 1
+
+
+async def test_a_node_that_ends_while_the_registry_is_away_ends_all_the_same() -> None:
+    async with a_redis() as redis:
+        registry = Registry(redis.url, Secret("shared"))
+        announcer = Announcer(registry, NodeStatus(MediaNode(), "a"))
+        await announcer.start()
+        await redis.stop()
+        await announcer.close()
+        await registry.close()

@@ -1,0 +1,255 @@
+"""Which nodes are known, for how long, and which one a call goes to."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import ExitStack
+from itertools import count
+
+import pytest
+
+from tests.nodes import SECRET, a_front, a_node
+from tests.redisserver import a_redis
+from voxgender.analysis import Analyzer
+from voxgender.errors import NotReady
+from voxgender.fleet import directory as module
+from voxgender.fleet.directory import Directory
+from voxgender.fleet.record import NodeRecord
+from voxgender.fleet.registry import Registry
+from voxgender.fleet.sources import RedisNodes, StaticNodes
+
+beats = count()
+
+
+@pytest.fixture
+async def directory() -> AsyncIterator[Directory]:
+    directory = Directory(StaticNodes([]), SECRET)
+    yield directory
+    await directory.close()
+
+
+def learn(directory: Directory, node_id: str, **known: object) -> None:
+    values = {"capacity": 100, "sessions": 0, "load": 0.0, "version": "1", "beat": next(beats), **known}
+    record = NodeRecord(id=node_id, url=f"http://{node_id}.example:1", **values)  # type: ignore[arg-type]
+    directory._learn(record, record.url)
+
+
+async def until(known: Callable[[], bool]) -> None:
+    """The directory looks by its own clock, and tells nobody."""
+    async with asyncio.timeout(10):
+        while not known():  # noqa: ASYNC110 - the clock that it waits for is another's
+            await asyncio.sleep(0.01)
+
+
+class TestChoice:
+    async def test_a_burst_is_spread_though_nothing_is_heard_of_it_yet(self, directory: Directory) -> None:
+        for node_id in "abc":
+            learn(directory, node_id)
+        given: Counter[str] = Counter()
+        with ExitStack() as placing:
+            for _ in range(240):
+                member = directory.choose(set(), "")
+                assert member is not None
+                placing.enter_context(directory.placing(member))
+                given[member.record.id] += 1
+            assert max(given.values()) - min(given.values()) <= 20
+            assert [directory.get(node_id).placing for node_id in given] == list(given.values())  # type: ignore[union-attr]
+        assert all(member.placing == 0 for member in directory.members())
+
+    async def test_a_node_of_twice_the_capacity_gets_twice_the_calls(self, directory: Directory) -> None:
+        learn(directory, "small", capacity=50)
+        learn(directory, "large", capacity=100)
+        given: Counter[str] = Counter()
+        with ExitStack() as placing:
+            for _ in range(120):
+                member = directory.choose(set(), "")
+                assert member is not None
+                placing.enter_context(directory.placing(member))
+                given[member.record.id] += 1
+        assert given["large"] == pytest.approx(80, abs=2)
+
+    async def test_no_place_is_given_twice(self, directory: Directory) -> None:
+        learn(directory, "a", capacity=2, sessions=1)
+        member = directory.choose(set(), "")
+        assert member is not None
+        with directory.placing(member):
+            assert directory.choose(set(), "") is None
+
+    async def test_whoever_drains_is_full_or_was_asked_already_is_left_out(self, directory: Directory) -> None:
+        learn(directory, "drains", draining=True)
+        learn(directory, "full", sessions=100)
+        learn(directory, "asked")
+        assert directory.choose({"asked"}, "") is None
+
+    async def test_ones_own_region_comes_first_and_another_when_it_is_full(self, directory: Directory) -> None:
+        learn(directory, "far", region="us")
+        learn(directory, "near", region="eu", sessions=99)
+        member = directory.choose(set(), "eu")
+        assert member is not None
+        assert member.record.id == "near"
+        learn(directory, "near", region="eu", sessions=100)
+        member = directory.choose(set(), "eu")
+        assert member is not None
+        assert member.record.id == "far"
+
+    async def test_a_subject_s_calls_go_to_one_node_as_long_as_that_has_room(self, directory: Directory) -> None:
+        for name in ("a", "b", "c"):
+            learn(directory, name)
+
+        def home(subject: str) -> str:
+            member = directory.choose(set(), "", subject)
+            assert member is not None
+            return member.record.id
+
+        homes = {subject: home(subject) for subject in map(str, range(60))}
+        assert set(homes.values()) == {"a", "b", "c"}
+        assert homes == {subject: home(subject) for subject in homes}
+        learn(directory, "a", sessions=100)
+        for subject, before in homes.items():
+            assert home(subject) == before or before == "a", "nobody else has to move"
+
+    async def test_a_node_whose_cores_are_all_used_comes_last(self, directory: Directory) -> None:
+        learn(directory, "busy", load=0.99)
+        learn(directory, "calm", sessions=60)
+        member = directory.choose(set(), "")
+        assert member is not None
+        assert member.record.id == "calm"
+
+    async def test_a_node_that_was_slow_is_the_last_choice_for_a_while(
+        self, directory: Directory, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        learn(directory, "slow")
+        learn(directory, "well", sessions=90)
+        slow, well = directory.get("slow"), directory.get("well")
+        assert slow is not None
+        directory.penalise(slow)
+        assert directory.choose(set(), "") is well
+        assert directory.choose({"well"}, "") is slow
+        now = module.monotonic()
+        monkeypatch.setattr(module, "monotonic", lambda: now + module._SHUN_S + 1)
+        assert directory.choose(set(), "") is slow
+
+    async def test_a_refusal_is_believed_until_the_node_says_otherwise(self, directory: Directory) -> None:
+        learn(directory, "a")
+        for code in ("draining", "at_capacity"):
+            member = directory.get("a")
+            assert member is not None
+            directory.mark(member, NotReady("", code=code, retry_after_s=1))
+            assert directory.choose(set(), "") is None
+            learn(directory, "a")
+            assert directory.choose(set(), "") is member
+
+
+async def test_an_old_record_is_not_believed(directory: Directory) -> None:
+    learn(directory, "a", beat=5, sessions=5)
+    learn(directory, "a", beat=4, sessions=4)
+    (member,) = directory.members()
+    assert member.record.sessions == 5
+    directory.lose(member)
+    learn(directory, "a", beat=5)
+    assert directory.members() == []
+    learn(directory, "a", beat=6)
+    assert len(directory.members()) == 1
+
+
+async def test_listed_nodes_are_found_and_one_that_has_started_again_is_another(analyzer: Analyzer) -> None:
+    async with a_node(analyzer) as here, a_node(analyzer) as restarting, a_front(here, restarting) as front:
+        assert {member.record.id for member in front.directory.members()} == {here.id, restarting.id}
+        port, before = restarting.port, restarting.id
+        await restarting.kill()
+        async with a_node(analyzer, port=port) as again:
+            for member in front.directory.members():
+                await front.directory.ask([member])
+            await front.directory.look(surely=True)
+            assert {member.record.id for member in front.directory.members()} == {here.id, again.id}
+        assert before != again.id
+
+
+async def test_a_name_stands_for_all_its_addresses(analyzer: Analyzer) -> None:
+    async with a_node(analyzer) as node, a_front(source=StaticNodes([], [("localhost", node.port)])) as front:
+        assert [member.record.id for member in front.directory.members()] == [node.id]
+
+
+async def test_a_name_that_is_none_is_said_once_and_tried_again(
+    analyzer: Analyzer, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with a_front(source=StaticNodes([], [("nowhere.invalid", 1)])) as front:
+        assert front.directory.source_lost
+        await front.directory.look(surely=True)
+    assert sum("nowhere.invalid" in message for message in caplog.messages) == 1
+
+
+async def test_a_listed_node_with_another_secret_is_no_node_and_that_is_said(
+    analyzer: Analyzer, caplog: pytest.LogCaptureFixture
+) -> None:
+    from voxgender.fleet.secret import Secret
+
+    async with a_node(analyzer, secret=Secret("another")) as node, a_front(node) as front:
+        await front.directory.look(surely=True)
+        assert front.directory.members() == []
+    assert sum("VOXGENDER_SECRET" in message for message in caplog.messages) == 1
+
+
+class TestRegistry:
+    async def test_nodes_come_and_go_as_they_announce_themselves(self, analyzer: Analyzer) -> None:
+        async with a_redis() as redis:
+            source, registry = RedisNodes(Registry(redis.url, SECRET)), Registry(redis.url, SECRET)
+            async with a_front(source=source) as front:
+                async with a_node(analyzer, registry=registry, region="eu") as node:
+                    await front.directory.look(surely=True)
+                    (member,) = front.directory.members()
+                    assert (member.record.id, member.record.region) == (node.id, "eu")
+                await front.directory.ask(front.directory.members())
+                assert front.directory.members() == []
+            await registry.close()
+
+    async def test_a_registry_that_is_lost_or_starts_empty_takes_no_node_along(
+        self, analyzer: Analyzer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Nodes that are known are asked themselves; what they say keeps them known for longer than any lease."""
+        monkeypatch.setattr(module, "REFRESH_S", 0.02)
+        monkeypatch.setattr(module, "_MAX_BACKOFF_S", 0.05)
+        monkeypatch.setattr(module, "_ASK_AFTER_S", 0.05)
+        monkeypatch.setattr(module, "LEASE_S", 0.5)
+        async with a_redis() as redis:
+            source, registry = RedisNodes(Registry(redis.url, SECRET)), Registry(redis.url, SECRET)
+            async with a_node(analyzer, registry=registry), a_front(source=source) as front:
+                (member,) = front.directory.members()
+                await redis.stop()
+                await until(lambda: front.directory.source_lost)
+                confirmed_at = member.confirmed_at
+                await until(lambda: member.confirmed_at > confirmed_at + 2 * module.LEASE_S)
+                await redis.start()
+                await until(lambda: not front.directory.source_lost)
+                confirmed_at = member.confirmed_at
+                await until(lambda: member.confirmed_at > confirmed_at + 2 * module.LEASE_S)
+                assert front.directory.members() == [member]
+            await registry.close()
+        assert sum("cannot be used" in message for message in caplog.messages) == 1
+
+    async def test_a_node_that_died_is_forgotten_while_its_lease_still_stands(self, analyzer: Analyzer) -> None:
+        async with a_redis() as redis:
+            source, registry = RedisNodes(Registry(redis.url, SECRET)), Registry(redis.url, SECRET)
+            async with a_node(analyzer) as node, a_front(source=source) as front:
+                await registry.announce(node.status.record())
+                await front.directory.look(surely=True)
+                (member,) = front.directory.members()
+                await node.kill()
+                await front.directory.ask([member])
+                await front.directory.look(surely=True)
+                assert len(await registry.read()) == 1
+                assert front.directory.members() == []
+            await registry.close()
+
+    async def test_a_silent_node_is_forgotten_when_its_lease_would_be_over(
+        self, directory: Directory, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        learn(directory, "silent")
+        # An address that swallows packets would take a second to say nothing.
+        monkeypatch.setattr(module, "_ASK_AFTER_S", 1e9)
+        await directory.look(surely=True)
+        assert len(directory.members()) == 1
+        now = module.monotonic()
+        monkeypatch.setattr(module, "monotonic", lambda: now + module.LEASE_S + 1)
+        await directory.look(surely=True)
+        assert directory.members() == []

@@ -1,0 +1,345 @@
+"""Calls through signaling onto nodes elsewhere: placed once, found again by anyone, refused clearly."""
+
+import asyncio
+from collections import Counter
+from typing import Any
+
+import pytest
+from aiohttp import ClientResponse
+
+from tests.nodes import SECRET, FacedNode, Front, a_front, a_node
+from tests.rtc import FRAGMENT, SDP, ToneTrack, a_peer
+from voxgender import protocol
+from voxgender.analysis import Analyzer
+from voxgender.errors import TooManySessions
+from voxgender.fleet.secret import Secret
+from voxgender.fleet.sources import StaticNodes
+from voxgender.http.app import MAX_BODY
+from voxgender.media.node import MediaNode
+from voxgender.signaling import remote
+
+NOWHERE = "http://127.0.0.1:9"
+
+
+async def refusal(response: ClientResponse, status: int, code: str) -> str:
+    """Hold a response against what it should refuse with; return the detail."""
+    async with response:
+        assert response.status == status, await response.text()
+        body = await response.json(content_type="application/problem+json")
+        assert body["code"] == code
+        assert (status == 503) == ("Retry-After" in response.headers)
+        return str(body["detail"])
+
+
+async def an_offer() -> str:
+    async with a_peer(ToneTrack()) as peer:
+        return await peer.offer()
+
+
+async def post(front: Front, offer: str) -> ClientResponse:
+    return await front.http.post("/whip", data=offer, headers=SDP)
+
+
+async def place(front: Front) -> str:
+    """An offer that is answered; the session's path."""
+    async with await post(front, await an_offer()) as response:
+        assert response.status == 201, await response.text()
+        return response.headers["Location"]
+
+
+class HeldNode(MediaNode):
+    """Answers offers, but not before it is let."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.asked = asyncio.Event()
+        self.let = asyncio.Event()
+
+    async def open(self, offer: str, subject: str | None = None) -> tuple[str, str]:
+        self.asked.set()
+        await self.let.wait()
+        return await super().open(offer, subject)
+
+
+def only(*nodes: FacedNode) -> MediaNode:
+    """The one of them that has a session."""
+    (one,) = [node.node for node in nodes if node.node.live]
+    return one
+
+
+async def test_a_whole_call_goes_through_signaling(analyzer: Analyzer) -> None:
+    async with a_node(analyzer) as node, a_front(node) as front, a_peer(ToneTrack()) as peer:
+        peer.channels()
+        path = await peer.call(front.http)
+        hello = await peer.until(protocol.Hello)
+        assert isinstance(hello, protocol.Hello)
+        assert path == f"/whip/{hello.session}"
+        await peer.until(protocol.Result)
+        async with front.http.patch(path, data="a=end-of-candidates", headers=FRAGMENT) as response:
+            assert response.status == 204
+        async with front.http.get(path) as response:
+            assert (await response.json())["state"] == "connected"
+            assert (await response.json())["session"] == hello.session
+        async with front.http.get("/sessions") as response:
+            (entry,) = (await response.json())["sessions"]
+            assert entry["session"] == hello.session[:8]
+        async with front.http.get(f"{path}/events") as events:
+            first = await events.content.readline()
+            assert isinstance(protocol.decode(first.removeprefix(b"data: ")), protocol.Hello)
+            async with front.http.delete(path) as response:
+                assert response.status == 200
+            assert b'"type":"summary"' in await events.read()
+        await refusal(await front.http.get(path), 404, "session_not_found")
+        assert node.node.live == 0
+
+
+async def test_any_instance_serves_a_session_that_another_one_opened(analyzer: Analyzer) -> None:
+    """Signaling keeps no session: it may start again between a POST and its DELETE."""
+    async with a_node(analyzer) as one, a_node(analyzer) as two:
+        async with a_front(one, two) as before:
+            path = await place(before)
+        async with a_front(one, two) as after:
+            async with after.http.get(path) as response:
+                assert response.status == 200
+            async with after.http.delete(path) as response:
+                assert response.status == 200
+        assert one.node.live == two.node.live == 0
+
+
+async def test_an_instance_that_has_not_heard_of_a_node_yet_looks_for_it(analyzer: Analyzer) -> None:
+    source = StaticNodes([])
+    async with a_node(analyzer) as node, a_front(node) as knowing, a_front(source=source) as new:
+        path = await place(knowing)
+        source.urls.append(node.url)
+        await new.directory.look(surely=True)
+        async with new.http.delete(path) as response:
+            assert response.status == 200
+
+
+@pytest.mark.parametrize("method", ["GET", "PATCH", "DELETE"])
+async def test_a_url_that_was_tampered_with_reaches_no_node(analyzer: Analyzer, method: str) -> None:
+    async with a_node(analyzer) as one, a_node(analyzer) as two, a_front(one, two) as front:
+        path = await place(front)
+        other = two.id if one.node.live else one.id
+        session, node_id, signature = path.rsplit(".", 2)
+        for tampered in (
+            f"{session}.{other}.{signature}",
+            f"{session}x.{node_id}.{signature}",
+            session,
+            f"/whip/{Secret('guessed').new_session_id(node_id)}",
+            f"{path}/../../node",
+        ):
+            response = await front.http.request(method, tampered, data="a=mid:0", headers=FRAGMENT)
+            async with response:
+                assert response.status in (404, 405)
+        assert one.node.live + two.node.live == 1
+        await refusal(await front.http.get(f"{session}.{other}.{signature}/events"), 404, "session_not_found")
+
+
+async def test_the_session_of_a_node_that_is_gone_is_gone_at_once_and_a_new_call_is_taken(analyzer: Analyzer) -> None:
+    async with a_node(analyzer) as one, a_node(analyzer) as two, a_front(one, two) as front:
+        path = await place(front)
+        dead, alive = (one, two) if one.node.live else (two, one)
+        await dead.kill()
+        await refusal(await front.http.patch(path, data="a=mid:0", headers=FRAGMENT), 404, "session_not_found")
+        await refusal(await front.http.get(f"{path}/events"), 404, "session_not_found")
+        for _ in range(3):
+            await place(front)
+        assert alive.node.live == 3
+
+
+async def test_a_stream_of_events_ends_with_its_node(analyzer: Analyzer) -> None:
+    async with a_node(analyzer) as node, a_front(node) as front:
+        path = await place(front)
+        async with front.http.get(f"{path}/events") as events:
+            await events.content.readline()
+            await node.kill()
+            await events.read()
+
+
+async def test_calls_are_spread_over_the_nodes(analyzer: Analyzer) -> None:
+    async with a_node(analyzer) as one, a_node(analyzer) as two, a_front(one, two) as front:
+        offer = await an_offer()
+        responses = await asyncio.gather(*(post(front, offer) for _ in range(10)))
+        assert Counter(response.status for response in responses) == {201: 10}
+        assert sorted((one.node.live, two.node.live)) == [5, 5]
+
+
+async def test_a_full_fleet_says_when_to_come_again_and_takes_calls_as_soon_as_there_is_room(
+    analyzer: Analyzer,
+) -> None:
+    async with (
+        a_node(analyzer, max_sessions=1) as one,
+        a_node(analyzer, max_sessions=1) as two,
+        a_front(one, two) as front,
+    ):
+        paths = [await place(front), await place(front)]
+        await refusal(await post(front, await an_offer()), 503, "at_capacity")
+        await one.node.end(next(path for path in paths if one.id in path).removeprefix("/whip/"))
+        await place(front)
+        await refusal(await post(front, await an_offer()), 503, "at_capacity")
+
+
+async def test_a_burst_of_as_many_calls_as_there_are_places_is_taken_whole(analyzer: Analyzer) -> None:
+    """A node's record has calls whose answers are still on their way here: they are not to be counted twice."""
+    async with (
+        a_node(analyzer, max_sessions=6) as one,
+        a_node(analyzer, max_sessions=6) as two,
+        a_front(one, two) as front,
+        a_front(one, two) as other,
+    ):
+        offer = await an_offer()
+        responses = await asyncio.gather(*(post(at, offer) for at in (front, other) for _ in range(7)))
+        assert Counter(response.status for response in responses) == {201: 12, 503: 2}
+        assert (one.node.live, two.node.live) == (6, 6)
+
+
+async def test_nodes_that_were_filled_by_another_instance_are_not_overfilled(analyzer: Analyzer) -> None:
+    async with a_node(analyzer, max_sessions=2) as node, a_front(node) as one, a_front(node) as two:
+        for front in (one, two):
+            await place(front)
+        for front in (one, two):
+            await refusal(await post(front, await an_offer()), 503, "at_capacity")
+        assert node.node.live == 2
+
+
+async def test_without_any_node_a_call_is_refused_clearly(analyzer: Analyzer) -> None:
+    for source in (StaticNodes([]), StaticNodes([NOWHERE])):
+        async with a_front(source=source) as front:
+            await refusal(await post(front, await an_offer()), 503, "no_node")
+            async with front.http.get("/health/ready") as response:
+                # It has an answer for every call; a balancer is not to take all instances away for this.
+                assert response.status == 200
+
+
+async def test_a_node_that_has_just_come_is_looked_for_when_none_is_known(analyzer: Analyzer) -> None:
+    source = StaticNodes([])
+    async with a_node(analyzer) as node, a_front(source=source) as front:
+        source.urls.append(node.url)
+        front.directory._looked_at = 0.0
+        await place(front)
+
+
+async def test_nodes_that_drain_take_no_calls_and_keep_theirs(analyzer: Analyzer) -> None:
+    async with a_node(analyzer) as one, a_node(analyzer) as two, a_front(one, two) as front:
+        path = await place(front)
+        leaving, staying = (one, two) if one.node.live else (two, one)
+        leaving.node.drain()
+        for _ in range(3):
+            await place(front)
+        assert (leaving.node.live, staying.node.live) == (1, 3)
+        async with front.http.get(path) as response:
+            assert response.status == 200
+        staying.node.drain()
+        await refusal(await post(front, await an_offer()), 503, "draining")
+        async with front.http.delete(path) as response:
+            assert response.status == 200
+
+
+async def test_a_slow_node_is_passed_over_and_left_with_nothing(
+    analyzer: Analyzer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote, "ANSWER_TIMEOUT_S", 0.2)
+    async with a_node(analyzer, make=HeldNode) as slow, a_front(slow) as front:
+        assert isinstance(slow.node, HeldNode)
+        async with a_node(analyzer) as well:
+            # It is listed later, so that the slow one is asked first.
+            refused = asyncio.create_task(place(front))
+            await slow.node.asked.wait()
+            source = front.directory._source
+            assert isinstance(source, StaticNodes)
+            source.urls.append(well.url)
+            await front.directory.look(surely=True)
+            path = await refused
+            assert well.id in path
+            slow.node.let.set()
+            while front.fleet._withdrawing:
+                await asyncio.wait(front.fleet._withdrawing)
+            assert (slow.node.live, well.node.live) == (0, 1)
+            for _ in range(3):
+                await place(front)
+            assert slow.node.live == 0
+
+
+async def test_only_a_slow_node_is_no_node(analyzer: Analyzer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote, "ANSWER_TIMEOUT_S", 0.1)
+    async with a_node(analyzer, make=HeldNode) as slow, a_front(slow) as front:
+        await refusal(await post(front, await an_offer()), 503, "no_node")
+
+
+async def test_a_session_whose_node_does_not_answer_is_neither_there_nor_gone(
+    analyzer: Analyzer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may go on all the while: who asks is to ask again, and not to make a new call."""
+    async with a_node(analyzer) as node, a_front(node) as front:
+        path = await place(front)
+
+        let = asyncio.Event()
+
+        async def late(_: str) -> dict[str, Any]:
+            await let.wait()
+            return {}
+
+        monkeypatch.setattr(node.node, "describe", late)
+        monkeypatch.setattr(remote, "ANSWER_TIMEOUT_S", 0.1)
+        await refusal(await front.http.get(path), 503, "node_unreachable")
+        let.set()
+
+
+async def test_a_bad_offer_is_said_so_and_tried_nowhere_else(analyzer: Analyzer) -> None:
+    async with a_node(analyzer) as one, a_node(analyzer) as two, a_front(one, two) as front:
+        await refusal(await post(front, "hello"), 400, "malformed_sdp")
+        detail = await refusal(await post(front, "v=0\r\nm=video 9 UDP/TLS/RTP/SAVPF 96\r\n"), 422, "no_audio")
+        assert "microphone" in detail
+        path = await place(front)
+        await refusal(await front.http.patch(path, data="hello", headers=FRAGMENT), 400, "malformed_sdp")
+        restart = {"data": "a=ice-ufrag:new!\r\na=ice-pwd:0123456789012345678901", "headers": FRAGMENT}
+        await refusal(await front.http.patch(path, **restart), 422, "ice_restart")  # type: ignore[arg-type]
+        assert only(one, two).live == 1
+
+
+async def test_an_offer_as_large_and_strange_as_it_may_be_is_the_callers_fault_and_no_nodes(analyzer: Analyzer) -> None:
+    async with a_node(analyzer) as node, a_front(node) as front:
+        await refusal(await post(front, "v=0\r\n" + "\x01" * (MAX_BODY - 100)), 422, "no_audio")
+        (member,) = front.directory.members()
+        assert member.shunned_until == 0.0
+
+
+async def test_a_subject_has_no_more_calls_than_it_may(analyzer: Analyzer) -> None:
+    async with a_node(analyzer, max_sessions_per_subject=1) as node, a_front(node) as front:
+        await front.fleet.open(await an_offer(), "ann")
+        async with a_front(node) as another:
+            with pytest.raises(TooManySessions, match="1 calls already"):
+                await another.fleet.open(await an_offer(), "ann")
+            await another.fleet.open(await an_offer(), "bob")
+
+
+async def test_a_subject_cannot_have_more_by_many_nodes(analyzer: Analyzer) -> None:
+    limit = {"max_sessions_per_subject": 2}
+    async with (
+        a_node(analyzer, **limit) as one,
+        a_node(analyzer, **limit) as two,
+        a_front(one, two, **limit) as front,
+        a_front(one, two, **limit) as another,
+    ):
+        for signaling in (front, another):
+            await signaling.fleet.open(await an_offer(), "ann")
+        for signaling in (front, another):
+            with pytest.raises(TooManySessions):
+                await signaling.fleet.open(await an_offer(), "ann")
+
+
+async def test_signaling_that_stops_places_no_more_calls(analyzer: Analyzer) -> None:
+    async with a_node(analyzer) as node, a_front(node) as front:
+        path = await place(front)
+        front.fleet.drain()
+        await refusal(await post(front, await an_offer()), 503, "draining")
+        await refusal(await front.http.get("/health/ready"), 503, "draining")
+        async with front.http.delete(path) as response:
+            assert response.status == 200
+
+
+async def test_a_session_id_that_a_node_may_not_give_is_not_handed_on(analyzer: Analyzer) -> None:
+    async with a_node(analyzer) as node, a_front(node) as front:
+        node.node._new_session_id = lambda: SECRET.new_session_id("0123456789ab")
+        await refusal(await post(front, await an_offer()), 503, "no_node")

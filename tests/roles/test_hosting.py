@@ -1,0 +1,91 @@
+"""When a server stops, and what it does not wait for."""
+
+import asyncio
+import atexit
+import gc
+import threading
+from contextlib import AsyncExitStack
+
+import pytest
+from aiohttp import web
+
+from tests.rtc import LOOPBACK
+from voxgender import hosting
+from voxgender.errors import ModelError, VoxgenderError
+from voxgender.roles.hosting import Stop, listen, settle, unless_stopped, url_of
+
+
+async def test_the_first_sigterm_drains_and_the_second_does_not_wait() -> None:
+    stop = Stop()
+    stop.drain()
+    assert stop.asked.is_set()
+    assert not stop.now.is_set()
+    stop.drain()
+    assert stop.now.is_set()
+
+
+async def test_sigint_does_not_wait() -> None:
+    stop = Stop()
+    stop.at_once()
+    assert stop.asked.is_set()
+    assert stop.now.is_set()
+
+
+async def test_what_is_loaded_is_given_back_and_what_fails_is_raised() -> None:
+    assert await unless_stopped(Stop(), lambda: threading.current_thread().daemon) is True
+
+    def fail() -> None:
+        raise ModelError("no such model")
+
+    with pytest.raises(ModelError, match="no such model"):
+        await unless_stopped(Stop(), fail)
+
+
+def test_what_is_loaded_is_looked_through_by_the_collector_no_more() -> None:
+    before = len(gc.get_objects())
+    try:
+        settle()
+        assert gc.get_freeze_count() > 0.9 * before
+        assert len(gc.get_objects()) < 0.1 * before
+    finally:
+        gc.unfreeze()
+
+
+async def test_a_stop_does_not_wait_for_what_is_being_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    left = []
+    monkeypatch.setattr(atexit, "register", left.append)
+    stop, loading, let = Stop(), threading.Event(), threading.Event()
+
+    def load() -> bool:
+        loading.set()
+        return let.wait()
+
+    waiting = asyncio.create_task(unless_stopped(stop, load))
+    await asyncio.to_thread(loading.wait)
+    stop.drain()
+    try:
+        assert await waiting is None
+        assert left == [hosting._leave]
+    finally:
+        let.set()
+
+
+async def test_an_address_that_is_taken_is_said_so() -> None:
+    async with AsyncExitStack() as stack:
+        port = await listen(web.Application(), stack, host=LOOPBACK, port=0)
+        with pytest.raises(VoxgenderError, match=f"port {port} .*choose another with --port"):
+            await listen(web.Application(), stack, host=LOOPBACK, port=port)
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("0.0.0.0", "http://localhost:1/"),
+        ("::", "http://localhost:1/"),
+        ("127.0.0.1", "http://localhost:1/"),
+        ("192.0.2.1", "http://192.0.2.1:1/"),
+        ("2001:db8::1", "http://[2001:db8::1]:1/"),
+    ],
+)
+def test_the_page_is_where_a_browser_finds_it(host: str, url: str) -> None:
+    assert url_of(host, 1) == url

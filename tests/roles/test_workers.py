@@ -1,0 +1,70 @@
+"""What each worker is given of the whole, and what becomes of one that hangs."""
+
+import asyncio
+import signal
+from pathlib import Path
+
+import pytest
+
+from voxgender import workers as module
+from voxgender.errors import SettingsError
+from voxgender.fleet import directory as directory_module
+from voxgender.fleet.directory import Directory
+from voxgender.fleet.secret import Secret
+from voxgender.fleet.sources import StaticNodes
+from voxgender.roles.workers import Worker, tasks
+from voxgender.settings import Settings
+
+FOLDER = Path("/run/voxgender")
+
+
+def test_calls_and_ports_are_divided_and_nothing_is_lost() -> None:
+    made = tasks(Settings(workers=3, max_sessions=100, udp_ports="40000-40099"), "key", FOLDER)
+    assert [task.settings["max_sessions"] for task in made] == [33, 33, 34]
+    assert [task.settings["udp_ports"] for task in made] == ["40000-40032", "40033-40065", "40066-40099"]
+    assert len({task.socket for task in made}) == 3
+
+
+def test_threads_are_as_told_or_the_cores_divided() -> None:
+    assert all(task.settings["inference_threads"] >= 1 for task in tasks(Settings(workers=64), "key", FOLDER))
+    assert tasks(Settings(workers=2, inference_threads=3), "key", FOLDER)[0].settings["inference_threads"] == 3
+
+
+def test_workers_are_told_nothing_that_only_the_front_needs() -> None:
+    (task, _) = tasks(Settings(workers=2, token="hunter2", ice_server=("turn:ann:hunter3@t",)), "key", FOLDER)
+    assert "hunter" not in repr(task)
+    assert task.settings["model"] == "embedded"
+    assert task.settings["log_level"] == "info"
+
+
+@pytest.mark.parametrize("options", [{"max_sessions": 3}, {"udp_ports": "1-3"}])
+def test_more_workers_than_there_is_to_divide_are_refused(options: dict[str, object]) -> None:
+    with pytest.raises(SettingsError, match="--workers 4"):
+        tasks(Settings(workers=4, **options), "key", FOLDER)  # type: ignore[arg-type]
+
+
+async def test_a_worker_that_hangs_is_killed_and_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "HUNG_S", 0.5)
+    monkeypatch.setattr(module, "_WATCH_S", 0.05)
+    monkeypatch.setattr(directory_module, "REFRESH_S", 0.05)
+    monkeypatch.setattr(directory_module, "LEASE_S", 1.0)
+    source = StaticNodes([])
+    directory = Directory(source, Secret("key"))
+    await directory.start()
+    worker = Worker(tasks(Settings(model="off"), "key", tmp_path)[0], source, directory)
+    supervision = asyncio.create_task(worker.supervise())
+    try:
+        await worker.ready
+        (before,) = directory.members()
+        process = worker._process
+        assert process is not None
+        process.send_signal(signal.SIGSTOP)
+        assert await process.wait() == -signal.SIGKILL
+        async with asyncio.timeout(60):
+            while not (members := directory.members()):  # noqa: ASYNC110 - another process's clock
+                await asyncio.sleep(0.05)
+        assert members[0].record.id != before.record.id
+    finally:
+        worker.stop()
+        await supervision
+        await directory.close()
