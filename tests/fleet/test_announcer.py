@@ -6,10 +6,10 @@ from types import SimpleNamespace
 import pytest
 
 from tests.redisserver import a_redis
+from voxgender.fleet import announcer as module
 from voxgender.fleet.announcer import Announcer, NodeStatus
 from voxgender.fleet.registry import Registry
 from voxgender.fleet.secret import Secret
-from voxgender.media import announcer as module
 from voxgender.media.node import MediaNode
 
 

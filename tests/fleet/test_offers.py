@@ -8,9 +8,9 @@ import pytest
 from tests.rtc import LOOPBACK, ToneTrack, a_peer
 from voxgender.analysis import Analyzer
 from voxgender.errors import NotReady
+from voxgender.fleet import offers as module
 from voxgender.fleet.offers import Offers
 from voxgender.http.problems import Problem
-from voxgender.media import offers as module
 from voxgender.media.node import MediaNode
 
 

@@ -8,10 +8,10 @@ from redis.asyncio import Redis
 
 from tests.redisserver import RedisServer, a_redis
 from voxgender.errors import SettingsError
+from voxgender.fleet import registry as module
 from voxgender.fleet.record import NodeRecord
 from voxgender.fleet.registry import Registry, RegistryLost
 from voxgender.fleet.secret import Secret
-from voxgender.signaling import registry as module
 
 SECRET = Secret("shared")
 

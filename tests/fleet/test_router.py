@@ -12,11 +12,11 @@ from tests.rtc import FRAGMENT, SDP, ToneTrack, a_peer
 from voxgender import protocol
 from voxgender.analysis import Analyzer
 from voxgender.errors import TooManySessions
+from voxgender.fleet import remote
 from voxgender.fleet.secret import Secret
 from voxgender.fleet.sources import StaticNodes
 from voxgender.http.app import MAX_BODY
 from voxgender.media.node import MediaNode
-from voxgender.signaling import remote
 
 NOWHERE = "http://127.0.0.1:9"
 

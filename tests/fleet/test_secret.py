@@ -3,8 +3,8 @@
 import pytest
 
 from voxgender.errors import SettingsError
+from voxgender.fleet import secret as module
 from voxgender.fleet.secret import TOLERANCE_S, Secret
-from voxgender.signaling import secret as module
 
 SECRET, OTHER = Secret("one"), Secret("two")
 

@@ -6,7 +6,7 @@ import pytest
 
 from tests.rtc import Server, ToneTrack, a_peer
 from voxgender import protocol
-from voxgender.signaling import events
+from voxgender.http import events
 
 
 async def test_a_publisher_without_a_data_channel_follows_its_session(server: Server) -> None:

@@ -11,8 +11,8 @@ from aiohttp import web
 
 from tests.http.signing import Signer, key_set
 from voxgender.errors import NotReady, SettingsError
+from voxgender.http import keys as module
 from voxgender.http.keys import REFRESH_S, RETRY_S, JwkSet, parse
-from voxgender.signaling import keys as module
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,8 @@ import pytest
 from aiohttp import web
 
 from tests.rtc import LOOPBACK
-from voxgender import hosting
 from voxgender.errors import ModelError, VoxgenderError
+from voxgender.roles import hosting
 from voxgender.roles.hosting import Stop, listen, settle, unless_stopped, url_of
 
 

@@ -8,7 +8,7 @@ import pytest
 from aiohttp import web
 
 from voxgender.errors import SettingsError
-from voxgender.media import publicaddress
+from voxgender.roles import publicaddress
 from voxgender.roles.publicaddress import public_addresses
 
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from voxgender import workers as module
 from voxgender.errors import SettingsError
 from voxgender.fleet import directory as directory_module
 from voxgender.fleet.directory import Directory
 from voxgender.fleet.secret import Secret
 from voxgender.fleet.sources import StaticNodes
+from voxgender.roles import workers as module
 from voxgender.roles.workers import Worker, tasks
 from voxgender.settings import Settings
 

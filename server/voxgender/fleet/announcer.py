@@ -8,7 +8,7 @@ from time import monotonic, process_time
 
 from voxgender.fleet.record import NodeRecord
 from voxgender.fleet.registry import RENEW_S, Registry, RegistryLost
-from voxgender.media.node import MediaNode
+from voxgender.http.calls import NodeCalls
 from voxgender.version import __version__
 
 logger = logging.getLogger(__name__)
@@ -24,7 +24,7 @@ class NodeStatus:
         cores: that the node may use; 0 for all of the process.
     """
 
-    def __init__(self, node: MediaNode, node_id: str, *, url: str = "", region: str = "", cores: float = 0.0) -> None:
+    def __init__(self, node: NodeCalls, node_id: str, *, url: str = "", region: str = "", cores: float = 0.0) -> None:
         self._node = node
         self.id = node_id
         self.url = url

@@ -9,17 +9,17 @@ from voxgender.fleet.offers import Offers
 from voxgender.fleet.remote import RECORD_HEADER, SIGNATURE_HEADER, OfferRequest, OfferResponse, placed_text
 from voxgender.fleet.secret import SCHEME, Secret
 from voxgender.http.app import MAX_BODY
+from voxgender.http.calls import NodeCalls
 from voxgender.http.events import Events
 from voxgender.http.health import Health
 from voxgender.http.problems import Problem, problem_middleware
 from voxgender.http.sessions import Sessions
-from voxgender.media.node import MediaNode
 
 _OPEN = ("/health/live", "/health/ready", "/metrics")
 _signed_by_us: web.RequestKey[bool] = web.RequestKey("signed_by_us", bool)
 
 
-def create_node_app(node: MediaNode, secret: Secret, status: NodeStatus) -> web.Application:
+def create_node_app(node: NodeCalls, secret: Secret, status: NodeStatus) -> web.Application:
     """Make the application in front of one media node; ``signaling.remote.RemoteNode`` is its client."""
     face = _NodeApi(node, secret, status)
     app = web.Application(
@@ -43,7 +43,7 @@ def create_node_app(node: MediaNode, secret: Secret, status: NodeStatus) -> web.
 
 
 class _NodeApi:
-    def __init__(self, node: MediaNode, secret: Secret, status: NodeStatus) -> None:
+    def __init__(self, node: NodeCalls, secret: Secret, status: NodeStatus) -> None:
         self._node = node
         self._secret = secret
         self._portrait = status
@@ -76,7 +76,7 @@ class _NodeApi:
         return web.Response(status=204)
 
     async def sessions(self, _: web.Request) -> web.Response:
-        return web.json_response({"sessions": self._node.sessions()})
+        return web.json_response({"sessions": await self._node.describe_all()})
 
     async def add_record(self, request: web.Request, response: web.StreamResponse) -> None:
         """``on_response_prepare`` signal: whoever asked hears how full the node is now."""

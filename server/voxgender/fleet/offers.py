@@ -4,8 +4,8 @@ import asyncio
 from contextlib import suppress
 
 from voxgender.errors import SessionNotFound
+from voxgender.http.calls import NodeCalls
 from voxgender.http.problems import Problem
-from voxgender.media.node import MediaNode
 
 REMEMBERED_S = 60.0
 """How long an id is remembered: far longer than signaling tries."""
@@ -14,7 +14,7 @@ REMEMBERED_S = 60.0
 class Offers:
     """Answers each offer once, whatever gets lost between signaling and here."""
 
-    def __init__(self, node: MediaNode) -> None:
+    def __init__(self, node: NodeCalls) -> None:
         self._node = node
         self._answers: dict[str, asyncio.Task[tuple[str, str]] | None] = {}
         """None for an offer that was withdrawn."""

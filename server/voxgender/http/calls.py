@@ -1,13 +1,13 @@
-"""What signaling asks of a media node, wherever that runs."""
+"""The port between HTTP and the calls behind it, on this machine or on others."""
 
 from collections.abc import AsyncGenerator
 from typing import Any, Protocol
 
 
 class Calls(Protocol):
-    """The port between HTTP and media. Errors are those of ``voxgender.errors``.
+    """Opens, finds and ends calls: ``media.node.MediaNode`` holds them, ``fleet.router.Router`` asks nodes elsewhere.
 
-    Any may raise ``NotReady`` too, where the node is elsewhere and cannot be asked.
+    Errors are those of ``voxgender.errors``. Any method may raise ``NotReady`` where a node elsewhere cannot be asked.
     """
 
     def check_ready(self) -> None:
@@ -39,4 +39,23 @@ class Calls(Protocol):
 
     async def describe_all(self) -> list[dict[str, Any]]:
         """All sessions' states, for operators."""
+        ...
+
+
+class NodeCalls(Calls, Protocol):
+    """The calls of one media node, and how full it is."""
+
+    @property
+    def capacity(self) -> int:
+        """Sessions taken at once."""
+        ...
+
+    @property
+    def live(self) -> int:
+        """Sessions there are."""
+        ...
+
+    @property
+    def draining(self) -> bool:
+        """Whether calls are no longer taken, for good."""
         ...

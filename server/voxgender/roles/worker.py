@@ -1,7 +1,7 @@
 """``python -m voxgender.roles.worker``: one media process of ``voxgender serve --workers``.
 
 It reads its configuration from stdin, one line of JSON, and then orders: ``drain``. The end of stdin is the end of the
-process that started it, however that came about, and so its own. On stdout it says, a line of JSON each, how it gets on.
+process that started it, however that came about, and so its own. On stdout it says how it gets on, a line of JSON each.
 """
 
 import asyncio
@@ -20,28 +20,8 @@ from aiohttp import web
 from voxgender.errors import SettingsError, VoxgenderError
 from voxgender.fleet.secret import Secret
 from voxgender.roles.hosting import Stop, listen_on_socket
+from voxgender.roles.workermessages import DRAIN, WorkerConfig, WorkerStatus
 from voxgender.settings import Settings
-
-DRAIN = b"drain\n"
-
-
-class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """What a worker is told."""
-
-    number: int
-    settings: dict[str, Any]
-    secret: str
-    socket: str
-    """Path of the Unix domain socket on which it is asked."""
-    cores: float
-
-
-class WorkerStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """What a worker tells: that it takes calls, or why it never will."""
-
-    error: str = ""
-    status: int = 0
-    """The exit status that the error asks for."""
 
 
 async def work(orders: asyncio.StreamReader, tell: Callable[[WorkerStatus], None]) -> None:

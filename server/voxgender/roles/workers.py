@@ -28,7 +28,7 @@ from voxgender.fleet.totals import total
 from voxgender.http.app import create_app
 from voxgender.http.health import own_metrics
 from voxgender.roles.hosting import Stop, listen, url_of
-from voxgender.roles.worker import DRAIN, WorkerConfig, WorkerStatus
+from voxgender.roles.workermessages import DRAIN, WorkerConfig, WorkerStatus
 from voxgender.settings import Settings
 
 logger = logging.getLogger(__name__)
