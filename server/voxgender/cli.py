@@ -8,13 +8,16 @@ import os
 import sys
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from voxgender import __version__, settings
 from voxgender.errors import AudioError, ManifestError, SettingsError, VoxgenderError
 from voxgender.peer import options
 from voxgender.peer.faults import Faults
 from voxgender.settings import Settings
+
+if TYPE_CHECKING:
+    from voxgender.roles.running import Role
 
 T = TypeVar("T")
 
@@ -170,34 +173,38 @@ def _load_server_settings(arguments: argparse.Namespace) -> Settings:
 
 def _serve(arguments: argparse.Namespace) -> int:
     loaded = _load_server_settings(arguments)
+    role: Role
     if loaded.workers > 1:
-        from voxgender.roles.workers import serve_with_workers as serve
+        from voxgender.roles.workers import WithWorkers
+
+        role = WithWorkers(loaded)
     else:
-        from voxgender.roles.serve import serve
-    _run(serve(loaded, announce=lambda url: print(f"voxgender is ready: open {url}", flush=True)))
-    return 0
+        from voxgender.roles.serve import Standalone
+
+        role = Standalone(loaded)
+    return _run_role(role, "voxgender is ready: open {}")
 
 
 def _signaling(arguments: argparse.Namespace) -> int:
-    from voxgender.roles.signaling import serve_signaling
+    from voxgender.roles.signaling import Signaling
 
-    loaded = _load_server_settings(arguments)
-    _run(serve_signaling(loaded, announce=lambda url: print(f"voxgender signaling is ready: open {url}", flush=True)))
-    return 0
+    return _run_role(Signaling(_load_server_settings(arguments)), "voxgender signaling is ready: open {}")
 
 
 def _media(arguments: argparse.Namespace) -> int:
-    from voxgender.roles.media import serve_media
+    from voxgender.fleet.secret import Secret
+    from voxgender.roles.media import Media
     from voxgender.roles.serve import make_analyzer
 
     loaded = _load_server_settings(arguments)
-    _run(
-        serve_media(
-            loaded,
-            make_analyzer,
-            announce=lambda url: print(f"voxgender media is ready: signaling reaches it at {url}", flush=True),
-        )
-    )
+    role = Media(loaded, make_analyzer, Secret(loaded.secret))
+    return _run_role(role, "voxgender media is ready: signaling reaches it at {}")
+
+
+def _run_role(role: "Role", ready: str) -> int:
+    from voxgender.roles.running import run
+
+    _run(run(role, lambda url: print(ready.format(url), flush=True)))
     return 0
 
 

@@ -12,7 +12,7 @@ from aiohttp import web
 from tests.rtc import LOOPBACK
 from voxgender.errors import ModelError, VoxgenderError
 from voxgender.roles import hosting
-from voxgender.roles.hosting import Stop, listen, settle, unless_stopped, url_of
+from voxgender.roles.hosting import Stop, freeze_loaded, listen, load_in_thread, url_of
 
 
 async def test_the_first_sigterm_drains_and_the_second_does_not_wait() -> None:
@@ -31,40 +31,41 @@ async def test_sigint_does_not_wait() -> None:
     assert stop.now.is_set()
 
 
-async def test_what_is_loaded_is_given_back_and_what_fails_is_raised() -> None:
-    assert await unless_stopped(Stop(), lambda: threading.current_thread().daemon) is True
+async def test_what_is_loaded_is_returned_and_an_error_is_raised() -> None:
+    assert await load_in_thread(lambda: threading.current_thread().daemon) is True
 
     def fail() -> None:
         raise ModelError("no such model")
 
     with pytest.raises(ModelError, match="no such model"):
-        await unless_stopped(Stop(), fail)
+        await load_in_thread(fail)
 
 
 def test_what_is_loaded_is_looked_through_by_the_collector_no_more() -> None:
     before = len(gc.get_objects())
     try:
-        settle()
+        freeze_loaded()
         assert gc.get_freeze_count() > 0.9 * before
         assert len(gc.get_objects()) < 0.1 * before
     finally:
         gc.unfreeze()
 
 
-async def test_a_stop_does_not_wait_for_what_is_being_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_cancelled_caller_does_not_wait_for_what_is_being_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
     left = []
     monkeypatch.setattr(atexit, "register", left.append)
-    stop, loading, let = Stop(), threading.Event(), threading.Event()
+    loading, let = threading.Event(), threading.Event()
 
     def load() -> bool:
         loading.set()
         return let.wait()
 
-    waiting = asyncio.create_task(unless_stopped(stop, load))
+    waiting = asyncio.create_task(load_in_thread(load))
     await asyncio.to_thread(loading.wait)
-    stop.drain()
+    waiting.cancel()
     try:
-        assert await waiting is None
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
         assert left == [hosting._leave]
     finally:
         let.set()

@@ -49,12 +49,24 @@ class StaticNodes:
     """Nodes at known addresses, and at all addresses of names, such as that of a Kubernetes headless service."""
 
     def __init__(self, urls: Sequence[str], names: Sequence[tuple[str, int]] = ()) -> None:
-        self.urls = list(urls)
+        self._urls = list(urls)
         self._names = names
+
+    def __contains__(self, url: str) -> bool:
+        return url in self._urls
+
+    def add(self, url: str) -> None:
+        """List one more node."""
+        self._urls.append(url)
+
+    def remove(self, url: str) -> None:
+        """List a node no more; nothing happens where it is not listed."""
+        if url in self._urls:
+            self._urls.remove(url)
 
     async def read(self) -> Snapshot:
         found = await asyncio.gather(*(_resolve(host, port) for host, port in self._names))
-        return Snapshot(urls=list(dict.fromkeys([*self.urls, *(url for urls in found for url in urls)])))
+        return Snapshot(urls=list(dict.fromkeys([*self._urls, *(url for urls in found for url in urls)])))
 
     async def close(self) -> None:
         return

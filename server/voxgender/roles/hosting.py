@@ -1,8 +1,9 @@
-"""What every role of the server shares: where it listens, and when it stops."""
+"""Listening, loading and stopping, as every role of the server does."""
 
 import asyncio
 import atexit
 import ctypes
+import functools
 import gc
 import os
 import signal
@@ -74,62 +75,54 @@ def url_of(host: str, port: int) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{port}/"
 
 
-async def unless_stopped(stop: Stop, load: Callable[[], T]) -> T | None:
-    """Run ``load``, which takes seconds, in a thread; None where the process is to stop before that is done."""
+async def load_in_thread(load: Callable[[], T]) -> T:
+    """Run ``load``, which takes seconds, in a thread of its own. A caller that is cancelled does not wait for it.
+
+    Raises:
+        Exception: whatever ``load`` raises.
+    """
     loop = asyncio.get_running_loop()
     loaded: asyncio.Future[T] = loop.create_future()
+
+    def set_result(result: T) -> None:
+        if not loaded.done():
+            loaded.set_result(result)
+
+    def set_exception(error: Exception) -> None:
+        if not loaded.done():
+            loaded.set_exception(error)
 
     def work() -> None:
         try:
             result = load()
         except Exception as error:  # noqa: BLE001 - raised where it is waited for
-            _settle(loop, loaded, error=error)
+            done = functools.partial(set_exception, error)
         else:
-            _settle(loop, loaded, result=result)
+            done = functools.partial(set_result, result)
+        # The loop is closed where nobody waited.
+        with suppress(RuntimeError):
+            loop.call_soon_threadsafe(done)
 
     # A daemon, and no executor's thread: those are waited for at the end.
     threading.Thread(target=work, name="voxgender-loading", daemon=True).start()
-    stopped = asyncio.create_task(stop.asked.wait())
     try:
-        await asyncio.wait((loaded, stopped), return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        stopped.cancel()
-    if loaded.done():
-        return loaded.result()
-    # Native code that is still being imported does not survive the end of the interpreter: leave before that.
-    atexit.register(_leave)
-    return None
+        return await loaded
+    except asyncio.CancelledError:
+        # Native code that is still being imported does not survive the end of the interpreter: leave before that.
+        atexit.register(_leave)
+        raise
 
 
-def settle() -> None:
-    """Make what is loaded by now the process's ground. Takes 0.1 s: call it before the first session.
+def freeze_loaded() -> None:
+    """Freeze all objects out of the garbage collector. Takes 0.1 s: call it before the first session.
 
-    The garbage collector looks through it no more, which would hold up every call for 40 ms; memory that only loading
-    needed goes back to the system, where the C library knows how to (glibc).
+    A collection that looked through them would hold up every call for 40 ms. Memory that only loading needed goes back
+    to the system where the C library can return it (glibc).
     """
     gc.collect()
     gc.freeze()
     with suppress(AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
-
-
-def _settle(
-    loop: asyncio.AbstractEventLoop,
-    future: "asyncio.Future[T]",
-    *,
-    result: T | None = None,
-    error: Exception | None = None,
-) -> None:
-    def settle() -> None:
-        if future.cancelled():
-            return
-        if error is not None:
-            future.set_exception(error)
-        else:
-            future.set_result(result)  # type: ignore[arg-type]
-
-    if not loop.is_closed():
-        loop.call_soon_threadsafe(settle)
 
 
 def _leave() -> None:

@@ -19,92 +19,79 @@ from voxgender.fleet.remote import is_node_url
 from voxgender.fleet.secret import Secret
 from voxgender.media.interfaces import local_addresses
 from voxgender.media.node import MediaNode, random_id
-from voxgender.roles.hosting import Stop, listen, settle, unless_stopped
+from voxgender.roles.hosting import Stop, freeze_loaded, listen, load_in_thread
 from voxgender.roles.publicaddress import public_addresses
 from voxgender.settings import Settings
 
 logger = logging.getLogger(__name__)
 
 MakeAnalyzer = Callable[[Settings], Analyzer]
+ServeApi = Callable[[web.Application, AsyncExitStack], Awaitable[str]]
+"""Serves the node's API until the stack is left; returns its URL."""
 
 
-async def serve_media(
-    settings: Settings, make_analyzer: MakeAnalyzer, announce: Callable[[str], None] = lambda url: None
-) -> None:
-    """Serve until SIGINT, or until SIGTERM and the calls have moved.
+class Media:
+    """One media node, for signaling elsewhere: ``voxgender media``, and each worker of ``serve --workers``.
 
     Args:
         settings: all options.
         make_analyzer: loads the model, in a thread.
-        announce: told the URL for signaling, once calls are taken.
-
-    Raises:
-        VoxgenderError: the address is taken, the model cannot be loaded, an option cannot be used.
+        secret: signs what passes between signaling and the node.
+        serve_api: where the node's API is served; on ``--host`` and ``--port`` where it is None.
+        cores: that the node may use; 0 for all of the process.
     """
-    stop = Stop()
-    stop.on_signals()
-    secret = Secret(settings.secret)
 
-    async def open_face(face: web.Application, stack: AsyncExitStack) -> str:
-        return node_url(settings, await listen(face, stack, host=settings.host, port=settings.port))
+    def __init__(
+        self,
+        settings: Settings,
+        make_analyzer: MakeAnalyzer,
+        secret: Secret,
+        *,
+        serve_api: ServeApi | None = None,
+        cores: float = 0.0,
+    ) -> None:
+        self._settings = settings
+        self._make_analyzer = make_analyzer
+        self._secret = secret
+        self._serve_api = serve_api or self._serve_on_port
+        self._cores = cores
+        self._node: MediaNode
+        self._announcer: Announcer | None = None
 
-    async with AsyncExitStack() as stack:
-        registry = None
+    async def start(self, stack: AsyncExitStack) -> str:
+        """Serve the node's API and its calls. See :meth:`voxgender.roles.running.Role.start`."""
+        settings, secret = self._settings, self._secret
+        node_id = new_node_id()
+        self._node = node = await make_node(settings, new_session_id=lambda: secret.new_session_id(node_id))
+        status = NodeStatus(node, node_id, region=settings.region, cores=self._cores)
+        # A port that the kernel chooses is known only once it is open.
+        status.url = await self._serve_api(create_node_app(node, secret, status), stack)
+        # Health checks are answered while the model is loaded.
+        analyzer = await load_in_thread(lambda: self._make_analyzer(settings))
+        stack.callback(analyzer.close)
+        stack.push_async_callback(node.close)
+        freeze_loaded()
+        node.start(analyzer)
         if settings.registry:
             registry = Registry(settings.registry, secret)
             stack.push_async_callback(registry.close)
-        await run_node(settings, make_analyzer, secret, stop, open_face, announce, registry=registry)
-
-
-async def run_node(
-    settings: Settings,
-    make_analyzer: MakeAnalyzer,
-    secret: Secret,
-    stop: Stop,
-    open_face: Callable[[web.Application, AsyncExitStack], Awaitable[str]],
-    announce: Callable[[str], None],
-    *,
-    registry: Registry | None = None,
-    cores: float = 0.0,
-) -> None:
-    """One media node's life, however it is reached.
-
-    Args:
-        open_face: serves the node's HTTP face until the stack is left; returns its URL.
-        announce: told that URL once calls are taken.
-        registry: where the node announces itself.
-        cores: that the node may use; 0 for all of the process.
-
-    Raises:
-        VoxgenderError: as :func:`serve_media`.
-    """
-    node_id = new_node_id()
-    async with AsyncExitStack() as stack:
-        node = await make_node(settings, new_session_id=lambda: secret.new_session_id(node_id))
-        status = NodeStatus(node, node_id, region=settings.region, cores=cores)
-        status.url = await open_face(create_node_app(node, secret, status), stack)
-        # Health checks are answered while the model is loaded.
-        analyzer = await unless_stopped(stop, lambda: make_analyzer(settings))
-        if analyzer is None:
-            return
-        stack.callback(analyzer.close)
-        stack.push_async_callback(node.close)
-        settle()
-        node.start(analyzer)
-        announcer = None
-        if registry is not None:
-            announcer = Announcer(registry, status)
-            stack.push_async_callback(announcer.close)
-            await announcer.start()
-        announce(status.url)
+            self._announcer = Announcer(registry, status)
+            stack.push_async_callback(self._announcer.close)
+            await self._announcer.start()
         logger.info("ready: node %s, model %s", node_id, analyzer.model)
-        await stop.asked.wait()
-        await drain(node, stop, settings.drain_timeout_s, announcer)
-        logger.info("stopping")
+        return status.url
+
+    async def drain(self, stop: Stop) -> None:
+        """Have the calls move to another node."""
+        await drain(self._node, stop, self._settings.drain_timeout_s, self._announcer)
+
+    async def _serve_on_port(self, app: web.Application, stack: AsyncExitStack) -> str:
+        settings = self._settings
+        return node_url(settings, await listen(app, stack, host=settings.host, port=settings.port))
 
 
 async def make_node(settings: Settings, *, new_session_id: Callable[[], str] = random_id) -> MediaNode:
-    """A media node as the options want it.
+    """Make a media node as the options say.
 
     Raises:
         SettingsError: an option cannot be used.
@@ -122,12 +109,12 @@ async def make_node(settings: Settings, *, new_session_id: Callable[[], str] = r
 
 
 def new_node_id() -> str:
-    """New with each start, so that no session of before is looked for in vain."""
+    """Return a random id. A node that starts again gets another one: its old sessions are gone."""
     return secrets.token_hex(6)
 
 
 async def drain(node: MediaNode, stop: Stop, timeout_s: float, announcer: Announcer | None = None) -> None:
-    """Have a node's calls move; until they have, time is up, or the process is to stop at once."""
+    """Ask a node's calls to move, and wait until they have, time is up, or the process is to stop at once."""
     if stop.now.is_set():
         return
     node.drain()
@@ -145,10 +132,10 @@ async def drain(node: MediaNode, stop: Stop, timeout_s: float, announcer: Announ
 
 
 def node_url(settings: Settings, port: int) -> str:
-    """Where signaling reaches the node: as told, or where it listens.
+    """Return the URL by which signaling reaches the node: ``--node-address``, or the one that it listens on.
 
     Raises:
-        SettingsError: the address told is none.
+        SettingsError: ``--node-address`` is no URL of a node.
     """
     if settings.node_address:
         if not is_node_url(settings.node_address):
@@ -161,10 +148,10 @@ def node_url(settings: Settings, port: int) -> str:
 
 
 def _own_address(registry: str) -> str:
-    """This machine's address on the way to the registry; loopback where there is no such way.
+    """Return this machine's address on the route to the registry, or 127.0.0.1 where no registry is set.
 
     Raises:
-        SettingsError: the registry's name is none, so neither is the way there.
+        SettingsError: the registry's host does not resolve, or there is no route to it.
     """
     parts = urlsplit(registry)
     if not parts.hostname:

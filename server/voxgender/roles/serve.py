@@ -2,53 +2,49 @@
 
 import logging
 import os
-from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, cast
 
 from voxgender.analysis import Analyzer
 from voxgender.http.app import create_app
-from voxgender.roles.hosting import Stop, listen, settle, unless_stopped, url_of
+from voxgender.roles.hosting import Stop, freeze_loaded, listen, load_in_thread, url_of
 from voxgender.roles.media import drain, make_node
 from voxgender.settings import Settings
 
 if TYPE_CHECKING:
     from voxgender.inference.classifier import Device, Precision
+    from voxgender.media.node import MediaNode
 
 logger = logging.getLogger(__name__)
 
 OFF = "off"
-"""The model that is none: everything runs but the classification."""
+"""The name of no model: everything runs but the classification."""
 
 
-async def serve(settings: Settings, announce: Callable[[str], None] = lambda url: None) -> None:
-    """Serve until SIGINT, or until SIGTERM and the calls have moved; then end every call cleanly.
+class Standalone:
+    """Signaling in front and a media node behind it, in one process: ``voxgender serve``."""
 
-    Args:
-        settings: all options.
-        announce: told the page's URL, once calls are taken.
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._node: MediaNode
 
-    Raises:
-        VoxgenderError: the address is taken, the model cannot be loaded, an option cannot be used.
-    """
-    stop = Stop()
-    stop.on_signals()
-    async with AsyncExitStack() as stack:
-        node = await make_node(settings)
-        port = await listen(create_app(settings, node), stack, host=settings.host, port=settings.port)
+    async def start(self, stack: AsyncExitStack) -> str:
+        """Serve the page and the calls. See :meth:`voxgender.roles.running.Role.start`."""
+        settings = self._settings
+        self._node = await make_node(settings)
+        port = await listen(create_app(settings, self._node), stack, host=settings.host, port=settings.port)
         # Health checks are answered while the model is loaded.
-        analyzer = await unless_stopped(stop, lambda: make_analyzer(settings))
-        if analyzer is None:
-            return
+        analyzer = await load_in_thread(lambda: make_analyzer(settings))
         stack.callback(analyzer.close)
-        stack.push_async_callback(node.close)
-        settle()
-        node.start(analyzer)
-        announce(url_of(settings.host, port))
+        stack.push_async_callback(self._node.close)
+        freeze_loaded()
+        self._node.start(analyzer)
         logger.info("ready: model %s", analyzer.model)
-        await stop.asked.wait()
-        await drain(node, stop, settings.drain_timeout_s)
-        logger.info("stopping")
+        return url_of(settings.host, port)
+
+    async def drain(self, stop: Stop) -> None:
+        """Have the calls move to another server."""
+        await drain(self._node, stop, self._settings.drain_timeout_s)
 
 
 def make_analyzer(settings: Settings) -> Analyzer:

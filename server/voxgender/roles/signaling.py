@@ -1,7 +1,5 @@
 """The role ``signaling``: the page and WHIP, in front of media nodes elsewhere."""
 
-import logging
-from collections.abc import Callable
 from contextlib import AsyncExitStack
 
 from voxgender.fleet.directory import Directory
@@ -12,33 +10,31 @@ from voxgender.http.app import create_app
 from voxgender.roles.hosting import Stop, listen, url_of
 from voxgender.settings import Settings
 
-logger = logging.getLogger(__name__)
 
+class Signaling:
+    """The page and WHIP, in front of media nodes elsewhere: ``voxgender signaling``.
 
-async def serve_signaling(settings: Settings, announce: Callable[[str], None] = lambda url: None) -> None:
-    """Serve until SIGINT or SIGTERM. Calls go on without: whoever comes next finds their nodes by their URLs.
-
-    Args:
-        settings: all options.
-        announce: told the page's URL, once it is served.
-
-    Raises:
-        VoxgenderError: the address is taken, or an option cannot be used.
+    It keeps nothing of a call: another instance finds the call's node by the session's URL.
     """
-    stop = Stop()
-    stop.on_signals()
-    secret = Secret(settings.secret)
-    async with AsyncExitStack() as stack:
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._router: Router
+
+    async def start(self, stack: AsyncExitStack) -> str:
+        """Serve the page and signaling once media nodes were looked for."""
+        settings = self._settings
+        secret = Secret(settings.secret)
         directory = Directory(source_of(settings, secret), secret)
         stack.push_async_callback(directory.close)
         together = settings.max_sessions_per_subject > 0
-        fleet = Router(directory, secret, region=settings.region, keep_together=together)
-        stack.push_async_callback(fleet.close)
-        port = await listen(create_app(settings, fleet), stack, host=settings.host, port=settings.port)
+        self._router = Router(directory, secret, region=settings.region, keep_together=together)
+        stack.push_async_callback(self._router.close)
+        port = await listen(create_app(settings, self._router), stack, host=settings.host, port=settings.port)
         await directory.start()
         await directory.looked.wait()
-        announce(url_of(settings.host, port))
-        await stop.asked.wait()
-        logger.info("stopping")
-        # Requests in hand are answered; new ones are for another instance.
-        fleet.drain()
+        return url_of(settings.host, port)
+
+    async def drain(self, stop: Stop) -> None:
+        """Leave new requests to another instance; those in hand are answered."""
+        self._router.drain()

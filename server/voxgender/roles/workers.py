@@ -10,7 +10,6 @@ import os
 import secrets
 import sys
 import tempfile
-from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from time import monotonic
@@ -44,28 +43,27 @@ _SETTLED_S = 30.0
 """A worker that lived so long is started again without delay."""
 
 
-async def serve_with_workers(settings: Settings, announce: Callable[[str], None] = lambda url: None) -> None:
-    """Serve until SIGINT, or until SIGTERM and the calls have moved; then end every call cleanly.
+class WithWorkers:
+    """One signaling front and many media processes behind it, on one machine: ``voxgender serve --workers``."""
 
-    Args:
-        settings: all options.
-        announce: told the page's URL, once all workers take calls.
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        # Between the front and its workers alone: nobody else has to know it.
+        self._key = secrets.token_urlsafe(32)
+        self._workers: list[Worker] = []
+        self._supervision: list[asyncio.Task[None]] = []
+        self._router: Router
 
-    Raises:
-        VoxgenderError: the address is taken, the model cannot be loaded, an option cannot be used.
-    """
-    stop = Stop()
-    stop.on_signals()
-    # Nobody else has to know it.
-    key = secrets.token_urlsafe(32)
-    async with AsyncExitStack() as stack:
+    async def start(self, stack: AsyncExitStack) -> str:
+        """Serve the page, and calls once all workers take them. See :meth:`voxgender.roles.running.Role.start`."""
+        settings = self._settings
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="voxgender-"))
         source = StaticNodes([])
-        directory = Directory(source, Secret(key))
+        directory = Directory(source, Secret(self._key))
         stack.push_async_callback(directory.close)
         together = settings.max_sessions_per_subject > 0
-        fleet = Router(directory, Secret(key), keep_together=together, needs_node=True)
-        stack.push_async_callback(fleet.close)
+        self._router = Router(directory, Secret(self._key), keep_together=together, needs_node=True)
+        stack.push_async_callback(self._router.close)
 
         async def metrics() -> bytes:
             asked = (member.node.metrics() for member in directory.members())
@@ -73,27 +71,35 @@ async def serve_with_workers(settings: Settings, announce: Callable[[str], None]
             own = (await own_metrics()).decode()
             return total([own, *(text for text in texts if isinstance(text, str))])
 
-        app = create_app(settings, fleet, metrics=metrics)
-        workers = [Worker(task, source, directory) for task in tasks(settings, key, Path(folder))]
+        app = create_app(settings, self._router, metrics=metrics)
+        configs = worker_configs(settings, self._key, Path(folder))
+        self._workers = [Worker(config, source, directory) for config in configs]
         port = await listen(app, stack, host=settings.host, port=settings.port)
         await directory.start()
-        supervision = [asyncio.create_task(worker.supervise()) for worker in workers]
-        try:
-            if await _all_ready(workers, stop):
-                announce(url_of(settings.host, port))
-                logger.info("ready: %d workers", len(workers))
-                await stop.asked.wait()
-            fleet.drain()
-            await _shut_down(workers, supervision, stop, settings.drain_timeout_s)
-        finally:
-            for task in supervision:
-                task.cancel()
-            await asyncio.gather(*supervision, return_exceptions=True)
-        logger.info("stopping")
+        self._supervision = [asyncio.create_task(worker.supervise()) for worker in self._workers]
+        stack.push_async_callback(self._end_workers)
+        await asyncio.gather(*(worker.ready for worker in self._workers))
+        logger.info("ready: %d workers", len(self._workers))
+        return url_of(settings.host, port)
+
+    async def drain(self, stop: Stop) -> None:
+        """Have the workers' calls move to another server, and the workers end."""
+        self._router.drain()
+        await _shut_down(self._workers, self._supervision, stop, self._settings.drain_timeout_s)
+
+    async def _end_workers(self) -> None:
+        for worker in self._workers:
+            worker.stop()
+        # Each has its time to end its calls: a worker that is still loading ends at once.
+        if self._supervision:
+            await asyncio.wait(self._supervision, timeout=_STOP_S)
+        for task in self._supervision:
+            task.cancel()
+        await asyncio.gather(*self._supervision, return_exceptions=True)
 
 
-def tasks(settings: Settings, secret: str, folder: Path) -> list[WorkerConfig]:
-    """What each worker is told: its share of the calls, the cores and the ports.
+def worker_configs(settings: Settings, secret: str, folder: Path) -> list[WorkerConfig]:
+    """Return each worker's configuration: its share of the calls, the cores and the ports.
 
     Raises:
         SettingsError: there are fewer calls or ports than workers.
@@ -136,9 +142,9 @@ def tasks(settings: Settings, secret: str, folder: Path) -> list[WorkerConfig]:
 class Worker:
     """One media process, started again whenever it dies."""
 
-    def __init__(self, task: WorkerConfig, source: StaticNodes, directory: Directory) -> None:
-        self._task = task
-        self._url = f"unix:{task.socket}"
+    def __init__(self, config: WorkerConfig, source: StaticNodes, directory: Directory) -> None:
+        self._config = config
+        self._url = f"unix:{config.socket}"
         self._source = source
         self._directory = directory
         self._process: asyncio.subprocess.Process | None = None
@@ -156,11 +162,11 @@ class Worker:
             finally:
                 await self._reap()
             if not self.ready.done():
-                self.ready.set_exception(VoxgenderError(f"worker {self._task.number} ended before it took calls"))
+                self.ready.set_exception(VoxgenderError(f"worker {self._config.number} ended before it took calls"))
             if self._stopping.is_set() or self.ready.cancelled() or self.ready.exception() is not None:
                 return
             pause = _RESTART_S if monotonic() - started > _SETTLED_S else min(2 * pause, _MAX_RESTART_S)
-            logger.error("worker %d has died, its calls with it; another one starts", self._task.number)
+            logger.error("worker %d has died, its calls with it; another one starts", self._config.number)
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await self._stopping.wait()
@@ -180,7 +186,7 @@ class Worker:
 
     async def _live(self) -> None:
         with suppress(FileNotFoundError):
-            os.unlink(self._task.socket)  # noqa: PTH108 - as fast as it gets
+            os.unlink(self._config.socket)  # noqa: PTH108 - as fast as it gets
         self._process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
@@ -192,46 +198,45 @@ class Worker:
         assert self._process.stdout is not None
         if self._stopping.is_set():
             return
-        self._process.stdin.write(msgspec.json.encode(self._task) + b"\n")
+        self._process.stdin.write(msgspec.json.encode(self._config) + b"\n")
         watching = asyncio.create_task(self._watch(self._process))
         try:
             # It says one thing only, and then nothing until it dies.
             while line := await self._process.stdout.readline():
-                await self._hear(msgspec.json.decode(line, type=WorkerStatus))
+                await self._read_status(msgspec.json.decode(line, type=WorkerStatus))
             await self._process.wait()
         finally:
             watching.cancel()
             await asyncio.gather(watching, return_exceptions=True)
 
     async def _watch(self, process: asyncio.subprocess.Process) -> None:
-        """The directory asks every node how it is, and forgets one that does not answer."""
+        """Kill a process that took calls and has not answered the directory for ``HUNG_S``."""
         answered_at = monotonic()
         while monotonic() - answered_at < HUNG_S:
             await asyncio.sleep(_WATCH_S)
-            loading = self._url not in self._source.urls
+            loading = self._url not in self._source
             if loading or any(member.node.url == self._url for member in self._directory.members()):
                 answered_at = monotonic()
-        logger.error("worker %d hangs, and is killed", self._task.number)
+        logger.error("worker %d hangs, and is killed", self._config.number)
         with suppress(ProcessLookupError):
             process.kill()
 
-    async def _hear(self, report: WorkerStatus) -> None:
-        if report.error:
-            error = (SettingsError if report.status == 2 else VoxgenderError)(report.error)
+    async def _read_status(self, status: WorkerStatus) -> None:
+        if status.error:
+            error = (SettingsError if status.status == 2 else VoxgenderError)(status.error)
             if not self.ready.done():
                 self.ready.set_exception(error)
             else:
-                logger.error("worker %d cannot start: %s", self._task.number, error)
+                logger.error("worker %d cannot start: %s", self._config.number, error)
             return
-        self._source.urls.append(self._url)
+        self._source.add(self._url)
         await self._directory.look(surely=True)
         if not self.ready.done():
             self.ready.set_result(None)
 
     async def _reap(self) -> None:
-        """Leave nothing of the process behind."""
-        if self._url in self._source.urls:
-            self._source.urls.remove(self._url)
+        """Take the process's node out of the directory, and wait for the process to end."""
+        self._source.remove(self._url)
         self._directory.remove_by_url(self._url)
         process, self._process = self._process, None
         if process is None:
@@ -245,22 +250,6 @@ class Worker:
             with suppress(ProcessLookupError):
                 process.kill()
             await process.wait()
-
-
-async def _all_ready(workers: list[Worker], stop: Stop) -> bool:
-    """Wait until all workers take calls. False where the process is to stop before that."""
-    ready = asyncio.gather(*(worker.ready for worker in workers))
-    stopped = asyncio.create_task(stop.asked.wait())
-    try:
-        await asyncio.wait((ready, stopped), return_when=asyncio.FIRST_COMPLETED)
-        if not ready.done():
-            return False
-        await ready
-    finally:
-        stopped.cancel()
-        ready.cancel()
-        await asyncio.gather(ready, return_exceptions=True)
-    return True
 
 
 async def _shut_down(
