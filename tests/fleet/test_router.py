@@ -110,7 +110,7 @@ async def test_an_instance_that_has_not_heard_of_a_node_yet_looks_for_it(analyze
     source = StaticNodes([])
     async with a_node(analyzer) as node, a_front(node) as knowing, a_front(source=source) as new:
         path = await place(knowing)
-        source.urls.append(node.url)
+        source.add(node.url)
         await new.directory.look(surely=True)
         async with new.http.delete(path) as response:
             assert response.status == 200
@@ -215,7 +215,7 @@ async def test_without_any_node_a_call_is_refused_clearly(analyzer: Analyzer) ->
 async def test_a_node_that_has_just_come_is_looked_for_when_none_is_known(analyzer: Analyzer) -> None:
     source = StaticNodes([])
     async with a_node(analyzer) as node, a_front(source=source) as front:
-        source.urls.append(node.url)
+        source.add(node.url)
         front.directory._looked_at = 0.0
         await place(front)
 
@@ -248,7 +248,7 @@ async def test_a_slow_node_is_passed_over_and_left_with_nothing(
             await slow.node.asked.wait()
             source = front.directory._source
             assert isinstance(source, StaticNodes)
-            source.urls.append(well.url)
+            source.add(well.url)
             await front.directory.look(surely=True)
             path = await refused
             assert well.id in path
