@@ -1,4 +1,4 @@
-"""What a media node tells the fleet of itself, and how often."""
+"""Tell the fleet a media node's state, and keep its lease in the registry."""
 
 import asyncio
 import logging
@@ -17,7 +17,7 @@ _LOAD_OVER_S = 1.0
 
 
 class NodeStatus:
-    """A node's likeness.
+    """A node's state, as the fleet sees it.
 
     Args:
         url: where signaling reaches it.
@@ -35,7 +35,7 @@ class NodeStatus:
         self._load = 0.0
 
     def record(self) -> NodeRecord:
-        """As things stand now."""
+        """Return the node's record as of now."""
         self._beat += 1
         return NodeRecord(
             id=self.id,
@@ -67,12 +67,12 @@ class Announcer:
         self._lost = False
 
     async def start(self) -> None:
-        """Announce the node, and go on with it. A registry that is away is tried again."""
+        """Announce the node and keep its lease. A registry that is away is tried again."""
         await self.announce()
         self._renewing = asyncio.create_task(self._renew(), name="announce")
 
     async def announce(self) -> None:
-        """Say now how things stand."""
+        """Announce the node's present state once."""
         try:
             await self._registry.announce(self._portrait.record())
         except RegistryLost as error:

@@ -1,4 +1,4 @@
-"""Which media nodes there are, and how full each is, as far as this process knows."""
+"""Know the media nodes there are, and how full each is."""
 
 import asyncio
 import logging
@@ -90,7 +90,7 @@ class Directory:
 
     @property
     def source_lost(self) -> bool:
-        """Whether the source could not be read when it last was to be."""
+        """Return whether the last attempt to read the source failed."""
         return self._lost > 0
 
     def members(self) -> list[Member]:
@@ -134,7 +134,7 @@ class Directory:
         await self._in_parallel([partial(self._ask_member, member) for member in members])
 
     def choose(self, passed_over: set[str], region: str, subject: str | None = None) -> Member | None:
-        """The node for the next call: the less occupied of two drawn at random, out of the best that have room.
+        """Choose the node for the next call: the less occupied of two drawn at random, out of the best that have room.
 
         Two at random, and not the best of all: many signaling instances that each know a little too late would all
         choose the same one (M. Mitzenmacher, The Power of Two Choices in Randomized Load Balancing, 1996).
@@ -183,13 +183,13 @@ class Directory:
         self._forget(member)
 
     def remove_by_url(self, url: str) -> None:
-        """As :meth:`lose`, whoever it is that was there."""
+        """Remove the node at this URL, as :meth:`lose` does."""
         for member in self.members():
             if member.node.url == url:
                 self._forget(member)
 
     def mark(self, member: Member, refusal: NotReady) -> None:
-        """A node that takes no call is not asked again before it says otherwise."""
+        """Note that a node refused a call: it is not asked again before its record says otherwise."""
         if refusal.code == "draining":
             member.record = msgspec.structs.replace(member.record, draining=True)
         elif refusal.code == "at_capacity":
@@ -303,7 +303,7 @@ class Directory:
         return RemoteNode(url, self._secret, learn=self._hear)
 
     def _hear(self, record: NodeRecord) -> None:
-        """What a node says with an answer. Whoever is no member yet becomes one by being found, not by this."""
+        """Update a member by the record that came with its answer. Records of unknown nodes are ignored."""
         if record.id in self._members:
             self._learn(record, "")
 

@@ -1,4 +1,4 @@
-"""A media node's HTTP face: private, for signaling alone, every request but health and metrics signed."""
+"""A media node's private HTTP API, for signaling alone: every request but health and metrics is signed."""
 
 import msgspec
 from aiohttp import web
@@ -50,7 +50,7 @@ class _NodeApi:
         self._offers = Offers(node)
 
     async def record(self, _: web.Request) -> web.Response:
-        """What the node says of itself, as JSON. A node that drains says so; one that starts is not there yet."""
+        """Return the node's record as JSON; a node that is starting answers 503."""
         if not self._node.draining:
             self._node.check_ready()
         return web.Response(body=self._portrait.record().to_json(), content_type="application/json")
@@ -79,7 +79,7 @@ class _NodeApi:
         return web.json_response({"sessions": await self._node.describe_all()})
 
     async def add_record(self, request: web.Request, response: web.StreamResponse) -> None:
-        """``on_response_prepare`` signal: whoever asked hears how full the node is now."""
+        """Add the node's record to a response to signaling (an ``on_response_prepare`` signal)."""
         if _signed_by_us in request:
             response.headers[RECORD_HEADER] = self._portrait.record().to_json().decode()
 

@@ -1,4 +1,4 @@
-"""What a media node says of itself: in a registry, and with each of its answers."""
+"""The record of a media node, in a registry and with each of its answers."""
 
 from typing import Annotated
 
@@ -7,7 +7,7 @@ from msgspec import Meta
 
 
 class NodeRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """One node, now."""
+    """A node's state at one moment."""
 
     id: str
     """Random, new with each start: a node that has started again has none of its old sessions."""

@@ -69,7 +69,7 @@ class Registry:
         await self._do(pipeline.execute())
 
     async def read(self) -> list[NodeRecord]:
-        """All records whose lease holds; those that are not signed with our secret are passed over.
+        """Return all records whose lease holds and that are signed with our secret.
 
         Raises:
             RegistryLost

@@ -1,4 +1,4 @@
-"""A media node elsewhere, asked over its HTTP face."""
+"""Ask a media node elsewhere over its private HTTP API."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -65,7 +65,7 @@ class _Problem(msgspec.Struct, frozen=True):
 
 
 class RemoteNode:
-    """One node.
+    """A media node elsewhere.
 
     Args:
         url: of its face: ``http://HOST:PORT``, ``https://…``, or ``unix:PATH``.
@@ -89,7 +89,7 @@ class RemoteNode:
         await self._http.close()
 
     async def record(self) -> NodeRecord:
-        """What the node says of itself.
+        """Return the node's record.
 
         Raises:
             Unreachable, NoAnswer
@@ -142,22 +142,22 @@ class RemoteNode:
             pass
 
     async def describe(self, session_id: str) -> dict[str, Any]:
-        """A session's state."""
+        """Return a session's state."""
         async with self._ask("GET", _path(session_id), timeout_s=ANSWER_TIMEOUT_S) as response:
             return self._decoded(await response.read(), dict[str, Any])
 
     async def describe_all(self) -> list[dict[str, Any]]:
-        """The states of all sessions there."""
+        """Return the states of all the node's sessions."""
         async with self._ask("GET", "/sessions", timeout_s=ANSWER_TIMEOUT_S) as response:
             return self._decoded(await response.read(), dict[str, list[dict[str, Any]]])["sessions"]
 
     async def metrics(self) -> str:
-        """The node's metrics, Prometheus text."""
+        """Return the node's metrics as Prometheus text."""
         async with self._ask("GET", "/metrics", timeout_s=ANSWER_TIMEOUT_S) as response:
             return await response.text()
 
     async def follow(self, session_id: str) -> AsyncGenerator[str, None]:
-        """A session's messages as JSON texts; ends with the session, or with the node."""
+        """Return a session's messages as JSON texts, until the session or the node ends."""
         asking = self._ask("GET", f"{_path(session_id)}/events", timeout_s=None)
         response = await asking.__aenter__()
 
@@ -186,7 +186,7 @@ class RemoteNode:
         timeout_s: float | None,
         rejected: type[OfferRejected] | type[FragmentRejected] = OfferRejected,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """Ask, and turn what goes wrong into the errors that a node in this process would raise."""
+        """Send a request; raise the errors that a node in this process would raise."""
         headers = {"Authorization": self._secret.authorization(method, unquote(path), body)}
         if content_type is not None:
             headers["Content-Type"] = content_type
@@ -217,7 +217,7 @@ class RemoteNode:
     async def _explained(
         self, response: aiohttp.ClientResponse, rejected: type[OfferRejected] | type[FragmentRejected]
     ) -> Exception:
-        """A node's problem as the error that it was there."""
+        """Return a node's problem details as the error that the node raised."""
         try:
             problem = msgspec.json.decode(await response.read(), type=_Problem)
         except msgspec.DecodeError:
@@ -247,12 +247,12 @@ class RemoteNode:
 
 
 def placed_text(offer_id: str, body: bytes) -> bytes:
-    """What a node signs: who could change an answer's SDP on its way could listen to the call."""
+    """Return what a node signs, so that nobody can change an answer's SDP on its way and listen to the call."""
     return offer_id.encode() + b"\n" + body
 
 
 def is_node_url(url: str) -> bool:
-    """Whether a text is the URL of a node's face."""
+    """Return whether a text is the URL of a node."""
     try:
         parts = urlsplit(url)
         return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.path in ("", "/")

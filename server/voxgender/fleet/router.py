@@ -1,4 +1,4 @@
-"""Many media nodes behind the face of one: places calls, and finds each call's node by its session's id."""
+"""Route calls to many media nodes: place each, and find its node by the session's id."""
 
 import asyncio
 import logging
@@ -28,7 +28,7 @@ _GONE = "There is no such session: it has ended, or never was."
 
 
 class Router:
-    """What signaling calls (``voxgender.http.calls.Calls``), with nodes elsewhere.
+    """Implements ``voxgender.http.calls.Calls`` with nodes elsewhere.
 
     There is no table of sessions: a session's id names its node, under a signature. So any instance of signaling
     serves any session, after restarts too.
@@ -64,13 +64,13 @@ class Router:
         self._draining = True
 
     async def close(self) -> None:
-        """Leave what is still to be withdrawn to its node."""
+        """Stop withdrawing offers: their nodes end those sessions by themselves."""
         for task in self._withdrawing:
             task.cancel()
         await asyncio.gather(*self._withdrawing, return_exceptions=True)
 
     def check_ready(self) -> None:
-        """Raises ``NotReady``."""
+        """Raise ``NotReady`` while no calls can be placed."""
         if self._draining:
             raise NotReady("The server is shutting down.", code="draining", retry_after_s=5)
         if not self._directory.looked.is_set():
@@ -120,13 +120,13 @@ class Router:
         return await self._ask(session_id, lambda node: node.describe(session_id))
 
     async def describe_all(self) -> list[dict[str, Any]]:
-        """The sessions of all nodes that answer."""
+        """Return the sessions of all nodes that answer."""
         members = self._directory.members()
         answers = await asyncio.gather(*(member.node.describe_all() for member in members), return_exceptions=True)
         return [session for answer in answers if isinstance(answer, list) for session in answer]
 
     async def _place(self, member: Member, offer_id: str, offer: str, subject: str | None) -> tuple[str, str] | None:
-        """The answer of one node; None where another is to be asked."""
+        """Return one node's answer, or None where another node is to be asked."""
         try:
             with self._directory.placing(member):
                 placed = await member.node.place(offer_id, offer, subject)

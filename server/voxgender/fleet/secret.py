@@ -35,33 +35,33 @@ class Secret:
         self._key = text.encode()
 
     def sign(self, purpose: str, text: bytes) -> str:
-        """22 characters that only a holder of the secret can make."""
+        """Return a signature of 22 characters that only a holder of the secret can make."""
         digest = hmac.digest(self._key, purpose.encode() + b"\0" + text, hashlib.sha256)
         return urlsafe_b64encode(digest[:_SIGNATURE_BYTES]).decode().rstrip("=")
 
     def is_signature(self, shown: str, purpose: str, text: bytes) -> bool:
-        """Whether ``shown`` is what :meth:`sign` makes; in constant time."""
+        """Return whether ``shown`` is what :meth:`sign` makes, compared in constant time."""
         return hmac.compare_digest(shown.encode(errors="surrogateescape"), self.sign(purpose, text).encode())
 
     def new_session_id(self, node_id: str) -> str:
-        """An id that nobody can guess, and that tells holders of the secret which node has the session."""
+        """Return an unguessable id that tells holders of the secret which node has the session."""
         named = f"{secrets.token_urlsafe(24)}.{node_id}"
         return f"{named}.{self.sign('session', named.encode())}"
 
     def node_of(self, session_id: str) -> str | None:
-        """The id of the node that has a session; None where no node of ours gave that id."""
+        """Return the id of the node that has a session, or None where the id is not signed."""
         named, _, signature = session_id.rpartition(".")
         if not self.is_signature(signature, "session", named.encode(errors="surrogateescape")):
             return None
         return named.rpartition(".")[2]
 
     def authorization(self, method: str, path: str, body: bytes = b"") -> str:
-        """The ``Authorization`` header of a request to a node, good for :data:`TOLERANCE_S`."""
+        """Return the ``Authorization`` header of a request to a node, valid for :data:`TOLERANCE_S`."""
         now = str(int(time.time()))
         return f"{SCHEME} {now} {self.sign('request', _request(method, path, now, body))}"
 
     def refusal(self, header: str, method: str, path: str, body: bytes = b"") -> str | None:
-        """Why a request's ``Authorization`` is none; None where it is one."""
+        """Return why a request's ``Authorization`` is invalid, or None if it is valid."""
         scheme, _, rest = header.partition(" ")
         made_at, _, signature = rest.partition(" ")
         if scheme != SCHEME or not (made_at.isascii() and made_at.isdigit() and len(made_at) < 12):

@@ -1,4 +1,4 @@
-"""Where signaling finds media nodes: a registry, a list, or a name in the DNS."""
+"""Find media nodes: in a registry, in a list, or by a name in the DNS."""
 
 import asyncio
 import socket
@@ -16,17 +16,17 @@ _NO_NODE = "--nodes (VOXGENDER_NODES) takes http://HOST:PORT, https://… or dns
 
 
 class Snapshot(NamedTuple):
-    """What a source knows: records that it vouches for, and addresses where nodes are to be asked."""
+    """A source's present knowledge: records that it vouches for, and addresses where nodes are to be asked."""
 
     records: Sequence[NodeRecord] = ()
     urls: Sequence[str] = ()
 
 
 class Source(Protocol):
-    """Where nodes are found."""
+    """Finds media nodes."""
 
     async def read(self) -> Snapshot:
-        """Raises ``RegistryLost`` where that cannot be told now."""
+        """Return what is known now. Raises ``RegistryLost`` where the source cannot be read."""
         ...
 
     async def close(self) -> None: ...
@@ -73,7 +73,7 @@ class StaticNodes:
 
 
 def source_of(settings: Settings, secret: Secret) -> Source:
-    """The source that ``--registry`` or ``--nodes`` names.
+    """Make the source that ``--registry`` or ``--nodes`` names.
 
     Raises:
         SettingsError: neither is given, both are, or one cannot be used.

@@ -1,4 +1,4 @@
-"""Who may open a call, and who may look at the operators' pages: bearer tokens (RFC 6750)."""
+"""Check bearer tokens (RFC 6750): who may open a call, and who may see operators' pages."""
 
 import hmac
 
@@ -64,7 +64,7 @@ class Authenticator:
             )
 
     async def close(self, _: web.Application) -> None:
-        """``on_cleanup`` signal."""
+        """Release what checks the tokens (an ``on_cleanup`` signal)."""
         if self._tokens is not None:
             await self._tokens.close()
 

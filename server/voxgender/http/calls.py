@@ -11,7 +11,7 @@ class Calls(Protocol):
     """
 
     def check_ready(self) -> None:
-        """Raises ``NotReady`` while no calls are taken, whatever room there is."""
+        """Raise ``NotReady`` while no calls are taken, whatever room there is."""
         ...
 
     async def open(self, offer: str, subject: str | None = None) -> tuple[str, str]:
@@ -30,15 +30,15 @@ class Calls(Protocol):
         ...
 
     async def follow(self, session_id: str) -> AsyncGenerator[str, None]:
-        """A session's messages as JSON texts, until it ends. Raises ``SessionNotFound``, ``NotReady``."""
+        """Return a session's messages as JSON texts, until it ends. Raises ``SessionNotFound``, ``NotReady``."""
         ...
 
     async def describe(self, session_id: str) -> dict[str, Any]:
-        """One session's state. Raises ``SessionNotFound``."""
+        """Return one session's state. Raises ``SessionNotFound``."""
         ...
 
     async def describe_all(self) -> list[dict[str, Any]]:
-        """All sessions' states, for operators."""
+        """Return all sessions' states, for operators."""
         ...
 
 
@@ -57,5 +57,5 @@ class NodeCalls(Calls, Protocol):
 
     @property
     def draining(self) -> bool:
-        """Whether calls are no longer taken, for good."""
+        """Return whether calls are no longer taken, for good."""
         ...

@@ -50,12 +50,12 @@ def cors_middleware(origins: Sequence[str]) -> Middleware:
 
 
 async def add_cors_headers(request: web.Request, response: web.StreamResponse) -> None:
-    """``on_response_prepare`` signal: runs for every response, streams and errors too."""
+    """Add CORS headers to every response, streams and errors too (an ``on_response_prepare`` signal)."""
     response.headers.update(request.get(_headers, {}))
 
 
 def preflight(request: web.Request, methods: str, headers: dict[str, str]) -> web.Response:
-    """The answer to ``OPTIONS``, for browsers and for whoever asks what a resource takes."""
+    """Answer ``OPTIONS``: a browser's preflight, or a question about the allowed methods."""
     answer = {"Allow": methods, **headers}
     if "Access-Control-Allow-Origin" in request.get(_headers, {}):
         answer |= {

@@ -1,4 +1,4 @@
-"""What orchestrators and Prometheus ask, of signaling and of media nodes alike."""
+"""Answer health checks and Prometheus, for signaling and media nodes alike."""
 
 from collections.abc import Awaitable, Callable
 
@@ -7,7 +7,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 
 async def own_metrics() -> bytes:
-    """This process's metrics, Prometheus text."""
+    """Return this process's metrics as Prometheus text."""
     return generate_latest()
 
 

@@ -99,7 +99,7 @@ def _parse(server: str, has_secret: bool) -> _Server:
 
 
 def _without_login(server: str) -> str:
-    """For error messages: passwords do not belong in them."""
+    """Return a TURN URL without its login, for error messages."""
     head, at, tail = server.rpartition("@")
     return f"{head.partition(':')[0]}:…@{tail}" if at else server
 

@@ -27,7 +27,7 @@ _MIN_RSA_BITS = 2048
 
 
 class JwkSet:
-    """One set of keys, by the ids that tokens name. An algorithm belongs to a key, never to a token.
+    """A JSON Web Key Set (RFC 7517). An algorithm belongs to a key, never to a token.
 
     A set that cannot be read leaves the keys that are known.
 
@@ -56,7 +56,7 @@ class JwkSet:
             self._due_at = self._read_at + REFRESH_S
 
     async def find(self, key_id: str | None, algorithm: str) -> jwt.PyJWK | None:
-        """The key of this id for this algorithm; without an id, the only one for it.
+        """Return the key of this id for this algorithm; without an id, the only key for it.
 
         Raises:
             NotReady: the keys have not been read yet, and cannot be.

@@ -49,7 +49,7 @@ class Problem(Exception):
 
 @web.middleware
 async def problem_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Turn whatever a handler raises into a problem; a bug is logged here and not shown to the client."""
+    """Turn what a handler raises into problem details. A bug is logged and not shown to the client."""
     try:
         return await handler(request)
     except Exception as error:  # noqa: BLE001 - the last one that can say something sensible

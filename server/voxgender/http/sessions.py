@@ -42,18 +42,18 @@ class Sessions:
         return web.Response(status=200)
 
     async def status(self, request: web.Request) -> web.Response:
-        """The session's state as JSON."""
+        """Return the session's state as JSON."""
         session_id = request.match_info["session"]
         return web.json_response(await self._calls.describe(session_id), headers={"ETag": etag(session_id)})
 
 
 def etag(session_id: str) -> str:
-    """One ICE session a WHIP session, so one entity tag; it gives nothing of the id away."""
+    """Return a session's entity tag: one ICE session a WHIP session, so one tag. It does not reveal the id."""
     return f'"{hashlib.sha256(session_id.encode()).hexdigest()[:16]}"'
 
 
 def expect(request: web.Request, content_type: str) -> None:
-    """Raises :class:`Problem` 415 where the body is of another type."""
+    """Check the body's type; raise :class:`Problem` 415 where it is another."""
     if request.content_type != content_type:
         raise Problem(
             415,
@@ -64,7 +64,7 @@ def expect(request: web.Request, content_type: str) -> None:
 
 
 async def body_of(request: web.Request) -> str:
-    """The request's text. Raises :class:`Problem` 400 where there is none."""
+    """Return the request's text. Raises :class:`Problem` 400 where there is none."""
     try:
         body = await request.text()
     except (UnicodeDecodeError, LookupError):

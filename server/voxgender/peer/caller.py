@@ -1,4 +1,4 @@
-"""One synthetic caller: offers its audio to a server, plays it in real time, and measures what comes back."""
+"""Place one synthetic call: offer audio to a server, play it in real time, measure what comes back."""
 
 import asyncio
 import time
@@ -57,7 +57,7 @@ Route = Literal["direct", "any", "relay"]
 
 
 def _ignore(message: AnyMessage) -> None:
-    """Whoever only wants the report."""
+    """Ignore a message: the report is enough."""
 
 
 class Caller:
@@ -146,7 +146,7 @@ class Caller:
             return self.recorder.report(ended=end.ending)
 
     async def _relay(self, whip: WhipClient) -> RTCIceServer | None:
-        """A TURN server to go by, where this call may use one and one works."""
+        """Return a TURN server that works, or None where this call needs none."""
         if self._route == "direct" or (self._route == "any" and is_loopback(whip.endpoint)):
             return None
         servers = [server for server in await whip.ice_servers() if str(server.urls).startswith("turn")]
@@ -181,7 +181,7 @@ class Caller:
         return pc
 
     def _packets(self) -> Iterator[bytes]:
-        """What to say; known once there is an answer."""
+        """Return the packets to play; their form is known once there is an answer."""
         said = 0
         for payload in self._speech.asked_for_by(self._answer):
             if self._most is not None and said >= self._most:

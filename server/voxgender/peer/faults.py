@@ -26,7 +26,7 @@ to be the first one sent, or the caller's times are not the server's."""
 
 
 class Faults(msgspec.Struct, frozen=True, kw_only=True):
-    """What is wrong with a network. A seed and a call's number always give the same faults."""
+    """Faults of a network. The same seed and call number always give the same faults."""
 
     loss: Annotated[float, Meta(ge=0, le=90, description="share of packets lost, percent")] = 0.0
     burst: Annotated[float, Meta(ge=1, le=100, description="mean length of a loss in packets; 1: each by itself")] = 1.0
@@ -54,12 +54,12 @@ class Faults(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def any(self) -> bool:
-        """Whether there is a fault at all."""
+        """Return whether there is any fault."""
         return any((self.loss, self.jitter_ms, self.reorder, self.duplicate, self.outage_ms))
 
 
 class FaultyLink:
-    """One call's way to the server.
+    """A call's path to the server, with faults in it.
 
     Loss of single packets is independent; in bursts it is Gilbert's model (Bell System Technical Journal 39, 1960)
     with nothing lost in the good state and everything in the bad one.
@@ -88,11 +88,11 @@ class FaultyLink:
 
     @property
     def idle(self) -> bool:
-        """Nothing is on its way, and nothing is to happen."""
+        """Return whether no packet is in flight and no fault is due."""
         return not self._timers
 
     def start(self) -> None:
-        """The call is up: let the faults begin soon."""
+        """Start the faults, now that the call is up."""
         self._later(SETTLED_S, self._begin)
         if self._outage_after_s is not None:
             self._later(self._outage_after_s, self.cut)

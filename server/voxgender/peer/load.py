@@ -45,14 +45,14 @@ _NO_FAULTS = Faults()
 
 
 class Size(msgspec.Struct, frozen=True, kw_only=True):
-    """How much load."""
+    """The size of a load: calls, seconds, pace."""
 
     peers: Annotated[int, Meta(ge=1, le=2_000, description="calls at once")] = 10
     seconds: Annotated[float, Meta(gt=0, le=86_400, description="how long they last, all up")] = 10.0
 
 
 class LoadReport(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="load_report"):
-    """What became of the calls, and what the server made of them while all were up."""
+    """The outcome of a load: each call's report, and the server's own figures while all calls were up."""
 
     asked: int
     up: int
@@ -102,7 +102,7 @@ class LoadReport(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", ta
 
 
 class Progress(NamedTuple):
-    """Where a run stands."""
+    """The progress of a run."""
 
     seconds_left: float
     up: int
@@ -323,7 +323,7 @@ class _Run:
 
 
 def _why_not_held(recorder: Recorder, begin: float, end: float) -> str | None:
-    """What a call that stayed up lacked, if anything."""
+    """Return why a call that stayed up was not held, or None."""
     latencies_ms, _ = recorder.between(begin, end)
     out_s = sum(max(0.0, min(until, end) - max(since, begin)) for since, until in recorder.outages)
     # What was cut off by the stretch's bounds, and by an outage's, is not due.

@@ -1,4 +1,4 @@
-"""What a server says of itself: its ``/metrics``, read before and after."""
+"""Read a server's ``/metrics`` before and after a load."""
 
 import math
 import time
@@ -30,7 +30,7 @@ class Reading(NamedTuple):
     stages: Mapping[str, Buckets] = {}
 
     def stages_since(self, begin: "Reading") -> dict[str, Latency]:
-        """How long each stage took since ``begin``; percentiles as Prometheus' ``histogram_quantile`` reads them."""
+        """Return each stage's percentiles since ``begin``, as Prometheus' ``histogram_quantile`` computes them."""
         found = {}
         for stage, buckets in self.stages.items():
             before = begin.stages.get(stage, {})
@@ -72,7 +72,7 @@ class Meter:
 
 
 def _read_off(buckets: Buckets) -> Latency | None:
-    """A histogram's percentiles in milliseconds; ``None`` where it is empty."""
+    """Return a histogram's percentiles in milliseconds, or None if it is empty."""
     total = max(buckets.values(), default=0.0)
     if not total:
         return None
@@ -81,7 +81,7 @@ def _read_off(buckets: Buckets) -> Latency | None:
 
 
 def _quantile(buckets: Buckets, wanted: float) -> float:
-    """Where the count reaches ``wanted``: evenly spread within a bucket, and nothing is above the last finite bound."""
+    """Return where the count reaches ``wanted``, interpolated within a bucket, at most the last finite bound."""
     start = below = 0.0
     for bound, count in sorted(buckets.items()):
         if math.isinf(bound):

@@ -1,4 +1,4 @@
-"""One timer for all callers of a process: a beat every 20 ms for each, spread so that not all come at once."""
+"""Pace all callers of a process by one timer: each sends every 20 ms, spread so that not all send at once."""
 
 import asyncio
 from collections.abc import Callable

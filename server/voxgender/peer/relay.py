@@ -16,7 +16,7 @@ _RELEASE_TIMEOUT_S = 1.0
 
 
 async def working_relay(servers: Sequence[RTCIceServer]) -> RTCIceServer:
-    """The first of these TURN servers that gives a relay.
+    """Return the first of these TURN servers that allocates a relay address.
 
     aioice takes one alone, and keeps to itself why it gave none. So all are asked, at the same time.
 
@@ -41,7 +41,7 @@ async def working_relay(servers: Sequence[RTCIceServer]) -> RTCIceServer:
 
 
 class _Relayed(asyncio.DatagramProtocol):
-    """What a relay of no use passes on."""
+    """Receives datagrams by a relay and ignores them."""
 
     def __init__(self) -> None:
         self.closed = asyncio.get_running_loop().create_future()

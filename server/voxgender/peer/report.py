@@ -1,4 +1,4 @@
-"""What a caller measures, and how it is summed up."""
+"""Sum up what a caller measures."""
 
 import math
 from array import array
@@ -46,7 +46,7 @@ class Latency(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Heard(msgspec.Struct, frozen=True, kw_only=True):
-    """One speaker's turn, and how soon the server told who it is."""
+    """A speaker's turn, and how soon the server named the voice."""
 
     start: float
     label: Voice | None
@@ -57,7 +57,7 @@ class Heard(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="report"):
-    """One call, as the caller saw it."""
+    """A call as its caller saw it."""
 
     session: str
     ended: Ending
@@ -148,12 +148,12 @@ class Recorder:
 
     @property
     def first_result_ms(self) -> float | None:
-        """From the offer to the first result."""
+        """Return the time from the offer to the first result, milliseconds."""
         return round((self._arrivals[0] - self.placed_at) * 1000, 1) if self._arrivals else None
 
     @property
     def recovery_ms(self) -> tuple[float | None, ...]:
-        """For each outage, from its end to the first of some results that come in time again."""
+        """Return for each outage the time from its end until results come in time again, milliseconds."""
         arrivals, in_time = np.array(self._arrivals), np.array(self._latencies_ms) <= IN_TIME_MS
         return tuple(_first_run(arrivals[arrivals >= end] - end, in_time[arrivals >= end]) for _, end in self.outages)
 
@@ -201,7 +201,7 @@ class Recorder:
                 self._heard[number] = (arrived_at - self._left(int(turn.start / PACKET_S))) * 1000
 
     def _completed(self, last: int, heard_at: float) -> float:
-        """When a window's last packet left; ``nan`` where it cannot have come.
+        """Return when a window's last packet was sent, or ``nan`` where it cannot have arrived.
 
         A server that filled an outage with a little more silence than it lasted names audio that has not been spoken
         yet. Its clock stays ahead of ours, and times count from the packet that it can have heard by ``heard_at``.

@@ -1,4 +1,4 @@
-"""What a caller says: Opus packets of 20 ms, and where in them somebody speaks."""
+"""Make a caller's speech: Opus packets of 20 ms, and where in them somebody speaks."""
 
 import math
 import re
@@ -36,7 +36,7 @@ _BITS_PER_S = 32_000  # What browsers send for a voice.
 
 
 class Turn(NamedTuple):
-    """One speaker's turn, in seconds from the start; ``label`` is ``None`` where nobody told."""
+    """A speaker's turn, in seconds from the start; ``label`` is None where it is not known."""
 
     start: float
     end: float
@@ -55,13 +55,13 @@ class Speech(NamedTuple):
     """
 
     def asked_for_by(self, answer: str) -> Iterable[bytes]:
-        """What a browser would send once it has read an SDP answer."""
+        """Return the Opus form that a browser sends after it has read an SDP answer."""
         asked = all(re.search(wish, answer, re.MULTILINE) for wish in _WISHES)
         return self.wideband if asked and self.wideband is not None else self.packets
 
 
 def synthesised(seed: int = 0, *, loss: float = 0.0) -> Speech:
-    """The test signal: a man, a pause, a woman. For ``loss`` see :func:`encode`."""
+    """Synthesise the test signal: a man, a pause, a woman. For ``loss`` see :func:`encode`."""
     samples, turns = dialogue(seed=seed)
     frame = AudioFrame.from_ndarray(samples[None], format="flt", layout="mono")
     frame.sample_rate = vocaltract.SAMPLE_RATE_HZ
@@ -73,7 +73,7 @@ def synthesised(seed: int = 0, *, loss: float = 0.0) -> Speech:
 
 
 def from_file(path: str | PathLike[str], *, loss: float = 0.0) -> Speech:
-    """A file's first audio stream, decoded and encoded as it is played. For ``loss`` see :func:`encode`.
+    """Decode a file's first audio stream, and encode it as it is played. For ``loss`` see :func:`encode`.
 
     Raises:
         AudioError: the file is missing, is no media file, or holds no audio.
@@ -115,7 +115,7 @@ def encode(frames: Iterable[AudioFrame], *, loss: float = 0.0, wideband: bool = 
 
 
 def packet_times(payload: bytes) -> int:
-    """How often 20 ms of audio fit into a packet; once for a shorter one."""
+    """Return how many times 20 ms of audio fit into a packet, at least 1."""
     return max(1, -(-opus_duration(payload) // PACKET_SAMPLES))
 
 
@@ -140,7 +140,7 @@ def _fill(frame: AudioFrame, samples: int) -> AudioFrame:
 
 
 def _first_speech(path: str | PathLike[str]) -> float | None:
-    """Seconds until somebody speaks, as the server's own gate hears it."""
+    """Return the seconds until the server's own gate finds speech."""
     activity, gate, resampler = VoiceActivity(), Gate(), Resampler()
     heard = 0
     for frame in read_frames(path):

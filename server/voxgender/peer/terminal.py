@@ -1,4 +1,4 @@
-"""What `voxgender call` and `voxgender load` print: for people in a terminal, for programs in a pipe."""
+"""Print the output of `voxgender call` and `voxgender load`: for people in a terminal, for programs in a pipe."""
 
 import asyncio
 import math
@@ -33,7 +33,7 @@ _NO_FAULTS = Faults()
 
 
 class Printer(Protocol):
-    """One way of printing a call."""
+    """Prints a call."""
 
     def message(self, message: AnyMessage) -> None: ...
 
@@ -41,7 +41,7 @@ class Printer(Protocol):
 
 
 class JsonPrinter:
-    """One JSON object a line: every message as it came over the wire, then the report."""
+    """Prints one JSON object a line: every message as it came over the wire, then the report."""
 
     def __init__(self, out: TextIO) -> None:
         self._out = out
@@ -178,7 +178,7 @@ async def load(
 
 
 def _progress_line(progress: Progress, peers: int, seconds: float) -> str:
-    """As tqdm's: how far, and what comes of it now."""
+    """Return a progress line: how far the run is, and its figures now."""
     holding = progress.seconds_left > 0
     share = 1 - progress.seconds_left / seconds if holding else progress.up / peers
     bar = "█" * round(share * _BAR)

@@ -28,7 +28,7 @@ _FREQUENCIES_HZ = np.fft.rfftfreq(_FFT, 1 / SAMPLE_RATE_HZ)
 
 @dataclass(frozen=True, slots=True)
 class Voice:
-    """One speaker's anatomy and manner."""
+    """A speaker's anatomy and manner of speaking."""
 
     f0_hz: float
     """Mean fundamental frequency."""
@@ -47,7 +47,7 @@ class Voice:
 
 
 class Articulation(NamedTuple):
-    """What the speaker does, one row each :data:`FRAME_S`; amplitudes against full voicing."""
+    """A speaker's articulation, one row each :data:`FRAME_S`; amplitudes relative to full voicing."""
 
     f0_hz: Track
     formants_hz: Track
@@ -100,7 +100,7 @@ def _glottis(voice: Voice, f0_hz: Track, random: np.random.Generator) -> tuple[T
 
 
 def _pulse(open_quotient: float) -> Track:
-    """One cycle of KLGLOTT88: the derivative of a flow ``t**2 - t**3`` while the glottis is open."""
+    """Return one cycle of KLGLOTT88: the derivative of a flow ``t**2 - t**3`` while the glottis is open."""
     t = np.arange(1024) / 1024 / open_quotient
     return np.where(t < 1.0, 2 * t - 3 * t**2, 0.0)
 
@@ -133,7 +133,7 @@ def _constriction(articulation: Articulation) -> Spectra:
 
 
 def _resonance(centre_hz: Track, width_hz: Track) -> Spectra:
-    """Klatt's digital resonator, unity at zero frequency: shape ``(frames, bins)``."""
+    """Return the response of Klatt's digital resonator, 1 at zero frequency: shape ``(frames, bins)``."""
     radius = np.exp(-np.pi * width_hz / SAMPLE_RATE_HZ)
     b = 2 * radius * np.cos(2 * np.pi * centre_hz / SAMPLE_RATE_HZ)
     c = -(radius**2)

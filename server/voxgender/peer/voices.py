@@ -22,7 +22,7 @@ _ROOM = 0.0003
 
 
 class Turn(NamedTuple):
-    """One speaker's turn, in seconds from the start."""
+    """A speaker's turn, in seconds from the start."""
 
     start: float
     end: float
@@ -77,7 +77,7 @@ def speak(voice: Voice, seconds: float, *, seed: int = 0) -> Samples:
 
 
 class _Sound(NamedTuple):
-    """What the speaker aims at during one speech sound."""
+    """The articulation that a speaker aims at during one speech sound."""
 
     formants_hz: tuple[int, int, int]
     ms: float

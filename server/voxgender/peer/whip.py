@@ -38,7 +38,7 @@ def endpoint(url: str) -> URL:
 
 
 def is_loopback(url: URL) -> bool:
-    """Whether a URL names this very machine."""
+    """Return whether a URL names this machine."""
     host = url.host or ""
     if host == "localhost" or host.endswith(".localhost"):
         return True
@@ -53,7 +53,7 @@ _PARAMETER = re.compile(r';\s*([^\s=;,"]+)(?:\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s
 
 
 def ice_servers(links: Iterable[str]) -> list[RTCIceServer]:
-    """ICE servers out of ``Link`` headers (RFC 9725 section 4.6, syntax of RFC 8288)."""
+    """Parse ICE servers from ``Link`` headers (RFC 9725 section 4.6, syntax of RFC 8288)."""
     servers = []
     for url, rest in (link for header in links for link in _LINK.findall(header)):
         parameters: dict[str, str] = {}
@@ -115,7 +115,7 @@ class WhipClient:
         await self._http.close()
 
     async def open(self, offer: str) -> WhipSession:
-        """POST an SDP offer.
+        """Send an SDP offer by POST.
 
         Raises:
             CallError: no server, no voxgender server, or one that refuses; the message says what to do.

@@ -24,7 +24,7 @@ SHUTDOWN_S = 2.0
 
 
 class Stop:
-    """The wish to stop. SIGTERM: once calls have moved. SIGINT, or a second signal: now."""
+    """A request to stop. SIGTERM: once calls have moved. SIGINT, or a second signal: now."""
 
     def __init__(self) -> None:
         self.asked = asyncio.Event()
@@ -69,7 +69,7 @@ async def listen_on_socket(app: web.Application, stack: AsyncExitStack, path: st
 
 
 def url_of(host: str, port: int) -> str:
-    """Where a browser on this machine finds what listens there."""
+    """Return the URL by which a browser on this machine reaches a listening address."""
     if host in ("127.0.0.1", "0.0.0.0", "::"):  # noqa: S104 - compared, not bound
         host = "localhost"
     return f"http://{f'[{host}]' if ':' in host else host}:{port}/"

@@ -32,7 +32,7 @@ class _Interface(msgspec.Struct, rename="camel"):
 
 
 async def public_addresses(values: Iterable[str]) -> tuple[str, ...]:
-    """The addresses that ``--advertise-address`` means: :data:`GCP` replaced by what the metadata server tells.
+    """Return the addresses that ``--advertise-address`` names, :data:`GCP` replaced by the metadata server's.
 
     Each address once, in the order given. Without :data:`GCP` among the values nothing is asked.
     https://cloud.google.com/compute/docs/metadata/overview
@@ -69,7 +69,7 @@ async def _on_google_cloud() -> list[str]:
 
 
 async def _ask(http: ClientSession, url: str) -> bytes | None:
-    """The answer's body, or None. In a machine's first seconds its metadata server may not answer yet."""
+    """Return the answer's body, or None. In a machine's first seconds its metadata server may not answer yet."""
     for pause_s in (*_PAUSES_S, None):
         try:
             async with http.get(url, headers=_FLAVOR) as response:
