@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from aioice import stun
 
+from voxgender import metrics
 from voxgender.errors import NotReady
 from voxgender.media import sockets as sockets_module
 from voxgender.media.sockets import BUSY, BUSY_TICK_S, CALLS, TICK_S, CallTransport, Sockets
@@ -15,6 +16,7 @@ from voxgender.media.sockets import BUSY, BUSY_TICK_S, CALLS, TICK_S, CallTransp
 HERE = "127.0.0.1"
 RTP = b"\x80\x60" + bytes(20)
 DATA = b"\x17" + bytes(20)  # DTLS
+PASSWORD = b"password that a call's peer knows"
 
 
 class Call:
@@ -26,6 +28,7 @@ class Call:
         self.media: asyncio.Queue[tuple[bytes, float]] = asyncio.Queue()
         self.errors: list[Exception] = []
         self.lost = asyncio.Event()
+        self.password = PASSWORD
 
     def connection_made(self, transport: Any) -> None:
         self.transport = transport
@@ -42,15 +45,19 @@ class Call:
     def media_received(self, data: bytes, arrived_at: float) -> None:
         self.media.put_nowait((data, arrived_at))
 
+    def authenticates(self, data: bytes) -> bool:
+        return stun.parse_message(data).check_message_integrity(self.password)
+
     async def next(self) -> tuple[bytes, Any]:
         return await asyncio.wait_for(self.datagrams.get(), 5)
 
 
-def check(ufrag: str, *, method: stun.Method = stun.Method.BINDING) -> bytes:
+def check(ufrag: str, *, method: stun.Method = stun.Method.BINDING, password: bytes = PASSWORD) -> bytes:
     """A connectivity check, as ICE sends it."""
     request = stun.Message(message_method=method, message_class=stun.Class.REQUEST)
     request.attributes["PRIORITY"] = 7
     request.attributes["USERNAME"] = f"{ufrag}:peer"
+    request.add_message_integrity(password)
     return bytes(request)
 
 
@@ -142,14 +149,44 @@ async def test_an_address_is_free_again_once_its_call_has_gone(sockets: Sockets,
     assert (await second.next())[1] == peers[0].address
 
 
-async def test_answers_to_what_a_call_sent_are_its_own(sockets: Sockets, peers: list[Peer]) -> None:
-    """They name no call: a response has no USERNAME."""
-    place(sockets, "other")
-    call, transport = place(sockets, "one")
+async def test_an_address_that_a_call_sent_to_is_not_its_own(sockets: Sockets, peers: list[Peer]) -> None:
+    """An offer may name anybody's address: the checks that went there took it from its owner's call."""
+    victim, _ = place(sockets, "victim")
+    _, transport = place(sockets, "thief")
     transport.sendto(b"\x00ask", peers[0].address)
-    assert peers[0].socket.recvfrom(100) == (b"\x00ask", call.transport.get_extra_info("sockname"))
-    peers[0].send(b"\x01\x01answer", call)
-    assert await call.next() == (b"\x01\x01answer", peers[0].address)
+    assert peers[0].socket.recvfrom(100) == (b"\x00ask", victim.transport.get_extra_info("sockname"))
+    peers[0].send(check("victim"), victim)
+    assert (await victim.next())[1] == peers[0].address
+
+
+async def test_a_peer_that_only_answers_is_known_by_an_answer_that_is_signed(
+    sockets: Sockets, peers: list[Peer]
+) -> None:
+    """ICE lite makes no checks of its own, and a response has no USERNAME."""
+    other, _ = place(sockets, "other")
+    call, _ = place(sockets, "one")
+    other.password = b"another"
+    answer = stun.Message(message_method=stun.Method.BINDING, message_class=stun.Class.RESPONSE)
+    peers[0].send(bytes(answer), call)
+    answer.add_message_integrity(PASSWORD)
+    peers[0].send(bytes(answer), call)
+    assert await call.next() == (bytes(answer), peers[0].address)
+    assert call.datagrams.empty()
+    assert other.datagrams.empty()
+
+
+async def test_who_knows_a_name_and_no_password_claims_nothing(sockets: Sockets, peers: list[Peer]) -> None:
+    """Sixteen such checks from sixteen ports kept a call from connecting."""
+    call, transport = place(sockets, "one")
+    before = metrics.STUN_IGNORED._value.get()
+    for _ in range(2):
+        peers[0].send(check("one", password=b"a guess"), call)
+        peers[0].send(DATA, call)
+    peers[1].send(check("one"), call)
+    assert (await call.next())[1] == peers[1].address
+    assert [*transport.sources.values()] == [peers[1].address]
+    assert metrics.STUN_IGNORED._value.get() == before + 2
+    assert call.datagrams.empty()
 
 
 @pytest.mark.parametrize("settled", [False, True])
@@ -232,8 +269,8 @@ async def test_a_call_hears_from_so_many_addresses_and_no_more(sockets: Sockets)
     call, transport = place(sockets, "one")
     shared = sockets._shared[0]
     for port in range(10_000, 10_100):
-        transport.sendto(b"\x00", (HERE, port))
-        shared.deliver(check("one"), sockets_module._source((HERE, port + 1_000)), 0.0)
+        source = sockets_module._INET.pack(socket.AF_INET, port.to_bytes(2, "big"), socket.inet_aton(HERE))
+        shared.deliver(check("one"), source, 0.0)
     assert len(transport.sources) <= 16
     assert len(shared._by_source) <= 16
     assert call.datagrams.qsize() <= 16

@@ -1,29 +1,31 @@
 """The low-level network knobs that aiortc and aioice keep private.
 
-Every touch of their private parts is in this module, and ``tests/media/test_network.py`` fails when an upgrade
-moves one of them. Written against aiortc 1.16 and aioice 0.13.
+Every touch of their private parts is in this module and in ``dtls``, and ``tests/media/test_network.py`` fails when an
+upgrade moves one of them. Written against aiortc 1.16 and aioice 0.13.
 """
 
 import asyncio
 import logging
 import random
+import secrets
+import struct
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
-from struct import Struct
 from typing import Any, NamedTuple, Protocol
 
 import pylibsrtp
-from aioice import Candidate, ice
+from aioice import Candidate, ice, stun
 from aioice.candidate import candidate_foundation, candidate_priority
 from aiortc import RTCPeerConnection, RTCRtpCodecParameters, RTCRtpReceiver, RTCRtpSender, clock
 from aiortc.exceptions import InvalidStateError
-from aiortc.rtcdtlstransport import RTCCertificate, SRTPProtectionProfile, State
+from aiortc.rtcdtlstransport import State
 from aiortc.rtcrtpparameters import RTCRtpReceiveParameters
 from aiortc.rtp import AnyRtcpPacket, RtpPacket
-from OpenSSL import SSL
 
+from voxgender import metrics
+from voxgender.media.dtls import release
 from voxgender.media.rtp import (
     Goodbye,
     Reception,
@@ -40,49 +42,14 @@ logger = logging.getLogger(__name__)
 
 SETTLE_S = 1.0
 """A call that has had media for so long is up: its data channels are open."""
-CERTIFICATE_S = 86_400.0
-"""How long calls are shown the same certificate. It would be good for a month."""
-
 REPORT_S = 1.0
 """How often a sender is told how its packets arrive, on average."""
 
-_HEADER = Struct("!BBHLL")
+_HEADER = struct.Struct("!BBHLL")
 _PACKETS_A_REPORT = 50
 _MAX_STREAMS = 8
 _CONNECT, _FLUSH = "_RTCPeerConnection__connect", "_data_channel_flush"
 _DIVERTED = ("receive", "stop", "_handle_rtp_packet", "_handle_rtcp_packet", "_handle_disconnect")
-
-
-class Certificates:
-    """The certificate that all calls of a process are shown, as the W3C lets connections share one.
-
-    With it they share OpenSSL's context, which costs a call 22 kB and 0.1 ms otherwise. A caller learns from it that
-    it speaks to the same process on the same day, no more. It signs handshakes and encrypts nothing: each call's keys
-    are its own.
-    """
-
-    def __init__(self) -> None:
-        self._shown: RTCCertificate | None = None
-        self._until = 0.0
-
-    def show(self, pc: RTCPeerConnection) -> None:
-        """Have a connection that was just made show it."""
-        now = time.monotonic()
-        if self._shown is None or now > self._until:
-            self._shown = _Certificate.generateCertificate()
-            self._until = now + CERTIFICATE_S
-        _set_private(pc, "RTCPeerConnection", "certificates", [self._shown])
-
-
-class _Certificate(RTCCertificate):
-    _context: SSL.Context | None = None
-
-    def _create_ssl_context(self, srtp_profiles: list[SRTPProtectionProfile]) -> SSL.Context:
-        if self._context is None:
-            self._context = super()._create_ssl_context(srtp_profiles)
-            # It would keep the sessions of calls that are over.
-            self._context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
-        return self._context
 
 
 def bind_ice(pc: RTCPeerConnection, addresses: Sequence[str]) -> None:
@@ -130,6 +97,8 @@ def gather_on(pc: RTCPeerConnection, sockets: Sockets, addresses: HostAddresses)
     """
     for transport in _private(pc, "RTCPeerConnection", "iceTransports"):
         connection = transport.iceGatherer._connection
+        # Too long to be guessed, and another one for each transport: checks are told apart by it.
+        connection._local_username = secrets.token_hex(8)
         connection.get_component_candidates = partial(_host_candidates, connection, sockets, addresses.resolved())
 
 
@@ -184,11 +153,33 @@ class _Ice(ice.StunProtocol):
         self.media = None
         super().connection_lost(exc)
 
+    def authenticates(self, data: bytes) -> bool:
+        """Tell whether a STUN message is whole and its sender knows the password that it takes (RFC 8489 section 9.1).
+
+        Requests name the call and need its own password, responses belong to a request and need the peer's.
+        """
+        connection = self.receiver
+        try:
+            message = stun.parse_message(data)
+        except (ValueError, struct.error):
+            return False
+        if message.message_class is not stun.Class.REQUEST:
+            password = connection.remote_password or ""
+            return message.transaction_id in self.transactions and message.check_message_integrity(password.encode())
+        return (
+            message.message_method is stun.Method.BINDING
+            and message.attributes.keys() >= {"USERNAME", "PRIORITY"}
+            and connection._valid_username(message.attributes["USERNAME"])
+            and message.check_message_integrity(connection.local_password.encode())
+        )
+
     def datagram_received(self, data: Any, addr: Any) -> None:
         if data and data[0] > 3:
             self.receiver.data_received(data, self.local_candidate.component)
-        else:
+        elif self.authenticates(data):
             super().datagram_received(data, addr)
+        else:
+            metrics.STUN_IGNORED.inc()
 
     def media_received(self, data: bytes, arrived_at: float) -> None:
         if self.media is not None:
@@ -343,8 +334,9 @@ async def close(pc: RTCPeerConnection) -> None:
     try:
         await pc.close()
     finally:
-        for dtls in _private(pc, "RTCPeerConnection", "dtlsTransports"):
-            dtls.remove_all_listeners()
+        release(pc)
+        for transport in _private(pc, "RTCPeerConnection", "dtlsTransports"):
+            transport.remove_all_listeners()
         for ice_transport in _private(pc, "RTCPeerConnection", "iceTransports"):
             connection = ice_transport._connection
             for pair in connection._check_list:

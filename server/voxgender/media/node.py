@@ -11,7 +11,8 @@ from typing import Any
 from voxgender import metrics
 from voxgender.analysis import Analyzer
 from voxgender.errors import NotReady, SessionNotFound, TooManySessions
-from voxgender.media.network import Certificates, HostAddresses
+from voxgender.media.dtls import Certificates
+from voxgender.media.network import HostAddresses
 from voxgender.media.session import Session
 from voxgender.media.sockets import Sockets
 from voxgender.protocol import Message

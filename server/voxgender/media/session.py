@@ -14,7 +14,7 @@ from aiortc.sdp import candidate_from_sdp
 from voxgender import metrics
 from voxgender.analysis import Analyzer
 from voxgender.errors import FragmentRejected, NotReady, OfferRejected
-from voxgender.media import network
+from voxgender.media import dtls, network
 from voxgender.media.outbox import Outbox
 from voxgender.media.receiver import AudioReceiver
 from voxgender.media.sdp import Fragment, Offer
@@ -57,7 +57,7 @@ class Session:
         analyzer: Analyzer,
         *,
         sockets: Sockets,
-        certificates: network.Certificates,
+        certificates: dtls.Certificates,
         addresses: network.HostAddresses = network.HostAddresses(),  # noqa: B008 - it cannot change
         on_ended: Callable[["Session"], None] = lambda _: None,
     ) -> None:
@@ -114,6 +114,7 @@ class Session:
             (transceiver,) = pc.getTransceivers()
             self._receive(transceiver)
             network.forgive_closing(pc)
+            dtls.watch(pc, self._on_insecure)
             network.gather_on(pc, self._sockets, self._addresses)
             await pc.setLocalDescription(await pc.createAnswer())
         except BaseException as error:  # noqa: BLE001 - nothing may be left of it, cancelled or refused
@@ -181,6 +182,11 @@ class Session:
         elif self.state == "closed":
             self.end_soon("left")
 
+    def _on_insecure(self, failure: dtls.Failure) -> None:
+        logger.warning("session %s: DTLS failed: %s", self.id[:8], failure)
+        metrics.DTLS_FAILED.labels(failure.kind).inc()
+        self._outbox.post(Error(code="dtls_failed", message=f"The connection could not be secured: {failure}"))
+
     async def _listen(self) -> None:
         try:
             async with aclosing(self._analyzer.analyze(self._receiver)) as messages:
@@ -199,6 +205,8 @@ class Session:
                 self._outbox.post(Error(code="silent_peer", message="Nothing was heard of the client for too long."))
             elif reason == "shutdown":
                 self._outbox.post(Error(code="shutting_down", message="The server is shutting down."))
+            elif reason == "connect_timeout" and (failure := dtls.unfinished(self._pc)) is not None:
+                self._on_insecure(failure)
             self._receiver.end()
             if self._listening is not None:
                 _, pending = await asyncio.wait((self._listening,), timeout=FLUSH_TIMEOUT_S)

@@ -11,10 +11,11 @@ import errno
 import logging
 import random
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from struct import Struct
 from typing import Any, Protocol
 
+from voxgender import metrics
 from voxgender.errors import NotReady
 from voxgender.media.datagrams import AT_ONCE, DatagramReader
 
@@ -54,6 +55,10 @@ class CallProtocol(Protocol):
     def datagram_received(self, data: Any, addr: Any) -> None: ...
     def media_received(self, data: bytes, arrived_at: float) -> None:
         """RTP or RTCP (RFC 7983), with the time at which the kernel took it in, in seconds of ``time.monotonic``."""
+        ...
+
+    def authenticates(self, data: bytes) -> bool:
+        """Whether a STUN message proves that its sender is the call's peer."""
         ...
 
 
@@ -202,7 +207,10 @@ class SharedSocket:
             self._sockets.forget(self)
 
     def claim(self, source: bytes, call: "CallTransport") -> bool:
-        """Let datagrams from an address go to a call. No peer can take an address that another call has."""
+        """Let datagrams from an address go to a call whose peer proved to be there.
+
+        No peer can take an address that another call has.
+        """
         if len(call.sources) >= _MAX_SOURCES:
             return False
         if self._by_source.setdefault(source, call) is not call:
@@ -213,13 +221,31 @@ class SharedSocket:
     def deliver(self, data: bytes, source: bytes, arrived_at: float) -> None:
         call = self._by_source.get(source)
         if call is None:
-            call = self._by_ufrag.get(_checked_ufrag(data))
+            call = self._authentic(data)
             if call is None or not self.claim(source, call):
                 return
         try:
             call.deliver(data, source, arrived_at)
         except Exception as error:  # noqa: BLE001 - one call's packet must not cost the others theirs
             self._loop.call_exception_handler({"message": "a datagram could not be handled", "exception": error})
+
+    def _authentic(self, data: bytes) -> "CallTransport | None":
+        """The call whose peer proves to have sent a STUN message; None where there is none.
+
+        Only a peer that answers checks and makes none of its own (ICE lite) is known by a response first.
+        """
+        if len(data) < _STUN.size or data[0] > 3:
+            return None
+        if data[0] & 1:
+            candidates: Iterable[CallTransport] = self.connecting
+        else:
+            named = self._by_ufrag.get(_checked_ufrag(data))
+            candidates = () if named is None else (named,)
+        for call in candidates:
+            if call.authenticates(data):
+                return call
+        metrics.STUN_IGNORED.inc()
+        return None
 
 
 class CallTransport(asyncio.DatagramTransport):
@@ -231,7 +257,6 @@ class CallTransport(asyncio.DatagramTransport):
         self.sources: dict[bytes, tuple[str, int]] = {}
         self._shared = shared
         self._protocol = protocol
-        self._sent_to: set[tuple[str, int]] = set()
         self._closed = False
         shared.add(self)
         protocol.connection_made(self)
@@ -247,13 +272,13 @@ class CallTransport(asyncio.DatagramTransport):
         else:
             self._protocol.datagram_received(data, self.sources[source])
 
+    def authenticates(self, data: bytes) -> bool:
+        """Whether a STUN message proves that its sender is the call's peer."""
+        return self._protocol.authenticates(data)
+
     def sendto(self, data: Any, addr: Any = None) -> None:
         if self._closed:
             return
-        if addr not in self._sent_to and len(self._sent_to) < _MAX_SOURCES:
-            # Its answers will not name the call.
-            self._sent_to.add(addr)
-            self._shared.claim(_source(addr), self)
         try:
             self._shared.sendto(data, addr)
         except (BlockingIOError, InterruptedError):
@@ -300,10 +325,3 @@ def _address(source: bytes) -> tuple[str, int]:
         return socket.inet_ntop(socket.AF_INET, host), int.from_bytes(port, "big")
     _, port, host = _INET6.unpack_from(source)
     return socket.inet_ntop(socket.AF_INET6, host), int.from_bytes(port, "big")
-
-
-def _source(address: tuple[str, int]) -> bytes:
-    host, port = address[:2]
-    if ":" in host:
-        return _INET6.pack(socket.AF_INET6, port.to_bytes(2, "big"), socket.inet_pton(socket.AF_INET6, host))
-    return _INET.pack(socket.AF_INET, port.to_bytes(2, "big"), socket.inet_pton(socket.AF_INET, host))
