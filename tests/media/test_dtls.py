@@ -20,8 +20,9 @@ from aiortc.rtcdtlstransport import (
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from OpenSSL import SSL
 
-from tests.rtc import SDP, Peer, Server, ToneTrack, a_peer
+from tests.rtc import SDP, Peer, Server, ToneTrack, a_peer, a_server
 from voxgender import metrics
+from voxgender.analysis import Analyzer
 from voxgender.media.dtls import CERTIFICATE_S, SUITES, Certificates, _explained, _outgoing
 from voxgender.media.network import bind_ice, close
 from voxgender.protocol import Error, Hello, decode
@@ -184,6 +185,34 @@ async def test_a_peer_without_an_srtp_profile_of_ours_is_told(server: Server) ->
     finally:
         await peer.close()
     assert count("srtp") == before + 1
+
+
+async def test_a_peer_that_never_answers_the_handshake_is_told_when_its_time_is_up(
+    analyzer: Analyzer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """ICE was up, so "connect_timeout" sent people to look at their firewalls."""
+    before = count("unanswered")
+    async with a_server(analyzer, connect_timeout_s=0.5) as server:
+        peer = caller(certificate(rsa_key()))
+        try:
+            await peer.offer()
+            connection = peer.pc.getTransceivers()[0].receiver.transport.transport._connection
+            vars(connection)["data_received"] = lambda data, component: None
+            path = await call(peer, server, "actpass")
+            error = await error_of(server, path)
+        finally:
+            await peer.close()
+    assert error.code == "dtls_failed"
+    assert "did not finish the handshake" in error.message
+    assert count("unanswered") == before + 1
+    assert caplog.text.count("DTLS failed") == 1
+
+
+async def test_an_answer_names_one_fingerprint(server: Server) -> None:
+    """OBS up to 30.2.3 cannot connect where there are several (libdatachannel issue 1315)."""
+    async with a_peer(ToneTrack()) as peer, server.http.post("/whip", data=await peer.offer(), headers=SDP) as response:
+        answer = await response.text()
+    assert [line.split()[0] for line in answer.splitlines() if "fingerprint" in line] == ["a=fingerprint:sha-256"]
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """Tripwires: each private part of aiortc and aioice that is touched, on the versions that it was written against.
 
-One of these fails when an upgrade moves something; ``voxgender/media/network.py`` is then the only file to mend.
+One of these fails when an upgrade moves something; ``voxgender/media/network.py`` is then the file to mend.
+Those of ``dtls`` are in ``test_dtls.py``.
 """
 
 import asyncio

@@ -13,7 +13,14 @@ from struct import Struct
 from typing import Any, Literal, NamedTuple
 
 from aiortc import RTCPeerConnection
-from aiortc.rtcdtlstransport import RTCCertificate, RTCDtlsParameters, RTCDtlsTransport, SRTPProtectionProfile, State
+from aiortc.rtcdtlstransport import (
+    RTCCertificate,
+    RTCDtlsFingerprint,
+    RTCDtlsParameters,
+    RTCDtlsTransport,
+    SRTPProtectionProfile,
+    State,
+)
 from OpenSSL import SSL
 
 CERTIFICATE_S = 86_400.0
@@ -69,18 +76,21 @@ _SRTP = Failure(
     "no SRTP profile in common",
     "Let the peer offer SRTP_AEAD_AES_128_GCM or SRTP_AES128_CM_HMAC_SHA1_80 (use_srtp, RFC 5764).",
 )
+_OTHER_KEY = "Give the peer a certificate with a P-256 key or an RSA key of 2048 bits."
+_OTHER_VERSION = "Let the peer speak DTLS 1.2 (RFC 8827 section 6.5)."
 _ADVICE: tuple[tuple[str, Kind, str], ...] = (
+    # In this order: an alert of the peer may hold the other words too.
     ("alert", "refused", "The peer refused the handshake: its own log says why."),
-    ("wrong curve", "certificate", "Give the peer a certificate with a P-256 or an RSA key."),
-    ("key too small", "certificate", "Give the peer a certificate with a P-256 or an RSA key of 2048 bits."),
-    ("certificate", "certificate", "Give the peer a certificate with a P-256 or an RSA key."),
+    ("wrong curve", "certificate", _OTHER_KEY),
+    ("key too small", "certificate", _OTHER_KEY),
+    ("certificate", "certificate", _OTHER_KEY),
     (
         "no shared cipher",
         "no_shared_cipher",
         "Let the peer offer an ECDHE-ECDSA suite (RFC 8827 section 6.5), or a=setup:actpass.",
     ),
-    ("protocol", "version", "Let the peer speak DTLS 1.2 (RFC 8827 section 6.5)."),
-    ("version", "version", "Let the peer speak DTLS 1.2 (RFC 8827 section 6.5)."),
+    ("protocol", "version", _OTHER_VERSION),
+    ("version", "version", _OTHER_VERSION),
 )
 
 
@@ -111,6 +121,10 @@ class Certificates:
 class _Certificate(RTCCertificate):
     _context: SSL.Context | None = None
 
+    def getFingerprints(self) -> list[RTCDtlsFingerprint]:  # noqa: N802 - the W3C's name
+        """Give the SHA-256 one alone: OBS up to 30.2.3 fails over several (libdatachannel issue 1315)."""
+        return [fingerprint for fingerprint in super().getFingerprints() if fingerprint.algorithm == "sha-256"]
+
     def _create_ssl_context(self, srtp_profiles: list[SRTPProtectionProfile]) -> SSL.Context:
         if self._context is None:
             context = super()._create_ssl_context(srtp_profiles)
@@ -127,10 +141,18 @@ def watch(pc: RTCPeerConnection, on_failure: Callable[[Failure], None]) -> None:
     Call it after ``setRemoteDescription`` and before ``setLocalDescription``, and :func:`release` at the end.
 
     Args:
-        on_failure: called at most once, before the connection's state becomes ``failed``.
+        on_failure: called at most once, before anything can follow from the failure.
     """
+    told = False
+
+    def tell(failure: Failure) -> None:
+        nonlocal told
+        if not told:
+            told = True
+            on_failure(failure)
+
     for dtls in _transports(pc):
-        _watch(dtls, on_failure)
+        _watch(dtls, tell)
 
 
 def release(pc: RTCPeerConnection) -> None:

@@ -159,6 +159,9 @@ class _Ice(ice.StunProtocol):
         Requests name the call and need its own password, responses belong to a request and need the peer's.
         """
         connection = self.receiver
+        if data[:1] == b"\x01" and data[8:20] not in self.transactions:
+            # The cheap question first: a stranger's answer is shown to each call that is connecting.
+            return False
         try:
             message = stun.parse_message(data)
         except (ValueError, struct.error):
