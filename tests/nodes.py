@@ -6,6 +6,7 @@ from typing import Any
 
 from aiohttp import ClientSession
 
+from tests.options import given
 from tests.rtc import LOOPBACK
 from voxgender.analysis import Analyzer
 from voxgender.fleet.announcer import Announcer, NodeStatus
@@ -18,7 +19,7 @@ from voxgender.fleet.sources import Source, StaticNodes
 from voxgender.http.app import create_app
 from voxgender.media.node import MediaNode
 from voxgender.roles.hosting import listen
-from voxgender.settings import Settings
+from voxgender.settings import FrontSettings
 
 SECRET = Secret("shared by signaling and nodes")
 
@@ -94,8 +95,8 @@ async def a_front(
     async with AsyncExitStack() as stack:
         directory = Directory(source or StaticNodes([node.url for node in nodes]), secret)
         stack.push_async_callback(directory.close)
-        settings = Settings(**options)
-        together = settings.max_sessions_per_subject > 0
+        settings = given(FrontSettings, **options)
+        together = settings.subjects.max_sessions_per_subject > 0
         fleet = Router(directory, secret, region=region, keep_together=together)
         stack.push_async_callback(fleet.close)
         port = await listen(create_app(settings, fleet), stack, host=LOOPBACK, port=0)

@@ -17,7 +17,7 @@ from voxgender.analysis import Analyzer
 from voxgender.http.app import create_app
 from voxgender.media.network import bind_ice
 from voxgender.media.node import MediaNode
-from voxgender.settings import Settings
+from voxgender.settings import FrontSettings
 
 LOOPBACK = "127.0.0.1"
 SDP = {"Content-Type": "application/sdp"}
@@ -118,13 +118,13 @@ class Server:
 
 @asynccontextmanager
 async def a_server(
-    analyzer: Analyzer | None, *, settings: Settings | None = None, **limits: Any
+    analyzer: Analyzer | None, *, settings: FrontSettings | None = None, **limits: Any
 ) -> AsyncIterator[Server]:
     """Serve on a free loopback port. Without an analyzer it stays in the state before its model is loaded."""
     node = MediaNode(ice_addresses=[LOOPBACK], **limits)
     if analyzer is not None:
         node.start(analyzer)
-    runner = web.AppRunner(create_app(settings or Settings(), node), access_log=None, shutdown_timeout=1.0)
+    runner = web.AppRunner(create_app(settings or FrontSettings(), node), access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     try:
         await web.TCPSite(runner, LOOPBACK, 0).start()

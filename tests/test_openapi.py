@@ -10,12 +10,13 @@ from aiohttp import ClientResponse
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
+from tests.options import given
 from tests.rtc import FRAGMENT, SDP, ToneTrack, a_peer, a_server
 from voxgender.analysis import Analyzer
 from voxgender.http.app import create_app
 from voxgender.media.node import MediaNode
 from voxgender.protocol import Hello, decode
-from voxgender.settings import Settings
+from voxgender.settings import FrontSettings
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "server" / "voxgender"
@@ -25,7 +26,7 @@ DOCUMENT: dict[str, Any] = yaml.safe_load((ROOT / "docs" / "openapi.yaml").read_
 
 def routes() -> set[tuple[str, str]]:
     """What the application serves, as (method, path)."""
-    router = create_app(Settings(), MediaNode()).router
+    router = create_app(FrontSettings(), MediaNode()).router
     return {(route.method, route.resource.canonical) for route in router.routes() if route.resource}
 
 
@@ -116,7 +117,7 @@ async def conforms(response: ClientResponse, path: str, status: int) -> Any:
 
 
 async def test_a_call_goes_as_documented(analyzer: Analyzer) -> None:
-    settings = Settings(ice_server=("turn:ann:s3cr3t@turn.example.org",))
+    settings = given(FrontSettings, ice_server=("turn:ann:s3cr3t@turn.example.org",))
     async with a_server(analyzer, settings=settings) as server, a_peer(ToneTrack()) as peer:
         http, session = server.http, "/whip/{session}"
         peer.channels()
@@ -146,7 +147,7 @@ async def test_a_call_goes_as_documented(analyzer: Analyzer) -> None:
 
 
 async def test_refusals_are_as_documented(analyzer: Analyzer) -> None:
-    async with a_server(analyzer, settings=Settings(token="secret"), max_sessions=1) as server:
+    async with a_server(analyzer, settings=given(FrontSettings, token="secret"), max_sessions=1) as server:
         http, session, bearer = server.http, "/whip/{session}", {"Authorization": "Bearer secret"}
         async with http.post("/whip", data="v=0", headers=SDP) as response:
             await conforms(response, "/whip", 401)

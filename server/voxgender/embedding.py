@@ -2,9 +2,10 @@
 
 import threading
 
+from voxgender import options
 from voxgender.analysis import Analyzer
 from voxgender.roles.serve import make_analyzer
-from voxgender.settings import Settings
+from voxgender.settings import ModelOptions
 
 _lock = threading.Lock()
 _analyzers: dict[str, Analyzer] = {}
@@ -18,5 +19,5 @@ def shared_analyzer(model: str) -> Analyzer:
     """
     with _lock:
         if model not in _analyzers:
-            _analyzers[model] = make_analyzer(Settings.load({"model": model}))
+            _analyzers[model] = make_analyzer(options.read(ModelOptions, {"model": model}))
         return _analyzers[model]

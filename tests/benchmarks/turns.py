@@ -78,7 +78,7 @@ async def _call(url: str, play: Play, loss: float, number: int) -> tuple[Report,
         if isinstance(message, Change):
             changes.append(message)
 
-    link = FaultyLink(Faults.of(loss=loss), number) if loss else None
+    link = FaultyLink(Faults(loss=loss), number) if loss else None
     report = await Caller(url, Speech(list(play.speech.packets), play.speech.turns), link=link).run(note)
     return report, len(changes)
 

@@ -12,8 +12,9 @@ from tests.deploy.artifacts import ROOT, Start, compose, documents, manifest, po
 from voxgender.fleet.directory import REFRESH_S
 from voxgender.fleet.registry import RENEW_S
 from voxgender.media.session import DELIVERY_TIMEOUT_S, FLUSH_TIMEOUT_S
+from voxgender.options import read
 from voxgender.roles.hosting import SHUTDOWN_S
-from voxgender.settings import Settings
+from voxgender.settings import HttpOptions, MediaSettings
 
 CAPACITY = runpy.run_path(str(ROOT / "tools/capacity"))
 NODE_MACHINE = "t2d-standard-2"
@@ -26,8 +27,8 @@ SHUTDOWN_OF_A_MACHINE_S = 90
 
 
 def drain_s(where: str) -> float:
-    (found,) = [Settings.load({}, start.environment).drain_timeout_s for start in MEDIA if start.where == where]
-    return found
+    (found,) = [read(MediaSettings, {}, start.environment).drain for start in MEDIA if start.where == where]
+    return found.drain_timeout_s
 
 
 def seconds(text: str) -> float:
@@ -75,7 +76,7 @@ def test_a_laptops_containers_publish_the_ports_that_they_use(start: Start) -> N
 
 
 def test_the_port_between_signaling_and_media_is_one() -> None:
-    port = str(Settings().port)
+    port = str(HttpOptions().port)
     assert script_constants("gce/startup.sh")["HTTP_PORT"] == port
     assert f'protocol = "tcp"\n    ports    = ["{port}"]' in text("terraform/network.tf")
     assert f"port         = {port}" in text("terraform/gce.tf")
@@ -116,7 +117,7 @@ def test_what_is_scaled_and_guarded_is_what_is_deployed() -> None:
 def test_a_node_takes_as_many_calls_as_it_was_measured_to_hold() -> None:
     for start in MEDIA:
         if not start.where.startswith("laptop"):
-            assert Settings.load({}, start.environment).max_sessions == CAPACITY["CALLS_HELD"]
+            assert read(MediaSettings, {}, start.environment).media.max_sessions == CAPACITY["CALLS_HELD"]
 
 
 def test_the_tables_of_sizing_and_scale_are_current() -> None:

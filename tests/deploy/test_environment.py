@@ -5,17 +5,18 @@ import re
 import pytest
 
 from tests.deploy.artifacts import DEPLOYMENT, Start, starts
-from voxgender import settings
 from voxgender.fleet.secret import Secret
 from voxgender.fleet.sources import source_of
 from voxgender.http.auth import Authenticator
 from voxgender.http.cors import cors_middleware
 from voxgender.http.iceservers import IceServers
+from voxgender.options import options_of, read
 from voxgender.roles.media import node_url
-from voxgender.settings import Settings
+from voxgender.settings import ROLES, MediaSettings, SignalingSettings
 
 STARTS = list(starts())
-KNOWN = {settings.PREFIX + name.upper() for name in settings.fields()}
+VARIABLES = {role: {option.variable for option in options_of(kind)} for role, kind in ROLES.items()}
+KNOWN = set().union(*VARIABLES.values())
 
 
 def of(role: str) -> pytest.MarkDecorator:
@@ -31,36 +32,34 @@ def test_both_roles_are_started_everywhere() -> None:
 @pytest.mark.parametrize("start", STARTS, ids=[f"{start.where}-{start.role}" for start in STARTS])
 def test_each_variable_is_an_option_of_the_role(start: Start) -> None:
     for variable in start.environment:
-        assert variable in KNOWN, variable
-        commands = settings.commands(variable.removeprefix(settings.PREFIX).lower())
-        assert start.role in (commands or (start.role,)), f"{variable} is none of {start.role}'s"
-    Settings.load({}, start.environment)
+        assert variable in VARIABLES[start.role], f"{variable} is none of {start.role}'s"
+    read(ROLES[start.role], {}, start.environment)
 
 
 @of("signaling")
 async def test_signaling_starts_with_it(start: Start) -> None:
-    loaded = Settings.load({}, start.environment)
-    secret = Secret(loaded.secret)
-    await source_of(loaded, secret).close()
-    cors_middleware(loaded.allow_origin)
-    IceServers(loaded.ice_server, turn_secret=loaded.turn_secret, turn_ttl_s=loaded.turn_ttl_s)
-    Authenticator(loaded)
+    loaded = read(SignalingSettings, {}, start.environment)
+    await source_of(loaded.fleet.registry, loaded.node_list.nodes, Secret(loaded.fleet.secret)).close()
+    cors_middleware(loaded.origins.allow_origin)
+    turn = loaded.ice_servers
+    IceServers(turn.ice_server, turn_secret=turn.turn_secret, turn_ttl_s=turn.turn_ttl_s)
+    Authenticator(loaded.auth)
 
 
 @of("media")
 def test_media_starts_with_it(start: Start) -> None:
-    loaded = Settings.load({}, start.environment)
-    assert loaded.secret
-    low, high = loaded.udp_port_range or (0, 0)
-    assert high - low + 1 >= loaded.max_sessions, "too few ports for so many calls"
+    loaded = read(MediaSettings, {}, start.environment)
+    assert loaded.fleet.secret
+    low, high = loaded.media.udp_port_range or (0, 0)
+    assert high - low + 1 >= loaded.media.max_sessions, "too few ports for so many calls"
     # Above the system's own choice of ports, a range may be taken by anything.
     assert high < 32_768
-    assert node_url(loaded, loaded.port) == loaded.node_address
-    assert loaded.advertise_address
+    assert node_url(loaded, loaded.http.port) == loaded.node.node_address
+    assert loaded.media.advertise_address
 
 
 def test_what_pages_and_files_name_exists() -> None:
-    flags = {f"--{name.replace('_', '-')}" for name in settings.fields()}
+    flags = {option.flag for kind in ROLES.values() for option in options_of(kind)}
     for path in DEPLOYMENT.rglob("*"):
         if path.is_file():
             text = path.read_text()

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.deploy.artifacts import DEPLOYMENT, script_constants
+from voxgender.options import read
 from voxgender.roles.media import node_url
-from voxgender.settings import Settings
+from voxgender.settings import MediaSettings
 
 IMAGE = "europe-west1-docker.pkg.dev/acme/voxgender/media:1.2.3"
 # As the metadata server and Secret Manager write them; the latter spreads its JSON over lines.
@@ -61,13 +62,13 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_node_is_given_what_it_needs(started: Path) -> None:
     written = (started / "voxgender" / "environment").read_text()
-    settings = Settings.load({}, dict(line.split("=", 1) for line in written.splitlines()))
-    assert settings.secret == "a long secret"
-    assert settings.registry == "redis://:word@10.0.0.3:6379"
-    assert settings.region == "europe-west1"
-    assert settings.ice_address == ("10.10.0.7",)
-    assert settings.advertise_address == ("gcp",)
-    assert node_url(settings, settings.port) == "http://10.10.0.7:8080"
+    settings = read(MediaSettings, {}, dict(line.split("=", 1) for line in written.splitlines()))
+    assert settings.fleet.secret == "a long secret"
+    assert settings.fleet.registry == "redis://:word@10.0.0.3:6379"
+    assert settings.fleet.region == "europe-west1"
+    assert settings.media.ice_address == ("10.10.0.7",)
+    assert settings.media.advertise_address == ("gcp",)
+    assert node_url(settings, settings.http.port) == "http://10.10.0.7:8080"
 
 
 def test_secrets_are_for_root_alone(started: Path) -> None:

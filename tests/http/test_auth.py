@@ -7,15 +7,16 @@ import pytest
 from aiohttp import web
 
 from tests.http.signing import SECRET, Signer, by_secret, key_set
+from tests.options import given
 from tests.rtc import SDP, Server, ToneTrack, a_peer, a_server
 from voxgender.analysis import Analyzer
 from voxgender.errors import SettingsError
 from voxgender.http.app import create_app
 from voxgender.media.node import MediaNode
-from voxgender.settings import Settings
+from voxgender.settings import FrontSettings
 
-LOCKED = Settings(token="open sesame")
-BY_TOKEN = Settings(jwt_secret=SECRET)
+LOCKED = given(FrontSettings, token="open sesame")
+BY_TOKEN = given(FrontSettings, jwt_secret=SECRET)
 
 
 def shown(token: str) -> dict[str, str]:
@@ -27,7 +28,7 @@ def shown(token: str) -> dict[str, str]:
     [None, "", "Bearer", "Bearer wrong", "Basic open sesame", "open sesame", "Bearer öpen", "Bearer \udcff\udcfe"],
 )
 @pytest.mark.parametrize("settings", [LOCKED, BY_TOKEN], ids=["shared", "own"])
-async def test_a_call_needs_the_token(analyzer: Analyzer, settings: Settings, authorization: str | None) -> None:
+async def test_a_call_needs_the_token(analyzer: Analyzer, settings: FrontSettings, authorization: str | None) -> None:
     headers = SDP | ({} if authorization is None else {"Authorization": authorization})
     async with a_server(analyzer, settings=settings) as server:
         for method, path in (("POST", "/whip"), ("GET", "/sessions")):
@@ -88,7 +89,7 @@ async def place(server: Server, token: str) -> tuple[int, str]:
 async def test_the_shared_token_and_callers_own_are_taken_side_by_side(analyzer: Analyzer, tmp_path: Path) -> None:
     signer, path = Signer("EdDSA", "key"), tmp_path / "keys.json"
     path.write_bytes(key_set([signer]))
-    settings = Settings(token="open sesame", jwt_secret=SECRET, jwt_keys=str(path))
+    settings = given(FrontSettings, token="open sesame", jwt_secret=SECRET, jwt_keys=str(path))
     async with a_server(analyzer, settings=settings) as server:
         for token in ("open sesame", by_secret(), signer.token()):
             assert (await place(server, token))[0] == 201
@@ -126,7 +127,7 @@ async def test_an_offer_that_is_refused_takes_no_place(analyzer: Analyzer) -> No
 
 
 async def test_keys_that_cannot_be_had_are_the_server_s_trouble_not_the_caller_s(analyzer: Analyzer) -> None:
-    settings = Settings(jwt_keys="http://127.0.0.1:1/jwks.json")
+    settings = given(FrontSettings, jwt_keys="http://127.0.0.1:1/jwks.json")
     async with a_server(analyzer, settings=settings) as server:
         assert await place(server, Signer("ES256", "key").token()) == (503, "keys_unavailable")
         assert (await place(server, by_secret()))[0] == 401
@@ -143,7 +144,7 @@ async def test_no_token_gets_into_the_log(analyzer: Analyzer, caplog: pytest.Log
         by_secret(exp=1),
         by_secret("another secret, as long as it is"),
     ]
-    settings = Settings(token="open sesame", jwt_secret=SECRET)
+    settings = given(FrontSettings, token="open sesame", jwt_secret=SECRET)
     async with a_server(analyzer, settings=settings) as server:
         for token in tokens:
             await place(server, token)
@@ -154,11 +155,11 @@ async def test_no_token_gets_into_the_log(analyzer: Analyzer, caplog: pytest.Log
 
 def test_options_that_check_nothing_by_themselves_are_refused() -> None:
     with pytest.raises(SettingsError, match="--jwt-issuer"):
-        create_app(Settings(jwt_issuer="https://id.example.org"), MediaNode())
+        create_app(given(FrontSettings, jwt_issuer="https://id.example.org"), MediaNode())
 
 
 async def test_cleaning_up_does_not_need_tokens(analyzer: Analyzer) -> None:
-    for settings in (Settings(), LOCKED, BY_TOKEN):
+    for settings in (FrontSettings(), LOCKED, BY_TOKEN):
         runner = web.AppRunner(create_app(settings, MediaNode()))
         await runner.setup()
         await runner.cleanup()

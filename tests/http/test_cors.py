@@ -2,13 +2,14 @@
 
 import pytest
 
+from tests.options import given
 from tests.rtc import SDP, Server, a_server
 from voxgender.analysis import Analyzer
 from voxgender.errors import SettingsError
 from voxgender.http.cors import cors_middleware
-from voxgender.settings import Settings
+from voxgender.settings import FrontSettings
 
-LISTED = Settings(allow_origin=("https://calls.example.org", "http://localhost:3000"), token="open sesame")
+LISTED = given(FrontSettings, allow_origin=("https://calls.example.org", "http://localhost:3000"), token="open sesame")
 
 
 async def test_pages_of_other_origins_may_call(server: Server) -> None:
@@ -71,7 +72,7 @@ async def test_a_preflight_needs_no_token(analyzer: Analyzer) -> None:
 
 
 async def test_origins_are_taken_as_people_write_them(analyzer: Analyzer) -> None:
-    settings = Settings(allow_origin=("HTTPS://Calls.Example.org/",))
+    settings = given(FrontSettings, allow_origin=("HTTPS://Calls.Example.org/",))
     async with (
         a_server(analyzer, settings=settings) as server,
         server.http.get("/health/live", headers={"Origin": "https://calls.example.org"}) as response,

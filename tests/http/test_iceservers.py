@@ -8,11 +8,12 @@ import re
 import pytest
 
 from tests.http.signing import SECRET, by_secret
+from tests.options import given
 from tests.rtc import SDP, ToneTrack, a_peer, a_server
 from voxgender.analysis import Analyzer
 from voxgender.errors import SettingsError
 from voxgender.http.iceservers import IceServers
-from voxgender.settings import Settings
+from voxgender.settings import FrontSettings
 
 EXPIRING = "turn:turn.example.org:3478?transport=udp"
 
@@ -90,7 +91,7 @@ def test_a_secret_that_nothing_uses_is_refused() -> None:
 
 
 async def test_each_caller_gets_a_login_of_its_own_and_none_without_a_token(analyzer: Analyzer) -> None:
-    settings = Settings(ice_server=(EXPIRING,), turn_secret="north", jwt_secret=SECRET)
+    settings = given(FrontSettings, ice_server=(EXPIRING,), turn_secret="north", jwt_secret=SECRET)
     shown = {"Authorization": f"Bearer {by_secret(sub='bob')}"}
     async with a_server(analyzer, settings=settings) as server, a_peer(ToneTrack()) as peer:
         async with server.http.options("/whip") as response:

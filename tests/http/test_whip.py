@@ -5,10 +5,11 @@ import re
 
 import pytest
 
+from tests.options import given
 from tests.rtc import FRAGMENT, SDP, Server, ToneTrack, a_peer, a_server
 from voxgender.analysis import Analyzer
 from voxgender.protocol import Result
-from voxgender.settings import Settings
+from voxgender.settings import FrontSettings
 
 
 async def test_an_offer_is_answered_with_201_and_a_session_of_its_own(server: Server) -> None:
@@ -161,7 +162,7 @@ async def test_an_ice_restart_is_refused_not_pretended(server: Server) -> None:
 
 
 async def test_options_say_what_is_taken_without_a_token(analyzer: Analyzer) -> None:
-    async with a_server(analyzer, settings=Settings(token="secret")) as server:
+    async with a_server(analyzer, settings=given(FrontSettings, token="secret")) as server:
         async with server.http.options("/whip") as response:
             assert response.status == 204
             assert response.headers["Accept-Post"] == "application/sdp"
@@ -171,7 +172,9 @@ async def test_options_say_what_is_taken_without_a_token(analyzer: Analyzer) -> 
 
 
 async def test_ice_servers_come_as_links_to_those_who_may_call(analyzer: Analyzer) -> None:
-    settings = Settings(ice_server=("stun:stun.example.org:3478", "turn:ann:s3cr3t@turn.example.org?transport=tcp"))
+    settings = given(
+        FrontSettings, ice_server=("stun:stun.example.org:3478", "turn:ann:s3cr3t@turn.example.org?transport=tcp")
+    )
     async with (
         a_server(analyzer, settings=settings) as server,
         a_peer(ToneTrack()) as peer,

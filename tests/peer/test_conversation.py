@@ -10,12 +10,12 @@ from voxgender.peer import speech
 from voxgender.peer.caller import Caller
 from voxgender.protocol import AnyMessage, Change
 from voxgender.roles.serve import make_analyzer
-from voxgender.settings import Settings
+from voxgender.settings import ModelOptions
 
 
 @pytest.fixture(scope="module")
 def analyzer() -> Iterator[Analyzer]:
-    made = make_analyzer(Settings.load({}, {}))
+    made = make_analyzer(ModelOptions())
     yield made
     made.close()
 

@@ -5,6 +5,7 @@ from functools import partial
 
 import pytest
 
+from tests.options import given
 from voxgender.errors import SettingsError
 from voxgender.peer import faults
 from voxgender.peer.faults import OVERTAKEN_S, Faults, FaultyLink
@@ -216,13 +217,13 @@ async def test_a_closed_link_drops_what_is_on_its_way(clock: Time) -> None:
 
 
 def test_options_are_taken_as_texts() -> None:
-    assert Faults.of(loss="2.5", burst=None, jitter_ms="40", seed="3") == Faults(loss=2.5, jitter_ms=40, seed=3)
-    assert not Faults.of().any
-    assert Faults.of(reorder="1").any
+    assert given(Faults, loss="2.5", burst=None, jitter_ms="40", seed="3") == Faults(loss=2.5, jitter_ms=40, seed=3)
+    assert not Faults().any
+    assert given(Faults, reorder="1").any
 
 
 @pytest.mark.parametrize(
-    ("given", "message"),
+    ("values", "message"),
     [
         ({"loss": "much"}, "--loss takes a number from 0 to 90"),
         ({"loss": "-1"}, "--loss takes a number from 0 to 90"),
@@ -233,12 +234,12 @@ def test_options_are_taken_as_texts() -> None:
         ({"reorder": "101"}, "--reorder takes a number from 0 to 100"),
         ({"duplicate": "inf"}, "--duplicate takes a number from 0 to 100"),
         ({"outage_ms": "-5"}, "--outage-ms takes a number from 0 to 20000"),
-        ({"seed": "1.5"}, "--seed takes a whole number of at least 0"),
+        ({"seed": "1.5"}, "--seed takes a whole number from 0 to 2147483648"),
         ({"loss": "80", "burst": "2"}, "--loss takes at most 67 with --burst 2"),
     ],
 )
-def test_a_value_that_cannot_be_used_is_one_clear_error(given: dict[str, str], message: str) -> None:
+def test_a_value_that_cannot_be_used_is_one_clear_error(values: dict[str, str], message: str) -> None:
     with pytest.raises(SettingsError) as caught:
-        Faults.of(**given)
+        given(Faults, **values)
     assert str(caught.value).startswith(message)
     assert "\n" not in str(caught.value)

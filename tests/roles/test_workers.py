@@ -4,43 +4,51 @@ import asyncio
 import signal
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from tests.options import given
 from voxgender.errors import SettingsError
 from voxgender.fleet import directory as directory_module
 from voxgender.fleet.directory import Directory
 from voxgender.fleet.secret import Secret
 from voxgender.fleet.sources import StaticNodes
 from voxgender.roles import workers as module
+from voxgender.roles.workermessages import WorkerConfig
 from voxgender.roles.workers import Worker, worker_configs
-from voxgender.settings import Settings
+from voxgender.settings import ServeSettings
 
 FOLDER = Path("/run/voxgender")
 
 
+def configs(**options: object) -> list[WorkerConfig]:
+    return worker_configs(given(ServeSettings, **options), "key", FOLDER)
+
+
 def test_calls_and_ports_are_divided_and_nothing_is_lost() -> None:
-    made = worker_configs(Settings(workers=3, max_sessions=100, udp_ports="40000-40099"), "key", FOLDER)
-    assert [task.settings["max_sessions"] for task in made] == [33, 33, 34]
-    assert [task.settings["udp_ports"] for task in made] == ["40000-40032", "40033-40065", "40066-40099"]
-    assert len({task.socket for task in made}) == 3
+    made = configs(workers=3, max_sessions=100, udp_ports="40000-40099")
+    assert [config.settings.media.max_sessions for config in made] == [33, 33, 34]
+    assert [config.settings.media.udp_ports for config in made] == ["40000-40032", "40033-40065", "40066-40099"]
+    assert len({config.socket for config in made}) == 3
 
 
 def test_threads_are_as_told_or_the_cores_divided() -> None:
-    assert all(task.settings["inference_threads"] >= 1 for task in worker_configs(Settings(workers=64), "key", FOLDER))
-    assert worker_configs(Settings(workers=2, inference_threads=3), "key", FOLDER)[0].settings["inference_threads"] == 3
+    assert all(config.settings.model.inference_threads >= 1 for config in configs(workers=64))
+    assert configs(workers=2, inference_threads=3)[0].settings.model.inference_threads == 3
 
 
 def test_workers_are_told_nothing_that_only_the_front_needs() -> None:
-    (task, _) = worker_configs(Settings(workers=2, token="hunter2", ice_server=("turn:ann:hunter3@t",)), "key", FOLDER)
-    assert "hunter" not in repr(task)
-    assert task.settings["model"] == "embedded"
-    assert task.settings["log_level"] == "info"
+    (config, _) = configs(workers=2, token="hunter2", ice_server=("turn:ann:hunter3@t",), log_level="debug")
+    told = msgspec.json.encode(config)
+    assert b"hunter" not in told
+    assert msgspec.json.decode(told, type=WorkerConfig) == config
+    assert config.settings.log.log_level == "debug"
 
 
 @pytest.mark.parametrize("options", [{"max_sessions": 3}, {"udp_ports": "1-3"}])
 def test_more_workers_than_there_is_to_divide_are_refused(options: dict[str, object]) -> None:
     with pytest.raises(SettingsError, match="--workers 4"):
-        worker_configs(Settings(workers=4, **options), "key", FOLDER)  # type: ignore[arg-type]
+        configs(workers=4, **options)
 
 
 async def test_a_worker_that_hangs_is_killed_and_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -51,7 +59,7 @@ async def test_a_worker_that_hangs_is_killed_and_replaced(tmp_path: Path, monkey
     source = StaticNodes([])
     directory = Directory(source, Secret("key"))
     await directory.start()
-    worker = Worker(worker_configs(Settings(model="off"), "key", tmp_path)[0], source, directory)
+    worker = Worker(worker_configs(given(ServeSettings, model="off"), "key", tmp_path)[0], source, directory)
     supervision = asyncio.create_task(worker.supervise())
     try:
         await worker.ready

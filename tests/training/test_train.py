@@ -100,6 +100,13 @@ def test_another_seed_makes_another_network(options: TrainOptions, tmp_path: Pat
     assert not torch.equal(weights(options.out)["classifier.weight"], weights(other.out)["classifier.weight"])
 
 
+def test_a_device_that_is_not_there_is_refused_before_anything_is_prepared(options: TrainOptions) -> None:
+    device = f"cuda:{torch.cuda.device_count()}"
+    with pytest.raises(SettingsError, match=f"^--device {device}"):
+        train(replace(options, device=device))
+    assert not options.out.exists()
+
+
 def test_a_folder_of_another_run_is_left_alone(options: TrainOptions) -> None:
     train(options)
     with pytest.raises(SettingsError, match="holds a run with other options"):

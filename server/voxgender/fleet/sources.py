@@ -1,6 +1,7 @@
 """Find media nodes: in a registry, in a list, or by a name in the DNS."""
 
 import asyncio
+import re
 import socket
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
@@ -10,7 +11,7 @@ from voxgender.fleet.record import NodeRecord
 from voxgender.fleet.registry import Registry, RegistryLost
 from voxgender.fleet.remote import is_node_url
 from voxgender.fleet.secret import Secret
-from voxgender.settings import Settings
+from voxgender.settings import is_host
 
 _NO_NODE = "--nodes (VOXGENDER_NODES) takes http://HOST:PORT, https://… or dns:HOST:PORT"
 
@@ -72,25 +73,25 @@ class StaticNodes:
         return
 
 
-def source_of(settings: Settings, secret: Secret) -> Source:
+def source_of(registry: str, nodes: Sequence[str], secret: Secret) -> Source:
     """Make the source that ``--registry`` or ``--nodes`` names.
 
     Raises:
         SettingsError: neither is given, both are, or one cannot be used.
     """
-    if bool(settings.registry) == bool(settings.nodes):
+    if bool(registry) == bool(nodes):
         raise SettingsError(
             "signaling takes one of --registry redis://… (VOXGENDER_REGISTRY) and --nodes URL,URL or dns:HOST:PORT "
             "(VOXGENDER_NODES), to know where media nodes are"
         )
-    if settings.registry:
-        return RedisNodes(Registry(settings.registry, secret))
+    if registry:
+        return RedisNodes(Registry(registry, secret))
     urls, names = [], []
     # On the command line, too, they may be parted by commas.
-    for text in (part.strip() for item in settings.nodes for part in item.split(",") if part.strip()):
+    for text in (part.strip() for item in nodes for part in item.split(",") if part.strip()):
         scheme, _, rest = text.partition(":")
         host, _, port = rest.rpartition(":")
-        if scheme == "dns" and host and port.isdigit() and 0 < int(port) <= 65_535:
+        if scheme == "dns" and is_host(host) and re.fullmatch("[0-9]{1,5}", port) and 0 < int(port) <= 65_535:
             names.append((host, int(port)))
         elif is_node_url(text):
             urls.append(text.rstrip("/"))

@@ -14,14 +14,14 @@ from voxgender.http.pages import Pages
 from voxgender.http.problems import problem_middleware
 from voxgender.http.sessions import Sessions
 from voxgender.http.whip import Whip
-from voxgender.settings import Settings
+from voxgender.settings import FrontSettings
 
 MAX_BODY = 256 * 1024
 """Bytes; a browser's offer is about 6 kB."""
 
 
 def create_app(
-    settings: Settings, calls: Calls, *, metrics: Callable[[], Awaitable[bytes]] = own_metrics
+    settings: FrontSettings, calls: Calls, *, metrics: Callable[[], Awaitable[bytes]] = own_metrics
 ) -> web.Application:
     """Make the application in front of a media node, or of many behind one face.
 
@@ -31,10 +31,11 @@ def create_app(
     Raises:
         SettingsError: an ICE server, an origin or what tokens are checked by is not of the form that is wanted.
     """
-    authenticator = Authenticator(settings)
-    ice_servers = IceServers(settings.ice_server, turn_secret=settings.turn_secret, turn_ttl_s=settings.turn_ttl_s)
+    authenticator = Authenticator(settings.auth)
+    turn = settings.ice_servers
+    ice_servers = IceServers(turn.ice_server, turn_secret=turn.turn_secret, turn_ttl_s=turn.turn_ttl_s)
     app = web.Application(
-        client_max_size=MAX_BODY, middlewares=[cors_middleware(settings.allow_origin), problem_middleware]
+        client_max_size=MAX_BODY, middlewares=[cors_middleware(settings.origins.allow_origin), problem_middleware]
     )
     app.on_response_prepare.append(add_cors_headers)
     app.on_response_prepare.append(_secure)

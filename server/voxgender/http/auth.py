@@ -6,7 +6,7 @@ from aiohttp import web
 
 from voxgender.errors import SettingsError, TokenRejected
 from voxgender.http.problems import Problem
-from voxgender.settings import Settings
+from voxgender.settings import AuthOptions
 
 _CHALLENGE = 'Bearer realm="voxgender"'
 
@@ -20,7 +20,7 @@ class Authenticator:
         SettingsError: a secret or keys that cannot be used, or options that say how to check tokens and not by what.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: AuthOptions) -> None:
         self._token = settings.token.encode()
         self._tokens = None
         if settings.jwt_secret or settings.jwt_keys:

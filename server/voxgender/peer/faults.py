@@ -8,15 +8,15 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from random import Random
 from typing import Annotated
 
-import msgspec
 from msgspec import Meta
 
 from voxgender.errors import SettingsError
-from voxgender.peer import options
+from voxgender.options import Display
 
 OVERTAKEN_S = 0.03
 """How long a reordered datagram is held back: one that follows 20 ms later overtakes it, the next one does not."""
@@ -25,41 +25,45 @@ SETTLED_S = 1.0
 to be the first one sent, or the caller's times are not the server's."""
 
 
-class Faults(msgspec.Struct, frozen=True, kw_only=True):
-    """Faults of a network. The same seed and call number always give the same faults."""
+@dataclass(frozen=True, kw_only=True)
+class Faults:
+    """Bad network on the way to the server.
 
-    loss: Annotated[float, Meta(ge=0, le=90, description="share of packets lost, percent")] = 0.0
-    burst: Annotated[float, Meta(ge=1, le=100, description="mean length of a loss in packets; 1: each by itself")] = 1.0
-    jitter_ms: Annotated[
-        float, Meta(ge=0, le=2_000, description="most that a packet is late, ms; they stay in order")
-    ] = 0.0
-    reorder: Annotated[float, Meta(ge=0, le=100, description="share of packets that the next overtakes, percent")] = 0.0
-    duplicate: Annotated[float, Meta(ge=0, le=100, description="share of packets that come twice, percent")] = 0.0
-    outage_ms: Annotated[
-        float, Meta(ge=0, le=20_000, description="nothing gets through for so long, once, in the middle, ms")
-    ] = 0.0
-    seed: Annotated[int, Meta(ge=0, description="of all chance")] = 0
+    The same seed and call number always give the same faults.
 
-    @classmethod
-    def of(cls, **given: object) -> "Faults":
-        """Check options by name, texts or numbers; ``None`` for one that was not given.
+    Raises:
+        SettingsError: so much loss cannot come in bursts of this length.
+    """
 
-        Raises:
-            SettingsError: a value cannot be used.
-        """
-        faults = options.convert(cls, given)
-        if faults.burst > 1 and faults.loss > (most := 100 * faults.burst / (faults.burst + 1)):
-            raise SettingsError(f"--loss takes at most {most:.0f} with --burst {faults.burst:g}: no less gets through")
-        return faults
+    loss: Annotated[float, Meta(ge=0, le=90), Display(metavar="PERCENT")] = 0.0
+    """Share of packets to lose, in percent."""
+    burst: Annotated[float, Meta(ge=1, le=100)] = 1.0
+    """Mean length of a loss, in packets; 1 loses each packet by itself."""
+    jitter_ms: Annotated[float, Meta(ge=0, le=2_000)] = 0.0
+    """Longest delay of a packet, in ms; packets stay in order."""
+    reorder: Annotated[float, Meta(ge=0, le=100), Display(metavar="PERCENT")] = 0.0
+    """Share of packets that the next one overtakes, in percent."""
+    duplicate: Annotated[float, Meta(ge=0, le=100), Display(metavar="PERCENT")] = 0.0
+    """Share of packets to deliver twice, in percent."""
+    outage_ms: Annotated[float, Meta(ge=0, le=20_000)] = 0.0
+    """Length of one outage in the middle of the call, in ms; nothing gets through in either direction."""
+    seed: Annotated[int, Meta(ge=0, le=2**31)] = 0
+    """Random seed."""
+
+    def __post_init__(self) -> None:
+        if self.burst > 1 and self.loss > (most := 100 * self.burst / (self.burst + 1)):
+            raise SettingsError(
+                f"--loss takes at most {most:.0f} with --burst {self.burst:g}: one packet in between gets through"
+            )
 
     @property
     def any(self) -> bool:
-        """Return whether there is any fault."""
+        """Whether there is a fault at all."""
         return any((self.loss, self.jitter_ms, self.reorder, self.duplicate, self.outage_ms))
 
 
 class FaultyLink:
-    """A call's path to the server, with faults in it.
+    """One call's way to the server.
 
     Loss of single packets is independent; in bursts it is Gilbert's model (Bell System Technical Journal 39, 1960)
     with nothing lost in the good state and everything in the bad one.
@@ -88,11 +92,11 @@ class FaultyLink:
 
     @property
     def idle(self) -> bool:
-        """Return whether no packet is in flight and no fault is due."""
+        """Nothing is on its way, and nothing is to happen."""
         return not self._timers
 
     def start(self) -> None:
-        """Start the faults, now that the call is up."""
+        """The call is up: let the faults begin soon."""
         self._later(SETTLED_S, self._begin)
         if self._outage_after_s is not None:
             self._later(self._outage_after_s, self.cut)

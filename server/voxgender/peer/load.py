@@ -9,12 +9,11 @@ from contextlib import suppress
 from functools import partial
 from itertools import chain, cycle, islice
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import NamedTuple
 
 import aiohttp
 import msgspec
 import numpy as np
-from msgspec import Meta
 
 from voxgender.errors import CallError
 from voxgender.peer import speech
@@ -42,13 +41,6 @@ OVERLOADED = "overloaded"
 """Code of the server's warning that windows of a call were dropped."""
 
 _NO_FAULTS = Faults()
-
-
-class Size(msgspec.Struct, frozen=True, kw_only=True):
-    """The size of a load: calls, seconds, pace."""
-
-    peers: Annotated[int, Meta(ge=1, le=2_000, description="calls at once")] = 10
-    seconds: Annotated[float, Meta(gt=0, le=86_400, description="how long they last, all up")] = 10.0
 
 
 class LoadReport(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="load_report"):

@@ -1,42 +1,54 @@
-"""Options of the synthetic caller, checked as those of the server are: one line says what an option takes."""
+"""Options of the synthetic caller: ``voxgender call`` and ``voxgender load``."""
 
-from collections.abc import Mapping
-from typing import Any, TypeVar, get_type_hints
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
 
-import msgspec
 from msgspec import Meta
 
-from voxgender.errors import SettingsError
-
-T = TypeVar("T", bound=msgspec.Struct)
-
-
-def described(kind: type[msgspec.Struct]) -> dict[str, Meta]:
-    """Every field's name, and its limits and description."""
-    hints = get_type_hints(kind, include_extras=True)
-    return {name: hints[name].__metadata__[0] for name in kind.__struct_fields__}
+from voxgender.options import Display, FromEnvironment
+from voxgender.peer.faults import Faults
 
 
-def convert(kind: type[T], given: Mapping[str, Any]) -> T:
-    """Make options of texts or values; ``None`` stands for one that was not given.
+@dataclass(frozen=True, kw_only=True)
+class TokenOptions(FromEnvironment):
+    """Authentication."""
 
-    Raises:
-        SettingsError: a value cannot be used; the message names the flag and what it takes.
-    """
-    values = {name: given[name] for name in kind.__struct_fields__ if given.get(name) is not None}
-    try:
-        return msgspec.convert(values, kind, strict=False)
-    except msgspec.ValidationError as error:
-        problem, _, path = str(error).partition(" - at `$.")
-        name = path.rstrip("`")
-        if not name:
-            raise SettingsError(problem) from None
-        meta = described(kind)[name]
-        number = "a whole number" if "int" in problem else "a number"
-        raise SettingsError(f"--{name.replace('_', '-')} takes {number} {_limits(meta)}") from None
+    token: str = field(default="", repr=False)
+    """Bearer token, where the server wants one."""
 
 
-def _limits(meta: Meta) -> str:
-    if meta.gt is not None:
-        return f"above {meta.gt} and up to {meta.le}"
-    return f"of at least {meta.ge}" if meta.le is None else f"from {meta.ge} to {meta.le}"
+@dataclass(frozen=True, kw_only=True)
+class CallOptions:
+    """Options of ``voxgender call``."""
+
+    url: Annotated[str, Display(metavar="URL", positional=True)]
+    """Server, as http://localhost:8080."""
+    audio: Annotated[Path | None, Display(metavar="FILE", unset="a man, a pause, a woman; synthesised")] = None
+    """Audio file to play."""
+    relay_only: bool = False
+    """Use the server's TURN server and no other path."""
+    json: bool = False
+    """Print one JSON object a line: every message, then a report."""
+    auth: TokenOptions = TokenOptions()
+    faults: Faults = field(default_factory=Faults)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadOptions:
+    """Options of ``voxgender load``."""
+
+    url: Annotated[str, Display(metavar="URL", positional=True)]
+    """Server, as http://localhost:8080."""
+    peers: Annotated[int, Meta(ge=1, le=2_000)] = 10
+    """Concurrent calls."""
+    seconds: Annotated[float, Meta(gt=0, le=86_400), Display(metavar="S")] = 10.0
+    """Time to hold the calls once all are up, in seconds."""
+    audio: Annotated[tuple[Path, ...], Display(metavar="FILE", unset="synthesised dialogues")] = ()
+    """Audio file to play; may be repeated."""
+    allow_remote: bool = False
+    """Load a server that is not on this machine."""
+    json: bool = False
+    """Print the report as JSON."""
+    auth: TokenOptions = TokenOptions()
+    faults: Faults = field(default_factory=Faults)

@@ -21,11 +21,11 @@ from voxgender.media.interfaces import local_addresses
 from voxgender.media.node import MediaNode, random_id
 from voxgender.roles.hosting import Stop, freeze_loaded, listen, load_in_thread
 from voxgender.roles.publicaddress import public_addresses
-from voxgender.settings import Settings
+from voxgender.settings import MediaSettings, ModelOptions, NodeSettings
 
 logger = logging.getLogger(__name__)
 
-MakeAnalyzer = Callable[[Settings], Analyzer]
+MakeAnalyzer = Callable[[ModelOptions], Analyzer]
 ServeApi = Callable[[web.Application, AsyncExitStack], Awaitable[str]]
 """Serves the node's API until the stack is left; returns its URL."""
 
@@ -43,7 +43,7 @@ class Media:
 
     def __init__(
         self,
-        settings: Settings,
+        settings: MediaSettings,
         make_analyzer: MakeAnalyzer,
         secret: Secret,
         *,
@@ -61,20 +61,23 @@ class Media:
     async def start(self, stack: AsyncExitStack) -> str:
         """Serve the node's API and its calls. See :meth:`voxgender.roles.running.Role.start`."""
         settings, secret = self._settings, self._secret
+        registry = None
+        if settings.fleet.registry:
+            # Before anything is loaded: it refuses a URL that is not Redis'.
+            registry = Registry(settings.fleet.registry, secret)
+            stack.push_async_callback(registry.close)
         node_id = new_node_id()
         self._node = node = await make_node(settings, new_session_id=lambda: secret.new_session_id(node_id))
-        status = NodeStatus(node, node_id, region=settings.region, cores=self._cores)
+        status = NodeStatus(node, node_id, region=settings.fleet.region, cores=self._cores)
         # A port that the kernel chooses is known only once it is open.
         status.url = await self._serve_api(create_node_app(node, secret, status), stack)
         # Health checks are answered while the model is loaded.
-        analyzer = await load_in_thread(lambda: self._make_analyzer(settings))
+        analyzer = await load_in_thread(lambda: self._make_analyzer(settings.model))
         stack.callback(analyzer.close)
         stack.push_async_callback(node.close)
         freeze_loaded()
         node.start(analyzer)
-        if settings.registry:
-            registry = Registry(settings.registry, secret)
-            stack.push_async_callback(registry.close)
+        if registry is not None:
             self._announcer = Announcer(registry, status)
             stack.push_async_callback(self._announcer.close)
             await self._announcer.start()
@@ -83,27 +86,28 @@ class Media:
 
     async def drain(self, stop: Stop) -> None:
         """Have the calls move to another node."""
-        await drain(self._node, stop, self._settings.drain_timeout_s, self._announcer)
+        await drain(self._node, stop, self._settings.drain.drain_timeout_s, self._announcer)
 
     async def _serve_on_port(self, app: web.Application, stack: AsyncExitStack) -> str:
         settings = self._settings
-        return node_url(settings, await listen(app, stack, host=settings.host, port=settings.port))
+        return node_url(settings, await listen(app, stack, host=settings.http.host, port=settings.http.port))
 
 
-async def make_node(settings: Settings, *, new_session_id: Callable[[], str] = random_id) -> MediaNode:
+async def make_node(settings: NodeSettings, *, new_session_id: Callable[[], str] = random_id) -> MediaNode:
     """Make a media node as the options say.
 
     Raises:
         SettingsError: an option cannot be used.
     """
+    media = settings.media
     return MediaNode(
-        ice_addresses=local_addresses(settings.ice_address),
-        advertise_addresses=await public_addresses(settings.advertise_address),
-        udp_ports=settings.udp_port_range,
-        max_sessions=settings.max_sessions,
-        max_sessions_per_subject=settings.max_sessions_per_subject,
-        connect_timeout_s=settings.connect_timeout_s,
-        silence_timeout_s=settings.silence_timeout_s,
+        ice_addresses=local_addresses(media.ice_address),
+        advertise_addresses=await public_addresses(media.advertise_address),
+        udp_ports=media.udp_port_range,
+        max_sessions=media.max_sessions,
+        max_sessions_per_subject=settings.subjects.max_sessions_per_subject,
+        connect_timeout_s=media.connect_timeout_s,
+        silence_timeout_s=media.silence_timeout_s,
         new_session_id=new_session_id,
     )
 
@@ -131,19 +135,19 @@ async def drain(node: MediaNode, stop: Stop, timeout_s: float, announcer: Announ
         await asyncio.gather(*waiting, return_exceptions=True)
 
 
-def node_url(settings: Settings, port: int) -> str:
+def node_url(settings: MediaSettings, port: int) -> str:
     """Return the URL by which signaling reaches the node: ``--node-address``, or the one that it listens on.
 
     Raises:
         SettingsError: ``--node-address`` is no URL of a node.
     """
-    if settings.node_address:
-        if not is_node_url(settings.node_address):
+    if told := settings.node.node_address:
+        if not is_node_url(told):
             raise SettingsError("--node-address (VOXGENDER_NODE_ADDRESS) takes http://HOST:PORT or https://HOST:PORT")
-        return settings.node_address.rstrip("/")
-    host = settings.host
+        return told.rstrip("/")
+    host = settings.http.host
     if host in ("0.0.0.0", "::"):  # noqa: S104 - compared, not bound
-        host = _own_address(settings.registry)
+        host = _own_address(settings.fleet.registry)
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 

@@ -3,16 +3,15 @@
 import logging
 import os
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from voxgender.analysis import Analyzer
 from voxgender.http.app import create_app
 from voxgender.roles.hosting import Stop, freeze_loaded, listen, load_in_thread, url_of
 from voxgender.roles.media import drain, make_node
-from voxgender.settings import Settings
+from voxgender.settings import ModelOptions, ServeSettings
 
 if TYPE_CHECKING:
-    from voxgender.inference.classifier import Device, Precision
     from voxgender.media.node import MediaNode
 
 logger = logging.getLogger(__name__)
@@ -24,7 +23,7 @@ OFF = "off"
 class Standalone:
     """Signaling in front and a media node behind it, in one process: ``voxgender serve``."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: ServeSettings) -> None:
         self._settings = settings
         self._node: MediaNode
 
@@ -32,22 +31,23 @@ class Standalone:
         """Serve the page and the calls. See :meth:`voxgender.roles.running.Role.start`."""
         settings = self._settings
         self._node = await make_node(settings)
-        port = await listen(create_app(settings, self._node), stack, host=settings.host, port=settings.port)
+        app, http = create_app(settings, self._node), settings.http
+        port = await listen(app, stack, host=http.host, port=http.port)
         # Health checks are answered while the model is loaded.
-        analyzer = await load_in_thread(lambda: make_analyzer(settings))
+        analyzer = await load_in_thread(lambda: make_analyzer(settings.model))
         stack.callback(analyzer.close)
         stack.push_async_callback(self._node.close)
         freeze_loaded()
         self._node.start(analyzer)
         logger.info("ready: model %s", analyzer.model)
-        return url_of(settings.host, port)
+        return url_of(http.host, port)
 
     async def drain(self, stop: Stop) -> None:
         """Have the calls move to another server."""
-        await drain(self._node, stop, self._settings.drain_timeout_s)
+        await drain(self._node, stop, self._settings.drain.drain_timeout_s)
 
 
-def make_analyzer(settings: Settings) -> Analyzer:
+def make_analyzer(settings: ModelOptions) -> Analyzer:
     """Load the model and put an analyzer around it. Takes seconds: not for the event loop.
 
     Raises:
@@ -62,7 +62,7 @@ def make_analyzer(settings: Settings) -> Analyzer:
         classifier = wav2vec2.load(
             settings.model,
             threads=threads,
-            precision=cast("Precision", settings.precision),
-            device=cast("Device", settings.device),
+            precision=settings.precision,
+            device=settings.device,
         )
     return Analyzer(classifier, window_ms=settings.window_ms, hop_ms=settings.hop_ms)

@@ -8,7 +8,7 @@ from voxgender.fleet.secret import Secret
 from voxgender.fleet.sources import source_of
 from voxgender.http.app import create_app
 from voxgender.roles.hosting import Stop, listen, url_of
-from voxgender.settings import Settings
+from voxgender.settings import SignalingSettings
 
 
 class Signaling:
@@ -17,23 +17,24 @@ class Signaling:
     It keeps nothing of a call: another instance finds the call's node by the session's URL.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: SignalingSettings) -> None:
         self._settings = settings
         self._router: Router
 
     async def start(self, stack: AsyncExitStack) -> str:
         """Serve the page and signaling once media nodes were looked for."""
         settings = self._settings
-        secret = Secret(settings.secret)
-        directory = Directory(source_of(settings, secret), secret)
+        secret = Secret(settings.fleet.secret)
+        directory = Directory(source_of(settings.fleet.registry, settings.node_list.nodes, secret), secret)
         stack.push_async_callback(directory.close)
-        together = settings.max_sessions_per_subject > 0
-        self._router = Router(directory, secret, region=settings.region, keep_together=together)
+        together = settings.subjects.max_sessions_per_subject > 0
+        self._router = Router(directory, secret, region=settings.fleet.region, keep_together=together)
         stack.push_async_callback(self._router.close)
-        port = await listen(create_app(settings, self._router), stack, host=settings.host, port=settings.port)
+        app, http = create_app(settings, self._router), settings.http
+        port = await listen(app, stack, host=http.host, port=http.port)
         await directory.start()
         await directory.looked.wait()
-        return url_of(settings.host, port)
+        return url_of(http.host, port)
 
     async def drain(self, stop: Stop) -> None:
         """Leave new requests to another instance; those in hand are answered."""

@@ -22,7 +22,6 @@ from voxgender.fleet.secret import Secret
 from voxgender.roles.hosting import Stop, listen_on_socket
 from voxgender.roles.running import run
 from voxgender.roles.workermessages import DRAIN, WorkerConfig, WorkerStatus
-from voxgender.settings import Settings
 
 
 async def work(commands: asyncio.StreamReader, tell: Callable[[WorkerStatus], None]) -> None:
@@ -34,11 +33,11 @@ async def work(commands: asyncio.StreamReader, tell: Callable[[WorkerStatus], No
     if not line:
         return
     config = msgspec.json.decode(line, type=WorkerConfig)
-    settings = msgspec.convert(config.settings, Settings)
+    settings = config.settings
     logging.basicConfig(
         format=f"%(asctime)s %(levelname)s %(name)s (worker {config.number}): %(message)s", level=logging.WARNING
     )
-    logging.getLogger("voxgender").setLevel(settings.log_level.upper())
+    logging.getLogger("voxgender").setLevel(settings.log.log_level.upper())
     stop = Stop()
     loop = asyncio.get_running_loop()
     # Ctrl-C goes to all processes of the terminal; the one that started this says what it means.

@@ -1,8 +1,8 @@
 """Messages between ``serve --workers`` and its workers, a line each on stdin and stdout."""
 
-from typing import Any
-
 import msgspec
+
+from voxgender.settings import MediaSettings
 
 DRAIN = b"drain\n"
 
@@ -11,7 +11,7 @@ class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Tells a worker what to be."""
 
     number: int
-    settings: dict[str, Any]
+    settings: MediaSettings
     secret: str
     socket: str
     """Path of the Unix domain socket on which it is asked."""

@@ -11,13 +11,12 @@ import secrets
 import sys
 import tempfile
 from contextlib import AsyncExitStack, suppress
+from dataclasses import fields, replace
 from pathlib import Path
 from time import monotonic
-from typing import Any
 
 import msgspec
 
-from voxgender import settings as options
 from voxgender.errors import SettingsError, VoxgenderError
 from voxgender.fleet.directory import Directory
 from voxgender.fleet.router import Router
@@ -28,7 +27,7 @@ from voxgender.http.app import create_app
 from voxgender.http.health import own_metrics
 from voxgender.roles.hosting import Stop, listen, url_of
 from voxgender.roles.workermessages import DRAIN, WorkerConfig, WorkerStatus
-from voxgender.settings import Settings
+from voxgender.settings import MediaSettings, NodeSettings, ServeSettings
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +45,7 @@ _SETTLED_S = 30.0
 class WithWorkers:
     """One signaling front and many media processes behind it, on one machine: ``voxgender serve --workers``."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: ServeSettings) -> None:
         self._settings = settings
         # Between the front and its workers alone: nobody else has to know it.
         self._key = secrets.token_urlsafe(32)
@@ -61,7 +60,7 @@ class WithWorkers:
         source = StaticNodes([])
         directory = Directory(source, Secret(self._key))
         stack.push_async_callback(directory.close)
-        together = settings.max_sessions_per_subject > 0
+        together = settings.subjects.max_sessions_per_subject > 0
         self._router = Router(directory, Secret(self._key), keep_together=together, needs_node=True)
         stack.push_async_callback(self._router.close)
 
@@ -74,18 +73,18 @@ class WithWorkers:
         app = create_app(settings, self._router, metrics=metrics)
         configs = worker_configs(settings, self._key, Path(folder))
         self._workers = [Worker(config, source, directory) for config in configs]
-        port = await listen(app, stack, host=settings.host, port=settings.port)
+        port = await listen(app, stack, host=settings.http.host, port=settings.http.port)
         await directory.start()
         self._supervision = [asyncio.create_task(worker.supervise()) for worker in self._workers]
         stack.push_async_callback(self._end_workers)
         await asyncio.gather(*(worker.ready for worker in self._workers))
         logger.info("ready: %d workers", len(self._workers))
-        return url_of(settings.host, port)
+        return url_of(settings.http.host, port)
 
     async def drain(self, stop: Stop) -> None:
         """Have the workers' calls move to another server, and the workers end."""
         self._router.drain()
-        await _shut_down(self._workers, self._supervision, stop, self._settings.drain_timeout_s)
+        await _shut_down(self._workers, self._supervision, stop, self._settings.drain.drain_timeout_s)
 
     async def _end_workers(self) -> None:
         for worker in self._workers:
@@ -98,39 +97,38 @@ class WithWorkers:
         await asyncio.gather(*self._supervision, return_exceptions=True)
 
 
-def worker_configs(settings: Settings, secret: str, folder: Path) -> list[WorkerConfig]:
+def worker_configs(settings: ServeSettings, secret: str, folder: Path) -> list[WorkerConfig]:
     """Return each worker's configuration: its share of the calls, the cores and the ports.
 
     Raises:
         SettingsError: there are fewer calls or ports than workers.
     """
-    count = settings.workers
+    count = settings.processes.workers
     cores = len(os.sched_getaffinity(0))
-    if settings.max_sessions < count:
-        raise SettingsError(f"--workers {count} is more than the calls of --max-sessions {settings.max_sessions}")
-    ports = settings.udp_port_range
+    media, model = settings.media, settings.model
+    if media.max_sessions < count:
+        raise SettingsError(f"--workers {count} is more than the calls of --max-sessions {media.max_sessions}")
+    ports = media.udp_port_range
     if ports is not None and ports[1] - ports[0] + 1 < count:
         raise SettingsError(f"--udp-ports has fewer ports than --workers {count}")
-    # The front has the tokens and TURN secrets to itself.
-    shared = {
-        name: value
-        for name, value in msgspec.structs.asdict(settings).items()
-        if "media" in (options.commands(name) or ()) or name == "log_level"
-    }
+    # The front keeps tokens and TURN secrets to itself.
+    shared = MediaSettings(**{field.name: getattr(settings, field.name) for field in fields(NodeSettings)})
     made = []
     for number in range(count):
-        own: dict[str, Any] = {
-            "max_sessions": _share(settings.max_sessions, number, count),
-            # As one process would: a core's worth of each share is for the media.
-            "inference_threads": settings.inference_threads or max(1, cores // count - 1),
-        }
+        udp_ports = ""
         if ports is not None:
             low, size = ports[0], ports[1] - ports[0] + 1
-            own["udp_ports"] = f"{low + size * number // count}-{low + size * (number + 1) // count - 1}"
+            udp_ports = f"{low + size * number // count}-{low + size * (number + 1) // count - 1}"
+        own = replace(
+            shared,
+            media=replace(media, max_sessions=_share(media.max_sessions, number, count), udp_ports=udp_ports),
+            # As in one process, each share of the cores leaves one to the media.
+            model=replace(model, inference_threads=model.inference_threads or max(1, cores // count - 1)),
+        )
         made.append(
             WorkerConfig(
                 number=number + 1,
-                settings=shared | own,
+                settings=own,
                 secret=secret,
                 socket=str(folder / f"{number + 1}.sock"),
                 cores=max(1.0, cores / count),

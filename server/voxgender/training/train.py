@@ -21,6 +21,7 @@ from voxgender.training import guesses
 from voxgender.training.crops import Crops, crops
 from voxgender.training.manifest import KINDS, Clip, read_manifest, with_split
 from voxgender.training.network import BANDS, ROW, Pupil, build, rows_in
+from voxgender.training.options import TrainOptions
 from voxgender.training.scoring import Score, Windows, calibrate, merit, score, windows_of
 from voxgender.training.voices import Recording, recordings
 
@@ -36,41 +37,6 @@ _TAUGHT = 0.7
 
 _FREE = {"out", "cache", "workers", "threads", "device"}
 """Options that a run may be gone on with another value of."""
-
-
-@dataclass(frozen=True, slots=True)
-class TrainOptions:
-    """What ``voxgender train`` can be told."""
-
-    manifest: Path
-    out: Path
-    """Folder of the run. What is there of the same run is gone on with."""
-    kept_out: str = ""
-    """A corpus of split ``dev`` that is told of, and that nothing is chosen by."""
-    first_steps: int = 800
-    """Of a first network, which names the speakers of recordings without a label; 0 leaves those aside."""
-    teachers: int = 2
-    """Networks trained alike from other seeds, whose mean the last one learns from; 0 for labels alone."""
-    steps: int = 6000
-    batch: int = 48
-    learning_rate: float = 2e-3
-    hidden: int = 128
-    layers: int = 3
-    crops: int = 40_000
-    """Augmented crops of two seconds that batches are cut from (13 KB of memory each)."""
-    variants: int = 6
-    """Resynthesised takes of each recording."""
-    resynthesised: float = 0.5
-    """Share of voices heard in a resynthesised take, of those that have some."""
-    seconds: float = 14.0
-    """Of longer recordings, only so much from the start."""
-    check_every: int = 1500
-    """Steps between two checks on the recordings kept for choosing, and two checkpoints."""
-    cache: Path = Path(".cache/voxgender")
-    workers: int = 2
-    threads: int = 1
-    device: str = "cpu"
-    seed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +58,9 @@ def train(options: TrainOptions) -> Trained:
     Raises:
         ManifestError: the manifest cannot be used, or holds no two sexes to learn from or to choose by.
         AudioError: a recording cannot be decoded.
-        SettingsError: ``out`` holds a run with other options.
+        SettingsError: ``out`` holds a run with other options, or torch has no such device.
     """
+    _check_device(options.device)
     clips = read_manifest(options.manifest)
     learned, chosen = _divided(clips, options.manifest, options.seed)
     if options.kept_out and all(clip.corpus == options.kept_out for clip in chosen if clip.kind != "noise"):
@@ -107,6 +74,12 @@ def train(options: TrainOptions) -> Trained:
         known += _guessed(unlabelled, known, windows, options)
     material = _crops(known, options)
     return _Run(options, material, windows, _teachers(material, windows, options)).go()
+
+
+def _check_device(device: str) -> None:
+    kind, _, number = device.partition(":")
+    if kind == "cuda" and int(number or 0) >= (count := torch.cuda.device_count()):
+        raise SettingsError(f"--device {device}: torch finds {count} CUDA devices on this machine")
 
 
 def _recordings(clips: Sequence[Clip], options: TrainOptions) -> list[Recording]:
