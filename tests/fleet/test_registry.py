@@ -106,7 +106,10 @@ async def test_its_password_is_in_no_message(redis: RedisServer) -> None:
     await registry.close()
 
 
-@pytest.mark.parametrize("url", ["http://cache", "cache:6379", "redis://cache:port"])
+@pytest.mark.parametrize(
+    "url", ["http://cache", "cache:6379", "redis://cache:port", "redis://[::1", "redis://:hunter2@]cache"]
+)
 def test_an_address_that_is_none_is_refused(url: str) -> None:
-    with pytest.raises(SettingsError, match=r"^--registry"):
+    with pytest.raises(SettingsError, match=r"^--registry") as caught:
         Registry(url, SECRET)
+    assert "hunter2" not in str(caught.value)

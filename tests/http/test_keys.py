@@ -199,6 +199,14 @@ async def test_a_file_is_read_again_when_it_has_changed(tmp_path: Path, old: Sig
     assert await keys.find("new", "ES256") is not None
 
 
+@pytest.mark.parametrize(
+    "url", ["https://", "https:///jwks.json", "http://[::1", "http://host:port", "http://host:65536"]
+)
+def test_a_url_without_a_host_is_refused_at_the_start(url: str) -> None:
+    with pytest.raises(SettingsError, match=r"^--jwt-keys"):
+        JwkSet(url)
+
+
 def test_a_file_that_is_of_no_use_is_refused_at_the_start(tmp_path: Path) -> None:
     path = tmp_path / "keys.json"
     with pytest.raises(SettingsError, match=r"--jwt-keys.*No such file"):

@@ -95,6 +95,13 @@ async def test_something_else_at_that_address_is_not_believed(metadata: Metadata
         await public_addresses(["gcp"])
 
 
+@pytest.mark.parametrize("value", ["", "this one", "example.org", "203.0.113.7/32"])
+async def test_a_value_that_is_no_address_is_refused(value: str) -> None:
+    """It used to be told to every peer as a candidate that leads nowhere."""
+    with pytest.raises(SettingsError, match=r"^--advertise-address"):
+        await public_addresses([value])
+
+
 async def test_elsewhere_than_on_google_cloud_it_says_what_to_do(metadata: Metadata, unused_tcp_port: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GCE_METADATA_HOST", f"127.0.0.1:{unused_tcp_port}")

@@ -41,8 +41,8 @@ class Registry:
 
     def __init__(self, url: str, secret: Secret) -> None:
         self._secret = secret
-        self._where = urlsplit(url).hostname or urlsplit(url).path
         self._redis = _connect(url)
+        self._where = urlsplit(url).hostname or urlsplit(url).path
 
     async def announce(self, record: NodeRecord) -> None:
         """Write a node's record, with a lease of :data:`LEASE_S`.
@@ -117,6 +117,8 @@ def _connect(url: str) -> "Redis":
     except ImportError:
         raise SettingsError("--registry needs Redis' client: pip install 'voxgender[registry]'") from None
     try:
+        # Checks brackets, which the client does not.
+        urlsplit(url)
         return Redis.from_url(
             url,
             socket_connect_timeout=_TIMEOUT_S,

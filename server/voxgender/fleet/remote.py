@@ -14,6 +14,7 @@ from voxgender.fleet.record import NodeRecord
 from voxgender.fleet.secret import Secret
 from voxgender.http.events import KEEPALIVE_S
 from voxgender.http.sessions import FRAGMENT
+from voxgender.settings import is_host
 
 T = TypeVar("T")
 
@@ -255,7 +256,12 @@ def is_node_url(url: str) -> bool:
     """Return whether a text is the URL of a node."""
     try:
         parts = urlsplit(url)
-        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.path in ("", "/")
+        return (
+            parts.scheme in ("http", "https")
+            and is_host(parts.hostname or "")
+            and parts.port != 0
+            and parts.path in ("", "/")
+        )
     except ValueError:
         return False
 

@@ -40,7 +40,7 @@ class JwkSet:
     """
 
     def __init__(self, source: str, *, clock: Callable[[], float] = monotonic) -> None:
-        self._url = URL(source) if source.startswith(("http://", "https://")) else None
+        self._url = _url(source) if source.startswith(("http://", "https://")) else None
         self._path = Path(source)
         self._clock = clock
         self._keys: list[tuple[str | None, jwt.PyJWK]] = []
@@ -140,6 +140,16 @@ def parse(text: bytes) -> list[tuple[str | None, jwt.PyJWK]]:
     if not keys:
         raise ValueError("it has no public key for RS256, ES256 or EdDSA signatures")
     return keys
+
+
+def _url(text: str) -> URL:
+    try:
+        url = URL(text)
+        if url.host:
+            return url
+    except ValueError:
+        pass
+    raise SettingsError("--jwt-keys (VOXGENDER_JWT_KEYS) takes the URL of a host, as https://HOST/PATH, or a file")
 
 
 def _key(jwk: dict[str, object]) -> jwt.PyJWK | None:

@@ -1,6 +1,7 @@
 """Addresses to advertise, where a name stands for what only the cloud knows: the public side of its 1:1 NAT."""
 
 import asyncio
+import ipaddress
 import os
 from collections.abc import Iterable
 
@@ -38,12 +39,25 @@ async def public_addresses(values: Iterable[str]) -> tuple[str, ...]:
     https://cloud.google.com/compute/docs/metadata/overview
 
     Raises:
-        SettingsError: no metadata server answers, or it knows no public address of this machine.
+        SettingsError: a value is not an IP address, or no metadata server answers, or it knows no public address of
+            this machine.
     """
     addresses: dict[str, None] = {}
     for value in values:
+        if value != GCP and not _is_address(value):
+            raise SettingsError(
+                f"--advertise-address (VOXGENDER_ADVERTISE_ADDRESS) takes an IP address or {GCP}, not {value!r}"
+            )
         addresses.update(dict.fromkeys(await _on_google_cloud() if value == GCP else [value]))
     return tuple(addresses)
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 async def _on_google_cloud() -> list[str]:
