@@ -22,8 +22,8 @@ from voxgender.audio.activity import VoiceActivity
 from voxgender.audio.frames import SAMPLE_RATE_HZ
 from voxgender.audio.gate import Gate
 from voxgender.audio.resampler import Resampler
+from voxgender.media.negotiation import PTIME_MS
 from voxgender.media.opus import Buffer, OpusDecoder
-from voxgender.media.sdp import PTIME_MS
 from voxgender.peer import speech
 
 _BURST = 100

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
@@ -13,6 +14,8 @@ from voxgender import protocol
 from voxgender.analysis import Analyzer
 from voxgender.errors import TooManySessions
 from voxgender.fleet import remote
+from voxgender.fleet.directory import Member
+from voxgender.fleet.remote import RemoteNode
 from voxgender.fleet.secret import Secret
 from voxgender.fleet.sources import StaticNodes
 from voxgender.http.app import MAX_BODY
@@ -267,6 +270,48 @@ async def test_only_a_slow_node_is_no_node(analyzer: Analyzer, monkeypatch: pyte
         await refusal(await post(front, await an_offer()), 503, "no_node")
 
 
+async def test_an_offer_that_two_nodes_did_not_answer_is_shown_to_no_third(
+    analyzer: Analyzer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One offer that stopped a node for 10 s went on to the next one, and so through a whole fleet."""
+    monkeypatch.setattr(remote, "ANSWER_TIMEOUT_S", 0.1)
+    async with AsyncExitStack() as stack:
+        nodes = [await stack.enter_async_context(a_node(analyzer, make=HeldNode)) for _ in range(4)]
+        front = await stack.enter_async_context(a_front(*nodes))
+        await refusal(await post(front, await an_offer()), 503, "no_node")
+        asked = [node.node.asked.is_set() for node in nodes if isinstance(node.node, HeldNode)]
+        assert sum(asked) == 2
+
+
+async def test_a_node_that_is_full_is_none_that_did_not_answer(
+    analyzer: Analyzer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Member, "has_room", True)
+    async with AsyncExitStack() as stack:
+        nodes = [await stack.enter_async_context(a_node(analyzer, max_sessions=0)) for _ in range(4)]
+        front = await stack.enter_async_context(a_front(*nodes, await stack.enter_async_context(a_node(analyzer))))
+        await place(front)
+
+
+async def test_what_no_node_could_use_is_sent_to_none(analyzer: Analyzer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Signaling reads offers and fragments itself: what is too large to be read costs no call on any node a word."""
+    sent: list[str] = []
+
+    async def record(_: RemoteNode, session_id: str, *rest: object) -> None:
+        sent.append(session_id)
+
+    async with a_node(analyzer) as node, a_front(node) as front:
+        path = await place(front)
+        monkeypatch.setattr(RemoteNode, "place", record)
+        monkeypatch.setattr(RemoteNode, "trickle", record)
+        for body in ("hello", "v=0\r\n" + 5000 * "a=x\r\n", await an_offer() + "a=" + 5000 * "x"):
+            await refusal(await post(front, body), 400, "malformed_sdp")
+        await refusal(await post(front, (await an_offer()).replace("sendrecv", "recvonly")), 422, "no_audio")
+        for body in ("hello", 5000 * "a=x\r\n"):
+            await refusal(await front.http.patch(path, data=body, headers=FRAGMENT), 400, "malformed_sdp")
+    assert sent == []
+
+
 async def test_a_session_whose_node_does_not_answer_is_neither_there_nor_gone(
     analyzer: Analyzer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -300,7 +345,7 @@ async def test_a_bad_offer_is_said_so_and_tried_nowhere_else(analyzer: Analyzer)
 
 async def test_an_offer_as_large_and_strange_as_it_may_be_is_the_callers_fault_and_no_nodes(analyzer: Analyzer) -> None:
     async with a_node(analyzer) as node, a_front(node) as front:
-        await refusal(await post(front, "v=0\r\n" + "\x01" * (MAX_BODY - 100)), 422, "no_audio")
+        await refusal(await post(front, "v=0\r\n" + "\x01" * (MAX_BODY - 100)), 400, "malformed_sdp")
         (member,) = front.directory.members()
         assert member.shunned_until == 0.0
 

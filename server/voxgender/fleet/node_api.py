@@ -59,7 +59,7 @@ class _NodeApi:
         """Answer an offer; again with the same id, and the answer is the same."""
         try:
             placement = msgspec.msgpack.decode(await request.read(), type=OfferRequest)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             raise Problem(400, "malformed_sdp", "The body is no placement.") from None
         offer_id = request.match_info["offer"]
         session_id, answer = await self._offers.answer(offer_id, placement.offer, placement.subject)

@@ -6,13 +6,14 @@ import random
 import secrets
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from time import monotonic
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from voxgender import metrics
 from voxgender.errors import NotReady, SessionNotFound
 from voxgender.fleet.directory import Directory, Member
-from voxgender.fleet.remote import NoAnswer, RemoteNode, Unreachable
+from voxgender.fleet.remote import NoAnswer, OfferResponse, RemoteNode, Unreachable
 from voxgender.fleet.secret import Secret
+from voxgender.sdp import Fragment, Offer
 
 logger = logging.getLogger(__name__)
 
@@ -20,6 +21,8 @@ T = TypeVar("T")
 
 PLACE_TIMEOUT_S = 6.0
 """After that no other node is asked to take a call; clients wait for about ten seconds."""
+MAX_UNANSWERED = 2
+"""Nodes that are shown an offer and give no answer, before it is refused."""
 _WITHDRAWALS = 4
 """Attempts to withdraw an offer. After that the node ends the session itself, since nobody connects to it."""
 _ASKED_FOR_ROOM = 16
@@ -82,18 +85,22 @@ class Router:
         """Place a call on a node: one after another is asked until one answers.
 
         A node that gives no answer is told to drop the offer, and a node answers an offer's id once only. So no
-        two sessions come of one offer, and none stays that nobody knows of.
+        two sessions come of one offer, and none stays that nobody knows of. After two nodes that gave no answer no
+        third is asked: it may be the offer that stops them.
 
         Raises:
             NotReady: no node is there, or none has room.
             TooManySessions, OfferRejected
         """
         self.check_ready()
+        # What no node could answer is not sent to any.
+        Offer.parse(offer)
         offer_id = secrets.token_urlsafe(18)
         deadline = monotonic() + PLACE_TIMEOUT_S
         passed_over: set[str] = set()
+        unanswered = 0
         looked = False
-        while monotonic() < deadline:
+        while unanswered < MAX_UNANSWERED and monotonic() < deadline:
             member = self._directory.choose(passed_over, self._region, subject if self._keep_together else None)
             if member is None:
                 if looked:
@@ -103,11 +110,13 @@ class Router:
                 continue
             passed_over.add(member.record.id)
             placed = await self._place(member, offer_id, offer, subject)
-            if placed is not None:
-                return placed
+            if isinstance(placed, OfferResponse):
+                return placed.session, placed.answer
+            unanswered += placed == "no_answer"
         raise self._no_room()
 
     async def trickle(self, session_id: str, fragment: str) -> None:
+        Fragment.parse(fragment)
         await self._ask(session_id, lambda node: node.trickle(session_id, fragment))
 
     async def end(self, session_id: str) -> None:
@@ -125,8 +134,11 @@ class Router:
         answers = await asyncio.gather(*(member.node.describe_all() for member in members), return_exceptions=True)
         return [session for answer in answers if isinstance(answer, list) for session in answer]
 
-    async def _place(self, member: Member, offer_id: str, offer: str, subject: str | None) -> tuple[str, str] | None:
-        """Return one node's answer, or None where another node is to be asked."""
+    async def _place(
+        self, member: Member, offer_id: str, offer: str, subject: str | None
+    ) -> "OfferResponse | Literal['refused', 'unreachable', 'no_answer']":
+        """Return one node's answer, or why another node is to be asked."""
+        outcome: Literal["refused", "unreachable", "no_answer"]
         try:
             with self._directory.placing(member):
                 placed = await member.node.place(offer_id, offer, subject)
@@ -147,11 +159,11 @@ class Router:
         else:
             if self._secret.node_of(placed.session) == member.record.id:
                 metrics.PLACEMENTS.labels("placed").inc()
-                return placed.session, placed.answer
+                return placed
             self._directory.penalise(member)
             outcome = "no_answer"
         metrics.PLACEMENTS.labels(outcome).inc()
-        return None
+        return outcome
 
     def _withdraw(self, member: Member, offer_id: str) -> None:
         task = asyncio.create_task(self._withdraw_until_done(member.node, offer_id), name="withdraw")

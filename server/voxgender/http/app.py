@@ -16,8 +16,8 @@ from voxgender.http.sessions import Sessions
 from voxgender.http.whip import Whip
 from voxgender.settings import FrontSettings
 
-MAX_BODY = 256 * 1024
-"""Bytes; a browser's offer is about 6 kB."""
+MAX_BODY = 128 * 1024
+"""Bytes; a browser's offer is about 6 kB, and 6 kB more with each line of video."""
 
 
 def create_app(

@@ -10,6 +10,8 @@ from voxgender.http.problems import Problem
 SDP = "application/sdp"
 FRAGMENT = "application/trickle-ice-sdpfrag"
 
+_CHARSETS = ("utf-8", "utf8", "us-ascii", "ascii")
+
 
 class Sessions:
     """``/whip/{session}``: at the front for clients, and the same on a media node for the front."""
@@ -31,7 +33,7 @@ class Sessions:
         matches = request.headers.get("If-Match")
         if matches == "*":
             raise Problem(422, "ice_restart", "ICE restarts are not supported: make a new call.")
-        if matches is not None and etag(session_id) not in [tag.strip() for tag in matches.split(",")]:
+        if matches is not None and etag(session_id) not in map(_strong, matches.split(",")):
             raise Problem(412, "etag_mismatch", "The If-Match header does not name this ICE session's ETag.")
         await self._calls.trickle(session_id, await body_of(request))
         return web.Response(status=204)
@@ -52,6 +54,11 @@ def etag(session_id: str) -> str:
     return f'"{hashlib.sha256(session_id.encode()).hexdigest()[:16]}"'
 
 
+def _strong(tag: str) -> str:
+    """The entity tag itself, where a proxy weakened it (RFC 9110 section 8.8.1): nginx does when it compresses."""
+    return tag.strip().removeprefix("W/")
+
+
 def expect(request: web.Request, content_type: str) -> None:
     """Check the body's type; raise :class:`Problem` 415 where it is another."""
     if request.content_type != content_type:
@@ -65,9 +72,12 @@ def expect(request: web.Request, content_type: str) -> None:
 
 async def body_of(request: web.Request) -> str:
     """Return the request's text. Raises :class:`Problem` 400 where there is none."""
+    # Other codecs of Python take seconds for a body (punycode), or raise what they like.
+    if (request.charset or "utf-8").lower() not in _CHARSETS:
+        raise Problem(400, "malformed_sdp", "SDP is UTF-8: send the body so, and leave the charset parameter out.")
     try:
-        body = await request.text()
-    except (UnicodeDecodeError, LookupError):
+        body = (await request.read()).decode()
+    except UnicodeDecodeError:
         raise Problem(400, "malformed_sdp", "The body is not UTF-8 text.") from None
     except web.RequestPayloadError:
         raise Problem(400, "malformed_sdp", "The body is cut off, or not encoded as its headers say.") from None

@@ -38,7 +38,7 @@ class Whip:
         response.headers["Location"] = f"/whip/{session_id}"
         response.headers["ETag"] = etag(session_id)
         response.headers["Accept-Patch"] = FRAGMENT
-        response.headers["Cache-Control"] = "no-store"
+        response.headers["Cache-Control"] = "no-store, no-transform"
         # Of the session its tag alone: TURN servers log the names that they are shown.
         for link in self._ice_servers.links(subject=subject, session_tag=etag(session_id).strip('"')):
             response.headers.add("Link", link)

@@ -5,6 +5,7 @@ upgrade moves one of them. Written against aiortc 1.16 and aioice 0.13.
 """
 
 import asyncio
+import ipaddress
 import logging
 import random
 import secrets
@@ -113,7 +114,7 @@ async def _host_candidates(
     connection: Any, sockets: Sockets, local: HostAddresses, component: int, addresses: list[str], timeout: int = 5
 ) -> list[Candidate]:
     candidates = []
-    for address in local.bound:
+    for address in sorted(local.bound, key=_remoteness):
         protocol = _Ice(connection)
         try:
             transport = sockets.open(address, connection.local_username, protocol)
@@ -127,6 +128,12 @@ async def _host_candidates(
         public = [other for other in local.advertised if (":" in other) == (":" in host)]
         candidates += [_host_candidate(component, other, port) for other in public] or [protocol.local_candidate]
     return candidates
+
+
+def _remoteness(address: str) -> tuple[bool, bool, bool]:
+    """Sort addresses for clients that try the first one alone: IPv4 before IPv6, public before private."""
+    ip = ipaddress.ip_address(address)
+    return ip.version == 6, not ip.is_global, ip.is_loopback or ip.is_link_local
 
 
 def _host_candidate(component: int, host: str, port: int) -> Candidate:

@@ -2,24 +2,29 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import aclosing, suppress
 from time import monotonic
 from typing import Any, Literal
 
-from aiortc import RTCConfiguration, RTCDataChannel, RTCPeerConnection, RTCRtpTransceiver, RTCSessionDescription
-from aiortc.exceptions import OperationError
-from aiortc.sdp import candidate_from_sdp
+from aiortc import (
+    RTCConfiguration,
+    RTCDataChannel,
+    RTCIceCandidate,
+    RTCPeerConnection,
+    RTCRtpTransceiver,
+    RTCSessionDescription,
+)
 
 from voxgender import metrics
 from voxgender.analysis import Analyzer
-from voxgender.errors import FragmentRejected, NotReady, OfferRejected
-from voxgender.media import dtls, network
+from voxgender.errors import FragmentRejected, NotReady
+from voxgender.media import dtls, negotiation, network
 from voxgender.media.outbox import Outbox
 from voxgender.media.receiver import AudioReceiver
-from voxgender.media.sdp import Fragment, Offer
 from voxgender.media.sockets import Sockets
 from voxgender.protocol import Error, Message, Warning
+from voxgender.sdp import MAX_CANDIDATES, Candidate, Fragment, Offer
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +78,9 @@ class Session:
         self._pc = RTCPeerConnection(RTCConfiguration(iceServers=[]))
         certificates.show(self._pc)
         self._receiver = AudioReceiver()
-        self._ufrag = ""
+        self._offer: Offer | None = None
+        self._tried: set[tuple[str, int]] = set()
+        """Addresses of the peer's candidates."""
         self._spoken_at = 0.0
         self._listening: asyncio.Task[None] | None = None
         self._ending: asyncio.Task[None] | None = None
@@ -103,42 +110,67 @@ class Session:
 
         Raises:
             OfferRejected: the offer cannot be answered; nothing is left of the session then.
+            NotReady: no UDP port is left, or the session was ended meanwhile.
         """
         pc = self._pc
-        pc.on("datachannel", self._on_datachannel)
-        pc.on("connectionstatechange", self._on_connection_state)
         try:
-            offer = Offer.parse(sdp)
-            self._ufrag = offer.ufrag
-            await pc.setRemoteDescription(RTCSessionDescription(offer.sdp, "offer"))
+            offer = self._offer = Offer.parse(sdp)
+            await pc.setRemoteDescription(RTCSessionDescription(negotiation.shown(offer), "offer"))
             (transceiver,) = pc.getTransceivers()
             self._receive(transceiver)
             network.forgive_closing(pc)
             dtls.watch(pc, self._on_insecure)
             network.gather_on(pc, self._sockets, self._addresses)
             await pc.setLocalDescription(await pc.createAnswer())
-        except BaseException as error:  # noqa: BLE001 - nothing may be left of it, cancelled or refused
+            pc.on("datachannel", self._on_datachannel)
+            pc.on("connectionstatechange", self._on_connection_state)
+            await self._try(offer.candidates)
+            if self.ended_for is not None:
+                raise NotReady("The server is shutting down.", code="draining", retry_after_s=5)
+            answer = negotiation.complete(offer, pc.localDescription.sdp)
+        except BaseException:
+            # Nothing may be left of it, cancelled or refused, nor is what never began to be counted as ended.
+            pc.remove_all_listeners()
             await network.close(pc)
-            raise _explained(error) from None
+            raise
         self._listening = asyncio.create_task(self._listen(), name=f"listen-{self.id[:8]}")
-        return offer.complete(pc.localDescription.sdp)
+        return answer
 
     async def trickle(self, fragment: str) -> None:
-        """Add the peer's candidates (RFC 9725 section 4.3.2).
+        """Add the peer's candidates (RFC 9725 section 4.3.2). Beyond ``MAX_CANDIDATES`` in a call they are ignored.
 
         Raises:
             FragmentRejected: it cannot be read, or asks for an ICE restart.
         """
         parsed = Fragment.parse(fragment)
-        if parsed.ufrag is not None and parsed.ufrag != self._ufrag:
+        offer = self._offer
+        if offer is None:
+            return
+        if parsed.ufrag is not None and parsed.ufrag != offer.transport.ufrag:
             raise FragmentRejected("ICE restarts are not supported: make a new call.")
-        for mid, text in parsed.candidates:
-            try:
-                candidate = candidate_from_sdp(text)
-            except (ValueError, IndexError, AssertionError):
-                raise FragmentRejected(f"This is not an ICE candidate: {text[:60]!r}", malformed=True) from None
-            candidate.sdpMid = mid or self._pc.getTransceivers()[0].mid
-            await self._pc.addIceCandidate(candidate)
+        await self._try(candidate for mid, candidate in parsed.candidates if offer.takes(mid))
+
+    async def _try(self, candidates: Iterable[Candidate]) -> None:
+        """Have the peer be looked for at these addresses too, each once."""
+        ice = self._pc.getTransceivers()[0].receiver.transport.transport
+        for candidate in candidates:
+            address = (candidate.address, candidate.port)
+            if address in self._tried or len(self._tried) >= MAX_CANDIDATES:
+                continue
+            self._tried.add(address)
+            await ice.addRemoteCandidate(
+                RTCIceCandidate(
+                    component=1,
+                    foundation=candidate.foundation,
+                    ip=candidate.address,
+                    port=candidate.port,
+                    priority=candidate.priority,
+                    protocol="udp",
+                    type=candidate.kind,
+                )
+            )
+            # aioice sorts all pairs with each: let others have their turn in between.
+            await asyncio.sleep(0)
 
     def follow(self) -> AsyncGenerator[Message, None]:
         """The session's messages from now on, after ``hello`` and the events so far."""
@@ -220,7 +252,8 @@ class Session:
                 await network.close(self._pc)
             finally:
                 self._on_ended(self)
-                metrics.SESSIONS_ENDED.labels(reason).inc()
+                if self._listening is not None:
+                    metrics.SESSIONS_ENDED.labels(reason).inc()
 
     async def _deliver(self) -> None:
         """See the last messages off. A call may be shorter than its data channels take to open."""
@@ -229,13 +262,3 @@ class Session:
         with suppress(TimeoutError):
             await asyncio.wait_for(self._outbox.attached.wait(), DELIVERY_TIMEOUT_S)
         await network.delivered(self._pc, DELIVERY_TIMEOUT_S)
-
-
-def _explained(error: BaseException) -> BaseException:
-    """What to tell a client whose offer aiortc refuses: it raises whatever its parsing stumbles over."""
-    if isinstance(error, OfferRejected | NotReady) or not isinstance(error, Exception):
-        return error
-    logger.debug("offer refused", exc_info=error)
-    if isinstance(error, OperationError):
-        return OfferRejected("None of the offer's audio codecs is known here: offer Opus, G.722, PCMU or PCMA.")
-    return OfferRejected(f"The offer cannot be answered: {error}", malformed=True)

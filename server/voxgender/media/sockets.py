@@ -198,9 +198,11 @@ class SharedSocket:
     def remove(self, call: "CallTransport") -> None:
         """Forget a call; with the last one the socket closes."""
         self.settle(call)
-        del self._by_ufrag[call.ufrag]
+        if self._by_ufrag.get(call.ufrag) is call:
+            del self._by_ufrag[call.ufrag]
         for source in call.sources:
-            del self._by_source[source]
+            if self._by_source.get(source) is call:
+                del self._by_source[source]
         if not self._by_ufrag:
             self.closed = True
             self._sock.close()

@@ -1,0 +1,503 @@
+"""Read the SDP of clients (RFC 8866): offers, and the fragments that trickle candidates (RFC 8840).
+
+A text is read line by line in one pass. Only what a call needs is kept, each value checked and each list bounded, so
+that the cost of a text grows with its length alone, and so that no library behind this module ever sees a word of a
+client's own. Signaling and media nodes share this module: it knows neither WebRTC nor HTTP.
+"""
+
+import ipaddress
+import re
+from collections.abc import Container, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from voxgender.errors import FragmentRejected, OfferRejected
+
+MAX_LINES = 4096
+"""Lines of one text. A browser's offer of audio, video and data has about 200."""
+MAX_LINE = 4096
+"""Characters of one line. The longest that browsers send are some hundred."""
+MAX_MEDIA_LINES = 256
+"""Media lines (``m=``) of one offer."""
+MAX_CANDIDATES = 100
+"""Candidates of a call that are tried, from its offer and all its fragments (RFC 8445 section 6.1.2.5)."""
+MAX_FINGERPRINTS = 8
+"""Certificate fingerprints of a line; the rest are ignored."""
+MAX_MID = 64
+"""Characters of a media line's name (RFC 5888). Those of browsers have one or two."""
+PAYLOAD_TYPES = 128
+"""How many RTP payload types there are (RFC 3550 section 5.1: 7 bits)."""
+
+STATIC_CODECS = {0: "PCMU", 8: "PCMA", 9: "G722"}
+"""Payload types that need no ``a=rtpmap`` line (RFC 3551 section 6)."""
+CLOCK_RATES_HZ = {"OPUS": 48_000, "PCMU": 8_000, "PCMA": 8_000, "G722": 8_000}
+"""The codecs that can be decoded here, and the rate of their RTP clocks as SDP gives it."""
+HEADER_EXTENSIONS = ("urn:ietf:params:rtp-hdrext:sdes:mid", "urn:ietf:params:rtp-hdrext:ssrc-audio-level")
+"""RTP header extensions that are accepted (RFC 8285)."""
+
+_DIRECTIONS = ("sendrecv", "sendonly", "recvonly", "inactive")
+_HASH_BYTES = {"sha-256": 32, "sha-384": 48, "sha-512": 64}
+_ATTRIBUTES = frozenset(
+    (
+        *_DIRECTIONS,
+        "bundle-only",
+        "candidate",
+        "extmap",
+        "fingerprint",
+        "fmtp",
+        "group",
+        "ice-lite",
+        "ice-pwd",
+        "ice-ufrag",
+        "max-message-size",
+        "mid",
+        "rtcp-mux",
+        "rtcp-mux-only",
+        "rtpmap",
+        "sctp-port",
+        "setup",
+    )
+)
+"""All others are ignored."""
+
+_PAYLOAD_TYPES = frozenset(map(str, range(PAYLOAD_TYPES)))
+_FORBIDDEN = re.compile(r"[^\t\n\r\x20-\x7e\xa0-\U0010ffff]")
+_TOKEN = re.compile(r"[\x21-\x7e]+")
+_CREDENTIAL = re.compile(r"[\x21-\x39\x3b-\x7e]+")
+_NUMBER = re.compile(r"[0-9]{1,10}")
+_RTPMAP = re.compile(r"([0-9]{1,3})\s+([\w.-]{1,64})/([0-9]{1,10})(?:/([0-9]{1,3}))?", re.ASCII)
+_HASH = re.compile(r"[0-9A-Fa-f]{2}(?::[0-9A-Fa-f]{2})*")
+
+
+class _Malformed(Exception):
+    """The text cannot be read; the message is a sentence for its sender."""
+
+
+class Candidate(NamedTuple):
+    """A UDP candidate with an address that can be sent to (RFC 8839 section 5.1), of component 1."""
+
+    foundation: str
+    priority: int
+    address: str
+    port: int
+    kind: str
+    """``host``, ``srflx``, ``prflx`` or ``relay``."""
+
+
+class Codec(NamedTuple):
+    """An audio codec that can be decoded here."""
+
+    payload_type: int
+    name: str
+    """In upper case."""
+
+
+class HeaderExtension(NamedTuple):
+    """An RTP header extension (RFC 8285) of :data:`HEADER_EXTENSIONS`."""
+
+    id: int
+    uri: str
+
+
+@dataclass(frozen=True)
+class Transport:
+    """The other end of the one transport that serves a call: ICE and DTLS."""
+
+    ufrag: str
+    password: str
+    fingerprints: tuple[str, ...]
+    """Of the certificate, as in SDP: ``sha-256 AB:CD:…``."""
+    setup: str
+    """``actpass``, ``active`` or ``passive`` (RFC 8842)."""
+    ice_lite: bool
+
+
+@dataclass(frozen=True)
+class DataChannels:
+    """The media line of the data channels (RFC 8841)."""
+
+    sctp_port: int
+    max_message_size: int
+    """Bytes; 0 for no limit."""
+    is_legacy: bool
+    """Written as ``DTLS/SCTP 5000``, as browsers did before 2018."""
+
+
+@dataclass(frozen=True)
+class MediaLine:
+    """A media line of an offer, as far as its answer has to repeat it."""
+
+    kind: str
+    protocol: str
+    formats: tuple[str, ...]
+    mid: str | None
+    is_rejected: bool
+    """Port 0 refuses a line, but for ``a=bundle-only`` (RFC 8843 section 6)."""
+    attributes: tuple[tuple[str, str], ...]
+    """Name and value of the ``rtpmap`` and ``fmtp`` attributes of its formats, one of each kind a format."""
+
+
+@dataclass(frozen=True)
+class Offer:
+    """An offer that can be answered. Made by :meth:`parse`."""
+
+    lines: tuple[MediaLine, ...]
+    audio_index: int
+    """Of the line in ``lines`` whose audio is taken: the first that sends."""
+    data_index: int | None
+    """Of the line of data channels that share the audio's transport; None without any."""
+    bundle: tuple[str, ...]
+    """Names of the lines that share the audio's transport, in the offer's order; empty where it has none."""
+    transport: Transport
+    candidates: tuple[Candidate, ...]
+    codecs: tuple[Codec, ...]
+    """Of the audio, in the offer's order of preference; at least one."""
+    header_extensions: tuple[HeaderExtension, ...]
+    direction: str
+    """``sendrecv`` or ``sendonly``."""
+    data: DataChannels | None
+
+    @classmethod
+    def parse(cls, text: str) -> "Offer":
+        """Read an SDP offer.
+
+        Raises:
+            OfferRejected: it is no SDP offer of WebRTC, is larger than any has to be, or sends no audio that can be
+                decoded here.
+        """
+        try:
+            session, sections = _split(text)
+            return _offer(session, sections)
+        except _Malformed as error:
+            raise OfferRejected(str(error), malformed=True) from None
+
+    @property
+    def audio(self) -> MediaLine:
+        """The line whose audio is taken."""
+        return self.lines[self.audio_index]
+
+    def takes(self, mid: str | None) -> bool:
+        """Say whether candidates of the line with this name are for the call's transport."""
+        return mid is None or self.audio.mid is None or mid in (self.bundle or (self.audio.mid,))
+
+
+@dataclass(frozen=True)
+class Fragment:
+    """A trickle ICE fragment (RFC 8840 section 9)."""
+
+    ufrag: str | None
+    candidates: tuple[tuple[str | None, Candidate], ...]
+    """Each with the name (``a=mid``) of its media line."""
+
+    @classmethod
+    def parse(cls, text: str) -> "Fragment":
+        """Read a fragment.
+
+        Raises:
+            FragmentRejected: it holds a line that no fragment has, or more than any has to.
+        """
+        try:
+            return _fragment(text)
+        except _Malformed as error:
+            raise FragmentRejected(str(error), malformed=True) from None
+
+
+class _Section:
+    """The lines of the session, or of one media line: the attributes that are known here, in order."""
+
+    __slots__ = ("attributes", "media")
+
+    def __init__(self, media: str = "") -> None:
+        self.media = media
+        self.attributes: dict[str, list[str]] = {}
+
+    def has(self, name: str) -> bool:
+        return name in self.attributes
+
+    def all(self, name: str) -> list[str]:
+        return self.attributes.get(name, [])
+
+    def first(self, name: str) -> str | None:
+        values = self.attributes.get(name)
+        return values[0] if values else None
+
+
+def _offer(session: _Section, sections: list[_Section]) -> Offer:
+    lines = tuple(_media_line(section) for section in sections)
+    directions = [_direction(section, session) for section in sections]
+    audio_index = _choose_audio(lines, directions)
+    audio, section = lines[audio_index], sections[audio_index]
+    bundle = _bundle_of(audio, session, lines)
+    data_index = next(
+        (
+            index
+            for index, line in enumerate(lines)
+            if line.kind == "application" and not line.is_rejected and line.mid in bundle
+        ),
+        None,
+    )
+    # The first of a group has the transport of all (RFC 8843 section 7.2).
+    tagged = next((sections[i] for i, line in enumerate(lines) if bundle and line.mid == bundle[0]), section)
+    if not (section.has("rtcp-mux") or section.has("rtcp-mux-only")):
+        raise _Malformed("The offer's audio has no a=rtcp-mux line: let RTP and RTCP share a port, as WebRTC does.")
+    transport = _transport((tagged, section, session), is_lite=session.has("ice-lite"))
+    return Offer(
+        lines=lines,
+        audio_index=audio_index,
+        data_index=data_index,
+        bundle=bundle,
+        transport=transport,
+        candidates=_candidates((tagged if tagged.has("ice-ufrag") else section).all("candidate")),
+        codecs=_codecs(audio),
+        header_extensions=_header_extensions(section.all("extmap")),
+        direction=directions[audio_index],
+        data=None if data_index is None else _data_channels(lines[data_index], sections[data_index]),
+    )
+
+
+def _choose_audio(lines: tuple[MediaLine, ...], directions: list[str]) -> int:
+    audio = [index for index, line in enumerate(lines) if line.kind == "audio"]
+    if not audio:
+        raise OfferRejected("The offer has no audio (no m=audio line): add a microphone track to the connection.")
+    for index in audio:
+        if directions[index] in ("sendrecv", "sendonly") and not lines[index].is_rejected:
+            return index
+    raise OfferRejected("The offer's audio is not sent (recvonly, inactive or port 0): make it sendonly or sendrecv.")
+
+
+def _media_line(section: _Section) -> MediaLine:
+    parts = section.media.split()
+    if len(parts) < 4 or not _TOKEN.fullmatch("".join(parts)):
+        raise _Malformed(
+            f"This is no media line: {_quoted('m=' + section.media)}. It needs kind, port, protocol, format."
+        )
+    kind, port, protocol, *formats = parts
+    if _number(port.partition("/")[0], 65_535) is None:
+        raise _Malformed(f"The port of a media line is a number from 0 to 65535, not {_quoted(port)}.")
+    if len(formats) > PAYLOAD_TYPES:
+        raise _Malformed(f"A media line has more than {PAYLOAD_TYPES} formats: there are not so many payload types.")
+    unique = dict.fromkeys(formats)
+    if "RTP/" in protocol:
+        wrong = next(iter(unique.keys() - _PAYLOAD_TYPES), None)
+        if wrong is not None:
+            raise _Malformed(f"An RTP payload type is a number from 0 to 127, not {_quoted(wrong)}.")
+    mid = section.first("mid")
+    if mid is not None and (len(mid) > MAX_MID or not _TOKEN.fullmatch(mid)):
+        raise _Malformed(f"An a=mid line names its media line by 1 to {MAX_MID} characters without a space.")
+    return MediaLine(
+        kind=kind,
+        protocol=protocol,
+        formats=tuple(unique),
+        mid=mid,
+        is_rejected=port == "0" and not section.has("bundle-only"),
+        attributes=_format_attributes(unique, section),
+    )
+
+
+def _format_attributes(formats: Container[str], section: _Section) -> tuple[tuple[str, str], ...]:
+    found: dict[tuple[str, str], tuple[str, str]] = {}
+    for name in ("rtpmap", "fmtp"):
+        for value in section.all(name):
+            number = value.partition(" ")[0]
+            if number in formats:
+                found.setdefault((name, number), (name, value))
+    return tuple(found.values())
+
+
+def _direction(section: _Section, session: _Section) -> str:
+    """The line's own direction, else the session's, else both ways (RFC 8866 section 6.7)."""
+    for owner in (section, session):
+        for name in owner.attributes:
+            if name in _DIRECTIONS:
+                return name
+    return "sendrecv"
+
+
+def _bundle_of(audio: MediaLine, session: _Section, lines: tuple[MediaLine, ...]) -> tuple[str, ...]:
+    """Names of the lines that the audio is bundled with (RFC 8843), its own included."""
+    named: set[str] = set()
+    for line in lines:
+        if line.mid is not None:
+            if line.mid in named:
+                raise _Malformed(f"Two media lines have the same name: a=mid:{line.mid}.")
+            named.add(line.mid)
+    usable = {line.mid for line in lines if not line.is_rejected}
+    for value in session.all("group"):
+        semantics, _, mids = value.partition(" ")
+        if semantics == "BUNDLE" and audio.mid in (names := dict.fromkeys(mids.split())):
+            return tuple(name for name in names if name in usable)
+    return ()
+
+
+def _transport(owners: tuple[_Section, ...], *, is_lite: bool) -> Transport:
+    identified = next((owner for owner in owners if owner.has("ice-ufrag")), None)
+    if identified is None:
+        raise _Malformed("The offer has no a=ice-ufrag line, so it is not a WebRTC offer.")
+    ufrag = identified.first("ice-ufrag") or ""
+    password = next((value for owner in (identified, *owners) if (value := owner.first("ice-pwd"))), "")
+    # RFC 8839 section 5.4, but for the alphabet, with which some are freer.
+    if not (4 <= len(ufrag) <= 256 and _CREDENTIAL.fullmatch(ufrag)):
+        raise _Malformed("An a=ice-ufrag line has 4 to 256 letters, digits, + or /.")
+    if not (22 <= len(password) <= 256 and _CREDENTIAL.fullmatch(password)):
+        raise _Malformed("The offer needs an a=ice-pwd line of 22 to 256 letters, digits, + or /.")
+    setup = next((value for owner in owners if (value := owner.first("setup"))), None)
+    if setup not in ("actpass", "active", "passive"):
+        said = "has no a=setup line" if setup is None else f"says a=setup:{_quoted(setup)}"
+        raise _Malformed(f"The offer {said}: say a=setup:actpass, so that DTLS can begin.")
+    fingerprints = next((values for owner in owners if (values := owner.all("fingerprint"))), [])
+    usable = tuple(f for f in map(_fingerprint, fingerprints[:MAX_FINGERPRINTS]) if f is not None)
+    if not usable:
+        raise _Malformed("The offer has no a=fingerprint line of sha-256: name the certificate that DTLS will show.")
+    return Transport(ufrag, password, usable, setup, is_lite)
+
+
+def _fingerprint(value: str) -> str | None:
+    """A certificate's hash (RFC 8122 section 5); None for one by a function that is not known here."""
+    function, _, digest = value.partition(" ")
+    function, digest = function.lower(), digest.strip()
+    if function not in _HASH_BYTES:
+        return None
+    if len(digest) != 3 * _HASH_BYTES[function] - 1 or not _HASH.fullmatch(digest):
+        size = _HASH_BYTES[function]
+        raise _Malformed(f"An a=fingerprint line of {function} has {size} bytes in hexadecimal, with colons between.")
+    return f"{function} {digest.upper()}"
+
+
+def _codecs(audio: MediaLine) -> tuple[Codec, ...]:
+    named: dict[int, tuple[str, int]] = {number: (name, CLOCK_RATES_HZ[name]) for number, name in STATIC_CODECS.items()}
+    for attribute, value in audio.attributes:
+        if attribute != "rtpmap":
+            continue
+        match = _RTPMAP.match(value)
+        if match is None:
+            raise _Malformed(f"This is no a=rtpmap line: {_quoted(value)}. It needs a number and NAME/RATE.")
+        named[int(match[1])] = match[2].upper(), int(match[3])
+    codecs = []
+    for number in map(int, audio.formats):
+        name, rate_hz = named.get(number, ("", 0))
+        # Numbers from 96 on are free for all, those below belong to one codec each (RFC 3551 section 6).
+        is_free = number >= 96 or STATIC_CODECS.get(number) == name
+        if is_free and CLOCK_RATES_HZ.get(name) == rate_hz:
+            codecs.append(Codec(number, name))
+    if not codecs:
+        raise OfferRejected("None of the offer's audio codecs is known here: offer Opus, G.722, PCMU or PCMA.")
+    return tuple(codecs)
+
+
+def _header_extensions(values: list[str]) -> tuple[HeaderExtension, ...]:
+    found: dict[str, HeaderExtension] = {}
+    for value in values:
+        number, _, rest = value.partition(" ")
+        uri = rest.partition(" ")[0]
+        if uri in HEADER_EXTENSIONS and (extension_id := _number(number.partition("/")[0], 255)):
+            found.setdefault(uri, HeaderExtension(extension_id, uri))
+    return tuple(found.values())
+
+
+def _data_channels(line: MediaLine, section: _Section) -> DataChannels:
+    is_legacy = line.protocol == "DTLS/SCTP"
+    port = line.formats[0] if is_legacy else section.first("sctp-port") or "5000"
+    size = section.first("max-message-size") or "65536"
+    sctp_port, max_message_size = _number(port.strip(), 65_535), _number(size.strip(), 2**32)
+    if not sctp_port:
+        raise _Malformed(f"An SCTP port is a number from 1 to 65535, not {_quoted(port)}.")
+    if max_message_size is None:
+        raise _Malformed(f"An a=max-message-size line holds a number of bytes, not {_quoted(size)}.")
+    return DataChannels(sctp_port, max_message_size, is_legacy)
+
+
+def _candidates(values: Sequence[str]) -> tuple[Candidate, ...]:
+    """Those candidates that can be tried, of the first so many."""
+    return tuple(found for found in map(_candidate, values[:MAX_CANDIDATES]) if found is not None)
+
+
+def _candidate(value: str) -> Candidate | None:
+    """A candidate (RFC 8839 section 5.1); None for one that can never work here.
+
+    That is TCP, another component than RTP's, and what is no address of one host: nothing is ever looked up, neither
+    by DNS nor by mDNS. A peer is found all the same, by the address that its checks come from (RFC 8445 section
+    7.3.1.3).
+    """
+    parts = value.split(maxsplit=8)
+    if len(parts) < 8 or parts[2].lower() != "udp":
+        return None
+    foundation, component, _, priority_text, address, port_text, _, kind = parts[:8]
+    priority, port = _number(priority_text, 2**32 - 1), _number(port_text, 65_535)
+    if priority is None or port is None or _number(component, 256) is None:
+        raise _Malformed(f"This is not an ICE candidate: {_quoted(value)}.")
+    if component != "1" or port == 0 or kind not in ("host", "srflx", "prflx", "relay"):
+        return None
+    try:
+        ip = ipaddress.ip_address(address)
+    except ValueError:
+        return None
+    if isinstance(ip, ipaddress.IPv6Address) and (ip.scope_id is not None or ip.ipv4_mapped is not None):
+        return None
+    if ip.is_multicast or ip.is_unspecified or address == "255.255.255.255":
+        return None
+    return Candidate(foundation[:32], priority, str(ip), port, kind)
+
+
+def _fragment(text: str) -> Fragment:
+    ufrag = mid = None
+    values: list[tuple[str | None, str]] = []
+    for line in _lines(text):
+        if not re.match(r"[a-z]=", line):
+            raise _Malformed(f"This is not an SDP line: {_quoted(line)}.")
+        name, _, value = line[2:].partition(":")
+        if line.startswith("m="):
+            mid = None
+        elif name == "ice-ufrag":
+            ufrag = value
+        elif name == "mid":
+            mid = value
+        elif name == "candidate":
+            values.append((mid, value))
+    found = ((mid, _candidate(value)) for mid, value in values[:MAX_CANDIDATES])
+    return Fragment(ufrag, tuple((mid, candidate) for mid, candidate in found if candidate is not None))
+
+
+def _split(text: str) -> tuple[_Section, list[_Section]]:
+    """The session and its media lines."""
+    session = section = _Section()
+    sections: list[_Section] = []
+    lines = _lines(text)
+    if not lines or not lines[0].startswith("v=0"):
+        raise _Malformed("This is not SDP: an offer begins with v=0.")
+    for line in lines:
+        if line.startswith("a="):
+            name, _, value = line[2:].partition(":")
+            if name in _ATTRIBUTES:
+                section.attributes.setdefault(name, []).append(value)
+        elif line.startswith("m="):
+            if len(sections) == MAX_MEDIA_LINES:
+                raise _Malformed(f"The offer has more than {MAX_MEDIA_LINES} media lines: offer the audio alone.")
+            section = _Section(line[2:])
+            sections.append(section)
+    return session, sections
+
+
+def _lines(text: str) -> list[str]:
+    if text.count("\n") > MAX_LINES or text.count("\r") > MAX_LINES:
+        raise _Malformed(f"The SDP has more than {MAX_LINES} lines: offer the audio alone.")
+    forbidden = _FORBIDDEN.search(text)
+    if forbidden is not None:
+        raise _Malformed(f"The SDP holds a control character (U+{ord(forbidden[0]):04X}), which no SDP has.")
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    if len(lines) > MAX_LINES + 1:
+        raise _Malformed(f"The SDP has more than {MAX_LINES} lines: offer the audio alone.")
+    if max(map(len, lines)) > MAX_LINE:
+        raise _Malformed(f"A line of the SDP has more than {MAX_LINE} characters.")
+    return [line for raw in lines if (line := raw.strip())]
+
+
+def _number(text: str, most: int) -> int | None:
+    """A whole number from 0 to ``most``; None for what is none."""
+    if not _NUMBER.fullmatch(text):
+        return None
+    number = int(text)
+    return number if number <= most else None
+
+
+def _quoted(text: str) -> str:
+    return ascii(text[:40])

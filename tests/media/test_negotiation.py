@@ -1,0 +1,91 @@
+"""What aiortc is shown of an offer, and what becomes of its answer."""
+
+from aiortc.sdp import SessionDescription
+
+from tests import offers
+from voxgender.media.negotiation import complete, shown
+from voxgender.sdp import Offer
+
+ANSWER = offers.sdp(
+    offers.AUDIO.replace("sendonly", "recvonly")
+    .replace("actpass", "active")
+    .replace("a=setup", f"a=fingerprint:sha-384 {':'.join(['CD'] * 48)}\r\na=setup")
+    .replace("a=mid:0", "a=candidate:1 1 udp 2130706431 127.0.0.1 4000 typ host\r\na=end-of-candidates\r\na=mid:0"),
+    offers.DATA.replace("actpass", "active"),
+    bundle="0 2",
+)
+
+
+def answer_to(*media: str, bundle: str | None = None, has_mids: bool = True) -> SessionDescription:
+    offer = Offer.parse(offers.sdp(*media, bundle=bundle, has_mids=has_mids))
+    return SessionDescription.parse(complete(offer, ANSWER))
+
+
+def test_only_the_audio_and_the_data_channel_are_shown_to_aiortc() -> None:
+    offer = Offer.parse(offers.sdp(offers.VIDEO, offers.AUDIO, offers.DATA, bundle="1 0 2"))
+    description = SessionDescription.parse(shown(offer))
+    assert [media.kind for media in description.media] == ["audio", "application"]
+    assert [group.items for group in description.group] == [["0", "2"]]
+    assert description.media[0].ice.usernameFragment == "abcd"
+
+
+def test_candidates_and_their_end_are_not_shown() -> None:
+    """Told that candidates of which it can use none are complete, aioice gives up before the peer's checks come."""
+    text = shown(Offer.parse(offers.sdp(offers.AUDIO + "a=end-of-candidates\r\n", bundle="0")))
+    assert "candidate" not in text
+
+
+def test_the_answer_has_a_line_for_each_of_the_offers_in_its_order() -> None:
+    """An aiortc client takes the first line's transport for all: candidates have to stand there too."""
+    parsed = answer_to(offers.VIDEO, offers.AUDIO, offers.DATA, bundle="1 0 2")
+    assert [(m.kind, m.direction) for m in parsed.media] == [
+        ("video", "inactive"),
+        ("audio", "recvonly"),
+        ("application", None),
+    ]
+    assert parsed.group[0].items == ["1", "0", "2"]
+    assert parsed.media[0].ice.usernameFragment == "abcd"
+    assert len(parsed.media[0].ice_candidates) == 1
+
+
+def test_a_line_outside_the_bundle_is_refused_with_port_0() -> None:
+    parsed = answer_to(offers.AUDIO, offers.DATA, offers.VIDEO, bundle="0 2")
+    assert [m.direction for m in parsed.media] == ["recvonly", None, "inactive"]
+    assert parsed.media[2].port == 0
+
+
+def test_without_a_group_there_is_none_in_the_answer_and_only_audio_is_taken() -> None:
+    """The answer named a group that nobody had offered (RFC 8843 section 7.3), with one transport for two."""
+    parsed = answer_to(offers.AUDIO, offers.DATA)
+    assert parsed.group == []
+    assert [m.port for m in parsed.media] == [9, 0]
+
+
+def test_without_names_there_are_none_in_the_answer() -> None:
+    parsed = answer_to(offers.AUDIO, offers.DATA, has_mids=False)
+    assert parsed.group == []
+    assert [m.rtp.muxId for m in parsed.media] == ["", ""]
+
+
+def test_the_answer_asks_for_what_suits_a_classifier_and_says_what_aiortc_leaves_out() -> None:
+    offer = Offer.parse(offers.sdp(offers.AUDIO, offers.DATA, bundle="0 2"))
+    lines = complete(offer, ANSWER).split("\r\n")
+    assert "a=ice-options:trickle" in lines
+    assert "a=rtcp-mux-only" in lines
+    (fmtp,) = (line for line in lines if line.startswith("a=fmtp:111 "))
+    assert "useinbandfec=1" in fmtp
+    assert "stereo=0" in fmtp
+
+
+def test_the_certificate_is_named_by_one_hash() -> None:
+    """OBS up to 30.2.3 takes the last of several fingerprints, and knows sha-256 only."""
+    offer = Offer.parse(offers.sdp(offers.AUDIO, offers.DATA, bundle="0 2"))
+    fingerprints = [line for line in complete(offer, ANSWER).split("\r\n") if line.startswith("a=fingerprint:")]
+    assert {line.split()[0] for line in fingerprints} == {"a=fingerprint:sha-256"}
+    assert len(fingerprints) == 2
+
+
+def test_the_answer_keeps_the_offers_protocol() -> None:
+    audio = offers.AUDIO.replace("UDP/TLS/RTP/SAVPF", "RTP/SAVPF")
+    offer = Offer.parse(offers.sdp(audio, bundle="0"))
+    assert "m=audio 9 RTP/SAVPF 111 0" in complete(offer, ANSWER).split("\r\n")
