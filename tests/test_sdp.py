@@ -91,6 +91,7 @@ def test_an_offer_that_sends_no_audio_is_refused_and_told_why(media: list[str], 
         ("a=sctp-port:5000", "a=sctp-port:0", "1 to 65535"),
         ("a=sctp-port:5000", f"a=sctp-port:{'5' * 4000}", "1 to 65535"),
         ("a=sctp-port:5000", "a=max-message-size:-1", "number of bytes"),
+        ("a=sctp-port:5000", "a=max-message-size:100", "at least 1200"),
         ("s=-", "s=\x01", "U\\+0001"),
     ],
 )

@@ -25,6 +25,8 @@ MAX_FINGERPRINTS = 8
 """Certificate fingerprints of a line; the rest are ignored."""
 MAX_MID = 64
 """Characters of a media line's name (RFC 5888). Those of browsers have one or two."""
+MIN_MESSAGE_SIZE = 1200
+"""Bytes that data channels have to carry in one message: as many as the longest of ours has."""
 PAYLOAD_TYPES = 128
 """How many RTP payload types there are (RFC 3550 section 5.1: 7 bits)."""
 
@@ -401,8 +403,10 @@ def _data_channels(line: MediaLine, section: _Section) -> DataChannels:
     sctp_port, max_message_size = _number(port.strip(), 65_535), _number(size.strip(), 2**32)
     if not sctp_port:
         raise _Malformed(f"An SCTP port is a number from 1 to 65535, not {_quoted(port)}.")
-    if max_message_size is None:
-        raise _Malformed(f"An a=max-message-size line holds a number of bytes, not {_quoted(size)}.")
+    if max_message_size is None or 0 < max_message_size < MIN_MESSAGE_SIZE:
+        raise _Malformed(
+            f"An a=max-message-size line holds a number of bytes of at least {MIN_MESSAGE_SIZE}, not {_quoted(size)}."
+        )
     return DataChannels(sctp_port, max_message_size, is_legacy)
 
 

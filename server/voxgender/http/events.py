@@ -26,7 +26,7 @@ class Events:
         response = web.StreamResponse(
             headers={
                 "Content-Type": "text/event-stream",
-                "Cache-Control": "no-store",
+                "Cache-Control": "no-store, no-transform",
                 # nginx would hold the events back.
                 "X-Accel-Buffering": "no",
             }

@@ -47,13 +47,18 @@ class Problem(Exception):
         )
 
 
+_LEFT = Problem(400, "http_error", "The client left before its request was complete.")
+"""Read by nobody, but counted; no fault of the server's."""
+
+
 @web.middleware
 async def problem_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Turn what a handler raises into problem details. A bug is logged and not shown to the client."""
     try:
         return await handler(request)
     except Exception as error:  # noqa: BLE001 - the last one that can say something sensible
-        problem = _problem(error)
+        gone = isinstance(error, ConnectionError) and request.transport is None
+        problem = _LEFT if gone else _problem(error)
     if request.method == "POST" and request.path == "/whip":
         metrics.OFFERS_REJECTED.labels(problem.code).inc()
     return problem.response()
@@ -78,6 +83,8 @@ def _problem(error: Exception) -> Problem:
             return Problem(429, "too_many_sessions", str(error), {"Retry-After": "10"})
         case NotReady():
             return Problem(503, error.code, str(error), {"Retry-After": str(error.retry_after_s)})
+        case web.RequestPayloadError():
+            return Problem(400, "malformed_sdp", "The body is cut off, or not encoded as its headers say.")
         case web.HTTPMethodNotAllowed():
             allowed = ", ".join(sorted(error.allowed_methods))
             return Problem(405, "method_not_allowed", f"This resource takes {allowed}.", {"Allow": allowed})

@@ -79,8 +79,6 @@ async def body_of(request: web.Request) -> str:
         body = (await request.read()).decode()
     except UnicodeDecodeError:
         raise Problem(400, "malformed_sdp", "The body is not UTF-8 text.") from None
-    except web.RequestPayloadError:
-        raise Problem(400, "malformed_sdp", "The body is cut off, or not encoded as its headers say.") from None
     if not body.strip():
         raise Problem(400, "malformed_sdp", "The body is empty; it has to hold SDP.")
     return body

@@ -114,7 +114,7 @@ async def _host_candidates(
     connection: Any, sockets: Sockets, local: HostAddresses, component: int, addresses: list[str], timeout: int = 5
 ) -> list[Candidate]:
     candidates = []
-    for address in sorted(local.bound, key=_remoteness):
+    for address in local.bound:
         protocol = _Ice(connection)
         try:
             transport = sockets.open(address, connection.local_username, protocol)
@@ -127,12 +127,12 @@ async def _host_candidates(
         protocol.local_candidate = _host_candidate(component, host, port)
         public = [other for other in local.advertised if (":" in other) == (":" in host)]
         candidates += [_host_candidate(component, other, port) for other in public] or [protocol.local_candidate]
-    return candidates
+    return sorted(candidates, key=_order)
 
 
-def _remoteness(address: str) -> tuple[bool, bool, bool]:
-    """Sort addresses for clients that try the first one alone: IPv4 before IPv6, public before private."""
-    ip = ipaddress.ip_address(address)
+def _order(candidate: Candidate) -> tuple[bool, bool, bool]:
+    """Sort candidates for clients that try the first one alone: IPv4 before IPv6, public before private."""
+    ip = ipaddress.ip_address(candidate.host)
     return ip.version == 6, not ip.is_global, ip.is_loopback or ip.is_link_local
 
 
