@@ -1,12 +1,14 @@
 """The WHIP resource over HTTP, request by request (RFC 9725)."""
 
 import asyncio
+import logging
 import re
 
 import pytest
 
 from tests.options import given
 from tests.rtc import FRAGMENT, SDP, Server, ToneTrack, a_peer, a_server
+from voxgender import metrics
 from voxgender.analysis import Analyzer
 from voxgender.protocol import Result
 from voxgender.settings import FrontSettings
@@ -148,6 +150,69 @@ async def test_a_bad_fragment_gets_a_problem(server: Server) -> None:
         await problem(server, 400, "malformed_sdp", *patch, data=bad, headers=FRAGMENT)
         stale = FRAGMENT | {"If-Match": '"stale"'}
         await problem(server, 412, "etag_mismatch", *patch, data="a=mid:0", headers=stale)
+
+
+@pytest.mark.parametrize(
+    ("tags", "status"),
+    [
+        ("{}", 204),
+        ("W/{}", 204),
+        ('"a", W/{}', 204),
+        ("", 412),
+        ('"a"', 412),
+        ('W/"a"', 412),
+        ("w/{}", 412),
+        (",,,", 412),
+    ],
+)
+async def test_a_proxy_may_weaken_the_tag_of_a_call(server: Server, tags: str, status: int) -> None:
+    """nginx and Cloudflare do when they compress: the client lost its candidates by 412, without a word."""
+    async with a_peer(ToneTrack()) as peer:
+        async with server.http.post("/whip", data=await peer.offer(), headers=SDP) as response:
+            location, etag = response.headers["Location"], response.headers["ETag"]
+            assert response.headers["Cache-Control"] == "no-store, no-transform"
+        headers = FRAGMENT | {"If-Match": tags.format(etag)}
+        async with server.http.patch(location, data="a=mid:0", headers=headers) as response:
+            assert response.status == status
+
+
+@pytest.mark.parametrize("charset", ["punycode", "idna", "undefined", "utf-16", "latin-1", "rot13", "unicode_escape"])
+async def test_only_utf_8_is_read(server: Server, charset: str) -> None:
+    """Python's own codecs took seconds for a body, or answered with 500."""
+    headers = {"Content-Type": f"application/sdp; charset={charset}"}
+    body = await problem(server, 400, "malformed_sdp", "POST", "/whip", data="v=0", headers=headers)
+    assert "UTF-8" in body["detail"]
+
+
+@pytest.mark.parametrize("charset", ["utf-8", "UTF-8", '"utf-8"', "us-ascii"])
+async def test_a_charset_that_is_utf_8_may_be_named(server: Server, charset: str) -> None:
+    headers = {"Content-Type": f"application/sdp; charset={charset}"}
+    body = await problem(server, 422, "no_audio", "POST", "/whip", data="v=0", headers=headers)
+    assert "microphone" in body["detail"]
+
+
+async def test_a_client_that_leaves_in_the_middle_of_its_body_is_no_mistake_of_the_server(
+    server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each was logged with a traceback, and counted as ``internal_error``."""
+
+    def left() -> float:
+        return metrics.OFFERS_REJECTED.labels("http_error")._value.get()
+
+    before = left()
+    for _ in range(5):
+        _, writer = await asyncio.open_connection("127.0.0.1", int(server.url.rpartition(":")[2]))
+        writer.write(
+            b"POST /whip HTTP/1.1\r\nHost: x\r\nContent-Type: application/sdp\r\nContent-Length: 999\r\n\r\nv=0"
+        )
+        await writer.drain()
+        await asyncio.sleep(0.02)
+        writer.close()
+        await writer.wait_closed()
+    async with asyncio.timeout(5):
+        while left() < before + 5:  # noqa: ASYNC110 - a counter has no event
+            await asyncio.sleep(0.01)
+    assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 
 async def test_an_ice_restart_is_refused_not_pretended(server: Server) -> None:

@@ -118,9 +118,11 @@ async def test_codecs_may_be_offered_by_number_alone(server: Server) -> None:
 async def test_addresses_that_most_clients_reach_stand_first(server: Server) -> None:
     """FFmpeg's WHIP tries the first candidate alone."""
     server.node._addresses = HostAddresses(("::1", "127.0.0.1"), ("2001:db8::7", "192.168.1.7", "8.8.8.8"))
-    async with a_peer(ToneTrack()) as peer:
-        async with server.http.post("/whip", data=await peer.offer(), headers=SDP) as response:
-            answer = await response.text()
+    async with (
+        a_peer(ToneTrack()) as peer,
+        server.http.post("/whip", data=await peer.offer(), headers=SDP) as response,
+    ):
+        answer = await response.text()
     candidates = [line.split()[4] for line in answer.splitlines() if line.startswith("a=candidate:")]
     assert candidates == ["8.8.8.8", "192.168.1.7", "2001:db8::7"]
 

@@ -1,4 +1,9 @@
-"""Offers written by hand, for tests of what is understood of them."""
+"""Offers for tests of what is understood of them: written by hand, and as clients make them (``*.sdp``)."""
+
+from pathlib import Path
+
+CLIENTS = {path.stem: path.read_bytes().decode() for path in sorted(Path(__file__).parent.glob("*.sdp"))}
+"""Of Chromium 156 and Firefox 153 as they made them; of GStreamer, OBS and aiortc in their shapes."""
 
 TRANSPORT = (
     "c=IN IP4 0.0.0.0\r\na=ice-ufrag:abcd\r\na=ice-pwd:0123456789012345678901\r\n"
