@@ -15,10 +15,11 @@ import msgspec
 import pytest
 
 from tests import offers
-from tests.nodes import SECRET, FacedNode, a_node
+from tests.nodes import SECRET, FacedNode, a_front, a_node
 from tests.rtc import FRAGMENT, LOOPBACK, SDP, Server, a_server
 from voxgender.analysis import Analyzer
 from voxgender.fleet.remote import OfferRequest
+from voxgender.fleet.sources import StaticNodes
 from voxgender.http.app import MAX_BODY
 from voxgender.media.network import HostAddresses
 from voxgender.media.node import MediaNode
@@ -425,6 +426,15 @@ async def test_nothing_that_signaling_sends_holds_a_nodes_loop(node: FacedNode, 
     assert stop.status in (201, 400, 422)
     assert stop.seconds < LIMIT_S
     await end_all(node.node)
+
+
+@pytest.mark.parametrize("name", [*LONG, *WHOLE])
+async def test_no_offer_holds_signalings_loop(name: str, stops: list[Stop]) -> None:
+    async with a_front(source=StaticNodes([])) as front:
+        port = front.http._base_url.port  # type: ignore[union-attr]
+        stop = await measure(f"signaling: POST {name}", lambda: exchange(port, post(OFFERS[name].encode())), stops)
+    assert stop.status in (400, 422, 503)
+    assert stop.seconds < LIMIT_S
 
 
 @pytest.mark.parametrize("method", ["GET", "PATCH", "DELETE"])

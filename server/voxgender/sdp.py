@@ -269,19 +269,20 @@ def _choose_audio(lines: tuple[MediaLine, ...], directions: list[str]) -> int:
 
 def _media_line(section: _Section) -> MediaLine:
     parts = section.media.split()
-    if len(parts) < 4 or not _TOKEN.fullmatch("".join(parts)):
+    if len(parts) < 4 or not section.media.isascii():
         raise _Malformed(
             f"This is no media line: {_quoted('m=' + section.media)}. It needs kind, port, protocol, format."
         )
     kind, port, protocol, *formats = parts
-    if _number(port.partition("/")[0], 65_535) is None:
+    port_number = _number(port.partition("/")[0], 65_535)
+    if port_number is None:
         raise _Malformed(f"The port of a media line is a number from 0 to 65535, not {_quoted(port)}.")
     if len(formats) > PAYLOAD_TYPES:
         raise _Malformed(f"A media line has more than {PAYLOAD_TYPES} formats: there are not so many payload types.")
     unique = dict.fromkeys(formats)
     if "RTP/" in protocol:
-        wrong = next(iter(unique.keys() - _PAYLOAD_TYPES), None)
-        if wrong is not None:
+        if not _PAYLOAD_TYPES.issuperset(formats):
+            wrong = next(number for number in formats if number not in _PAYLOAD_TYPES)
             raise _Malformed(f"An RTP payload type is a number from 0 to 127, not {_quoted(wrong)}.")
     mid = section.first("mid")
     if mid is not None and (len(mid) > MAX_MID or not _TOKEN.fullmatch(mid)):
@@ -291,7 +292,7 @@ def _media_line(section: _Section) -> MediaLine:
         protocol=protocol,
         formats=tuple(unique),
         mid=mid,
-        is_rejected=port == "0" and not section.has("bundle-only"),
+        is_rejected=port_number == 0 and not section.has("bundle-only"),
         attributes=_format_attributes(unique, section),
     )
 

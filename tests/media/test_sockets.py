@@ -109,6 +109,27 @@ async def test_calls_share_a_socket_and_each_gets_what_its_check_named(sockets: 
     assert one.datagrams.empty()
 
 
+async def test_a_call_that_goes_takes_nothing_of_another_ones_with_it(sockets: Sockets) -> None:
+    """Two transports of one call once had one name: the end of the second was a ``KeyError``."""
+    _, first = place(sockets, "same")
+    _, second = place(sockets, "same")
+    first.close()
+    (shared,) = sockets._shared
+    assert shared._by_ufrag == {"same": second}
+    assert shared.calls == 1
+    second.close()
+    assert sockets._shared == []
+
+
+async def test_a_socket_stays_while_any_call_is_on_it(sockets: Sockets) -> None:
+    _, first = place(sockets, "same")
+    _, second = place(sockets, "same")
+    second.close()
+    assert [shared.calls for shared in sockets._shared] == [1]
+    first.close()
+    assert sockets._shared == []
+
+
 async def test_a_stranger_is_not_heard(sockets: Sockets, peers: list[Peer]) -> None:
     call, _ = place(sockets, "one")
     for data in (

@@ -175,14 +175,16 @@ class SharedSocket:
         self._sock = sock
         self._sockets = sockets
         self._loop = asyncio.get_running_loop()
+        self._calls: set[CallTransport] = set()
         self._by_ufrag: dict[str, CallTransport] = {}
         self._by_source: dict[bytes, CallTransport] = {}
 
     @property
     def calls(self) -> int:
-        return len(self._by_ufrag)
+        return len(self._calls)
 
     def add(self, call: "CallTransport") -> None:
+        self._calls.add(call)
         self._by_ufrag[call.ufrag] = call
         if not self.connecting:
             self._loop.add_reader(self.fileno, self._sockets.read, self)
@@ -198,12 +200,13 @@ class SharedSocket:
     def remove(self, call: "CallTransport") -> None:
         """Forget a call; with the last one the socket closes."""
         self.settle(call)
+        self._calls.discard(call)
         if self._by_ufrag.get(call.ufrag) is call:
             del self._by_ufrag[call.ufrag]
         for source in call.sources:
             if self._by_source.get(source) is call:
                 del self._by_source[source]
-        if not self._by_ufrag:
+        if not self._calls:
             self.closed = True
             self._sock.close()
             self._sockets.forget(self)
