@@ -124,7 +124,8 @@ async def a_server(
     node = MediaNode(ice_addresses=[LOOPBACK], **limits)
     if analyzer is not None:
         node.start(analyzer)
-    runner = web.AppRunner(create_app(settings or FrontSettings(), node), access_log=None, shutdown_timeout=1.0)
+    app = create_app(settings or FrontSettings(), node)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0, auto_decompress=False)
     await runner.setup()
     try:
         await web.TCPSite(runner, LOOPBACK, 0).start()

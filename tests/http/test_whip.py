@@ -1,8 +1,11 @@
 """The WHIP resource over HTTP, request by request (RFC 9725)."""
 
 import asyncio
+import gzip
 import logging
 import re
+import zlib
+from collections.abc import Callable
 
 import pytest
 
@@ -10,6 +13,7 @@ from tests.options import given
 from tests.rtc import FRAGMENT, SDP, Server, ToneTrack, a_peer, a_server
 from voxgender import metrics
 from voxgender.analysis import Analyzer
+from voxgender.http.app import MAX_BODY
 from voxgender.protocol import Result
 from voxgender.settings import FrontSettings
 
@@ -174,6 +178,35 @@ async def test_a_proxy_may_weaken_the_tag_of_a_call(server: Server, tags: str, s
         headers = FRAGMENT | {"If-Match": tags.format(etag)}
         async with server.http.patch(location, data="a=mid:0", headers=headers) as response:
             assert response.status == status
+
+
+@pytest.mark.parametrize(
+    ("coding", "pack"),
+    [
+        ("gzip", gzip.compress),
+        ("X-GZIP", gzip.compress),
+        ("deflate", zlib.compress),
+        ("deflate", lambda data: zlib.compress(data, wbits=-zlib.MAX_WBITS)),
+        ("identity", bytes),
+    ],
+)
+async def test_a_body_may_be_packed(server: Server, coding: str, pack: Callable[[bytes], bytes]) -> None:
+    async with a_peer(ToneTrack()) as peer:
+        offer = (await peer.offer()).encode()
+        headers = SDP | {"Content-Encoding": coding}
+        async with server.http.post("/whip", data=pack(offer), headers=headers) as response:
+            assert response.status == 201
+        await problem(server, 413, "too_large", "POST", "/whip", data=pack(offer + bytes(MAX_BODY)), headers=headers)
+        if coding != "identity":
+            await problem(server, 400, "malformed_sdp", "POST", "/whip", data=pack(offer)[:-20], headers=headers)
+
+
+@pytest.mark.parametrize("coding", ["br", "zstd", "compress", "gzip, gzip", "x"])
+async def test_what_else_a_body_is_packed_by_is_said_to_be_unknown(server: Server, coding: str) -> None:
+    """aiohttp refused some in plain text, each with a traceback in the log, and took others for plain."""
+    headers = SDP | {"Content-Encoding": coding}
+    body = await problem(server, 415, "unsupported_media_type", "POST", "/whip", data=b"v=0", headers=headers)
+    assert "gzip" in body["detail"]
 
 
 @pytest.mark.parametrize("charset", ["punycode", "idna", "undefined", "utf-16", "latin-1", "rot13", "unicode_escape"])

@@ -1,6 +1,7 @@
 """The resources of sessions (RFC 9725): trickle, look, end."""
 
 import hashlib
+import zlib
 
 from aiohttp import web
 
@@ -10,6 +11,8 @@ from voxgender.http.problems import Problem
 SDP = "application/sdp"
 FRAGMENT = "application/trickle-ice-sdpfrag"
 
+_CODINGS = {"gzip": 16 + zlib.MAX_WBITS, "x-gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
+"""What bodies may be packed by, and what ``zlib`` calls it."""
 _CHARSETS = ("utf-8", "utf8", "us-ascii", "ascii")
 
 
@@ -76,9 +79,39 @@ async def body_of(request: web.Request) -> str:
     if (request.charset or "utf-8").lower() not in _CHARSETS:
         raise Problem(400, "malformed_sdp", "SDP is UTF-8: send the body so, and leave the charset parameter out.")
     try:
-        body = (await request.read()).decode()
+        body = _unpacked(await request.read(), request).decode()
     except UnicodeDecodeError:
         raise Problem(400, "malformed_sdp", "The body is not UTF-8 text.") from None
     if not body.strip():
         raise Problem(400, "malformed_sdp", "The body is empty; it has to hold SDP.")
     return body
+
+
+def _unpacked(data: bytes, request: web.Request) -> bytes:
+    """The content of a body (RFC 9110 section 8.4), of which no more is unpacked than is let through.
+
+    The server has to be set up not to unpack it (``auto_decompress=False``).
+    """
+    coding = request.headers.get("Content-Encoding", "identity").strip().lower()
+    if coding == "identity" or not data:
+        return data
+    if coding not in _CODINGS:
+        raise Problem(
+            415,
+            "unsupported_media_type",
+            "The body may be packed by gzip or deflate, and by nothing else: best send it as it is.",
+            {"Accept-Encoding": "gzip, deflate"},
+        )
+    # Some send deflate without its frame.
+    is_bare = coding == "deflate" and data[0] & 0x0F != zlib.DEFLATED
+    unpacker = zlib.decompressobj(-zlib.MAX_WBITS if is_bare else _CODINGS[coding])
+    most = request.client_max_size
+    try:
+        content = unpacker.decompress(data, most + 1)
+    except zlib.error:
+        content = b""
+    if len(content) > most:
+        raise web.HTTPRequestEntityTooLarge(max_size=most, actual_size=len(content))
+    if not unpacker.eof or unpacker.unused_data:
+        raise Problem(400, "malformed_sdp", "The body is cut off, or not encoded as its headers say.")
+    return content
