@@ -13,7 +13,7 @@ from voxgender.http.calls import NodeCalls
 from voxgender.http.events import Events
 from voxgender.http.health import Health
 from voxgender.http.problems import Problem, problem_middleware
-from voxgender.http.sessions import Sessions
+from voxgender.http.sessions import Sessions, read_body
 
 _OPEN = ("/health/live", "/health/ready", "/metrics")
 _signed_by_us: web.RequestKey[bool] = web.RequestKey("signed_by_us", bool)
@@ -58,7 +58,7 @@ class _NodeApi:
     async def place(self, request: web.Request) -> web.Response:
         """Answer an offer; again with the same id, and the answer is the same."""
         try:
-            placement = msgspec.msgpack.decode(await request.read(), type=OfferRequest)
+            placement = msgspec.msgpack.decode(await read_body(request), type=OfferRequest)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             raise Problem(400, "malformed_sdp", "The body is no placement.") from None
         offer_id = request.match_info["offer"]
@@ -89,7 +89,7 @@ def _signed(secret: Secret) -> Middleware:
     async def signed(request: web.Request, handler: Handler) -> web.StreamResponse:
         if request.path not in _OPEN:
             header = request.headers.get("Authorization", "")
-            why = secret.refusal(header, request.method, request.path, await request.read())
+            why = secret.refusal(header, request.method, request.path, await read_body(request))
             if why is not None:
                 raise Problem(401, "unauthorized", why, {"WWW-Authenticate": SCHEME})
             request[_signed_by_us] = True

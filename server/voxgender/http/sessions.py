@@ -1,5 +1,6 @@
 """The resources of sessions (RFC 9725): trickle, look, end."""
 
+import asyncio
 import hashlib
 import zlib
 
@@ -11,6 +12,9 @@ from voxgender.http.problems import Problem
 SDP = "application/sdp"
 FRAGMENT = "application/trickle-ice-sdpfrag"
 
+_body: web.RequestKey[bytes] = web.RequestKey("body", bytes)
+_PIECE = 8192
+"""Bytes of a body that are taken in one turn of the event loop."""
 _CODINGS = {"gzip": 16 + zlib.MAX_WBITS, "x-gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
 """What bodies may be packed by, and what ``zlib`` calls it."""
 _CHARSETS = ("utf-8", "utf8", "us-ascii", "ascii")
@@ -79,12 +83,32 @@ async def body_of(request: web.Request) -> str:
     if (request.charset or "utf-8").lower() not in _CHARSETS:
         raise Problem(400, "malformed_sdp", "SDP is UTF-8: send the body so, and leave the charset parameter out.")
     try:
-        body = _unpacked(await request.read(), request).decode()
+        body = _unpacked(await read_body(request), request).decode()
     except UnicodeDecodeError:
         raise Problem(400, "malformed_sdp", "The body is not UTF-8 text.") from None
     if not body.strip():
         raise Problem(400, "malformed_sdp", "The body is empty; it has to hold SDP.")
     return body
+
+
+async def read_body(request: web.Request) -> bytes:
+    """Read the body as it came, a piece at a time: it may be in a hundred thousand chunks of one byte each.
+
+    May be called again.
+
+    Raises:
+        web.HTTPRequestEntityTooLarge
+    """
+    if _body in request:
+        return request[_body]
+    body = bytearray()
+    while piece := await request.content.read(_PIECE):
+        body += piece
+        if len(body) > request.client_max_size:
+            raise web.HTTPRequestEntityTooLarge(max_size=request.client_max_size, actual_size=len(body))
+        await asyncio.sleep(0)
+    request[_body] = bytes(body)
+    return request[_body]
 
 
 def _unpacked(data: bytes, request: web.Request) -> bytes:
