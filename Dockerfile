@@ -1,11 +1,12 @@
 # voxgender as two images. How to run them: docs/deployment/README.md.
 #   docker build --target signaling -t voxgender-signaling .   HTTP alone: no torch, no WebRTC
 #   docker build --target media -t voxgender-media .           WebRTC and the model; `serve` runs all in one
+#     --build-arg EXTRAS=media,checkpoints,torch               and whatever wav2vec2 people bring
 # tools/dockerfile-steps runs these same steps without Docker.
 ARG PYTHON=3.11.14-slim-bookworm
 
 FROM python:${PYTHON} AS runtime
-# The cache is for models from a hub; a volume that is mounted there takes its owner over.
+# The cache is for models from a hub and converted ones; a volume that is mounted there takes its owner over.
 RUN useradd --uid 10001 --create-home voxgender && install --directory --owner voxgender /home/voxgender/.cache
 ENV PATH=/opt/voxgender/bin:$PATH
 ENV PYTHONUNBUFFERED=1
@@ -26,9 +27,11 @@ RUN python -c "import tomllib; p = tomllib.load(open('pyproject.toml', 'rb'))['p
  && python -m pip --python /opt/voxgender/bin/python install --no-cache-dir --constraint constraints.txt --requirement signaling.txt
 
 FROM signaling-packages AS media-packages
+# `media` runs the embedded model; `checkpoints` adds others, and `torch` those that need it.
+ARG EXTRAS=media
 # Where pip looks besides its own index; one with the CPU build of torch saves gigabytes of CUDA.
 ARG PIP_EXTRA_INDEX_URL
-RUN python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']['media'], sep='\n')" > media.txt \
+RUN python -c "import os, tomllib; extras = tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']; print(*(line for name in os.environ['EXTRAS'].split(',') for line in extras[name] if not line.startswith('voxgender')), sep='\n')" > media.txt \
  && python -m pip --python /opt/voxgender/bin/python install --no-cache-dir --constraint constraints.txt --requirement media.txt
 
 FROM signaling-packages AS package

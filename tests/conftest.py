@@ -10,6 +10,14 @@ from tests.rtc import Server, a_server
 from voxgender.analysis import Analyzer
 
 
+@pytest.fixture(scope="session", autouse=True)
+def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep converted checkpoints of tests out of the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def speech() -> Path:
     """The corpus of real speech: ``manifest.csv`` and the files that it names."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, get_type_hints
 
 from voxgender import __version__, options
 from voxgender.errors import AudioError, ManifestError, SettingsError, VoxgenderError
+from voxgender.extras import advice
 from voxgender.peer.options import CallOptions, LoadOptions
 from voxgender.settings import ClassifySettings, LogOptions, MediaSettings, ServeSettings, SignalingSettings
 from voxgender.training.options import EvaluateOptions, ExportOptions, TrainOptions
@@ -176,6 +177,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(error, 2)
     except VoxgenderError as error:
         return _fail(error, 1)
+    except ModuleNotFoundError as missing:
+        return _fail(f"this command {advice(missing)}", 1)
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
@@ -260,7 +263,7 @@ def _run(main: Coroutine[Any, Any, T]) -> T:
     return uvloop.run(main)
 
 
-def _fail(error: VoxgenderError, status: int) -> int:
+def _fail(error: VoxgenderError | str, status: int) -> int:
     print("voxgender:", *str(error).splitlines(), file=sys.stderr)
     return status
 

@@ -14,6 +14,7 @@ from transformers.utils.logging import disable_progress_bar
 from tests.benchmarks.tables import Measured, markdown
 from voxgender.inference import wav2vec2
 from voxgender.inference.classifier import SAMPLE_RATE_HZ, Precision
+from voxgender.inference.conversion import open_network
 from voxgender.inference.eager import EagerNetwork, weights_of
 from voxgender.inference.runtime import OnnxNetwork
 
@@ -78,8 +79,8 @@ def _bound(run: Callable[[Any], object], windows: Any) -> Callable[[], object]:
 @cache
 def _ours(model: str, precision: Precision, threads: int) -> OnnxNetwork:
     network = _torch(model)
-    return OnnxNetwork(
-        network.config.to_dict(), weights_of(network), normalise=True, precision=precision, threads=threads
+    return open_network(
+        network.config.to_dict(), lambda: weights_of(network), normalise=True, precision=precision, threads=threads
     )
 
 

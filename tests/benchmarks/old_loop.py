@@ -28,8 +28,8 @@ from voxgender.analysis import Analyzer
 from voxgender.audio.frames import SAMPLE_RATE_HZ, Samples
 from voxgender.inference import wav2vec2
 from voxgender.inference.classifier import Classifier
+from voxgender.inference.conversion import open_network
 from voxgender.inference.eager import weights_of
-from voxgender.inference.runtime import OnnxNetwork
 from voxgender.inference.wav2vec2 import Wav2Vec2Classifier
 from voxgender.peer.voices import MAN, WOMAN, speak
 from voxgender.protocol import Result
@@ -162,5 +162,5 @@ class _LiveTrack(MediaStreamTrack):
 
 def _large() -> Wav2Vec2Classifier:
     network = Wav2Vec2ForSequenceClassification(large_config())
-    compiled = OnnxNetwork(network.config.to_dict(), weights_of(network), normalise=True)
+    compiled = open_network(network.config.to_dict(), lambda: weights_of(network), normalise=True)
     return Wav2Vec2Classifier("wav2vec2-large shape", compiled, ("female", "male"))

@@ -3,28 +3,13 @@
 import re
 import subprocess
 import sys
-import tomllib
-from collections.abc import Iterable, Iterator
-from importlib.metadata import distribution
-from pathlib import Path
-
-from packaging.requirements import Requirement
+from collections.abc import Iterable
 
 from tests.deploy.artifacts import ROOT
+from tests.deploy.packages import files, required
 
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 CONSTRAINTS = (ROOT / "constraints.txt").read_text()
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-
-
-def closure(requirements: Iterable[str], seen: set[str]) -> Iterator[str]:
-    """The distributions that these need, themselves included."""
-    for requirement in map(Requirement, requirements):
-        if requirement.name in seen or (requirement.marker and not requirement.marker.evaluate({"extra": ""})):
-            continue
-        seen.add(requirement.name)
-        yield requirement.name
-        yield from closure(distribution(requirement.name).requires or (), seen)
 
 
 def test_all_that_runs_is_pinned() -> None:
@@ -60,9 +45,30 @@ def test_both_targets_run_as_somebody_and_tell_their_health() -> None:
         assert "USER" not in stage[1]
 
 
+def size_bytes(names: Iterable[str]) -> int:
+    return sum(place.stat().st_size for _, place in files(names))
+
+
 def test_the_packages_of_signaling_are_few_and_small() -> None:
     """On its own, as in the image: ``tools/dockerfile-steps signaling`` installs and weighs it whole."""
-    names = list(closure([*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["registry"]], set()))
+    names = required("registry")
     assert not {"torch", "numpy", "aiortc", "av", "onnxruntime", "transformers"} & set(names)
-    files = [Path(str(file.locate())) for name in names for file in distribution(name).files or ()]
-    assert sum(file.stat().st_size for file in files if file.is_file()) < 150e6
+    assert size_bytes(names) < 150e6
+
+
+def test_the_packages_of_media_are_without_torch() -> None:
+    """The speech gate's package brought torch and its CUDA: six gigabytes from the default index."""
+    names = required("media")
+    assert not {"torch", "transformers", "onnx", "silero-vad", "safetensors", "sympy"} & set(names)
+    assert size_bytes(names) < 340e6
+
+
+def test_checkpoints_take_little_more() -> None:
+    names = required("media", "checkpoints")
+    assert not {"torch", "transformers", "silero-vad"} & set(names)
+    assert size_bytes(names) < 420e6
+
+
+def test_the_media_image_has_what_the_embedded_model_needs() -> None:
+    (extras,) = re.findall(r"^ARG EXTRAS=(\S+)$", DOCKERFILE, re.MULTILINE)
+    assert extras == "media"

@@ -10,6 +10,11 @@ import numpy.typing as npt
 import torch
 from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2ForSequenceClassification
 
+from voxgender.inference.classifier import Precision
+from voxgender.inference.conversion import open_network
+from voxgender.inference.eager import weights_of
+from voxgender.inference.runtime import OnnxNetwork
+
 Make = Callable[..., Path]
 Array = npt.NDArray[np.float32]
 
@@ -56,6 +61,15 @@ def network(labels: tuple[str, ...] = ("female", "male"), **config: Any) -> Wav2
         made.classifier.bias.copy_((made.classifier.bias - logits.mean(dim=0)) * scale)
         made.classifier.weight *= scale
     return made
+
+
+def converted(
+    reference: Wav2Vec2ForSequenceClassification, *, precision: Precision = "auto", threads: int = 1
+) -> OnnxNetwork:
+    """The network as a graph, kept nowhere."""
+    return open_network(
+        reference.config.to_dict(), lambda: weights_of(reference), normalise=True, precision=precision, threads=threads
+    )
 
 
 def voices(samples: int = 16_000) -> Array:

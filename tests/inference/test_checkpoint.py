@@ -6,19 +6,20 @@ import pytest
 import torch
 
 from tests.inference.checkpoints import Make, network, rewrite
-from voxgender.inference.checkpoint import read
+from voxgender.errors import ModelError
+from voxgender.inference.checkpoint import Unreadable, read
 from voxgender.inference.eager import weights_of
 
 
 def test_weights_and_texts_are_read_as_they_were_written(make: Make) -> None:
     checkpoint = read(str(make(("woman", "man"))))
-    assert checkpoint is not None
     assert checkpoint.config["id2label"] == {0: "woman", 1: "man"}
     assert checkpoint.preprocessing["sampling_rate"] == 16_000
     expected = weights_of(network(("woman", "man")))
-    assert set(checkpoint.weights) == set(expected)
-    assert len(checkpoint.weights) == len(expected)
-    for name, weight in checkpoint.weights.items():
+    weights = checkpoint.weights()
+    assert set(weights) == set(expected)
+    assert len(weights) == len(expected)
+    for name, weight in weights.items():
         np.testing.assert_array_equal(weight, expected[name])
 
 
@@ -27,8 +28,7 @@ def test_half_precision_is_read_as_single(make: Make, dtype: torch.dtype) -> Non
     directory = make()
     network().to(dtype).save_pretrained(directory)
     checkpoint = read(str(directory))
-    assert checkpoint is not None
-    weight = checkpoint.weights["projector.weight"]
+    weight = checkpoint.weights()["projector.weight"]
     assert weight.dtype == np.float32
     np.testing.assert_allclose(weight, network().projector.weight.numpy(force=True), atol=0.02)
 
@@ -39,55 +39,99 @@ def test_weights_in_several_files_are_one(make: Make) -> None:
     network().save_pretrained(directory, max_shard_size="8KB")
     assert len(list(directory.glob("model-*.safetensors"))) > 1
     checkpoint = read(str(directory))
-    assert checkpoint is not None
-    assert set(checkpoint.weights) == set(weights_of(network()))
+    assert set(checkpoint.weights()) == set(weights_of(network()))
 
 
 def test_a_repository_is_read_from_the_hubs_cache(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cache(make(), tmp_path, monkeypatch)
     checkpoint = read("somebody/voices")
-    assert checkpoint is not None
     assert checkpoint.config["id2label"] == {0: "female", 1: "male"}
 
 
 @pytest.mark.parametrize("missing", ["config.json", "preprocessor_config.json", "model.safetensors"])
-def test_what_lacks_a_file_is_left_to_transformers(make: Make, missing: str) -> None:
+def test_a_file_that_is_missing_is_told(make: Make, missing: str) -> None:
     directory = make()
     (directory / missing).unlink()
-    assert read(str(directory)) is None
+    with pytest.raises(Unreadable, match=f"lacks {missing}"):
+        read(str(directory))
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"id2label": null}', '{"id2label": {"x": "male"}}', "{}"])
-def test_what_is_no_configuration_is_left_to_transformers(make: Make, text: str) -> None:
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", '{"id2label": null}', '{"id2label": {"x": "male"}}', "{}", "[" * 100_000]
+)
+def test_what_is_no_configuration_is_told(make: Make, text: str) -> None:
     directory = make()
     (directory / "config.json").write_text(text)
-    assert read(str(directory)) is None
+    with pytest.raises(Unreadable, match=r"config\.json"):
+        read(str(directory))
 
 
-def test_damaged_weights_are_left_to_transformers(make: Make) -> None:
+def test_damaged_weights_are_told(make: Make) -> None:
     directory = make()
     weights = directory / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
-    assert read(str(directory)) is None
+    with pytest.raises(Unreadable, match="damaged"):
+        read(str(directory)).weights()
 
 
-@pytest.mark.parametrize("index", [{"weight_map": None}, {"weight_map": {"projector.weight": "gone.safetensors"}}])
-def test_an_index_of_nothing_is_left_to_transformers(make: Make, index: dict[str, object]) -> None:
+@pytest.mark.parametrize("index", [{"weight_map": None}, {"weight_map": ["x"]}, {"weight_map": {"x": 1}}])
+def test_an_index_of_nothing_is_told(make: Make, index: dict[str, object]) -> None:
     directory = make()
     (directory / "model.safetensors").unlink()
     (directory / "model.safetensors.index.json").write_text("{}")
     rewrite(directory / "model.safetensors.index.json", **index)
-    assert read(str(directory)) is None
+    with pytest.raises(Unreadable, match="weight_map"):
+        read(str(directory))
 
 
-def test_a_repository_that_cannot_be_had_is_left_to_transformers(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_that_the_index_names_and_is_not_there_is_told(make: Make) -> None:
+    directory = make()
+    (directory / "model.safetensors").unlink()
+    (directory / "model.safetensors.index.json").write_text('{"weight_map": {"projector.weight": "gone.safetensors"}}')
+    found = read(str(directory))
+    with pytest.raises(Unreadable, match=r"gone\.safetensors"):
+        found.fingerprint()
+    with pytest.raises(Unreadable, match=r"gone\.safetensors"):
+        found.weights()
+
+
+def test_weights_of_an_older_layout_are_known_by_their_content_but_not_read(make: Make) -> None:
+    directory = make()
+    (directory / "model.safetensors").rename(directory / "pytorch_model.bin")
+    found = read(str(directory))
+    assert len(found.fingerprint()) == 64
+    with pytest.raises(Unreadable, match="not in safetensors"):
+        found.weights()
+
+
+def test_a_repository_that_cannot_be_had_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
-    assert read("somebody/voices") is None
+    with pytest.raises(ModelError, match="somebody/voices: no such directory here, and not to be had from the hub"):
+        read("somebody/voices")
+
+
+def test_a_fingerprint_is_of_what_the_files_say(make: Make, tmp_path: Path) -> None:
+    directory = make()
+    told = read(str(directory)).fingerprint()
+    copied = shutil.copytree(directory, tmp_path / "elsewhere")
+    # As a checkout with other line ends would have it.
+    (copied / "config.json").write_text((copied / "config.json").read_text().replace("\n", "\r\n"), newline="")
+    assert read(str(copied)).fingerprint() == told
+    rewrite(copied / "config.json", layer_norm_eps=1e-3)
+    assert read(str(copied)).fingerprint() != told
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "preprocessor_config.json"])
+def test_another_content_is_another_fingerprint(make: Make, file: str) -> None:
+    directory = make()
+    told = read(str(directory)).fingerprint()
+    content = (directory / file).read_bytes()
+    changed = content.replace(b"true", b"false") if file.endswith("json") else content[:-1] + bytes([content[-1] ^ 1])
+    (directory / file).write_bytes(changed)
+    assert read(str(directory)).fingerprint() != told
 
 
 def cache(checkpoint: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,11 +5,15 @@ import numpy as np
 import pytest
 from transformers import Wav2Vec2ForSequenceClassification
 
-from tests.inference.checkpoints import network, voices
-from voxgender.inference import runtime, wav2vec2
+from tests.inference.checkpoints import converted, network, voices
+from voxgender.audio.activity import NETWORK
+from voxgender.graphs import architecture
+from voxgender.graphs.architecture import Unconvertible
+from voxgender.inference import wav2vec2
 from voxgender.inference.classifier import Precision
-from voxgender.inference.eager import EagerNetwork, weights_of
+from voxgender.inference.eager import EagerNetwork
 from voxgender.inference.runtime import OnnxNetwork
+from voxgender.inference.wav2vec2 import load
 from voxgender.peer.voices import MAN, WOMAN, speak
 
 
@@ -25,14 +29,14 @@ def test_the_embedded_model_says_what_it_says_in_torch(seconds: float) -> None:
         ]
     )
     windows = np.concatenate((heard, np.random.default_rng(0).normal(0, 0.1, heard.shape))).astype(np.float32)
-    found = OnnxNetwork(reference.config.to_dict(), weights_of(reference), normalise=True)(windows)
+    found = load("embedded")._network(windows)
     np.testing.assert_allclose(found, EagerNetwork(reference, normalise=True)(windows), atol=1e-3)
 
 
 @pytest.mark.parametrize("batch", [1, 7, 8, 9, 20])
 def test_a_batch_of_any_size_says_what_its_windows_say_alone(batch: int) -> None:
     reference = network()
-    graph = OnnxNetwork(reference.config.to_dict(), weights_of(reference), normalise=True)
+    graph = converted(reference)
     windows = np.concatenate([voices()] * 7)[:batch] * np.linspace(0.1, 1, batch, dtype=np.float32)[:, None] + 0.05
     alone = np.concatenate([graph(window[None]) for window in windows])
     found = graph(windows)
@@ -44,10 +48,10 @@ def test_a_batch_of_any_size_says_what_its_windows_say_alone(batch: int) -> None
 def test_a_large_network_goes_by_way_of_files_that_do_not_stay(
     precision: Precision, encoder: Precision, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runtime, "_LARGE", 1_000)
+    monkeypatch.setattr(architecture, "_LARGE", 1_000)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     reference = network(hidden_size=64, intermediate_size=128)
-    graph = OnnxNetwork(reference.config.to_dict(), weights_of(reference), normalise=True, precision=precision)
+    graph = converted(reference, precision=precision)
     assert list(tmp_path.iterdir()) == []
     assert graph.precision == encoder
     tolerance = 1e-4 if encoder == "fp32" else 0.1
@@ -56,7 +60,7 @@ def test_a_large_network_goes_by_way_of_files_that_do_not_stay(
 
 def test_small_networks_are_exact_unless_asked_otherwise() -> None:
     reference = network()
-    assert OnnxNetwork(reference.config.to_dict(), weights_of(reference), normalise=True).precision == "fp32"
+    assert converted(reference).precision == "fp32"
 
 
 @pytest.mark.parametrize(("large", "threads"), [(1_000, 2), (1_000_000, 1)])
@@ -64,9 +68,21 @@ def test_threads_are_for_large_networks_and_sleep_when_idle(
     large: int, threads: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Threads that spin for the next batch would take the cores that media needs."""
-    monkeypatch.setattr(runtime, "_LARGE", large)
+    monkeypatch.setattr(architecture, "_LARGE", large)
     reference = network()
-    graph = OnnxNetwork(reference.config.to_dict(), weights_of(reference), normalise=True, threads=2)
+    graph = converted(reference, threads=2)
     options = graph._session.get_session_options()
     assert options.intra_op_num_threads == threads
     assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
+
+
+@pytest.mark.parametrize("content", [b"", b"no graph", bytes(10_000)])
+def test_a_file_that_is_no_graph_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "model.onnx").write_bytes(content)
+    with pytest.raises(Unconvertible, match="ONNX Runtime refuses it"):
+        OnnxNetwork(tmp_path / "model.onnx")
+
+
+def test_a_graph_of_another_network_is_refused() -> None:
+    with pytest.raises(Unconvertible, match="ONNX Runtime refuses it"):
+        OnnxNetwork(NETWORK)

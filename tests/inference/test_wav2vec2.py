@@ -1,7 +1,4 @@
 import logging
-import subprocess
-import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +10,8 @@ from transformers import Wav2Vec2Config, Wav2Vec2ForCTC, Wav2Vec2ForSequenceClas
 
 from tests.inference.checkpoints import LARGE_SHAPE, TINY, Make, by_transformers, rewrite
 from voxgender.errors import ModelError
-from voxgender.inference import runtime, wav2vec2
+from voxgender.graphs import architecture
+from voxgender.inference import wav2vec2
 from voxgender.inference.eager import EagerNetwork
 from voxgender.inference.runtime import OnnxNetwork
 from voxgender.inference.wav2vec2 import load
@@ -82,7 +80,7 @@ def test_the_name_is_the_directorys(make: Make) -> None:
 
 
 def test_a_large_model_takes_the_threads_it_is_given(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runtime, "_LARGE", 1)
+    monkeypatch.setattr(architecture, "_LARGE", 1)
     classifier = load(str(make()), threads=2)
     assert isinstance(classifier._network, OnnxNetwork)
     assert classifier._network._session.get_session_options().intra_op_num_threads == 2
@@ -95,16 +93,6 @@ def test_torch_takes_the_threads_it_is_given(make: Make) -> None:
         assert torch.get_num_threads() == before + 1
     finally:
         torch.set_num_threads(before)
-
-
-def test_an_ordinary_checkpoint_needs_no_torch() -> None:
-    """Importing it takes longer than all else at the start, and more memory than the embedded model in use."""
-    code = (
-        "import sys, numpy; from voxgender.inference.wav2vec2 import load;"
-        "print(load('embedded')(numpy.zeros((1, 16000), 'f')).shape, 'torch' in sys.modules)"
-    )
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert ran.stdout == "(1, 3) False\n"
 
 
 def test_an_unusual_architecture_runs_in_torch_and_says_so(
@@ -127,18 +115,6 @@ def test_weights_of_an_older_layout_are_loaded_by_transformers_and_run_as_fast(m
     classifier = load(str(directory))
     assert isinstance(classifier._network, OnnxNetwork)
     np.testing.assert_allclose(classifier(windows), expected[:, ::-1], atol=1e-5)
-
-
-def test_a_large_model_without_room_for_temporary_files_runs_in_torch(
-    make: Make, windows: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    directory = make()
-    monkeypatch.setattr(runtime, "_LARGE", 1)
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
-    classifier = load(str(directory))
-    assert isinstance(classifier._network, EagerNetwork)
-    assert "runs in torch" in caplog.text
-    np.testing.assert_allclose(classifier(windows), by_transformers(directory, windows)[:, ::-1], atol=1e-5)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")

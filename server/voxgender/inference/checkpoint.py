@@ -1,78 +1,157 @@
-"""A checkpoint's files in the layout of transformers, read without torch."""
+"""Read a checkpoint's files in the layout of transformers, without torch."""
 
+import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from safetensors import SafetensorError, safe_open
 
-Weights = Mapping[str, npt.NDArray[np.float32]]
-"""By the names that transformers gives them."""
+from voxgender.errors import ModelError
+from voxgender.extras import advice
+from voxgender.graphs.architecture import Weights
+
+GRAPH = "voxgender.onnx"
+"""The checkpoint as a graph, where ``voxgender export`` wrote the checkpoint."""
 
 _CONFIG, _PREPROCESSING = "config.json", "preprocessor_config.json"
 _SHARDS = "model-*-of-*.safetensors"
 _SINGLE, _INDEX = "model.safetensors", "model.safetensors.index.json"
-_WANTED = [_CONFIG, _PREPROCESSING, _SINGLE, _INDEX, _SHARDS]
+_OLDER = "pytorch_model*.bin"
+_WANTED = [_CONFIG, _PREPROCESSING, _SINGLE, _INDEX, _SHARDS, GRAPH]
+
+
+class Unreadable(Exception):
+    """The files are damaged, or laid out in a way that transformers may know; the message says what is wrong."""
 
 
 class Checkpoint(NamedTuple):
-    """What a directory says of its model."""
+    """A directory that holds a model."""
 
+    directory: Path
     config: dict[str, Any]
     """With ``id2label`` from numbers."""
     preprocessing: dict[str, Any]
-    weights: Weights
+    weight_files: tuple[Path, ...]
+
+    @property
+    def normalise(self) -> bool:
+        """Whether each window is brought to zero mean and unit variance first."""
+        return bool(self.preprocessing.get("do_normalize", True))
+
+    def fingerprint(self) -> str:
+        """Digest the configuration and the weights: 64 hexadecimal digits, whatever the directory is called.
+
+        Raises:
+            Unreadable: a file cannot be read.
+        """
+        texts = json.dumps([self.config, self.preprocessing], sort_keys=True)
+        digest = hashlib.sha256(texts.encode())
+        try:
+            for path in self.weight_files:
+                with path.open("rb") as file:
+                    digest.update(hashlib.file_digest(file, "sha256").digest())
+        except OSError as error:
+            raise Unreadable(str(error)) from error
+        return digest.hexdigest()
+
+    def weights(self) -> Weights:
+        """Open the weights. Each tensor is read when it is asked for.
+
+        Raises:
+            Unreadable: they are damaged, or not in safetensors.
+            ModuleNotFoundError: the package ``safetensors`` is not installed.
+        """
+        if not all(path.suffix == ".safetensors" for path in self.weight_files):
+            raise Unreadable("its weights are not in safetensors")
+        return _SafeTensors(self.weight_files)
 
 
-def read(source: str) -> Checkpoint | None:
-    """Read the plain case: two JSON files, and weights as safetensors.
+def read(source: str) -> Checkpoint:
+    """Read two JSON files, and find the weights.
 
     Args:
         source: a directory, or the id of a repository on the Hugging Face hub.
 
-    Returns:
-        None for whatever else there is, or is damaged. transformers knows older layouts, and says what is wrong.
+    Raises:
+        Unreadable: something is missing, damaged or laid out in another way.
+        ModelError: the repository cannot be fetched.
     """
+    directory = Path(source)
+    if not directory.is_dir():
+        directory = _fetched(source)
+    config = _json_object(directory / _CONFIG)
+    preprocessing = _json_object(directory / _PREPROCESSING)
     try:
-        directory = Path(source)
-        if not directory.is_dir():
-            from huggingface_hub import snapshot_download
-
-            directory = Path(snapshot_download(source, allow_patterns=_WANTED))
-        config = _json_object(directory / _CONFIG)
-        preprocessing = _json_object(directory / _PREPROCESSING)
         # JSON has no numbers as keys.
         labels = {int(index): str(label) for index, label in config["id2label"].items()}
-        return Checkpoint({**config, "id2label": labels}, preprocessing, _SafeTensors(_weight_files(directory)))
-    except (AttributeError, KeyError, OSError, TypeError, ValueError, SafetensorError):
-        return None
+    except (AttributeError, KeyError, ValueError):
+        raise Unreadable(f"{_CONFIG} has no id2label that names its outputs") from None
+    return Checkpoint(directory, {**config, "id2label": labels}, preprocessing, _weight_files(directory))
+
+
+def _fetched(repository: str) -> Path:
+    try:
+        from huggingface_hub import snapshot_download
+    except ModuleNotFoundError as missing:
+        raise ModelError(
+            f"model {repository}: no such directory here, and fetching it from the hub {advice(missing)}"
+        ) from missing
+    try:
+        return Path(snapshot_download(repository, allow_patterns=_WANTED))
+    except Exception as error:  # those of its HTTP client have no base of the hub's own
+        raise ModelError(
+            f"model {repository}: no such directory here, and not to be had from the hub ({_first_line(error)})"
+        ) from error
 
 
 def _json_object(file: Path) -> dict[str, Any]:
-    read = json.loads(file.read_text(encoding="utf-8"))
+    try:
+        read = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise Unreadable(f"it lacks {file.name}") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise Unreadable(f"{file.name} cannot be read ({_first_line(error)})") from error
     if not isinstance(read, dict):
-        raise ValueError(f"{file.name} holds no object")
+        raise Unreadable(f"{file.name} holds no object")
     return read
 
 
-def _weight_files(directory: Path) -> Sequence[Path]:
+def _weight_files(directory: Path) -> tuple[Path, ...]:
     if (single := directory / _SINGLE).is_file():
-        return [single]
-    return [directory / name for name in sorted(set(_json_object(directory / _INDEX)["weight_map"].values()))]
+        return (single,)
+    if (directory / _INDEX).is_file():
+        try:
+            names = sorted(set(_json_object(directory / _INDEX)["weight_map"].values()))
+            return tuple(directory / name for name in names)
+        except (AttributeError, KeyError, TypeError):
+            raise Unreadable(f"{_INDEX} has no weight_map") from None
+    if older := sorted(directory.glob(_OLDER)):
+        return tuple(older)
+    raise Unreadable(f"it lacks {_SINGLE}")
 
 
 class _SafeTensors(Weights):
     """Reads each tensor when it is asked for, so that a large checkpoint never is in memory as a whole."""
 
     def __init__(self, files: Sequence[Path]) -> None:
-        opened: list[Any] = [safe_open(file, framework="numpy") for file in files]
-        self._file_of = {name: file for file in opened for name in file.keys()}  # noqa: SIM118 - no mapping
+        from safetensors import SafetensorError, safe_open
+
+        self._damage = (OSError, SafetensorError)
+        try:
+            opened: list[Any] = [safe_open(file, framework="numpy") for file in files]
+            self._file_of = {name: file for file in opened for name in file.keys()}  # noqa: SIM118 - no mapping
+        except self._damage as error:
+            raise Unreadable(f"its weights are damaged ({_first_line(error)})") from error
 
     def __getitem__(self, name: str) -> npt.NDArray[np.float32]:
-        tensor: npt.NDArray[np.float32] = self._file_of[name].get_tensor(name).astype(np.float32, copy=False)
+        file = self._file_of[name]
+        try:
+            tensor: npt.NDArray[np.float32] = file.get_tensor(name).astype(np.float32, copy=False)
+        except (*self._damage, TypeError) as error:
+            raise Unreadable(f"its {name} cannot be read ({_first_line(error)})") from error
         return tensor
 
     def __iter__(self) -> Iterator[str]:
@@ -80,3 +159,7 @@ class _SafeTensors(Weights):
 
     def __len__(self) -> int:
         return len(self._file_of)
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__).strip().rstrip(".")

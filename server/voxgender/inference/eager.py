@@ -1,4 +1,4 @@
-"""wav2vec2 checkpoints through transformers, in torch: the reference, and for whatever :mod:`~.graph` does not know."""
+"""Run wav2vec2 checkpoints by transformers, in torch: the reference, and for all that the graph does not know."""
 
 import pickle
 from collections.abc import Iterator

@@ -1,24 +1,18 @@
-"""A checkpoint in ONNX Runtime: what wav2vec2 costs on a CPU, and no more.
+"""Run a checkpoint's graph in ONNX Runtime.
 
-One call into native code for a batch, the interpreter's lock released all the while; torch runs hundreds of small
+A batch is one call into native code, with the interpreter's lock released all the while; torch runs hundreds of small
 operations a window, and takes the lock between them.
 """
 
-from collections.abc import Mapping
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from voxgender.inference.checkpoint import Weights
-from voxgender.inference.classifier import SAMPLE_RATE_HZ, Precision, Windows
-from voxgender.inference.graph import PROBABILITIES, WINDOWS, Architecture, Unconvertible, build
-from voxgender.onnxgraph import session
+from voxgender.graphs.architecture import CHECKPOINT, PRECISION, PROBABILITIES, WINDOWS, Unconvertible
+from voxgender.inference.classifier import SAMPLE_RATE_HZ, Windows
+from voxgender.onnxsession import open_session
 
-_LARGE = 10_000_000
-"""Encoder weights; wav2vec2-base has 85 million."""
 _TOGETHER = 8
 """Windows in one run. More are slower a window, as they outgrow the processor's caches, and keep more memory."""
 
@@ -26,46 +20,29 @@ _TOGETHER = 8
 class OnnxNetwork:
     """Windows to probabilities in the checkpoint's order of labels."""
 
-    def __init__(
-        self,
-        config: Mapping[str, Any],
-        weights: Weights,
-        *,
-        normalise: bool,
-        precision: Precision = "auto",
-        threads: int = 1,
-    ) -> None:
-        """Convert a checkpoint and load it; the first call is as fast as any.
+    precision: str
+    """``fp32`` or ``int8``, of the encoder's matrix products."""
+    checkpoint: str
+    """Fingerprint of the checkpoint that the graph was made from."""
+
+    def __init__(self, model: Path | bytes, *, threads: int = 1) -> None:
+        """Load a graph; the first call is as fast as any.
 
         Args:
-            config: as in ``config.json``.
-            weights: by the names in the checkpoint's files.
-            normalise: whether each window is brought to zero mean and unit variance first.
-            precision: of the encoder's matrix products.
-            threads: of one call of a large network, the calling thread among them. A small one takes one: threads
-                that sleep and wake between its short operations cost more than they save.
+            model: a file that :mod:`voxgender.graphs.wav2vec2` wrote, or what it holds. From a file, ONNX Runtime takes
+                the weights of a large network one by one; from memory, it holds them several times.
+            threads: of one call, the calling thread among them.
 
         Raises:
-            Unconvertible: another architecture than :mod:`~.graph` knows.
-            OSError: a large network finds no room in the folder for temporary files.
+            Unconvertible: ONNX Runtime cannot read or run it.
         """
-        architecture = Architecture.of(config)
-        large = architecture.encoder_weights >= _LARGE
-        self.precision: Precision = ("int8" if large else "fp32") if precision == "auto" else precision
-        int8 = self.precision == "int8"
-        threads = threads if large else 1
-        if large:
-            # From a file, ONNX Runtime takes the weights one by one; from memory, it holds them several times.
-            with TemporaryDirectory(prefix="voxgender-") as folder:
-                with (Path(folder) / "weights").open("wb") as external:
-                    model = build(architecture, weights, normalise=normalise, int8=int8, external=external)
-                file = Path(folder) / "model.onnx"
-                file.write_bytes(model.SerializeToString())
-                self._session = _session(str(file), threads)
-        else:
-            model = build(architecture, weights, normalise=normalise, int8=int8)
-            self._session = _session(model.SerializeToString(), threads)
-        self(np.zeros((1, SAMPLE_RATE_HZ), dtype=np.float32))
+        try:
+            self._session = open_session(model, threads)
+            told = self._session.get_modelmeta().custom_metadata_map
+            self.precision, self.checkpoint = told.get(PRECISION, ""), told.get(CHECKPOINT, "")
+            self(np.zeros((1, SAMPLE_RATE_HZ), dtype=np.float32))
+        except Exception as error:  # ONNX Runtime's exceptions have no base of their own
+            raise Unconvertible(f"ONNX Runtime refuses it: {error}") from error
 
     def __call__(self, windows: Windows) -> npt.NDArray[np.float32]:
         """float32 ``(batch, samples)`` -> float32 ``(batch, labels)``."""
@@ -74,10 +51,3 @@ class OnnxNetwork:
             for start in range(0, len(windows), _TOGETHER)
         ]
         return np.concatenate(parts)
-
-
-def _session(model: str | bytes, threads: int) -> Any:
-    try:
-        return session(model, threads)
-    except Exception as error:  # its exceptions have no base of their own
-        raise Unconvertible(f"ONNX Runtime refuses it: {error}") from error

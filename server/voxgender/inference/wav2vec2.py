@@ -1,11 +1,13 @@
-"""wav2vec2 checkpoints for sequence classification as a :class:`~.classifier.Classifier`.
+"""Load wav2vec2 checkpoints for sequence classification as a :class:`~.classifier.Classifier`.
 
-A checkpoint whose files are plain is read and converted without torch, which takes seconds and hundreds of megabytes.
-All others are loaded by transformers. Either way it runs in ONNX Runtime, if its architecture is an ordinary one.
+One that was exported with its graph, as the embedded one, is only opened. One whose files are plain is converted
+without torch, which takes seconds and hundreds of megabytes to import; all others are loaded by transformers. Either
+way it runs in ONNX Runtime, if its architecture is an ordinary one.
 """
 
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,10 +15,11 @@ import numpy as np
 import numpy.typing as npt
 
 from voxgender.errors import ModelError
+from voxgender.extras import advice
+from voxgender.graphs.architecture import Unconvertible
 from voxgender.inference import checkpoint
 from voxgender.inference.classifier import SAMPLE_RATE_HZ, ClassLabel, Device, Precision, Probabilities, Windows
-from voxgender.inference.graph import Unconvertible
-from voxgender.inference.runtime import OnnxNetwork
+from voxgender.inference.conversion import open_network
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +37,7 @@ _ORDER: tuple[ClassLabel, ...] = ("male", "female", "other")
 
 
 class Network(Protocol):
-    """What runs a checkpoint."""
+    """A checkpoint in a runtime."""
 
     def __call__(self, windows: Windows) -> npt.NDArray[np.float32]:
         """float32 ``(batch, samples)`` -> probabilities, float32 ``(batch, outputs)``."""
@@ -73,26 +76,41 @@ def load(model: str, *, threads: int = 1, precision: Precision = "auto", device:
 
     Raises:
         ModelError: the checkpoint cannot be found, fetched or read, is of another architecture, wants other input
-            than 16 kHz samples, or does not tell male from female; or there is no such device.
+            than 16 kHz samples, or does not tell male from female; there is no such device; or a package that this
+            takes is not installed.
     """
     name, source = _source(model)
-    plain = checkpoint.read(source) if device == "cpu" else None
-    if plain is None:
-        return _load_by_transformers(model, threads, precision, device)
-    _check_architecture(model, plain.config)
-    _check_preprocessing(model, plain.preprocessing)
-    outputs = _outputs(model, plain.config["id2label"])
-    normalise = plain.preprocessing.get("do_normalize", True)
+    if device == "cuda":
+        return _load_by_transformers(model, threads, precision, device, "it cannot run on a CUDA device but in torch")
     try:
-        network = OnnxNetwork(plain.config, plain.weights, normalise=normalise, precision=precision, threads=threads)
-    except (Unconvertible, OSError):
-        return _load_by_transformers(model, threads, precision, device)
+        found = checkpoint.read(source)
+        _check_architecture(model, found.config)
+        _check_preprocessing(model, found.preprocessing)
+        outputs = _outputs(model, found.config["id2label"])
+        network = open_network(
+            found.config,
+            found.weights,
+            normalise=found.normalise,
+            fingerprint=found.fingerprint(),
+            exported=found.directory / checkpoint.GRAPH,
+            precision=precision,
+            threads=threads,
+        )
+    except (Unconvertible, checkpoint.Unreadable) as reason:
+        return _load_by_transformers(model, threads, precision, device, str(reason))
+    except ModuleNotFoundError as missing:
+        raise ModelError(f"model {model}: converting it {advice(missing)}") from missing
     return Wav2Vec2Classifier(name, network, outputs)
 
 
-def _load_by_transformers(model: str, threads: int, precision: Precision, device: Device) -> Wav2Vec2Classifier:
-    # torch and transformers take seconds to import, and most checkpoints do not need them.
-    from voxgender.inference import eager
+def _load_by_transformers(
+    model: str, threads: int, precision: Precision, device: Device, reason: str
+) -> Wav2Vec2Classifier:
+    try:
+        # torch and transformers take seconds to import, and most checkpoints do not need them.
+        from voxgender.inference import eager
+    except ModuleNotFoundError as missing:
+        raise ModelError(f"model {model}: {reason}; loading it by transformers {advice(missing)}") from missing
 
     name, source = _source(model)
     eager.prepare(device, threads)
@@ -102,13 +120,22 @@ def _load_by_transformers(model: str, threads: int, precision: Precision, device
     loaded = eager.read_network(model, source)
     config = loaded.config.to_dict()
     outputs = _outputs(model, config["id2label"])
-    normalise = preprocessing.get("do_normalize", True)
+    normalise = bool(preprocessing.get("do_normalize", True))
     if device == "cpu":
-        weights = eager.weights_of(loaded)
+        fingerprint = ""
+        with suppress(checkpoint.Unreadable, ModelError):
+            fingerprint = checkpoint.read(source).fingerprint()
         try:
-            converted = OnnxNetwork(config, weights, normalise=normalise, precision=precision, threads=threads)
-        except (Unconvertible, OSError) as reason:
-            logger.warning("model %s runs in torch, slower than it could: %s", model, reason)
+            converted = open_network(
+                config,
+                lambda: eager.weights_of(loaded),
+                normalise=normalise,
+                fingerprint=fingerprint,
+                precision=precision,
+                threads=threads,
+            )
+        except Unconvertible as unconvertible:
+            logger.warning("model %s runs in torch, slower than it could: %s", model, unconvertible)
         else:
             return Wav2Vec2Classifier(name, converted, outputs)
     half = device == "cuda" and precision != "fp32"

@@ -1,4 +1,4 @@
-"""A run's best weights as a directory that transformers loads: ``voxgender export``."""
+"""Write a run's best weights as a directory that transformers loads: ``voxgender export``."""
 
 from pathlib import Path
 
@@ -6,6 +6,7 @@ import torch
 from transformers import Wav2Vec2ForSequenceClassification
 
 from voxgender.errors import ModelError
+from voxgender.inference.conversion import export as export_graph
 from voxgender.training.network import build, feature_extractor
 from voxgender.training.train import BEST, Trained, noted_options, trained
 
@@ -31,7 +32,7 @@ Trained by `voxgender train` for {step} steps. On bare 1 s windows of the record
 
 
 def export(run: Path, out: Path) -> Trained:
-    """Write ``config.json``, ``preprocessor_config.json``, ``model.safetensors`` and ``README.md``.
+    """Write ``config.json``, ``preprocessor_config.json``, ``model.safetensors``, ``voxgender.onnx`` and ``README.md``.
 
     Args:
         run: the ``out`` folder of a training.
@@ -44,6 +45,7 @@ def export(run: Path, out: Path) -> Trained:
     out.mkdir(parents=True, exist_ok=True)
     network.save_pretrained(out)
     feature_extractor().save_pretrained(out)
+    export_graph(out)
     rows = "\n".join(
         f"| {s.corpus or '-'} | {s.kind} | {s.count} | {100 * s.files:.1f} % | {100 * s.windows:.1f} % |"
         for s in best.scores

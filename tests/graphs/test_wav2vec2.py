@@ -5,10 +5,11 @@ import onnx
 import pytest
 from transformers import Wav2Vec2Config
 
-from tests.inference.checkpoints import LARGE_SHAPE, TINY, network, voices
+from tests.inference.checkpoints import LARGE_SHAPE, TINY, converted, network, voices
+from voxgender.graphs.architecture import Architecture, Unconvertible
+from voxgender.graphs.wav2vec2 import build
+from voxgender.inference.conversion import open_network
 from voxgender.inference.eager import EagerNetwork, weights_of
-from voxgender.inference.graph import Architecture, Unconvertible, build
-from voxgender.inference.runtime import OnnxNetwork
 
 ARCHITECTURES: dict[str, dict[str, Any]] = {
     "base": {},
@@ -30,7 +31,7 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("shape", ARCHITECTURES.values(), ids=ARCHITECTURES.keys())
 def test_the_graph_says_what_transformers_says_for_windows_of_any_length(shape: dict[str, Any]) -> None:
     reference = network(**shape)
-    graph = OnnxNetwork(reference.config.to_dict(), weights_of(reference), normalise=True)
+    graph = converted(reference)
     eager = EagerNetwork(reference, normalise=True)
     for samples in (8_000, 12_345, 16_000, 37_777):
         windows = voices(samples)
@@ -42,11 +43,7 @@ def test_the_graph_says_what_transformers_says_for_windows_of_any_length(shape: 
 @pytest.mark.parametrize("shape", [TINY, LARGE_SHAPE], ids=["base", "large"])
 def test_eight_bits_say_nearly_the_same(shape: dict[str, Any]) -> None:
     reference = network(**shape)
-    weights = weights_of(reference)
-    exact, rounded = (
-        OnnxNetwork(reference.config.to_dict(), weights, normalise=True, precision=precision)
-        for precision in ("fp32", "int8")
-    )
+    exact, rounded = converted(reference, precision="fp32"), converted(reference, precision="int8")
     difference = np.abs(exact(voices()) - rounded(voices()))
     assert 0 < difference.max() < 0.1
 
@@ -74,7 +71,7 @@ def test_the_positions_weight_is_known_by_all_names_that_it_ever_had(names: str)
             weights |= {f"{conv}.weight_g": norm, f"{conv}.weight_v": direction}
         else:
             weights[f"{conv}.weight"] = reference.wav2vec2.encoder.pos_conv_embed.conv.weight.numpy(force=True)
-    graph = OnnxNetwork(reference.config.to_dict(), weights, normalise=True)
+    graph = open_network(reference.config.to_dict(), lambda: weights, normalise=True)
     np.testing.assert_allclose(graph(voices()), EagerNetwork(reference, normalise=True)(voices()), atol=1e-4)
 
 

@@ -1,18 +1,11 @@
-"""ONNX graphs in the making, and the sessions that run them: what the speech gate and the model share."""
+"""Collect the operations and constants of a network into an ONNX model."""
 
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 from onnx import ModelProto, TensorProto, helper, numpy_helper
-
-# ONNX Runtime's builds report to their maker, unless they are told not to before they are imported.
-os.environ["ORT_DISABLE_TELEMETRY"] = "1"
-import onnxruntime
-
-onnxruntime.disable_telemetry_events()
 
 Array = npt.NDArray[np.generic]
 
@@ -23,26 +16,11 @@ _FUSED = "com.microsoft"
 _EXTERNAL_BYTES = 1024
 
 
-def session(model: str | bytes, threads: int = 1) -> Any:
-    """An ``onnxruntime.InferenceSession`` on the CPU.
-
-    Args:
-        model: serialised, or a file's path.
-        threads: of one run, the calling thread among them.
-    """
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    options.log_severity_level = 3
-    # Threads that wait by spinning would take the cores that media needs.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-
-
 class Graph:
     """Collects nodes and constants. A value is known by its name.
 
     Args:
-        external: a file called ``weights`` beside the model's, that takes the large tensors; without it, they are in
+        external: a file called ``weights`` beside the model's that takes the large tensors; without it, they are in
             the model.
     """
 
@@ -86,7 +64,7 @@ class Graph:
         return name
 
     def integers(self, *values: int) -> str:
-        """A short list, as shapes, axes and positions are given."""
+        """Add a short list, as shapes, axes and positions are given."""
         if values not in self._known:
             self._known[values] = self.constant(np.array(values, dtype=np.int64))
         return self._known[values]
@@ -97,13 +75,15 @@ class Graph:
         *,
         inputs: Mapping[str, Sequence[str | int]],
         outputs: Mapping[str, tuple[str, Sequence[str | int]]],
+        metadata: Mapping[str, str],
     ) -> ModelProto:
-        """The finished graph. Inputs and outputs are float32; an output is a value by another name.
+        """Finish the graph. Inputs and outputs are float32; an output is a value by another name.
 
         Args:
             name: of the graph.
             inputs: their shapes; a dimension that may vary has a name.
             outputs: their values and shapes.
+            metadata: kept in the model, and told by the session that runs it.
         """
         for outer, (value, _) in outputs.items():
             self._nodes.append(helper.make_node("Identity", [value], [outer]))
@@ -115,7 +95,9 @@ class Graph:
             self._constants,
         )
         opsets = [helper.make_opsetid("", _OPSET), helper.make_opsetid(_FUSED, 1)]
-        return helper.make_model(graph, opset_imports=opsets, ir_version=_IR_VERSION)
+        model = helper.make_model(graph, opset_imports=opsets, ir_version=_IR_VERSION)
+        helper.set_model_props(model, dict(metadata))
+        return model
 
     def _name(self, stem: str) -> str:
         self._names += 1

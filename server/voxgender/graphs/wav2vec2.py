@@ -6,78 +6,28 @@ so that each strided convolution is one matrix product over frames for the whole
 transpose; fused attention; and the mean over time before the projection, which commutes with it.
 """
 
-from collections.abc import Mapping
-from typing import Any, BinaryIO, Literal
+from typing import BinaryIO
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 from onnx import ModelProto
 
-from voxgender.inference.checkpoint import Weights
-from voxgender.onnxgraph import Graph
-
-WINDOWS = "windows"
-"""Input: float32, shape ``(batch, samples)``."""
-PROBABILITIES = "probabilities"
-"""Output: float32, shape ``(batch, labels)``, in the checkpoint's order."""
-
-Activation = Literal["gelu", "relu"]
+from voxgender.graphs.architecture import (
+    CHECKPOINT,
+    PRECISION,
+    PROBABILITIES,
+    WINDOWS,
+    Activation,
+    Architecture,
+    Unconvertible,
+    Weights,
+)
+from voxgender.graphs.builder import Graph
 
 _INT8_LIMIT = 63
 """Seven bits: on processors without VNNI two products of eight bits each overflow their sum of 16 bits."""
 _CONV_EPSILON = 1e-5
 _END = np.iinfo(np.int64).max
-
-
-class Unconvertible(Exception):
-    """The checkpoint has something that this graph has not; the message says what."""
-
-
-class Architecture(msgspec.Struct, frozen=True, kw_only=True):
-    """What of a ``Wav2Vec2Config`` shapes the arithmetic, with its defaults."""
-
-    hidden_size: int = 768
-    num_hidden_layers: int = 12
-    num_attention_heads: int = 12
-    intermediate_size: int = 3072
-    hidden_act: Activation = "gelu"
-    layer_norm_eps: float = 1e-5
-    feat_extract_norm: Literal["group", "layer"] = "group"
-    feat_extract_activation: Activation = "gelu"
-    conv_dim: tuple[int, ...] = (512, 512, 512, 512, 512, 512, 512)
-    conv_stride: tuple[int, ...] = (5, 2, 2, 2, 2, 2, 2)
-    conv_kernel: tuple[int, ...] = (10, 3, 3, 3, 3, 2, 2)
-    conv_bias: bool = False
-    num_conv_pos_embeddings: int = 128
-    num_conv_pos_embedding_groups: int = 16
-    do_stable_layer_norm: bool = False
-    use_weighted_layer_sum: bool = False
-    classifier_proj_size: int = 256
-    add_adapter: bool = False
-    adapter_attn_dim: int | None = None
-
-    @classmethod
-    def of(cls, config: Mapping[str, Any]) -> "Architecture":
-        """Read a ``config.json``.
-
-        Raises:
-            Unconvertible: it is of another architecture than this module knows.
-        """
-        try:
-            found = msgspec.convert(config, cls)
-        except msgspec.ValidationError as error:
-            raise Unconvertible(f"unusual configuration: {error}") from None
-        if found.add_adapter or found.adapter_attn_dim is not None:
-            raise Unconvertible("it has adapters")
-        if not len(found.conv_dim) == len(found.conv_kernel) == len(found.conv_stride) > 0:
-            raise Unconvertible("its convolutions are not told in full")
-        return found
-
-    @property
-    def encoder_weights(self) -> int:
-        """Of the encoder's linear layers: nearly all that a network has, but for the smallest."""
-        return self.num_hidden_layers * self.hidden_size * (4 * self.hidden_size + 2 * self.intermediate_size)
 
 
 def build(
@@ -86,6 +36,7 @@ def build(
     *,
     normalise: bool,
     int8: bool = False,
+    checkpoint: str = "",
     external: BinaryIO | None = None,
 ) -> ModelProto:
     """Build the graph.
@@ -96,13 +47,15 @@ def build(
         normalise: whether the graph brings each window to zero mean and unit variance first.
         int8: multiply by the encoder's linear layers in eight bits: weights symmetric, a scale each output; inputs
             asymmetric, a scale found for each call. Convolutions stay as they are.
-        external: a file called ``weights`` beside the model's, that takes the large tensors; without it, they are in
+        checkpoint: its fingerprint, kept in the model's metadata.
+        external: a file called ``weights`` beside the model's that takes the large tensors; without it, they are in
             the model.
 
     Raises:
         Unconvertible: the weights do not fit the architecture.
     """
-    return _Network(architecture, weights, Graph(external), int8=int8).model(normalise)
+    metadata = {CHECKPOINT: checkpoint, PRECISION: "int8" if int8 else "fp32"}
+    return _Network(architecture, weights, Graph(external), int8=int8).model(normalise, metadata)
 
 
 class _Network:
@@ -114,7 +67,7 @@ class _Network:
         self._graph = graph
         self._int8 = int8
 
-    def model(self, normalise: bool) -> ModelProto:
+    def model(self, normalise: bool, metadata: dict[str, str]) -> ModelProto:
         graph, shape = self._graph, self._is
         labels = self._shape("classifier.bias")[0]
         signal = graph.add("Unsqueeze", self._normalised(WINDOWS) if normalise else WINDOWS, graph.integers(2))
@@ -126,6 +79,7 @@ class _Network:
             "wav2vec2",
             inputs={WINDOWS: ("batch", "samples")},
             outputs={PROBABILITIES: (graph.add("Softmax", logits, axis=1), ("batch", labels))},
+            metadata=metadata,
         )
 
     def _normalised(self, windows: str) -> str:

@@ -1,0 +1,25 @@
+"""Name the extra of the package that brings a module which is not installed."""
+
+from collections.abc import Mapping
+
+MODULES: Mapping[str, tuple[str, ...]] = {
+    "media": ("aioice", "aiortc", "av", "ifaddr", "numpy", "onnxruntime"),
+    "checkpoints": ("huggingface_hub", "onnx", "safetensors"),
+    "torch": ("torch", "transformers"),
+    "registry": ("redis",),
+    "training": ("matplotlib", "pyworld", "scipy", "tqdm"),
+}
+"""The modules that each extra adds, by the extra's name in ``pyproject.toml``."""
+
+
+def advice(missing: ModuleNotFoundError) -> str:
+    """Say how to install a module that could not be imported: ``needs torch: pip install 'voxgender[torch]'``.
+
+    Raises:
+        ModuleNotFoundError: the given one, where no extra brings the module: that is a fault of the installation.
+    """
+    module = (missing.name or "").partition(".")[0]
+    for extra, modules in MODULES.items():
+        if module in modules:
+            return f"needs {module}: pip install 'voxgender[{extra}]'"
+    raise missing

@@ -1,0 +1,148 @@
+"""Find a checkpoint's graph, or convert the checkpoint: once, where a cache can be written."""
+
+import hashlib
+import logging
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, BinaryIO
+
+from voxgender.graphs import architecture as architecture_module
+from voxgender.graphs.architecture import Architecture, Unconvertible, Weights
+from voxgender.inference.checkpoint import GRAPH, read
+from voxgender.inference.classifier import Precision
+from voxgender.inference.graphcache import MODEL, WEIGHTS, GraphCache, cache_folder
+from voxgender.inference.runtime import OnnxNetwork
+from voxgender.onnxsession import VERSION
+from voxgender.version import __version__
+
+logger = logging.getLogger(__name__)
+
+
+def open_network(
+    config: Mapping[str, Any],
+    weights: Callable[[], Weights],
+    *,
+    normalise: bool,
+    fingerprint: str = "",
+    exported: Path | None = None,
+    precision: Precision = "auto",
+    threads: int = 1,
+) -> OnnxNetwork:
+    """Load the graph that was exported with a checkpoint, the one in the cache, or one that is made now.
+
+    Args:
+        config: as in ``config.json``.
+        weights: opens the checkpoint's weights, where a graph has to be made.
+        normalise: whether each window is brought to zero mean and unit variance first.
+        fingerprint: of the checkpoint; without one, nothing is kept.
+        exported: a graph's file that may belong to the checkpoint.
+        precision: of the encoder's matrix products; ``auto`` is int8 for large networks.
+        threads: of one call of a large network. A small one takes one: threads that sleep and wake between its short
+            operations cost more than they save.
+
+    Raises:
+        Unconvertible: the graph knows no such architecture, or the weights do not fit it.
+        Unreadable: the weights are damaged, or not in safetensors.
+        ModuleNotFoundError: a graph has to be made, and a package that this takes is not installed.
+    """
+    shape = Architecture.of(config)
+    int8 = shape.large if precision == "auto" else precision == "int8"
+    threads = threads if shape.large else 1
+    if exported and exported.is_file() and (network := _exported(exported, fingerprint, int8=int8, threads=threads)):
+        return network
+
+    def convert(external: BinaryIO | None) -> bytes:
+        from voxgender.graphs.wav2vec2 import build
+
+        model = build(shape, weights(), normalise=normalise, int8=int8, checkpoint=fingerprint, external=external)
+        return bytes(model.SerializeToString())
+
+    if fingerprint and (network := _cached(_key(fingerprint, int8=int8), convert, threads)):
+        return network
+    try:
+        with TemporaryDirectory(prefix="voxgender-") as folder:
+            _write(Path(folder), convert)
+            return OnnxNetwork(Path(folder) / MODEL, threads=threads)
+    except OSError:
+        return _in_memory(convert, threads)
+
+
+def export(directory: Path) -> None:
+    """Write the graph of a checkpoint beside it, so that it starts without being converted.
+
+    Raises:
+        Unreadable: a file is missing or damaged.
+        Unconvertible: the graph knows no such architecture, or the weights do not fit it.
+    """
+    from voxgender.graphs.wav2vec2 import build
+
+    found = read(str(directory))
+    shape = Architecture.of(found.config)
+    model = build(shape, found.weights(), normalise=found.normalise, int8=shape.large, checkpoint=found.fingerprint())
+    unfinished = directory / f".{GRAPH}.{os.getpid()}"
+    try:
+        unfinished.write_bytes(model.SerializeToString())
+        unfinished.replace(directory / GRAPH)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def _exported(file: Path, fingerprint: str, *, int8: bool, threads: int) -> OnnxNetwork | None:
+    """Load an exported graph, if it belongs to the checkpoint and has the precision that is wanted."""
+    try:
+        network = OnnxNetwork(file, threads=threads)
+    except Unconvertible as reason:
+        logger.warning("%s is not used: %s", file, reason)
+        return None
+    if network.checkpoint != fingerprint:
+        logger.warning("%s is not used: it was made from other weights than those beside it", file)
+        return None
+    return network if network.precision == ("int8" if int8 else "fp32") else None
+
+
+def _cached(key: str, convert: Callable[[BinaryIO | None], bytes], threads: int) -> OnnxNetwork | None:
+    """Load the graph of that key; convert it first where it is not there. None where it cannot be kept."""
+    cache = GraphCache(cache_folder())
+    if (found := cache.find(key)) is not None:
+        try:
+            return OnnxNetwork(found, threads=threads)
+        except Unconvertible:
+            # Removed by another process at this moment, or made by a runtime that was built in another way.
+            cache.discard(key)
+    try:
+        stored = cache.store(key, lambda folder: _write(folder, convert))
+    except OSError as reason:
+        logger.warning("the converted model is not kept, so that each start takes longer: %s", reason)
+        return None
+    try:
+        return OnnxNetwork(stored, threads=threads)
+    except Unconvertible:
+        cache.discard(key)
+        raise
+
+
+def _key(fingerprint: str, *, int8: bool) -> str:
+    """Name what a graph depends on: the checkpoint, its precision, the runtime's version and the converter's code."""
+    converter = Path(architecture_module.__file__).parent
+    digest = hashlib.sha256(f"{fingerprint} {int8} {VERSION} {__version__}".encode())
+    for source in ("architecture.py", "builder.py", "wav2vec2.py"):
+        digest.update((converter / source).read_bytes())
+    return digest.hexdigest()
+
+
+def _write(folder: Path, convert: Callable[[BinaryIO | None], bytes]) -> None:
+    # From files, ONNX Runtime takes the weights one by one; from memory, it holds them several times.
+    with (folder / WEIGHTS).open("wb") as external:
+        model = convert(external)
+    (folder / MODEL).write_bytes(model)
+
+
+def _in_memory(convert: Callable[[BinaryIO | None], bytes], threads: int) -> OnnxNetwork:
+    from google.protobuf.message import EncodeError
+
+    try:
+        return OnnxNetwork(convert(None), threads=threads)
+    except (EncodeError, ValueError) as error:
+        raise Unconvertible(f"it is too large to be converted in memory ({error})") from error

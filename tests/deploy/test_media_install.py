@@ -1,0 +1,152 @@
+"""The commands where ``pip install 'voxgender[media]'`` was all: what else is installed here cannot be imported."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import wave
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.deploy.artifacts import ROOT
+from tests.deploy.packages import files, required
+from voxgender.inference.wav2vec2 import EMBEDDED_DIRECTORY
+from voxgender.peer.voices import MAN, speak
+
+PATIENCE_S = 60.0
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """An environment with the media extra's own packages, linked, and nothing else."""
+    site = tmp_path_factory.mktemp("site")
+    for path, place in files(required("media")):
+        (site / path).parent.mkdir(parents=True, exist_ok=True)
+        (site / path).symlink_to(place)
+    # As the wheel has it.
+    shutil.copytree(ROOT / "server" / "voxgender", site / "voxgender", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "client", site / "voxgender" / "client", ignore=shutil.ignore_patterns("node_modules"))
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("VOXGENDER_")}
+    return {**kept, "PYTHONPATH": str(site), "PYTHONDONTWRITEBYTECODE": "1", "HF_HUB_OFFLINE": "1"}
+
+
+def command(*arguments: object) -> list[str]:
+    # -S: without the packages that are installed here.
+    return [sys.executable, "-S", "-m", "voxgender.cli", *map(str, arguments)]
+
+
+def run(environment: dict[str, str], *arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(*arguments), env=environment, capture_output=True, text=True, timeout=PATIENCE_S, check=False
+    )
+
+
+@pytest.fixture
+def server(environment: dict[str, str]) -> Iterator[str]:
+    arguments = command("serve", "--port", 0, "--ice-address", "127.0.0.1")
+    with subprocess.Popen(
+        arguments, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as started:
+        assert started.stdout is not None
+        try:
+            # "voxgender is ready: open URL"
+            yield started.stdout.readline().rpartition(" ")[2].strip()
+        finally:
+            started.send_signal(signal.SIGTERM)
+            _, errors = started.communicate(timeout=PATIENCE_S)
+    assert started.returncode == 0, errors
+    assert "Traceback" not in errors
+
+
+@pytest.fixture
+def recording(tmp_path: Path) -> Path:
+    with wave.open(str(tmp_path / "man.wav"), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(16_000)
+        file.writeframes((speak(MAN, 3.0) * 32_000).astype("<i2").tobytes())
+    return tmp_path / "man.wav"
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    """The embedded one as others would bring it: without its graph."""
+    return Path(shutil.copytree(EMBEDDED_DIRECTORY, tmp_path / "own", ignore=shutil.ignore_patterns("*.onnx")))
+
+
+def test_torch_is_not_to_be_had(environment: dict[str, str]) -> None:
+    program = (
+        "import importlib.util as u\n"
+        "names = ('torch', 'transformers', 'onnx', 'silero_vad', 'safetensors', 'huggingface_hub', 'scipy')\n"
+        "print([name for name in names if u.find_spec(name)], bool(u.find_spec('onnxruntime')))"
+    )
+    found = subprocess.run(
+        [sys.executable, "-S", "-c", program], env=environment, capture_output=True, text=True, check=True
+    )
+    assert found.stdout == "[] True\n"
+
+
+def test_files_are_classified(environment: dict[str, str], recording: Path) -> None:
+    ran = run(environment, "classify", "--json", recording)
+    assert ran.returncode == 0, ran.stderr
+    assert json.loads(ran.stdout)["label"] == "male"
+
+
+def test_a_call_is_served_and_placed(environment: dict[str, str], server: str) -> None:
+    ran = run(environment, "call", server, "--json")
+    assert ran.returncode == 0, ran.stderr
+    messages = [json.loads(line) for line in ran.stdout.splitlines()]
+    labels = [message["label"] for message in messages if message.get("type") == "segment"]
+    assert labels == ["male", "female"]
+
+
+def test_analyze_loads_its_model(environment: dict[str, str]) -> None:
+    program = (
+        "from voxgender.embedding import shared_analyzer; a = shared_analyzer('embedded'); print(a.model); a.close()"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-S", "-c", program], env=environment, capture_output=True, text=True, check=True
+    )
+    assert ran.stdout == "embedded\n"
+
+
+def refused(ran: subprocess.CompletedProcess[str]) -> str:
+    """The one line that a command ended with."""
+    assert ran.returncode == 1
+    assert ran.stdout == ""
+    (line,) = ran.stderr.splitlines()
+    assert line.startswith("voxgender: ")
+    return line
+
+
+def test_another_checkpoint_names_the_extra_that_converts_it(environment: dict[str, str], checkpoint: Path) -> None:
+    for arguments in (("classify", "--model", checkpoint, "x.wav"), ("classify", "--precision", "int8", "x.wav")):
+        line = refused(run(environment, *arguments))
+        assert "converting it needs onnx: pip install 'voxgender[checkpoints]'" in line
+
+
+def test_a_hub_names_the_extra_that_fetches_from_it(environment: dict[str, str]) -> None:
+    line = refused(run(environment, "classify", "--model", "somebody/voices", "x.wav"))
+    assert "fetching it from the hub needs huggingface_hub: pip install 'voxgender[checkpoints]'" in line
+
+
+def test_what_needs_torch_names_its_extra(environment: dict[str, str], checkpoint: Path, tmp_path: Path) -> None:
+    config = checkpoint / "config.json"
+    config.write_text(config.read_text().replace('"hidden_act": "gelu"', '"hidden_act": "silu"'))
+    (tmp_path / "manifest.csv").write_text("path,label\n")
+    for arguments in (
+        ("classify", "--model", checkpoint, "x.wav"),
+        ("classify", "--device", "cuda", "x.wav"),
+        ("train", tmp_path / "manifest.csv", "--out", tmp_path / "run"),
+        ("export", tmp_path / "run", tmp_path / "out"),
+    ):
+        assert "pip install 'voxgender[torch]'" in refused(run(environment, *arguments))
+
+
+def test_evaluation_names_its_extra(environment: dict[str, str], tmp_path: Path) -> None:
+    line = refused(run(environment, "evaluate", tmp_path / "manifest.csv"))
+    assert line == "voxgender: this command needs tqdm: pip install 'voxgender[training]'"
