@@ -1,4 +1,5 @@
-# Two commands: `make run` serves the page, `make test` runs every test. Each sets up what it needs.
+# Two commands: `make run` serves the page, `make test` runs every test. Each sets up what it needs: the first takes no
+# torch, the second all extras.
 SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
