@@ -16,6 +16,7 @@ import torch
 from safetensors.numpy import load_file, save_file
 
 from tests.inference.checkpoints import Array, Make, by_transformers, converted, network, voices
+from voxgender.errors import ModelError
 from voxgender.graphs import architecture, wav2vec2
 from voxgender.graphs.architecture import CHECKPOINT, PRECISION
 from voxgender.inference import conversion, eager, graphcache
@@ -164,6 +165,15 @@ def test_an_export_again_replaces_the_graph_and_leaves_nothing_else(make: Make) 
     assert OnnxNetwork(directory / GRAPH).checkpoint == read(str(directory)).fingerprint()
 
 
+@pytest.mark.parametrize("damage", [lambda file: file.unlink(), lambda file: file.write_bytes(b"")])
+def test_a_checkpoint_without_its_weights_is_not_exported(make: Make, damage: Any) -> None:
+    directory = make()
+    damage(directory / "model.safetensors")
+    with pytest.raises(ModelError, match="no graph can be made of it"):
+        export(directory)
+    assert not (directory / GRAPH).exists()
+
+
 # What others bring
 
 
@@ -260,7 +270,7 @@ def test_many_that_start_at_once_all_get_the_model(make: Make, windows: Any, cac
     assert len(entries(cache)) == 1
 
 
-@pytest.fixture(params=["a file in its place", "a full disk"])
+@pytest.fixture(params=["a file in its place", "a full disk", "a name that is too long", "no home directory"])
 def unwritable(request: pytest.FixtureRequest, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A cache that nothing can be written to, even by root."""
     if request.param == "a full disk":
@@ -273,9 +283,15 @@ def unwritable(request: pytest.FixtureRequest, cache: Path, monkeypatch: pytest.
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
         monkeypatch.setattr(conversion, "_write", fail)
-    else:
+    elif request.param == "a file in its place":
         cache.parent.parent.mkdir(parents=True)
         cache.parent.touch()
+    elif request.param == "a name that is too long":
+        monkeypatch.setenv("XDG_CACHE_HOME", f"/{'x' * 300}")
+    else:
+        monkeypatch.delenv("XDG_CACHE_HOME")
+        monkeypatch.delenv("HOME")
+        monkeypatch.setattr("pwd.getpwuid", {}.__getitem__)
     return cache
 
 

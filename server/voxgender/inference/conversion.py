@@ -4,13 +4,15 @@ import hashlib
 import logging
 import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, BinaryIO
 
+from voxgender.errors import ModelError
 from voxgender.graphs import architecture as architecture_module
 from voxgender.graphs.architecture import Architecture, Unconvertible, Weights
-from voxgender.inference.checkpoint import GRAPH, read
+from voxgender.inference.checkpoint import GRAPH, Unreadable, read
 from voxgender.inference.classifier import Precision
 from voxgender.inference.graphcache import MODEL, WEIGHTS, GraphCache, cache_folder
 from voxgender.inference.runtime import OnnxNetwork
@@ -73,14 +75,17 @@ def export(directory: Path) -> None:
     """Write the graph of a checkpoint beside it, so that it starts without being converted.
 
     Raises:
-        Unreadable: a file is missing or damaged.
-        Unconvertible: the graph knows no such architecture, or the weights do not fit it.
+        ModelError: a file is missing or damaged, or the graph knows no such architecture.
     """
     from voxgender.graphs.wav2vec2 import build
 
-    found = read(str(directory))
-    shape = Architecture.of(found.config)
-    model = build(shape, found.weights(), normalise=found.normalise, int8=shape.large, checkpoint=found.fingerprint())
+    try:
+        found = read(str(directory))
+        shape = Architecture.of(found.config)
+        fingerprint = found.fingerprint()
+        model = build(shape, found.weights(), normalise=found.normalise, int8=shape.large, checkpoint=fingerprint)
+    except (Unreadable, Unconvertible) as reason:
+        raise ModelError(f"{directory}: no graph can be made of it: {reason}") from reason
     unfinished = directory / f".{GRAPH}.{os.getpid()}"
     try:
         unfinished.write_bytes(model.SerializeToString())
@@ -104,14 +109,13 @@ def _exported(file: Path, fingerprint: str, *, int8: bool, threads: int) -> Onnx
 
 def _cached(key: str, convert: Callable[[BinaryIO | None], bytes], threads: int) -> OnnxNetwork | None:
     """Load the graph of that key; convert it first where it is not there. None where it cannot be kept."""
-    cache = GraphCache(cache_folder())
-    if (found := cache.find(key)) is not None:
-        try:
-            return OnnxNetwork(found, threads=threads)
-        except Unconvertible:
-            # Removed by another process at this moment, or made by a runtime that was built in another way.
-            cache.discard(key)
     try:
+        cache = GraphCache(cache_folder())
+        if (found := cache.find(key)) is not None:
+            # Refused where another process removes it at this moment.
+            with suppress(Unconvertible):
+                return OnnxNetwork(found, threads=threads)
+            cache.discard(key)
         stored = cache.store(key, lambda folder: _write(folder, convert))
     except OSError as reason:
         logger.warning("the converted model is not kept, so that each start takes longer: %s", reason)
@@ -120,7 +124,7 @@ def _cached(key: str, convert: Callable[[BinaryIO | None], bytes], threads: int)
         return OnnxNetwork(stored, threads=threads)
     except Unconvertible:
         cache.discard(key)
-        raise
+        return None
 
 
 def _key(fingerprint: str, *, int8: bool) -> str:

@@ -25,10 +25,18 @@ LIMIT_BYTES = 4 << 30
 
 
 def cache_folder() -> Path:
-    """Find the folder of the XDG base directory specification: ``$XDG_CACHE_HOME/voxgender/graphs``."""
-    told = os.environ.get("XDG_CACHE_HOME", "")
+    """Find the folder of the XDG base directory specification: ``$XDG_CACHE_HOME/voxgender/graphs``.
+
+    Raises:
+        OSError: the environment names none, and the user has no home directory.
+    """
+    base = Path(os.environ.get("XDG_CACHE_HOME", ""))
     # The specification has relative paths ignored.
-    base = Path(told) if Path(told).is_absolute() else Path(os.path.expanduser("~")) / ".cache"  # noqa: PTH111 - no raise
+    if not base.is_absolute():
+        try:
+            base = Path.home() / ".cache"
+        except RuntimeError as error:
+            raise OSError(f"no XDG_CACHE_HOME is set, and {error}") from error
     return base / "voxgender" / "graphs"
 
 
@@ -40,7 +48,11 @@ class GraphCache:
         self._limit_bytes = limit_bytes
 
     def find(self, key: str) -> Path | None:
-        """Find an entry's model, checked to be whole; a damaged entry is removed."""
+        """Find an entry's model, checked to be whole; a damaged entry is removed.
+
+        Raises:
+            OSError: the folder cannot be read.
+        """
         entry = self.folder / key
         if not entry.is_dir():
             return None
