@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, get_type_hints
 
-from voxgender import __version__, options
+from voxgender import __version__, logs, options
 from voxgender.errors import AudioError, ManifestError, SettingsError, VoxgenderError
 from voxgender.extras import advice
 from voxgender.peer.options import CallOptions, LoadOptions
@@ -169,9 +169,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A file's name need not be in the terminal's encoding.
         sys.stdout.reconfigure(errors="backslashreplace")
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.WARNING)
     try:
         command, settings = parse(sys.argv[1:] if argv is None else argv)
+        if command not in (serve, signaling, media):
+            # Servers have a log of their own kind.
+            logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.WARNING)
         return command(settings)
     except SettingsError as error:
         return _fail(error, 2)
@@ -250,7 +252,7 @@ def _unknown(prog: str, name: str, flags: Sequence[str]) -> str:
 def _run_role(role: "Role", log: LogOptions, ready: str) -> int:
     from voxgender.roles.running import run
 
-    logging.getLogger("voxgender").setLevel(log.log_level.upper())
+    logs.start(log.log_level)
     _run(run(role, lambda url: print(ready.format(url), flush=True)))
     return 0
 

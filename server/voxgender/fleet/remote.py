@@ -256,8 +256,11 @@ def is_node_url(url: str) -> bool:
     """Return whether a text is the URL of a node."""
     try:
         parts = urlsplit(url)
+        # A password would stand in the log, with the node's address.
+        plain = "@" not in parts.netloc and not parts.query and not parts.fragment
         return (
-            parts.scheme in ("http", "https")
+            plain
+            and parts.scheme in ("http", "https")
             and is_host(parts.hostname or "")
             and parts.port != 0
             and parts.path in ("", "/")

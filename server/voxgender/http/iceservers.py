@@ -84,8 +84,9 @@ def _parse(server: str, has_secret: bool) -> _Server:
     form = _FORM.fullmatch(server)
     if form is None:
         raise SettingsError(
-            f"--ice-server (VOXGENDER_ICE_SERVER): {_without_login(server)!r} is neither stun:HOST[:PORT] "
-            "nor turn:[USER:PASSWORD@]HOST[:PORT][?transport=udp|tcp]"
+            # Not the value: there may be a password in it.
+            "--ice-server (VOXGENDER_ICE_SERVER) takes stun:HOST[:PORT] or "
+            "turn:[USER:PASSWORD@]HOST[:PORT][?transport=udp|tcp]"
         )
     is_relay = form["scheme"].startswith("turn")
     login = None if form["username"] is None else (form["username"], form["credential"])
@@ -96,12 +97,6 @@ def _parse(server: str, has_secret: bool) -> _Server:
         raise SettingsError(f"{named} takes no user and password")
     uri = f"{form['scheme']}:{form['host']}{form['port'] or ''}{form['query'] or ''}"
     return _Server(uri, login, is_relay)
-
-
-def _without_login(server: str) -> str:
-    """Return a TURN URL without its login, for error messages."""
-    head, at, tail = server.rpartition("@")
-    return f"{head.partition(':')[0]}:…@{tail}" if at else server
 
 
 def _quoted(text: str) -> str:

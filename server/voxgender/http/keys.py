@@ -41,6 +41,9 @@ class JwkSet:
 
     def __init__(self, source: str, *, clock: Callable[[], float] = monotonic) -> None:
         self._url = _url(source) if source.startswith(("http://", "https://")) else None
+        if self._url is None and "://" in source:
+            # Not to be named as a file is: there may be a password in it.
+            raise SettingsError("--jwt-keys (VOXGENDER_JWT_KEYS) takes an http:// or https:// URL, or a file")
         self._path = Path(source)
         self._clock = clock
         self._keys: list[tuple[str | None, jwt.PyJWK]] = []

@@ -15,12 +15,14 @@ from typing import TypeVar
 
 from aiohttp import web
 
+from voxgender.connections import LimitedRunner, Limits
 from voxgender.errors import VoxgenderError
 
 T = TypeVar("T")
 
 SHUTDOWN_S = 2.0
 """Time for requests in hand when a server stops."""
+LIMITS = Limits()
 
 
 class Stop:
@@ -46,13 +48,13 @@ class Stop:
         self.asked.set()
 
 
-async def listen(app: web.Application, stack: AsyncExitStack, *, host: str, port: int) -> int:
+async def listen(app: web.Application, stack: AsyncExitStack, *, host: str, port: int, limits: Limits = LIMITS) -> int:
     """Serve until the stack is left. Returns the TCP port.
 
     Raises:
         VoxgenderError: the address is taken, or none of this machine.
     """
-    runner = await _runner(app, stack)
+    runner = await _runner(app, stack, limits)
     try:
         await web.TCPSite(runner, host, port).start()
     except OSError as error:
@@ -65,7 +67,7 @@ async def listen(app: web.Application, stack: AsyncExitStack, *, host: str, port
 
 async def listen_on_socket(app: web.Application, stack: AsyncExitStack, path: str) -> None:
     """Serve on a Unix domain socket until the stack is left."""
-    await web.UnixSite(await _runner(app, stack), path).start()
+    await web.UnixSite(await _runner(app, stack, LIMITS), path).start()
 
 
 def url_of(host: str, port: int) -> str:
@@ -131,10 +133,8 @@ def _leave() -> None:
     os._exit(0)
 
 
-async def _runner(app: web.Application, stack: AsyncExitStack) -> web.AppRunner:
-    # No access log: a session's URL is its key. Bodies are unpacked where their size is known to be bounded, and not as
-    # they arrive: a bomb of 500 kB held the event loop for 0.6 s.
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_S, auto_decompress=False)
+async def _runner(app: web.Application, stack: AsyncExitStack, limits: Limits) -> web.AppRunner:
+    runner = LimitedRunner(app, limits=limits, shutdown_timeout_s=SHUTDOWN_S)
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
     return runner

@@ -5,7 +5,6 @@ when the front has ended, however that came about. On stdout it says how it gets
 """
 
 import asyncio
-import logging
 import os
 import signal
 import sys
@@ -17,6 +16,7 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
+from voxgender import logs
 from voxgender.errors import SettingsError, VoxgenderError
 from voxgender.fleet.secret import Secret
 from voxgender.roles.hosting import Stop, listen_on_socket
@@ -34,10 +34,7 @@ async def work(commands: asyncio.StreamReader, tell: Callable[[WorkerStatus], No
         return
     config = msgspec.json.decode(line, type=WorkerConfig)
     settings = config.settings
-    logging.basicConfig(
-        format=f"%(asctime)s %(levelname)s %(name)s (worker {config.number}): %(message)s", level=logging.WARNING
-    )
-    logging.getLogger("voxgender").setLevel(settings.log.log_level.upper())
+    logs.start(settings.log.log_level, process=f"worker {config.number}")
     stop = Stop()
     loop = asyncio.get_running_loop()
     # Ctrl-C goes to all processes of the terminal; the one that started this says what it means.

@@ -1,0 +1,260 @@
+"""Connections to an HTTP server that clients can neither hold open for nothing nor fill the log through.
+
+aiohttp has no limits of time for what a client sends or reads, and logs with a traceback what it cannot parse.
+"""
+
+import asyncio
+import logging
+import socket
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import aiohttp
+from aiohttp import web
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http_exceptions import (
+    BadHttpMessage,
+    BadHttpMethod,
+    ContentEncodingError,
+    LineTooLong,
+    TransferEncodingError,
+)
+from aiohttp.http_parser import RawRequestMessage
+from aiohttp.streams import StreamReader
+
+from voxgender import metrics
+from voxgender.problem import Problem
+
+logger = logging.getLogger(__name__)
+
+
+HEAD_S = 10.0
+STALL_S = 10.0
+BODY_S = 60.0
+IDLE_S = 620.0
+WRITE_S = 30.0
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How long a client may take, seconds. One that takes longer is told so (408), where it can be, and cut off."""
+
+    head_s: float = HEAD_S
+    """For the request line and the headers."""
+    stall_s: float = STALL_S
+    """For the next piece of a body."""
+    body_s: float = BODY_S
+    """For all of a body."""
+    idle_s: float = IDLE_S
+    """Between two requests. Load balancers, of which Google's keep connections for 600 s, have to close them first."""
+    write_s: float = WRITE_S
+    """For bytes that the client does not take, or does not acknowledge."""
+
+
+class BodyStalled(TimeoutError):
+    """The rest of a request's body did not come in time."""
+
+
+class LimitedRunner(web.AppRunner):
+    """Serve an application through :class:`Connection`."""
+
+    def __init__(self, app: web.Application, *, limits: Limits, shutdown_timeout_s: float) -> None:
+        # No access log: a session's URL is its key. Bodies are unpacked where their size is known to be bounded, and not
+        # as they arrive: a bomb of 500 kB held the event loop for 0.6 s.
+        super().__init__(
+            app,
+            access_log=None,
+            shutdown_timeout=shutdown_timeout_s,
+            keepalive_timeout=limits.idle_s,
+            auto_decompress=False,
+        )
+        self._limits = limits
+
+    async def _make_server(self) -> web.Server:
+        return _Server(await super()._make_server(), self._limits)
+
+
+class _Server(web.Server):
+    def __init__(self, made: web.Server, limits: Limits) -> None:
+        super().__init__(
+            made.request_handler,
+            request_factory=partial(_begin, made.request_factory),
+            **made._kwargs,  # noqa: SLF001 - what the runner was given, with aiohttp's defaults
+        )
+        self._limits = limits
+
+    def __call__(self) -> "Connection":
+        return Connection(self, self._limits, loop=self._loop, **self._kwargs)
+
+
+def _begin(
+    make: Any,
+    message: RawRequestMessage,
+    payload: StreamReader,
+    protocol: web.RequestHandler,
+    writer: AbstractStreamWriter,
+    task: "asyncio.Task[None]",
+) -> web.BaseRequest:
+    if isinstance(protocol, Connection):
+        protocol.begin(payload)
+    request: web.BaseRequest = make(message, payload, protocol, writer, task)
+    return request
+
+
+class Connection(web.RequestHandler):
+    """Hold one client to :class:`Limits`; answer what is not HTTP with a problem, and log it in a line."""
+
+    __slots__ = ("_begun", "_body", "_body_since", "_fed_at", "_head_since", "_limits", "_timer")
+
+    def __init__(self, manager: web.Server, limits: Limits, *, loop: asyncio.AbstractEventLoop, **options: Any) -> None:
+        super().__init__(manager, loop=loop, **options)
+        self._limits = limits
+        self._head_since: float | None = None
+        """Since when a head is awaited that is not whole yet; None while none is."""
+        self._begun = False
+        """Whether a byte of it has come."""
+        self._body: StreamReader | None = None
+        self._body_since = 0.0
+        self._fed_at = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        plain = transport.get_extra_info("socket")
+        if plain is not None and plain.family in (socket.AF_INET, socket.AF_INET6):
+            _limit_writing(plain, self._limits.write_s)
+        self._head_since = self._loop.time()
+        self._arm()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._body = self._head_since = None
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        parsed, in_body = self._request_count, self._in_body()
+        super().data_received(data)
+        if not data:
+            return
+        now = self._loop.time()
+        if in_body:
+            self._fed_at = now
+        elif self._request_count > parsed:
+            self._head_since = None
+        elif not self._messages:
+            self._begun = True
+            if self._head_since is None:
+                self._head_since = now
+                self._arm()
+
+    def begin(self, body: StreamReader) -> None:
+        """A request has come whole but for its body, and is handled from now on."""
+        self._head_since, self._begun = None, False
+        self._body = body
+        self._body_since = self._fed_at = self._loop.time()
+        if self._in_body():
+            self._arm()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        if isinstance(exc, BadHttpMessage):
+            problem = Problem(400, "malformed_request", _reason(exc))
+            self._blame(type(exc).__name__)
+        else:
+            logger.error("request failed", exc_info=exc)
+            problem = Problem(500, "internal_error", "The server made a mistake; its log says which.")
+        if request.writer.output_size > 0:
+            raise ConnectionError("the response is on its way already")
+        response = problem.response()
+        response.force_close()
+        return response
+
+    def log_exception(self, *args: Any, **kw: Any) -> None:
+        error = kw.get("exc_info")
+        if isinstance(error, web.RequestPayloadError):
+            # The rest of a body that no handler wanted.
+            self._blame(type(error).__name__)
+        elif not isinstance(error, (ConnectionError, aiohttp.ClientConnectionError)):
+            logger.error("connection failed", exc_info=error)
+
+    def log_debug(self, *args: Any, **kw: Any) -> None:
+        """Say nothing: clients leave."""
+
+    def _in_body(self) -> bool:
+        return self._body is not None and not self._body.is_eof()
+
+    def _arm(self) -> None:
+        due = self._due()
+        if due is not None and self._timer is None:
+            self._timer = self._loop.call_at(due, self._look)
+
+    def _due(self) -> float | None:
+        if self._in_body():
+            if self._reading_paused:
+                # The server has not taken what it has been sent yet.
+                self._fed_at = self._loop.time()
+            return min(self._fed_at + self._limits.stall_s, self._body_since + self._limits.body_s)
+        return None if self._head_since is None else self._head_since + self._limits.head_s
+
+    def _look(self) -> None:
+        self._timer = None
+        due = self._due()
+        if due is None:
+            return
+        if due > self._loop.time():
+            self._arm()
+            return
+        if self._in_body():
+            assert self._body is not None
+            self._blame("StalledBody")
+            self._body.set_exception(BodyStalled())
+            self._body = None
+            return
+        # Browsers open connections before they need them: those are closed without a word.
+        if self._begun:
+            self._blame("StalledHead")
+            if self._waiter is not None:
+                self._tell_late()
+        self.force_close()
+
+    def _tell_late(self) -> None:
+        if self.transport is None:
+            return
+        problem = Problem(408, "too_slow", f"The request's head did not come whole within {self._limits.head_s:g} s.")
+        body = problem.body()
+        self.transport.write(
+            b"HTTP/1.1 408 Request Timeout\r\nContent-Type: application/problem+json\r\n"
+            b"Content-Length: %d\r\nConnection: close\r\n\r\n%b" % (len(body), body)
+        )
+
+    def _blame(self, kind: str) -> None:
+        metrics.REQUESTS_BROKEN.labels(kind).inc()
+        address = self.peername[0] if isinstance(self.peername, tuple) else "a local process"
+        logger.info("broken request from %s: %s", address, kind, extra={"kind": kind})
+
+
+def _limit_writing(sock: Any, seconds: float) -> None:
+    # RFC 5482. The kernel sees what no program can: a file on its way, a buffer that is left behind by a response.
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(seconds * 1_000))
+
+
+def _reason(error: BadHttpMessage) -> str:
+    match error:
+        case LineTooLong():
+            return "The request line or a header is too long: 8190 bytes are taken."
+        case ContentEncodingError():
+            return "The body's Content-Encoding is none that is taken: send it plain, or as gzip or deflate."
+        case TransferEncodingError():
+            return "The body's chunks are not as RFC 9112 section 7.1 has them."
+        case BadHttpMethod():
+            return "This is no HTTP request; where it is HTTPS, a TLS proxy has to stand in front of this port."
+    return "The request is not as RFC 9112 has it: look for control characters, and headers that contradict another."
