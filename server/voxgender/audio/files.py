@@ -1,55 +1,86 @@
-"""Audio files as 16 kHz mono, whatever container and codec PyAV reads."""
+"""Audio files as 16 kHz mono, whatever container and codec PyAV reads; of each file nothing but its own bytes."""
 
+import logging
+import os
+import stat
 from collections.abc import Iterator
+from errno import EINVAL
+from io import SEEK_SET, FileIO
 from itertools import islice
 from os import PathLike, fspath
+from pathlib import Path
+from typing import Self
 
 import av
 import av.error
 import numpy as np
 import numpy.typing as npt
 from av.audio.frame import AudioFrame
+from av.container import InputContainer
 
+from voxgender.audio.frames import SAMPLE_RATE_HZ, finite
 from voxgender.audio.resampler import Resampler
 from voxgender.errors import AudioError
 
+logger = logging.getLogger(__name__)
+
+MAX_WHOLE_S = 6 * 3_600
+"""Of a file that is read whole, into memory; one that is read frame by frame may be of any length."""
+_RATES_HZ = range(1_000, 768_001)
 _FRAMES_AT_ONCE = 32
 """Resampling costs the same for one frame as for many."""
+
+# Demuxers that find all they need in the file itself. FFmpeg has others that open the files or addresses which a file
+# names (hls, concat, dash, sdp, image2, vobsub, mlv, ...), and one that names itself never ends.
+_FORMATS = ",".join(
+    (
+        *("wav", "w64", "aiff", "au", "caf", "flac", "mp3", "aac", "loas", "ac3", "eac3", "dts", "dtshd", "truehd"),
+        *("mlp", "mpc", "mpc8", "ogg", "oma", "ape", "wv", "tta", "tak", "shn", "dsf", "xwma", "voc", "sox", "ircam"),
+        *("nistsphere", "pvf", "iff", "qcp", "amr", "amrnb", "amrwb", "gsm", "g722", "g726", "g729", "ilbc", "alaw"),
+        *("mulaw", "sln", "codec2", "spdif"),
+        *("mov", "matroska", "webm", "avi", "asf", "flv", "mpegts", "mpeg", "nut", "rm", "wtv", "mxf", "dv"),
+    )
+)
 
 
 def read_frames(path: str | PathLike[str]) -> Iterator[AudioFrame]:
     """Decode a file's first audio stream, frame by frame. What is damaged is passed over.
 
+    Files that name other files, such as playlists, are refused, and so is all that is no regular file. What is added
+    to the file meanwhile is not read.
+
     Raises:
         AudioError: the file is missing, is no media file, or holds no audio that can be decoded.
     """
     name = fspath(path)
-    try:
-        # Without its scheme, a name like "12:30.wav" would be taken for an address.
-        container = av.open(f"file:{name}", metadata_errors="ignore")
-    except FileNotFoundError:
-        raise AudioError(f"{name}: no such file") from None
-    except (OSError, ValueError, av.error.FFmpegError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise AudioError(f"{name}: not an audio file that FFmpeg reads ({reason})") from None
-    empty = True
-    with container:
-        if not container.streams.audio:
-            raise AudioError(f"{name}: holds no audio stream")
-        packets = container.demux(container.streams.audio[0])
-        while True:
-            try:
-                packet = next(packets, None)
-                if packet is None:
-                    break
-                frames = packet.decode()
-            except av.error.InvalidDataError:
-                continue
-            for frame in frames:
-                empty = False
-                yield frame
+    with _Source(name) as source:
+        empty, not_numbers = True, 0
+        with _open(name, source) as container:
+            if not container.streams.audio:
+                raise AudioError(f"{name}: holds no audio stream")
+            packets = container.demux(container.streams.audio[0])
+            while True:
+                try:
+                    packet = next(packets, None)
+                    source.check()
+                    if packet is None:
+                        break
+                    frames = packet.decode()
+                except av.error.InvalidDataError:
+                    continue
+                except av.error.FFmpegError as error:
+                    raise AudioError(f"{name}: cannot be decoded any further ({error.strerror})") from None
+                for frame in frames:
+                    if frame.sample_rate not in _RATES_HZ:
+                        raise AudioError(f"{name}: has {frame.sample_rate} samples a second, which is no rate of audio")
+                    empty = False
+                    frame, wrong = finite(frame)
+                    not_numbers += wrong
+                    yield frame
     if empty:
         raise AudioError(f"{name}: holds no audio that can be decoded")
+    if not_numbers:
+        logger.warning("%s: %d samples are infinite or no numbers, and were taken for silence", name, not_numbers)
 
 
 def read_audio(path: str | PathLike[str]) -> npt.NDArray[np.float32]:
@@ -59,12 +90,97 @@ def read_audio(path: str | PathLike[str]) -> npt.NDArray[np.float32]:
         float32, shape ``(samples,)``, mono, 16 kHz, full scale ±1.
 
     Raises:
-        AudioError: the file is missing, is no media file, or holds no audio that can be decoded.
+        AudioError: the file is missing, is no media file, holds no audio that can be decoded, or lasts more than
+            :data:`MAX_WHOLE_S`.
     """
     resampler = Resampler()
     frames = read_frames(path)
-    pieces = []
+    pieces, samples = [], 0
     while some := list(islice(frames, _FRAMES_AT_ONCE)):
         pieces.append(resampler.convert(some))
+        samples += pieces[-1].size
+        if samples > MAX_WHOLE_S * SAMPLE_RATE_HZ:
+            raise AudioError(f"{fspath(path)}: lasts more than {MAX_WHOLE_S // 3_600} hours; cut it into pieces")
     pieces.append(resampler.flush())
     return np.concatenate(pieces)
+
+
+class _Source:
+    """A regular file for FFmpeg, which so has no reason to open any, and hears of Ctrl-C.
+
+    FFmpeg reads it from C, where an exception cannot pass: it is kept, the file ends for FFmpeg, and
+    :meth:`check` raises it.
+
+    Raises:
+        AudioError: there is no such file, or it is none that can be read.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        try:
+            if not stat.S_ISREG(Path(name).stat().st_mode):
+                # Not even opened: that alone waits for ever for a named pipe's other end.
+                raise AudioError(f"{name}: not an audio file that FFmpeg reads (it is no regular file)")
+            self._file = FileIO(name)
+        except FileNotFoundError:
+            raise AudioError(f"{name}: no such file") from None
+        except (OSError, ValueError) as error:
+            raise AudioError(f"{name}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
+        self._size = os.fstat(self._file.fileno()).st_size
+        self._broken: BaseException | None = None
+
+    def read(self, size: int) -> bytes:
+        try:
+            if self._broken is None:
+                return self._file.read(max(0, min(size, self._size - self._file.tell()))) or b""
+        except BaseException as error:  # noqa: BLE001 - raised by check(), outside of FFmpeg
+            self._broken = error
+        return b""
+
+    def seek(self, offset: int, whence: int = SEEK_SET) -> int:
+        try:
+            return self._file.seek(offset, whence)
+        except BaseException as error:  # noqa: BLE001 - as above
+            if not isinstance(error, (OSError, ValueError)):
+                self._broken = error
+            # To FFmpeg, an error: files say where to go on, and damaged ones lie.
+            return -1
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def check(self) -> None:
+        """Raise what happened while FFmpeg read."""
+        if isinstance(self._broken, OSError):
+            raise AudioError(f"{self.name}: cannot be read ({self._broken.strerror})") from None
+        if self._broken is not None:
+            raise self._broken
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+
+def _open(name: str, source: _Source) -> InputContainer:
+    try:
+        container = av.open(
+            source,
+            "r",
+            metadata_errors="ignore",
+            # A second lock: no protocol has this name.
+            container_options={"format_whitelist": _FORMATS, "protocol_whitelist": "none"},
+        )
+    except (OSError, ValueError, av.error.FFmpegError) as error:
+        source.check()
+        reason = getattr(error, "strerror", None) or error
+        if getattr(error, "errno", None) == EINVAL:
+            reason = "it is of a kind that names other files, or holds no audio"
+        raise AudioError(f"{name}: not an audio file that FFmpeg reads ({reason})") from None
+    try:
+        source.check()
+    except BaseException:
+        container.close()
+        raise
+    return container

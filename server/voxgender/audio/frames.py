@@ -44,3 +44,28 @@ class Wave(NamedTuple):
 
 
 Frame = AudioFrame | Wave
+
+_LOUDEST = 1e6
+"""No sound: a float this far above full scale is as meaningless as infinity, and overflows in the networks."""
+
+
+def finite(frame: AudioFrame) -> tuple[AudioFrame, int]:
+    """Put silence in place of samples that are infinite or no numbers, which only formats of floats can have.
+
+    One of them is enough to spoil all that a filter or a recurrent network hears after it.
+
+    Returns:
+        The frame, or a copy, and how many samples were replaced.
+    """
+    if not frame.format.name.startswith(("flt", "dbl")):
+        return frame, 0
+    planes = frame.to_ndarray()
+    # False for what is no number, too.
+    sound = np.abs(planes) < _LOUDEST
+    if sound.all():
+        return frame, 0
+    made = AudioFrame.from_ndarray(np.where(sound, planes, 0), format=frame.format.name, layout=frame.layout.name)
+    made.sample_rate, made.pts = frame.sample_rate, frame.pts
+    if frame.time_base is not None:
+        made.time_base = frame.time_base
+    return made, int(planes.size - np.count_nonzero(sound))

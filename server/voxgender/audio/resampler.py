@@ -8,7 +8,8 @@ import numpy.typing as npt
 from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
 
-from voxgender.audio.frames import SAMPLE_RATE_HZ, Frame, Samples, Wave
+from voxgender.audio.frames import SAMPLE_RATE_HZ, Frame, Samples, Wave, finite
+from voxgender.audio.mixing import StereoMixer
 
 _AS_WANTED = (SAMPLE_RATE_HZ, "s16", "mono")
 """Nothing to filter: only from integers to floats."""
@@ -17,7 +18,9 @@ _NOTHING: Samples = np.zeros(0, dtype=np.float32)
 
 
 class Resampler:
-    """Streaming conversion; a change of rate, format or layout in mid-stream starts a new filter.
+    """Convert a stream of frames. Samples that are no numbers become silence, stereo is mixed by :class:`StereoMixer`.
+
+    A change of rate, format or layout in mid-stream starts a new filter.
 
     FFmpeg's resampler costs the same for 20 ms as for 200 ms, so callers hand over many frames at once.
     """
@@ -25,6 +28,7 @@ class Resampler:
     def __init__(self) -> None:
         self._source: tuple[int, str, str] | None = None
         self._filter: AudioResampler | None = None
+        self._mixer: StereoMixer | None = None
 
     def convert(self, frames: Sequence[Frame]) -> Samples:
         """Convert frames that follow one another without a gap.
@@ -53,7 +57,7 @@ class Resampler:
         if self._filter is None:
             return _NOTHING
         rest = [_samples(frame) for frame in self._filter.resample(None)]
-        self._filter = self._source = None
+        self._filter = self._source = self._mixer = None
         return _join(rest)
 
     def _convert_run(self, run: list[Frame]) -> list[Samples]:
@@ -65,8 +69,13 @@ class Resampler:
             # Left to itself, swresample makes a stereo mix 3 dB too loud when its output is float.
             options = {"rematrix_maxval": "1"}
             self._filter = AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE_HZ, options=options)
-        plain = [frame for frame in run if isinstance(frame, AudioFrame)]
-        return [_samples(frame) for frame in self._filter.resample(_merge(plain))]
+        plain = [finite(frame)[0] for frame in run if isinstance(frame, AudioFrame)]
+        if plain[0].layout.name == "stereo":
+            self._mixer = self._mixer or StereoMixer()
+            whole = self._mixer.mix(plain)
+        else:
+            whole = _merge(plain)
+        return [_samples(frame) for frame in self._filter.resample(whole)]
 
 
 def _merge(run: list[AudioFrame]) -> AudioFrame:

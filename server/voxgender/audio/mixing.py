@@ -1,0 +1,85 @@
+"""Two channels -> one: their mean, or the louder one where they cancel each other out."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from av.audio.frame import AudioFrame
+
+from voxgender.audio.frames import Samples
+
+_CANCELLED = 0.1
+_SOUND = 0.2
+"""Energy of the mean, as a share of the louder channel's. Below the first it is a wreck, above the second it is sound.
+
+A voice on one channel alone has 0.25, equal channels without relation 0.5, the same sound on both 1.
+"""
+_LOUDER = 2.0
+"""By how much a channel has to have more energy to be taken in place of the one that is."""
+_MEMORY_S = 0.2
+_FADE_S = 0.01
+_MEAN = np.array([0.5, 0.5], dtype=np.float32)
+_FULL_SCALE = {"u8": 2.0**7, "s16": 2.0**15, "s32": 2.0**31, "s64": 2.0**63}
+
+
+class StereoMixer:
+    """Mix a stream of stereo frames. A balanced line in a stereo jack gives one channel inverted, and no mean at all.
+
+    It decides anew with each call, by the energies of the last fifth of a second, and fades for 10 ms where that changes.
+    """
+
+    def __init__(self) -> None:
+        self._weights = _MEAN
+        self._energies = np.zeros(3)
+        """Of the left channel, the right one and their mean, added up and forgotten with time."""
+        self._started = False
+
+    def mix(self, frames: Sequence[AudioFrame]) -> AudioFrame:
+        """Mix stereo frames of one rate and format that follow one another.
+
+        Returns:
+            One frame, mono, ``flt``, of the same rate.
+        """
+        rate = frames[0].sample_rate
+        channels = np.concatenate([_channels(frame) for frame in frames], axis=1)
+        weights = self._decide(channels, rate)
+        if weights is self._weights or not self._started:
+            mixed = weights @ channels
+        else:
+            fade = np.minimum(np.arange(1, channels.shape[1] + 1, dtype=np.float32) / (_FADE_S * rate), 1)
+            mixed = (1 - fade) * (self._weights @ channels) + fade * (weights @ channels)
+        self._weights, self._started = weights, True
+        made = AudioFrame.from_ndarray(mixed.astype(np.float32).reshape(1, -1), format="flt", layout="mono")
+        made.sample_rate = rate
+        return made
+
+    def _decide(self, channels: Samples, rate: int) -> npt.NDArray[np.float32]:
+        left, right = channels
+        fresh = [float(np.dot(x, x)) for x in (left, right, (left + right) / 2)]
+        self._energies *= np.exp(-channels.shape[1] / (_MEMORY_S * rate))
+        self._energies += fresh
+        louder = int(self._energies[1] > self._energies[0])
+        share = self._energies[2] / max(self._energies[louder], 1e-30)
+        if self._weights is _MEAN:
+            return _MEAN if share >= _CANCELLED or not self._energies[louder] else _ONE[louder]
+        if share > _SOUND:
+            return _MEAN
+        if self._energies[louder] > _LOUDER * self._energies[1 - louder]:
+            return _ONE[louder]
+        return self._weights
+
+
+_ONE = (np.array([1, 0], dtype=np.float32), np.array([0, 1], dtype=np.float32))
+
+
+def _channels(frame: AudioFrame) -> npt.NDArray[Any]:
+    """float32, shape ``(2, samples)``, full scale ±1."""
+    planes = frame.to_ndarray()
+    if not frame.format.is_planar:
+        planes = planes.reshape(-1, 2).T
+    kind = frame.format.packed.name
+    if kind == "u8":
+        planes = planes.astype(np.float32) - 128
+    scale = _FULL_SCALE.get(kind)
+    return planes.astype(np.float32) if scale is None else planes.astype(np.float32) * np.float32(1 / scale)

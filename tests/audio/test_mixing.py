@@ -1,0 +1,79 @@
+"""A voice in stereo is heard, however the channels stand to each other."""
+
+import numpy as np
+import pytest
+from av.audio.frame import AudioFrame
+
+from tests.support import Samples, noise, sine
+from voxgender.audio.resampler import Resampler
+
+RATE = 16_000
+
+
+def stereo(left: Samples, right: Samples, *, encoding: str = "s16", each: int = 320) -> list[AudioFrame]:
+    made = []
+    for start in range(0, left.size, each):
+        planes = np.stack([left[start : start + each], right[start : start + each]])
+        if encoding.startswith("s16"):
+            planes = (planes * 32_767).astype(np.int16)
+        if not encoding.endswith("p"):
+            planes = planes.T.reshape(1, -1)
+        frame = AudioFrame.from_ndarray(np.ascontiguousarray(planes), format=encoding, layout="stereo")
+        frame.sample_rate = RATE
+        made.append(frame)
+    return made
+
+
+def heard(left: Samples, right: Samples, *, at_once: int = 1, encoding: str = "s16") -> Samples:
+    made, resampler = stereo(left, right, encoding=encoding), Resampler()
+    pieces = [resampler.convert(made[start : start + at_once]) for start in range(0, len(made), at_once)]
+    return np.concatenate([*pieces, resampler.flush()])
+
+
+def level(samples: Samples) -> float:
+    return float(np.sqrt(2 * np.mean(samples[800:-800] ** 2)))
+
+
+@pytest.mark.parametrize("encoding", ["s16", "s16p", "flt", "fltp"])
+@pytest.mark.parametrize("at_once", [1, 10])
+@pytest.mark.parametrize("second", [-1.0, -0.9, -1.1, -0.6])
+def test_a_voice_with_one_channel_inverted_is_heard(encoding: str, at_once: int, second: float) -> None:
+    """A balanced line in a stereo jack: the mean of both channels was silence."""
+    sound = sine(1.0, level=0.4)
+    out = heard(sound, np.float32(second) * sound, at_once=at_once, encoding=encoding)
+    assert level(out) == pytest.approx(0.4 * max(1.0, abs(second)), rel=0.02)
+
+
+@pytest.mark.parametrize(("second", "mean"), [(1.0, 1.0), (0.5, 0.75), (0.0, 0.5), (-0.2, 0.4)])
+def test_other_stereo_is_the_mean_of_its_channels(second: float, mean: float) -> None:
+    sound = sine(1.0)
+    out = heard(sound, np.float32(second) * sound)
+    assert level(out) == pytest.approx(0.5 * mean, rel=0.02)
+    assert np.allclose(out[:8_000], (sound + np.float32(second) * sound)[:8_000] / 2, atol=1e-3)
+
+
+def test_two_voices_on_a_channel_each_are_both_heard() -> None:
+    one, other = noise(1.0, seed=1), noise(1.0, seed=2)
+    assert np.allclose(heard(one, other)[:8_000], (one + other)[:8_000] / 2, atol=1e-3)
+
+
+@pytest.mark.parametrize("at_once", [1, 10])
+def test_a_channel_that_is_inverted_in_mid_stream_does_not_click(at_once: int) -> None:
+    tone = sine(2.0, hz=100, level=0.4)
+    right = np.concatenate([tone[:16_000], -tone[16_000:]])
+    out = heard(tone, right, at_once=at_once)
+    assert np.abs(np.diff(out)).max() < 1.5 * np.abs(np.diff(tone)).max()
+    assert level(out[24_000:]) == pytest.approx(0.4, rel=0.02)
+
+
+def test_the_choice_is_kept_while_channels_are_nearly_as_loud() -> None:
+    sound = sine(2.0, level=0.4)
+    sway = (1 + 0.1 * np.sign(np.sin(2 * np.pi * 5 * np.arange(sound.size) / RATE))).astype(np.float32)
+    out = heard(sound, -sway * sound)
+    assert min(level(out[start : start + 4_000]) for start in range(0, 28_000, 2_000)) > 0.35
+
+
+@pytest.mark.parametrize("silent", [0.0, 1e-6])
+def test_silence_stays_silent(silent: float) -> None:
+    sound = np.full(RATE, silent, dtype=np.float32)
+    assert np.abs(heard(sound, -sound, encoding="flt")).max() <= 1e-6
