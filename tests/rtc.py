@@ -3,20 +3,22 @@
 import asyncio
 import fractions
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import numpy as np
-from aiohttp import ClientSession, web
+from aiohttp import ClientSession
 from aiortc import MediaStreamTrack, RTCConfiguration, RTCDataChannel, RTCPeerConnection, RTCSessionDescription
 from aiortc.mediastreams import MediaStreamError
 from av.audio.frame import AudioFrame
 
 from voxgender import protocol
 from voxgender.analysis import Analyzer
+from voxgender.connections import Limits
 from voxgender.http.app import create_app
 from voxgender.media.network import bind_ice
 from voxgender.media.node import MediaNode
+from voxgender.roles.hosting import LIMITS, listen
 from voxgender.settings import FrontSettings
 
 LOOPBACK = "127.0.0.1"
@@ -118,20 +120,15 @@ class Server:
 
 @asynccontextmanager
 async def a_server(
-    analyzer: Analyzer | None, *, settings: FrontSettings | None = None, **limits: Any
+    analyzer: Analyzer | None, *, settings: FrontSettings | None = None, http_limits: Limits = LIMITS, **limits: Any
 ) -> AsyncIterator[Server]:
     """Serve on a free loopback port. Without an analyzer it stays in the state before its model is loaded."""
     node = MediaNode(ice_addresses=[LOOPBACK], **limits)
     if analyzer is not None:
         node.start(analyzer)
     app = create_app(settings or FrontSettings(), node)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0, auto_decompress=False)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, LOOPBACK, 0).start()
-        url = f"http://{LOOPBACK}:{runner.addresses[0][1]}"
-        async with ClientSession(url) as http:
-            yield Server(node, http, url)
-    finally:
-        await node.close()
-        await runner.cleanup()
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(node.close)
+        port = await listen(app, stack, host=LOOPBACK, port=0, limits=http_limits)
+        url = f"http://{LOOPBACK}:{port}"
+        yield Server(node, await stack.enter_async_context(ClientSession(url)), url)

@@ -182,7 +182,7 @@ class Connection(web.RequestHandler):
         if isinstance(error, web.RequestPayloadError):
             # The rest of a body that no handler wanted.
             self._blame(type(error).__name__)
-        elif not isinstance(error, (ConnectionError, aiohttp.ClientConnectionError)):
+        elif not isinstance(error, (ConnectionError, TimeoutError, aiohttp.ClientConnectionError)):
             logger.error("connection failed", exc_info=error)
 
     def log_debug(self, *args: Any, **kw: Any) -> None:

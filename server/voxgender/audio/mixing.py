@@ -9,11 +9,10 @@ from av.audio.frame import AudioFrame
 
 from voxgender.audio.frames import Samples
 
-_CANCELLED = 0.1
-_SOUND = 0.2
-"""Energy of the mean, as a share of the louder channel's. Below the first it is a wreck, above the second it is sound.
-
-A voice on one channel alone has 0.25, equal channels without relation 0.5, the same sound on both 1.
+_CANCELLED_BELOW = 0.1
+_MIXED_ABOVE = 0.2
+"""Energy of the mean as a share of the louder channel's: below the first value one channel is taken from then on, above
+the second the mean again. A voice on one channel alone has 0.25, unrelated channels 0.5, equal channels 1.
 """
 _LOUDER = 2.0
 """By how much a channel has to have more energy to be taken in place of the one that is."""
@@ -24,9 +23,10 @@ _FULL_SCALE = {"u8": 2.0**7, "s16": 2.0**15, "s32": 2.0**31, "s64": 2.0**63}
 
 
 class StereoMixer:
-    """Mix a stream of stereo frames. A balanced line in a stereo jack gives one channel inverted, and no mean at all.
+    """Mix a stream of stereo frames to one channel.
 
-    It decides anew with each call, by the energies of the last fifth of a second, and fades for 10 ms where that changes.
+    The mean of both channels is wanted, but of a balanced line in a stereo jack one channel is inverted and the mean
+    is silence. Each call decides by the energies of about the last 0.2 s, and fades for 10 ms where that changes.
     """
 
     def __init__(self) -> None:
@@ -62,8 +62,8 @@ class StereoMixer:
         louder = int(self._energies[1] > self._energies[0])
         share = self._energies[2] / max(self._energies[louder], 1e-30)
         if self._weights is _MEAN:
-            return _MEAN if share >= _CANCELLED or not self._energies[louder] else _ONE[louder]
-        if share > _SOUND:
+            return _MEAN if share >= _CANCELLED_BELOW or not self._energies[louder] else _ONE[louder]
+        if share > _MIXED_ABOVE:
             return _MEAN
         if self._energies[louder] > _LOUDER * self._energies[1 - louder]:
             return _ONE[louder]

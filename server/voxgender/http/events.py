@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
-from aiohttp import web
+from aiohttp import ClientConnectionError, web
 
 from voxgender.http.calls import Calls
 
@@ -37,8 +37,8 @@ class Events:
                 async for text in texts:
                     await response.write(text.encode())
             await response.write_eof()
-        except ConnectionResetError:
-            # The follower left; the session does not mind.
+        except (ConnectionError, ClientConnectionError):
+            # The follower left, or stopped reading; the session does not mind.
             return response
         return response
 
