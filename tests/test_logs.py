@@ -4,16 +4,21 @@ import asyncio
 import io
 import logging
 import os
+import re
 import secrets
 import signal
+import socket
+import struct
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import jwt
 import pytest
+from aiohttp import ClientSession
 
-from tests.rtc import LOOPBACK, ToneTrack, a_peer
+from tests.rtc import FRAGMENT, LOOPBACK, ToneTrack, a_peer
+from voxgender import protocol
 from voxgender.logs import REPEAT_S, LogHandler, describe
 
 HMAC_KEY = secrets.token_hex(32)
@@ -220,6 +225,51 @@ async def test_no_secret_of_a_call_is_in_the_log() -> None:
                     )
     said = await server.stop()
     assert len(secret.given) > 100
+    assert secret.found_in(said) == []
+    assert "Traceback" not in said
+
+
+def stun(username: bytes, *, broken: bool) -> bytes:
+    """A connectivity check (RFC 8489 section 5) of that user, whole or with a PRIORITY that is too short."""
+    attributes = struct.pack("!HH", 0x0006, len(username)) + username + bytes(-len(username) % 4)
+    if broken:
+        attributes += struct.pack("!HH", 0x0024, 3) + b"\0\0\0\0"
+    return struct.pack("!HHI", 0x0001, len(attributes), 0x2112A442) + secrets.token_bytes(12) + attributes
+
+
+async def test_nothing_that_is_said_in_a_call_is_in_the_log() -> None:
+    secret = Secrets()
+    server = await a_server(*ROLES["serve"])
+    async with a_peer(ToneTrack()) as peer, ClientSession(f"http://{LOOPBACK}:{server.port}") as http:
+        peer.channels()
+        said_by_client = peer.pc.createDataChannel(secret(), protocol=secret())
+        path = await peer.call(http)
+        secret.given.append(path.rpartition("/")[2])
+        result = await peer.until(protocol.Result)
+        said_by_client.send(secret())
+        said_by_client.send(secret().encode() + b"\xff\xfe")
+        sdp = peer.pc.remoteDescription.sdp
+        ufrag = re.search(r"a=ice-ufrag:(\S+)", sdp)
+        candidate = re.search(r"a=candidate:\S+ \d \S+ \d+ (\S+) (\d+)", sdp)
+        assert ufrag is not None
+        assert candidate is not None
+        secret.given += re.findall(r"a=ice-pwd:(\S+)|a=fingerprint:\S+ (\S+)", sdp)[0][:1]
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
+            for broken in (False, True):
+                for user in (secret(), f"{ufrag[1]}:{secret()}"):
+                    stranger.sendto(stun(user.encode(), broken=broken), (candidate[1], int(candidate[2])))
+            stranger.sendto(b"\x16\xfe\xff" + secret().encode(), (candidate[1], int(candidate[2])))
+        await peer.until(protocol.Result)
+        async with http.patch(
+            path,
+            data=f"a=ice-ufrag:{secret()}\r\na=ice-pwd:{secret()}\r\nm=audio 9 X 0\r\na=mid:0\r\na=candidate:{secret()}\r\n",
+            headers=FRAGMENT,
+        ):
+            pass
+        async with http.delete(path) as response:
+            assert response.status == 200
+    said = await server.stop()
+    assert isinstance(result, protocol.Result)
     assert secret.found_in(said) == []
     assert "Traceback" not in said
 

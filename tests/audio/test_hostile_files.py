@@ -203,39 +203,87 @@ for number, _ in enumerate(read_frames(sys.argv[1])):
 """
 SEARCHING = """
 import sys
+from voxgender.audio import files
 from voxgender.audio.files import read_frames
+files.MAX_SEARCHED = 2**60
 print("reading", flush=True)
 next(read_frames(sys.argv[1]))
 """
 
 
-@pytest.mark.parametrize(("program", "header"), [(ENDLESS, True), (SEARCHING, False)])
-def test_ctrl_c_ends_the_reading_of_any_file(tmp_path: Path, program: str, header: bool) -> None:
-    """FFmpeg reads and searches in C, where Python does not hear the signal."""
-    path = tmp_path / "endless"
-    with wave.open(str(path), "wb") as file:
-        file.setparams((1, 2, 16_000, 0, "NONE", ""))
-        file.writeframes(bytes(20_000))
-    if header:
+@pytest.fixture(params=["endless", "searching"])
+def large_file(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """200 GB of silence, or of what is not audio."""
+    path: Path = tmp_path / request.param
+    if request.param == "endless":
+        with wave.open(str(path), "wb") as file:
+            file.setparams((1, 2, 16_000, 0, "NONE", ""))
+            file.writeframes(bytes(20_000))
         data = bytearray(path.read_bytes())
         data[4:8] = data[40:44] = b"\xff\xff\xff\xff"
         path.write_bytes(data)
     else:
-        # A sound file whose end does not come, before any audio.
         path.write_bytes(b"RIFF\xff\xff\xff\xffWAVE" + b"JUNK\x00\x00\x00\x00" * 10)
     os.truncate(path, 200_000_000_000)
+    return path
+
+
+def test_ctrl_c_ends_the_reading_of_any_file(large_file: Path) -> None:
+    """FFmpeg reads and searches in C, where Python does not hear the signal."""
     process = subprocess.Popen(
-        [sys.executable, "-c", program, str(path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", ENDLESS if large_file.name == "endless" else SEARCHING, str(large_file)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     assert process.stdout is not None
     assert process.stdout.readline() == "reading\n"
-    time.sleep(0.3 if not header else 0)
-    running = psutil.Process(process.pid)
-    assert running.memory_info().rss < 400e6
+    time.sleep(0.3)
+    assert psutil.Process(process.pid).memory_info().rss < 400e6
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=10)
     assert process.returncode != 0
     assert "KeyboardInterrupt" in err
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("classify", "--model", "off"),
+        ("call", "http://127.0.0.1:9", "--audio"),
+        ("load", "http://127.0.0.1:9", "--peers", "1", "--audio"),
+    ],
+    ids=lambda command: command[0],
+)
+def test_ctrl_c_ends_every_command_that_reads_a_file(large_file: Path, command: tuple[str, ...]) -> None:
+    """Callers read in a thread, for which they waited when all else had ended."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "voxgender.cli", *command, str(large_file)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        opened = psutil.Process(process.pid)
+        while process.poll() is None and str(large_file) not in [file.path for file in opened.open_files()]:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=15)
+    finally:
+        process.kill()
+    # Or 1, where the search was over sooner.
+    assert process.returncode in (130, 1), err
+    assert "Traceback" not in err
+    assert out == ""
+
+
+def test_a_file_without_audio_is_not_searched_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("voxgender.audio.files.MAX_SEARCHED", 2**24)
+    path = tmp_path / "searching"
+    path.write_bytes(b"RIFF\xff\xff\xff\xffWAVE" + b"JUNK\x00\x00\x00\x00" * 10)
+    os.truncate(path, 200_000_000_000)
+    with pytest.raises(AudioError, match="holds no audio in 16 MiB of it"):
+        read_audio(path)
 
 
 def test_samples_that_are_no_numbers_are_silence_and_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

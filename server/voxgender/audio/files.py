@@ -2,13 +2,16 @@
 
 import logging
 import os
+import signal
 import stat
 from collections.abc import Iterator
+from contextlib import contextmanager
 from errno import EINVAL
 from io import SEEK_SET, FileIO
 from itertools import islice
 from os import PathLike, fspath
 from pathlib import Path
+from threading import current_thread, main_thread
 from typing import Self
 
 import av
@@ -26,6 +29,10 @@ logger = logging.getLogger(__name__)
 
 MAX_WHOLE_S = 6 * 3_600
 """Of a file that is read whole, into memory; one that is read frame by frame may be of any length."""
+MAX_SEARCHED = 2**30
+"""Bytes that are read without a frame of audio among them, as the pictures of a film; then the file is given up."""
+_SEEK_COST = 4_096
+"""Bytes that could be read in the time of a seek."""
 _RATES_HZ = range(1_000, 768_001)
 _FRAMES_AT_ONCE = 32
 """Resampling costs the same for one frame as for many."""
@@ -61,8 +68,8 @@ def read_frames(path: str | PathLike[str]) -> Iterator[AudioFrame]:
             packets = container.demux(container.streams.audio[0])
             while True:
                 try:
-                    packet = next(packets, None)
-                    source.check()
+                    with source.interruptible():
+                        packet = next(packets, None)
                     if packet is None:
                         break
                     frames = packet.decode()
@@ -74,6 +81,7 @@ def read_frames(path: str | PathLike[str]) -> Iterator[AudioFrame]:
                     if frame.sample_rate not in _RATES_HZ:
                         raise AudioError(f"{name}: has {frame.sample_rate} samples a second, which is no rate of audio")
                     empty = False
+                    source.found_audio()
                     frame, wrong = finite(frame)
                     not_numbers += wrong
                     yield frame
@@ -106,10 +114,10 @@ def read_audio(path: str | PathLike[str]) -> npt.NDArray[np.float32]:
 
 
 class _Source:
-    """A regular file for FFmpeg, which so has no reason to open any, and hears of Ctrl-C.
+    """Give FFmpeg the bytes of one regular file, so that it has no reason to open any, and end it at Ctrl-C.
 
-    FFmpeg reads it from C, where an exception cannot pass: it is kept, the file ends for FFmpeg, and
-    :meth:`check` raises it.
+    FFmpeg calls from C, where no exception can pass: it is kept, the file ends for FFmpeg, and
+    :meth:`interruptible` raises it.
 
     Raises:
         AudioError: there is no such file, or it is none that can be read.
@@ -127,34 +135,50 @@ class _Source:
         except (OSError, ValueError) as error:
             raise AudioError(f"{name}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
         self._size = os.fstat(self._file.fileno()).st_size
+        self._searched = 0
         self._broken: BaseException | None = None
 
     def read(self, size: int) -> bytes:
+        if self._broken is not None:
+            return b""
         try:
-            if self._broken is None:
-                return self._file.read(max(0, min(size, self._size - self._file.tell()))) or b""
-        except BaseException as error:  # noqa: BLE001 - raised by check(), outside of FFmpeg
-            self._broken = error
-        return b""
+            data = self._file.read(max(0, min(size, self._size - self._file.tell()))) or b""
+        except OSError as error:
+            self._broken = AudioError(f"{self.name}: cannot be read ({error.strerror})")
+            return b""
+        self._search(len(data))
+        return data
 
     def seek(self, offset: int, whence: int = SEEK_SET) -> int:
+        self._search(_SEEK_COST)
         try:
-            return self._file.seek(offset, whence)
-        except BaseException as error:  # noqa: BLE001 - as above
-            if not isinstance(error, (OSError, ValueError)):
-                self._broken = error
+            return -1 if self._broken is not None else self._file.seek(offset, whence)
+        except (OSError, ValueError):
             # To FFmpeg, an error: files say where to go on, and damaged ones lie.
             return -1
 
     def tell(self) -> int:
         return self._file.tell()
 
-    def check(self) -> None:
-        """Raise what happened while FFmpeg read."""
-        if isinstance(self._broken, OSError):
-            raise AudioError(f"{self.name}: cannot be read ({self._broken.strerror})") from None
-        if self._broken is not None:
-            raise self._broken
+    def found_audio(self) -> None:
+        """Take note that what was read was not for nothing."""
+        self._searched = 0
+
+    @contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """Run FFmpeg in this block; raise what happened while it read, Ctrl-C too."""
+        handler = signal.getsignal(signal.SIGINT)
+        # Other handlers raise nothing where they are called, and other threads than the main one call none.
+        ours = handler is signal.default_int_handler and current_thread() is main_thread()
+        if ours:
+            signal.signal(signal.SIGINT, self._interrupt)
+        try:
+            yield
+        finally:
+            if ours:
+                signal.signal(signal.SIGINT, handler)
+            if self._broken is not None:
+                raise self._broken from None
 
     def __enter__(self) -> Self:
         return self
@@ -162,25 +186,27 @@ class _Source:
     def __exit__(self, *_: object) -> None:
         self._file.close()
 
+    def _search(self, cost: int) -> None:
+        self._searched += cost
+        if self._searched > MAX_SEARCHED and self._broken is None:
+            self._broken = AudioError(f"{self.name}: holds no audio in {MAX_SEARCHED >> 20} MiB of it")
+
+    def _interrupt(self, *_: object) -> None:
+        self._broken = KeyboardInterrupt()
+
 
 def _open(name: str, source: _Source) -> InputContainer:
     try:
-        container = av.open(
-            source,
-            "r",
-            metadata_errors="ignore",
-            # A second lock: no protocol has this name.
-            container_options={"format_whitelist": _FORMATS, "protocol_whitelist": "none"},
-        )
+        with source.interruptible():
+            return av.open(
+                source,
+                "r",
+                metadata_errors="ignore",
+                # A second lock: no protocol has this name.
+                container_options={"format_whitelist": _FORMATS, "protocol_whitelist": "none"},
+            )
     except (OSError, ValueError, av.error.FFmpegError) as error:
-        source.check()
         reason = getattr(error, "strerror", None) or error
         if getattr(error, "errno", None) == EINVAL:
             reason = "it is of a kind that names other files, or holds no audio"
         raise AudioError(f"{name}: not an audio file that FFmpeg reads ({reason})") from None
-    try:
-        source.check()
-    except BaseException:
-        container.close()
-        raise
-    return container

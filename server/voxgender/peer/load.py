@@ -4,11 +4,12 @@ import asyncio
 import math
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
-from itertools import chain, cycle, islice
+from itertools import chain, cycle, islice, takewhile
 from pathlib import Path
+from threading import Event
 from typing import NamedTuple
 
 import aiohttp
@@ -23,7 +24,7 @@ from voxgender.peer.interrupt import interruptible
 from voxgender.peer.meter import Meter, Reading
 from voxgender.peer.pacer import Pacer
 from voxgender.peer.report import IN_TIME_MS, Latency, Recorder
-from voxgender.peer.speech import Speech
+from voxgender.peer.speech import PACKET_S, Speech
 from voxgender.peer.whip import endpoint, is_loopback
 from voxgender.protocol import AnyMessage, Result, Warning
 
@@ -35,6 +36,8 @@ SETTLE_S = 2.0
 """Before measuring, the time that calls which are up have for their first result."""
 VOICES = 2
 """Different dialogues that the callers share; each begins somewhere else in its own."""
+MAX_FILE_S = 3_600.0
+"""Of a file, what is kept to be played over and over; files may be endless."""
 FLOWING = 0.9
 """Share of the results due to a call that have to come; the others may be lost on the way."""
 OVERLOADED = "overloaded"
@@ -135,7 +138,7 @@ async def load(
     target = endpoint(url)
     if not allow_remote and not is_loopback(target):
         raise CallError(f"{target.host} is not this machine; load your own servers only, and say --allow-remote")
-    voices = await asyncio.to_thread(_voices, audio, faults.loss)
+    voices = await _voices(audio, faults.loss)
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     pacer = Pacer()
     callers = [
@@ -328,13 +331,24 @@ def _why_not_held(recorder: Recorder, begin: float, end: float) -> str | None:
     return "late" if latency is None or latency.p95 > IN_TIME_MS else None
 
 
-def _voices(audio: Sequence[Path], loss: float) -> list[tuple[list[bytes], list[bytes]]]:
-    """Encode once what all callers say."""
+async def _voices(audio: Sequence[Path], loss: float) -> list[tuple[list[bytes], list[bytes]]]:
+    """Encode once what all callers say; of a file the first :data:`MAX_FILE_S`."""
     if audio:
-        sources = [speech.from_file(path, loss=loss) for path in audio]
+        sources = [await speech.read_file(path, loss=loss) for path in audio]
     else:
-        sources = [speech.synthesised(seed, loss=loss) for seed in range(VOICES)]
-    return [(list(source.packets), list(source.wideband or ())) for source in sources]
+        sources = await asyncio.to_thread(lambda: [speech.synthesised(seed, loss=loss) for seed in range(VOICES)])
+    given_up = Event()
+
+    def encoded(packets: Iterable[bytes], duration_s: float) -> list[bytes]:
+        return list(takewhile(lambda _: not given_up.is_set(), islice(packets, round(MAX_FILE_S / duration_s))))
+
+    def encode() -> list[tuple[list[bytes], list[bytes]]]:
+        return [(encoded(source.packets, PACKET_S), encoded(source.wideband or (), 2 * PACKET_S)) for source in sources]
+
+    try:
+        return await asyncio.to_thread(encode)
+    finally:
+        given_up.set()
 
 
 def _shares(voices: Sequence[tuple[list[bytes], list[bytes]]], peers: int) -> Iterator[Speech]:

@@ -1,10 +1,12 @@
 """Make a caller's speech: Opus packets of 20 ms, and where in them somebody speaks."""
 
+import asyncio
 import math
 import re
 from collections.abc import Iterable, Iterator
 from itertools import groupby
 from os import PathLike, fspath
+from threading import Event
 from typing import NamedTuple
 
 import av
@@ -72,13 +74,29 @@ def synthesised(seed: int = 0, *, loss: float = 0.0) -> Speech:
     )
 
 
-def from_file(path: str | PathLike[str], *, loss: float = 0.0) -> Speech:
-    """Decode a file's first audio stream, and encode it as it is played. For ``loss`` see :func:`encode`.
+async def read_file(path: str | PathLike[str], *, loss: float = 0.0) -> Speech:
+    """Do as :func:`from_file` in a thread, which ends with the task that waits for it: files may be endless.
 
     Raises:
-        AudioError: the file is missing, is no media file, or holds no audio.
+        AudioError: as :func:`from_file`.
     """
-    start = _first_speech(path)
+    given_up = Event()
+    try:
+        return await asyncio.to_thread(from_file, path, loss=loss, given_up=given_up)
+    finally:
+        given_up.set()
+
+
+def from_file(path: str | PathLike[str], *, loss: float = 0.0, given_up: Event | None = None) -> Speech:
+    """A file's first audio stream, decoded and encoded as it is played. For ``loss`` see :func:`encode`.
+
+    Args:
+        given_up: set from another thread to end the search for the first word.
+
+    Raises:
+        AudioError: the file is missing, is no media file, holds no audio, or was given up.
+    """
+    start = _first_speech(path, given_up or Event())
     turns = () if start is None else (Turn(start, math.inf, None),)
     wideband = encode(read_frames(path), loss=loss, wideband=True)
     return Speech(encode(read_frames(path), loss=loss), turns, wideband)
@@ -139,11 +157,13 @@ def _fill(frame: AudioFrame, samples: int) -> AudioFrame:
     return filled
 
 
-def _first_speech(path: str | PathLike[str]) -> float | None:
+def _first_speech(path: str | PathLike[str], given_up: Event) -> float | None:
     """Return the seconds until the server's own gate finds speech."""
     activity, gate, resampler = VoiceActivity(), Gate(), Resampler()
     heard = 0
     for frame in read_frames(path):
+        if given_up.is_set():
+            raise AudioError(f"{fspath(path)}: was given up")
         samples = resampler.convert([frame])
         if stretches := gate.push(samples, activity):
             return max(0.0, (heard + stretches[0][0]) / vocaltract.SAMPLE_RATE_HZ)

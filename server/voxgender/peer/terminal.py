@@ -120,7 +120,7 @@ async def call(
     if audio is None:
         words = await asyncio.to_thread(speech.synthesised, loss=faults.loss)
     else:
-        words = await asyncio.to_thread(speech.from_file, audio, loss=faults.loss)
+        words = await speech.read_file(audio, loss=faults.loss)
     link = FaultyLink(faults, outage_after_s=OUTAGE_AFTER_S) if faults.any else None
     caller = Caller(url, words, token=token, duration_s=duration_s, route="relay" if relay_only else "any", link=link)
     with interruptible(caller.hang_up):
