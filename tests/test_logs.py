@@ -260,11 +260,10 @@ async def test_nothing_that_is_said_in_a_call_is_in_the_log() -> None:
                     stranger.sendto(stun(user.encode(), broken=broken), (candidate[1], int(candidate[2])))
             stranger.sendto(b"\x16\xfe\xff" + secret().encode(), (candidate[1], int(candidate[2])))
         await peer.until(protocol.Result)
-        async with http.patch(
-            path,
-            data=f"a=ice-ufrag:{secret()}\r\na=ice-pwd:{secret()}\r\nm=audio 9 X 0\r\na=mid:0\r\na=candidate:{secret()}\r\n",
-            headers=FRAGMENT,
-        ):
+        fragment = (
+            f"a=ice-ufrag:{secret()}\r\na=ice-pwd:{secret()}\r\nm=audio 9 X 0\r\na=mid:0\r\na=candidate:{secret()}"
+        )
+        async with http.patch(path, data=fragment, headers=FRAGMENT):
             pass
         async with http.delete(path) as response:
             assert response.status == 200

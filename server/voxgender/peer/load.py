@@ -138,7 +138,7 @@ async def load(
     target = endpoint(url)
     if not allow_remote and not is_loopback(target):
         raise CallError(f"{target.host} is not this machine; load your own servers only, and say --allow-remote")
-    voices = await _voices(audio, faults.loss)
+    voices = await speech.in_thread(partial(_voices, audio, faults.loss))
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     pacer = Pacer()
     callers = [
@@ -331,24 +331,17 @@ def _why_not_held(recorder: Recorder, begin: float, end: float) -> str | None:
     return "late" if latency is None or latency.p95 > IN_TIME_MS else None
 
 
-async def _voices(audio: Sequence[Path], loss: float) -> list[tuple[list[bytes], list[bytes]]]:
+def _voices(audio: Sequence[Path], loss: float, given_up: Event) -> list[tuple[list[bytes], list[bytes]]]:
     """Encode once what all callers say; of a file the first :data:`MAX_FILE_S`."""
     if audio:
-        sources = [await speech.read_file(path, loss=loss) for path in audio]
+        sources = [speech.from_file(path, loss, given_up) for path in audio]
     else:
-        sources = await asyncio.to_thread(lambda: [speech.synthesised(seed, loss=loss) for seed in range(VOICES)])
-    given_up = Event()
+        sources = [speech.synthesised(seed, loss=loss) for seed in range(VOICES)]
 
-    def encoded(packets: Iterable[bytes], duration_s: float) -> list[bytes]:
+    def first(packets: Iterable[bytes], duration_s: float) -> list[bytes]:
         return list(takewhile(lambda _: not given_up.is_set(), islice(packets, round(MAX_FILE_S / duration_s))))
 
-    def encode() -> list[tuple[list[bytes], list[bytes]]]:
-        return [(encoded(source.packets, PACKET_S), encoded(source.wideband or (), 2 * PACKET_S)) for source in sources]
-
-    try:
-        return await asyncio.to_thread(encode)
-    finally:
-        given_up.set()
+    return [(first(source.packets, PACKET_S), first(source.wideband or (), 2 * PACKET_S)) for source in sources]
 
 
 def _shares(voices: Sequence[tuple[list[bytes], list[bytes]]], peers: int) -> Iterator[Speech]:

@@ -3,11 +3,11 @@
 import asyncio
 import math
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby
 from os import PathLike, fspath
 from threading import Event
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import av
 import numpy as np
@@ -25,6 +25,8 @@ from voxgender.media.decoder import opus_duration
 from voxgender.peer import vocaltract
 from voxgender.peer.voices import dialogue
 from voxgender.protocol import Voice
+
+T = TypeVar("T")
 
 PACKET_S = 0.02
 """Of audio, where nobody asked for another ``ptime``."""
@@ -74,24 +76,20 @@ def synthesised(seed: int = 0, *, loss: float = 0.0) -> Speech:
     )
 
 
-async def read_file(path: str | PathLike[str], *, loss: float = 0.0) -> Speech:
-    """Do as :func:`from_file` in a thread, which ends with the task that waits for it: files may be endless.
-
-    Raises:
-        AudioError: as :func:`from_file`.
-    """
+async def in_thread(work: Callable[[Event], T]) -> T:
+    """Run what reads files in a thread. The event is set once nobody waits for it any more: files may be endless."""
     given_up = Event()
     try:
-        return await asyncio.to_thread(from_file, path, loss=loss, given_up=given_up)
+        return await asyncio.to_thread(work, given_up)
     finally:
         given_up.set()
 
 
-def from_file(path: str | PathLike[str], *, loss: float = 0.0, given_up: Event | None = None) -> Speech:
+def from_file(path: str | PathLike[str], loss: float = 0.0, given_up: Event | None = None) -> Speech:
     """A file's first audio stream, decoded and encoded as it is played. For ``loss`` see :func:`encode`.
 
     Args:
-        given_up: set from another thread to end the search for the first word.
+        given_up: ends the search for the first word when it is set, as by :func:`in_thread`.
 
     Raises:
         AudioError: the file is missing, is no media file, holds no audio, or was given up.

@@ -4,6 +4,7 @@ import asyncio
 import math
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Protocol, TextIO
 
@@ -120,7 +121,7 @@ async def call(
     if audio is None:
         words = await asyncio.to_thread(speech.synthesised, loss=faults.loss)
     else:
-        words = await speech.read_file(audio, loss=faults.loss)
+        words = await speech.in_thread(partial(speech.from_file, audio, faults.loss))
     link = FaultyLink(faults, outage_after_s=OUTAGE_AFTER_S) if faults.any else None
     caller = Caller(url, words, token=token, duration_s=duration_s, route="relay" if relay_only else "any", link=link)
     with interruptible(caller.hang_up):
