@@ -151,7 +151,7 @@ class Connection(web.RequestHandler):
                 self._arm()
 
     def begin(self, body: StreamReader) -> None:
-        """A request has come whole but for its body, and is handled from now on."""
+        """Take note that a request, whole but for its body, is handled from now on."""
         self._head_since, self._begun = None, False
         self._body = body
         self._body_since = self._fed_at = self._loop.time()
@@ -186,7 +186,7 @@ class Connection(web.RequestHandler):
             logger.error("connection failed", exc_info=error)
 
     def log_debug(self, *args: Any, **kw: Any) -> None:
-        """Say nothing: clients leave."""
+        """Say nothing: that a client leaves early is no news."""
 
     def _in_body(self) -> bool:
         return self._body is not None and not self._body.is_eof()

@@ -109,8 +109,11 @@ class LogHandler(logging.StreamHandler[TextIO]):
             self._write(self.format(record))
 
     def close(self) -> None:
-        with self.lock or threading.RLock():
+        self.acquire()
+        try:
             self._count_out(self._clock())
+        finally:
+            self.release()
         super().close()
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name

@@ -77,7 +77,7 @@ def synthesised(seed: int = 0, *, loss: float = 0.0) -> Speech:
 
 
 async def in_thread(work: Callable[[Event], T]) -> T:
-    """Run what reads files in a thread. The event is set once nobody waits for it any more: files may be endless."""
+    """Run ``work`` in a thread, and set its event once nobody waits for it any more: a file may be endless."""
     given_up = Event()
     try:
         return await asyncio.to_thread(work, given_up)
