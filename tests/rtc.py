@@ -14,8 +14,8 @@ from av.audio.frame import AudioFrame
 
 from voxgender import protocol
 from voxgender.analysis import Analyzer
-from voxgender.connections import Limits
 from voxgender.http.app import create_app
+from voxgender.http.connections import Limits
 from voxgender.media.network import bind_ice
 from voxgender.media.node import MediaNode
 from voxgender.roles.hosting import LIMITS, listen

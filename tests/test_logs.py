@@ -381,11 +381,11 @@ def test_of_what_clients_cause_one_entry_a_kind_and_minute_is_written_and_the_ot
     log = Log()
     for second in range(50):
         log.now = float(second)
-        log.say("voxgender.connections", "broken request from %s: %s", f"host{second}", "BadStatusLine", kind="A")
-        log.say("voxgender.connections", "broken request from %s: %s", f"host{second}", "LineTooLong", kind="B")
+        log.say("voxgender.http.connections", "broken request from %s: %s", f"host{second}", "BadStatusLine", kind="A")
+        log.say("voxgender.http.connections", "broken request from %s: %s", f"host{second}", "LineTooLong", kind="B")
     assert len(log.lines) == 2
     log.now = REPEAT_S + 1
-    log.say("voxgender.connections", "broken request from %s: %s", "last", "BadStatusLine", kind="A")
+    log.say("voxgender.http.connections", "broken request from %s: %s", "last", "BadStatusLine", kind="A")
     assert [line.partition("from ")[2] for line in log.lines[2:]] == [
         "host49: BadStatusLine (the last of 49 more of its kind)",
         "host49: LineTooLong (the last of 49 more of its kind)",

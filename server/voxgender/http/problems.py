@@ -7,9 +7,9 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from voxgender import metrics
-from voxgender.connections import BodyStalled
 from voxgender.errors import FragmentRejected, NotReady, OfferRejected, SessionNotFound, TooManySessions
-from voxgender.problem import Problem
+from voxgender.http.connections import BodyStalled
+from voxgender.http.problem import Problem
 
 __all__ = ["Problem", "problem_middleware"]
 

@@ -15,8 +15,8 @@ from typing import TypeVar
 
 from aiohttp import web
 
-from voxgender.connections import LimitedRunner, Limits
 from voxgender.errors import VoxgenderError
+from voxgender.http.connections import LimitedRunner, Limits
 
 T = TypeVar("T")
 

@@ -24,7 +24,7 @@ from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import StreamReader
 
 from voxgender import metrics
-from voxgender.problem import Problem
+from voxgender.http.problem import Problem
 
 logger = logging.getLogger(__name__)
 
@@ -60,13 +60,13 @@ class LimitedRunner(web.AppRunner):
     """Serve an application through :class:`Connection`."""
 
     def __init__(self, app: web.Application, *, limits: Limits, shutdown_timeout_s: float) -> None:
-        # No access log: a session's URL is its key. Bodies are unpacked where their size is known to be bounded, and not
-        # as they arrive: a bomb of 500 kB held the event loop for 0.6 s.
         super().__init__(
             app,
+            # A session's URL is its key.
             access_log=None,
             shutdown_timeout=shutdown_timeout_s,
             keepalive_timeout=limits.idle_s,
+            # Unpacked where the size is known to be bounded: a bomb of 500 kB held the event loop for 0.6 s.
             auto_decompress=False,
         )
         self._limits = limits

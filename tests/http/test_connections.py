@@ -17,8 +17,8 @@ from tests.test_logs import ROLES
 from tests.test_logs import a_server as a_process
 from voxgender import metrics
 from voxgender.analysis import Analyzer
-from voxgender.connections import Limits
 from voxgender.http import events
+from voxgender.http.connections import Limits
 from voxgender.http.problems import problem_middleware
 from voxgender.roles.hosting import listen
 
