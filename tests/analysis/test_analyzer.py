@@ -354,6 +354,7 @@ async def test_a_track_that_stops_giving_is_told_of(
     make: Callable[..., Analyzer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("voxgender.audio.hops.STALL_S", 0.0)
+    monkeypatch.setattr("voxgender.analysis.listener.NO_MEDIA_S", 0.0)
     track = Lockstep(silence(10.0))
     async with asyncio.timeout(PATIENCE_S), aclosing(make(None).analyze(track)) as source:
         async for message in source:

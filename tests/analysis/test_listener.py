@@ -8,7 +8,7 @@ from voxgender.analysis.beat import LEAD_S, SLACK_S, Beat, Slot
 from voxgender.analysis.judge import Heard, Judge, Verdicts
 from voxgender.analysis.listener import LOOK_EVERY_S, WARN_EVERY_S, Listener, Taken
 from voxgender.audio.activity import FRAME_S
-from voxgender.audio.hops import Pause
+from voxgender.audio.hops import NO_MEDIA_S, Pause
 from voxgender.audio.track import Batch
 from voxgender.audio.windows import Picker
 from voxgender.inference.batcher import Done
@@ -34,11 +34,11 @@ def hop(number: int, **what: object) -> Heard:
     return Heard(number * HOP_S, (number + 1) * HOP_S, **what)  # type: ignore[arg-type]
 
 
-def play(listener: Listener, *heard: dict[str, object] | None, stalled: bool = False) -> list[Message]:
+def play(listener: Listener, *heard: dict[str, object] | None, since_last_s: float = 0.0) -> list[Message]:
     messages: list[Message] = []
     for number, one in enumerate(heard):
-        taken = Taken(HOP, number * HOP_S, 0.0)
-        messages += listener.hear(taken, None if one is None else done(hop(number, **one, stalled=stalled)))
+        taken = Taken(HOP, number * HOP_S, 0.0, since_last_s=since_last_s)
+        messages += listener.hear(taken, None if one is None else done(hop(number, **one, stalled=since_last_s > 0)))
     return messages
 
 
@@ -186,8 +186,13 @@ def test_the_clock_goes_on_over_what_was_dropped(listener: Listener) -> None:
     assert [(result.seq, round(result.start, 3)) for result in results] == [(1, 0.0), (2, 0.576)]
 
 
-def test_silence_that_stands_for_packets_is_a_warning(listener: Listener) -> None:
-    warning, result = play(listener, NOBODY, stalled=True)
+def test_silence_that_stands_for_packets_is_a_warning_once_it_is_longer_than_a_pause(listener: Listener) -> None:
+    messages: list[Message] = []
+    for number, since_last_s in enumerate((NO_MEDIA_S - HOP_S, NO_MEDIA_S)):
+        taken = Taken(HOP, number * HOP_S, 0.0, since_last_s=since_last_s)
+        messages += listener.hear(taken, done(hop(number, stalled=True)))
+    paused, warning, result = messages
+    assert isinstance(paused, Result)
     assert isinstance(warning, Warning)
     assert warning.code == "no_media"
     assert isinstance(result, Result)
@@ -196,7 +201,7 @@ def test_silence_that_stands_for_packets_is_a_warning(listener: Listener) -> Non
 def test_a_warning_is_said_again_only_after_a_while_and_each_for_itself(listener: Listener) -> None:
     seconds = 2.5 * WARN_EVERY_S
     late: dict[str, object] = {"dropped": True}
-    messages = play(listener, *[late] * round(seconds / HOP_S), stalled=True)
+    messages = play(listener, *[late] * round(seconds / HOP_S), since_last_s=NO_MEDIA_S)
     said = [message.code for message in messages if isinstance(message, Warning)]
     assert said == ["no_media", "overloaded"] * 3
 

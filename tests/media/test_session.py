@@ -148,7 +148,7 @@ async def test_a_peer_that_falls_silent_is_taken_to_be_gone(
 ) -> None:
     """A closed tab shows only after half a minute of failed consent checks."""
     monkeypatch.setattr(node_module, "SWEEP_S", 0.05)
-    async with a_server(analyzer, silence_timeout_s=1.5) as server, a_peer(SilencedTrack(after=10)) as peer:
+    async with a_server(analyzer, silence_timeout_s=4.0) as server, a_peer(SilencedTrack(after=10)) as peer:
         peer.channels()
         await peer.call(server.http)
         warning = await peer.until(Warning)

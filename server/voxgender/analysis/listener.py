@@ -9,7 +9,7 @@ from voxgender.analysis.beat import SLACK_S, Slot
 from voxgender.analysis.judge import Ear, Heard, Job, Verdicts
 from voxgender.audio.activity import FRAME
 from voxgender.audio.frames import SAMPLE_RATE_HZ
-from voxgender.audio.hops import Pause
+from voxgender.audio.hops import NO_MEDIA_S, Pause
 from voxgender.audio.track import Batch
 from voxgender.audio.windows import Picker
 from voxgender.decisions import Decider, Observation, Span, Verdict
@@ -32,6 +32,8 @@ class Taken(NamedTuple):
     arrived_at: float
     """When its last packet came; 0 where none did."""
     reordered_s: float = 0.0
+    since_last_s: float = 0.0
+    """How long nothing had arrived by then; 0 where something did."""
 
 
 class Listener:
@@ -80,7 +82,7 @@ class Listener:
                 shorten = self._too_late(samples, arrival.arrived_at, now)
                 taken = Taken(samples + shorten, now, arrival.arrived_at, arrival.reordered_s)
             case Pause():
-                taken = Taken(_samples(arrival.duration_s), now, arrival.at)
+                taken = Taken(_samples(arrival.duration_s), now, arrival.at, since_last_s=arrival.since_last_s)
             case None:
                 taken = Taken(0, now, 0.0)
         self._judging += taken.samples
@@ -106,11 +108,14 @@ class Listener:
         if done is None:
             yield from self._overloaded(taken.at)
             return
+        if taken.since_last_s >= NO_MEDIA_S:
+            yield from self._warn(
+                taken.at, "no_media", "No audio packets arrive; check the network and the microphone."
+            )
+        elif not taken.since_last_s:
+            # The warning is over: the next stop is a new one, and is told of at once.
+            self._warned.pop("no_media", None)
         for heard in done.outcome.hops:
-            if heard.stalled:
-                yield from self._warn(
-                    taken.at, "no_media", "No audio packets arrive; check the network and the microphone."
-                )
             if heard.dropped:
                 yield from self._overloaded(taken.at)
             yield from self._hear(heard, taken, done)

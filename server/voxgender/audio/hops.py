@@ -13,7 +13,11 @@ from voxgender.audio.timeline import Stretch, Timeline
 from voxgender.audio.track import Batch, TrackReader
 
 STALL_S = 0.5
-"""A track that gives nothing for so long is taken to be silent. Above the 400 ms between Opus DTX packets."""
+"""A track that gives nothing for so long is heard as silence, so that a label does not outlive its voice."""
+NO_MEDIA_S = 2.0
+"""A track that gives nothing for so long has stopped, and is not merely paused. Chromium sends one Opus DTX packet each
+850 ms at the 40 ms ``ptime`` that we ask for (libopus: each 400 ms at 20 ms): longer than two of those, so that one of
+them may be lost."""
 
 _PATIENCE = 1.5
 """Hops' worth of time after which part of a hop is taken as it is: DTX and stalls leave the rest to wait for."""
@@ -38,6 +42,8 @@ class Pause(NamedTuple):
     duration_s: float
     at: float
     """When it was noticed, seconds of ``time.monotonic``."""
+    since_last_s: float = 0.0
+    """How long ago the last audio was read."""
 
 
 async def arrivals(
@@ -69,7 +75,7 @@ async def arrivals(
                 heard_at = silent_since = now
                 yield batch
             elif heard_at is not None and now - heard_at >= STALL_S:
-                yield Pause(now - silent_since, now)
+                yield Pause(now - silent_since, now, now - heard_at)
                 silent_since = now
     finally:
         await reader.aclose()
