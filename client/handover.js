@@ -72,6 +72,12 @@ export class Handover {
     this.#held = [];
   }
 
+  /** The old call is heard no more: there is nothing that the new one must agree with. */
+  hurry() {
+    this.#told = { ...this.#told, label: null };
+    if (this.#timer) this.#settled.resolve();
+  }
+
   cancel() {
     clearTimeout(this.#timer);
   }

@@ -13,8 +13,13 @@ const CONNECT_TIMEOUT_MS = 10_000;
 /** Browsers say `disconnected` after some seconds of silence already; a path that is only changing is back by then. */
 const DISCONNECTED_GRACE_MS = 1_500;
 const PING_EVERY_MS = 5_000;
-/** A server that listens says something each hop. */
+/** A server that listens says something each hop. After so long without a message it is asked about the session. */
 const QUIET_MS = 2_000;
+/** What a server that answered had held up is there by then. */
+const CATCH_UP_MS = 500;
+/** Such a warning of the server says why there may be no results. It is repeated every 10 s while it holds. */
+const EXPLAINED_MS = 12_000;
+const EXPLANATIONS = new Set(['no_media', 'overloaded']);
 const SUMMARY_TIMEOUT_MS = 1_500;
 const DRAINING = 'draining';
 
@@ -40,11 +45,14 @@ export class Session {
   /** @type {ConnectionError | null} */
   #told = null;
   #lastSeq = -1;
+  #messages = 0;
+  #explainedUntil_ms = 0;
   #closed = false;
   /** @type {Promise<void> | null} */
   #closing = null;
   #draining = /** @type {ReturnType<typeof deferred<void>>} */ (deferred());
   #live = /** @type {ReturnType<typeof deferred<void>>} */ (deferred());
+  #unheard = /** @type {ReturnType<typeof deferred<VoxgenderError>>} */ (deferred());
   #lost = /** @type {ReturnType<typeof deferred<VoxgenderError>>} */ (deferred());
   #summary = /** @type {ReturnType<typeof deferred<void>>} */ (deferred());
 
@@ -79,6 +87,15 @@ export class Session {
   /** Resolves when the server asks this session to go elsewhere. It lives on for a while. */
   get draining() {
     return this.#draining.promise;
+  }
+
+  /**
+   * Resolves, with the reason, when no message has come for some seconds though the server still has the session: the
+   * way between the two is gone for media and messages, and nothing else may ever tell of it.
+   * @returns {Promise<VoxgenderError>}
+   */
+  get unheard() {
+    return this.#unheard.promise;
   }
 
   /**
@@ -214,6 +231,7 @@ export class Session {
   #receive(data, channel) {
     const message = parse(data);
     if (!message || this.#closed) return;
+    this.#messages += 1;
     this.#watch();
     switch (message.type) {
       case 'hello':
@@ -227,6 +245,7 @@ export class Session {
         break;
       case 'warning':
         if (message.code === DRAINING) this.#draining.resolve();
+        if (EXPLANATIONS.has(message.code)) this.#explainedUntil_ms = performance.now() + EXPLAINED_MS;
         break;
       case 'error':
         this.#told = new ConnectionError(message.code, message.message);
@@ -242,16 +261,30 @@ export class Session {
     if (this.#events.readyState === 'open') this.#events.send(PING);
   }
 
-  /** ICE takes some seconds to notice that the other end is gone. Asking the server is quicker, and certain. */
   #watch() {
     clearTimeout(this.#quiet);
-    this.#quiet = setTimeout(async () => {
-      const resource = await this.#resource;
-      const alive = resource && (await whip.isAlive(resource));
-      if (this.#closed) return;
-      if (alive) this.#watch();
-      else this.#lose();
-    }, QUIET_MS);
+    this.#quiet = setTimeout(() => this.#inquire(), QUIET_MS);
+  }
+
+  /** ICE takes some seconds to notice that the other end is gone. Asking the server is quicker, and certain. */
+  async #inquire() {
+    const messages = this.#messages;
+    const resource = await this.#resource;
+    const alive = resource && (await whip.isAlive(resource));
+    if (this.#closed || messages !== this.#messages) return;
+    if (!alive) return this.#lose();
+    await wait(CATCH_UP_MS);
+    if (this.#closed || messages !== this.#messages) return;
+    if (performance.now() > this.#explainedUntil_ms && (await this.#hasSent())) {
+      this.#unheard.resolve(new ConnectionError('unheard', 'The server has the call, but nothing is heard of it'));
+    }
+    if (!this.#closed && messages === this.#messages) this.#watch();
+  }
+
+  /** Of a track that has given nothing yet the server has nothing to say. */
+  async #hasSent() {
+    const stats = [...(await this.#connection.getStats()).values()];
+    return stats.some((entry) => entry.type === 'outbound-rtp' && entry.packetsSent > 0);
   }
 
   #observeConnection() {

@@ -26,6 +26,8 @@ import { Tally } from './tally.js';
 
 /** @typedef {string | null | (() => string | null | Promise<string | null>)} Token */
 
+/** Some tracks end without an event; how often they are looked at, besides with each message. */
+const LOOK_EVERY_MS = 1_000;
 /** A session that held this long was a good one; the next loss starts with a short wait again. */
 const STABLE_MS = 10_000;
 
@@ -79,7 +81,7 @@ export class VoxgenderClient extends EventTarget {
   #successor = null;
   /** @type {import('./handover.js').Told} */
   #told = { label: null, at_ms: 0, voice: null };
-  /** @type {{track: MediaStreamTrack, owned: boolean} | null} */
+  /** @type {{track: MediaStreamTrack, owned: boolean, ended: boolean} | null} */
   #input = null;
   /** @type {string | null} */
   #deviceId = null;
@@ -140,11 +142,12 @@ export class VoxgenderClient extends EventTarget {
   /**
    * Listen to another track from now on, with no interruption.
    * @param {MediaStreamTrack} track stays the caller's
+   * @throws {VoxgenderError} nothing is running, or the track has ended already
    */
   async replaceTrack(track) {
     if (!this.#run) throw new VoxgenderError('not_started', 'There is nothing to replace: start(track) first');
     this.#microphoneTurn += 1;
-    await this.#listenTo(track, false);
+    await this.#listenTo(audioTrackOf(track), false);
   }
 
   /**
@@ -203,6 +206,8 @@ export class VoxgenderClient extends EventTarget {
       controller.abort();
     };
     globalThis.addEventListener?.('pagehide', leave);
+    globalThis.document?.addEventListener('visibilitychange', this.#lookAtTrack);
+    const looking = setInterval(this.#lookAtTrack, LOOK_EVERY_MS);
     /** @type {unknown} */
     let reason;
     try {
@@ -215,6 +220,8 @@ export class VoxgenderClient extends EventTarget {
     const stopped = signal.aborted && !(reason instanceof VoxgenderError);
     controller.abort();
     globalThis.removeEventListener?.('pagehide', leave);
+    globalThis.document?.removeEventListener('visibilitychange', this.#lookAtTrack);
+    clearInterval(looking);
     // The microphone's light goes out at once, not when the server has answered.
     this.#release();
     this.#successor?.abandon();
@@ -262,7 +269,7 @@ export class VoxgenderClient extends EventTarget {
         state = 'reconnecting';
         this.#setState('live');
         live.resolve();
-        error = await this.#moveWheneverAsked(tally, signal);
+        error = await this.#moveWhenNeeded(tally, signal);
         this.#session.abandon();
         if (performance.now() - since_ms > STABLE_MS) failures = 0;
       } catch (thrown) {
@@ -296,16 +303,16 @@ export class VoxgenderClient extends EventTarget {
   }
 
   /**
-   * Stay with the session, and leave it for another one as often as a server asks for that.
+   * Stay with the session. Leave it for another one when its server asks for that, and when it is heard no more.
    * @param {Tally} tally
    * @param {AbortSignal} signal
    * @returns {Promise<VoxgenderError>} why the session was lost
    */
-  async #moveWheneverAsked(tally, signal) {
+  async #moveWhenNeeded(tally, signal) {
     for (;;) {
       const session = /** @type {Session} */ (this.#session);
-      const asked = session.draining.then(() => null);
-      const error = (await abortable(Promise.race([session.lost, asked]), signal)) ?? (await this.#move(session, tally, signal));
+      const leave = Promise.race([session.draining, session.unheard]).then(() => null);
+      const error = (await abortable(Promise.race([session.lost, leave]), signal)) ?? (await this.#move(session, tally, signal));
       if (error) return error;
     }
   }
@@ -319,17 +326,19 @@ export class VoxgenderClient extends EventTarget {
    */
   async #move(old, tally, signal) {
     for (let failures = 0; ; failures += 1) {
-      let wait_ms = Infinity;
+      /** @type {Promise<VoxgenderError | null>[]} */
+      const next = [old.lost];
       try {
         await this.#takeOver(old, tally, signal);
         return null;
       } catch (thrown) {
         signal.throwIfAborted();
         const error = asVoxgenderError(thrown);
-        if (error.heals) wait_ms = backoff_ms(failures, error);
+        const retry_ms = error.heals ? backoff_ms(failures, error) : null;
+        if (retry_ms !== null) next.push(pauseUnlessOnline(retry_ms, signal).then(() => null));
+        if (this.#state !== 'live') this.#setState('reconnecting', { error, retry_ms });
       }
-      const waiting = wait_ms === Infinity ? [] : [pauseUnlessOnline(wait_ms, signal).then(() => null)];
-      const lost = await abortable(Promise.race([old.lost, ...waiting]), signal);
+      const lost = await abortable(Promise.race(next), signal);
       if (lost) return lost;
     }
   }
@@ -343,15 +352,23 @@ export class VoxgenderClient extends EventTarget {
    */
   async #takeOver(old, tally, signal) {
     const handover = new Handover(this.#told);
-    old.lost.then((error) => {
+    let unheard = false;
+    const sayWhy = (/** @type {VoxgenderError} */ error) => {
       if (this.#session === old && !signal.aborted) this.#setState('reconnecting', { error });
+    };
+    old.lost.then(sayWhy);
+    old.unheard.then((error) => {
+      unheard = true;
+      handover.hurry();
+      if (this.#state === 'live') sayWhy(error);
     });
     try {
       const fresh = (this.#successor = await this.#call(signal, (message) => handover.take(message)));
-      const lost = fresh.lost.then((error) => Promise.reject(error));
-      await abortable(Promise.race([handover.settled, old.lost, lost]), signal);
-      // Its last segment and its summary come before anything of the other one.
-      await abortable(old.close(), signal);
+      const useless = Promise.race([fresh.lost, fresh.unheard]).then((error) => Promise.reject(error));
+      await abortable(Promise.race([handover.settled, old.lost, useless]), signal);
+      // Its last segment and its summary come before anything of the other one, if they can come at all.
+      if (unheard) old.abandon();
+      else await abortable(old.close(), signal);
       this.#session = fresh;
     } catch (error) {
       handover.cancel();
@@ -370,6 +387,9 @@ export class VoxgenderClient extends EventTarget {
    */
   #receive(message, tally) {
     tally.observe(message);
+    this.#lookAtTrack();
+    // Nothing had been heard of a session that was still there, and now it is heard again.
+    if (message.type === 'result' && this.#state === 'reconnecting') this.#setState('live');
     if (message.type === 'result') Object.assign(this.#told, { label: message.label, at_ms: performance.now() });
     if (message.type === 'change') this.#told.voice = message.to;
     if (message.type !== 'summary') this.#emit(message.type, message);
@@ -399,7 +419,7 @@ export class VoxgenderClient extends EventTarget {
    */
   async #listenTo(track, owned) {
     this.#release();
-    this.#input = { track, owned };
+    this.#input = { track, owned, ended: false };
     track.addEventListener('ended', this.#onended);
     this.#emit('track', track);
     await Promise.all([this.#session?.replaceTrack(track), this.#successor?.replaceTrack(track)]);
@@ -413,11 +433,18 @@ export class VoxgenderClient extends EventTarget {
     this.#input = null;
   }
 
+  /** `stop()` fires no event, and neither does Firefox for a track that a script has ended. */
+  #lookAtTrack = () => {
+    if (this.#input?.track.readyState === 'ended') this.#onended();
+  };
+
   /** A microphone was unplugged, or the page's leave to use it taken back; or a given track has come to its end. */
   #onended = async () => {
     const controller = this.#run?.controller;
-    if (!controller) return;
-    if (!this.#input?.owned) {
+    const input = this.#input;
+    if (!controller || !input || input.ended) return;
+    input.ended = true;
+    if (!input.owned) {
       controller.abort();
       return;
     }

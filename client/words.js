@@ -20,6 +20,7 @@ const EXPLANATIONS = {
   shutting_down: ['The server is restarting', 'The call goes on as soon as it is back.'],
   unreachable: ['The server cannot be reached', 'It may be down, or this device may be offline.'],
   lost: ['Connection lost', 'The network went away for a moment.'],
+  unheard: ['Nothing is heard of the server', 'The way to it has changed or is blocked. Another call is being made.'],
   no_media_path: [
     'No way through for audio',
     'The server answers, but audio does not get there. A firewall may be blocking UDP.',

@@ -163,6 +163,7 @@ test('while no other call can be had the old one is stayed with', async () => {
   mock.timers.tick(4_999);
   await settle();
   assert.equal(server.count('POST'), 2, 'the wait that was asked for is kept');
+  drain(old);
   mock.timers.tick(2_501);
   await settle();
   assert.equal(server.count('POST'), 3);

@@ -62,6 +62,13 @@ export class FakePeerConnection {
     return { type: 'offer', sdp: 'm=audio\r\na=mid:0\r\n' };
   }
 
+  /** Packets of audio sent so far. */
+  packetsSent = 1;
+
+  async getStats() {
+    return new Map([['audio', { type: 'outbound-rtp', packetsSent: this.packetsSent }]]);
+  }
+
   getConfiguration() {
     return this.configuration;
   }

@@ -149,19 +149,6 @@ test('a server that fell silent and knows the session no more is left for a fres
   assert.equal((await lost).error.code, 'lost');
 });
 
-test('a server that is silent but there is stayed with', async (context) => {
-  await client.start();
-  mock.timers.enable({ apis: ['setTimeout'] });
-  context.after(() => mock.timers.reset());
-  FakePeerConnection.all[0].receive('results', { type: 'result', seq: 0, end: 1 });
-  for (const asked of [1, 2]) {
-    mock.timers.tick(2000);
-    await new Promise(setImmediate);
-    assert.equal(server.count('GET'), asked);
-  }
-  assert.equal(client.state, 'live');
-});
-
 test('a full server is tried again after the wait that it asks for', async () => {
   const body = '{"code":"at_capacity","detail":"full"}';
   server.answers = [{ status: 503, headers: { 'Retry-After': '1' }, body }, { status: 201 }];
@@ -227,6 +214,65 @@ test('a given track that ends, ends the call well', async () => {
   track.unplug();
   await stopped;
   assert.equal(server.count('DELETE'), 1);
+});
+
+for (const message of [true, false]) {
+  test(`a given track that was stopped by its owner, without an event, ends the call ${message ? 'at the next message' : 'within a second'}`, async (context) => {
+    if (!message) mock.timers.enable({ apis: ['setInterval'] });
+    context.after(() => mock.timers.reset());
+    const track = new FakeTrack();
+    await client.start(track);
+    const stopped = reached('stopped');
+    track.stop();
+    if (message) FakePeerConnection.all[0].receive('results', { type: 'result', seq: 0, end: 0.2 });
+    else mock.timers.tick(1000);
+    await stopped;
+    assert.equal(server.count('DELETE'), 1);
+  });
+}
+
+test('a page that is looked at again sees that its track has ended', async (context) => {
+  const page = (globalThis.document = new EventTarget());
+  context.after(() => delete globalThis.document);
+  const track = new FakeTrack();
+  await client.start(track);
+  const stopped = reached('stopped');
+  track.stop();
+  page.dispatchEvent(new Event('visibilitychange'));
+  await stopped;
+});
+
+test('a given track that ends while the server is being waited for ends the wait', async (context) => {
+  mock.timers.enable({ apis: ['setInterval'] });
+  context.after(() => mock.timers.reset());
+  server.answers = [{ status: 503, headers: { 'Retry-After': '60' } }];
+  const track = new FakeTrack();
+  const starting = client.start(track);
+  await new Promise((resolve) => client.addEventListener('state', ({ detail }) => detail.retry_ms && resolve()));
+  track.stop();
+  mock.timers.tick(1000);
+  await assert.rejects(starting, { name: 'AbortError' });
+  assert.equal(client.state, 'stopped');
+});
+
+test('a microphone that ended without an event is opened anew, once', async () => {
+  await client.start();
+  const first = client.track;
+  first.stop();
+  const replaced = new Promise((resolve) => client.addEventListener('track', resolve));
+  for (const seq of [0, 1, 2]) FakePeerConnection.all[0].receive('results', { type: 'result', seq, end: seq });
+  await replaced;
+  await new Promise(setImmediate);
+  assert.notEqual(client.track, first);
+  assert.equal(microphones.asked.length, 2);
+});
+
+test('a track that has ended already is not gone over to', async () => {
+  await client.start(new FakeTrack());
+  const ended = new FakeTrack();
+  ended.stop();
+  await assert.rejects(client.replaceTrack(ended), { code: 'no_audio' });
+  assert.equal(client.state, 'live');
 });
 
 test('another microphone takes over on the wing and the first is closed', async () => {

@@ -1,0 +1,121 @@
+"""A client in a real Chromium that looks after what it sends and what it hears."""
+
+import asyncio
+import re
+from pathlib import Path
+
+from playwright.async_api import Page, Route
+
+from tests.browser.conftest import OpenPage, Server
+from tests.browser.test_page import expect_no_sessions
+
+LISTEN = """async (given) => {
+    const { VoxgenderClient } = await import('/client/index.js');
+    window.told = [];
+    window.client = new VoxgenderClient('/whip');
+    const Plain = RTCPeerConnection;
+    window.connections = [];
+    window.RTCPeerConnection = class extends Plain {
+        constructor(...args) { super(...args); connections.push(this); }
+    };
+    for (const type of ['state', 'warning']) {
+        client.addEventListener(type, ({ detail }) => told.push([type, detail.state ?? detail.code, detail.error?.code]));
+    }
+    client.addEventListener('result', ({ detail }) => (window.latest = detail));
+    if (given) {
+        const stream = await navigator.mediaDevices.getUserMedia({ audio: true });
+        [window.track] = stream.getAudioTracks();
+    }
+    await client.start(window.track);
+}"""
+
+
+async def listen(page: Page, *, given: bool = False) -> None:
+    await page.evaluate(LISTEN, given)
+    await page.wait_for_function("window.latest")
+
+
+async def test_a_track_that_its_owner_stops_ends_the_call(server: Server, open_page: OpenPage, babble: Path) -> None:
+    """``stop()`` fires no event: the client stayed live, and the server went on listening to nothing."""
+    page = await open_page(server.url, babble)
+    await listen(page, given=True)
+    await page.evaluate("track.stop()")
+    await page.wait_for_function("client.state === 'stopped'")
+    await expect_no_sessions(server)
+
+
+async def test_pauses_of_a_speaker_and_mute_are_no_warning(server: Server, open_page: OpenPage, silence: Path) -> None:
+    """Chromium sends a packet each 850 ms in silence; each was told as ``no_media``."""
+    page = await open_page(server.url, silence)
+    await listen(page, given=True)
+    await page.evaluate("track.enabled = false")
+    await asyncio.sleep(6)
+    sent = await page.evaluate(
+        """async () => {
+            const stats = [...(await connections[0].getStats()).values()];
+            return stats.find(({ type }) => type === 'outbound-rtp').packetsSent;
+        }"""
+    )
+    assert sent < 100, "it was to pause"
+    assert await page.evaluate("told.filter(([type]) => type === 'warning')") == []
+    assert await page.evaluate("client.state") == "live"
+    # A sender without a track sends nothing at all.
+    await page.evaluate("connections[0].getSenders()[0].replaceTrack(null)")
+    await page.wait_for_function("told.some(([, code]) => code === 'no_media')")
+
+
+class Router(asyncio.DatagramProtocol):
+    """Stands between the browser and the server, and can forget the way back."""
+
+    def __init__(self, port: int) -> None:
+        self._server = ("127.0.0.1", port)
+        self._browser: tuple[str, int] | None = None
+        self.forgetful = False
+
+    def connection_made(self, transport: asyncio.DatagramTransport) -> None:  # type: ignore[override]
+        self._transport = transport
+
+    def datagram_received(self, data: bytes, address: tuple[str, int]) -> None:
+        if address != self._server:
+            self._browser = address
+            self._transport.sendto(data, self._server)
+        elif self._browser and not self.forgetful:
+            self._transport.sendto(data, self._browser)
+
+
+async def test_a_call_of_which_nothing_is_heard_though_it_lives_is_made_again(
+    server: Server, open_page: OpenPage, babble: Path
+) -> None:
+    """The way back was gone, and the client stayed live for half a minute, with a label that no longer changed."""
+    page = await open_page(server.url, babble)
+    routers: list[Router] = []
+    transports: list[asyncio.DatagramTransport] = []
+
+    async def answer(route: Route) -> None:
+        response = await route.fetch()
+        text = await response.text()
+        if not routers and route.request.method == "POST":
+            (port,) = {
+                int(found) for found in re.findall(r"^a=candidate:.* 127\.0\.0\.1 (\d+) typ host", text, re.MULTILINE)
+            }
+            loop = asyncio.get_running_loop()
+            transport, router = await loop.create_datagram_endpoint(lambda: Router(port), local_addr=("127.0.0.1", 0))
+            routers.append(router)
+            transports.append(transport)
+            text = text.replace(f" 127.0.0.1 {port} ", f" 127.0.0.1 {transport.get_extra_info('sockname')[1]} ")
+        await route.fulfill(response=response, body=text)
+
+    await page.route("**/whip", answer)
+    await listen(page)
+    routers[0].forgetful = True
+    await page.wait_for_function("told.some(([, state]) => state === 'reconnecting')")
+    await page.evaluate("window.latest = null")
+    await page.wait_for_function("client.state === 'live' && window.latest")
+    assert await page.evaluate("connections.length") == 2
+    assert await page.evaluate("connections[0].connectionState") == "closed"
+    *_, reconnecting, live = await page.evaluate("told")
+    assert reconnecting == ["state", "reconnecting", "unheard"]
+    assert live[:2] == ["state", "live"]
+    await page.evaluate("client.stop()")
+    await expect_no_sessions(server)
+    transports[0].close()
