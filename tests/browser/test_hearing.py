@@ -19,7 +19,9 @@ LISTEN = """async (given) => {
         constructor(...args) { super(...args); connections.push(this); }
     };
     for (const type of ['state', 'warning']) {
-        client.addEventListener(type, ({ detail }) => told.push([type, detail.state ?? detail.code, detail.error?.code]));
+        client.addEventListener(type, ({ detail: { state, code, error } }) => {
+            told.push([type, state ?? code, error?.code]);
+        });
     }
     client.addEventListener('result', ({ detail }) => (window.latest = detail));
     if (given) {

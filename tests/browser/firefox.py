@@ -1,0 +1,146 @@
+"""Firefox, driven by WebDriver BiDi (https://w3c.github.io/webdriver-bidi/) with nothing in between."""
+
+import asyncio
+import json
+import re
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from aiohttp import ClientSession, ClientWebSocketResponse
+
+PREFERENCES = {
+    # A microphone that is a tone, and that nobody has to allow.
+    "media.peerconnection.ice.obfuscate_host_addresses": False,
+    "media.navigator.streams.fake": True,
+    "media.navigator.permission.disabled": True,
+    "media.autoplay.default": 0,
+    # Nothing goes out that the test did not ask for.
+    "app.normandy.enabled": False,
+    "browser.safebrowsing.malware.enabled": False,
+    "browser.safebrowsing.phishing.enabled": False,
+    "browser.shell.checkDefaultBrowser": False,
+    "browser.startup.homepage_override.mstone": "ignore",
+    "datareporting.policy.dataSubmissionEnabled": False,
+    "network.captive-portal-service.enabled": False,
+    "network.connectivity-service.enabled": False,
+    "network.proxy.type": 0,
+    "services.settings.server": "data:,#remote-settings-dummy/v1",
+    "toolkit.telemetry.server": "data:,",
+    "remote.active-protocols": 1,
+}
+START_S = 60.0
+ANSWER_S = 60.0
+
+
+class FirefoxPage:
+    """One tab."""
+
+    def __init__(self, socket: ClientWebSocketResponse) -> None:
+        self._socket = socket
+        self._ids = count(1)
+        self._context = ""
+        self.errors: list[str] = []
+        """What its scripts threw, and nobody caught."""
+
+    async def open(self) -> None:
+        await self._command("session.new", {"capabilities": {}})
+        await self._command("session.subscribe", {"events": ["log.entryAdded"]})
+        self._context = (await self._command("browsingContext.create", {"type": "tab"}))["context"]
+
+    async def goto(self, url: str) -> None:
+        await self._command("browsingContext.navigate", {"context": self._context, "url": url, "wait": "complete"})
+
+    async def evaluate(self, expression: str) -> Any:
+        """The value of an expression, or of the promise that it gives.
+
+        Raises:
+            AssertionError: it threw.
+        """
+        result = await self._command(
+            "script.evaluate",
+            {
+                # Only primitive values come as they are.
+                "expression": f"(async () => JSON.stringify(await ({expression})))()",
+                "target": {"context": self._context},
+                "awaitPromise": True,
+                "userActivation": True,
+            },
+        )
+        assert result["type"] == "success", result["exceptionDetails"]["text"]
+        text = result["result"].get("value")
+        return None if text is None else json.loads(text)
+
+    async def wait_for(self, condition: str, timeout_s: float = 30.0) -> None:
+        """Wait until an expression is true.
+
+        Raises:
+            TimeoutError: it never was.
+        """
+        look = f"""new Promise((resolve) => {{
+            const end_ms = performance.now() + {timeout_s * 1_000};
+            const look = () => {{
+                if ({condition}) resolve(true);
+                else if (performance.now() > end_ms) resolve(false);
+                else setTimeout(look, 20);
+            }};
+            look();
+        }})"""
+        if not await self.evaluate(look):
+            raise TimeoutError(f"This never came true: {condition}")
+
+    async def close(self) -> None:
+        await self._command("browser.close", {})
+
+    async def _command(self, method: str, parameters: dict[str, Any]) -> Any:
+        number = next(self._ids)
+        await self._socket.send_json({"id": number, "method": method, "params": parameters})
+        async with asyncio.timeout(ANSWER_S):
+            while (answer := await self._socket.receive_json()).get("id") != number:
+                if answer.get("method") == "log.entryAdded" and answer["params"]["type"] == "javascript":
+                    self.errors.append(answer["params"]["text"])
+        assert answer["type"] == "success", answer
+        return answer["result"]
+
+
+@asynccontextmanager
+async def a_firefox(profile: Path) -> AsyncIterator[FirefoxPage]:
+    """A Firefox of its own with one tab, gone afterwards. A script's error on the page fails the test."""
+    firefox = next(filter(None, map(shutil.which, ("firefox-esr", "firefox"))), None)
+    assert firefox is not None, "The browser tests need Firefox; make test installs it."
+    _write_profile(profile)
+    process = await asyncio.create_subprocess_exec(
+        firefox,
+        *("--headless", "--no-remote", "--remote-debugging-port", "0", "--profile", str(profile), "about:blank"),
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert process.stderr is not None
+    try:
+        async with asyncio.timeout(START_S):
+            while not (found := re.search(rb"WebDriver BiDi listening on (ws://\S+)", await process.stderr.readline())):
+                assert not process.stderr.at_eof(), "Firefox did not start."
+        # What it says later is read and forgotten, so that it never waits for a reader.
+        rest = asyncio.create_task(process.stderr.read())
+        async with ClientSession() as http, http.ws_connect(f"{found[1].decode()}/session", max_msg_size=0) as socket:
+            page = FirefoxPage(socket)
+            await page.open()
+            yield page
+            errors = list(page.errors)
+            await page.close()
+        await asyncio.wait_for(process.wait(), START_S)
+        await rest
+        assert not errors, errors
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+def _write_profile(profile: Path) -> None:
+    profile.mkdir()
+    lines = [f"user_pref({json.dumps(name)}, {json.dumps(value)});" for name, value in PREFERENCES.items()]
+    (profile / "user.js").write_text("\n".join(lines))
