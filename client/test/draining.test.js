@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, mock, test } from 'node:test';
 
-import { VoxgenderClient } from '../voxgender-client.js';
+import { VoxgenderClient } from '../src/voxgender-client.js';
 import { FakeMicrophones, FakePeerConnection, FakeServer, FakeTrack } from './fakes.js';
 
 let server, client, told, states;
@@ -13,7 +13,7 @@ beforeEach(async () => {
   new FakeMicrophones().install();
   client = new VoxgenderClient('http://server.test/whip');
   [told, states] = [[], []];
-  client.addEventListener('hello', ({ detail }) => told.push(['hello', detail.from ?? 0]));
+  client.addEventListener('session', ({ detail }) => told.push(['session', detail.resumedAt]));
   for (const type of ['result', 'change', 'segment']) {
     client.addEventListener(type, ({ detail }) => told.push([type, detail.mark]));
   }
@@ -46,7 +46,7 @@ function drain(connection) {
   connection.receive('events', { type: 'warning', code: 'draining', message: 'Go elsewhere.' });
 }
 
-const states_told = () => states.map(({ state }) => state);
+const statesTold = () => states.map(({ state }) => state);
 const marks = () => told.map(([, mark]) => mark);
 
 test('another call takes over with the same microphone, and nothing is told twice or left out', async () => {
@@ -65,10 +65,14 @@ test('another call takes over with the same microphone, and nothing is told twic
   assert.equal(old.connectionState, 'closed');
   result(fresh, 'fresh 2');
   assert.deepEqual(told, [
-    ['hello', 0], ['result', 'old 1'], ['result', 'old 2'], ['result', 'old 3'],
-    ['hello', 0.2], ['result', 'fresh 2'],
+    ['session', 0],
+    ['result', 'old 1'],
+    ['result', 'old 2'],
+    ['result', 'old 3'],
+    ['session', 0.2],
+    ['result', 'fresh 2'],
   ]);
-  assert.deepEqual(states_told(), ['requesting-microphone', 'connecting', 'live']);
+  assert.deepEqual(statesTold(), ['requesting-microphone', 'connecting', 'live']);
 });
 
 test('what the old call says last comes before anything of the other one', async () => {
@@ -80,7 +84,9 @@ test('what the old call says last comes before anything of the other one', async
   let asked;
   const original = globalThis.fetch;
   globalThis.fetch = (url, options) =>
-    options.method === 'DELETE' ? (asked ??= new Promise((go) => setImmediate(go)).then(() => original(url, options))) : original(url, options);
+    options.method === 'DELETE'
+      ? (asked ??= new Promise((go) => setImmediate(go)).then(() => original(url, options)))
+      : original(url, options);
   result(fresh, 'while the old one ends');
   old.receive('events', { type: 'segment', mark: 'last segment' });
   await settle();
@@ -105,7 +111,10 @@ test('the sums count what both calls heard once', async () => {
   server.summary = { duration: 20, speech: 10, male: 1, female: 9, uncertain: 0, segments: 2 };
   const { duration, speech, male, female } = await client.stop();
   // 0.8 s of the other call were the old one's, 0.6 s of them taken for a man.
-  assert.deepEqual([duration, speech, male, female].map((s) => s.toFixed(1)), ['29.2', '15.2', '0.4', '14.8']);
+  assert.deepEqual(
+    [duration, speech, male, female].map((s) => s.toFixed(1)),
+    ['29.2', '15.2', '0.4', '14.8'],
+  );
 });
 
 test('a new call that hears something else gets a moment to find its feet', async () => {
@@ -144,7 +153,13 @@ test('a voice that goes on is no change, and another one changes from it', async
   await settle();
   third.receive('events', { type: 'change', from: 'no_speech', to: 'male', mark: 'another' });
   third.receive('events', { type: 'change', from: 'male', to: 'female', mark: 'and back' });
-  assert.deepEqual(changes.map(({ from, to }) => [from, to]), [['female', 'male'], ['male', 'female']]);
+  assert.deepEqual(
+    changes.map(({ from, to }) => [from, to]),
+    [
+      ['female', 'male'],
+      ['male', 'female'],
+    ],
+  );
   assert.ok(!marks().includes('the same voice'));
 });
 
@@ -196,8 +211,10 @@ test('an old call that is lost before another one is there is called again for',
   await settle();
   server.answers = [{ status: 201 }];
   old.vanish();
-  await new Promise((resolve) => client.addEventListener('state', ({ detail }) => detail.state === 'live' && resolve()));
-  assert.deepEqual(states_told().slice(-3), ['reconnecting', 'reconnecting', 'live']);
+  await new Promise((resolve) =>
+    client.addEventListener('state', ({ detail }) => detail.state === 'live' && resolve()),
+  );
+  assert.deepEqual(statesTold().slice(-3), ['reconnecting', 'reconnecting', 'live']);
 });
 
 test('an old call that is lost while another one is being placed says so until that is there', async () => {

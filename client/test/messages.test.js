@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { parse } from '../messages.js';
+import { parse } from '../src/messages.js';
 
 test('a message of this version is read', () => {
   assert.equal(parse('{"v":1,"type":"warning","code":"overloaded","message":"m"}')?.type, 'warning');

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { beforeEach, test } from 'node:test';
 
-import { openMicrophone } from '../microphone.js';
-import { explain } from '../words.js';
+import { openMicrophone } from '../src/microphone.js';
+import { explain } from '../src/words.js';
 import { FakeMicrophones } from './fakes.js';
 
 let microphones;

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { Stretches } from '../stretches.js';
+import { Stretches } from '../site/stretches.js';
 
 test('results with one label are one stretch with their mean confidence', () => {
   const stretches = new Stretches();

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { Tally } from '../tally.js';
+import { Tally } from '../src/tally.js';
 
 const hello = { v: 1, type: 'hello' };
 const result = (end, label) => ({ v: 1, type: 'result', end, label });
@@ -15,9 +15,13 @@ test('a session that ended well is told by its own summary', () => {
 
 test('a lost session is told by its results', () => {
   const tally = new Tally();
-  for (const message of [hello, result(0.2, 'no_speech'), result(0.4, 'male'), result(0.6, 'male')]) tally.observe(message);
+  for (const message of [hello, result(0.2, 'no_speech'), result(0.4, 'male'), result(0.6, 'male')])
+    tally.observe(message);
   const { duration, speech, male, segments } = tally.total();
-  assert.deepEqual([duration, speech, male].map((seconds) => seconds.toFixed(1)), ['0.6', '0.4', '0.4']);
+  assert.deepEqual(
+    [duration, speech, male].map((seconds) => seconds.toFixed(1)),
+    ['0.6', '0.4', '0.4'],
+  );
   assert.equal(segments, 1);
 });
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, mock, test } from 'node:test';
 
-import { tap } from '../tap.js';
+import { tap } from '../src/tap.js';
 import { FakeTrack } from './fakes.js';
 
 beforeEach(() => mock.timers.enable({ apis: ['setInterval'] }));

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, mock, test } from 'node:test';
 
-import { VoxgenderClient } from '../voxgender-client.js';
+import { VoxgenderClient } from '../src/voxgender-client.js';
 import { FakeMicrophones, FakePeerConnection, FakeServer } from './fakes.js';
 
 let server, client, states, heard, old;
@@ -36,8 +36,8 @@ function result(connection, seq, mark, label = 'female') {
   connection.receive('results', { type: 'result', seq, end: seq * 0.2, label, confidence: 0.9, mark });
 }
 
-async function nothingFor(...waits_ms) {
-  for (const ms of waits_ms) {
+async function nothingFor(...waitsMs) {
+  for (const ms of waitsMs) {
     mock.timers.tick(ms);
     await settle();
   }

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, mock, test } from 'node:test';
 
-import { MicrophoneError } from '../errors.js';
-import { VoxgenderClient } from '../voxgender-client.js';
+import { MicrophoneError } from '../src/errors.js';
+import { VoxgenderClient } from '../src/voxgender-client.js';
 import { FakeMicrophones, FakePeerConnection, FakeServer, FakeTrack } from './fakes.js';
 
 let server, microphones, client, states;
@@ -121,9 +121,9 @@ test('a lost connection is opened again with a fresh session, and the sums span 
   FakePeerConnection.all[0].receive('results', { type: 'result', seq: 0, end: 0.5, label: 'female', confidence: 1 });
   const lost = reached('reconnecting');
   FakePeerConnection.all[0].vanish();
-  const { error, retry_ms } = await lost;
+  const { error, retryMs } = await lost;
   assert.equal(error.code, 'lost');
-  assert.ok(retry_ms > 0 && retry_ms <= 500);
+  assert.ok(retryMs > 0 && retryMs <= 500);
   await reached('live');
   assert.equal(server.count('POST'), 2);
   const summary = await client.stop();
@@ -153,13 +153,13 @@ test('a full server is tried again after the wait that it asks for', async () =>
   const body = '{"code":"at_capacity","detail":"full"}';
   server.answers = [{ status: 503, headers: { 'Retry-After': '1' }, body }, { status: 201 }];
   const refused = new Promise((resolve) =>
-    client.addEventListener('state', ({ detail }) => detail.retry_ms !== null && resolve(detail)),
+    client.addEventListener('state', ({ detail }) => detail.retryMs !== null && resolve(detail)),
   );
   client.start();
-  const { state, error, retry_ms } = await refused;
+  const { state, error, retryMs } = await refused;
   assert.equal(state, 'connecting');
   assert.equal(error.code, 'at_capacity');
-  assert.ok(retry_ms >= 1000);
+  assert.ok(retryMs >= 1000);
   await reached('live');
 });
 
@@ -248,7 +248,7 @@ test('a given track that ends while the server is being waited for ends the wait
   server.answers = [{ status: 503, headers: { 'Retry-After': '60' } }];
   const track = new FakeTrack();
   const starting = client.start(track);
-  await new Promise((resolve) => client.addEventListener('state', ({ detail }) => detail.retry_ms && resolve()));
+  await new Promise((resolve) => client.addEventListener('state', ({ detail }) => detail.retryMs && resolve()));
   track.stop();
   mock.timers.tick(1000);
   await assert.rejects(starting, { name: 'AbortError' });
@@ -344,7 +344,10 @@ test('a page that goes away deletes its session with a request that outlives it'
 });
 
 test('a relay policy is handed to the connection', async () => {
-  client = new VoxgenderClient('http://server.test/whip', { iceTransportPolicy: 'relay', iceServers: [{ urls: 'turn:t' }] });
+  client = new VoxgenderClient('http://server.test/whip', {
+    iceTransportPolicy: 'relay',
+    iceServers: [{ urls: 'turn:t' }],
+  });
   const handed = [];
   globalThis.RTCPeerConnection = class extends FakePeerConnection {
     constructor(configuration) {
@@ -407,4 +410,75 @@ test('a session that is gone when candidates are told means a new call', async (
   FakePeerConnection.all[0].onicecandidate({ candidate: null });
   assert.equal((await lost).error.code, 'lost');
   await reached('live');
+});
+
+test('a session is announced with the hello of the server as it came', async () => {
+  const sessions = [];
+  client.addEventListener('session', ({ detail }) => sessions.push(detail));
+  await client.start();
+  assert.deepEqual(sessions, [{ hello: { v: 1, type: 'hello', session: 's', hop_ms: 192 }, resumedAt: 0 }]);
+});
+
+test('the running total grows with the results, spans losses, and is the summary at the end', async () => {
+  assert.equal(client.total.duration, 0);
+  await client.start();
+  FakePeerConnection.all[0].receive('results', { type: 'result', seq: 0, end: 0.5, label: 'female', confidence: 1 });
+  assert.equal(client.total.female, 0.5);
+  FakePeerConnection.all[0].vanish();
+  await reached('live');
+  FakePeerConnection.all[1].receive('results', { type: 'result', seq: 0, end: 0.2, label: 'male', confidence: 1 });
+  assert.deepEqual([client.total.female, client.total.male], [0.5, 0.2]);
+  const summary = await client.stop();
+  assert.deepEqual(client.total, summary);
+  await client.start();
+  assert.equal(client.total.duration, 0, 'a start counts anew');
+});
+
+test('a policy of one’s own decides when to call again, and when no more', async () => {
+  const asked = [];
+  const reconnectPolicy = ({ failures, error }) => {
+    asked.push([failures, error.code]);
+    return failures < 2 ? 1 : null;
+  };
+  client = new VoxgenderClient('http://server.test/whip', { reconnectPolicy });
+  server.answers = [{ status: 401, body: '{"code":"unauthorized"}' }];
+  await assert.rejects(client.start(), { code: 'unauthorized' });
+  assert.deepEqual(asked, [
+    [0, 'unauthorized'],
+    [1, 'unauthorized'],
+    [2, 'unauthorized'],
+  ]);
+  assert.equal(server.count('POST'), 3);
+});
+
+for (const [what, policy] of [
+  ['gives no number', () => undefined],
+  ['gives NaN', () => NaN],
+  ['gives Infinity, which a timer would take for nothing', () => Infinity],
+]) {
+  test(`a policy that ${what} gives up`, async () => {
+    client = new VoxgenderClient('http://server.test/whip', { reconnectPolicy: policy });
+    server.answers = [{ status: 503 }];
+    await assert.rejects(client.start(), { status: 503 });
+    assert.equal(server.count('POST'), 1);
+  });
+}
+
+test('a policy that throws is a failure, not a loop', async () => {
+  const reconnectPolicy = () => {
+    throw new TypeError('oops');
+  };
+  client = new VoxgenderClient('http://server.test/whip', { reconnectPolicy });
+  server.answers = [{ status: 503 }];
+  await assert.rejects(client.start(), { code: 'unexpected' });
+  assert.equal(server.count('POST'), 1);
+});
+
+test('a Retry-After that no timer can hold is not taken for nothing', async () => {
+  server.answers = [{ status: 503, headers: { 'Retry-After': '99999999' } }];
+  const refused = new Promise((resolve) =>
+    client.addEventListener('state', ({ detail }) => detail.retryMs !== null && resolve(detail.retryMs)),
+  );
+  client.start().catch(() => {});
+  assert.equal(await refused, 2 ** 31 - 1);
 });

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { createServer } from 'node:http';
 import { after, before, test } from 'node:test';
 
-import { end, isAlive, parseIceServers, parseRetryAfter, publish, sdpFragment, trickle } from '../whip.js';
+import { end, isAlive, parseIceServers, parseRetryAfter, publish, sdpFragment, trickle } from '../src/whip.js';
 
 test('a STUN server needs no credentials', () => {
   assert.deepEqual(parseIceServers('<stun:stun.example.net>; rel="ice-server"'), [{ urls: 'stun:stun.example.net' }]);
@@ -31,16 +31,17 @@ test('links of other relations are left alone', () => {
 test('no header means no servers', () => assert.deepEqual(parseIceServers(null), []));
 
 test('Retry-After is read as seconds, as a date, and not at all where it is neither', () => {
-  const now_ms = Date.parse('Wed, 21 Oct 2026 07:28:00 GMT');
+  const nowMs = Date.parse('Wed, 21 Oct 2026 07:28:00 GMT');
   assert.equal(parseRetryAfter('7'), 7000);
-  assert.equal(parseRetryAfter('Wed, 21 Oct 2026 07:28:03 GMT', now_ms), 3000);
-  assert.equal(parseRetryAfter('Wed, 21 Oct 2026 07:27:00 GMT', now_ms), 0);
+  assert.equal(parseRetryAfter('Wed, 21 Oct 2026 07:28:03 GMT', nowMs), 3000);
+  assert.equal(parseRetryAfter('Wed, 21 Oct 2026 07:27:00 GMT', nowMs), 0);
   assert.equal(parseRetryAfter('soon'), null);
   assert.equal(parseRetryAfter(null), null);
 });
 
 test('a fragment carries the credentials, the first media line and the candidates', () => {
-  const offer = 'v=0\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=ice-ufrag:uf\r\na=ice-pwd:secret\r\na=mid:0\r\nm=application\r\na=mid:1\r\n';
+  const offer =
+    'v=0\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=ice-ufrag:uf\r\na=ice-pwd:secret\r\na=mid:0\r\nm=application\r\na=mid:1\r\n';
   const candidate = /** @type {any} */ ({ candidate: 'candidate:1 1 udp 2 192.0.2.1 5 typ host' });
   assert.equal(
     sdpFragment(offer, [candidate, null]),
@@ -67,7 +68,11 @@ test('publishing sends the offer and the token, and reads the resource', async (
   let seen = {};
   answer = (request, response) => {
     seen = { type: request.headers['content-type'], token: request.headers.authorization, offer: request.text };
-    response.writeHead(201, { Location: '/whip/abc', ETag: '"e"', Link: ['<stun:a>; rel="ice-server"', '<stun:b>; rel="ice-server"'] });
+    response.writeHead(201, {
+      Location: '/whip/abc',
+      ETag: '"e"',
+      Link: ['<stun:a>; rel="ice-server"', '<stun:b>; rel="ice-server"'],
+    });
     response.end('answer');
   };
   const resource = await publish(endpoint, 'offer', { token: 'secret' });
@@ -83,7 +88,12 @@ test('a problem becomes an error with its code, its words and its wait', async (
     response.end('{"status":503,"code":"at_capacity","title":"Full","detail":"All 50 places are taken"}');
   };
   await assert.rejects(publish(endpoint, ''), {
-    name: 'ServerError', status: 503, code: 'at_capacity', message: 'All 50 places are taken', heals: true, retryAfter_ms: 3000,
+    name: 'ServerError',
+    status: 503,
+    code: 'at_capacity',
+    message: 'All 50 places are taken',
+    heals: true,
+    retryAfterMs: 3000,
   });
 });
 
@@ -100,7 +110,11 @@ test('an endpoint that is no WHIP endpoint is called that', async () => {
 });
 
 test('a server that is not there may be back later', async () => {
-  await assert.rejects(publish('http://127.0.0.1:1/whip', ''), { name: 'ConnectionError', code: 'unreachable', heals: true });
+  await assert.rejects(publish('http://127.0.0.1:1/whip', ''), {
+    name: 'ConnectionError',
+    code: 'unreachable',
+    heals: true,
+  });
 });
 
 test('trickling names the version that it belongs to', async () => {
@@ -123,7 +137,13 @@ test('candidates are told again to a server that has no time for them', async ()
   assert.equal(asked, 2);
 });
 
-for (const [status, there] of [[404, false], [410, false], [412, true], [422, true], [500, true]]) {
+for (const [status, there] of [
+  [404, false],
+  [410, false],
+  [412, true],
+  [422, true],
+  [500, true],
+]) {
   test(`a ${status} to candidates says that the session is ${there ? 'there' : 'gone'}`, async () => {
     answer = (_, response) => response.writeHead(status).end();
     assert.equal(await trickle({ url: endpoint, etag: null, answer: '', iceServers: [] }, 'a=mid:0'), there);
@@ -143,7 +163,12 @@ test('a session is alive as long as the server knows it', async () => {
   const resource = { url: endpoint, etag: null, answer: '', iceServers: [] };
   answer = (_, response) => response.end('{}');
   assert.equal(await isAlive(resource), true);
-  for (const [status, alive] of [[404, false], [410, false], [503, true], [500, true]]) {
+  for (const [status, alive] of [
+    [404, false],
+    [410, false],
+    [503, true],
+    [500, true],
+  ]) {
     answer = (_, response) => response.writeHead(status).end();
     assert.equal(await isAlive(resource), alive);
   }

@@ -18,11 +18,11 @@ from tests.hosts.processes import Process
 
 LISTEN = """async () => {
     const { VoxgenderClient } = await import('/client/index.js');
-    window.told = { states: [], hellos: [], results: [] };
+    window.told = { states: [], sessions: [], results: [] };
     window.client = new VoxgenderClient('/whip');
     client.addEventListener('state', ({ detail }) => told.states.push(detail.state));
-    client.addEventListener('hello', ({ detail }) => told.hellos.push(detail));
-    client.addEventListener('result', ({ detail }) => told.results.push([told.hellos.length, detail.seq]));
+    client.addEventListener('session', ({ detail }) => told.sessions.push(detail));
+    client.addEventListener('result', ({ detail }) => told.results.push([told.sessions.length, detail.seq]));
     await client.start();
     window.since_ms = performance.now();
 }"""
@@ -99,7 +99,8 @@ async def test_a_node_that_is_taken_down_is_left_without_anybody_noticing(
     assert told["states"] == ["requesting-microphone", "connecting", "live", "stopped"]
     assert told["results"] == sorted(told["results"]), "one call after the other"
     assert len({tuple(result) for result in told["results"]}) == len(told["results"]), "nothing is told twice"
-    assert [hello["from"] > 0 for hello in told["hellos"][1:]] == [True]
+    assert [session["resumedAt"] > 0 for session in told["sessions"]] == [False, True]
+    assert not any("from" in session["hello"] for session in told["sessions"]), "a message of the server stays its own"
     assert heard_s == pytest.approx(elapsed_s, abs=1.0), "no stretch of the voice is left out or counted twice"
     assert set(await page.evaluate("shown")) == {"Live"}
     await press(page, "Stop")

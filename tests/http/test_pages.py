@@ -3,6 +3,7 @@
 import pytest
 
 from tests.rtc import SDP, Server, ToneTrack, a_peer
+from voxgender.http.pages import client_files
 
 
 async def test_the_page_and_its_modules_are_served(server: Server) -> None:
@@ -11,9 +12,20 @@ async def test_the_page_and_its_modules_are_served(server: Server) -> None:
         assert response.content_type == "text/html"
         page = await response.text()
     assert 'src="client/' in page
-    async with server.http.get("/client/voxgender-client.js") as response:
+    for path in ("index.js", "voxgender-client.js", "voxgender-voice.js", "page.js"):
+        async with server.http.get(f"/client/{path}") as response:
+            assert response.status == 200
+            assert response.content_type in ("text/javascript", "application/javascript")
+    async with server.http.get("/client/call.html") as response:
         assert response.status == 200
-        assert response.content_type in ("text/javascript", "application/javascript")
+
+
+def test_library_and_site_have_no_name_in_common() -> None:
+    """They are served under one path."""
+    library, site = ({path.name for path in (client_files() / part).iterdir()} for part in ("src", "site"))
+    assert library
+    assert site
+    assert not library & site
 
 
 @pytest.mark.parametrize(
@@ -24,6 +36,10 @@ async def test_the_page_and_its_modules_are_served(server: Server) -> None:
         "/client/nix.js",
         "/client",
         "/client/test",
+        "/client/src/index.js",
+        "/client/package.json",
+        "/client/../package.json",
+        "/client/%2e%2e/test/fakes.js",
         "/client/%00.js",
         f"/client/{'x' * 5000}.js",
     ],

@@ -10,14 +10,14 @@ from voxgender.http.calls import Calls
 
 
 def client_files() -> Path:
-    """Where ``client/`` lies: inside the installed package, or beside ``server/`` in a checkout.
+    """Find ``client/``: inside the installed package, or beside ``server/`` in a checkout.
 
     Raises:
         FileNotFoundError: in neither place.
     """
     package = Path(str(files("voxgender")))
     for place in (package / "client", package.parent.parent / "client"):
-        if (place / "index.html").is_file():
+        if (place / "site" / "index.html").is_file():
             return place.resolve()
     raise FileNotFoundError("The client's files are missing: install voxgender again.")
 
@@ -31,7 +31,10 @@ class Pages:
     def __init__(self, calls: Calls, authenticator: Authenticator) -> None:
         self._calls = calls
         self._authenticator = authenticator
-        self._client = client_files()
+        client = client_files()
+        self._site = client / "site"
+        self._folders = (client / "src", self._site)
+        """The library and the site under one path: their files have no name in common."""
 
     def routes(self) -> list[web.AbstractRouteDef]:
         return [
@@ -41,20 +44,26 @@ class Pages:
         ]
 
     async def page(self, _: web.Request) -> web.FileResponse:
-        return web.FileResponse(self._client / "index.html", headers={"Cache-Control": "no-cache"})
+        return web.FileResponse(self._site / "index.html", headers={"Cache-Control": "no-cache"})
 
     async def module(self, request: web.Request) -> web.FileResponse:
-        """A file of ``client/``: what a browser loads, and nothing outside the folder or hidden in it."""
-        try:
-            path = (self._client / request.match_info["path"]).resolve()
-            served = path.is_relative_to(self._client) and path.suffix in _SERVED and path.is_file()
-        except (OSError, ValueError):
-            # A name that no file can have: too long, or with a NUL in it.
-            served = False
-        if not served:
-            raise web.HTTPNotFound
-        return web.FileResponse(path, headers={"Cache-Control": "no-cache"})
+        """Serve a file of the library or the site: what a browser loads, and nothing hidden or outside the two."""
+        for folder in self._folders:
+            if (path := _within(folder, request.match_info["path"])) is not None:
+                return web.FileResponse(path, headers={"Cache-Control": "no-cache"})
+        raise web.HTTPNotFound
 
     async def sessions(self, request: web.Request) -> web.Response:
         await self._authenticator.operator(request)
         return web.json_response({"sessions": await self._calls.describe_all()})
+
+
+def _within(folder: Path, name: str) -> Path | None:
+    try:
+        path = (folder / name).resolve()
+        if path.is_relative_to(folder) and path.suffix in _SERVED and path.is_file():
+            return path
+    except (OSError, ValueError):
+        # A name that no file can have: too long, or with a NUL in it.
+        pass
+    return None

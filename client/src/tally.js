@@ -1,5 +1,5 @@
-/** @typedef {import('./messages.js').Message} Message */
-/** @typedef {import('./messages.js').Summary} Summary */
+/** @typedef {import('./message-types.js').Message} Message */
+/** @typedef {import('./message-types.js').Summary} Summary */
 
 /** A hop is shorter; a longer gap between two results was not heard and is nobody's. */
 const LONGEST_HOP_S = 1;
@@ -11,27 +11,27 @@ const LONGEST_HOP_S = 1;
 export class Tally {
   #sum = empty();
   #session = empty();
-  /** What another call has told of this session's audio. */
+  /** The part of this session's own summary that another call has told. */
   #skipped = empty();
   /** Where this session's results begin, and how far they are, in seconds of its audio. */
-  #from_s = 0;
-  #end_s = 0;
-  /** @type {import('./messages.js').Label} */
+  #fromS = 0;
+  #endS = 0;
+  /** @type {import('./message-types.js').Label} */
   #label = 'no_speech';
 
   /** @param {Message} message */
   observe(message) {
-    if (message.type === 'hello') this.#begin(message.from ?? 0);
+    if (message.type === 'hello') this.#begin(0, empty());
     else if (message.type === 'summary') this.#session = subtract(message, this.#skipped);
     else if (message.type === 'result') this.#add(message);
   }
 
   /**
-   * Leave out of this session's own summary what the call before it has told.
-   * @param {Summary} unheard
+   * Go on with another session in the middle of its audio.
+   * @param {{resumedAt: number, told: Summary}} resumption from where, in seconds of its audio, and the sums up to there
    */
-  skip(unheard) {
-    this.#skipped = unheard;
+  resume({ resumedAt, told }) {
+    this.#begin(resumedAt, told);
   }
 
   /** @returns {Summary} everything so far */
@@ -39,26 +39,29 @@ export class Tally {
     return add(this.#sum, this.#session);
   }
 
-  /** @param {import('./messages.js').Result} result */
+  /** @param {import('./message-types.js').Result} result */
   #add({ end, label }) {
     const session = this.#session;
-    const stretch_s = Math.min(Math.max(0, end - this.#end_s), LONGEST_HOP_S);
-    this.#end_s = Math.max(this.#end_s, end);
-    session.duration = this.#end_s - this.#from_s;
+    const stretchS = Math.min(Math.max(0, end - this.#endS), LONGEST_HOP_S);
+    this.#endS = Math.max(this.#endS, end);
+    session.duration = this.#endS - this.#fromS;
     if (label !== 'no_speech') {
-      session.speech += stretch_s;
-      session[label] += stretch_s;
+      session.speech += stretchS;
+      session[label] += stretchS;
       if (label !== this.#label) session.segments += 1;
     }
     this.#label = label;
   }
 
-  /** @param {number} from_s */
-  #begin(from_s) {
+  /**
+   * @param {number} fromS
+   * @param {Summary} skipped
+   */
+  #begin(fromS, skipped) {
     this.#sum = this.total();
     this.#session = empty();
-    this.#skipped = empty();
-    this.#from_s = this.#end_s = from_s;
+    this.#skipped = skipped;
+    this.#fromS = this.#endS = fromS;
     this.#label = 'no_speech';
   }
 }

@@ -1,49 +1,28 @@
-import { backoff_ms } from './backoff.js';
 import { MicrophoneError, VoxgenderError } from './errors.js';
-import { Handover } from './handover.js';
+import { ClientEvent } from './events.js';
+import { Handover, NOTHING_TOLD, latestAfter } from './handover.js';
+import { Input, audioTrackOf } from './input.js';
 import { openMicrophone } from './microphone.js';
 import { abortable, deferred } from './promises.js';
+import { exponentialBackoff } from './reconnect-policy.js';
 import { Session } from './session.js';
 import { Tally } from './tally.js';
 
-/** @typedef {import('./messages.js').Message} Message */
-/** @typedef {import('./messages.js').Summary} Summary */
-/**
- * @typedef {'idle' | 'requesting-microphone' | 'connecting' | 'live' | 'reconnecting' | 'stopped' | 'failed'} State
- */
-/**
- * @typedef {object} StateChange
- * @property {State} state
- * @property {VoxgenderError | null} error why: with `failed`, and with `connecting` and `reconnecting` after a try failed
- * @property {number | null} retry_ms how long until the next try; null while none is being waited for
- */
-/**
- * Each message of the server under its type (`docs/protocol.md`), and the client's own `state` and `track`.
- * `summary` comes once at the end and spans every session since `start`.
- * @typedef {{ [T in Message['type']]: Extract<Message, {type: T}> }
- *   & {state: StateChange, track: MediaStreamTrack}} ClientEvents
- */
+/** @typedef {import('./message-types.js').Message} Message */
+/** @typedef {import('./message-types.js').Summary} Summary */
+/** @typedef {import('./events.js').ClientEvents} ClientEvents */
+/** @typedef {import('./events.js').State} State */
+/** @typedef {import('./events.js').StateChange} StateChange */
+/** @typedef {import('./reconnect-policy.js').ReconnectPolicy} ReconnectPolicy */
 
 /** @typedef {string | null | (() => string | null | Promise<string | null>)} Token */
 
 /** Some tracks end without an event; how often they are looked at, besides with each message. */
 const LOOK_EVERY_MS = 1_000;
+/** A timer that is set to more goes off at once. */
+const LONGEST_TIMER_MS = 2 ** 31 - 1;
 /** A session that held this long was a good one; the next loss starts with a short wait again. */
 const STABLE_MS = 10_000;
-
-/**
- * @template {keyof ClientEvents} T
- */
-export class ClientEvent extends Event {
-  /**
-   * @param {T} type
-   * @param {ClientEvents[T]} detail
-   */
-  constructor(type, detail) {
-    super(type);
-    this.detail = detail;
-  }
-}
 
 /**
  * From `start` to its end, whichever way that comes.
@@ -63,7 +42,7 @@ export class ClientEvent extends Event {
  *
  * What is lost is opened again, with growing waits and a fresh session each time, until `stop` or until an error
  * that no waiting heals. A server that asks its callers to go elsewhere is left for another one while it still listens:
- * `hello` tells of it, `state` does not, and results, changes and segments go on as those of one call. Tracks that the
+ * `session` tells of it, `state` does not, and results, changes and segments go on as those of one call. Tracks that the
  * client opened are stopped with it; tracks that it was given are not.
  */
 export class VoxgenderClient extends EventTarget {
@@ -71,17 +50,18 @@ export class VoxgenderClient extends EventTarget {
   #token;
   #iceServers;
   #iceTransportPolicy;
+  #reconnectPolicy;
   /** @type {State} */
   #state = 'idle';
   /** @type {Run | null} */
   #run = null;
   /** @type {Session | null} */
   #session = null;
-  /** @type {Session | null} what is to take over from it */
+  /** @type {Session | null} the one that is to take over */
   #successor = null;
-  /** @type {import('./handover.js').Told} */
-  #told = { label: null, at_ms: 0, voice: null };
-  /** @type {{track: MediaStreamTrack, owned: boolean, ended: boolean} | null} */
+  #latest = NOTHING_TOLD;
+  #tally = new Tally();
+  /** @type {Input | null} */
   #input = null;
   /** @type {string | null} */
   #deviceId = null;
@@ -89,16 +69,22 @@ export class VoxgenderClient extends EventTarget {
 
   /**
    * @param {string | URL} endpoint the server's WHIP endpoint
-   * @param {{token?: Token, iceServers?: RTCIceServer[], iceTransportPolicy?: RTCIceTransportPolicy}} [options]
-   *   `token` is sent as a bearer; a function is asked for one before each call, as tokens expire. `iceServers` add to
-   *   those that the server advises. `iceTransportPolicy` `relay` goes by TURN servers alone
+   * @param {object} [options]
+   * @param {Token} [options.token] is sent as a bearer; a function is asked for one before each call, as tokens expire
+   * @param {RTCIceServer[]} [options.iceServers] add to those that the server advises
+   * @param {RTCIceTransportPolicy} [options.iceTransportPolicy] `relay` goes by TURN servers alone
+   * @param {ReconnectPolicy} [options.reconnectPolicy] decides when a try that failed is followed by another one
    */
-  constructor(endpoint, { token = null, iceServers = [], iceTransportPolicy = 'all' } = {}) {
+  constructor(
+    endpoint,
+    { token = null, iceServers = [], iceTransportPolicy = 'all', reconnectPolicy = exponentialBackoff() } = {},
+  ) {
     super();
     this.#endpoint = endpoint;
     this.#token = token;
     this.#iceServers = iceServers;
     this.#iceTransportPolicy = iceTransportPolicy;
+    this.#reconnectPolicy = reconnectPolicy;
   }
 
   get state() {
@@ -108,6 +94,14 @@ export class VoxgenderClient extends EventTarget {
   /** The track that is being listened to, if any. */
   get track() {
     return this.#input?.track ?? null;
+  }
+
+  /**
+   * The running total of everything since `start`; after the end, the last summary.
+   * @returns {Summary}
+   */
+  get total() {
+    return this.#tally.total();
   }
 
   /**
@@ -161,8 +155,8 @@ export class VoxgenderClient extends EventTarget {
   }
 
   /** @returns {Promise<number | null>} to the server and back, in milliseconds; null while unknown */
-  async roundTrip_ms() {
-    return (await this.#session?.roundTrip_ms()) ?? null;
+  async roundTripMs() {
+    return (await this.#session?.roundTripMs()) ?? null;
   }
 
   /**
@@ -199,28 +193,28 @@ export class VoxgenderClient extends EventTarget {
   async #lead(source, controller, live, before) {
     await before;
     const { signal } = controller;
-    const tally = new Tally();
+    this.#tally = new Tally();
     const leave = () => {
       this.#session?.abandon();
       this.#successor?.abandon();
       controller.abort();
     };
     globalThis.addEventListener?.('pagehide', leave);
-    globalThis.document?.addEventListener('visibilitychange', this.#lookAtTrack);
-    const looking = setInterval(this.#lookAtTrack, LOOK_EVERY_MS);
+    globalThis.document?.addEventListener('visibilitychange', this.#look);
+    const looking = setInterval(this.#look, LOOK_EVERY_MS);
     /** @type {unknown} */
     let reason;
     try {
       signal.throwIfAborted();
       await this.#open(source, signal);
-      await this.#stayConnected(tally, signal, live);
+      await this.#stayConnected(signal, live);
     } catch (error) {
       reason = error;
     }
     const stopped = signal.aborted && !(reason instanceof VoxgenderError);
     controller.abort();
     globalThis.removeEventListener?.('pagehide', leave);
-    globalThis.document?.removeEventListener('visibilitychange', this.#lookAtTrack);
+    globalThis.document?.removeEventListener('visibilitychange', this.#look);
     clearInterval(looking);
     // The microphone's light goes out at once, not when the server has answered.
     this.#release();
@@ -228,7 +222,7 @@ export class VoxgenderClient extends EventTarget {
     await this.#session?.close();
     this.#session = this.#successor = null;
     if (this.#run?.controller === controller) this.#run = null;
-    const summary = tally.total();
+    const summary = this.total;
     this.#emit('summary', summary);
     if (stopped) this.#setState('stopped');
     else this.#setState('failed', { error: asVoxgenderError(reason) });
@@ -251,35 +245,34 @@ export class VoxgenderClient extends EventTarget {
 
   /**
    * Never returns: throws an error that does not heal, or the signal's reason.
-   * @param {Tally} tally
    * @param {AbortSignal} signal
    * @param {ReturnType<typeof deferred<void>>} live
    */
-  async #stayConnected(tally, signal, live) {
+  async #stayConnected(signal, live) {
     /** @type {'connecting' | 'reconnecting'} */
     let state = 'connecting';
     /** @type {VoxgenderError | null} */
     let error = null;
     for (let failures = 0; ; failures += 1) {
       this.#setState(state, { error });
-      this.#told = { label: null, at_ms: 0, voice: null };
+      this.#latest = NOTHING_TOLD;
       try {
-        this.#session = await this.#call(signal, (message) => this.#receive(message, tally));
-        const since_ms = performance.now();
+        this.#session = await this.#call(signal, (message) => this.#receive(message));
+        const sinceMs = performance.now();
         state = 'reconnecting';
         this.#setState('live');
         live.resolve();
-        error = await this.#moveWhenNeeded(tally, signal);
+        error = await this.#moveWhenNeeded(signal);
         this.#session.abandon();
-        if (performance.now() - since_ms > STABLE_MS) failures = 0;
+        if (performance.now() - sinceMs > STABLE_MS) failures = 0;
       } catch (thrown) {
         signal.throwIfAborted();
         error = asVoxgenderError(thrown);
       }
-      if (!error.heals) throw error;
-      const retry_ms = backoff_ms(failures, error);
-      this.#setState(state, { error, retry_ms });
-      await pauseUnlessOnline(retry_ms, signal);
+      const retryMs = this.#retryMs(failures, error);
+      if (retryMs === null) throw error;
+      this.#setState(state, { error, retryMs });
+      await pauseUnlessOnline(retryMs, signal);
     }
   }
 
@@ -304,15 +297,15 @@ export class VoxgenderClient extends EventTarget {
 
   /**
    * Stay with the session. Leave it for another one when its server asks for that, and when it is heard no more.
-   * @param {Tally} tally
    * @param {AbortSignal} signal
    * @returns {Promise<VoxgenderError>} why the session was lost
    */
-  async #moveWhenNeeded(tally, signal) {
+  async #moveWhenNeeded(signal) {
     for (;;) {
       const session = /** @type {Session} */ (this.#session);
       const leave = Promise.race([session.draining, session.unheard]).then(() => null);
-      const error = (await abortable(Promise.race([session.lost, leave]), signal)) ?? (await this.#move(session, tally, signal));
+      const error =
+        (await abortable(Promise.race([session.lost, leave]), signal)) ?? (await this.#move(session, signal));
       if (error) return error;
     }
   }
@@ -320,23 +313,22 @@ export class VoxgenderClient extends EventTarget {
   /**
    * Leave a session for another one: make before break. While no other can be had it is stayed with.
    * @param {Session} old
-   * @param {Tally} tally
    * @param {AbortSignal} signal
    * @returns {Promise<VoxgenderError | null>} why the session was lost; null where another one took over
    */
-  async #move(old, tally, signal) {
+  async #move(old, signal) {
     for (let failures = 0; ; failures += 1) {
       /** @type {Promise<VoxgenderError | null>[]} */
       const next = [old.lost];
       try {
-        await this.#takeOver(old, tally, signal);
+        await this.#takeOver(old, signal);
         return null;
       } catch (thrown) {
         signal.throwIfAborted();
         const error = asVoxgenderError(thrown);
-        const retry_ms = error.heals ? backoff_ms(failures, error) : null;
-        if (retry_ms !== null) next.push(pauseUnlessOnline(retry_ms, signal).then(() => null));
-        if (this.#state !== 'live') this.#setState('reconnecting', { error, retry_ms });
+        const retryMs = this.#retryMs(failures, error);
+        if (retryMs !== null) next.push(pauseUnlessOnline(retryMs, signal).then(() => null));
+        if (this.#state !== 'live') this.#setState('reconnecting', { error, retryMs });
       }
       const lost = await abortable(Promise.race(next), signal);
       if (lost) return lost;
@@ -346,12 +338,11 @@ export class VoxgenderClient extends EventTarget {
   /**
    * Place another call beside the old one, and end that as soon as the other hears as much.
    * @param {Session} old
-   * @param {Tally} tally
    * @param {AbortSignal} signal
    * @throws {VoxgenderError} the other call could not be had, or was lost before it could take over
    */
-  async #takeOver(old, tally, signal) {
-    const handover = new Handover(this.#told);
+  async #takeOver(old, signal) {
+    const handover = new Handover(() => this.#latest);
     let unheard = false;
     const sayWhy = (/** @type {VoxgenderError} */ error) => {
       if (this.#session === old && !signal.aborted) this.#setState('reconnecting', { error });
@@ -378,21 +369,39 @@ export class VoxgenderClient extends EventTarget {
       this.#successor = null;
     }
     if (this.#state !== 'live') this.#setState('live');
-    handover.finish((message) => this.#receive(message, tally), (unheard) => tally.skip(unheard));
+    handover.finish({
+      onresume: (resumption) => this.#resume(resumption),
+      onmessage: (message) => this.#receive(message),
+    });
   }
 
   /**
-   * @param {Message} message
-   * @param {Tally} tally
+   * @param {number} failures
+   * @param {VoxgenderError} error
+   * @returns {number | null} how long to wait before the next try; null for none
    */
-  #receive(message, tally) {
-    tally.observe(message);
-    this.#lookAtTrack();
+  #retryMs(failures, error) {
+    const waitMs = this.#reconnectPolicy({ failures, error });
+    if (waitMs === null || !Number.isFinite(waitMs)) return null;
+    return Math.min(Math.max(0, waitMs), LONGEST_TIMER_MS);
+  }
+
+  /** @param {Message} message */
+  #receive(message) {
+    this.#tally.observe(message);
+    this.#latest = latestAfter(this.#latest, message);
+    this.#input?.look();
     // Nothing had been heard of a session that was still there, and now it is heard again.
     if (message.type === 'result' && this.#state === 'reconnecting') this.#setState('live');
-    if (message.type === 'result') Object.assign(this.#told, { label: message.label, at_ms: performance.now() });
-    if (message.type === 'change') this.#told.voice = message.to;
     if (message.type !== 'summary') this.#emit(message.type, message);
+    if (message.type === 'hello') this.#emit('session', { hello: message, resumedAt: 0 });
+  }
+
+  /** @param {import('./handover.js').Resumption} resumption */
+  #resume({ hello, resumedAt, told }) {
+    this.#tally.resume({ resumedAt, told });
+    this.#emit('hello', hello);
+    this.#emit('session', { hello, resumedAt });
   }
 
   /**
@@ -405,7 +414,10 @@ export class VoxgenderClient extends EventTarget {
     try {
       await abortable(opening, signal);
     } catch (error) {
-      opening.then((track) => track.stop(), () => {});
+      opening.then(
+        (track) => track.stop(),
+        () => {},
+      );
       throw error;
     }
     const track = await opening;
@@ -419,32 +431,26 @@ export class VoxgenderClient extends EventTarget {
    */
   async #listenTo(track, owned) {
     this.#release();
-    this.#input = { track, owned, ended: false };
-    track.addEventListener('ended', this.#onended);
+    this.#input = new Input(track, { owned, onended: () => this.#endOfInput(owned) });
     this.#emit('track', track);
     await Promise.all([this.#session?.replaceTrack(track), this.#successor?.replaceTrack(track)]);
   }
 
   #release() {
-    if (!this.#input) return;
-    const { track, owned } = this.#input;
-    track.removeEventListener('ended', this.#onended);
-    if (owned) track.stop();
+    this.#input?.release();
     this.#input = null;
   }
 
-  /** `stop()` fires no event, and neither does Firefox for a track that a script has ended. */
-  #lookAtTrack = () => {
-    if (this.#input?.track.readyState === 'ended') this.#onended();
-  };
+  #look = () => this.#input?.look();
 
-  /** A microphone was unplugged, or the page's leave to use it taken back; or a given track has come to its end. */
-  #onended = async () => {
+  /**
+   * A microphone was unplugged, or the page's leave to use it taken back; or a given track has come to its end.
+   * @param {boolean} owned
+   */
+  async #endOfInput(owned) {
     const controller = this.#run?.controller;
-    const input = this.#input;
-    if (!controller || !input || input.ended) return;
-    input.ended = true;
-    if (!input.owned) {
+    if (!controller) return;
+    if (!owned) {
       controller.abort();
       return;
     }
@@ -454,15 +460,15 @@ export class VoxgenderClient extends EventTarget {
       const unplugged = error instanceof MicrophoneError && error.code === 'not_found';
       controller.abort(unplugged ? new MicrophoneError('unplugged', 'The microphone was unplugged') : error);
     }
-  };
+  }
 
   /**
    * @param {State} state
    * @param {Partial<StateChange>} [detail]
    */
-  #setState(state, { error = null, retry_ms = null } = {}) {
+  #setState(state, { error = null, retryMs = null } = {}) {
     this.#state = state;
-    this.#emit('state', { state, error, retry_ms });
+    this.#emit('state', { state, error, retryMs });
   }
 
   /**
@@ -473,17 +479,6 @@ export class VoxgenderClient extends EventTarget {
   #emit(type, detail) {
     this.dispatchEvent(new ClientEvent(type, detail));
   }
-}
-
-/**
- * @param {MediaStream | MediaStreamTrack} source
- * @returns {MediaStreamTrack}
- */
-function audioTrackOf(source) {
-  const track = 'getAudioTracks' in source ? source.getAudioTracks()[0] : source;
-  if (track?.kind !== 'audio') throw new VoxgenderError('no_audio', 'There is no audio track to listen to');
-  if (track.readyState === 'ended') throw new VoxgenderError('no_audio', 'The audio track has ended already');
-  return track;
 }
 
 /**

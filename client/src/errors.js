@@ -4,16 +4,16 @@ export class VoxgenderError extends Error {
   /**
    * @param {string} code
    * @param {string} message
-   * @param {{heals?: boolean, retryAfter_ms?: number | null, cause?: unknown}} [options]
+   * @param {{heals?: boolean, retryAfterMs?: number | null, cause?: unknown}} [options]
    */
-  constructor(code, message, { heals = false, retryAfter_ms = null, cause } = {}) {
+  constructor(code, message, { heals = false, retryAfterMs = null, cause } = {}) {
     super(message, { cause });
     this.name = new.target.name;
     this.code = code;
     /** Whether trying again later can help. */
     this.heals = heals;
     /** What the server asked to wait before that, if it did. */
-    this.retryAfter_ms = retryAfter_ms;
+    this.retryAfterMs = retryAfterMs;
   }
 }
 
@@ -26,10 +26,10 @@ export class ServerError extends VoxgenderError {
    * @param {number} status
    * @param {string} code
    * @param {string} message
-   * @param {{retryAfter_ms?: number | null}} [options]
+   * @param {{retryAfterMs?: number | null}} [options]
    */
-  constructor(status, code, message, { retryAfter_ms = null } = {}) {
-    super(code, message, { heals: status >= 500 || status === 408 || status === 429, retryAfter_ms });
+  constructor(status, code, message, { retryAfterMs = null } = {}) {
+    super(code, message, { heals: status >= 500 || status === 408 || status === 429, retryAfterMs });
     this.status = status;
   }
 }

@@ -1,4 +1,4 @@
-/** @typedef {import('./messages.js').Label} Label */
+/** @typedef {import('./message-types.js').Label} Label */
 
 /** @type {Readonly<Record<Label, string>>} */
 export const LABEL_WORDS = { male: 'Male', female: 'Female', uncertain: 'Uncertain', no_speech: 'No speech' };

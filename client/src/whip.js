@@ -70,8 +70,8 @@ export async function trickle(resource, fragment) {
   for (let left = PATCH_TRIES; left > 0; left -= 1) {
     const response = await fetch(resource.url, { method: 'PATCH', headers, body: fragment }).catch(() => null);
     if (!response || ![429, 503].includes(response.status)) return !isGone(response);
-    const asked_ms = parseRetryAfter(response.headers.get('Retry-After')) ?? 0;
-    await wait(Math.min(Math.max(asked_ms, PATCH_AGAIN_MS), LONGEST_PATCH_WAIT_MS));
+    const askedMs = parseRetryAfter(response.headers.get('Retry-After')) ?? 0;
+    await wait(Math.min(Math.max(askedMs, PATCH_AGAIN_MS), LONGEST_PATCH_WAIT_MS));
   }
   return true;
 }
@@ -146,10 +146,10 @@ export function parseIceServers(header) {
  * @param {string | null} header
  * @returns {number | null} milliseconds
  */
-export function parseRetryAfter(header, now_ms = Date.now()) {
+export function parseRetryAfter(header, nowMs = Date.now()) {
   if (header === null) return null;
-  const wait_ms = /^\s*\d+\s*$/.test(header) ? Number(header) * 1000 : Date.parse(header) - now_ms;
-  return Number.isNaN(wait_ms) ? null : Math.max(0, wait_ms);
+  const waitMs = /^\s*\d+\s*$/.test(header) ? Number(header) * 1000 : Date.parse(header) - nowMs;
+  return Number.isNaN(waitMs) ? null : Math.max(0, waitMs);
 }
 
 /**
@@ -166,6 +166,6 @@ function refusal(response, body) {
   }
   const code = typeof problem?.code === 'string' ? problem.code : `http_${response.status}`;
   const message = problem?.detail ?? problem?.title ?? `The server answered ${response.status}`;
-  const retryAfter_ms = parseRetryAfter(response.headers.get('Retry-After'));
-  return new ServerError(response.status, code, String(message), { retryAfter_ms });
+  const retryAfterMs = parseRetryAfter(response.headers.get('Retry-After'));
+  return new ServerError(response.status, code, String(message), { retryAfterMs });
 }

@@ -1,4 +1,4 @@
-/** @typedef {import('./messages.js').Label} Label */
+/** @typedef {import('voxgender').Label} Label */
 
 /**
  * Results that follow each other with one label.

@@ -1,4 +1,4 @@
-/** @typedef {import('./messages.js').Label} Label */
+/** @typedef {import('./message-types.js').Label} Label */
 
 const SPAN_S = 60;
 const LEVEL_EVERY_S = 0.1;
@@ -142,14 +142,14 @@ export class Timeline {
     const context = this.#context;
     context.font = `11px ${font}`;
     context.textBaseline = 'bottom';
-    const every_s = width < 480 ? 2 * TICK_EVERY_S : TICK_EVERY_S;
-    for (let ago_s = 0; ago_s <= SPAN_S; ago_s += every_s) {
-      const at = width - (ago_s / SPAN_S) * width;
+    const everyS = width < 480 ? 2 * TICK_EVERY_S : TICK_EVERY_S;
+    for (let agoS = 0; agoS <= SPAN_S; agoS += everyS) {
+      const at = width - (agoS / SPAN_S) * width;
       context.fillStyle = line;
       context.fillRect(Math.min(at, width - 1), 0, 1, height - LABEL_LANE_PX);
       context.fillStyle = ink;
-      context.textAlign = ago_s === 0 ? 'right' : ago_s === SPAN_S ? 'left' : 'center';
-      context.fillText(ago_s === 0 ? 'now' : `−${ago_s} s`, at, height);
+      context.textAlign = agoS === 0 ? 'right' : agoS === SPAN_S ? 'left' : 'center';
+      context.fillText(agoS === 0 ? 'now' : `−${agoS} s`, at, height);
     }
   }
 

@@ -22,8 +22,8 @@ export class LevelMeter {
     this.#analyser.getFloatTimeDomainData(this.#samples);
     let energy = 0;
     for (const sample of this.#samples) energy += sample * sample;
-    const level_db = 10 * Math.log10(energy / this.#samples.length + 1e-12);
-    return Math.min(1, Math.max(0, 1 - level_db / FLOOR_DB));
+    const levelDb = 10 * Math.log10(energy / this.#samples.length + 1e-12);
+    return Math.min(1, Math.max(0, 1 - levelDb / FLOOR_DB));
   }
 
   close() {

@@ -1,7 +1,8 @@
 import { LABEL_WORDS, explain } from './words.js';
-import { ClientEvent, VoxgenderClient } from './voxgender-client.js';
+import { ClientEvent } from './events.js';
+import { VoxgenderClient } from './voxgender-client.js';
 
-/** @typedef {import('./messages.js').Label} Label */
+/** @typedef {import('./message-types.js').Label} Label */
 
 const STYLE = `
   :host {
@@ -121,7 +122,7 @@ export class VoxgenderVoice extends HTMLElement {
     this.show(null);
   }
 
-  /** @param {import('./voxgender-client.js').StateChange} change */
+  /** @param {import('./events.js').StateChange} change */
   #showState({ state, error }) {
     if (error) this.#write(null, explain(error).title, '');
     else if (state === 'connecting' || state === 'reconnecting') this.#write(null, 'Connecting…', '');

@@ -6,7 +6,7 @@ import { parse } from './messages.js';
 import { abortable, deferred, wait } from './promises.js';
 import * as whip from './whip.js';
 
-/** @typedef {import('./messages.js').Message} Message */
+/** @typedef {import('./message-types.js').Message} Message */
 /** @typedef {import('./errors.js').VoxgenderError} VoxgenderError */
 
 const CONNECT_TIMEOUT_MS = 10_000;
@@ -46,7 +46,7 @@ export class Session {
   #told = null;
   #lastSeq = -1;
   #messages = 0;
-  #explainedUntil_ms = 0;
+  #explainedUntilMs = 0;
   #closed = false;
   /** @type {Promise<void> | null} */
   #closing = null;
@@ -126,7 +126,7 @@ export class Session {
   }
 
   /** @returns {Promise<number | null>} to the server and back, in milliseconds; null while unknown */
-  async roundTrip_ms() {
+  async roundTripMs() {
     const stats = [...(await this.#connection.getStats()).values()];
     const pair = stats.find((entry) => entry.type === 'candidate-pair' && entry.nominated);
     return typeof pair?.currentRoundTripTime === 'number' ? pair.currentRoundTripTime * 1000 : null;
@@ -168,7 +168,10 @@ export class Session {
     const resource = await this.#resource;
     if (this.#closed) return;
     if (resource.iceServers.length) {
-      connection.setConfiguration({ ...connection.getConfiguration(), iceServers: [...iceServers, ...resource.iceServers] });
+      connection.setConfiguration({
+        ...connection.getConfiguration(),
+        iceServers: [...iceServers, ...resource.iceServers],
+      });
     }
     if (iceServers.length || resource.iceServers.length) this.#trickle(resource, offer.sdp ?? '');
     if (connection.getConfiguration().iceTransportPolicy === 'relay') this.#insistOnRelay();
@@ -190,7 +193,7 @@ export class Session {
    */
   #trickle(resource, offer) {
     /** @type {(RTCIceCandidate | null)[]} */
-    let waiting = [];
+    const waiting = [];
     let sending = Promise.resolve();
     this.#connection.onicecandidate = ({ candidate }) => {
       waiting.push(candidate);
@@ -245,7 +248,7 @@ export class Session {
         break;
       case 'warning':
         if (message.code === DRAINING) this.#draining.resolve();
-        if (EXPLANATIONS.has(message.code)) this.#explainedUntil_ms = performance.now() + EXPLAINED_MS;
+        if (EXPLANATIONS.has(message.code)) this.#explainedUntilMs = performance.now() + EXPLAINED_MS;
         break;
       case 'error':
         this.#told = new ConnectionError(message.code, message.message);
@@ -275,7 +278,7 @@ export class Session {
     if (!alive) return this.#lose();
     await wait(CATCH_UP_MS);
     if (this.#closed || messages !== this.#messages) return;
-    if (performance.now() > this.#explainedUntil_ms && (await this.#hasSent())) {
+    if (performance.now() > this.#explainedUntilMs && (await this.#hasSent())) {
       this.#unheard.resolve(new ConnectionError('unheard', 'The server has the call, but nothing is heard of it'));
     }
     if (!this.#closed && messages === this.#messages) this.#watch();

@@ -1,0 +1,76 @@
+import { explain } from 'voxgender';
+
+import { write } from './dom.js';
+
+/** @typedef {import('voxgender').StateChange} StateChange */
+/** @typedef {import('voxgender').Warning} Warning */
+
+/** A warning that still holds is repeated every 10 s. */
+const WARNING_MS = 12_000;
+
+/** @type {Readonly<Record<string, [title: string, advice: string]>>} */
+const WARNINGS = {
+  overloaded: ['The server is busy', 'Some moments of your voice are not being classified.'],
+  no_media: ['No sound arrives', 'The microphone may be muted, or the network in between be gone.'],
+};
+
+/** Says what goes wrong, in plain words. */
+export class Notice {
+  #box;
+  #title;
+  #advice;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #timer;
+
+  /** @param {{box: HTMLElement, title: HTMLElement, advice: HTMLElement}} elements */
+  constructor({ box, title, advice }) {
+    this.#box = box;
+    this.#title = title;
+    this.#advice = advice;
+  }
+
+  /** @param {StateChange} change */
+  showState({ state, error, retryMs }) {
+    if (!error) {
+      // While a new try runs, the reason for it stays readable.
+      if (state !== 'reconnecting') this.#hide();
+      return;
+    }
+    if (state === 'failed') return this.showError(error);
+    const { title, advice } = explain(error);
+    const retry = retryMs === null ? 'Trying again…' : `Trying again in ${Math.max(1, Math.round(retryMs / 1000))} s…`;
+    this.#show(title, `${advice} ${retry}`);
+  }
+
+  /** @param {Error} error that is final */
+  showError(error) {
+    const { title, advice } = explain(error);
+    this.#show(title, advice, { final: true });
+  }
+
+  /** @param {Warning} warning */
+  showWarning({ code }) {
+    const words = WARNINGS[code];
+    if (!words) return;
+    this.#show(...words);
+    this.#timer = setTimeout(() => this.#hide(), WARNING_MS);
+  }
+
+  /**
+   * @param {string} title
+   * @param {string} advice
+   * @param {{final?: boolean}} [options]
+   */
+  #show(title, advice, { final = false } = {}) {
+    clearTimeout(this.#timer);
+    this.#box.classList.toggle('final', final);
+    this.#box.hidden = false;
+    write(this.#title, title);
+    write(this.#advice, advice);
+  }
+
+  #hide() {
+    clearTimeout(this.#timer);
+    this.#box.hidden = true;
+  }
+}

@@ -1,0 +1,39 @@
+/** @typedef {import('./message-types.js').Message} Message */
+/** @typedef {import('./message-types.js').Hello} Hello */
+/** @typedef {import('./errors.js').VoxgenderError} VoxgenderError */
+
+/**
+ * @typedef {'idle' | 'requesting-microphone' | 'connecting' | 'live' | 'reconnecting' | 'stopped' | 'failed'} State
+ */
+/**
+ * @typedef {object} StateChange
+ * @property {State} state
+ * @property {VoxgenderError | null} error why: with `failed`, and with `connecting` and `reconnecting` after a try failed
+ * @property {number | null} retryMs how long until the next try; null while none is being waited for
+ */
+/**
+ * Another session on the server is listened to from now on.
+ * @typedef {object} SessionStart
+ * @property {Hello} hello its own words
+ * @property {number} resumedAt seconds of its audio that the session before it has told already; 0 for a fresh start
+ */
+/**
+ * Each message of the server under its type (`docs/protocol.md`), and the client's own `state`, `session` and `track`.
+ * `summary` comes once at the end and spans every session since `start`.
+ * @typedef {{ [T in Message['type']]: Extract<Message, {type: T}> }
+ *   & {state: StateChange, session: SessionStart, track: MediaStreamTrack}} ClientEvents
+ */
+
+/**
+ * @template {keyof ClientEvents} T
+ */
+export class ClientEvent extends Event {
+  /**
+   * @param {T} type
+   * @param {ClientEvents[T]} detail
+   */
+  constructor(type, detail) {
+    super(type);
+    this.detail = detail;
+  }
+}

@@ -1,0 +1,25 @@
+export { VoxgenderClient } from './voxgender-client.js';
+export { ClientEvent } from './events.js';
+export { exponentialBackoff } from './reconnect-policy.js';
+export { tap, VoiceTap } from './tap.js';
+export { listMicrophones, openMicrophone } from './microphone.js';
+export { LevelMeter } from './level-meter.js';
+export { Timeline } from './timeline.js';
+export { VoxgenderError, MicrophoneError, ServerError, ConnectionError } from './errors.js';
+export { explain, LABEL_WORDS } from './words.js';
+
+/** @typedef {import('./message-types.js').Message} Message */
+/** @typedef {import('./message-types.js').Hello} Hello */
+/** @typedef {import('./message-types.js').Result} Result */
+/** @typedef {import('./message-types.js').Change} Change */
+/** @typedef {import('./message-types.js').Segment} Segment */
+/** @typedef {import('./message-types.js').Summary} Summary */
+/** @typedef {import('./message-types.js').Warning} Warning */
+/** @typedef {import('./message-types.js').ErrorMessage} ErrorMessage */
+/** @typedef {import('./message-types.js').Label} Label */
+/** @typedef {import('./events.js').State} State */
+/** @typedef {import('./events.js').StateChange} StateChange */
+/** @typedef {import('./events.js').SessionStart} SessionStart */
+/** @typedef {import('./events.js').ClientEvents} ClientEvents */
+/** @typedef {import('./reconnect-policy.js').ReconnectPolicy} ReconnectPolicy */
+/** @typedef {import('./reconnect-policy.js').FailedAttempt} FailedAttempt */

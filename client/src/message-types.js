@@ -1,0 +1,95 @@
+// Written by tools/message-types.js from docs/protocol.schema.json, which docs/protocol.md explains. Do not edit.
+
+/** @typedef {'female' | 'male' | 'no_speech' | 'uncertain'} Label */
+
+/**
+ * First on every channel: what is listening, and how it listens.
+ * @typedef {object} Hello
+ * @property {'hello'} type
+ * @property {1} v
+ * @property {string} session
+ * @property {string} model
+ * @property {Label[]} [labels]
+ * @property {number} window_ms
+ * @property {number} hop_ms
+ */
+
+/**
+ * What is heard now; one each hop. May be lost on the way: the next one replaces it.
+ * @typedef {object} Result
+ * @property {'result'} type
+ * @property {1} v
+ * @property {number} seq
+ * @property {number} start Seconds of this call's audio.
+ * @property {number} end Seconds of this call's audio.
+ * @property {Label} label
+ * @property {number} confidence
+ * @property {Scores | null} scores
+ * @property {number} latency_ms Milliseconds.
+ * @property {Record<string, number>} [stages_ms]
+ */
+
+/**
+ * One window's probabilities, raw from the model. They add up to 1.
+ * @typedef {object} Scores
+ * @property {number} male
+ * @property {number} female
+ */
+
+/**
+ * The voice heard has changed; the first voice of a call changes from `no_speech`.
+ * @typedef {object} Change
+ * @property {'change'} type
+ * @property {1} v
+ * @property {number} at Seconds of this call's audio.
+ * @property {Label} from
+ * @property {Label} to
+ * @property {number} confidence
+ */
+
+/**
+ * A finished stretch of one voice.
+ * @typedef {object} Segment
+ * @property {'segment'} type
+ * @property {1} v
+ * @property {number} start Seconds of this call's audio.
+ * @property {number} end Seconds of this call's audio.
+ * @property {Label} label
+ * @property {number} confidence
+ */
+
+/**
+ * The whole call in seconds; the last message. `segments` is a count.
+ * @typedef {object} Summary
+ * @property {'summary'} type
+ * @property {1} v
+ * @property {number} duration Seconds of this call's audio.
+ * @property {number} speech Seconds of this call's audio.
+ * @property {number} male Seconds of this call's audio.
+ * @property {number} female Seconds of this call's audio.
+ * @property {number} uncertain Seconds of this call's audio.
+ * @property {number} segments
+ */
+
+/**
+ * Something a user may want to know; the call goes on.
+ * @typedef {object} Warning
+ * @property {'warning'} type
+ * @property {1} v
+ * @property {string} code
+ * @property {string} message
+ */
+
+/**
+ * The call ends after this.
+ * @typedef {object} ErrorMessage
+ * @property {'error'} type
+ * @property {1} v
+ * @property {string} code
+ * @property {string} message
+ */
+
+/** @typedef {Hello | Result | Change | Segment | Summary | Warning | ErrorMessage} Message */
+
+/** The types of message in this version. */
+export const MESSAGE_TYPES = ['hello', 'result', 'change', 'segment', 'summary', 'warning', 'error'];
