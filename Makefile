@@ -37,10 +37,13 @@ lint: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	npx --no-install tsc --project client
+	npx --no-install eslint .
+	npx --no-install prettier --check client eslint.config.js package.json
 
 format: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+	npx --no-install prettier --write client eslint.config.js package.json
 
 bench: setup
 	$(BIN)/python -m tests.benchmarks
