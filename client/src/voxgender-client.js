@@ -317,6 +317,13 @@ export class VoxgenderClient extends EventTarget {
    * @returns {Promise<VoxgenderError | null>} why the session was lost; null where another one took over
    */
   async #move(old, signal) {
+    const sayWhy = (/** @type {VoxgenderError} */ error) => {
+      if (this.#session === old && !signal.aborted) this.#setState('reconnecting', { error });
+    };
+    old.lost.then(sayWhy);
+    old.unheard.then((error) => {
+      if (this.#state === 'live') sayWhy(error);
+    });
     for (let failures = 0; ; failures += 1) {
       /** @type {Promise<VoxgenderError | null>[]} */
       const next = [old.lost];
@@ -344,14 +351,9 @@ export class VoxgenderClient extends EventTarget {
   async #takeOver(old, signal) {
     const handover = new Handover(() => this.#latest);
     let unheard = false;
-    const sayWhy = (/** @type {VoxgenderError} */ error) => {
-      if (this.#session === old && !signal.aborted) this.#setState('reconnecting', { error });
-    };
-    old.lost.then(sayWhy);
-    old.unheard.then((error) => {
+    old.unheard.then(() => {
       unheard = true;
       handover.hurry();
-      if (this.#state === 'live') sayWhy(error);
     });
     try {
       const fresh = (this.#successor = await this.#call(signal, (message) => handover.take(message)));

@@ -190,6 +190,31 @@ test('while no other call can be had the old one is stayed with', async () => {
   assert.deepEqual(marks(), [0, 'still told', 0, 'taken over']);
 });
 
+test('a loss is told once, however often another call was tried before it', async () => {
+  const [old] = FakePeerConnection.all;
+  server.answers = [{ status: 503 }];
+  mock.timers.enable({ apis: ['setTimeout'] });
+  drain(old);
+  await settle();
+  for (let i = 0; i < 3; i += 1) {
+    mock.timers.tick(1_900);
+    drain(old);
+    await settle();
+  }
+  assert.ok(server.count('POST') > 3);
+  server.answers = [{ status: 201 }];
+  old.vanish();
+  await settle();
+  const told = states.filter(({ state }) => state === 'reconnecting');
+  assert.deepEqual(
+    told.map(({ error, retryMs }) => [error.code, retryMs === null]),
+    [
+      ['lost', true],
+      ['lost', false],
+    ],
+  );
+});
+
 test('a refusal that no waiting heals leaves the old call as long as it lives', async () => {
   const [old] = FakePeerConnection.all;
   server.answers = [{ status: 401 }];
