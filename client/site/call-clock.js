@@ -6,7 +6,7 @@ export class CallClock {
   #nowMs;
   /** @type {number | null} */
   #originMs = null;
-  /** What to add to a time of the session to get the page's. */
+  /** Added to a time of the session it gives the page's. */
   #offset = Infinity;
 
   /** @param {() => number} [nowMs] a clock in milliseconds */

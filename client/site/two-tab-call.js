@@ -1,4 +1,4 @@
-// A call between two tabs of one browser: what a video-call tool has of its own. It knows nothing of voxgender.
+// A call between two tabs of one browser, as a video-call tool has its own. It knows nothing of voxgender.
 
 /**
  * @typedef {{from: string} & ({type: 'join' | 'here' | 'leave'}

@@ -12,7 +12,7 @@ export class VoxgenderError extends Error {
     this.code = code;
     /** Whether trying again later can help. */
     this.heals = heals;
-    /** What the server asked to wait before that, if it did. */
+    /** How long the server asked to wait before that, if it did. */
     this.retryAfterMs = retryAfterMs;
   }
 }

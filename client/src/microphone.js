@@ -1,8 +1,8 @@
 import { MicrophoneError } from './errors.js';
 
 /**
- * What a classifier wants to hear: no echo of the far side, little noise, and a level that the browser does not
- * ride up and down.
+ * Constraints for a voice that is classified: no echo of the far side, little noise, and a level that the browser does
+ * not ride up and down.
  * @satisfies {MediaTrackConstraints}
  */
 export const VOICE_CONSTRAINTS = {
@@ -48,7 +48,7 @@ const REASONS = {
 };
 
 /**
- * @param {unknown} cause what getUserMedia threw
+ * @param {unknown} cause thrown by getUserMedia
  * @returns {MicrophoneError}
  */
 export function microphoneError(cause) {

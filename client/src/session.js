@@ -1,5 +1,5 @@
-// One WHIP session and its peer connection, from the offer to the DELETE. Never reused: whoever wants to go on
-// after a loss opens a fresh one.
+// One WHIP session and its peer connection, from the offer to the DELETE. It is never reused: after a loss
+// another one is opened.
 
 import { ConnectionError } from './errors.js';
 import { parse } from './messages.js';
@@ -15,7 +15,7 @@ const DISCONNECTED_GRACE_MS = 1_500;
 const PING_EVERY_MS = 5_000;
 /** A server that listens says something each hop. After so long without a message it is asked about the session. */
 const QUIET_MS = 2_000;
-/** What a server that answered had held up is there by then. */
+/** Messages that were held up with the server's answer have come by then. */
 const CATCH_UP_MS = 500;
 /** Such a warning of the server says why there may be no results. It is repeated every 10 s while it holds. */
 const EXPLAINED_MS = 12_000;
@@ -284,7 +284,7 @@ export class Session {
     if (!this.#closed && messages === this.#messages) this.#watch();
   }
 
-  /** Of a track that has given nothing yet the server has nothing to say. */
+  /** A server tells nothing of a track that has given nothing yet. */
   async #hasSent() {
     const stats = [...(await this.#connection.getStats()).values()];
     return stats.some((entry) => entry.type === 'outbound-rtp' && entry.packetsSent > 0);

@@ -43,7 +43,7 @@ export class VoiceTap {
     this.#original.removeEventListener('ended', this.#stop);
     if (this.track.readyState === 'ended') return;
     this.track.stop();
-    // Whoever listens to the clone learns it as with any track that ends.
+    // Listeners of the clone learn it as with any track that ends.
     this.track.dispatchEvent(new Event('ended'));
   }
 

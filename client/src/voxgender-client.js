@@ -33,14 +33,14 @@ const STABLE_MS = 10_000;
  */
 
 /**
- * Sends a voice to a voxgender server and says what it hears.
+ * Sends a voice to a voxgender server and tells its label.
  *
  *     const client = new VoxgenderClient('/whip');
  *     client.addEventListener('result', ({ detail }) => console.log(detail.label, detail.confidence));
  *     await client.start();               // asks for the microphone
  *     const summary = await client.stop();
  *
- * What is lost is opened again, with growing waits and a fresh session each time, until `stop` or until an error
+ * A session that is lost is opened again, with growing waits and a fresh session each time, until `stop` or until an error
  * that no waiting heals. A server that asks its callers to go elsewhere is left for another one while it still listens:
  * `session` tells of it, `state` does not, and results, changes and segments go on as those of one call. Tracks that the
  * client opened are stopped with it; tracks that it was given are not.
@@ -116,7 +116,7 @@ export class VoxgenderClient extends EventTarget {
     if (running && !running.controller.signal.aborted) return running.live;
     const controller = new AbortController();
     const live = /** @type {ReturnType<typeof deferred<void>>} */ (deferred());
-    // Whoever goes by the `state` event may leave the promise alone.
+    // The promise may be left alone: the `state` event tells the same.
     live.promise.catch(() => {});
     const over = this.#lead(source, controller, live, running?.over);
     this.#run = { controller, live: live.promise, over };

@@ -52,7 +52,7 @@ export class VoxgenderVoice extends HTMLElement {
   #client = null;
   #word;
   #confidence;
-  /** @type {import('./voxgender-client.js').Token} what the attribute says, where this is null */
+  /** @type {import('./voxgender-client.js').Token} where this is null, the attribute counts */
   token = null;
 
   constructor() {
@@ -65,7 +65,7 @@ export class VoxgenderVoice extends HTMLElement {
     this.#confidence = /** @type {HTMLElement} */ (root.querySelector('.confidence'));
   }
 
-  /** What is analysed, if anything. */
+  /** The track or stream that is analysed, if any. */
   get source() {
     return this.#source;
   }
