@@ -205,9 +205,9 @@ test('a loss is told once, however often another call was tried before it', asyn
   server.answers = [{ status: 201 }];
   old.vanish();
   await settle();
-  const told = states.filter(({ state }) => state === 'reconnecting');
+  const losses = states.filter(({ state }) => state === 'reconnecting');
   assert.deepEqual(
-    told.map(({ error, retryMs }) => [error.code, retryMs === null]),
+    losses.map(({ error, retryMs }) => [error.code, retryMs === null]),
     [
       ['lost', true],
       ['lost', false],
