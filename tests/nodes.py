@@ -1,4 +1,4 @@
-"""Media nodes with their HTTP faces, and signaling in front of them, all in this process and over real sockets."""
+"""Media nodes with their private APIs, and signaling in front of them, all in this process and over real sockets."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager

@@ -18,6 +18,7 @@ import pytest
 
 from tests import offers
 from tests.nodes import SECRET, FacedNode, a_front, a_node
+from tests.options import given
 from tests.rtc import FRAGMENT, LOOPBACK, SDP, Server, a_server
 from voxgender.analysis import Analyzer
 from voxgender.fleet.remote import OfferRequest
@@ -263,7 +264,7 @@ LOCAL = HostAddresses(("127.0.0.1", "127.0.0.2", "127.0.0.3", "127.0.0.4", "127.
 
 @pytest.fixture
 async def server(analyzer: Analyzer) -> AsyncIterator[Server]:
-    settings = FrontSettings(jwt_secret=_JWT_SECRET, token="for those without a token of their own")
+    settings = given(FrontSettings, jwt_secret=_JWT_SECRET, token="for those without a token of their own")
     async with a_server(analyzer, settings=settings) as server:
         server.node._addresses = LOCAL
         yield server
@@ -446,23 +447,24 @@ def _signed(method: str, path: str, body: bytes, content_type: str) -> bytes:
 
 
 PLACEMENTS = {
-    "nested arrays": 100_000 * b"\x91" + b"\xc0",
-    "nested in a field that is not known": b"\x82\xa1x" + 100_000 * b"\x91" + b"\xc0\xa5offer\xa3v=0",
-    "an array of millions that is not there": b"\xdd\xff\xff\xff\xff" + 1000 * b"\xc0",
-    "a map of many": b"\xde\xff\xff" + b"".join(b"\xa2%2d\xc0" % (n % 100) for n in range(30_000)),
-    "no text": msgspec.msgpack.encode({"offer": 100_000 * b"\xff"}),
-    "bytes that are no letters": b"\x81\xa5offer\xda\xff\xff" + 65_535 * b"\xff",
-    "a long subject": msgspec.msgpack.encode(OfferRequest(offers.sdp(_AUDIO, bundle="0"), 100_000 * "a")),
+    "nested arrays": 100_000 * b"[",
+    "nested in a field that is not known": b'{"x": ' + 100_000 * b"[" + 100_000 * b"]" + b', "offer": "v=0"}',
+    "nested objects": 20_000 * b'{"x":',
+    "a map of many": b"{" + b",".join(b'"%d": null' % n for n in range(9_000)) + b"}",
+    "a number of a hundred thousand digits": b'{"offer": ' + 100_000 * b"9" + b"}",
+    "escapes alone": b'{"offer": "' + 120_000 * rb"\u0007" + b'"}',
+    "no text": b'{"offer": "' + 100_000 * b"\xff" + b'"}',
+    "a long subject": msgspec.json.encode(OfferRequest(offers.sdp(_AUDIO, bundle="0"), 100_000 * "a")),
 }
 
 
 @pytest.mark.parametrize("name", [*PLACEMENTS, *LONG, *WHOLE])
 async def test_nothing_that_signaling_sends_holds_a_nodes_loop(node: FacedNode, name: str, stops: list[Stop]) -> None:
-    body = PLACEMENTS[name] if name in PLACEMENTS else msgspec.msgpack.encode(OfferRequest(OFFERS[name]))
+    body = PLACEMENTS[name] if name in PLACEMENTS else msgspec.json.encode(OfferRequest(OFFERS[name]))
     numbers = iter(range(100))
 
     async def place() -> int:
-        return await exchange(node.port, _signed("PUT", f"/offers/{next(numbers)}", body, "application/msgpack"))
+        return await exchange(node.port, _signed("PUT", f"/offers/{next(numbers)}", body, "application/json"))
 
     stop = await measure(f"PUT {name}", place, stops)
     assert stop.status in (201, 400, 422)
@@ -472,7 +474,7 @@ async def test_nothing_that_signaling_sends_holds_a_nodes_loop(node: FacedNode, 
 
 async def test_no_chunks_hold_a_nodes_loop(node: FacedNode, stops: list[Stop]) -> None:
     body = b"x" * MAX_BODY
-    head = _signed("PUT", "/offers/x", body, "application/msgpack")[: -len(body)]
+    head = _signed("PUT", "/offers/x", body, "application/json")[: -len(body)]
     head = head.replace(b"Content-Length: %d" % len(body), b"Transfer-Encoding: chunked")
     request = head + len(body) * b"1\r\nx\r\n" + b"0\r\n\r\n"
     stop = await measure("PUT in chunks of 1", lambda: exchange(node.port, request), stops)

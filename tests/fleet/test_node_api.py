@@ -1,4 +1,4 @@
-"""A node's HTTP face lets signaling in, and nobody else."""
+"""A node's private API lets signaling in, and nobody else."""
 
 import json
 from contextlib import AsyncExitStack

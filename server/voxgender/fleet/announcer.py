@@ -62,7 +62,7 @@ class Announcer:
 
     def __init__(self, registry: Registry, status: NodeStatus) -> None:
         self._registry = registry
-        self._portrait = status
+        self._status = status
         self._renewing: asyncio.Task[None] | None = None
         self._lost = False
 
@@ -74,7 +74,7 @@ class Announcer:
     async def announce(self) -> None:
         """Announce the node's present state once."""
         try:
-            await self._registry.announce(self._portrait.record())
+            await self._registry.announce(self._status.record())
         except RegistryLost as error:
             if not self._lost:
                 logger.warning("%s; this node is announced again as soon as it is back", error)
@@ -91,7 +91,7 @@ class Announcer:
             with suppress(asyncio.CancelledError):
                 await self._renewing
         with suppress(RegistryLost):
-            await self._registry.withdraw(self._portrait.id)
+            await self._registry.withdraw(self._status.id)
 
     async def _renew(self) -> None:
         while True:

@@ -20,20 +20,20 @@ _signed_by_us: web.RequestKey[bool] = web.RequestKey("signed_by_us", bool)
 
 
 def create_node_app(node: NodeCalls, secret: Secret, status: NodeStatus) -> web.Application:
-    """Make the application in front of one media node; ``signaling.remote.RemoteNode`` is its client."""
-    face = _NodeApi(node, secret, status)
+    """Make the application in front of one media node; ``fleet.remote.RemoteNode`` is its client."""
+    api = _NodeApi(node, secret, status)
     app = web.Application(
-        # Whatever signaling lets through fits, with what it adds.
-        client_max_size=MAX_BODY + 4096,
+        # An offer that signaling lets through fits: JSON makes a control character six times as long.
+        client_max_size=6 * MAX_BODY + 4096,
         middlewares=[problem_middleware, _signed(secret)],
     )
-    app.on_response_prepare.append(face.add_record)
+    app.on_response_prepare.append(api.add_record)
     app.add_routes(
         [
-            web.get("/node", face.record),
-            web.put("/offers/{offer}", face.place),
-            web.delete("/offers/{offer}", face.withdraw),
-            web.get("/sessions", face.sessions),
+            web.get("/node", api.record),
+            web.put("/offers/{offer}", api.place),
+            web.delete("/offers/{offer}", api.withdraw),
+            web.get("/sessions", api.sessions),
         ]
     )
     app.add_routes(Sessions(node).routes())
@@ -46,23 +46,23 @@ class _NodeApi:
     def __init__(self, node: NodeCalls, secret: Secret, status: NodeStatus) -> None:
         self._node = node
         self._secret = secret
-        self._portrait = status
+        self._status = status
         self._offers = Offers(node)
 
     async def record(self, _: web.Request) -> web.Response:
         """Return the node's record as JSON; a node that is starting answers 503."""
         if not self._node.draining:
             self._node.check_ready()
-        return web.Response(body=self._portrait.record().to_json(), content_type="application/json")
+        return web.Response(body=self._status.record().to_json(), content_type="application/json")
 
     async def place(self, request: web.Request) -> web.Response:
         """Answer an offer; again with the same id, and the answer is the same."""
         try:
-            placement = msgspec.msgpack.decode(await read_body(request), type=OfferRequest)
+            asked = msgspec.json.decode(await read_body(request), type=OfferRequest)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            raise Problem(400, "malformed_sdp", "The body is no placement.") from None
+            raise Problem(400, "malformed_sdp", 'The body has to be JSON: {"offer": SDP, "subject": ...}.') from None
         offer_id = request.match_info["offer"]
-        session_id, answer = await self._offers.answer(offer_id, placement.offer, placement.subject)
+        session_id, answer = await self._offers.answer(offer_id, asked.offer, asked.subject)
         body = msgspec.json.encode(OfferResponse(session=session_id, answer=answer))
         return web.Response(
             status=201,
@@ -81,7 +81,7 @@ class _NodeApi:
     async def add_record(self, request: web.Request, response: web.StreamResponse) -> None:
         """Add the node's record to a response to signaling (an ``on_response_prepare`` signal)."""
         if _signed_by_us in request:
-            response.headers[RECORD_HEADER] = self._portrait.record().to_json().decode()
+            response.headers[RECORD_HEADER] = self._status.record().to_json().decode()
 
 
 def _signed(secret: Secret) -> Middleware:

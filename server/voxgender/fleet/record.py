@@ -12,7 +12,7 @@ class NodeRecord(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     """Random, new with each start: a node that has started again has none of its old sessions."""
     url: str
-    """The private address of its HTTP face; empty where signaling was told it otherwise."""
+    """The private address of its HTTP API; empty where signaling was told it otherwise."""
     capacity: Annotated[int, Meta(ge=1)]
     """Sessions that it takes at once."""
     sessions: Annotated[int, Meta(ge=0)]

@@ -69,7 +69,7 @@ class RemoteNode:
     """A media node elsewhere.
 
     Args:
-        url: of its face: ``http://HOST:PORT``, ``https://…``, or ``unix:PATH``.
+        url: of its API: ``http://HOST:PORT``, ``https://…``, or ``unix:PATH``.
         secret: signs what is asked.
         learn: told the record that comes with each answer.
     """
@@ -106,13 +106,12 @@ class RemoteNode:
             Unreachable, NoAnswer
             NotReady, TooManySessions, OfferRejected
         """
-        # Unlike JSON it makes no text longer, whatever is in it.
-        body = msgspec.msgpack.encode(OfferRequest(offer, subject))
+        body = msgspec.json.encode(OfferRequest(offer, subject))
         async with self._ask(
             "PUT",
             f"/offers/{offer_id}",
             body,
-            "application/msgpack",
+            "application/json",
             timeout_s=ANSWER_TIMEOUT_S,
             rejected=OfferRejected,
         ) as response:

@@ -23,7 +23,7 @@ MAX_BODY = 128 * 1024
 def create_app(
     settings: FrontSettings, calls: Calls, *, metrics: Callable[[], Awaitable[bytes]] = own_metrics
 ) -> web.Application:
-    """Make the application in front of a media node, or of many behind one face.
+    """Make the application in front of a media node, or of a router to many.
 
     Args:
         metrics: what ``/metrics`` shows.
