@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from tests import offers
 from tests.rtc import FRAGMENT, SDP, Server, a_server
 from voxgender.analysis import Analyzer
-from voxgender.errors import FragmentRejected, OfferRejected
+from voxgender.errors import SdpRejected
 from voxgender.media.negotiation import complete, shown
 from voxgender.sdp import Fragment, Offer
 
@@ -154,7 +154,7 @@ def test_a_broken_offer_is_understood_or_refused_with_a_sentence(text: str) -> N
     """And aiortc can read all that it is shown, with no more lines and words than its own offers have."""
     try:
         offer = Offer.parse(text)
-    except OfferRejected as error:
+    except SdpRejected as error:
         refusal = str(error)
     else:
         description = SessionDescription.parse(shown(offer))
@@ -173,7 +173,7 @@ def test_a_broken_offer_is_understood_or_refused_with_a_sentence(text: str) -> N
 def test_a_broken_fragment_is_understood_or_refused_with_a_sentence(text: str) -> None:
     try:
         Fragment.parse(text)
-    except FragmentRejected as error:
+    except SdpRejected as error:
         refusal = str(error)
     else:
         return

@@ -14,6 +14,7 @@ from tests.options import given
 from tests.rtc import FRAGMENT, SDP, ToneTrack, a_peer, a_server
 from voxgender.analysis import Analyzer
 from voxgender.http.app import create_app
+from voxgender.http.problems import REFUSALS
 from voxgender.media.node import MediaNode
 from voxgender.protocol import Hello, decode
 from voxgender.settings import FrontSettings
@@ -41,12 +42,12 @@ def resolve(node: dict[str, Any]) -> dict[str, Any]:
 
 
 def codes() -> set[str]:
-    """Every problem code in the source: what ``Problem`` and ``NotReady`` are given as ``code``."""
-    found = set()
+    """Return every problem code: those of refusals, and what ``Problem`` is given as ``code`` in the source."""
+    found = set(REFUSALS)
     for path in PACKAGE.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             match node:
-                case ast.Call(func=ast.Name(id="Problem" | "NotReady"), args=[_, *more], keywords=keywords):
+                case ast.Call(func=ast.Name(id="Problem"), args=[_, *more], keywords=keywords):
                     (code,) = [keyword.value for keyword in keywords if keyword.arg == "code"] or more[:1]
                     # A code that is handed on is found where it comes from.
                     if not isinstance(code, ast.Attribute):

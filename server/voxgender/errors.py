@@ -1,4 +1,4 @@
-"""The one exception tree: what a caller may catch, each with a sentence that says what to do."""
+"""The one exception tree. Each message is a sentence that says what to do."""
 
 
 class VoxgenderError(Exception):
@@ -25,37 +25,49 @@ class CallError(VoxgenderError):
     """A call could not be placed, or ended before its time."""
 
 
-class OfferRejected(VoxgenderError):
-    """An SDP offer that cannot be answered (RFC 9725 section 4.2: 400 or 422)."""
+class RequestRefused(VoxgenderError):
+    """A request that cannot be met; :mod:`voxgender.http.problems` has the HTTP status of each code.
 
-    def __init__(self, message: str, *, malformed: bool = False) -> None:
+    Attributes:
+        code: a stable word for programs, the extension member ``code`` of problem details (RFC 9457).
+        retry_after_s: when the same request may succeed; None where it never will.
+    """
+
+    code: str = ""
+    retry_after_s: int | None = None
+
+    def __init__(self, message: str, *, code: str = "", retry_after_s: int | None = None) -> None:
         super().__init__(message)
-        self.malformed = malformed
+        if code:
+            self.code = code
+        if retry_after_s is not None:
+            self.retry_after_s = retry_after_s
 
 
-class FragmentRejected(VoxgenderError):
-    """A trickle ICE fragment (RFC 8840) that cannot be applied."""
+class SdpRejected(RequestRefused):
+    """An SDP offer that cannot be answered, or a trickle ICE fragment (RFC 8840) that cannot be applied."""
 
-    def __init__(self, message: str, *, malformed: bool = False) -> None:
-        super().__init__(message)
-        self.malformed = malformed
+    code = "malformed_sdp"
 
 
-class SessionNotFound(VoxgenderError):
-    """No live session has that id: it ended, or never was."""
+class SessionNotFound(RequestRefused):
+    """No live session has that id: it has ended, or never was."""
+
+    code = "session_not_found"
 
 
-class NotReady(VoxgenderError):
+class NotReady(RequestRefused):
     """No call can be taken now: starting, full or draining."""
 
-    def __init__(self, message: str, *, code: str, retry_after_s: int) -> None:
-        super().__init__(message)
-        self.code = code
-        self.retry_after_s = retry_after_s
+    code = "starting"
+    retry_after_s = 5
 
 
-class TooManySessions(VoxgenderError):
+class TooManySessions(RequestRefused):
     """A caller has as many sessions at once as one may have."""
+
+    code = "too_many_sessions"
+    retry_after_s = 10
 
 
 class TokenRejected(VoxgenderError):

@@ -11,7 +11,7 @@ from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from voxgender.errors import FragmentRejected, OfferRejected
+from voxgender.errors import SdpRejected
 
 MAX_LINES = 4096
 """Lines of one text. A browser's offer of audio, video and data has about 200."""
@@ -164,14 +164,14 @@ class Offer:
         """Read an SDP offer.
 
         Raises:
-            OfferRejected: it is no SDP offer of WebRTC, is larger than any has to be, or sends no audio that can be
+            SdpRejected: it is no SDP offer of WebRTC, is larger than any has to be, or sends no audio that can be
                 decoded here.
         """
         try:
             session, sections = _split(text)
             return _offer(session, sections)
         except _Malformed as error:
-            raise OfferRejected(str(error), malformed=True) from None
+            raise SdpRejected(str(error)) from None
 
     @property
     def audio(self) -> MediaLine:
@@ -196,12 +196,12 @@ class Fragment:
         """Read a fragment.
 
         Raises:
-            FragmentRejected: it holds a line that no fragment has, or more than any has to.
+            SdpRejected: it holds a line that no fragment has, or more than any has to.
         """
         try:
             return _fragment(text)
         except _Malformed as error:
-            raise FragmentRejected(str(error), malformed=True) from None
+            raise SdpRejected(str(error)) from None
 
 
 class _Section:
@@ -260,11 +260,19 @@ def _offer(session: _Section, sections: list[_Section]) -> Offer:
 def _choose_audio(lines: tuple[MediaLine, ...], directions: list[str]) -> int:
     audio = [index for index, line in enumerate(lines) if line.kind == "audio"]
     if not audio:
-        raise OfferRejected("The offer has no audio (no m=audio line): add a microphone track to the connection.")
+        raise SdpRejected(
+            "The offer has no audio (no m=audio line): add a microphone track to the connection.", code="no_audio"
+        )
     for index in audio:
         if directions[index] in ("sendrecv", "sendonly") and not lines[index].is_rejected:
             return index
-    raise OfferRejected("The offer's audio is not sent (recvonly, inactive or port 0): make it sendonly or sendrecv.")
+    raise SdpRejected(
+        "The offer's audio is not sent (recvonly, inactive or port 0): make it sendonly or sendrecv.", code="no_audio"
+    )
+
+
+def _no_audio(message: str) -> SdpRejected:
+    return SdpRejected(message, code="no_audio")
 
 
 def _media_line(section: _Section) -> MediaLine:
@@ -382,7 +390,9 @@ def _codecs(audio: MediaLine) -> tuple[Codec, ...]:
         if is_free and CLOCK_RATES_HZ.get(name) == rate_hz:
             codecs.append(Codec(number, name))
     if not codecs:
-        raise OfferRejected("None of the offer's audio codecs is known here: offer Opus, G.722, PCMU or PCMA.")
+        raise SdpRejected(
+            "None of the offer's audio codecs is known here: offer Opus, G.722, PCMU or PCMA.", code="no_audio"
+        )
     return tuple(codecs)
 
 

@@ -131,10 +131,12 @@ async def test_300_heads_that_never_end_are_cut_off_while_others_are_served() ->
     """Slowloris: seven hundred slow heads were held for as long as anybody looked."""
     before = broken("StalledHead")
     async with AsyncExitStack() as stack:
-        port, _ = await stack.enter_async_context(serving())
-        clients = [await stack.enter_async_context(a_client(port)) for _ in range(300)]
-        for client in clients:
-            client.send(b"GET / HTTP/1.1\r\nHost: x\r\nX-Slow: ")
+        # Long enough for 300 connections to be opened on a busy machine.
+        port, _ = await stack.enter_async_context(serving(Limits(head_s=2.0)))
+        clients = []
+        for _ in range(300):
+            clients.append(await stack.enter_async_context(a_client(port)))
+            clients[-1].send(b"GET / HTTP/1.1\r\nHost: x\r\nX-Slow: ")
         async with ClientSession(f"http://{LOOPBACK}:{port}") as http, http.get("/") as response:
             assert await response.text() == "here"
         replies = await asyncio.gather(*(client.rest() for client in clients))
@@ -296,11 +298,8 @@ async def test_who_leaves_in_the_middle_of_a_body_is_counted_as_theirs(
         (HEAD + b"Authorization: Bearer T\x01\r\n\r\n", "control characters"),
         (HEAD + b"X: " + b"y" * 9_000 + b"\r\n\r\n", "too long"),
         (b"GET /" + b"y" * 9_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", "too long"),
-        (HEAD + b"Content-Encoding: br\r\nContent-Length: 3\r\n\r\nv=0", "Content-Encoding"),
-        (HEAD + b"Content-Encoding: zstd\r\nContent-Length: 3\r\n\r\nv=0", "Content-Encoding"),
         (HEAD + b"Transfer-Encoding: chunked\r\n\r\nxyz\r\n", ""),
         (HEAD + b"Content-Length: 3\r\nContent-Length: 4\r\n\r\n", "contradict"),
-        (HEAD + b"Content-Encoding: gzip\r\nContent-Length: 3\r\n\r\nv=0", "not encoded as its headers say"),
         (b"\x16\x03\x01\x02\x00", "TLS"),
         (b"GET / HTTP/7.0\r\n\r\n", ""),
         (b"hello\r\n\r\n", ""),

@@ -230,7 +230,7 @@ async def test_a_client_that_leaves_in_the_middle_of_its_body_is_no_mistake_of_t
     """Each was logged with a traceback, and counted as ``internal_error``."""
 
     def left() -> float:
-        return metrics.OFFERS_REJECTED.labels("http_error")._value.get()
+        return metrics.REQUESTS_BROKEN.labels("ClientLeft")._value.get()
 
     before = left()
     for _ in range(5):

@@ -24,7 +24,7 @@ class Offers:
 
         Raises:
             Problem: the offer was withdrawn.
-            NotReady, TooManySessions, OfferRejected
+            NotReady, TooManySessions, SdpRejected
         """
         if offer_id not in self._answers:
             task = asyncio.create_task(self._node.open(offer, subject), name=f"offer-{offer_id[:8]}")

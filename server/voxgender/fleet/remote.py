@@ -9,10 +9,10 @@ import aiohttp
 import msgspec
 from yarl import URL
 
-from voxgender.errors import FragmentRejected, NotReady, OfferRejected, SessionNotFound, TooManySessions
 from voxgender.fleet.record import NodeRecord
 from voxgender.fleet.secret import Secret
 from voxgender.http.events import KEEPALIVE_S
+from voxgender.http.problems import refusal_of
 from voxgender.http.sessions import FRAGMENT
 from voxgender.settings import is_host
 
@@ -104,7 +104,7 @@ class RemoteNode:
 
         Raises:
             Unreachable, NoAnswer
-            NotReady, TooManySessions, OfferRejected
+            NotReady, TooManySessions, SdpRejected
         """
         body = msgspec.json.encode(OfferRequest(offer, subject))
         async with self._ask(
@@ -113,7 +113,6 @@ class RemoteNode:
             body,
             "application/json",
             timeout_s=ANSWER_TIMEOUT_S,
-            rejected=OfferRejected,
         ) as response:
             answer = await response.read()
             shown = response.headers.get(SIGNATURE_HEADER, "")
@@ -131,9 +130,9 @@ class RemoteNode:
             pass
 
     async def trickle(self, session_id: str, fragment: str) -> None:
-        """Add candidates. Raises as the others, or ``FragmentRejected``."""
+        """Add candidates. Raises as the others, or ``SdpRejected``."""
         path, body = _path(session_id), fragment.encode()
-        async with self._ask("PATCH", path, body, FRAGMENT, timeout_s=ANSWER_TIMEOUT_S, rejected=FragmentRejected):
+        async with self._ask("PATCH", path, body, FRAGMENT, timeout_s=ANSWER_TIMEOUT_S):
             pass
 
     async def end(self, session_id: str) -> None:
@@ -184,7 +183,6 @@ class RemoteNode:
         content_type: str | None = None,
         *,
         timeout_s: float | None,
-        rejected: type[OfferRejected] | type[FragmentRejected] = OfferRejected,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """Send a request; raise the errors that a node in this process would raise."""
         headers = {"Authorization": self._secret.authorization(method, unquote(path), body)}
@@ -200,7 +198,7 @@ class RemoteNode:
             ) as response:
                 self._take_record(response)
                 if not response.ok:
-                    raise await self._explained(response, rejected)
+                    raise await self._explained(response)
                 yield response
         except aiohttp.ClientConnectorError as error:
             refused = isinstance(error.os_error, (ConnectionRefusedError, FileNotFoundError))
@@ -214,28 +212,16 @@ class RemoteNode:
         if text := response.headers.get(RECORD_HEADER):
             self._learn(self._decoded(text.encode(), NodeRecord))
 
-    async def _explained(
-        self, response: aiohttp.ClientResponse, rejected: type[OfferRejected] | type[FragmentRejected]
-    ) -> Exception:
+    async def _explained(self, response: aiohttp.ClientResponse) -> Exception:
         """Return a node's problem details as the error that the node raised."""
         try:
             problem = msgspec.json.decode(await response.read(), type=_Problem)
         except msgspec.DecodeError:
             problem = _Problem()
-        match response.status:
-            case 400 if problem.code == "malformed_sdp":
-                return rejected(problem.detail, malformed=True)
-            case 422:
-                return rejected(problem.detail)
-            case 404 if problem.code == "session_not_found":
-                return SessionNotFound(problem.detail)
-            case 429:
-                return TooManySessions(problem.detail)
-            case 503 if problem.code:
-                retry_after = response.headers.get("Retry-After", "")
-                return NotReady(
-                    problem.detail, code=problem.code, retry_after_s=int(retry_after) if retry_after.isdigit() else 5
-                )
+        retry_after = response.headers.get("Retry-After", "")
+        refusal = refusal_of(problem.code, problem.detail, int(retry_after) if retry_after.isdigit() else None)
+        if refusal is not None:
+            return refusal
         why = f": {problem.detail}" if problem.detail else ""
         return NoAnswer(f"{self.url} answers {response.status}{why}")
 

@@ -90,7 +90,7 @@ class Router:
 
         Raises:
             NotReady: no node is there, or none has room.
-            TooManySessions, OfferRejected
+            TooManySessions, SdpRejected
         """
         self.check_ready()
         # What no node could answer is not sent to any.

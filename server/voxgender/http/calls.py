@@ -17,12 +17,12 @@ class Calls(Protocol):
     async def open(self, offer: str, subject: str | None = None) -> tuple[str, str]:
         """Answer an SDP offer: session id and answer. ``subject`` is the caller's, where its token names one.
 
-        Raises ``NotReady``, ``TooManySessions``, ``OfferRejected``.
+        Raises ``NotReady``, ``TooManySessions``, ``SdpRejected``.
         """
         ...
 
     async def trickle(self, session_id: str, fragment: str) -> None:
-        """Add candidates. Raises ``SessionNotFound``, ``FragmentRejected``."""
+        """Add candidates. Raises ``SessionNotFound``, ``SdpRejected``."""
         ...
 
     async def end(self, session_id: str) -> None:

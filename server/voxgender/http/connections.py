@@ -16,7 +16,6 @@ from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http_exceptions import (
     BadHttpMessage,
     BadHttpMethod,
-    ContentEncodingError,
     LineTooLong,
     TransferEncodingError,
 )
@@ -251,8 +250,6 @@ def _reason(error: BadHttpMessage) -> str:
     match error:
         case LineTooLong():
             return "The request line or a header is too long: 8190 bytes are taken."
-        case ContentEncodingError():
-            return "The body's Content-Encoding is none that is taken: send it plain, or as gzip or deflate."
         case TransferEncodingError():
             return "The body's chunks are not as RFC 9112 section 7.1 has them."
         case BadHttpMethod():

@@ -1,19 +1,36 @@
 """Errors as problem details (RFC 9457): every response that is not a success is ``application/problem+json``."""
 
 import logging
+from collections.abc import Mapping
 
 import aiohttp
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from voxgender import metrics
-from voxgender.errors import FragmentRejected, NotReady, OfferRejected, SessionNotFound, TooManySessions
+from voxgender.errors import NotReady, RequestRefused, SdpRejected, SessionNotFound, TooManySessions
 from voxgender.http.connections import BodyStalled
 from voxgender.http.problem import Problem
 
 __all__ = ["Problem", "problem_middleware"]
 
 logger = logging.getLogger(__name__)
+
+REFUSALS: Mapping[str, tuple[int, type[RequestRefused]]] = {
+    "malformed_sdp": (400, SdpRejected),
+    "session_not_found": (404, SessionNotFound),
+    "no_audio": (422, SdpRejected),
+    "ice_restart": (422, SdpRejected),
+    # Not 503: nothing is wrong with the server, and another one is not to be asked.
+    "too_many_sessions": (429, TooManySessions),
+    "starting": (503, NotReady),
+    "draining": (503, NotReady),
+    "at_capacity": (503, NotReady),
+    "keys_unavailable": (503, NotReady),
+    "no_node": (503, NotReady),
+    "node_unreachable": (503, NotReady),
+}
+"""The HTTP status of each code, and the error that it stands for on both sides of signaling and a node."""
 
 
 @web.middleware
@@ -32,25 +49,22 @@ async def problem_middleware(request: web.Request, handler: Handler) -> web.Stre
     return problem.response()
 
 
+def refusal_of(code: str, detail: str, retry_after_s: int | None) -> RequestRefused | None:
+    """Return the error that a problem was, or None where its code is none of :data:`REFUSALS`."""
+    if code not in REFUSALS:
+        return None
+    _, error = REFUSALS[code]
+    return error(detail, code=code, retry_after_s=retry_after_s)
+
+
 def _problem(error: Exception) -> Problem:
     match error:
         case Problem():
             return error
-        case OfferRejected(malformed=True):
-            return Problem(400, "malformed_sdp", str(error))
-        case OfferRejected():
-            return Problem(422, "no_audio", str(error))
-        case FragmentRejected(malformed=True):
-            return Problem(400, "malformed_sdp", str(error))
-        case FragmentRejected():
-            return Problem(422, "ice_restart", str(error))
-        case SessionNotFound():
-            return Problem(404, "session_not_found", str(error))
-        case TooManySessions():
-            # Not 503: nothing is wrong with the server, and another one is not to be asked.
-            return Problem(429, "too_many_sessions", str(error), {"Retry-After": "10"})
-        case NotReady():
-            return Problem(503, error.code, str(error), {"Retry-After": str(error.retry_after_s)})
+        case RequestRefused():
+            status, _ = REFUSALS[error.code]
+            headers = {} if error.retry_after_s is None else {"Retry-After": str(error.retry_after_s)}
+            return Problem(status, error.code, str(error), headers)
         case BodyStalled():
             return Problem(408, "too_slow", "The rest of the body did not come in time.", {"Connection": "close"})
         case web.RequestPayloadError():

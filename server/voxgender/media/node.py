@@ -132,7 +132,7 @@ class MediaNode:
         Raises:
             NotReady: the model is still being loaded, the node is full, or it is shutting down.
             TooManySessions: the subject has all the sessions here that one may have.
-            OfferRejected: the offer cannot be answered.
+            SdpRejected: the offer cannot be answered.
         """
         analyzer = self._ready_analyzer()
         if len(self._sessions) >= self._max_sessions:
@@ -165,7 +165,7 @@ class MediaNode:
         """Add the peer's candidates.
 
         Raises:
-            SessionNotFound, FragmentRejected
+            SessionNotFound, SdpRejected
         """
         await self._find(session_id).trickle(fragment)
 

@@ -18,7 +18,7 @@ from aiortc import (
 
 from voxgender import metrics
 from voxgender.analysis import Analyzer
-from voxgender.errors import FragmentRejected, NotReady
+from voxgender.errors import NotReady, SdpRejected
 from voxgender.media import dtls, negotiation, network
 from voxgender.media.outbox import Outbox
 from voxgender.media.receiver import AudioReceiver
@@ -109,7 +109,7 @@ class Session:
         """Answer the client's offer and begin to listen.
 
         Raises:
-            OfferRejected: the offer cannot be answered; nothing is left of the session then.
+            SdpRejected: the offer cannot be answered; nothing is left of the session then.
             NotReady: no UDP port is left, or the session was ended meanwhile.
         """
         pc = self._pc
@@ -140,14 +140,14 @@ class Session:
         """Add the peer's candidates (RFC 9725 section 4.3.2). Beyond ``MAX_CANDIDATES`` in a call they are ignored.
 
         Raises:
-            FragmentRejected: it cannot be read, or asks for an ICE restart.
+            SdpRejected: it cannot be read, or asks for an ICE restart.
         """
         parsed = Fragment.parse(fragment)
         offer = self._offer
         if offer is None:
             return
         if parsed.ufrag is not None and parsed.ufrag != offer.transport.ufrag:
-            raise FragmentRejected("ICE restarts are not supported: make a new call.")
+            raise SdpRejected("ICE restarts are not supported: make a new call.", code="ice_restart")
         await self._try(candidate for mid, candidate in parsed.candidates if offer.takes(mid))
 
     async def _try(self, candidates: Iterable[Candidate]) -> None:
