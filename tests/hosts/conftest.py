@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from aiohttp import ClientSession, ClientTimeout
 
-from tests.fleet import network
+from tests.hosts import network
 from tests.hosts.network import Network
 from tests.hosts.processes import MediaNode, Process, Redis, Signaling, Turn
 
