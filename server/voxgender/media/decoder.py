@@ -5,10 +5,8 @@ from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from typing import NamedTuple, Protocol
 
+import av
 from aiortc import RTCRtpCodecParameters
-from aiortc.codecs import get_decoder
-from aiortc.jitterbuffer import JitterFrame
-from av.audio.frame import AudioFrame
 
 from voxgender.audio.frames import Frame, Wave
 from voxgender.media.opus import LONGEST, SAMPLE_RATE_HZ, OpusDecoder, OpusError, scratch
@@ -157,12 +155,22 @@ def joined(packets: Sequence[bytes]) -> bytes:
     return bytes((packets[0][0] | 3, 0x80 | len(packets))) + bytes(lengths) + frames
 
 
+_FFMPEG = {"pcmu": ("pcm_mulaw", 8_000), "pcma": ("pcm_alaw", 8_000), "g722": ("g722", 16_000)}
+"""FFmpeg's decoders and their sample rates. G.722's RTP clock has half of its rate (RFC 3551 section 4.5.2)."""
+
+
 class PlainPayloads:
-    """G.711 and G.722 (RFC 3551), by aiortc's decoders."""
+    """Decode G.711 and G.722 (RFC 3551), by FFmpeg."""
 
     def __init__(self, codec: RTCRtpCodecParameters) -> None:
         self.clock_rate_hz = codec.clockRate
-        self._decoder = get_decoder(codec)
+        name, sample_rate_hz = _FFMPEG[codec.name.lower()]
+        decoder = av.CodecContext.create(name, "r")
+        assert isinstance(decoder, av.AudioCodecContext)
+        decoder.format = "s16"
+        decoder.layout = "mono"
+        decoder.sample_rate = sample_rate_hz
+        self._decoder = decoder
 
     def duration(self, data: bytes) -> int:
         # G.711 has a byte a sample; G.722 has a byte for two samples, and a clock of half its rate.
@@ -174,8 +182,7 @@ class PlainPayloads:
         for pts, data, _ in payloads:
             if not data:
                 continue
-            for frame in self._decoder.decode(JitterFrame(data=data, timestamp=pts)):
-                assert isinstance(frame, AudioFrame)
+            for frame in self._decoder.decode(av.Packet(data)):
                 frame.pts, frame.time_base = pts, time_base
                 pts += round(frame.samples * self.clock_rate_hz / frame.sample_rate)
                 frames.append(frame)

@@ -4,8 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator
 
-from aiortc import RTCDataChannel
-from aiortc.exceptions import InvalidStateError
+from aiortc import InvalidStateError, RTCDataChannel
 
 from voxgender.errors import NotReady
 from voxgender.protocol import EVENTS_CHANNEL, RESULTS_CHANNEL, Hello, Message, Result
