@@ -16,7 +16,7 @@ from voxgender import protocol
 from voxgender.analysis import Analyzer
 from voxgender.http.app import create_app
 from voxgender.http.connections import Limits
-from voxgender.media.network import bind_ice
+from voxgender.media.aiortc_internals.ice import bind_ice
 from voxgender.media.node import MediaNode
 from voxgender.roles.hosting import LIMITS, listen
 from voxgender.settings import FrontSettings

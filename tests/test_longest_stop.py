@@ -24,7 +24,7 @@ from voxgender.analysis import Analyzer
 from voxgender.fleet.remote import OfferRequest
 from voxgender.fleet.sources import StaticNodes
 from voxgender.http.app import MAX_BODY
-from voxgender.media.network import HostAddresses
+from voxgender.media.aiortc_internals.ice import HostAddresses
 from voxgender.media.node import MediaNode
 from voxgender.sdp import MAX_CANDIDATES, MAX_LINE, MAX_LINES, MAX_MEDIA_LINES
 from voxgender.settings import FrontSettings

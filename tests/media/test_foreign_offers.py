@@ -9,7 +9,7 @@ from prometheus_client import REGISTRY
 
 from tests.rtc import SDP, Peer, Server, ToneTrack, a_peer
 from voxgender.errors import NotReady
-from voxgender.media.network import HostAddresses
+from voxgender.media.aiortc_internals.ice import HostAddresses
 from voxgender.protocol import Hello, Result, decode
 
 

@@ -11,7 +11,7 @@ from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 
 from tests.peer.conftest import Serve, ServerProcess
 from voxgender.errors import AudioError, CallError
-from voxgender.media.network import bind_ice
+from voxgender.media.aiortc_internals.ice import bind_ice
 from voxgender.peer import caller
 from voxgender.peer.caller import Caller, CallLost
 from voxgender.peer.faults import Faults, FaultyLink

@@ -11,8 +11,8 @@ from typing import Any
 from voxgender import metrics
 from voxgender.analysis import Analyzer
 from voxgender.errors import NotReady, SessionNotFound, TooManySessions
-from voxgender.media.dtls import Certificates
-from voxgender.media.network import HostAddresses
+from voxgender.media.aiortc_internals.certificates import Certificates
+from voxgender.media.aiortc_internals.ice import HostAddresses
 from voxgender.media.session import Session
 from voxgender.media.sockets import Sockets
 from voxgender.protocol import Message

@@ -19,7 +19,14 @@ from aiortc import (
 from voxgender import metrics
 from voxgender.analysis import Analyzer
 from voxgender.errors import NotReady, SdpRejected
-from voxgender.media import dtls, negotiation, network
+from voxgender.media import negotiation
+from voxgender.media.aiortc_internals import handshake
+from voxgender.media.aiortc_internals.certificates import Certificates
+from voxgender.media.aiortc_internals.closing import close, suppress_close_errors
+from voxgender.media.aiortc_internals.ice import HostAddresses, gather_on
+from voxgender.media.aiortc_internals.reception import take_over_rtp
+from voxgender.media.aiortc_internals.sctp import delivered
+from voxgender.media.dtls import Failure
 from voxgender.media.outbox import Outbox
 from voxgender.media.receiver import AudioReceiver
 from voxgender.media.sockets import Sockets
@@ -62,8 +69,8 @@ class Session:
         analyzer: Analyzer,
         *,
         sockets: Sockets,
-        certificates: dtls.Certificates,
-        addresses: network.HostAddresses = network.HostAddresses(),  # noqa: B008 - it cannot change
+        certificates: Certificates,
+        addresses: HostAddresses = HostAddresses(),  # noqa: B008 - it cannot change
         on_ended: Callable[["Session"], None] = lambda _: None,
     ) -> None:
         self.id = session_id
@@ -118,9 +125,9 @@ class Session:
             await pc.setRemoteDescription(RTCSessionDescription(negotiation.shown(offer), "offer"))
             (transceiver,) = pc.getTransceivers()
             self._receive(transceiver)
-            network.forgive_closing(pc)
-            dtls.watch(pc, self._on_insecure)
-            network.gather_on(pc, self._sockets, self._addresses)
+            suppress_close_errors(pc)
+            handshake.watch(pc, self._on_insecure)
+            gather_on(pc, self._sockets, self._addresses)
             await pc.setLocalDescription(await pc.createAnswer())
             pc.on("datachannel", self._on_datachannel)
             pc.on("connectionstatechange", self._on_connection_state)
@@ -131,7 +138,7 @@ class Session:
         except BaseException:
             # Nothing may be left of it, cancelled or refused, nor is what never began to be counted as ended.
             pc.remove_all_listeners()
-            await network.close(pc)
+            await close(pc)
             raise
         self._listening = asyncio.create_task(self._listen(), name=f"listen-{self.id[:8]}")
         return answer
@@ -193,7 +200,7 @@ class Session:
 
     def _receive(self, transceiver: RTCRtpTransceiver) -> None:
         transceiver.direction = "recvonly"
-        network.divert(transceiver.receiver, self._receiver)
+        take_over_rtp(transceiver.receiver, self._receiver)
 
     def _on_datachannel(self, channel: RTCDataChannel) -> None:
         self._outbox.attach(channel)
@@ -214,7 +221,7 @@ class Session:
         elif self.state == "closed":
             self.end_soon("left")
 
-    def _on_insecure(self, failure: dtls.Failure) -> None:
+    def _on_insecure(self, failure: Failure) -> None:
         logger.warning("session %s: DTLS failed: %s", self.id[:8], failure)
         metrics.DTLS_FAILED.labels(failure.kind).inc()
         self._outbox.post(Error(code="dtls_failed", message=f"The connection could not be secured: {failure}"))
@@ -237,7 +244,7 @@ class Session:
                 self._outbox.post(Error(code="silent_peer", message="Nothing was heard of the client for too long."))
             elif reason == "shutdown":
                 self._outbox.post(Error(code="shutting_down", message="The server is shutting down."))
-            elif reason == "connect_timeout" and (failure := dtls.unfinished(self._pc)) is not None:
+            elif reason == "connect_timeout" and (failure := handshake.unfinished(self._pc)) is not None:
                 self._on_insecure(failure)
             self._receiver.end()
             if self._listening is not None:
@@ -249,7 +256,7 @@ class Session:
             await self._deliver()
         finally:
             try:
-                await network.close(self._pc)
+                await close(self._pc)
             finally:
                 self._on_ended(self)
                 if self._listening is not None:
@@ -261,4 +268,4 @@ class Session:
             return
         with suppress(TimeoutError):
             await asyncio.wait_for(self._outbox.attached.wait(), DELIVERY_TIMEOUT_S)
-        await network.delivered(self._pc, DELIVERY_TIMEOUT_S)
+        await delivered(self._pc, DELIVERY_TIMEOUT_S)

@@ -17,12 +17,14 @@ from aiortc import (
 )
 
 from voxgender.errors import CallError
-from voxgender.media import network
+from voxgender.media.aiortc_internals.ice import bind_ice
 from voxgender.peer.faults import FaultyLink
+from voxgender.peer.link import impair
 from voxgender.peer.pacer import Pacer
 from voxgender.peer.player import Player
 from voxgender.peer.relay import working_relay
 from voxgender.peer.report import Ending, Recorder, Report
+from voxgender.peer.sending import write_rtp
 from voxgender.peer.speech import PACKET_S, Speech, packet_times
 from voxgender.peer.whip import WhipClient, WhipSession, is_loopback
 from voxgender.protocol import EVENTS_CHANNEL, RESULTS_CHANNEL, AnyMessage, Error, Summary, decode
@@ -130,11 +132,11 @@ class Caller:
             pc = self._connection(player, relay)
             stack.push_async_callback(pc.close)
             if is_loopback(whip.endpoint) and self._route != "relay":
-                network.bind_ice(pc, ["127.0.0.1"])
+                bind_ice(pc, ["127.0.0.1"])
             session = await self._connect(pc, whip, stack)
             if self.link is not None:
                 stack.callback(self.link.close)
-                network.impair(pc, self.link)
+                impair(pc, self.link)
                 self.link.start()
             on_connected()
             end = await self._listen(session)
@@ -171,7 +173,7 @@ class Caller:
         transceiver = pc.addTransceiver("audio", direction="sendonly")
         opus = [codec for codec in RTCRtpSender.getCapabilities("audio").codecs if codec.mimeType == "audio/opus"]
         transceiver.setCodecPreferences(opus)
-        network.write_rtp(transceiver.sender, player.start)
+        write_rtp(transceiver, player.start)
         results = pc.createDataChannel(RESULTS_CHANNEL, ordered=False, maxRetransmits=0)
         events = pc.createDataChannel(EVENTS_CHANNEL)
         for channel in (results, events):

@@ -1,0 +1,74 @@
+"""Have a connection's DTLS handshakes done by ``media.dtls``, which tells why one failed."""
+
+from collections.abc import Callable
+from typing import Any
+
+from aiortc import RTCDtlsParameters, RTCDtlsTransport, RTCPeerConnection
+from aiortc.rtcdtlstransport import State
+from OpenSSL import SSL
+
+from voxgender.media.aiortc_internals.transports import dtls_transports
+from voxgender.media.dtls import FINGERPRINT, SRTP, UNANSWERED, Failure, explained, shake_hands
+
+_HANDSHAKE, _VALIDATE = "_do_handshake", "_validate_peer_identity"
+
+
+def watch(pc: RTCPeerConnection, on_failure: Callable[[Failure], None]) -> None:
+    """Take over the handshakes of a connection, and tell why one failed.
+
+    Call it after ``setRemoteDescription`` and before ``setLocalDescription``, and :func:`release` at the end.
+
+    Args:
+        on_failure: called at most once, before anything can follow from the failure.
+    """
+    told = False
+
+    def tell(failure: Failure) -> None:
+        nonlocal told
+        if not told:
+            told = True
+            on_failure(failure)
+
+    for dtls in dtls_transports(pc):
+        _take_over(dtls, tell)
+
+
+def release(pc: RTCPeerConnection) -> None:
+    """Undo :func:`watch`: what it put into the transports holds them."""
+    for dtls in dtls_transports(pc):
+        vars(dtls).pop(_HANDSHAKE, None)
+        vars(dtls).pop(_VALIDATE, None)
+
+
+def unfinished(pc: RTCPeerConnection) -> Failure | None:
+    """Tell of a handshake that has begun and is not over; None where there is none."""
+    return UNANSWERED if any(dtls.state == "connecting" for dtls in dtls_transports(pc)) else None
+
+
+def _take_over(transport: RTCDtlsTransport, on_failure: Callable[[Failure], None]) -> None:
+    dtls: Any = transport
+
+    def fail(failure: Failure) -> None:
+        on_failure(failure)
+        dtls._set_state(State.FAILED)
+
+    async def handshake() -> None:
+        try:
+            await shake_hands(dtls._ssl, send=dtls.transport._send, receive=dtls.transport._recv)
+        except SSL.Error as error:
+            fail(explained(error))
+        except ConnectionError:
+            # The call ends, or ICE lost its way.
+            dtls._set_state(State.FAILED)
+        else:
+            dtls.encrypted = True
+            if not dtls._ssl.get_selected_srtp_profile():
+                fail(SRTP)
+
+    def validate(parameters: RTCDtlsParameters) -> None:
+        RTCDtlsTransport._validate_peer_identity(dtls, parameters)
+        if dtls.state == "failed":
+            on_failure(FINGERPRINT)
+
+    vars(transport)[_HANDSHAKE] = handshake
+    vars(transport)[_VALIDATE] = validate

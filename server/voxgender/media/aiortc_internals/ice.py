@@ -1,0 +1,186 @@
+"""Gather host candidates on addresses and sockets of our choice, and reach the sockets behind an ICE transport."""
+
+import ipaddress
+import logging
+import secrets
+import struct
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+from aioice import Candidate, Connection, ice, stun
+from aioice.candidate import candidate_foundation, candidate_priority
+from aiortc import RTCIceTransport, RTCPeerConnection
+
+from voxgender import metrics
+from voxgender.media.aiortc_internals.transports import ice_connections
+from voxgender.media.sockets import CallTransport, Sockets
+
+logger = logging.getLogger(__name__)
+
+GATHER = "get_component_candidates"
+"""aioice's method that is replaced in a connection."""
+
+_COMPONENT = 1
+"""RTP and RTCP share one (RFC 5761), so there is no other."""
+
+
+class HostAddresses(NamedTuple):
+    """The addresses of a media node's host candidates."""
+
+    bound: tuple[str, ...] = ()
+    """Local addresses; empty for all but loopback."""
+    advertised: tuple[str, ...] = ()
+    """Public addresses that lead to them (NAT 1:1), told to peers in their place."""
+
+    def resolved(self) -> "HostAddresses":
+        """Return the same with the addresses that the host has now, in place of an empty ``bound``."""
+        if self.bound:
+            return self
+        # A laptop without a network can still call itself.
+        return self._replace(bound=tuple(ice.get_host_addresses(use_ipv4=True, use_ipv6=True)) or ("127.0.0.1",))
+
+
+def bind_ice(pc: RTCPeerConnection, addresses: Sequence[str]) -> None:
+    """Gather host candidates on these local addresses only, on sockets of aioice's own.
+
+    Left to itself, aioice binds every address of the host but loopback. An empty sequence means the same, unless the
+    host has no other: a laptop without a network can still call itself. Call it once the transports exist (after
+    ``setRemoteDescription``, or after tracks and channels were added) and before gathering.
+    """
+    bound = list(HostAddresses(tuple(addresses)).resolved().bound)
+    for connection in ice_connections(pc):
+        gather = connection.get_component_candidates
+
+        def gather_here(component: int, addresses: list[str], timeout: int = 5, *, gather: Any = gather) -> Any:
+            return gather(component=component, addresses=bound, timeout=timeout)
+
+        vars(connection)[GATHER] = gather_here
+
+
+def gather_on(pc: RTCPeerConnection, sockets: Sockets, addresses: HostAddresses) -> None:
+    """Gather host candidates on shared sockets; no STUN server is asked. Call it when :func:`bind_ice` may be called.
+
+    Gathering raises ``NotReady`` where no port is left.
+    """
+    for connection in ice_connections(pc):
+        # Too long to be guessed, and another one for each transport: checks are told apart by it.
+        connection._local_username = secrets.token_hex(8)
+        vars(connection)[GATHER] = partial(_host_candidates, connection, sockets, addresses.resolved())
+
+
+def route_media(transport: RTCIceTransport, on_media: Callable[[bytes, float], None]) -> None:
+    """Hand each media packet to ``on_media`` as it is read from the socket, past the transport's queue.
+
+    Args:
+        transport: one whose candidates were gathered by :func:`gather_on`.
+        on_media: called with an SRTP or SRTCP packet and its time of arrival, seconds of ``time.monotonic``.
+    """
+    for protocol in transport._connection._protocols:
+        if isinstance(protocol, IceProtocol):
+            protocol.on_media = on_media
+
+
+def read_on_tick(transport: RTCIceTransport) -> None:
+    """Have its sockets read with all others from now on: the call is up, and its packets may wait for the tick."""
+    for protocol in transport._connection._protocols:
+        if isinstance(protocol.transport, CallTransport):
+            protocol.transport.settle()
+
+
+def send_now(transport: RTCIceTransport, datagram: bytes) -> None:
+    """Send a datagram without a task switch; lose it where there is no path, as at a call's end."""
+    pair = transport._connection._nominated.get(_COMPONENT)
+    if pair is not None:
+        pair.protocol.transport.sendto(datagram, pair.remote_addr)
+
+
+async def _host_candidates(
+    connection: Connection,
+    sockets: Sockets,
+    local: HostAddresses,
+    component: int,
+    addresses: list[str],
+    timeout: int = 5,
+) -> list[Candidate]:
+    candidates = []
+    for address in local.bound:
+        protocol = IceProtocol(connection)
+        try:
+            transport = sockets.open(address, connection.local_username, protocol)
+        except OSError as error:
+            # An interface that went down a moment ago.
+            logger.warning("no candidate on %s: %s", address, error.strerror)
+            continue
+        connection._protocols.append(protocol)
+        host, port = transport.get_extra_info("sockname")[:2]
+        protocol.local_candidate = _host_candidate(component, host, port)
+        public = [other for other in local.advertised if (":" in other) == (":" in host)]
+        candidates += [_host_candidate(component, other, port) for other in public] or [protocol.local_candidate]
+    return sorted(candidates, key=_order)
+
+
+def _order(candidate: Candidate) -> tuple[bool, bool, bool]:
+    """Sort candidates for clients that try the first one alone: IPv4 before IPv6, public before private."""
+    ip = ipaddress.ip_address(candidate.host)
+    return ip.version == 6, not ip.is_global, ip.is_loopback or ip.is_link_local
+
+
+def _host_candidate(component: int, host: str, port: int) -> Candidate:
+    return Candidate(
+        foundation=candidate_foundation("host", "udp", host),
+        component=component,
+        transport="udp",
+        priority=candidate_priority(component, "host"),
+        host=host,
+        port=port,
+        type="host",
+    )
+
+
+class IceProtocol(ice.StunProtocol):
+    """Tell packets apart by their first byte (RFC 7983 section 7), where aioice tries to parse each as STUN."""
+
+    on_media: Callable[[bytes, float], None] | None = None
+    """Called with each media packet, in the call that read it; until it is set they go to aiortc's queue."""
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.on_media = None
+        super().connection_lost(exc)
+
+    def authenticates(self, data: bytes) -> bool:
+        """Tell whether a STUN message is whole and its sender knows the password that it takes (RFC 8489 section 9.1).
+
+        Requests name the call and need its own password, responses belong to a request and need the peer's.
+        """
+        connection = self.receiver
+        if data[:1] == b"\x01" and data[8:20] not in self.transactions:
+            # The cheap question first: a stranger's answer is shown to each call that is connecting.
+            return False
+        try:
+            message = stun.parse_message(data)
+        except (ValueError, struct.error):
+            return False
+        if message.message_class is not stun.Class.REQUEST:
+            password = connection.remote_password or ""
+            return message.transaction_id in self.transactions and message.check_message_integrity(password.encode())
+        return (
+            message.message_method is stun.Method.BINDING
+            and message.attributes.keys() >= {"USERNAME", "PRIORITY"}
+            and connection._valid_username(message.attributes["USERNAME"])
+            and message.check_message_integrity(connection.local_password.encode())
+        )
+
+    def datagram_received(self, data: Any, addr: Any) -> None:
+        if data and data[0] > 3:
+            self.receiver.data_received(data, self.local_candidate.component)
+        elif self.authenticates(data):
+            super().datagram_received(data, addr)
+        else:
+            metrics.STUN_IGNORED.inc()
+
+    def media_received(self, data: bytes, arrived_at: float) -> None:
+        if self.on_media is not None:
+            self.on_media(data, arrived_at)
+        else:
+            self.receiver.data_received(data, self.local_candidate.component)

@@ -1,0 +1,156 @@
+"""Take a call's RTP from the socket to its sink in one call, in place of aiortc's queues, jitter buffer and thread."""
+
+import asyncio
+import random
+import time
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from typing import Any, Protocol
+
+import pylibsrtp
+from aiortc import RTCRtpCodecParameters, RTCRtpReceiver
+from aiortc.rtcrtpparameters import RTCRtpReceiveParameters
+from aiortc.rtp import AnyRtcpPacket, RtpPacket
+
+from voxgender.media.aiortc_internals.ice import read_on_tick, route_media, send_now
+from voxgender.media.rtp import (
+    Goodbye,
+    Reception,
+    Rtp,
+    SenderReport,
+    is_rtcp,
+    parse_rtcp,
+    parse_rtp,
+    receiver_report,
+)
+
+OPEN_AFTER_S = 1.0
+"""Seconds of media after which a call is up: its data channels are open, and its sockets may be read on the tick."""
+REPORT_S = 1.0
+"""Seconds between receiver reports, on average."""
+
+_MAX_STREAMS = 8
+
+
+class PacketSink(Protocol):
+    """Take a receiver's packets, on the event loop."""
+
+    def configure(self, codecs: Sequence[RTCRtpCodecParameters]) -> None:
+        """Take the codecs that were negotiated; called once, before the first packet."""
+
+    def feed(self, packet: Rtp, arrived_at: float) -> None:
+        """Take one packet, decrypted; ``arrived_at`` in seconds of ``time.monotonic``."""
+
+    def bye(self) -> None:
+        """Learn that the sender said goodbye (RFC 3550 section 6.6); it may yet come back."""
+
+    def end(self) -> None:
+        """Learn that nothing more will come."""
+
+
+class RtpDiversion:
+    """Read a call's RTP and RTCP, and report how they arrive.
+
+    It stands in for the ``RTCRtpReceiver`` in two places. aiortc starts and stops it (:meth:`receive`, :meth:`stop`),
+    and the DTLS transport's router hands it the packets that took aiortc's way, because they came before the short one
+    was there or by another socket (the methods with an underscore).
+
+    Receiver reports, to which a browser adapts its bit rate and Opus FEC, go out with the packets that come in:
+    packets are read in bursts, and so there is no timer for the reports.
+    """
+
+    def __init__(self, receiver: RTCRtpReceiver, sink: PacketSink) -> None:
+        self._receiver: Any = receiver
+        self._dtls: Any = receiver.transport
+        self._sink = sink
+        self._receptions: dict[int, Reception] = {}
+        self._clock_rates_hz: dict[int, int] = {}
+        self._report_at = 0.0
+        self._opening: asyncio.TimerHandle | None = None
+        self._stopped = False
+
+    async def receive(self, parameters: RTCRtpReceiveParameters) -> None:
+        """Begin to receive, in place of ``RTCRtpReceiver.receive``; the transport is connected."""
+        if self._opening is not None:
+            return
+        for codec in parameters.codecs:
+            if codec.payloadType is not None:
+                self._clock_rates_hz[codec.payloadType] = codec.clockRate
+        self._sink.configure(parameters.codecs)
+        self._dtls._register_rtp_receiver(self, parameters)
+        transport = self._dtls.transport
+        route_media(transport, self._on_media)
+        self._opening = asyncio.get_running_loop().call_later(OPEN_AFTER_S, read_on_tick, transport)
+
+    async def stop(self) -> None:
+        """End it, in place of ``RTCRtpReceiver.stop``, which has its place again."""
+        if self._opening is not None and not self._stopped:
+            self._opening.cancel()
+            self._dtls._unregister_rtp_receiver(self)
+        self._stopped = True
+        self._sink.end()
+        # They hold this object, and it holds the receiver.
+        vars(self._receiver).pop("receive", None)
+        vars(self._receiver).pop("stop", None)
+
+    def _on_media(self, data: bytes, arrived_at: float) -> None:
+        if is_rtcp(data):
+            with suppress(pylibsrtp.Error):
+                self._on_rtcp(parse_rtcp(self._dtls._rx_srtp.unprotect_rtcp(data)), arrived_at)
+            return
+        try:
+            packet = parse_rtp(self._dtls._rx_srtp.unprotect(data))
+        except (pylibsrtp.Error, ValueError):
+            return
+        self._on_rtp(packet, arrived_at)
+
+    def _on_rtp(self, packet: Rtp, arrived_at: float) -> None:
+        clock_rate_hz = self._clock_rates_hz.get(packet.payload_type)
+        if clock_rate_hz is None or self._stopped:
+            return
+        reception = self._receptions.get(packet.ssrc)
+        if reception is None:
+            # A peer that changes its SSRC for ever must not make this grow for ever.
+            if len(self._receptions) >= _MAX_STREAMS:
+                self._receptions.pop(next(iter(self._receptions)))
+            reception = self._receptions[packet.ssrc] = Reception(clock_rate_hz)
+        reception.take(packet, arrived_at)
+        self._sink.feed(packet, arrived_at)
+        if arrived_at >= self._report_at:
+            if self._report_at:
+                self._report()
+            # At random, so that calls that began together do not go on so (RFC 3550 section 6.3.1).
+            self._report_at = arrived_at + REPORT_S * (0.5 + random.random())  # noqa: S311
+
+    def _on_rtcp(self, packets: Iterable[SenderReport | Goodbye], arrived_at: float) -> None:
+        for packet in packets:
+            if isinstance(packet, SenderReport):
+                if packet.ssrc in self._receptions:
+                    self._receptions[packet.ssrc].sender_reported(packet, arrived_at)
+            elif not self._stopped and self._receptions.keys() & packet.ssrcs:
+                self._sink.bye()
+
+    def _report(self) -> None:
+        ssrc = self._receiver._RTCRtpReceiver__rtcp_ssrc
+        if ssrc is not None and self._dtls.state == "connected":
+            report = receiver_report(ssrc, self._receptions, time.monotonic())
+            send_now(self._dtls.transport, self._dtls._tx_srtp.protect_rtcp(report))
+
+    # aiortc's RtpReceiver protocol, which its router calls.
+
+    async def _handle_rtp_packet(self, packet: RtpPacket, arrival_time_ms: int) -> None:
+        rtp = Rtp(packet.payload_type, packet.sequence_number, packet.timestamp, packet.ssrc, packet.payload)
+        self._on_rtp(rtp, time.monotonic())
+
+    async def _handle_rtcp_packet(self, packet: AnyRtcpPacket) -> None:
+        self._on_rtcp(parse_rtcp(bytes(packet)), time.monotonic())
+
+    def _handle_disconnect(self) -> None:
+        self._sink.end()
+
+
+def take_over_rtp(receiver: RTCRtpReceiver, sink: PacketSink) -> RtpDiversion:
+    """Hand a receiver's packets to ``sink``. Call it before the connection is made; the sockets are ``gather_on``'s."""
+    diversion = RtpDiversion(receiver, sink)
+    vars(receiver).update(receive=diversion.receive, stop=diversion.stop)
+    return diversion

@@ -1,0 +1,160 @@
+"""Media from the socket to a sink in one call, beside real aiortc senders."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, NamedTuple
+
+import pytest
+from aiortc import RTCPeerConnection, RTCRtpCodecParameters
+from aiortc.rtp import RtcpByePacket, RtcpRrPacket, RtpPacket
+
+from tests.media.aiortc_internals.pair import Pair, a_pair
+from tests.rtc import LOOPBACK
+from voxgender.media.aiortc_internals import reception
+from voxgender.media.aiortc_internals.ice import HostAddresses, gather_on
+from voxgender.media.aiortc_internals.reception import RtpDiversion, take_over_rtp
+from voxgender.media.rtp import Rtp
+from voxgender.media.sockets import Sockets
+
+
+class Sink:
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+
+    def configure(self, codecs: Sequence[RTCRtpCodecParameters]) -> None:
+        self.calls.append("configure")
+
+    def feed(self, packet: Rtp, arrived_at: float) -> None:
+        self.calls.append("feed")
+
+    def bye(self) -> None:
+        self.calls.append("bye")
+
+    def end(self) -> None:
+        self.calls.append("end")
+
+    async def fed(self, packets: int) -> None:
+        """Wait until so many packets more have come."""
+        packets += self.calls.count("feed")
+        while self.calls.count("feed") < packets:  # noqa: ASYNC110 - a sink has no event
+            await asyncio.sleep(0.01)
+
+
+class Diverted(NamedTuple):
+    pair: Pair
+    sink: Sink
+    diversion: RtpDiversion
+
+    @property
+    def sender(self) -> Any:
+        return self.pair.caller.getSenders()[0]
+
+
+@asynccontextmanager
+async def a_diverted_call() -> AsyncIterator[Diverted]:
+    sink = Sink()
+    diversions: list[RtpDiversion] = []
+
+    def before_answer(callee: RTCPeerConnection) -> None:
+        diversions.append(take_over_rtp(callee.getTransceivers()[0].receiver, sink))
+        gather_on(callee, Sockets(), HostAddresses((LOOPBACK,)))
+
+    async with a_pair(before_answer) as pair:
+        yield Diverted(pair, sink, diversions[0])
+
+
+async def test_packets_and_goodbyes_reach_the_sink_and_no_decoder_thread_and_no_rtcp_task_runs() -> None:
+    async with a_diverted_call() as call:
+        receiver, sink = call.pair.receiver, call.sink
+        await sink.fed(3)
+        assert receiver._RTCRtpReceiver__rtcp_task is None
+        await call.sender.stop()
+        while "bye" not in sink.calls:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        await receiver.stop()
+        await receiver.stop()
+    assert sink.calls[0] == "configure"
+    assert sink.calls.count("configure") == 1
+    assert sink.calls[-1] == "end"
+    assert receiver._RTCRtpReceiver__decoder_thread is None
+
+
+async def test_packets_that_take_aiortcs_way_reach_the_sink_too() -> None:
+    """Those that came before the short way was there wait in aiortc's queue."""
+    async with a_diverted_call() as call:
+        await call.sink.fed(1)
+        (protocol,) = call.pair.connection._protocols
+        assert protocol.on_media is not None
+        protocol.on_media = None
+        await call.sink.fed(3)
+        await call.sender.stop()
+        while "bye" not in call.sink.calls:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
+async def test_goodbyes_and_packets_of_others_are_ignored() -> None:
+    async with a_diverted_call() as call:
+        diversion, sink = call.diversion, call.sink
+        await sink.fed(1)
+        ssrc = call.sender._ssrc
+        await diversion._handle_rtcp_packet(RtcpByePacket(sources=[ssrc + 1]))
+        assert "bye" not in sink.calls
+        await diversion._handle_rtcp_packet(RtcpByePacket(sources=[ssrc]))
+        assert sink.calls[-1] == "bye"
+        await diversion._handle_rtp_packet(RtpPacket(payload_type=1, ssrc=ssrc), arrival_time_ms=0)
+        assert sink.calls[-1] == "bye"
+        await diversion._handle_rtp_packet(RtpPacket(payload_type=96, ssrc=ssrc), arrival_time_ms=0)
+        assert sink.calls[-1] == "feed"
+
+
+async def test_the_sink_learns_of_a_lost_connection() -> None:
+    async with a_diverted_call() as call:
+        await call.sink.fed(1)
+        await call.pair.caller.close()
+        while "end" not in call.sink.calls:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
+async def test_senders_are_told_how_their_packets_arrive(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reception, "REPORT_S", 0.1)
+    told: asyncio.Queue[RtcpRrPacket] = asyncio.Queue()
+    async with a_diverted_call() as call:
+        sender = call.sender
+        plain = sender._handle_rtcp_packet
+
+        async def handle(packet: Any) -> None:
+            told.put_nowait(packet)
+            await plain(packet)
+
+        sender._handle_rtcp_packet = handle
+        # The sender's own report comes after a second at most and a half; from then on the round trip is known.
+        while not (report := (await told.get()).reports[0]).lsr:
+            pass
+        assert report.ssrc == sender._ssrc
+        assert (report.fraction_lost, report.packets_lost) == (0, 0)
+        assert report.highest_sequence >= call.sink.calls.count("feed") - 2
+        assert 0 <= report.jitter < 48_000
+        stats = await call.pair.caller.getStats()
+        (remote,) = (value for value in stats.values() if value.type == "remote-inbound-rtp")
+        assert 0 <= remote.roundTripTime < 5
+
+
+async def test_a_peer_that_changes_its_ssrc_for_ever_costs_no_memory() -> None:
+    async with a_diverted_call() as call:
+        await call.sink.fed(1)
+        for ssrc in range(100):
+            await call.diversion._handle_rtp_packet(RtpPacket(payload_type=96, ssrc=ssrc), arrival_time_ms=0)
+        assert len(call.diversion._receptions) == 8
+
+
+async def test_a_stopped_receiver_has_its_own_methods_again_and_its_packets_go_nowhere() -> None:
+    async with a_diverted_call() as call:
+        await call.sink.fed(1)
+        receiver = call.pair.receiver
+        assert {"receive", "stop"} <= vars(receiver).keys()
+        await receiver.stop()
+        assert not {"receive", "stop"} & vars(receiver).keys()
+        fed = call.sink.calls.count("feed")
+        await call.diversion._handle_rtp_packet(RtpPacket(payload_type=96, ssrc=1), arrival_time_ms=0)
+        assert call.sink.calls.count("feed") == fed
