@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.rtc import Server, a_server
-from voxgender.analysis import Analyzer
+from voxgender.engine import Engine
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -28,14 +28,14 @@ def speech() -> Path:
 
 
 @pytest.fixture(scope="session")
-def analyzer() -> Iterator[Analyzer]:
+def engine() -> Iterator[Engine]:
     """Hears speech and silence; no gender is asked for where connections are tested."""
-    analyzer = Analyzer(None)
-    yield analyzer
-    analyzer.close()
+    engine = Engine(None)
+    yield engine
+    engine.close()
 
 
 @pytest.fixture
-async def server(analyzer: Analyzer) -> AsyncIterator[Server]:
-    async with a_server(analyzer) as server:
+async def server(engine: Engine) -> AsyncIterator[Server]:
+    async with a_server(engine) as server:
         yield server

@@ -8,7 +8,7 @@ from aiohttp import ClientSession
 
 from tests.options import given
 from tests.rtc import LOOPBACK
-from voxgender.analysis import Analyzer
+from voxgender.engine import Engine
 from voxgender.fleet.announcer import Announcer, NodeStatus
 from voxgender.fleet.directory import Directory
 from voxgender.fleet.node_api import create_node_app
@@ -53,7 +53,7 @@ class FacedNode:
 
 @asynccontextmanager
 async def a_node(
-    analyzer: Analyzer,
+    engine: Engine,
     *,
     registry: Registry | None = None,
     secret: Secret = SECRET,
@@ -70,7 +70,7 @@ async def a_node(
         taken = await listen(create_node_app(node, secret, status), stack, host=LOOPBACK, port=port)
         status.url = f"http://{LOOPBACK}:{taken}"
         stack.push_async_callback(node.close)
-        node.start(analyzer)
+        node.start(engine)
         if registry is not None:
             announcer = Announcer(registry, status)
             stack.push_async_callback(announcer.close)

@@ -13,7 +13,7 @@ from aiortc.mediastreams import MediaStreamError
 from av.audio.frame import AudioFrame
 
 from voxgender import protocol
-from voxgender.analysis import Analyzer
+from voxgender.engine import Engine
 from voxgender.http.app import create_app
 from voxgender.http.connections import Limits
 from voxgender.media.aiortc_internals.ice import bind_ice
@@ -120,12 +120,12 @@ class Server:
 
 @asynccontextmanager
 async def a_server(
-    analyzer: Analyzer | None, *, settings: FrontSettings | None = None, http_limits: Limits = LIMITS, **limits: Any
+    engine: Engine | None, *, settings: FrontSettings | None = None, http_limits: Limits = LIMITS, **limits: Any
 ) -> AsyncIterator[Server]:
-    """Serve on a free loopback port. Without an analyzer it stays in the state before its model is loaded."""
+    """Serve on a free loopback port. Without an engine it stays in the state before its model is loaded."""
     node = MediaNode(ice_addresses=[LOOPBACK], **limits)
-    if analyzer is not None:
-        node.start(analyzer)
+    if engine is not None:
+        node.start(engine)
     app = create_app(settings or FrontSettings(), node)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(node.close)

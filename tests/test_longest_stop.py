@@ -20,7 +20,7 @@ from tests import offers
 from tests.nodes import SECRET, FacedNode, a_front, a_node
 from tests.options import given
 from tests.rtc import FRAGMENT, LOOPBACK, SDP, Server, a_server
-from voxgender.analysis import Analyzer
+from voxgender.engine import Engine
 from voxgender.fleet.remote import OfferRequest
 from voxgender.fleet.sources import StaticNodes
 from voxgender.http.app import MAX_BODY
@@ -263,16 +263,16 @@ LOCAL = HostAddresses(("127.0.0.1", "127.0.0.2", "127.0.0.3", "127.0.0.4", "127.
 
 
 @pytest.fixture
-async def server(analyzer: Analyzer) -> AsyncIterator[Server]:
+async def server(engine: Engine) -> AsyncIterator[Server]:
     settings = given(FrontSettings, jwt_secret=_JWT_SECRET, token="for those without a token of their own")
-    async with a_server(analyzer, settings=settings) as server:
+    async with a_server(engine, settings=settings) as server:
         server.node._addresses = LOCAL
         yield server
 
 
 @pytest.fixture
-async def node(analyzer: Analyzer) -> AsyncIterator[FacedNode]:
-    async with a_node(analyzer) as node:
+async def node(engine: Engine) -> AsyncIterator[FacedNode]:
+    async with a_node(engine) as node:
         node.node._addresses = LOCAL
         yield node
 

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from tests import offers
 from tests.rtc import FRAGMENT, SDP, Server, a_server
-from voxgender.analysis import Analyzer
+from voxgender.engine import Engine
 from voxgender.errors import SdpRejected
 from voxgender.media.negotiation import complete, shown
 from voxgender.sdp import Fragment, Offer
@@ -183,10 +183,10 @@ def test_a_broken_fragment_is_understood_or_refused_with_a_sentence(text: str) -
 class Strange:
     """A real server that gets one strange request after another, in an event loop of its own."""
 
-    def __init__(self, analyzer: Analyzer) -> None:
+    def __init__(self, engine: Engine) -> None:
         self._runner = asyncio.Runner()
         self._stack = AsyncExitStack()
-        self._server: Server = self._runner.run(self._stack.enter_async_context(a_server(analyzer)))
+        self._server: Server = self._runner.run(self._stack.enter_async_context(a_server(engine)))
         self._tasks = self._runner.run(self._count_tasks())
 
     def close(self) -> None:
@@ -224,8 +224,8 @@ class Strange:
 
 
 @pytest.fixture(scope="module")
-def strange(analyzer: Analyzer) -> Iterator[Strange]:
-    strange = Strange(analyzer)
+def strange(engine: Engine) -> Iterator[Strange]:
+    strange = Strange(engine)
     yield strange
     strange.close()
 

@@ -12,7 +12,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from tests.options import given
 from tests.rtc import FRAGMENT, SDP, ToneTrack, a_peer, a_server
-from voxgender.analysis import Analyzer
+from voxgender.engine import Engine
 from voxgender.http.app import create_app
 from voxgender.http.problems import REFUSALS
 from voxgender.media.node import MediaNode
@@ -117,9 +117,9 @@ async def conforms(response: ClientResponse, path: str, status: int) -> Any:
     return body
 
 
-async def test_a_call_goes_as_documented(analyzer: Analyzer) -> None:
+async def test_a_call_goes_as_documented(engine: Engine) -> None:
     settings = given(FrontSettings, ice_server=("turn:ann:s3cr3t@turn.example.org",))
-    async with a_server(analyzer, settings=settings) as server, a_peer(ToneTrack()) as peer:
+    async with a_server(engine, settings=settings) as server, a_peer(ToneTrack()) as peer:
         http, session = server.http, "/whip/{session}"
         peer.channels()
         async with http.options("/whip") as response:
@@ -147,8 +147,8 @@ async def test_a_call_goes_as_documented(analyzer: Analyzer) -> None:
             assert (await conforms(response, session, 404))["code"] == "session_not_found"
 
 
-async def test_refusals_are_as_documented(analyzer: Analyzer) -> None:
-    async with a_server(analyzer, settings=given(FrontSettings, token="secret"), max_sessions=1) as server:
+async def test_refusals_are_as_documented(engine: Engine) -> None:
+    async with a_server(engine, settings=given(FrontSettings, token="secret"), max_sessions=1) as server:
         http, session, bearer = server.http, "/whip/{session}", {"Authorization": "Bearer secret"}
         async with http.post("/whip", data="v=0", headers=SDP) as response:
             await conforms(response, "/whip", 401)
@@ -187,8 +187,8 @@ async def test_a_server_that_starts_answers_as_documented() -> None:
             await conforms(response, "/health/live", 200)
 
 
-async def test_pages_and_metrics_are_as_documented(analyzer: Analyzer) -> None:
-    async with a_server(analyzer) as server:
+async def test_pages_and_metrics_are_as_documented(engine: Engine) -> None:
+    async with a_server(engine) as server:
         for path, template in (
             ("/", "/"),
             ("/client/index.js", "/client/{path}"),

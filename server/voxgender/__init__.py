@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from aiortc import MediaStreamTrack
 
-    from voxgender.analysis import Analyzer
+    from voxgender.engine import Engine
     from voxgender.protocol import Message
 
 __all__ = ["VoxgenderError", "__version__", "analyze"]
@@ -38,14 +38,16 @@ async def analyze(track: "MediaStreamTrack", *, model: str = "embedded") -> "Asy
     import secrets
     from contextlib import aclosing
 
-    def load() -> "Analyzer":
+    def load() -> "Engine":
         # Importing the networks' runtimes would hold up the event loop as much as loading the weights.
-        from voxgender.embedding import shared_analyzer
+        from voxgender.engine.loading import shared_engine
 
-        return shared_analyzer(model)
+        return shared_engine(model)
 
-    analyzer = await asyncio.to_thread(load)
-    yield analyzer.hello(secrets.token_urlsafe(8))
-    async with aclosing(analyzer.analyze(track)) as messages:
+    engine = await asyncio.to_thread(load)
+    from voxgender.engine.track import analyze
+
+    yield engine.hello(secrets.token_urlsafe(8))
+    async with aclosing(analyze(engine, track)) as messages:
         async for message in messages:
             yield message

@@ -48,9 +48,9 @@ def media(settings: MediaSettings) -> int:
     """Take calls that signaling sends, as one media node of many."""
     from voxgender.fleet.secret import Secret
     from voxgender.roles.media import Media
-    from voxgender.roles.serve import make_analyzer
+    from voxgender.roles.serve import make_engine
 
-    role = Media(settings, make_analyzer, Secret(settings.fleet.secret))
+    role = Media(settings, make_engine, Secret(settings.fleet.secret))
     return _run_role(role, settings.log, "voxgender media is ready: signaling reaches it at {}")
 
 
@@ -92,14 +92,15 @@ def load(settings: LoadOptions) -> int:
 
 def classify(settings: ClassifySettings) -> int:
     """Label audio files by the same pipeline, offline."""
-    from voxgender.roles.serve import make_analyzer
+    from voxgender.engine.files import classify_file
+    from voxgender.roles.serve import make_engine
 
-    analyzer = make_analyzer(settings.model)
+    engine = make_engine(settings.model)
     failed = False
     try:
         for path in settings.files:
             try:
-                verdict = analyzer.classify_file(path)
+                verdict = classify_file(engine, path)
             except AudioError as error:
                 _fail(error, 1)
                 failed = True
@@ -109,7 +110,7 @@ def classify(settings: ClassifySettings) -> int:
             else:
                 print(f"{path}: {verdict}", flush=True)
     finally:
-        analyzer.close()
+        engine.close()
     return int(failed)
 
 
@@ -117,7 +118,7 @@ def evaluate(settings: EvaluateOptions) -> int:
     """Measure how often a model is right on labelled recordings."""
     from tqdm import tqdm
 
-    from voxgender.roles.serve import make_analyzer
+    from voxgender.roles.serve import make_engine
     from voxgender.training.evaluate import as_dict, as_table, tabulated
     from voxgender.training.evaluate import evaluate as outcomes_of
     from voxgender.training.manifest import read_manifest, with_split
@@ -127,13 +128,13 @@ def evaluate(settings: EvaluateOptions) -> int:
         clips = with_split(clips, settings.split)
     if not clips:
         raise ManifestError(f"{settings.manifest}: no labelled rows to evaluate")
-    analyzer = make_analyzer(settings.model)
+    engine = make_engine(settings.model)
     try:
-        outcomes = list(tqdm(outcomes_of(clips, analyzer), total=len(clips), unit="file", disable=None))
+        outcomes = list(tqdm(outcomes_of(clips, engine), total=len(clips), unit="file", disable=None))
     finally:
-        analyzer.close()
+        engine.close()
     figures = tabulated(outcomes)
-    print(json.dumps({"model": analyzer.model, **as_dict(figures)}) if settings.json else as_table(figures))
+    print(json.dumps({"model": engine.model, **as_dict(figures)}) if settings.json else as_table(figures))
     return 0
 
 

@@ -137,6 +137,9 @@ class Error(Message, frozen=True, kw_only=True, tag="error"):
 
 AnyMessage = Hello | Result | Change | Segment | Summary | Warning | Error
 
+_ROUNDED = frozenset((float, dict, list, tuple))
+"""Types of what is rounded, or may hold it."""
+
 _encoder = msgspec.json.Encoder()
 _decoder: msgspec.json.Decoder[AnyMessage] = msgspec.json.Decoder(AnyMessage)
 
@@ -165,14 +168,17 @@ def schema() -> dict[str, Any]:
 
 
 def _rounded(value: Any, decimals: int) -> Any:
-    # By exact type: this is done for every number of every result.
+    # By exact type, and without a call for what is no number: this is done for every field of every result.
     kind = type(value)
     if kind is float:
         if not math.isfinite(value):
             raise ValueError(f"{value} cannot be sent as JSON.")
         return round(value, decimals)
     if kind is dict:
-        return {name: _rounded(inner, _DECIMALS.get(name, decimals)) for name, inner in value.items()}
+        return {
+            name: _rounded(inner, _DECIMALS.get(name, decimals)) if type(inner) in _ROUNDED else inner
+            for name, inner in value.items()
+        }
     if kind is list or kind is tuple:
         return [_rounded(inner, decimals) for inner in value]
     return value

@@ -29,7 +29,7 @@ from tests.nodes import SECRET, a_node
 from tests.redisserver import LOOPBACK, a_redis
 from tests.rtc import SDP, Peer, ToneTrack
 from voxgender import protocol
-from voxgender.analysis import Analyzer
+from voxgender.engine import Engine
 from voxgender.fleet.record import NodeRecord
 from voxgender.fleet.registry import RENEW_S, Registry
 from voxgender.fleet.remote import RemoteNode
@@ -232,16 +232,16 @@ async def wire() -> dict[str, float]:
 
 
 async def measure() -> dict[str, Any]:
-    analyzer = Analyzer(None)
+    engine = Engine(None)
     async with AsyncExitStack() as stack:
-        stack.callback(analyzer.close)
+        stack.callback(engine.close)
         server = await stack.enter_async_context(a_redis())
         redis = Redis.from_url(server.url)
         stack.push_async_callback(redis.aclose)
         registry = Registry(server.url, SECRET)
         stack.push_async_callback(registry.close)
         for _ in range(NODES):
-            await stack.enter_async_context(a_node(analyzer, registry=registry, make=Prompt, max_sessions=10**6))
+            await stack.enter_async_context(a_node(engine, registry=registry, make=Prompt, max_sessions=10**6))
         http = await stack.enter_async_context(ClientSession())
         alone, began = await commands(redis), time.monotonic()
         await asyncio.sleep(IDLE_S)

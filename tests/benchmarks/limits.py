@@ -17,11 +17,11 @@ from av.audio.frame import AudioFrame
 from av.packet import Packet
 
 from tests.benchmarks.tables import Measured, markdown
-from voxgender.analysis import HOP_MS
 from voxgender.audio.activity import VoiceActivity
 from voxgender.audio.frames import SAMPLE_RATE_HZ
 from voxgender.audio.gate import Gate
 from voxgender.audio.resampler import Resampler
+from voxgender.engine import HOP_MS
 from voxgender.media.negotiation import PTIME_MS
 from voxgender.media.opus import Buffer, OpusDecoder
 from voxgender.peer import speech

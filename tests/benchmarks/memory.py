@@ -13,7 +13,7 @@ from tests.benchmarks import plots
 from tests.benchmarks.processes import a_server, lines_of, voxgender_server
 from tests.benchmarks.tables import Measured, markdown
 from tests.replay import replay
-from voxgender.analysis import Analyzer
+from voxgender.engine import Engine
 from voxgender.peer import speech
 from voxgender.peer.caller import Caller
 from voxgender.peer.meter import Meter
@@ -74,14 +74,14 @@ async def _waves(packets: list[bytes], *, waves: int, calls: int) -> list[tuple[
 
 async def _hour(seconds: float) -> None:
     """Print this process's memory while one call is heard faster than real time, gate and decisions and all."""
-    analyzer = Analyzer(None)
+    engine = Engine(None)
     packets = list(speech.synthesised(loss=LOSS).packets)
     try:
-        async for heard_s in replay(analyzer, packets, seconds, every_s=seconds / 6, loss=LOSS):
+        async for heard_s in replay(engine, packets, seconds, every_s=seconds / 6, loss=LOSS):
             gc.collect()
             print(json.dumps((round(heard_s / 60), psutil.Process().memory_info().rss / 1e6)), flush=True)
     finally:
-        analyzer.close()
+        engine.close()
 
 
 if __name__ == "__main__":

@@ -24,8 +24,9 @@ from transformers import Wav2Vec2ForSequenceClassification
 
 from tests.benchmarks.model import large_config
 from tests.benchmarks.tables import Measured, markdown
-from voxgender.analysis import Analyzer
 from voxgender.audio.frames import SAMPLE_RATE_HZ, Samples
+from voxgender.engine import Engine
+from voxgender.engine.track import analyze
 from voxgender.inference import wav2vec2
 from voxgender.inference.classifier import Classifier
 from voxgender.inference.conversion import open_network
@@ -107,7 +108,7 @@ def _old(classifier: Classifier, voices: list[Samples], seconds: float) -> Behin
 
 
 async def _new(classifier: Classifier, voices: list[Samples], seconds: float) -> Behind:
-    analyzer = Analyzer(classifier)
+    engine = Engine(classifier)
     late_ms = [0.0] * len(voices)
     judged = in_time = 0
     dropped_before = _dropped()
@@ -115,7 +116,7 @@ async def _new(classifier: Classifier, voices: list[Samples], seconds: float) ->
 
     async def listen(number: int, voice: Samples) -> None:
         nonlocal judged, in_time
-        async with aclosing(analyzer.analyze(_LiveTrack(voice[: round(seconds * SAMPLE_RATE_HZ)]))) as messages:
+        async with aclosing(analyze(engine, _LiveTrack(voice[: round(seconds * SAMPLE_RATE_HZ)]))) as messages:
             async for message in messages:
                 if not isinstance(message, Result) or message.scores is None:
                     continue
@@ -127,7 +128,7 @@ async def _new(classifier: Classifier, voices: list[Samples], seconds: float) ->
     try:
         await asyncio.gather(*(listen(number, voice) for number, voice in enumerate(voices)))
     finally:
-        await asyncio.to_thread(analyzer.close)
+        await asyncio.to_thread(engine.close)
     dropped = _dropped() - dropped_before
     return Behind(in_time / seconds / len(voices), max(late_ms), dropped / max(1.0, judged + dropped))
 

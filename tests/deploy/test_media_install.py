@@ -106,7 +106,7 @@ def test_a_call_is_served_and_placed(environment: dict[str, str], server: str) -
 
 def test_analyze_loads_its_model(environment: dict[str, str]) -> None:
     program = (
-        "from voxgender.embedding import shared_analyzer; a = shared_analyzer('embedded'); print(a.model); a.close()"
+        "from voxgender.engine.loading import shared_engine; a = shared_engine('embedded'); print(a.model); a.close()"
     )
     ran = subprocess.run(
         [sys.executable, "-S", "-c", program], env=environment, capture_output=True, text=True, check=True

@@ -10,7 +10,7 @@ import pytest
 
 from tests.nodes import SECRET, a_front, a_node
 from tests.redisserver import a_redis
-from voxgender.analysis import Analyzer
+from voxgender.engine import Engine
 from voxgender.errors import NotReady
 from voxgender.fleet import directory as module
 from voxgender.fleet.directory import Directory
@@ -152,12 +152,12 @@ async def test_an_old_record_is_not_believed(directory: Directory) -> None:
     assert len(directory.members()) == 1
 
 
-async def test_listed_nodes_are_found_and_one_that_has_started_again_is_another(analyzer: Analyzer) -> None:
-    async with a_node(analyzer) as here, a_node(analyzer) as restarting, a_front(here, restarting) as front:
+async def test_listed_nodes_are_found_and_one_that_has_started_again_is_another(engine: Engine) -> None:
+    async with a_node(engine) as here, a_node(engine) as restarting, a_front(here, restarting) as front:
         assert {member.record.id for member in front.directory.members()} == {here.id, restarting.id}
         port, before = restarting.port, restarting.id
         await restarting.kill()
-        async with a_node(analyzer, port=port) as again:
+        async with a_node(engine, port=port) as again:
             for member in front.directory.members():
                 await front.directory.ask([member])
             await front.directory.look(surely=True)
@@ -165,13 +165,13 @@ async def test_listed_nodes_are_found_and_one_that_has_started_again_is_another(
         assert before != again.id
 
 
-async def test_a_name_stands_for_all_its_addresses(analyzer: Analyzer) -> None:
-    async with a_node(analyzer) as node, a_front(source=StaticNodes([], [("localhost", node.port)])) as front:
+async def test_a_name_stands_for_all_its_addresses(engine: Engine) -> None:
+    async with a_node(engine) as node, a_front(source=StaticNodes([], [("localhost", node.port)])) as front:
         assert [member.record.id for member in front.directory.members()] == [node.id]
 
 
 async def test_a_name_that_is_none_is_said_once_and_tried_again(
-    analyzer: Analyzer, caplog: pytest.LogCaptureFixture
+    engine: Engine, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with a_front(source=StaticNodes([], [("nowhere.invalid", 1)])) as front:
         assert front.directory.source_lost
@@ -180,22 +180,22 @@ async def test_a_name_that_is_none_is_said_once_and_tried_again(
 
 
 async def test_a_listed_node_with_another_secret_is_no_node_and_that_is_said(
-    analyzer: Analyzer, caplog: pytest.LogCaptureFixture
+    engine: Engine, caplog: pytest.LogCaptureFixture
 ) -> None:
     from voxgender.fleet.secret import Secret
 
-    async with a_node(analyzer, secret=Secret("another")) as node, a_front(node) as front:
+    async with a_node(engine, secret=Secret("another")) as node, a_front(node) as front:
         await front.directory.look(surely=True)
         assert front.directory.members() == []
     assert sum("VOXGENDER_SECRET" in message for message in caplog.messages) == 1
 
 
 class TestRegistry:
-    async def test_nodes_come_and_go_as_they_announce_themselves(self, analyzer: Analyzer) -> None:
+    async def test_nodes_come_and_go_as_they_announce_themselves(self, engine: Engine) -> None:
         async with a_redis() as redis:
             source, registry = RedisNodes(Registry(redis.url, SECRET)), Registry(redis.url, SECRET)
             async with a_front(source=source) as front:
-                async with a_node(analyzer, registry=registry, region="eu") as node:
+                async with a_node(engine, registry=registry, region="eu") as node:
                     await front.directory.look(surely=True)
                     (member,) = front.directory.members()
                     assert (member.record.id, member.record.region) == (node.id, "eu")
@@ -204,7 +204,7 @@ class TestRegistry:
             await registry.close()
 
     async def test_a_registry_that_is_lost_or_starts_empty_takes_no_node_along(
-        self, analyzer: Analyzer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+        self, engine: Engine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
         """Nodes that are known are asked themselves; what they say keeps them known for longer than any lease."""
         monkeypatch.setattr(module, "REFRESH_S", 0.02)
@@ -213,7 +213,7 @@ class TestRegistry:
         monkeypatch.setattr(module, "LEASE_S", 0.5)
         async with a_redis() as redis:
             source, registry = RedisNodes(Registry(redis.url, SECRET)), Registry(redis.url, SECRET)
-            async with a_node(analyzer, registry=registry), a_front(source=source) as front:
+            async with a_node(engine, registry=registry), a_front(source=source) as front:
                 (member,) = front.directory.members()
                 await redis.stop()
                 await until(lambda: front.directory.source_lost)
@@ -227,10 +227,10 @@ class TestRegistry:
             await registry.close()
         assert sum("cannot be used" in message for message in caplog.messages) == 1
 
-    async def test_a_node_that_died_is_forgotten_while_its_lease_still_stands(self, analyzer: Analyzer) -> None:
+    async def test_a_node_that_died_is_forgotten_while_its_lease_still_stands(self, engine: Engine) -> None:
         async with a_redis() as redis:
             source, registry = RedisNodes(Registry(redis.url, SECRET)), Registry(redis.url, SECRET)
-            async with a_node(analyzer) as node, a_front(source=source) as front:
+            async with a_node(engine) as node, a_front(source=source) as front:
                 await registry.announce(node.status.record())
                 await front.directory.look(surely=True)
                 (member,) = front.directory.members()

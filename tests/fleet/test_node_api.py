@@ -13,7 +13,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from tests.nodes import SECRET, a_node
 from tests.rtc import LOOPBACK, ToneTrack, a_peer
-from voxgender.analysis import Analyzer
+from voxgender.engine import Engine
 from voxgender.errors import NotReady
 from voxgender.fleet.announcer import NodeStatus
 from voxgender.fleet.node_api import create_node_app
@@ -40,8 +40,8 @@ if TYPE_CHECKING:
         ("GET", "/nothing"),
     ],
 )
-async def test_what_is_not_signed_is_401_and_learns_nothing(analyzer: Analyzer, method: str, path: str) -> None:
-    async with a_node(analyzer) as node, ClientSession(node.url) as http:
+async def test_what_is_not_signed_is_401_and_learns_nothing(engine: Engine, method: str, path: str) -> None:
+    async with a_node(engine) as node, ClientSession(node.url) as http:
         for authorization in ("", "Bearer x", Secret("guessed").authorization(method, path)):
             async with http.request(method, path, headers={"Authorization": authorization}) as response:
                 assert response.status == 401
@@ -49,8 +49,8 @@ async def test_what_is_not_signed_is_401_and_learns_nothing(analyzer: Analyzer, 
                 assert RECORD_HEADER not in response.headers
 
 
-async def test_health_and_metrics_are_for_the_platform(analyzer: Analyzer) -> None:
-    async with a_node(analyzer) as node, ClientSession(node.url) as http:
+async def test_health_and_metrics_are_for_the_platform(engine: Engine) -> None:
+    async with a_node(engine) as node, ClientSession(node.url) as http:
         for path in ("/health/live", "/health/ready", "/metrics"):
             async with http.get(path) as response:
                 assert response.status == 200
@@ -62,9 +62,9 @@ async def test_health_and_metrics_are_for_the_platform(analyzer: Analyzer) -> No
             assert response.status == 200
 
 
-async def test_with_every_answer_the_node_says_how_full_it_is(analyzer: Analyzer) -> None:
+async def test_with_every_answer_the_node_says_how_full_it_is(engine: Engine) -> None:
     heard: list[NodeRecord] = []
-    async with a_node(analyzer, region="eu", max_sessions=7) as node, a_peer(ToneTrack()) as peer:
+    async with a_node(engine, region="eu", max_sessions=7) as node, a_peer(ToneTrack()) as peer:
         remote = RemoteNode(node.url, SECRET, learn=heard.append)
         placed = await remote.place("id", await peer.offer(), None)
         assert (await remote.describe_all())[0]["session"] == placed.session[:8]
@@ -78,22 +78,22 @@ async def test_with_every_answer_the_node_says_how_full_it_is(analyzer: Analyzer
     assert [record.beat for record in heard] == [1, 2, 3]
 
 
-async def test_an_answer_that_was_changed_on_its_way_is_none(analyzer: Analyzer) -> None:
+async def test_an_answer_that_was_changed_on_its_way_is_none(engine: Engine) -> None:
     """Whoever could put a fingerprint of its own into it could listen to the call."""
 
     class Meddler(Secret):
         def sign(self, purpose: str, text: bytes) -> str:
             return super().sign(purpose, text + b" " if purpose == "placed" else text)
 
-    async with a_node(analyzer, secret=Meddler("shared by signaling and nodes")) as node, a_peer(ToneTrack()) as peer:
+    async with a_node(engine, secret=Meddler("shared by signaling and nodes")) as node, a_peer(ToneTrack()) as peer:
         remote = RemoteNode(node.url, SECRET)
         with pytest.raises(NoAnswer, match="not signed"):
             await remote.place("id", await peer.offer(), None)
         await remote.close()
 
 
-async def test_what_is_no_placement_is_a_problem(analyzer: Analyzer) -> None:
-    async with a_node(analyzer) as node, ClientSession(node.url) as http:
+async def test_what_is_no_placement_is_a_problem(engine: Engine) -> None:
+    async with a_node(engine) as node, ClientSession(node.url) as http:
         for body in (b"", b"{}", b"v=0", b'{"offer": 1}'):
             headers = {"Authorization": SECRET.authorization("PUT", "/offers/x", body)}
             async with http.put("/offers/x", data=body, headers=headers) as response:
@@ -116,7 +116,7 @@ async def test_a_node_that_is_starting_is_not_there_yet() -> None:
 DOCS = Path(__file__).parents[2] / "docs"
 
 
-def test_the_face_is_documented_and_nothing_more(analyzer: Analyzer) -> None:
+def test_the_face_is_documented_and_nothing_more(engine: Engine) -> None:
     node = MediaNode()
     router = create_node_app(node, SECRET, NodeStatus(node, "a")).router
     served = {(route.method, route.resource.canonical) for route in router.routes() if route.resource}

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from tests.rtc import LOOPBACK, ToneTrack, a_peer
-from voxgender.analysis import Analyzer
+from voxgender.engine import Engine
 from voxgender.errors import NotReady
 from voxgender.fleet import offers as module
 from voxgender.fleet.offers import Offers
@@ -15,9 +15,9 @@ from voxgender.media.node import MediaNode
 
 
 @pytest.fixture
-async def node(analyzer: Analyzer) -> AsyncIterator[MediaNode]:
+async def node(engine: Engine) -> AsyncIterator[MediaNode]:
     node = MediaNode(ice_addresses=[LOOPBACK])
-    node.start(analyzer)
+    node.start(engine)
     yield node
     await node.close()
 

@@ -11,7 +11,7 @@ from aiohttp import ClientResponse
 from tests.nodes import SECRET, FacedNode, Front, a_front, a_node
 from tests.rtc import FRAGMENT, SDP, ToneTrack, a_peer
 from voxgender import protocol
-from voxgender.analysis import Analyzer
+from voxgender.engine import Engine
 from voxgender.errors import TooManySessions
 from voxgender.fleet import remote
 from voxgender.fleet.directory import Member
@@ -70,8 +70,8 @@ def only(*nodes: FacedNode) -> MediaNode:
     return one
 
 
-async def test_a_whole_call_goes_through_signaling(analyzer: Analyzer) -> None:
-    async with a_node(analyzer) as node, a_front(node) as front, a_peer(ToneTrack()) as peer:
+async def test_a_whole_call_goes_through_signaling(engine: Engine) -> None:
+    async with a_node(engine) as node, a_front(node) as front, a_peer(ToneTrack()) as peer:
         peer.channels()
         path = await peer.call(front.http)
         hello = await peer.until(protocol.Hello)
@@ -96,9 +96,9 @@ async def test_a_whole_call_goes_through_signaling(analyzer: Analyzer) -> None:
         assert node.node.live == 0
 
 
-async def test_any_instance_serves_a_session_that_another_one_opened(analyzer: Analyzer) -> None:
+async def test_any_instance_serves_a_session_that_another_one_opened(engine: Engine) -> None:
     """Signaling keeps no session: it may start again between a POST and its DELETE."""
-    async with a_node(analyzer) as one, a_node(analyzer) as two:
+    async with a_node(engine) as one, a_node(engine) as two:
         async with a_front(one, two) as before:
             path = await place(before)
         async with a_front(one, two) as after:
@@ -109,9 +109,9 @@ async def test_any_instance_serves_a_session_that_another_one_opened(analyzer: A
         assert one.node.live == two.node.live == 0
 
 
-async def test_an_instance_that_has_not_heard_of_a_node_yet_looks_for_it(analyzer: Analyzer) -> None:
+async def test_an_instance_that_has_not_heard_of_a_node_yet_looks_for_it(engine: Engine) -> None:
     source = StaticNodes([])
-    async with a_node(analyzer) as node, a_front(node) as knowing, a_front(source=source) as new:
+    async with a_node(engine) as node, a_front(node) as knowing, a_front(source=source) as new:
         path = await place(knowing)
         source.add(node.url)
         await new.directory.look(surely=True)
@@ -120,8 +120,8 @@ async def test_an_instance_that_has_not_heard_of_a_node_yet_looks_for_it(analyze
 
 
 @pytest.mark.parametrize("method", ["GET", "PATCH", "DELETE"])
-async def test_a_url_that_was_tampered_with_reaches_no_node(analyzer: Analyzer, method: str) -> None:
-    async with a_node(analyzer) as one, a_node(analyzer) as two, a_front(one, two) as front:
+async def test_a_url_that_was_tampered_with_reaches_no_node(engine: Engine, method: str) -> None:
+    async with a_node(engine) as one, a_node(engine) as two, a_front(one, two) as front:
         path = await place(front)
         other = two.id if one.node.live else one.id
         session, node_id, signature = path.rsplit(".", 2)
@@ -139,8 +139,8 @@ async def test_a_url_that_was_tampered_with_reaches_no_node(analyzer: Analyzer, 
         await refusal(await front.http.get(f"{session}.{other}.{signature}/events"), 404, "session_not_found")
 
 
-async def test_the_session_of_a_node_that_is_gone_is_gone_at_once_and_a_new_call_is_taken(analyzer: Analyzer) -> None:
-    async with a_node(analyzer) as one, a_node(analyzer) as two, a_front(one, two) as front:
+async def test_the_session_of_a_node_that_is_gone_is_gone_at_once_and_a_new_call_is_taken(engine: Engine) -> None:
+    async with a_node(engine) as one, a_node(engine) as two, a_front(one, two) as front:
         path = await place(front)
         dead, alive = (one, two) if one.node.live else (two, one)
         await dead.kill()
@@ -151,8 +151,8 @@ async def test_the_session_of_a_node_that_is_gone_is_gone_at_once_and_a_new_call
         assert alive.node.live == 3
 
 
-async def test_a_stream_of_events_ends_with_its_node(analyzer: Analyzer) -> None:
-    async with a_node(analyzer) as node, a_front(node) as front:
+async def test_a_stream_of_events_ends_with_its_node(engine: Engine) -> None:
+    async with a_node(engine) as node, a_front(node) as front:
         path = await place(front)
         async with front.http.get(f"{path}/events") as events:
             await events.content.readline()
@@ -160,8 +160,8 @@ async def test_a_stream_of_events_ends_with_its_node(analyzer: Analyzer) -> None
             await events.read()
 
 
-async def test_calls_are_spread_over_the_nodes(analyzer: Analyzer) -> None:
-    async with a_node(analyzer) as one, a_node(analyzer) as two, a_front(one, two) as front:
+async def test_calls_are_spread_over_the_nodes(engine: Engine) -> None:
+    async with a_node(engine) as one, a_node(engine) as two, a_front(one, two) as front:
         offer = await an_offer()
         responses = await asyncio.gather(*(post(front, offer) for _ in range(10)))
         assert Counter(response.status for response in responses) == {201: 10}
@@ -169,11 +169,11 @@ async def test_calls_are_spread_over_the_nodes(analyzer: Analyzer) -> None:
 
 
 async def test_a_full_fleet_says_when_to_come_again_and_takes_calls_as_soon_as_there_is_room(
-    analyzer: Analyzer,
+    engine: Engine,
 ) -> None:
     async with (
-        a_node(analyzer, max_sessions=1) as one,
-        a_node(analyzer, max_sessions=1) as two,
+        a_node(engine, max_sessions=1) as one,
+        a_node(engine, max_sessions=1) as two,
         a_front(one, two) as front,
     ):
         paths = [await place(front), await place(front)]
@@ -183,11 +183,11 @@ async def test_a_full_fleet_says_when_to_come_again_and_takes_calls_as_soon_as_t
         await refusal(await post(front, await an_offer()), 503, "at_capacity")
 
 
-async def test_a_burst_of_as_many_calls_as_there_are_places_is_taken_whole(analyzer: Analyzer) -> None:
+async def test_a_burst_of_as_many_calls_as_there_are_places_is_taken_whole(engine: Engine) -> None:
     """A node's record has calls whose answers are still on their way here: they are not to be counted twice."""
     async with (
-        a_node(analyzer, max_sessions=6) as one,
-        a_node(analyzer, max_sessions=6) as two,
+        a_node(engine, max_sessions=6) as one,
+        a_node(engine, max_sessions=6) as two,
         a_front(one, two) as front,
         a_front(one, two) as other,
     ):
@@ -197,8 +197,8 @@ async def test_a_burst_of_as_many_calls_as_there_are_places_is_taken_whole(analy
         assert (one.node.live, two.node.live) == (6, 6)
 
 
-async def test_nodes_that_were_filled_by_another_instance_are_not_overfilled(analyzer: Analyzer) -> None:
-    async with a_node(analyzer, max_sessions=2) as node, a_front(node) as one, a_front(node) as two:
+async def test_nodes_that_were_filled_by_another_instance_are_not_overfilled(engine: Engine) -> None:
+    async with a_node(engine, max_sessions=2) as node, a_front(node) as one, a_front(node) as two:
         for front in (one, two):
             await place(front)
         for front in (one, two):
@@ -206,7 +206,7 @@ async def test_nodes_that_were_filled_by_another_instance_are_not_overfilled(ana
         assert node.node.live == 2
 
 
-async def test_without_any_node_a_call_is_refused_clearly(analyzer: Analyzer) -> None:
+async def test_without_any_node_a_call_is_refused_clearly(engine: Engine) -> None:
     for source in (StaticNodes([]), StaticNodes([NOWHERE])):
         async with a_front(source=source) as front:
             await refusal(await post(front, await an_offer()), 503, "no_node")
@@ -215,16 +215,16 @@ async def test_without_any_node_a_call_is_refused_clearly(analyzer: Analyzer) ->
                 assert response.status == 200
 
 
-async def test_a_node_that_has_just_come_is_looked_for_when_none_is_known(analyzer: Analyzer) -> None:
+async def test_a_node_that_has_just_come_is_looked_for_when_none_is_known(engine: Engine) -> None:
     source = StaticNodes([])
-    async with a_node(analyzer) as node, a_front(source=source) as front:
+    async with a_node(engine) as node, a_front(source=source) as front:
         source.add(node.url)
         front.directory._looked_at = 0.0
         await place(front)
 
 
-async def test_nodes_that_drain_take_no_calls_and_keep_theirs(analyzer: Analyzer) -> None:
-    async with a_node(analyzer) as one, a_node(analyzer) as two, a_front(one, two) as front:
+async def test_nodes_that_drain_take_no_calls_and_keep_theirs(engine: Engine) -> None:
+    async with a_node(engine) as one, a_node(engine) as two, a_front(one, two) as front:
         path = await place(front)
         leaving, staying = (one, two) if one.node.live else (two, one)
         leaving.node.drain()
@@ -240,12 +240,12 @@ async def test_nodes_that_drain_take_no_calls_and_keep_theirs(analyzer: Analyzer
 
 
 async def test_a_slow_node_is_passed_over_and_left_with_nothing(
-    analyzer: Analyzer, monkeypatch: pytest.MonkeyPatch
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(remote, "ANSWER_TIMEOUT_S", 0.2)
-    async with a_node(analyzer, make=HeldNode) as slow, a_front(slow) as front:
+    async with a_node(engine, make=HeldNode) as slow, a_front(slow) as front:
         assert isinstance(slow.node, HeldNode)
-        async with a_node(analyzer) as well:
+        async with a_node(engine) as well:
             # It is listed later, so that the slow one is asked first.
             refused = asyncio.create_task(place(front))
             await slow.node.asked.wait()
@@ -264,43 +264,41 @@ async def test_a_slow_node_is_passed_over_and_left_with_nothing(
             assert slow.node.live == 0
 
 
-async def test_only_a_slow_node_is_no_node(analyzer: Analyzer, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_only_a_slow_node_is_no_node(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remote, "ANSWER_TIMEOUT_S", 0.1)
-    async with a_node(analyzer, make=HeldNode) as slow, a_front(slow) as front:
+    async with a_node(engine, make=HeldNode) as slow, a_front(slow) as front:
         await refusal(await post(front, await an_offer()), 503, "no_node")
 
 
 async def test_an_offer_that_two_nodes_did_not_answer_is_shown_to_no_third(
-    analyzer: Analyzer, monkeypatch: pytest.MonkeyPatch
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One offer that stopped a node for 10 s went on to the next one, and so through a whole fleet."""
     monkeypatch.setattr(remote, "ANSWER_TIMEOUT_S", 0.1)
     async with AsyncExitStack() as stack:
-        nodes = [await stack.enter_async_context(a_node(analyzer, make=HeldNode)) for _ in range(4)]
+        nodes = [await stack.enter_async_context(a_node(engine, make=HeldNode)) for _ in range(4)]
         front = await stack.enter_async_context(a_front(*nodes))
         await refusal(await post(front, await an_offer()), 503, "no_node")
         asked = [node.node.asked.is_set() for node in nodes if isinstance(node.node, HeldNode)]
         assert sum(asked) == 2
 
 
-async def test_a_node_that_is_full_is_none_that_did_not_answer(
-    analyzer: Analyzer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_node_that_is_full_is_none_that_did_not_answer(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Member, "has_room", True)
     async with AsyncExitStack() as stack:
-        nodes = [await stack.enter_async_context(a_node(analyzer, max_sessions=0)) for _ in range(4)]
-        front = await stack.enter_async_context(a_front(*nodes, await stack.enter_async_context(a_node(analyzer))))
+        nodes = [await stack.enter_async_context(a_node(engine, max_sessions=0)) for _ in range(4)]
+        front = await stack.enter_async_context(a_front(*nodes, await stack.enter_async_context(a_node(engine))))
         await place(front)
 
 
-async def test_what_no_node_could_use_is_sent_to_none(analyzer: Analyzer, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_no_node_could_use_is_sent_to_none(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """Signaling reads offers and fragments itself: what is too large to be read costs no call on any node a word."""
     sent: list[str] = []
 
     async def record(_: RemoteNode, session_id: str, *rest: object) -> None:
         sent.append(session_id)
 
-    async with a_node(analyzer) as node, a_front(node) as front:
+    async with a_node(engine) as node, a_front(node) as front:
         path = await place(front)
         monkeypatch.setattr(RemoteNode, "place", record)
         monkeypatch.setattr(RemoteNode, "trickle", record)
@@ -313,10 +311,10 @@ async def test_what_no_node_could_use_is_sent_to_none(analyzer: Analyzer, monkey
 
 
 async def test_a_session_whose_node_does_not_answer_is_neither_there_nor_gone(
-    analyzer: Analyzer, monkeypatch: pytest.MonkeyPatch
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It may go on all the while: who asks is to ask again, and not to make a new call."""
-    async with a_node(analyzer) as node, a_front(node) as front:
+    async with a_node(engine) as node, a_front(node) as front:
         path = await place(front)
 
         let = asyncio.Event()
@@ -331,8 +329,8 @@ async def test_a_session_whose_node_does_not_answer_is_neither_there_nor_gone(
         let.set()
 
 
-async def test_a_bad_offer_is_said_so_and_tried_nowhere_else(analyzer: Analyzer) -> None:
-    async with a_node(analyzer) as one, a_node(analyzer) as two, a_front(one, two) as front:
+async def test_a_bad_offer_is_said_so_and_tried_nowhere_else(engine: Engine) -> None:
+    async with a_node(engine) as one, a_node(engine) as two, a_front(one, two) as front:
         await refusal(await post(front, "hello"), 400, "malformed_sdp")
         detail = await refusal(await post(front, "v=0\r\nm=video 9 UDP/TLS/RTP/SAVPF 96\r\n"), 422, "no_audio")
         assert "microphone" in detail
@@ -343,15 +341,15 @@ async def test_a_bad_offer_is_said_so_and_tried_nowhere_else(analyzer: Analyzer)
         assert only(one, two).live == 1
 
 
-async def test_an_offer_as_large_and_strange_as_it_may_be_is_the_callers_fault_and_no_nodes(analyzer: Analyzer) -> None:
-    async with a_node(analyzer) as node, a_front(node) as front:
+async def test_an_offer_as_large_and_strange_as_it_may_be_is_the_callers_fault_and_no_nodes(engine: Engine) -> None:
+    async with a_node(engine) as node, a_front(node) as front:
         await refusal(await post(front, "v=0\r\n" + "\x01" * (MAX_BODY - 100)), 400, "malformed_sdp")
         (member,) = front.directory.members()
         assert member.shunned_until == 0.0
 
 
-async def test_a_subject_has_no_more_calls_than_it_may(analyzer: Analyzer) -> None:
-    async with a_node(analyzer, max_sessions_per_subject=1) as node, a_front(node) as front:
+async def test_a_subject_has_no_more_calls_than_it_may(engine: Engine) -> None:
+    async with a_node(engine, max_sessions_per_subject=1) as node, a_front(node) as front:
         await front.fleet.open(await an_offer(), "ann")
         async with a_front(node) as another:
             with pytest.raises(TooManySessions, match="1 calls already"):
@@ -359,11 +357,11 @@ async def test_a_subject_has_no_more_calls_than_it_may(analyzer: Analyzer) -> No
             await another.fleet.open(await an_offer(), "bob")
 
 
-async def test_a_subject_cannot_have_more_by_many_nodes(analyzer: Analyzer) -> None:
+async def test_a_subject_cannot_have_more_by_many_nodes(engine: Engine) -> None:
     limit = {"max_sessions_per_subject": 2}
     async with (
-        a_node(analyzer, **limit) as one,
-        a_node(analyzer, **limit) as two,
+        a_node(engine, **limit) as one,
+        a_node(engine, **limit) as two,
         a_front(one, two, **limit) as front,
         a_front(one, two, **limit) as another,
     ):
@@ -374,8 +372,8 @@ async def test_a_subject_cannot_have_more_by_many_nodes(analyzer: Analyzer) -> N
                 await signaling.fleet.open(await an_offer(), "ann")
 
 
-async def test_signaling_that_stops_places_no_more_calls(analyzer: Analyzer) -> None:
-    async with a_node(analyzer) as node, a_front(node) as front:
+async def test_signaling_that_stops_places_no_more_calls(engine: Engine) -> None:
+    async with a_node(engine) as node, a_front(node) as front:
         path = await place(front)
         front.fleet.drain()
         await refusal(await post(front, await an_offer()), 503, "draining")
@@ -384,7 +382,7 @@ async def test_signaling_that_stops_places_no_more_calls(analyzer: Analyzer) -> 
             assert response.status == 200
 
 
-async def test_a_session_id_that_a_node_may_not_give_is_not_handed_on(analyzer: Analyzer) -> None:
-    async with a_node(analyzer) as node, a_front(node) as front:
+async def test_a_session_id_that_a_node_may_not_give_is_not_handed_on(engine: Engine) -> None:
+    async with a_node(engine) as node, a_front(node) as front:
         node.node._new_session_id = lambda: SECRET.new_session_id("0123456789ab")
         await refusal(await post(front, await an_offer()), 503, "no_node")

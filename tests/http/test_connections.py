@@ -16,7 +16,7 @@ from tests.rtc import LOOPBACK, Server, ToneTrack, a_peer, a_server
 from tests.test_logs import ROLES
 from tests.test_logs import a_server as a_process
 from voxgender import metrics
-from voxgender.analysis import Analyzer
+from voxgender.engine import Engine
 from voxgender.http import events
 from voxgender.http.connections import Limits
 from voxgender.http.problems import problem_middleware
@@ -249,7 +249,7 @@ async def test_a_response_is_dropped_whose_reader_stops(
     assert [record for record in caplog.records if record.levelno > logging.INFO] == []
 
 
-async def test_events_end_whose_reader_stops(analyzer: Analyzer, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_events_end_whose_reader_stops(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     ended = asyncio.Event()
     stream = events.Events.stream
 
@@ -261,7 +261,7 @@ async def test_events_end_whose_reader_stops(analyzer: Analyzer, monkeypatch: py
 
     monkeypatch.setattr(events.Events, "stream", watched)
     monkeypatch.setattr(events, "KEEPALIVE_S", 0.0)
-    async with a_server(analyzer, http_limits=SHORT) as server, a_peer(ToneTrack()) as peer:
+    async with a_server(engine, http_limits=SHORT) as server, a_peer(ToneTrack()) as peer:
         async with server.http.post("/whip", data=await peer.offer(), headers={"Content-Type": "application/sdp"}) as r:
             path = r.headers["Location"]
         async with a_reader_that_stops(int(server.url.rpartition(":")[2]), f"{path}/events"):

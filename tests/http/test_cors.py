@@ -4,7 +4,7 @@ import pytest
 
 from tests.options import given
 from tests.rtc import SDP, Server, a_server
-from voxgender.analysis import Analyzer
+from voxgender.engine import Engine
 from voxgender.errors import SettingsError
 from voxgender.http.cors import cors_middleware
 from voxgender.settings import FrontSettings
@@ -24,8 +24,8 @@ async def test_pages_of_other_origins_may_call(server: Server) -> None:
         assert "Location" in response.headers["Access-Control-Expose-Headers"]
 
 
-async def test_an_allow_list_keeps_other_origins_out(analyzer: Analyzer) -> None:
-    async with a_server(analyzer, settings=LISTED) as server:
+async def test_an_allow_list_keeps_other_origins_out(engine: Engine) -> None:
+    async with a_server(engine, settings=LISTED) as server:
         for origin, allowed in (("https://calls.example.org", True), ("https://evil.example", False)):
             async with server.http.options("/whip", headers={"Origin": origin}) as response:
                 assert response.status == 204
@@ -45,12 +45,12 @@ async def test_an_allow_list_keeps_other_origins_out(analyzer: Analyzer) -> None
     ],
 )
 async def test_what_an_allow_list_answers_varies_with_the_origin_whoever_asks(
-    analyzer: Analyzer, method: str, path: str, status: int, origin: str | None
+    engine: Engine, method: str, path: str, status: int, origin: str | None
 ) -> None:
     """What a cache kept of one origin, allowed or refused, must not be shown to another one."""
     headers = {} if origin is None else {"Origin": origin}
     async with (
-        a_server(analyzer, settings=LISTED) as server,
+        a_server(engine, settings=LISTED) as server,
         server.http.request(method, path, headers=headers) as response,
     ):
         assert response.status == status
@@ -62,19 +62,19 @@ async def test_where_all_may_call_nothing_varies(server: Server) -> None:
         assert "Vary" not in response.headers
 
 
-async def test_a_preflight_needs_no_token(analyzer: Analyzer) -> None:
+async def test_a_preflight_needs_no_token(engine: Engine) -> None:
     asked = {"Origin": "http://localhost:3000", "Access-Control-Request-Method": "DELETE"}
-    async with a_server(analyzer, settings=LISTED) as server:
+    async with a_server(engine, settings=LISTED) as server:
         for path in ("/whip", "/whip/any"):
             async with server.http.options(path, headers=asked) as response:
                 assert response.status == 204
                 assert response.headers["Access-Control-Allow-Origin"] == "http://localhost:3000"
 
 
-async def test_origins_are_taken_as_people_write_them(analyzer: Analyzer) -> None:
+async def test_origins_are_taken_as_people_write_them(engine: Engine) -> None:
     settings = given(FrontSettings, allow_origin=("HTTPS://Calls.Example.org/",))
     async with (
-        a_server(analyzer, settings=settings) as server,
+        a_server(engine, settings=settings) as server,
         server.http.get("/health/live", headers={"Origin": "https://calls.example.org"}) as response,
     ):
         assert response.headers["Access-Control-Allow-Origin"] == "https://calls.example.org"

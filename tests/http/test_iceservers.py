@@ -10,7 +10,7 @@ import pytest
 from tests.http.signing import SECRET, by_secret
 from tests.options import given
 from tests.rtc import SDP, ToneTrack, a_peer, a_server
-from voxgender.analysis import Analyzer
+from voxgender.engine import Engine
 from voxgender.errors import SettingsError
 from voxgender.http.iceservers import IceServers
 from voxgender.settings import FrontSettings
@@ -90,10 +90,10 @@ def test_a_secret_that_nothing_uses_is_refused() -> None:
             links(useless, turn_secret="north")
 
 
-async def test_each_caller_gets_a_login_of_its_own_and_none_without_a_token(analyzer: Analyzer) -> None:
+async def test_each_caller_gets_a_login_of_its_own_and_none_without_a_token(engine: Engine) -> None:
     settings = given(FrontSettings, ice_server=(EXPIRING,), turn_secret="north", jwt_secret=SECRET)
     shown = {"Authorization": f"Bearer {by_secret(sub='bob')}"}
-    async with a_server(analyzer, settings=settings) as server, a_peer(ToneTrack()) as peer:
+    async with a_server(engine, settings=settings) as server, a_peer(ToneTrack()) as peer:
         async with server.http.options("/whip") as response:
             assert "Link" not in response.headers
         async with server.http.options("/whip", headers=shown) as response:

@@ -12,7 +12,7 @@ import pytest
 from tests.options import given
 from tests.rtc import FRAGMENT, SDP, Server, ToneTrack, a_peer, a_server
 from voxgender import metrics
-from voxgender.analysis import Analyzer
+from voxgender.engine import Engine
 from voxgender.http.app import MAX_BODY
 from voxgender.protocol import Result
 from voxgender.settings import FrontSettings
@@ -259,8 +259,8 @@ async def test_an_ice_restart_is_refused_not_pretended(server: Server) -> None:
         await problem(server, 422, "ice_restart", "PATCH", location, **restart)
 
 
-async def test_options_say_what_is_taken_without_a_token(analyzer: Analyzer) -> None:
-    async with a_server(analyzer, settings=given(FrontSettings, token="secret")) as server:
+async def test_options_say_what_is_taken_without_a_token(engine: Engine) -> None:
+    async with a_server(engine, settings=given(FrontSettings, token="secret")) as server:
         async with server.http.options("/whip") as response:
             assert response.status == 204
             assert response.headers["Accept-Post"] == "application/sdp"
@@ -269,12 +269,12 @@ async def test_options_say_what_is_taken_without_a_token(analyzer: Analyzer) -> 
             assert "PATCH" in response.headers["Allow"]
 
 
-async def test_ice_servers_come_as_links_to_those_who_may_call(analyzer: Analyzer) -> None:
+async def test_ice_servers_come_as_links_to_those_who_may_call(engine: Engine) -> None:
     settings = given(
         FrontSettings, ice_server=("stun:stun.example.org:3478", "turn:ann:s3cr3t@turn.example.org?transport=tcp")
     )
     async with (
-        a_server(analyzer, settings=settings) as server,
+        a_server(engine, settings=settings) as server,
         a_peer(ToneTrack()) as peer,
         server.http.post("/whip", data=await peer.offer(), headers=SDP) as response,
     ):
@@ -285,8 +285,8 @@ async def test_ice_servers_come_as_links_to_those_who_may_call(analyzer: Analyze
         ]
 
 
-async def test_two_calls_at_the_last_free_place_do_not_both_get_it(analyzer: Analyzer) -> None:
-    async with a_server(analyzer, max_sessions=1) as server, a_peer(ToneTrack()) as one, a_peer(ToneTrack()) as two:
+async def test_two_calls_at_the_last_free_place_do_not_both_get_it(engine: Engine) -> None:
+    async with a_server(engine, max_sessions=1) as server, a_peer(ToneTrack()) as one, a_peer(ToneTrack()) as two:
         offers = [await one.offer(), await two.offer()]
 
         async def post(offer: str) -> int:

@@ -83,8 +83,8 @@ def test_the_embedded_model_starts_without_what_writes_graphs() -> None:
     """Importing onnx took 11 MB of each process; torch would take seven seconds and 360 MB."""
     program = (
         "import sys\n"
-        "from voxgender.embedding import shared_analyzer\n"
-        "shared_analyzer('embedded').close()\n"
+        "from voxgender.engine.loading import shared_engine\n"
+        "shared_engine('embedded').close()\n"
         "writers = {'voxgender.graphs.' + name for name in ('builder', 'silero', 'wav2vec2')}\n"
         "others = {'onnx', 'torch', 'transformers', 'safetensors', 'huggingface_hub'}\n"
         "print(sorted((writers | others) & set(sys.modules)))"

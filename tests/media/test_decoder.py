@@ -8,8 +8,8 @@ from aiortc import RTCRtpCodecParameters
 from av import AudioCodecContext, CodecContext
 from av.audio.frame import AudioFrame
 
-from voxgender.audio.frames import Frame, Wave
-from voxgender.media.decoder import Decoder, OpusPayloads, Payload, joined, make_decoder, opus_duration
+from voxgender.audio.frames import Frame, Packet, Wave
+from voxgender.media.decoder import Decoder, OpusPayloads, joined, make_decoder, opus_duration
 
 OPUS = RTCRtpCodecParameters(mimeType="audio/opus", clockRate=48_000, channels=2, payloadType=96)
 PCMU = RTCRtpCodecParameters(mimeType="audio/PCMU", clockRate=8_000, channels=1, payloadType=0)
@@ -41,8 +41,8 @@ def opus_decoder() -> Decoder:
     return decoder
 
 
-def payloads_of(data: list[bytes], *, samples: int = 960) -> list[Payload]:
-    return [Payload(index * samples, payload) for index, payload in enumerate(data)]
+def payloads_of(data: list[bytes], *, samples: int = 960) -> list[Packet]:
+    return [Packet(index * samples, payload) for index, payload in enumerate(data)]
 
 
 @pytest.mark.parametrize("frame_ms", [10, 20, 40, 60])
@@ -60,7 +60,7 @@ def test_opus_of_any_frame_size_becomes_16_khz_mono_with_true_timestamps(frame_m
 def test_a_gap_in_time_alone_is_left_to_be_silence() -> None:
     """DTX sends nothing for what is silent; there is nothing to recover."""
     data = opus_payloads(4)
-    frames = opus_decoder().decode([Payload(0, data[0]), Payload(960, data[1]), Payload(960 * 20, data[2])])
+    frames = opus_decoder().decode([Packet(0, data[0]), Packet(960, data[1]), Packet(960 * 20, data[2])])
     assert [(frame.pts, frame.samples) for frame in frames] == [(0, 640), (960 * 20, 320)]
 
 
@@ -131,8 +131,8 @@ def test_g711_decodes_at_8_khz() -> None:
     assert decoder is not None
     payload = bytes([0x80, 0x00] * 80)
     assert decoder.duration(payload) == 160
-    assert decoder.decode([Payload(0, b"")]) == []
-    (frame,) = decoder.decode([Payload(800, payload)])
+    assert decoder.decode([Packet(0, b"")]) == []
+    (frame,) = decoder.decode([Packet(800, payload)])
     assert (frame.pts, frame.samples, frame.sample_rate, frame.time_base) == (800, 160, 8_000, Fraction(1, 8_000))
 
 
@@ -142,7 +142,7 @@ def test_g722_is_16_khz_on_an_8_khz_clock() -> None:
     assert decoder is not None
     payload = b"\xfa" * 160
     assert decoder.duration(payload) == 160
-    frames = decoder.decode([Payload(0, payload), Payload(160, payload)])
+    frames = decoder.decode([Packet(0, payload), Packet(160, payload)])
     assert [frame.pts for frame in frames] == [0, 160]
     assert {(frame.samples, frame.sample_rate) for frame in frames} == {(320, 16_000)}
 
@@ -171,7 +171,7 @@ def test_joined_packets_hold_the_frames_of_each(sizes: tuple[int, ...]) -> None:
 
 
 def test_packets_decoded_together_sound_as_each_by_itself() -> None:
-    payloads = [Payload(number * 960, data) for number, data in enumerate(opus_payloads(50))]
+    payloads = [Packet(number * 960, data) for number, data in enumerate(opus_payloads(50))]
     together, alone = OpusPayloads(OPUS), OpusPayloads(OPUS)
     (frame,) = together.decode(payloads)
     singly = [sound(one) for payload in payloads for one in alone.decode([payload])]
@@ -182,10 +182,10 @@ def test_packets_of_other_shapes_are_not_joined() -> None:
     first, second, third = opus_payloads(3)
     double = bytes([first[0] | 1]) + first[1:] + first[1:]  # code 1: two frames of equal size
     payloads = [
-        Payload(0, first),
-        Payload(960, double),
-        Payload(960 + 1_920, second),
-        Payload(20_000, third),  # after a gap
+        Packet(0, first),
+        Packet(960, double),
+        Packet(960 + 1_920, second),
+        Packet(20_000, third),  # after a gap
     ]
     frames = OpusPayloads(OPUS).decode(payloads)
     assert [(frame.pts, frame.samples) for frame in frames] == [(0, 4 * 320), (20_000, 320)]

@@ -19,8 +19,8 @@ from aiortc import RTCDataChannel, RTCPeerConnection, RTCRtpReceiver
 
 from tests.replay import replay
 from tests.rtc import SDP, Server, ToneTrack, a_peer
-from voxgender.analysis import Analyzer
-from voxgender.analysis.listener import Listener
+from voxgender.engine import Call, Engine
+from voxgender.engine.voice import Voice
 from voxgender.media.outbox import Outbox
 from voxgender.media.receiver import AudioReceiver
 from voxgender.media.session import Session
@@ -34,7 +34,7 @@ from voxgender.protocol import Hello, Result
 CALLS = 100
 AT_ONCE = 10
 OF_A_CALL = (
-    Session, Outbox, AudioReceiver, Listener, Caller, RTCPeerConnection, RTCDataChannel, RTCRtpReceiver, Connection,
+    Session, Outbox, AudioReceiver, Call, Voice, Caller, RTCPeerConnection, RTCDataChannel, RTCRtpReceiver, Connection,
     StunProtocol,
 )  # fmt: skip
 
@@ -95,9 +95,22 @@ def parts(session: Session) -> dict[str, "weakref.ref[object]"]:
     (transceiver,) = pc.getTransceivers()
     dtls = transceiver.receiver.transport
     ice = dtls.transport._connection
-    things = [session, session._outbox, session._receiver, pc, transceiver.receiver, dtls, ice, *ice._protocols]
+    things = [
+        session,
+        session._outbox,
+        session._receiver,
+        session._call,
+        session._call.voice,
+        pc,
+        transceiver.receiver,
+        dtls,
+        ice,
+        *ice._protocols,
+    ]
     things += [protocol.transport for protocol in ice._protocols]
-    things += [thing for thing in (pc.sctp, dtls._ssl, *session._receiver._decoders.values()) if thing is not None]
+    things += [
+        thing for thing in (pc.sctp, dtls._ssl, *session._receiver._decoders._decoders.values()) if thing is not None
+    ]
     return {type(thing).__name__: weakref.ref(thing) for thing in things}
 
 
@@ -181,14 +194,14 @@ async def test_a_refused_offer_leaves_nothing_for_the_garbage_collector(server: 
 
 async def test_ten_minutes_of_packets_leave_nothing_in_a_call(packets: list[bytes]) -> None:
     """Of 30,000 packets and 3,000 results, with losses; sequence numbers go round on the way."""
-    analyzer = Analyzer(None)
+    engine = Engine(None)
     blocks: list[int] = []
     try:
-        async for _ in replay(analyzer, packets, 600, every_s=200, loss=1):
+        async for _ in replay(engine, packets, 600, every_s=200, loss=1):
             gc.collect()
             blocks.append(sys.getallocatedblocks())
     finally:
-        analyzer.close()
+        engine.close()
 
     assert len(blocks) == 3
     # Every object has a block, arrays too. A third is 10,000 packets and 1,000 results.

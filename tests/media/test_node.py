@@ -4,7 +4,7 @@ import asyncio
 
 from tests.rtc import Server, ToneTrack, a_peer, a_server
 from voxgender import protocol
-from voxgender.analysis import Analyzer
+from voxgender.engine import Engine
 from voxgender.protocol import Warning
 
 
@@ -51,7 +51,7 @@ async def test_a_node_that_drains_takes_no_call_and_is_not_ready(server: Server)
         assert response.status == 503
 
 
-async def test_a_node_without_calls_has_drained_at_once(analyzer: Analyzer) -> None:
-    async with a_server(analyzer) as server:
+async def test_a_node_without_calls_has_drained_at_once(engine: Engine) -> None:
+    async with a_server(engine) as server:
         server.node.drain()
         await server.node.drained()

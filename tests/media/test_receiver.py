@@ -1,20 +1,21 @@
 """The audio receiver on packets in every order that a network makes."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import pytest
 from aiortc import RTCRtpCodecParameters
-from aiortc.mediastreams import MediaStreamError
 from aiortc.rtp import RtpPacket
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.media.test_decoder import OPUS, PCMU, opus_payloads
-from voxgender.audio.track import BatchTrack
+from voxgender.audio.frames import Frame, Packet
+from voxgender.engine import Engine
+from voxgender.engine.call import MAX_WAITING_S
 from voxgender.media import receiver as receiver_module
+from voxgender.media.decoder import Decoders
 from voxgender.media.receiver import (
-    MAX_READY_S,
     MAX_REORDER_WINDOW_S,
     MIN_REORDER_WINDOW_S,
     REORDER_WINDOW_S,
@@ -22,7 +23,7 @@ from voxgender.media.receiver import (
 )
 
 PAYLOADS = opus_payloads(300)
-PATIENCE_S = 5.0
+ENGINE = Engine(None)
 
 
 def packet(index: int, *, first_seq: int = 1_000, first_timestamp: int = 5_000, ssrc: int = 7) -> RtpPacket:
@@ -37,16 +38,33 @@ def packet(index: int, *, first_seq: int = 1_000, first_timestamp: int = 5_000, 
 
 
 @pytest.fixture
-async def receiver() -> AsyncIterator[AudioReceiver]:
-    receiver = AudioReceiver()
-    receiver.configure([OPUS, PCMU])
-    yield receiver
-    receiver.end()
+async def receiver(engine: Engine) -> AsyncIterator[AudioReceiver]:
+    made = make_receiver(engine)
+    yield made
+    made.end()
+    made._call.abandon()
 
 
-async def pts(receiver: AudioReceiver) -> list[int]:
+def make_receiver(engine: Engine, *more: RTCRtpCodecParameters) -> AudioReceiver:
+    """A receiver whose packets nobody takes but the test."""
+    decoders = Decoders()
+    call = engine.open(lambda _: None, lambda _: None, decode=decoders.decode)
+    call.hold()
+    receiver = AudioReceiver(call, decoders)
+    receiver.configure([OPUS, PCMU, *more])
+    return receiver
+
+
+def decoded(receiver: AudioReceiver) -> Sequence[Frame]:
+    """All that is ready."""
+    call = receiver._call
+    assert call.decode is not None
+    return call.decode([piece for piece in call.drain(0.0).audio if isinstance(piece, Packet)])
+
+
+def pts(receiver: AudioReceiver) -> list[int]:
     """Timestamps of all that is ready, in packets of 20 ms."""
-    frames = (await receiver.read_batch(0.0, PATIENCE_S)).decode()
+    frames = decoded(receiver)
     return [(frame.pts or 0) // 960 + more for frame in frames for more in range(frame.samples // 320)]
 
 
@@ -54,13 +72,13 @@ async def test_packets_in_order_are_ready_at_once(receiver: AudioReceiver) -> No
     """aiortc's own jitter buffer holds back 80 ms."""
     for index in range(3):
         receiver.feed(packet(index), index * 0.02)
-        assert await pts(receiver) == [index]
+        assert pts(receiver) == [index]
 
 
 async def test_packets_that_overtook_each_other_are_put_in_order(receiver: AudioReceiver) -> None:
     for at, index in enumerate((0, 2, 1, 4, 5, 3, 6)):
         receiver.feed(packet(index), at * 0.02)
-    assert await pts(receiver) == [0, 1, 2, 3, 4, 5, 6]
+    assert pts(receiver) == [0, 1, 2, 3, 4, 5, 6]
     assert receiver.lost == 0
 
 
@@ -69,11 +87,11 @@ async def test_a_lost_packet_delays_the_rest_only_for_the_reorder_window(receive
     receiver.feed(packet(0), 0.0)
     for index in range(2, 5):
         receiver.feed(packet(index), index * 0.02)
-    assert await pts(receiver) == [0]
+    assert pts(receiver) == [0]
     receiver.feed(packet(5), 0.04 + REORDER_WINDOW_S)
-    assert await pts(receiver) == [1, 2, 3, 4, 5]
+    assert pts(receiver) == [1, 2, 3, 4, 5]
     receiver.feed(packet(6), 0.12)
-    assert await pts(receiver) == [6]
+    assert pts(receiver) == [6]
     assert receiver.lost == 1
 
 
@@ -90,37 +108,40 @@ async def test_a_path_that_reorders_widely_is_waited_for_longer(receiver: AudioR
     receiver.feed(packet(0), 0.0)
     receiver.feed(packet(2), 0.04)
     receiver.feed(packet(3), 0.04 + 1.1 * REORDER_WINDOW_S)
-    assert await pts(receiver) == [0, 1, 2, 3]
+    assert pts(receiver) == [0, 1, 2, 3]
     receiver.feed(packet(1), 0.04 + 1.2 * REORDER_WINDOW_S)
     assert REORDER_WINDOW_S < receiver._window_s < MAX_REORDER_WINDOW_S
     receiver.feed(packet(5), 1.0)
     receiver.feed(packet(4), 1.0 + 1.2 * REORDER_WINDOW_S)
-    assert await pts(receiver) == [4, 5]
+    assert pts(receiver) == [4, 5]
     assert receiver.lost == 1
 
 
 async def test_a_hole_before_a_pause_is_given_up_by_the_clock(receiver: AudioReceiver) -> None:
     """With DTX no packet may come for 400 ms that would show the one before it as lost."""
     receiver.feed(packet(0), asyncio.get_running_loop().time())
-    assert await pts(receiver) == [0]
+    assert pts(receiver) == [0]
     receiver.feed(packet(2), asyncio.get_running_loop().time())
-    assert await asyncio.wait_for(pts(receiver), 5) == [1, 2]
+    async with asyncio.timeout(5):
+        while not (ready := pts(receiver)):  # noqa: ASYNC110 - no event tells
+            await asyncio.sleep(0.01)
+    assert ready == [1, 2]
 
 
 async def test_late_and_duplicate_packets_are_dropped(receiver: AudioReceiver) -> None:
     for at, index in enumerate((0, 0, 1, 3, 3)):
         receiver.feed(packet(index), at * 0.001)
     receiver.feed(packet(4), 1.0)
-    assert await pts(receiver) == [0, 1, 2, 3, 4]
+    assert pts(receiver) == [0, 1, 2, 3, 4]
     receiver.feed(packet(2), 1.01)
     receiver.feed(packet(5), 1.02)
-    assert await pts(receiver) == [5]
+    assert pts(receiver) == [5]
 
 
 async def test_sequence_and_timestamp_wrap(receiver: AudioReceiver) -> None:
     for index in range(40):
         receiver.feed(packet(index, first_seq=0xFFF0, first_timestamp=0xFFFFFFFF - 960 * 10), index * 0.02)
-    assert await pts(receiver) == list(range(40))
+    assert pts(receiver) == list(range(40))
 
 
 async def test_a_timestamp_gap_stays_a_gap(receiver: AudioReceiver) -> None:
@@ -129,30 +150,30 @@ async def test_a_timestamp_gap_stays_a_gap(receiver: AudioReceiver) -> None:
     late = packet(1)
     late.timestamp += 960 * 19
     receiver.feed(late, 0.4)
-    assert await pts(receiver) == [0, 20]
+    assert pts(receiver) == [0, 20]
 
 
 async def test_a_new_ssrc_goes_on_by_the_wall_clock(receiver: AudioReceiver) -> None:
     for index in range(5):
         receiver.feed(packet(index), index * 0.02)
-    assert await pts(receiver) == [0, 1, 2, 3, 4]
+    assert pts(receiver) == [0, 1, 2, 3, 4]
     receiver.feed(packet(0, first_seq=50, first_timestamp=99, ssrc=8), 0.08 + 1.0)
     receiver.feed(packet(1, first_seq=50, first_timestamp=99, ssrc=8), 0.10 + 1.0)
-    assert await pts(receiver) == [54, 55]
+    assert pts(receiver) == [54, 55]
 
 
 async def test_a_sequence_that_jumps_is_a_new_stream(receiver: AudioReceiver) -> None:
     receiver.feed(packet(0), 0.0)
     receiver.feed(packet(0, first_seq=30_000, first_timestamp=123), 0.02)
-    assert await pts(receiver) == [0, 1]
+    assert pts(receiver) == [0, 1]
 
 
-async def test_an_unread_track_stays_bounded(receiver: AudioReceiver) -> None:
+async def test_packets_that_nobody_takes_stay_bounded(receiver: AudioReceiver) -> None:
     """aiortc's own track queues without bound."""
     for index in range(500):
         receiver.feed(packet(index), index * 0.02)
-    ready = await pts(receiver)
-    assert len(ready) <= MAX_READY_S / 0.02
+    ready = pts(receiver)
+    assert len(ready) <= MAX_WAITING_S / 0.02
     assert ready[-1] == 499
 
 
@@ -163,57 +184,31 @@ async def test_what_is_held_behind_a_hole_stays_bounded(receiver: AudioReceiver)
     assert len(receiver._held) < 110
 
 
-async def test_a_read_waits_for_the_duration_asked(receiver: AudioReceiver) -> None:
-    reading = asyncio.create_task(receiver.read_batch(0.1, PATIENCE_S))
-    for index in range(4):
-        receiver.feed(packet(index), index * 0.02)
-        await asyncio.sleep(0)
-    assert not reading.done()
-    receiver.feed(packet(4), 0.08)
-    batch = await asyncio.wait_for(reading, 5)
-    assert sum(frame.samples for frame in batch.decode()) == 5 * 320
-    assert batch.arrived_at == 0.08
-
-
-async def test_a_loss_does_not_make_a_reader_wait_longer(receiver: AudioReceiver) -> None:
-    reading = asyncio.create_task(receiver.read_batch(0.2, PATIENCE_S))
-    await asyncio.sleep(0)
+async def test_a_loss_does_not_make_a_turn_come_later(receiver: AudioReceiver) -> None:
+    """A hole is time too: of ten packets eight came, and stand for 200 ms all the same."""
     for index in (0, 1, 2, 3, 4, 7, 8, 9):
         receiver.feed(packet(index), index * 0.02)
-    receiver.feed(packet(9), 0.18 + REORDER_WINDOW_S)
     receiver.feed(packet(10), 0.2 + REORDER_WINDOW_S)
-    batch = await asyncio.wait_for(reading, 5)
-    assert sum(frame.samples for frame in batch.decode()) >= 8 * 320
+    assert receiver._call._waiting_s == pytest.approx(11 * 0.02)
 
 
-async def test_recv_gives_frame_by_frame_as_any_track_does(receiver: AudioReceiver) -> None:
-    for index in range(3):
-        sent = packet(index)
-        sent.timestamp += 960 * 3 * (index == 2)
-        receiver.feed(sent, index * 0.02)
-    assert [(await receiver.recv()).pts for _ in range(2)] == [0, 5 * 960]
-    assert isinstance(receiver, BatchTrack)
+async def test_a_call_is_told_when_a_packet_came_and_how_long_it_was_held_back(receiver: AudioReceiver) -> None:
+    receiver.feed(packet(0), 1.0)
+    receiver.feed(packet(2), 1.02)
+    receiver.feed(packet(1), 1.03)
+    arrivals = receiver._call.drain(2.0)
+    assert arrivals.arrived_at == 1.02
+    assert arrivals.reordered_s == pytest.approx(0.01)
 
 
-async def test_the_end_gives_what_is_left_and_then_raises_for_ever(receiver: AudioReceiver) -> None:
+async def test_the_end_gives_what_is_left_and_then_nothing(receiver: AudioReceiver) -> None:
     receiver.feed(packet(0), 0.0)
     receiver.feed(packet(2), 0.01)
     receiver.end()
-    assert await pts(receiver) == [0, 1, 2]
-    for _ in range(2):
-        with pytest.raises(MediaStreamError):
-            await receiver.read_batch(0.0, PATIENCE_S)
+    assert receiver._call.ended
+    assert pts(receiver) == [0, 1, 2]
     receiver.feed(packet(3), 0.02)
-    with pytest.raises(MediaStreamError):
-        await receiver.read_batch(0.0, PATIENCE_S)
-
-
-async def test_the_end_wakes_a_reader(receiver: AudioReceiver) -> None:
-    reading = asyncio.create_task(receiver.read_batch(1.0, PATIENCE_S))
-    await asyncio.sleep(0)
-    receiver.end()
-    with pytest.raises(MediaStreamError):
-        await asyncio.wait_for(reading, 5)
+    assert pts(receiver) == []
 
 
 async def test_a_goodbye_followed_by_packets_is_a_pause(
@@ -225,23 +220,21 @@ async def test_a_goodbye_followed_by_packets_is_a_pause(
     receiver.bye()
     receiver.feed(packet(1), 0.02)
     await asyncio.sleep(0.03)
-    assert receiver.readyState == "live"
+    assert not receiver.ended
     receiver.bye()
     await asyncio.sleep(0.03)
-    assert receiver.readyState == "ended"
+    assert receiver.ended
 
 
-async def test_unknown_formats_are_passed_over() -> None:
-    receiver = AudioReceiver()
-    receiver.configure(
-        [OPUS, RTCRtpCodecParameters(mimeType="audio/telephone-event", clockRate=8_000, payloadType=110)]
-    )
+async def test_unknown_formats_are_passed_over(engine: Engine) -> None:
+    events = RTCRtpCodecParameters(mimeType="audio/telephone-event", clockRate=8_000, payloadType=110)
+    receiver = make_receiver(engine, events)
     strange = packet(0)
     strange.payload_type = 110
     receiver.feed(strange, 0.0)
     receiver.feed(packet(1), 0.02)
-    assert [frame.pts for frame in (await receiver.read_batch(0.0, PATIENCE_S)).decode()] == [0]
-    receiver.end()
+    assert [frame.pts for frame in decoded(receiver)] == [0]
+    receiver._call.abandon()
 
 
 async def test_a_change_of_codec_in_mid_call_is_followed(receiver: AudioReceiver) -> None:
@@ -249,23 +242,23 @@ async def test_a_change_of_codec_in_mid_call_is_followed(receiver: AudioReceiver
     g711 = packet(1)
     g711.payload_type, g711.payload = 0, b"\x80" * 160
     receiver.feed(g711, 0.02)
-    assert [frame.sample_rate for frame in (await receiver.read_batch(0.0, PATIENCE_S)).decode()] == [16_000, 8_000]
+    assert [frame.sample_rate for frame in decoded(receiver)] == [16_000, 8_000]
 
 
 @settings(max_examples=60, deadline=None)
 @given(order=st.lists(st.integers(0, 60), max_size=120), steps=st.lists(st.floats(0, 0.05), min_size=120, max_size=120))
 def test_any_order_gives_increasing_timestamps(order: list[int], steps: list[float]) -> None:
     async def run() -> None:
-        receiver = AudioReceiver()
-        receiver.configure([OPUS])
+        receiver = make_receiver(ENGINE)
         now, seen = 0.0, []
         for index, step in zip(order, steps, strict=False):
             now += step
             receiver.feed(packet(index), now)
         receiver.end()
         if order:
-            seen = await pts(receiver)
+            seen = pts(receiver)
             assert seen
+        receiver._call.abandon()
         assert seen == sorted(set(seen))
 
     asyncio.run(run())

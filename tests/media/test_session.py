@@ -4,13 +4,14 @@ import asyncio
 import gc
 import os
 import threading
+from itertools import pairwise
 
 import pytest
-from aiortc import MediaStreamTrack, RTCDataChannel, RTCPeerConnection
+from aiortc import RTCDataChannel, RTCPeerConnection
 
 from tests.rtc import SDP, Peer, Server, ToneTrack, a_peer, a_server
-from voxgender.analysis import Analyzer
 from voxgender.audio.activity import FRAME_S
+from voxgender.engine import Engine
 from voxgender.media import node as node_module
 from voxgender.media import receiver as receiver_module
 from voxgender.media.outbox import Outbox
@@ -51,12 +52,11 @@ async def test_results_follow_the_clock_of_the_call(server: Server) -> None:
         await peer.call(server.http)
         results = [result for _ in range(4) if isinstance(result := await peer.until(Result), Result)]
     assert [result.seq for result in results] == [1, 2, 3, 4]
-    # The first hop is as long as it takes for those after it to end with other calls' hops.
-    first, *later = results
-    assert first.start == 0.0
-    assert first.end in [round(frames * FRAME_S, 3) for frames in range(1, 7)]
-    assert [round(result.start - first.end, 3) for result in later] == [0.0, 0.192, 0.384]
-    assert [round(result.end - first.end, 3) for result in later] == [0.192, 0.384, 0.576]
+    assert results[0].start == 0.0
+    for before, after in pairwise(results):
+        assert after.start == pytest.approx(before.end, abs=0.001)
+        # Six frames as a rule; on a busy machine a turn comes late.
+        assert round((after.end - after.start) / FRAME_S, 2) in (4, 5, 6, 7)
     assert all(isinstance(r, Result) and r.label == "no_speech" and r.scores is None for r in results)
 
 
@@ -133,22 +133,20 @@ async def test_a_peer_connection_that_closes_ends_the_call(server: Server) -> No
 
 
 async def test_an_offer_that_nobody_follows_up_ends_at_its_deadline(
-    analyzer: Analyzer, monkeypatch: pytest.MonkeyPatch
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A connection with no remote candidates never fails by itself."""
     monkeypatch.setattr(node_module, "SWEEP_S", 0.02)
-    async with a_server(analyzer, connect_timeout_s=0.1) as server, a_peer(ToneTrack()) as peer:
+    async with a_server(engine, connect_timeout_s=0.1) as server, a_peer(ToneTrack()) as peer:
         async with server.http.post("/whip", data=await peer.offer(), headers=SDP) as response:
             assert response.status == 201
         await ended(server)
 
 
-async def test_a_peer_that_falls_silent_is_taken_to_be_gone(
-    analyzer: Analyzer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_peer_that_falls_silent_is_taken_to_be_gone(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """A closed tab shows only after half a minute of failed consent checks."""
     monkeypatch.setattr(node_module, "SWEEP_S", 0.05)
-    async with a_server(analyzer, silence_timeout_s=4.0) as server, a_peer(SilencedTrack(after=10)) as peer:
+    async with a_server(engine, silence_timeout_s=4.0) as server, a_peer(SilencedTrack(after=10)) as peer:
         peer.channels()
         await peer.call(server.http)
         warning = await peer.until(Warning)
@@ -161,11 +159,11 @@ async def test_a_peer_that_falls_silent_is_taken_to_be_gone(
 
 
 async def test_a_peer_that_says_something_on_a_channel_is_not_taken_to_be_gone(
-    analyzer: Analyzer, monkeypatch: pytest.MonkeyPatch
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Someone on mute sends no packets, and is still there."""
     monkeypatch.setattr(node_module, "SWEEP_S", 0.02)
-    async with a_server(analyzer, silence_timeout_s=0.5) as server, a_peer(SilencedTrack(after=5)) as peer:
+    async with a_server(engine, silence_timeout_s=0.5) as server, a_peer(SilencedTrack(after=5)) as peer:
         channel = peer.channel("events")
         await peer.call(server.http)
         await peer.until(Hello)
@@ -188,8 +186,8 @@ class SilencedTrack(ToneTrack):
         return await super().recv()
 
 
-async def test_shutting_down_tells_the_client_and_leaves_nothing(analyzer: Analyzer) -> None:
-    async with a_server(analyzer) as server, a_peer(ToneTrack()) as peer:
+async def test_shutting_down_tells_the_client_and_leaves_nothing(engine: Engine) -> None:
+    async with a_server(engine) as server, a_peer(ToneTrack()) as peer:
         peer.channels()
         await peer.call(server.http)
         await peer.until(Result)
@@ -204,9 +202,9 @@ async def test_shutting_down_tells_the_client_and_leaves_nothing(analyzer: Analy
             assert (await response.json())["code"] == "draining"
 
 
-async def test_a_full_server_says_so_and_takes_the_next_call_when_one_has_left(analyzer: Analyzer) -> None:
+async def test_a_full_server_says_so_and_takes_the_next_call_when_one_has_left(engine: Engine) -> None:
     async with (
-        a_server(analyzer, max_sessions=1) as server,
+        a_server(engine, max_sessions=1) as server,
         a_peer(ToneTrack()) as first,
         a_peer(ToneTrack()) as second,
     ):
@@ -226,15 +224,13 @@ async def test_a_full_server_says_so_and_takes_the_next_call_when_one_has_left(a
 async def test_a_failing_model_ends_the_call_with_an_error(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     async with a_peer(ToneTrack()) as peer:
         peer.channels()
-        analyzer = server.node._analyzer
-        assert analyzer is not None
+        engine = server.node._engine
+        assert engine is not None
 
-        async def broken(track: MediaStreamTrack) -> object:
-            await track.recv()
+        def broken(hops: object) -> tuple[float, float]:
             raise RuntimeError("the weights melted")
-            yield
 
-        monkeypatch.setattr(analyzer, "analyze", broken)
+        monkeypatch.setattr(engine, "judge", broken)
         await peer.call(server.http)
         error = await peer.until(Error)
         assert isinstance(error, Error)

@@ -9,9 +9,10 @@ import pytest
 from aioice import stun
 
 from voxgender import metrics
+from voxgender.engine.schedule import BUSY_CALLS, QUIET_TICK_S, TICK_S, Phase
 from voxgender.errors import NotReady
 from voxgender.media import sockets as sockets_module
-from voxgender.media.sockets import BUSY, BUSY_TICK_S, CALLS, TICK_S, CallTransport, Sockets
+from voxgender.media.sockets import CALLS, CallTransport, Sockets
 
 HERE = "127.0.0.1"
 RTP = b"\x80\x60" + bytes(20)
@@ -241,7 +242,7 @@ async def test_more_than_one_read_takes_is_read_in_one_tick(sockets: Sockets, pe
     assert [call.media.get_nowait()[0] for _ in sent[1:]] == sent[1:]
 
 
-@pytest.mark.parametrize(("calls", "tick_s"), [(1, TICK_S), (BUSY - 1, TICK_S), (BUSY, BUSY_TICK_S)])
+@pytest.mark.parametrize(("calls", "tick_s"), [(1, QUIET_TICK_S), (BUSY_CALLS - 1, QUIET_TICK_S), (BUSY_CALLS, TICK_S)])
 async def test_ticks_are_at_whole_multiples_and_fewer_with_many_calls(
     sockets: Sockets, calls: int, tick_s: float
 ) -> None:
@@ -262,11 +263,11 @@ async def test_a_tick_that_goes_off_early_is_not_followed_by_itself(
     place(sockets, "one")
     sockets._timer.cancel()
     loop = asyncio.get_running_loop()
-    tick = (loop.time() // TICK_S + 2) * TICK_S
+    tick = (loop.time() // QUIET_TICK_S + 2) * QUIET_TICK_S
     monkeypatch.setattr(loop, "time", lambda: tick - 0.0006)
     sockets._tick()
     monkeypatch.undo()
-    assert sockets._timer.when() == pytest.approx(tick + TICK_S)
+    assert sockets._timer.when() == pytest.approx(tick + QUIET_TICK_S)
 
 
 async def test_one_calls_fault_costs_the_others_nothing(sockets: Sockets, peers: list[Peer]) -> None:
@@ -363,3 +364,31 @@ async def test_icmp_errors_do_not_stop_the_reading(sockets: Sockets, peers: list
         transport.sendto(b"\x00", nowhere)
     peers[0].send(check("one"), call)
     assert (await call.next())[1] == peers[0].address
+
+
+async def test_with_many_calls_a_socket_is_read_when_its_calls_have_their_turn(
+    sockets: Sockets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What came of a call between two of its turns waits in the kernel: fewer wake-ups, each for more."""
+    phases = [Phase(number, 3 * TICK_S) for number in range(3)]
+    for number in range(BUSY_CALLS):
+        sockets.open(HERE, str(number), Call(), phases[number % 2]).settle()
+    assert [shared.phase.number for shared in sockets._shared] == [0, 1]
+    read: list[int] = []
+    monkeypatch.setattr(sockets, "read", lambda shared: read.append(shared.phase.number))
+    loop = asyncio.get_running_loop()
+    now = phases[0].next_turn(loop.time()) - TICK_S / 2
+    monkeypatch.setattr(loop, "time", lambda: now)
+    for shared in sockets._shared:
+        shared.due_at = shared.phase.next_turn(now)
+    waits = []
+    for _ in range(4):
+        sockets._timer.cancel()
+        sockets._wait()
+        waits.append(round((sockets._timer.when() - now) / TICK_S, 3))
+        now = sockets._timer.when()
+        sockets._timer.cancel()
+        sockets._tick()
+    assert read == [0, 1, 0, 1]
+    # No tick is kept for the phase that no call has.
+    assert waits == [0.5, 1.0, 2.0, 1.0]

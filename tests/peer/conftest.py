@@ -10,7 +10,7 @@ import pytest
 
 from tests.options import given
 from tests.rtc import Server, a_server
-from voxgender.analysis import Analyzer
+from voxgender.engine import Engine
 from voxgender.peer import speech
 from voxgender.peer.speech import Speech, Turn
 from voxgender.settings import FrontSettings
@@ -31,13 +31,13 @@ Serve = Callable[..., Awaitable[Server]]
 
 
 @pytest.fixture
-async def serve(analyzer: Analyzer) -> AsyncIterator[Serve]:
+async def serve(engine: Engine) -> AsyncIterator[Serve]:
     """Start a server in this process; options are those of ``FrontSettings``, and the node's limit of calls."""
     async with AsyncExitStack() as stack:
 
         async def start(*, max_sessions: int = 100, **options: object) -> Server:
             settings = given(FrontSettings, **options)
-            return await stack.enter_async_context(a_server(analyzer, settings=settings, max_sessions=max_sessions))
+            return await stack.enter_async_context(a_server(engine, settings=settings, max_sessions=max_sessions))
 
         yield start
 

@@ -5,17 +5,17 @@ from collections.abc import Iterator
 import pytest
 
 from tests.peer.conftest import Serve
-from voxgender.analysis import Analyzer
+from voxgender.engine import Engine
 from voxgender.peer import speech
 from voxgender.peer.caller import Caller
 from voxgender.protocol import AnyMessage, Change
-from voxgender.roles.serve import make_analyzer
+from voxgender.roles.serve import make_engine
 from voxgender.settings import ModelOptions
 
 
 @pytest.fixture(scope="module")
-def analyzer() -> Iterator[Analyzer]:
-    made = make_analyzer(ModelOptions())
+def engine() -> Iterator[Engine]:
+    made = make_engine(ModelOptions())
     yield made
     made.close()
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformers import Wav2Vec2ForSequenceClassification
 
-from voxgender.analysis import Analyzer
+from voxgender.engine import Engine
 from voxgender.inference.wav2vec2 import EMBEDDED_DIRECTORY, load
 from voxgender.training.evaluate import evaluate, tabulated
 from voxgender.training.manifest import Clip, read_manifest, with_split
@@ -50,11 +50,11 @@ def test_the_card_says_what_the_weights_do(dev: list[Clip]) -> None:
 
 
 def test_most_voices_are_heard_right_by_the_whole_pipeline(dev: list[Clip]) -> None:
-    analyzer = Analyzer(load("embedded"))
+    engine = Engine(load("embedded"))
     try:
-        rows = {(row.corpus, row.label): row for row in tabulated(evaluate(some(dev, 12), analyzer))}
+        rows = {(row.corpus, row.label): row for row in tabulated(evaluate(some(dev, 12), engine))}
     finally:
-        analyzer.close()
+        engine.close()
     voices, noise = rows["all", "voices"], rows["all", "noise"]
     assert voices.file_accuracy is not None
     assert voices.file_accuracy >= 0.9

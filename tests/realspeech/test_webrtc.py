@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.rtc import a_server
-from voxgender.analysis import Analyzer
+from voxgender.engine import Engine
+from voxgender.engine.files import classify_file
 from voxgender.inference.wav2vec2 import load
 from voxgender.peer.caller import Caller
 from voxgender.peer.report import Report
@@ -18,10 +19,10 @@ from voxgender.training.manifest import Clip, read_manifest, with_split
 
 
 @pytest.fixture(scope="module")
-def analyzer() -> Iterator[Analyzer]:
-    analyzer = Analyzer(load("embedded", threads=1))
-    yield analyzer
-    analyzer.close()
+def engine() -> Iterator[Engine]:
+    engine = Engine(load("embedded", threads=1))
+    yield engine
+    engine.close()
 
 
 @pytest.fixture(scope="module")
@@ -29,9 +30,9 @@ def dev(speech: Path) -> list[Clip]:
     return with_split(read_manifest(speech / "manifest.csv"), "dev")
 
 
-async def calls(analyzer: Analyzer, clips: list[Clip]) -> list[Report]:
+async def calls(engine: Engine, clips: list[Clip]) -> list[Report]:
     """All clips at once, one call each, on one server."""
-    async with a_server(analyzer) as server:
+    async with a_server(engine) as server:
         return await asyncio.gather(*(Caller(server.url, from_file(clip.path)).run() for clip in clips))
 
 
@@ -53,7 +54,7 @@ def heard(report: Report) -> str | None:
     return "male" if summary.male > summary.female else "female"
 
 
-async def test_a_call_hears_what_the_same_file_is_classified_as(analyzer: Analyzer, dev: list[Clip]) -> None:
+async def test_a_call_hears_what_the_same_file_is_classified_as(engine: Engine, dev: list[Clip]) -> None:
     """What `classify` says offline and what a caller is told live come from the same pipeline."""
     # The longest of each corpus and voice: seconds of speech, so that where windows begin does not tip the scales.
     clips = [
@@ -64,8 +65,8 @@ async def test_a_call_hears_what_the_same_file_is_classified_as(analyzer: Analyz
         for corpus in ("librispeech-test-other", "nemo")
         for label in ("male", "female")
     ]
-    offline = [analyzer.classify_file(clip.path) for clip in clips]
-    reports = await calls(analyzer, clips)
+    offline = [classify_file(engine, clip.path) for clip in clips]
+    reports = await calls(engine, clips)
     # Readers are plain; of an actor's sob, where windows begin decides.
     assert [heard(report) for report in reports[:2]] == [clip.label for clip in clips[:2]]
     assert [most(verdict.segments) for verdict in offline[:2]] == [clip.label for clip in clips[:2]]
@@ -74,10 +75,10 @@ async def test_a_call_hears_what_the_same_file_is_classified_as(analyzer: Analyz
         assert report.summary.speech == pytest.approx(verdict.speech_s, rel=0.15)
 
 
-async def test_noise_gets_no_gender(analyzer: Analyzer, dev: list[Clip]) -> None:
+async def test_noise_gets_no_gender(engine: Engine, dev: list[Clip]) -> None:
     """The old design gave noise a gender."""
     kinds = {clip.path.stem.rpartition("-")[2]: clip for clip in dev if clip.label == "noise"}
-    reports = await calls(analyzer, list(kinds.values()))
+    reports = await calls(engine, list(kinds.values()))
     durations = [report.summary.duration for report in reports if report.summary is not None]
     gendered = [report.summary.male + report.summary.female for report in reports if report.summary is not None]
     assert len(durations) == len(kinds)

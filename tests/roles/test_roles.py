@@ -140,7 +140,7 @@ async def test_signaling_is_light_and_knows_neither_torch_nor_webrtc() -> None:
 
 LOADING_FOR_EVER = (
     "import sys, threading, voxgender.roles.serve; from voxgender import cli; "
-    "voxgender.roles.serve.make_analyzer = lambda settings: (print('loading', flush=True), threading.Event().wait()); "
+    "voxgender.roles.serve.make_engine = lambda settings: (print('loading', flush=True), threading.Event().wait()); "
     "sys.exit(cli.main(sys.argv[1:]))"
 )
 

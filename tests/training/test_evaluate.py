@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from voxgender.analysis import Analyzer
+from voxgender.engine import Engine
 from voxgender.errors import AudioError
 from voxgender.inference.classifier import ClassLabel, Probabilities, Windows
 from voxgender.training.evaluate import ALL, evaluate, tabulated
@@ -28,14 +28,14 @@ class ByPitch:
 
 
 @pytest.fixture(scope="module")
-def analyzer() -> Iterator[Analyzer]:
-    analyzer = Analyzer(ByPitch())
-    yield analyzer
-    analyzer.close()
+def engine() -> Iterator[Engine]:
+    engine = Engine(ByPitch())
+    yield engine
+    engine.close()
 
 
-def test_figures_are_told_per_corpus_and_in_all(corpus: Path, analyzer: Analyzer) -> None:
-    rows = tabulated(evaluate(read_manifest(corpus), analyzer))
+def test_figures_are_told_per_corpus_and_in_all(corpus: Path, engine: Engine) -> None:
+    rows = tabulated(evaluate(read_manifest(corpus), engine))
     assert [(row.corpus, row.label) for row in rows] == [
         ("babble", "male"),
         ("babble", "female"),
@@ -55,39 +55,39 @@ def test_figures_are_told_per_corpus_and_in_all(corpus: Path, analyzer: Analyzer
     assert (noise.file_accuracy, noise.no_speech_files, noise.gendered_share) == (None, 4, 0.0)
 
 
-def test_a_wrong_label_is_counted_as_wrong(corpus: Path, analyzer: Analyzer) -> None:
+def test_a_wrong_label_is_counted_as_wrong(corpus: Path, engine: Engine) -> None:
     man = corpus.parent / "male0.wav"
-    (row, *_) = tabulated(evaluate([Clip(man, "female")], analyzer))
+    (row, *_) = tabulated(evaluate([Clip(man, "female")], engine))
     assert row.file_accuracy == 0
     assert row.window_accuracy is not None
     assert row.window_accuracy < 0.2
 
 
-def test_time_given_a_gender_where_nobody_speaks_is_counted(corpus: Path, analyzer: Analyzer) -> None:
+def test_time_given_a_gender_where_nobody_speaks_is_counted(corpus: Path, engine: Engine) -> None:
     man = corpus.parent / "male0.wav"
-    (row, *_) = tabulated(evaluate([Clip(man, "noise")], analyzer))
+    (row, *_) = tabulated(evaluate([Clip(man, "noise")], engine))
     assert row.label == "noise"
     assert 0.3 < row.gendered_share <= 1
 
 
-def test_human_sounds_are_counted_apart(corpus: Path, analyzer: Analyzer) -> None:
+def test_human_sounds_are_counted_apart(corpus: Path, engine: Engine) -> None:
     hiss = corpus.parent / "noise0.wav"
-    rows = tabulated(evaluate([Clip(hiss, "human-sound"), Clip(hiss, "noise")], analyzer))
+    rows = tabulated(evaluate([Clip(hiss, "human-sound"), Clip(hiss, "noise")], engine))
     assert [row.label for row in rows if row.corpus == ALL] == ["noise", "human-sound"]
 
 
-def test_clips_without_a_label_are_passed_over(corpus: Path, analyzer: Analyzer) -> None:
-    assert tabulated(evaluate([Clip(corpus.parent / "male0.wav", "")], analyzer)) == []
+def test_clips_without_a_label_are_passed_over(corpus: Path, engine: Engine) -> None:
+    assert tabulated(evaluate([Clip(corpus.parent / "male0.wav", "")], engine)) == []
 
 
-def test_figures_are_plain_for_json(corpus: Path, analyzer: Analyzer) -> None:
-    (row, *_) = tabulated(evaluate([Clip(corpus.parent / "male0.wav", "male", corpus="mine")], analyzer))
+def test_figures_are_plain_for_json(corpus: Path, engine: Engine) -> None:
+    (row, *_) = tabulated(evaluate([Clip(corpus.parent / "male0.wav", "male", corpus="mine")], engine))
     plain = row.to_dict()
     assert plain["corpus"] == "mine"
     assert all(value is None or isinstance(value, str) or math.isfinite(value) for value in plain.values())
 
 
-def test_a_recording_that_cannot_be_read_is_an_error(tmp_path: Path, analyzer: Analyzer) -> None:
+def test_a_recording_that_cannot_be_read_is_an_error(tmp_path: Path, engine: Engine) -> None:
     (tmp_path / "text.wav").write_text("no audio")
     with pytest.raises(AudioError, match=r"text\.wav"):
-        list(evaluate([Clip(tmp_path / "text.wav", "male")], analyzer))
+        list(evaluate([Clip(tmp_path / "text.wav", "male")], engine))

@@ -22,8 +22,8 @@ FRAME_S = FRAME / SAMPLE_RATE_HZ
 CONTEXT = 64
 """Samples before a frame that the network hears with it."""
 
-_AT_ONCE = 16
-"""Calls in one run; more do not make it cheaper."""
+CALLS_A_RUN = 16
+"""Calls that the network takes at once; more do not make it cheaper."""
 _HIDDEN = 128
 
 
@@ -65,8 +65,8 @@ class VoiceActivity:
             if one.shape[0]:
                 by_count.setdefault(one.shape[0], []).append(index)
         for indices in by_count.values():
-            for start in range(0, len(indices), _AT_ONCE):
-                some = indices[start : start + _AT_ONCE]
+            for start in range(0, len(indices), CALLS_A_RUN):
+                some = indices[start : start + CALLS_A_RUN]
                 probabilities, h, c = self._session.run(
                     None,
                     {

@@ -1,6 +1,5 @@
 """Decoded audio on its way through: FFmpeg's frames, or samples as they are wanted already."""
 
-from fractions import Fraction
 from typing import NamedTuple
 
 import numpy as np
@@ -14,19 +13,32 @@ Samples = npt.NDArray[np.float32]
 """Mono, full scale ±1, shape ``(samples,)``."""
 
 
-class Wave(NamedTuple):
-    """Samples that came out of a decoder as they are wanted: a frame without FFmpeg's wrapping."""
+class Packet(NamedTuple):
+    """An encoded packet of audio, in order."""
 
-    pcm: npt.NDArray[np.int16]
-    """16 kHz mono, shape ``(samples,)``."""
     pts: int
-    clock_rate_hz: int
+    """Its start in ticks of its format's clock."""
+    data: bytes
+    after_loss: bool = False
+    """True where packets before it were given up. A gap in time alone is discontinuous transmission."""
+    payload_type: int = 0
+    """Which of the negotiated formats it has (RFC 3550 section 5.1)."""
+
+
+class Wave(NamedTuple):
+    """16 kHz mono samples: a frame without FFmpeg's wrapping."""
+
+    pcm: npt.NDArray[np.int16] | Samples
+    """int16 or float32, shape ``(samples,)``."""
+    pts: int | None = None
+    """Its start; None for a frame that follows the one before it."""
+    clock_rate_hz: int = SAMPLE_RATE_HZ
     """Ticks of ``pts`` in a second."""
 
     @property
-    def time(self) -> float:
+    def time(self) -> float | None:
         """Its start in seconds."""
-        return self.pts / self.clock_rate_hz
+        return None if self.pts is None else self.pts / self.clock_rate_hz
 
     @property
     def samples(self) -> int:
@@ -35,12 +47,6 @@ class Wave(NamedTuple):
     @property
     def sample_rate(self) -> int:
         return SAMPLE_RATE_HZ
-
-    def to_frame(self) -> AudioFrame:
-        """As any ``MediaStreamTrack`` gives it."""
-        frame = AudioFrame.from_ndarray(self.pcm.reshape(1, -1), format="s16", layout="mono")
-        frame.sample_rate, frame.pts, frame.time_base = SAMPLE_RATE_HZ, self.pts, Fraction(1, self.clock_rate_hz)
-        return frame
 
 
 Frame = AudioFrame | Wave

@@ -64,7 +64,7 @@ class Resampler:
         if not run:
             return []
         if self._source == _AS_WANTED:
-            return [(_pcm(frame) * np.float32(1 / 32_768)).astype(np.float32, copy=False) for frame in run]
+            return [_floats(_pcm(frame)) for frame in run]
         if self._filter is None:
             # Left to itself, swresample makes a stereo mix 3 dB too loud when its output is float.
             options = {"rematrix_maxval": "1"}
@@ -90,6 +90,10 @@ def _merge(run: list[AudioFrame]) -> AudioFrame:
 
 def _pcm(frame: Frame) -> npt.NDArray[Any]:
     return frame.pcm if isinstance(frame, Wave) else frame.to_ndarray().reshape(-1)
+
+
+def _floats(pcm: npt.NDArray[Any]) -> Samples:
+    return pcm if pcm.dtype == np.float32 else (pcm * np.float32(1 / 32_768)).astype(np.float32, copy=False)
 
 
 def _samples(frame: AudioFrame) -> Samples:

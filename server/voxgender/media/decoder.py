@@ -3,12 +3,14 @@
 import logging
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
-from typing import NamedTuple, Protocol
+from itertools import groupby
+from operator import attrgetter
+from typing import Protocol
 
 import av
 from aiortc import RTCRtpCodecParameters
 
-from voxgender.audio.frames import Frame, Wave
+from voxgender.audio.frames import Frame, Packet, Wave
 from voxgender.media.opus import LONGEST, SAMPLE_RATE_HZ, OpusDecoder, OpusError, scratch
 
 logger = logging.getLogger(__name__)
@@ -37,16 +39,6 @@ def opus_duration(payload: bytes) -> int:
     return duration if duration <= _LONGEST_TICKS else 0
 
 
-class Payload(NamedTuple):
-    """What one packet carries."""
-
-    pts: int
-    """In ticks of the RTP clock."""
-    data: bytes
-    after_loss: bool = False
-    """True where packets before it were given up. A gap in time alone is DTX."""
-
-
 class Decoder(Protocol):
     """One payload format's decoder. A payload that it cannot decode costs its own time only."""
 
@@ -56,7 +48,7 @@ class Decoder(Protocol):
         """Length of a payload in ticks of the RTP clock; zero where it cannot be told."""
         ...
 
-    def decode(self, payloads: Sequence[Payload]) -> list[Frame]:
+    def decode(self, payloads: Sequence[Packet]) -> list[Frame]:
         """Decode payloads in order.
 
         Returns:
@@ -76,6 +68,30 @@ def make_decoder(codec: RTCRtpCodecParameters) -> Decoder | None:
     return None
 
 
+class Decoders:
+    """The decoders of one call, by payload type. Those of one call are used from one thread at a time."""
+
+    def __init__(self) -> None:
+        self._decoders: dict[int, Decoder] = {}
+
+    def configure(self, codecs: Sequence[RTCRtpCodecParameters]) -> None:
+        """Make a decoder for each audio format that was negotiated."""
+        for codec in codecs:
+            if codec.payloadType is not None and (decoder := make_decoder(codec)) is not None:
+                self._decoders[codec.payloadType] = decoder
+
+    def get(self, payload_type: int) -> Decoder | None:
+        """Return the decoder of a payload type; None where it is no audio format."""
+        return self._decoders.get(payload_type)
+
+    def decode(self, packets: Sequence[Packet]) -> list[Frame]:
+        """Decode packets in order, whichever of the formats each has."""
+        frames: list[Frame] = []
+        for payload_type, run in groupby(packets, key=attrgetter("payload_type")):
+            frames += self._decoders[payload_type].decode(list(run))
+        return frames
+
+
 class OpusPayloads:
     """Opus (RFC 7587), to 16 kHz mono. Losses of up to 120 ms are recovered or concealed."""
 
@@ -87,11 +103,11 @@ class OpusPayloads:
     def duration(self, data: bytes) -> int:
         return opus_duration(data)
 
-    def decode(self, payloads: Sequence[Payload]) -> list[Frame]:
+    def decode(self, payloads: Sequence[Packet]) -> list[Frame]:
         frames: list[Frame] = []
         pcm = scratch()
         start_pts = 0
-        for pts, data, after_loss in _joined(payloads):
+        for pts, data, after_loss, _ in _joined(payloads):
             lost = pts - self._end_pts if after_loss and self._end_pts is not None else 0
             if not 0 < lost <= _MOST_LOST:
                 lost = 0
@@ -114,13 +130,13 @@ class OpusPayloads:
         return frames
 
 
-def _joined(payloads: Sequence[Payload]) -> Iterator[Payload]:
+def _joined(payloads: Sequence[Packet]) -> Iterator[Packet]:
     """Payloads that follow one another, put together so that libopus is called once for up to 120 ms.
 
     What comes of it is the same, sample by sample. Empty payloads are left out: to libopus they are lost ones.
     """
     run: list[bytes] = []
-    first = Payload(0, b"")
+    first = Packet(0, b"")
     step = most = 0
     for payload in payloads:
         if not payload.data:
@@ -130,13 +146,13 @@ def _joined(payloads: Sequence[Payload]) -> Iterator[Payload]:
             run.append(payload.data)
             continue
         if run:
-            yield Payload(first.pts, joined(run), first.after_loss)
+            yield Packet(first.pts, joined(run), first.after_loss)
         first, run = payload, [payload.data]
         step = opus_duration(payload.data)
         # Only packets of a single frame (code 0) can be put together without looking into them.
         most = _LONGEST_TICKS // step if step and payload.data[0] & 3 == 0 else 1
     if run:
-        yield Payload(first.pts, joined(run), first.after_loss)
+        yield Packet(first.pts, joined(run), first.after_loss)
 
 
 def joined(packets: Sequence[bytes]) -> bytes:
@@ -176,10 +192,10 @@ class PlainPayloads:
         # G.711 has a byte a sample; G.722 has a byte for two samples, and a clock of half its rate.
         return len(data)
 
-    def decode(self, payloads: Sequence[Payload]) -> list[Frame]:
+    def decode(self, payloads: Sequence[Packet]) -> list[Frame]:
         time_base = Fraction(1, self.clock_rate_hz)
         frames: list[Frame] = []
-        for pts, data, _ in payloads:
+        for pts, data, _, _ in payloads:
             if not data:
                 continue
             for frame in self._decoder.decode(av.Packet(data)):

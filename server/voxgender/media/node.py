@@ -9,7 +9,7 @@ from time import monotonic
 from typing import Any
 
 from voxgender import metrics
-from voxgender.analysis import Analyzer
+from voxgender.engine import Engine
 from voxgender.errors import NotReady, SessionNotFound, TooManySessions
 from voxgender.media.aiortc_internals.certificates import Certificates
 from voxgender.media.aiortc_internals.ice import HostAddresses
@@ -64,7 +64,7 @@ class MediaNode:
         self._max_sessions_per_subject = max_sessions_per_subject
         self._connect_timeout_s = connect_timeout_s
         self._silence_timeout_s = silence_timeout_s
-        self._analyzer: Analyzer | None = None
+        self._engine: Engine | None = None
         self._sessions: dict[str, Session] = {}
         self._subjects: dict[str, str] = {}
         """Session id to the subject of its caller's token, where that names one."""
@@ -89,9 +89,9 @@ class MediaNode:
         """Whether calls are no longer taken, for good."""
         return self._draining or self._closing
 
-    def start(self, analyzer: Analyzer) -> None:
+    def start(self, engine: Engine) -> None:
         """Take calls from now on."""
-        self._analyzer = analyzer
+        self._engine = engine
         self._sweeper = asyncio.create_task(self._sweep(), name="sweep")
 
     async def close(self) -> None:
@@ -121,7 +121,7 @@ class MediaNode:
         Raises:
             NotReady: the model is still being loaded, or the node is shutting down.
         """
-        self._ready_analyzer()
+        self._ready_engine()
 
     async def open(self, offer: str, subject: str | None = None) -> tuple[str, str]:
         """Answer an offer of ``subject``, whom the caller's token names.
@@ -134,7 +134,7 @@ class MediaNode:
             TooManySessions: the subject has all the sessions here that one may have.
             SdpRejected: the offer cannot be answered.
         """
-        analyzer = self._ready_analyzer()
+        engine = self._ready_engine()
         if len(self._sessions) >= self._max_sessions:
             raise NotReady(
                 f"The server is full: it holds {self._max_sessions} calls.", code="at_capacity", retry_after_s=10
@@ -142,7 +142,7 @@ class MediaNode:
         self._check_subject(subject)
         session = Session(
             self._new_session_id(),
-            analyzer,
+            engine,
             sockets=self._sockets,
             certificates=self._certificates,
             addresses=self._addresses,
@@ -202,12 +202,12 @@ class MediaNode:
         """All sessions' states. The id is a capability, so operators see only its beginning."""
         return [session.status() | {"session": session.id[:8]} for session in self._sessions.values()]
 
-    def _ready_analyzer(self) -> Analyzer:
+    def _ready_engine(self) -> Engine:
         if self.draining:
             raise NotReady("The server is shutting down.", code="draining", retry_after_s=5)
-        if self._analyzer is None:
+        if self._engine is None:
             raise NotReady("The server is starting: its model is being loaded.", code="starting", retry_after_s=2)
-        return self._analyzer
+        return self._engine
 
     def _find(self, session_id: str) -> Session:
         session = self._sessions.get(session_id)

@@ -1,27 +1,20 @@
-"""The low-latency audio receiver: RTP packets in any order -> a ``MediaStreamTrack``.
+"""The low-latency audio receiver: RTP packets in any order -> packets in order, for the engine.
 
 aiortc's own jitter buffer holds 80 ms, and one lost packet leaves it 280 ms late for the rest of the call; its
-decoder runs a thread a call. Here packets wait only behind a hole, only for ``REORDER_WINDOW_S``, and are decoded
-many at once, off the event loop.
+decoder runs a thread a call. Here packets wait only behind a hole, and only for ``REORDER_WINDOW_S``.
 """
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import Sequence
-from functools import partial
-from itertools import groupby
-from operator import attrgetter
 from typing import NamedTuple
 
-from aiortc import MediaStreamTrack, RTCRtpCodecParameters
-from aiortc.mediastreams import MediaStreamError
-from av.audio.frame import AudioFrame
+from aiortc import RTCRtpCodecParameters
 
 from voxgender import metrics
-from voxgender.audio.frames import Frame, Wave
-from voxgender.audio.track import Batch
-from voxgender.media.decoder import Decoder, Payload, make_decoder
+from voxgender.audio.frames import Packet
+from voxgender.engine import Call
+from voxgender.media.decoder import Decoder, Decoders
 from voxgender.media.rtp import MAX_DROPOUT, Rtp, packets_ahead, ticks_ahead
 
 REORDER_WINDOW_S = 0.06
@@ -29,63 +22,58 @@ REORDER_WINDOW_S = 0.06
 MIN_REORDER_WINDOW_S = 0.02
 MAX_REORDER_WINDOW_S = 0.12
 """A path that only loses packets brings the window down to the one, one that reorders them up to the other."""
-MAX_READY_S = 2.0
-"""Audio kept for a reader that does not come; older packets go."""
 BYE_GRACE_S = 2.0
 """A sender that said goodbye and resumes within this time was only paused (Chromium says it on a pause)."""
 
 _MAX_HELD = 100
 
 
-class _Packet(NamedTuple):
-    pts: int
-    duration: int
-    payload_type: int
-    payload: bytes
+class _Held(NamedTuple):
+    """A packet that came, and may have to wait for others to come before it."""
+
+    packet: Packet
+    decoder: Decoder
     arrived_at: float
-    after_loss: bool = False
 
 
-class AudioReceiver(MediaStreamTrack):
-    """A remote audio track. Packets are fed on the event loop; one task reads."""
+class AudioReceiver:
+    """The receiving end of a remote audio track: puts packets in order and pushes them to a call.
 
-    kind = "audio"
+    All methods are called on the event loop.
 
-    def __init__(self) -> None:
-        super().__init__()
+    Args:
+        call: takes the packets.
+        decoders: of the call, configured here once the codecs are negotiated.
+    """
+
+    def __init__(self, call: Call, decoders: Decoders) -> None:
         self.last_arrival = 0.0
         """When the last packet came, seconds of ``time.monotonic``; 0 before the first."""
         self.lost = 0
         """Packets given up so far."""
-        self._decoders: dict[int, Decoder] = {}
-        self._held: dict[int, _Packet] = {}
+        self.ended = False
+        self._call = call
+        self._decoders = decoders
+        self._held: dict[int, _Held] = {}
         self._missed: dict[int, float] = {}
         self._window_s = REORDER_WINDOW_S
-        self._ready: deque[_Packet] = deque()
-        self._ready_s = 0.0
-        self._frames: deque[AudioFrame] = deque()
         self._ssrc: int | None = None
         self._next_seq = 0
         self._highest_seq = 0
         self._last_timestamp = 0
         self._pts = 0
         self._end_pts = 0
-        self._wanted_s = 0.0
-        self._reordered_s = 0.0
-        self._reader: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._goodbye: asyncio.TimerHandle | None = None
 
-    # What the network side calls.
-
     def configure(self, codecs: Sequence[RTCRtpCodecParameters]) -> None:
-        for codec in codecs:
-            if codec.payloadType is not None and (decoder := make_decoder(codec)) is not None:
-                self._decoders[codec.payloadType] = decoder
+        """Take packets of these formats from now on."""
+        self._decoders.configure(codecs)
 
     def feed(self, packet: Rtp, arrived_at: float) -> None:
+        """Take a packet, in whatever order they come."""
         decoder = self._decoders.get(packet.payload_type)
-        if decoder is None or self.readyState != "live":
+        if decoder is None or self.ended:
             return
         if self._goodbye:
             self._goodbye.cancel()
@@ -105,13 +93,12 @@ class AudioReceiver(MediaStreamTrack):
         if ahead >= 0:
             self._highest_seq = seq
             self._pts, self._last_timestamp = pts, packet.timestamp
-        duration = decoder.duration(packet.payload)
-        received = _Packet(pts, duration, packet.payload_type, packet.payload, arrived_at)
+        received = Packet(pts, packet.payload, False, packet.payload_type)
         if seq == self._next_seq and not self._held:
             self._next_seq = seq + 1
-            self._append(received, arrived_at)
+            self._push(received, decoder, arrived_at, arrived_at)
             return
-        self._held[seq] = received
+        self._held[seq] = _Held(received, decoder, arrived_at)
         self._advance(arrived_at)
 
     def _spurn(self, seq: int, arrived_at: float) -> None:
@@ -122,57 +109,20 @@ class AudioReceiver(MediaStreamTrack):
             self._window_s = min(MAX_REORDER_WINDOW_S, max(self._window_s, 1.25 * (arrived_at - noticed_at)))
 
     def bye(self) -> None:
-        if self._goodbye is None and self.readyState == "live":
+        """Take a goodbye of the sender, which may yet come back."""
+        if self._goodbye is None and not self.ended:
             self._goodbye = asyncio.get_running_loop().call_later(BYE_GRACE_S, self.end)
 
     def end(self) -> None:
-        """Nothing more will come: a reader gets what is left, then ``MediaStreamError``."""
+        """End the call's audio: what is held goes on, nothing more will come."""
         for timer in (self._timer, self._goodbye):
             if timer:
                 timer.cancel()
         self._timer = self._goodbye = None
         while self._held:
             self._skip_hole(time.monotonic())
-        self.stop()
-        self._wake()
-
-    # What the consumer calls.
-
-    async def recv(self) -> AudioFrame:
-        """The next decoded frame, as any ``MediaStreamTrack`` gives it.
-
-        Raises:
-            MediaStreamError: the track has ended.
-        """
-        while not self._frames:
-            if (batch := await self.read_batch(0.0, timeout_s=60.0)) is not None:
-                self._frames.extend(frame.to_frame() if isinstance(frame, Wave) else frame for frame in batch.decode())
-        return self._frames.popleft()
-
-    async def read_batch(self, duration_s: float, timeout_s: float) -> Batch | None:
-        """At least ``duration_s`` of audio, not yet decoded; after ``timeout_s`` what there is, None for nothing.
-
-        Raises:
-            MediaStreamError: the track has ended, and all of it was read.
-        """
-        if self.readyState == "live" and (not self._ready or self._ready_s < duration_s):
-            loop = asyncio.get_running_loop()
-            self._wanted_s = duration_s
-            self._reader = loop.create_future()
-            timer = loop.call_later(timeout_s, self._wake)
-            try:
-                await self._reader
-            finally:
-                timer.cancel()
-                self._reader = None
-        if not self._ready:
-            if self.readyState == "live":
-                return None
-            raise MediaStreamError
-        packets, duration_s = self._ready, self._ready_s
-        self._ready, self._ready_s = deque(), 0.0
-        metrics.PACKETS["received"].inc(len(packets))
-        return Batch(partial(self._decode, packets), duration_s, packets[-1].arrived_at, self._reordered_s)
+        self.ended = True
+        self._call.end()
 
     def _start(self, packet: Rtp, decoder: Decoder, arrived_at: float) -> None:
         """Begin with a stream's first packet; the call's clock goes on by the wall clock."""
@@ -187,10 +137,10 @@ class AudioReceiver(MediaStreamTrack):
 
     def _advance(self, now: float) -> None:
         while self._held:
-            packet = self._held.pop(self._next_seq, None)
-            if packet is not None:
+            held = self._held.pop(self._next_seq, None)
+            if held is not None:
                 self._next_seq += 1
-                self._append(packet, now)
+                self._push(*held, now)
                 continue
             oldest = min(self._held.values(), key=lambda held: held.arrived_at)
             waited_s = now - oldest.arrived_at
@@ -214,34 +164,17 @@ class AudioReceiver(MediaStreamTrack):
             noticed_at = min(held.arrived_at for held in self._held.values())
             self._missed = dict.fromkeys(range(max(self._next_seq, first - _MAX_HELD), first), noticed_at)
             self._window_s = max(MIN_REORDER_WINDOW_S, 0.9 * self._window_s)
-            self._held[first] = self._held[first]._replace(after_loss=True)
+            held = self._held[first]
+            self._held[first] = held._replace(packet=held.packet._replace(after_loss=True))
         self._next_seq = first
-        while (packet := self._held.pop(self._next_seq, None)) is not None:
+        while (in_turn := self._held.pop(self._next_seq, None)) is not None:
             self._next_seq += 1
-            self._append(packet, now)
+            self._push(*in_turn, now)
 
-    def _append(self, packet: _Packet, now: float) -> None:
-        self._reordered_s = now - packet.arrived_at
-        rate_hz = self._decoders[packet.payload_type].clock_rate_hz
-        self._ready.append(packet)
-        # A hole is time too: whoever waits for 200 ms must not wait longer because of a loss.
+    def _push(self, packet: Packet, decoder: Decoder, arrived_at: float, now: float) -> None:
+        # A hole is time too: a call's turn must not come later because of a loss.
         hole = max(0, packet.pts - self._end_pts) if self._end_pts else 0
-        self._ready_s += (packet.duration + min(hole, rate_hz)) / rate_hz
-        self._end_pts = packet.pts + packet.duration
-        while self._ready_s > MAX_READY_S and len(self._ready) > 1:
-            dropped = self._ready.popleft()
-            self._ready_s -= dropped.duration / rate_hz
-            metrics.PACKETS["unread"].inc()
-        if self._ready_s >= self._wanted_s:
-            self._wake()
-
-    def _wake(self) -> None:
-        if self._reader is not None and not self._reader.done():
-            self._reader.set_result(None)
-
-    def _decode(self, packets: deque[_Packet]) -> list[Frame]:
-        frames: list[Frame] = []
-        for payload_type, run in groupby(packets, key=attrgetter("payload_type")):
-            payloads = [Payload(packet.pts, packet.payload, packet.after_loss) for packet in run]
-            frames += self._decoders[payload_type].decode(payloads)
-        return frames
+        duration = decoder.duration(packet.data)
+        self._end_pts = packet.pts + duration
+        duration_s = (duration + min(hole, decoder.clock_rate_hz)) / decoder.clock_rate_hz
+        self._call.push(packet, arrived_at, duration_s=duration_s, reordered_s=now - arrived_at)

@@ -2,8 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable, Iterable
-from contextlib import aclosing, suppress
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from contextlib import suppress
 from time import monotonic
 from typing import Any, Literal
 
@@ -17,7 +17,7 @@ from aiortc import (
 )
 
 from voxgender import metrics
-from voxgender.analysis import Analyzer
+from voxgender.engine import Engine
 from voxgender.errors import NotReady, SdpRejected
 from voxgender.media import negotiation
 from voxgender.media.aiortc_internals import handshake
@@ -26,6 +26,7 @@ from voxgender.media.aiortc_internals.closing import close, suppress_close_error
 from voxgender.media.aiortc_internals.ice import HostAddresses, gather_on
 from voxgender.media.aiortc_internals.reception import take_over_rtp
 from voxgender.media.aiortc_internals.sctp import delivered
+from voxgender.media.decoder import Decoders
 from voxgender.media.dtls import Failure
 from voxgender.media.outbox import Outbox
 from voxgender.media.receiver import AudioReceiver
@@ -57,7 +58,7 @@ class Session:
 
     Args:
         session_id: unguessable; whoever knows it may end the call.
-        analyzer: shared by all calls.
+        engine: shared by all calls.
         sockets: shared by all calls of the process.
         certificates: shared likewise.
         addresses: where to gather candidates.
@@ -66,7 +67,7 @@ class Session:
     def __init__(
         self,
         session_id: str,
-        analyzer: Analyzer,
+        engine: Engine,
         *,
         sockets: Sockets,
         certificates: Certificates,
@@ -76,20 +77,22 @@ class Session:
         self.id = session_id
         self.started_at = monotonic()
         self.ended_for: Reason | None = None
-        self._analyzer = analyzer
         self._sockets = sockets
         self._addresses = addresses
         self._on_ended = on_ended
-        self._outbox = Outbox(analyzer.hello(session_id))
+        self._outbox = Outbox(engine.hello(session_id))
         # The default asks a public STUN server, and can stall the answer for 5 s.
         self._pc = RTCPeerConnection(RTCConfiguration(iceServers=[]))
         certificates.show(self._pc)
-        self._receiver = AudioReceiver()
+        decoders = Decoders()
+        self._call = engine.open(self._on_messages, self._on_analysed, decode=decoders.decode)
+        self._receiver = AudioReceiver(self._call, decoders)
+        self._analysed = asyncio.Event()
+        self._answered = False
         self._offer: Offer | None = None
         self._tried: set[tuple[str, int]] = set()
         """Addresses of the peer's candidates."""
         self._spoken_at = 0.0
-        self._listening: asyncio.Task[None] | None = None
         self._ending: asyncio.Task[None] | None = None
 
     @property
@@ -127,7 +130,7 @@ class Session:
             self._receive(transceiver)
             suppress_close_errors(pc)
             handshake.watch(pc, self._on_insecure)
-            gather_on(pc, self._sockets, self._addresses)
+            gather_on(pc, self._sockets, self._addresses, self._call.phase)
             await pc.setLocalDescription(await pc.createAnswer())
             pc.on("datachannel", self._on_datachannel)
             pc.on("connectionstatechange", self._on_connection_state)
@@ -138,9 +141,10 @@ class Session:
         except BaseException:
             # Nothing may be left of it, cancelled or refused, nor is what never began to be counted as ended.
             pc.remove_all_listeners()
+            self._call.abandon()
             await close(pc)
             raise
-        self._listening = asyncio.create_task(self._listen(), name=f"listen-{self.id[:8]}")
+        self._answered = True
         return answer
 
     async def trickle(self, fragment: str) -> None:
@@ -226,17 +230,18 @@ class Session:
         metrics.DTLS_FAILED.labels(failure.kind).inc()
         self._outbox.post(Error(code="dtls_failed", message=f"The connection could not be secured: {failure}"))
 
-    async def _listen(self) -> None:
-        try:
-            async with aclosing(self._analyzer.analyze(self._receiver)) as messages:
-                async for message in messages:
-                    self._outbox.post(message)
-        except Exception:
-            logger.exception("analysis failed")
-            self._outbox.post(Error(code="analysis_failed", message="The server failed to analyse the audio."))
-            self.end_soon("analysis_failed")
-        else:
+    def _on_messages(self, messages: Sequence[Message]) -> None:
+        for message in messages:
+            self._outbox.post(message)
+
+    def _on_analysed(self, error: Exception | None) -> None:
+        self._analysed.set()
+        if error is None:
             self.end_soon("track_ended")
+            return
+        logger.error("analysis failed", exc_info=error)
+        self._outbox.post(Error(code="analysis_failed", message="The server failed to analyse the audio."))
+        self.end_soon("analysis_failed")
 
     async def _end(self, reason: Reason) -> None:
         try:
@@ -247,19 +252,18 @@ class Session:
             elif reason == "connect_timeout" and (failure := handshake.unfinished(self._pc)) is not None:
                 self._on_insecure(failure)
             self._receiver.end()
-            if self._listening is not None:
-                _, pending = await asyncio.wait((self._listening,), timeout=FLUSH_TIMEOUT_S)
-                for task in pending:
-                    task.cancel()
-                await asyncio.gather(self._listening, return_exceptions=True)
+            if not self._call.closed:
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._analysed.wait(), FLUSH_TIMEOUT_S)
             self._outbox.close()
             await self._deliver()
         finally:
+            self._call.abandon()
             try:
                 await close(self._pc)
             finally:
                 self._on_ended(self)
-                if self._listening is not None:
+                if self._answered:
                     metrics.SESSIONS_ENDED.labels(reason).inc()
 
     async def _deliver(self) -> None:

@@ -16,21 +16,15 @@ from struct import Struct
 from typing import Any, Protocol
 
 from voxgender import metrics
+from voxgender.engine.schedule import BUSY_CALLS, EARLY_S, EVERY_TICK, QUIET_TICK_S, Phase, next_tick
 from voxgender.errors import NotReady
 from voxgender.media.datagrams import AT_ONCE, DatagramReader
 
 logger = logging.getLogger(__name__)
 
-TICK_S = 0.064 / 3
-"""How often the sockets of calls that are up are read. The fewer the wake-ups, the warmer the caches."""
-BUSY_TICK_S = 0.064
-"""The same with ``BUSY`` calls or more. Ticks are at whole multiples, and so are the slots in which hops end."""
-BUSY = 16
 CALLS = 32
 """Calls that share a socket. More would fill the kernel's buffer of one socket while the event loop is busy."""
 
-_EARLY_S = 0.002
-"""Timers go off a little early or late; a tick that went off early must not be followed by itself."""
 _MAX_READS = 8
 """Of one socket in one tick; a flood waits, and is then dropped by the kernel."""
 _MAX_SOURCES = 16
@@ -75,23 +69,24 @@ class Sockets:
         self._reader = DatagramReader()
         self._timer: asyncio.TimerHandle | None = None
 
-    def open(self, address: str, ufrag: str, protocol: CallProtocol) -> "CallTransport":
+    def open(self, address: str, ufrag: str, protocol: CallProtocol, phase: Phase = EVERY_TICK) -> "CallTransport":
         """Give a call its place on a socket.
 
         Args:
             address: a local address.
             ufrag: the call's own ICE user name fragment; peers' checks name it (RFC 8445 section 7.2.2).
             protocol: takes the call's datagrams.
+            phase: when the call has its turns, while there are many: it is read just before.
 
         Raises:
             NotReady: every port of the range is taken, by others or by as many calls as may share one.
             OSError: the address is not one of this machine's.
         """
         for shared in self._shared:
-            if shared.address == address and shared.calls < CALLS:
+            if (shared.address, shared.phase) == (address, phase) and shared.calls < CALLS:
                 break
         else:
-            shared = SharedSocket(address, self._bind(address), self)
+            shared = SharedSocket(address, self._bind(address), self, phase)
             self._shared.append(shared)
             if self._timer is None:
                 self._wait()
@@ -121,15 +116,24 @@ class Sockets:
             self._timer = None
 
     def _tick(self) -> None:
+        now = asyncio.get_running_loop().time()
+        due = [shared for shared in self._shared if not self._busy or now + EARLY_S >= shared.due_at]
         self._wait()
-        for shared in tuple(self._shared):
+        for shared in due:
             if not shared.connecting:
                 self.read(shared)
 
+    @property
+    def _busy(self) -> bool:
+        return sum(shared.calls for shared in self._shared) >= BUSY_CALLS
+
     def _wait(self) -> None:
         loop = asyncio.get_running_loop()
-        tick_s = TICK_S if sum(shared.calls for shared in self._shared) < BUSY else BUSY_TICK_S
-        self._timer = loop.call_at(((loop.time() + _EARLY_S) // tick_s + 1) * tick_s, self._tick)
+        now = loop.time()
+        for shared in self._shared:
+            shared.due_at = shared.phase.next_turn(now)
+        at = min(shared.due_at for shared in self._shared) if self._busy else next_tick(now, QUIET_TICK_S)
+        self._timer = loop.call_at(at, self._tick)
 
     def _bind(self, address: str) -> socket.socket:
         sock = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM)
@@ -165,8 +169,11 @@ class Sockets:
 class SharedSocket:
     """One bound socket and the calls on it."""
 
-    def __init__(self, address: str, sock: socket.socket, sockets: Sockets) -> None:
+    def __init__(self, address: str, sock: socket.socket, sockets: Sockets, phase: Phase) -> None:
         self.address = address
+        self.phase = phase
+        self.due_at = 0.0
+        """When it is read next, while there are many calls."""
         self.fileno = sock.fileno()
         self.name = sock.getsockname()
         self.connecting: set[CallTransport] = set()

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
-from voxgender.analysis import Analyzer
+from voxgender.engine import Engine
 from voxgender.errors import SettingsError
 from voxgender.fleet.announcer import Announcer, NodeStatus
 from voxgender.fleet.node_api import create_node_app
@@ -25,7 +25,7 @@ from voxgender.settings import MediaSettings, ModelOptions, NodeSettings
 
 logger = logging.getLogger(__name__)
 
-MakeAnalyzer = Callable[[ModelOptions], Analyzer]
+MakeEngine = Callable[[ModelOptions], Engine]
 ServeApi = Callable[[web.Application, AsyncExitStack], Awaitable[str]]
 """Serves the node's API until the stack is left; returns its URL."""
 
@@ -35,7 +35,7 @@ class Media:
 
     Args:
         settings: all options.
-        make_analyzer: loads the model, in a thread.
+        make_engine: loads the model, in a thread.
         secret: signs what passes between signaling and the node.
         serve_api: where the node's API is served; on ``--host`` and ``--port`` where it is None.
         cores: that the node may use; 0 for all of the process.
@@ -44,14 +44,14 @@ class Media:
     def __init__(
         self,
         settings: MediaSettings,
-        make_analyzer: MakeAnalyzer,
+        make_engine: MakeEngine,
         secret: Secret,
         *,
         serve_api: ServeApi | None = None,
         cores: float = 0.0,
     ) -> None:
         self._settings = settings
-        self._make_analyzer = make_analyzer
+        self._make_engine = make_engine
         self._secret = secret
         self._serve_api = serve_api or self._serve_on_port
         self._cores = cores
@@ -72,16 +72,16 @@ class Media:
         # A port that the kernel chooses is known only once it is open.
         status.url = await self._serve_api(create_node_app(node, secret, status), stack)
         # Health checks are answered while the model is loaded.
-        analyzer = await load_in_thread(lambda: self._make_analyzer(settings.model))
-        stack.callback(analyzer.close)
+        engine = await load_in_thread(lambda: self._make_engine(settings.model))
+        stack.callback(engine.close)
         stack.push_async_callback(node.close)
         freeze_loaded()
-        node.start(analyzer)
+        node.start(engine)
         if registry is not None:
             self._announcer = Announcer(registry, status)
             stack.push_async_callback(self._announcer.close)
             await self._announcer.start()
-        logger.info("ready: node %s, model %s", node_id, analyzer.model)
+        logger.info("ready: node %s, model %s", node_id, engine.model)
         return status.url
 
     async def drain(self, stop: Stop) -> None:

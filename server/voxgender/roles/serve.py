@@ -1,11 +1,11 @@
 """The whole server in one process: signaling in front, a media node behind it."""
 
 import logging
-import os
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
-from voxgender.analysis import Analyzer
+from voxgender.engine import Engine
+from voxgender.engine.loading import load_engine
 from voxgender.http.app import create_app
 from voxgender.roles.hosting import Stop, freeze_loaded, listen, load_in_thread, url_of
 from voxgender.roles.media import drain, make_node
@@ -15,9 +15,6 @@ if TYPE_CHECKING:
     from voxgender.media.node import MediaNode
 
 logger = logging.getLogger(__name__)
-
-OFF = "off"
-"""The name of no model: everything runs but the classification."""
 
 
 class Standalone:
@@ -34,12 +31,12 @@ class Standalone:
         app, http = create_app(settings, self._node), settings.http
         port = await listen(app, stack, host=http.host, port=http.port)
         # Health checks are answered while the model is loaded.
-        analyzer = await load_in_thread(lambda: make_analyzer(settings.model))
-        stack.callback(analyzer.close)
+        engine = await load_in_thread(lambda: make_engine(settings.model))
+        stack.callback(engine.close)
         stack.push_async_callback(self._node.close)
         freeze_loaded()
-        self._node.start(analyzer)
-        logger.info("ready: model %s", analyzer.model)
+        self._node.start(engine)
+        logger.info("ready: model %s", engine.model)
         return url_of(http.host, port)
 
     async def drain(self, stop: Stop) -> None:
@@ -47,22 +44,17 @@ class Standalone:
         await drain(self._node, stop, self._settings.drain.drain_timeout_s)
 
 
-def make_analyzer(settings: ModelOptions) -> Analyzer:
-    """Load the model and put an analyzer around it. Takes seconds: not for the event loop.
+def make_engine(settings: ModelOptions) -> Engine:
+    """Load the engine that the options ask for. Takes seconds: not for the event loop.
 
     Raises:
         ModelError: the model cannot be loaded.
     """
-    threads = settings.inference_threads or max(1, (os.cpu_count() or 2) - 1)
-    classifier = None
-    if settings.model != OFF:
-        # Imported when it is needed: not before a health check can be answered, and not for nothing.
-        from voxgender.inference import wav2vec2
-
-        classifier = wav2vec2.load(
-            settings.model,
-            threads=threads,
-            precision=settings.precision,
-            device=settings.device,
-        )
-    return Analyzer(classifier, window_ms=settings.window_ms, hop_ms=settings.hop_ms)
+    return load_engine(
+        settings.model,
+        precision=settings.precision,
+        device=settings.device,
+        threads=settings.inference_threads,
+        window_ms=settings.window_ms,
+        hop_ms=settings.hop_ms,
+    )

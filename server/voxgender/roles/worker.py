@@ -27,7 +27,7 @@ from voxgender.roles.workermessages import DRAIN, WorkerConfig, WorkerStatus
 async def work(commands: asyncio.StreamReader, tell: Callable[[WorkerStatus], None]) -> None:
     """Be a media node until told otherwise."""
     from voxgender.roles.media import Media
-    from voxgender.roles.serve import make_analyzer
+    from voxgender.roles.serve import make_engine
 
     line = await commands.readline()
     if not line:
@@ -45,7 +45,7 @@ async def work(commands: asyncio.StreamReader, tell: Callable[[WorkerStatus], No
         await listen_on_socket(app, stack, config.socket)
         return ""
 
-    node = Media(settings, make_analyzer, Secret(config.secret), serve_api=serve_api, cores=config.cores)
+    node = Media(settings, make_engine, Secret(config.secret), serve_api=serve_api, cores=config.cores)
     reading = asyncio.create_task(_read_commands(commands, stop))
     try:
         await run(node, lambda _: tell(WorkerStatus()), stop)

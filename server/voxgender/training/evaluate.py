@@ -5,7 +5,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from voxgender.analysis import Analyzer
+from voxgender.engine import Engine
+from voxgender.engine.files import classify_file
 from voxgender.protocol import Result
 from voxgender.training.manifest import Clip, Heard
 
@@ -58,7 +59,7 @@ class Figures:
         return {name: getattr(self, name) for name in self.__slots__}
 
 
-def evaluate(clips: Iterable[Clip], analyzer: Analyzer) -> Iterator[FileOutcome]:
+def evaluate(clips: Iterable[Clip], engine: Engine) -> Iterator[FileOutcome]:
     """Run the pipeline over each labelled clip; the others are passed over.
 
     Raises:
@@ -66,7 +67,7 @@ def evaluate(clips: Iterable[Clip], analyzer: Analyzer) -> Iterator[FileOutcome]
     """
     for clip in clips:
         if clip.label:
-            yield _outcome(clip, analyzer)
+            yield _outcome(clip, engine)
 
 
 def tabulated(outcomes: Iterable[FileOutcome]) -> list[Figures]:
@@ -102,8 +103,8 @@ def _percent(share: float | None) -> str:
     return "-" if share is None else f"{share:.1%}"
 
 
-def _outcome(clip: Clip, analyzer: Analyzer) -> FileOutcome:
-    verdict = analyzer.classify_file(clip.path)
+def _outcome(clip: Clip, engine: Engine) -> FileOutcome:
+    verdict = classify_file(engine, clip.path)
     windows = right = 0
     seconds = gendered_s = 0.0
     for result in verdict.results:

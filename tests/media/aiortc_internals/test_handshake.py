@@ -19,7 +19,7 @@ from OpenSSL import SSL
 
 from tests.rtc import SDP, Peer, Server, ToneTrack, a_peer, a_server
 from voxgender import metrics
-from voxgender.analysis import Analyzer
+from voxgender.engine import Engine
 from voxgender.media.aiortc_internals.transports import dtls_transports
 from voxgender.media.dtls import SUITES
 from voxgender.protocol import Error, Hello, decode
@@ -185,11 +185,11 @@ async def test_a_peer_without_an_srtp_profile_of_ours_is_told(server: Server) ->
 
 
 async def test_a_peer_that_never_answers_the_handshake_is_told_when_its_time_is_up(
-    analyzer: Analyzer, caplog: pytest.LogCaptureFixture
+    engine: Engine, caplog: pytest.LogCaptureFixture
 ) -> None:
     """ICE was up, so "connect_timeout" sent people to look at their firewalls."""
     before = count("unanswered")
-    async with a_server(analyzer, connect_timeout_s=0.5) as server:
+    async with a_server(engine, connect_timeout_s=0.5) as server:
         peer = caller(certificate(rsa_key()))
         try:
             await peer.offer()

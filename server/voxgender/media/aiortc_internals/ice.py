@@ -13,6 +13,7 @@ from aioice.candidate import candidate_foundation, candidate_priority
 from aiortc import RTCIceTransport, RTCPeerConnection
 
 from voxgender import metrics
+from voxgender.engine.schedule import EVERY_TICK, Phase
 from voxgender.media.aiortc_internals.transports import ice_connections
 from voxgender.media.sockets import CallTransport, Sockets
 
@@ -58,7 +59,7 @@ def bind_ice(pc: RTCPeerConnection, addresses: Sequence[str]) -> None:
         vars(connection)[GATHER] = gather_here
 
 
-def gather_on(pc: RTCPeerConnection, sockets: Sockets, addresses: HostAddresses) -> None:
+def gather_on(pc: RTCPeerConnection, sockets: Sockets, addresses: HostAddresses, phase: Phase = EVERY_TICK) -> None:
     """Gather host candidates on shared sockets; no STUN server is asked. Call it when :func:`bind_ice` may be called.
 
     Gathering raises ``NotReady`` where no port is left.
@@ -66,7 +67,7 @@ def gather_on(pc: RTCPeerConnection, sockets: Sockets, addresses: HostAddresses)
     for connection in ice_connections(pc):
         # Too long to be guessed, and another one for each transport: checks are told apart by it.
         connection._local_username = secrets.token_hex(8)
-        vars(connection)[GATHER] = partial(_host_candidates, connection, sockets, addresses.resolved())
+        vars(connection)[GATHER] = partial(_host_candidates, connection, sockets, addresses.resolved(), phase)
 
 
 def route_media(transport: RTCIceTransport, on_media: Callable[[bytes, float], None]) -> None:
@@ -99,6 +100,7 @@ async def _host_candidates(
     connection: Connection,
     sockets: Sockets,
     local: HostAddresses,
+    phase: Phase,
     component: int,
     addresses: list[str],
     timeout: int = 5,
@@ -107,7 +109,7 @@ async def _host_candidates(
     for address in local.bound:
         protocol = IceProtocol(connection)
         try:
-            transport = sockets.open(address, connection.local_username, protocol)
+            transport = sockets.open(address, connection.local_username, protocol, phase)
         except OSError as error:
             # An interface that went down a moment ago.
             logger.warning("no candidate on %s: %s", address, error.strerror)

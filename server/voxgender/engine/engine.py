@@ -1,0 +1,275 @@
+"""The engine: one thread that decodes, hears and judges what has come of all calls, a tick at a time."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
+from itertools import zip_longest
+from time import monotonic
+
+import numpy as np
+
+from voxgender import metrics
+from voxgender.audio.activity import FRAME_S, VoiceActivity
+from voxgender.audio.frames import SAMPLE_RATE_HZ, Frame, Packet
+from voxgender.engine.call import Arrivals, Call, Decode, LoopCalls, OnEnd, OnMessages
+from voxgender.engine.messages import Turn
+from voxgender.engine.schedule import Schedule, check_hop
+from voxgender.engine.voice import Hop, Voice
+from voxgender.inference.classifier import Classifier
+from voxgender.protocol import Hello, Scores
+
+WINDOW_MS = 1_000
+HOP_MS = 192
+"""Six frames of the speech gate, three ticks."""
+MAX_BEHIND = 2
+"""Windows of one call that are judged in one turn; with more waiting, the model cannot keep up."""
+CALLS_A_TURN = 64
+"""Calls judged together; the messages of all of them wait for the last."""
+
+HopsOf = Mapping[Voice, Sequence[Hop]]
+
+
+class Engine:
+    """Judges any number of calls at once.
+
+    Calls push what arrives, on any event loop (:meth:`open`). When their turn comes, one thread takes what has come of
+    all of them and goes through the steps of :meth:`turn`.
+
+    Args:
+        classifier: the model; None tells speech from silence only.
+        window_ms: audio that the model is given at once.
+        hop_ms: time between two results.
+        clock: gives seconds of ``time.monotonic``.
+
+    Raises:
+        SettingsError: the hop is not a whole number of ticks.
+    """
+
+    def __init__(
+        self,
+        classifier: Classifier | None,
+        *,
+        window_ms: int = WINDOW_MS,
+        hop_ms: int = HOP_MS,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
+        check_hop(hop_ms)
+        self.window_ms = window_ms
+        self.hop_ms = hop_ms
+        self.model = classifier.name if classifier else "off"
+        self.clock = clock
+        self.schedule = Schedule(hop_ms / 1_000)
+        self._short_ms = min(window_ms, classifier.min_window_ms if classifier else window_ms)
+        self._classifier = classifier
+        self._activity = VoiceActivity()
+        self._networks = threading.Lock()
+        """Files are judged on their callers' threads."""
+        self._loops: dict[asyncio.AbstractEventLoop, LoopCalls] = {}
+        self._due: list[Call] = []
+        self._wake = threading.Condition()
+        self._closed = False
+        self._thread: threading.Thread | None = None
+
+    def hello(self, session: str) -> Hello:
+        """Return the greeting that tells a client what is listening."""
+        return Hello(session=session, model=self.model, window_ms=self.window_ms, hop_ms=self.hop_ms)
+
+    def open(self, on_messages: OnMessages, on_end: OnEnd, *, decode: Decode | None = None) -> Call:
+        """Begin a call of the running event loop.
+
+        Args:
+            on_messages: called on the loop with what there is to tell, in order.
+            on_end: called on the loop once all of the call is told, or with the error that ended it.
+            decode: makes frames of the packets that are pushed, on the engine's thread; none where frames are pushed.
+
+        Raises:
+            RuntimeError: the engine is closed.
+        """
+        loop = asyncio.get_running_loop()
+        with self._wake:
+            if self._closed:
+                raise RuntimeError("the engine is closed")
+            for closed in [one for one in self._loops if one.is_closed()]:
+                self._loops.pop(closed).give_up()
+            calls = self._loops.get(loop)
+            if calls is None:
+                calls = self._loops[loop] = LoopCalls(
+                    loop, self.schedule, self.clock, submit=self.submit, forget=self.forget
+                )
+        call = Call(calls, self.voice(), decode, on_messages, on_end)
+        calls.add(call)
+        return call
+
+    def voice(self) -> Voice:
+        """Make the state of a call that is judged from the beginning."""
+        window, short = (ms * SAMPLE_RATE_HZ // 1_000 for ms in (self.window_ms, self._short_ms))
+        return Voice(
+            window=window,
+            short=short,
+            hop_frames=round(self.hop_ms / 1_000 / FRAME_S),
+            is_classified=self._classifier is not None,
+        )
+
+    def close(self) -> None:
+        """Stop the thread once the turn in hand is done. Calls still going on end with ``RuntimeError``."""
+        with self._wake:
+            self._closed = True
+            self._due.clear()
+            self._wake.notify()
+            loops = list(self._loops.values())
+        for calls in loops:
+            with suppress(RuntimeError):
+                calls.loop.call_soon_threadsafe(calls.fail, RuntimeError("the engine is closed"))
+        if self._thread is not None:
+            self._thread.join()
+
+    def submit(self, calls: Sequence[Call]) -> None:
+        """Tell the engine's thread whose turn it is."""
+        with self._wake:
+            if self._closed:
+                return
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._work, name="voxgender-engine", daemon=True)
+                self._thread.start()
+            self._due += calls
+            self._wake.notify()
+
+    def forget(self, calls: LoopCalls) -> None:
+        """Forget an event loop that has no calls."""
+        with self._wake:
+            self._loops.pop(calls.loop, None)
+
+    def turn(self, calls: Sequence[Call]) -> None:
+        """Take what has come of some calls through all steps: decode, gate, model, decisions, and tell of it."""
+        started_at = self.clock()
+        calls = [call for call in calls if not call.closed]
+        arrived: dict[Call, Arrivals] = {}
+        hops: dict[Voice, list[Hop]] = {}
+        failed: dict[Call, Exception] = {}
+        for call in calls:
+            arrived[call] = arrivals = call.drain(started_at)
+            try:
+                hops[call.voice] = list(_cut(call, arrivals))
+            except Exception as error:  # noqa: BLE001 - one call's decoder must not cost the others their turn
+                failed[call] = error
+        _count(arrived.values())
+        decoded_at = gated_at = judged_at = self.clock()
+        try:
+            gated_at, judged_at = self.judge(hops)
+        except Exception as error:  # noqa: BLE001 - whatever a model raises ends the calls that it was for
+            failed |= dict.fromkeys(calls, error)
+        told: dict[LoopCalls, list[tuple[Call, Sequence[Hop], Turn, float] | tuple[Call, Exception]]] = {}
+        for call in calls:
+            of_loop = told.setdefault(call.loop, [])
+            if call in failed:
+                of_loop.append((call, failed[call]))
+                continue
+            arrivals = arrived[call]
+            turn = Turn(
+                arrivals.arrived_at, arrivals.reordered_s, arrivals.pushed_at,
+                started_at, decoded_at, gated_at, judged_at, arrivals.dropped_s,
+            )  # fmt: skip
+            of_loop.append((call, hops[call.voice], turn, call.voice.waiting_s))
+        for of_calls, one in told.items():
+            # A loop that has closed meanwhile has nobody left who waits.
+            with suppress(RuntimeError):
+                of_calls.loop.call_soon_threadsafe(of_calls.deliver, one)
+
+    def judge(self, hops: HopsOf, *, live: bool = True) -> tuple[float, float]:
+        """Judge hops of many calls: find speech, classify windows, decide.
+
+        The gate gets every hop. Of a call that has fallen behind, the model gets the newest window only, unless the
+        calls are not ``live``.
+
+        Returns:
+            When the gate and when the model were done.
+        """
+        with self._networks:
+            self._find_speech(hops)
+            gated_at = self.clock()
+            if self._classifier is not None:
+                self._classify(list(_windows(hops, live=live)))
+            judged_at = self.clock()
+        for voice, of_voice in hops.items():
+            for hop in of_voice:
+                voice.decide(hop)
+        return gated_at, judged_at
+
+    def _find_speech(self, hops: HopsOf) -> None:
+        # One hop of each call at a time: what a gate finds depends on what it found before.
+        for turn in zip_longest(*hops.values()):
+            some = [(voice, hop) for voice, hop in zip(hops, turn, strict=True) if hop is not None]
+            frames = [voice.frames(hop) for voice, hop in some]
+            states = [voice.gate.state for voice, _ in some]
+            for (voice, hop), judgement in zip(some, self._activity(frames, states), strict=True):
+                voice.find_speech(hop, judgement)
+
+    def _classify(self, hops: Sequence[Hop]) -> None:
+        assert self._classifier is not None
+        male, female = (self._classifier.labels.index(label) for label in ("male", "female"))
+        # Windows of one size only share a batch: padding would change what the model hears.
+        by_size: dict[int, list[Hop]] = {}
+        for hop in hops:
+            assert hop.window is not None
+            by_size.setdefault(hop.window.size, []).append(hop)
+        for some in by_size.values():
+            probabilities = self._classifier(np.stack([hop.window for hop in some if hop.window is not None]))
+            voice = np.maximum(probabilities[:, male] + probabilities[:, female], 1e-6)
+            shares = (probabilities[:, male] / voice).tolist()
+            for hop, share, of_voice in zip(some, shares, voice.tolist(), strict=True):
+                hop.scores, hop.voice = Scores(male=share, female=1.0 - share), min(of_voice, 1.0)
+
+    def _work(self) -> None:
+        while self._turn_next():
+            pass
+
+    def _turn_next(self) -> bool:
+        # In a frame of its own, so that nothing holds the calls of the last turn while there is no next one.
+        calls = self._next()
+        if calls:
+            self.turn(calls)
+        return bool(calls)
+
+    def _next(self) -> list[Call]:
+        """Wait for calls whose turn it is; none once the engine is closed."""
+        with self._wake:
+            while not self._due and not self._closed:
+                self._wake.wait()
+            calls, self._due = self._due[:CALLS_A_TURN], self._due[CALLS_A_TURN:]
+        return calls
+
+
+def _cut(call: Call, arrivals: Arrivals) -> Iterator[Hop]:
+    """Decode what arrived, put it on the call's clock and cut it into hops."""
+    voice = call.voice
+    frames: Sequence[Frame]
+    if call.decode is None:
+        frames = [piece for piece in arrivals.audio if not isinstance(piece, Packet)]
+    else:
+        frames = call.decode([piece for piece in arrivals.audio if isinstance(piece, Packet)])
+    yield from voice.place(frames, arrivals.silence_s)
+    if arrivals.ended:
+        yield from voice.finish()
+    else:
+        yield from voice.cut(silence_s=arrivals.quiet_s if arrivals.silence_s else 0.0)
+
+
+def _count(arrived: Collection[Arrivals]) -> None:
+    metrics.BATCH_SIZE.observe(len(arrived))
+    packets = sum(len(arrivals.audio) for arrivals in arrived)
+    if packets:
+        metrics.PACKETS["received"].inc(packets)
+    if unread := sum(arrivals.dropped for arrivals in arrived):
+        metrics.PACKETS["unread"].inc(unread)
+
+
+def _windows(hops: HopsOf, *, live: bool) -> Iterator[Hop]:
+    """Yield the hops whose windows are judged: all, but of a call with more than ``MAX_BEHIND`` the newest alone."""
+    for of_voice in hops.values():
+        waiting = [hop for hop in of_voice if hop.window is not None]
+        if live and len(waiting) > MAX_BEHIND:
+            for hop in waiting[:-1]:
+                hop.skipped = True
+            waiting = waiting[-1:]
+        yield from waiting

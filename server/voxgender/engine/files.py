@@ -1,0 +1,79 @@
+"""Files through the engine: by the very same steps as live calls, as fast as the model can."""
+
+from collections.abc import Iterator
+from itertools import islice
+from os import PathLike
+from typing import Any, NamedTuple
+
+from voxgender.audio.files import read_frames
+from voxgender.engine.engine import Engine
+from voxgender.engine.messages import Messages
+from voxgender.engine.voice import Hop, Voice
+from voxgender.protocol import Label, Message, Result, Segment, Summary
+
+_FRAMES_AT_ONCE = 32
+
+
+class FileVerdict(NamedTuple):
+    """A whole file's label. ``label`` is None where no speech was found."""
+
+    label: Label | None
+    confidence: float
+    speech_s: float
+    segments: tuple[Segment, ...]
+    results: tuple[Result, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as it stands in the output of ``voxgender classify --json``."""
+        return {
+            "label": self.label,
+            "confidence": round(self.confidence, 4),
+            "speech_seconds": round(self.speech_s, 3),
+            "segments": [
+                {name: value for name, value in segment.to_dict().items() if name not in ("v", "type")}
+                for segment in self.segments
+            ],
+        }
+
+    def __str__(self) -> str:
+        if self.label is None:
+            return "no speech"
+        return f"{self.label} ({self.confidence:.0%}, {self.speech_s:.1f} s of speech)"
+
+
+def analyze_file(engine: Engine, path: str | PathLike[str]) -> Iterator[Message]:
+    """Yield what a live call with this audio would tell, in hops of exactly the engine's length.
+
+    Raises:
+        AudioError: the file is missing, is no media file, or holds no audio.
+    """
+    return _messages(engine, engine.voice(), path)
+
+
+def classify_file(engine: Engine, path: str | PathLike[str]) -> FileVerdict:
+    """Tell who speaks in a file, all of its speech taken together.
+
+    Raises:
+        AudioError: the file is missing, is no media file, or holds no audio.
+    """
+    voice = engine.voice()
+    messages = list(_messages(engine, voice, path))
+    segments = tuple(message for message in messages if isinstance(message, Segment))
+    label, confidence = voice.overall() or (None, 0.0)
+    (summary,) = (message for message in messages if isinstance(message, Summary))
+    results = tuple(message for message in messages if isinstance(message, Result))
+    return FileVerdict(label, confidence, summary.speech, segments, results)
+
+
+def _messages(engine: Engine, voice: Voice, path: str | PathLike[str]) -> Iterator[Message]:
+    messages = Messages()
+    for hops in _hops(voice, path):
+        engine.judge({voice: hops}, live=False)
+        yield from messages.of(hops, None, engine.clock(), engine.hop_ms / 1_000)
+
+
+def _hops(voice: Voice, path: str | PathLike[str]) -> Iterator[list[Hop]]:
+    frames = read_frames(path)
+    while some := list(islice(frames, _FRAMES_AT_ONCE)):
+        yield [*voice.place(some), *voice.cut(exact=True)]
+    yield list(voice.finish())

@@ -1,0 +1,60 @@
+"""Engines around a loaded model. Nothing here knows of settings or of HTTP."""
+
+import os
+import threading
+
+from voxgender.engine.engine import HOP_MS, WINDOW_MS, Engine
+from voxgender.engine.schedule import check_hop
+from voxgender.inference.classifier import Device, Precision
+
+OFF = "off"
+"""The name for no model: everything runs but the classification."""
+
+_lock = threading.Lock()
+_engines: dict[str, Engine] = {}
+
+
+def load_engine(
+    model: str = "embedded",
+    *,
+    precision: Precision = "auto",
+    device: Device = "cpu",
+    threads: int = 0,
+    window_ms: int = WINDOW_MS,
+    hop_ms: int = HOP_MS,
+) -> Engine:
+    """Load a model and put an engine around it. Takes seconds: not for an event loop.
+
+    Args:
+        model: ``embedded``, ``off``, a local directory or a hub id of a wav2vec2 classifier.
+        precision: of the model's arithmetic.
+        device: where the model runs.
+        threads: of the model; 0 for one less than there are cores.
+        window_ms: audio that the model is given at once.
+        hop_ms: time between two results.
+
+    Raises:
+        ModelError: the model cannot be loaded.
+        SettingsError: the hop is not a whole number of ticks.
+    """
+    check_hop(hop_ms)
+    classifier = None
+    if model != OFF:
+        # Imported when it is needed: not before a health check can be answered, and not for nothing.
+        from voxgender.inference import wav2vec2
+
+        threads = threads or max(1, (os.cpu_count() or 2) - 1)
+        classifier = wav2vec2.load(model, threads=threads, precision=precision, device=device)
+    return Engine(classifier, window_ms=window_ms, hop_ms=hop_ms)
+
+
+def shared_engine(model: str) -> Engine:
+    """Return the process's engine with this model, loaded at the first call. It lives as long as the process.
+
+    Raises:
+        ModelError: the model cannot be loaded.
+    """
+    with _lock:
+        if model not in _engines:
+            _engines[model] = load_engine(model)
+        return _engines[model]

@@ -1,0 +1,107 @@
+"""What a call's hops have to tell, as messages; and the time that each took on its way."""
+
+import math
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from voxgender import metrics
+from voxgender.engine.voice import Hop
+from voxgender.protocol import Message, Result, Warning
+
+WARN_EVERY_S = 10.0
+"""A warning that still holds is said again after so long, not at every hop."""
+NO_MEDIA_S = 2.0
+"""Time without any packet that is worth a warning. Browsers send one in 850 ms while their user is silent."""
+
+
+class Turn(NamedTuple):
+    """One turn of one call: when what arrived came, and when the engine did what. Seconds of ``time.monotonic``."""
+
+    arrived_at: float
+    """When the last packet came, by the kernel; 0 where none did."""
+    reordered_s: float
+    """How long that packet was held back for others to come before it."""
+    pushed_at: float
+    started_at: float
+    decoded_at: float
+    gated_at: float
+    judged_at: float
+    dropped_s: float = 0.0
+    """Audio that was dropped before it, because the engine did not come for it in time."""
+
+
+class Messages:
+    """Numbers one call's results and says each warning now and then only."""
+
+    def __init__(self) -> None:
+        self._sequence = 0
+        self._warned: dict[str, float] = {}
+
+    def of(self, hops: Iterable[Hop], turn: Turn | None, now: float, hop_s: float) -> Iterator[Message]:
+        """Tell of hops that were judged in one turn; None for those of a file, which nobody waits for.
+
+        Args:
+            hops: in order.
+            turn: when they were judged.
+            now: when they are told, seconds of ``time.monotonic``.
+            hop_s: nominal length of a hop.
+        """
+        if turn is not None and turn.dropped_s:
+            metrics.WINDOWS_DROPPED.inc(math.ceil(turn.dropped_s / hop_s))
+            yield from self._overloaded(now)
+        for hop in hops:
+            assert hop.verdict is not None
+            if hop.silence_s >= NO_MEDIA_S:
+                yield from self._warn(now, "no_media", "No audio packets arrive; check the network and the microphone.")
+            elif not hop.silence_s:
+                # Media is back: a stop after this one is another.
+                self._warned.pop("no_media", None)
+            if hop.skipped:
+                metrics.WINDOWS_DROPPED.inc()
+                yield from self._overloaded(now)
+            if hop.end_s > hop.start_s:
+                yield self._result(hop, turn, now)
+            yield from hop.verdict.events
+            yield from hop.closing
+
+    def _result(self, hop: Hop, turn: Turn | None, now: float) -> Result:
+        assert hop.verdict is not None
+        metrics.RESULTS[hop.verdict.label].inc()
+        stages_s: dict[metrics.Stage, float] = {}
+        latency_s = 0.0
+        if turn is not None and turn.arrived_at:
+            latency_s = max(0.0, now - turn.arrived_at)
+            stages_s = {
+                "receive": max(0.0, turn.pushed_at - turn.arrived_at - turn.reordered_s),
+                "reorder": turn.reordered_s,
+                # More may have come while the turn began.
+                "queue": max(0.0, turn.started_at - turn.pushed_at),
+                "decode": turn.decoded_at - turn.started_at,
+                "gate": turn.gated_at - turn.decoded_at,
+                "inference": turn.judged_at - turn.gated_at,
+                "send": max(0.0, now - turn.judged_at),
+            }
+            if not hop.silence_s:
+                metrics.LATENCY_SECONDS.observe(latency_s)
+                for stage, seconds in stages_s.items():
+                    metrics.STAGE_SECONDS[stage].observe(seconds)
+        self._sequence += 1
+        return Result(
+            seq=self._sequence,
+            start=hop.start_s,
+            end=hop.end_s,
+            label=hop.verdict.label,
+            confidence=hop.verdict.confidence,
+            scores=hop.scores,
+            latency_ms=latency_s * 1_000,
+            stages_ms={stage: seconds * 1_000 for stage, seconds in stages_s.items()},
+        )
+
+    def _overloaded(self, now: float) -> Iterator[Warning]:
+        yield from self._warn(now, "overloaded", "The server cannot keep up: some audio is not classified.")
+
+    def _warn(self, now: float, code: str, message: str) -> Iterator[Warning]:
+        last = self._warned.get(code)
+        if last is None or now - last >= WARN_EVERY_S:
+            self._warned[code] = now
+            yield Warning(code=code, message=message)

@@ -1,0 +1,87 @@
+"""When the calls of an engine have their turns: one definition for the sockets that read and the engine that judges.
+
+A core that wakes from sleep runs at a third of its speed until its caches are warm again. So work is done in bursts:
+sockets are read on ticks, and the hops of up to sixteen calls end with the same tick, which is what the speech gate
+takes in one run.
+"""
+
+import math
+import threading
+from typing import NamedTuple
+
+from voxgender.audio.activity import CALLS_A_RUN, FRAME_S
+from voxgender.errors import SettingsError
+
+TICK_S = 2 * FRAME_S
+"""From one tick to the next with ``BUSY_CALLS`` calls or more. Ticks are at its multiples by ``time.monotonic``."""
+QUIET_TICK_S = TICK_S / 3
+"""The same with fewer calls: what a tick costs matters less then than what it delays."""
+BUSY_CALLS = CALLS_A_RUN
+EARLY_S = 0.002
+"""How much before its time a timer may go off."""
+
+
+def next_tick(now: float, tick_s: float) -> float:
+    """Return when the next tick is. One that went off a little early is not followed by itself."""
+    return (math.floor((now + EARLY_S) / tick_s) + 1) * tick_s
+
+
+def check_hop(hop_ms: int) -> None:
+    """Check that results can come so often without waiting for a tick each.
+
+    Raises:
+        SettingsError: the hop is not a whole number of ticks.
+    """
+    tick_ms = round(1_000 * TICK_S)
+    if hop_ms < tick_ms or hop_ms % tick_ms:
+        below = max(tick_ms, hop_ms - hop_ms % tick_ms)
+        raise SettingsError(
+            f"A hop of {hop_ms} ms does not fit ticks of {tick_ms} ms: choose a multiple of {tick_ms}, "
+            f"such as {below} or {below + tick_ms}."
+        )
+
+
+class Phase(NamedTuple):
+    """The tick of every hop with which a call has its turns."""
+
+    number: int = 0
+    hop_s: float = TICK_S
+
+    def next_turn(self, now: float) -> float:
+        """Return the first tick of this phase after ``now``, in seconds of the same clock."""
+        offset_s = self.number * TICK_S
+        return next_tick(now - offset_s, self.hop_s) + offset_s
+
+
+EVERY_TICK = Phase()
+
+
+class Schedule:
+    """Gives each call a phase: sixteen calls the first one, then sixteen the next, and round again.
+
+    Args:
+        hop_s: time between two turns of a call, a multiple of ``TICK_S``.
+    """
+
+    def __init__(self, hop_s: float) -> None:
+        self.hop_s = hop_s
+        self.busy = False
+        """Whether there are so many calls that their hops end together."""
+        self._calls = [0] * round(hop_s / TICK_S)
+        self._lock = threading.Lock()
+
+    def join(self) -> Phase:
+        """Give a call its phase, until it leaves."""
+        with self._lock:
+            number = min(range(len(self._calls)), key=lambda number: (self._calls[number] // BUSY_CALLS, number))
+            self._count(number, 1)
+        return Phase(number, self.hop_s)
+
+    def leave(self, phase: Phase) -> None:
+        """Give a phase back, once for each :meth:`join`."""
+        with self._lock:
+            self._count(phase.number, -1)
+
+    def _count(self, number: int, more: int) -> None:
+        self._calls[number] += more
+        self.busy = sum(self._calls) >= BUSY_CALLS

@@ -1,0 +1,240 @@
+"""Hops of many calls through gate and model together."""
+
+import asyncio
+import threading
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from tests.engine.models import Fixed, Held, Pitch
+from tests.engine.still import StillEngine, ToldCall
+from tests.support import Samples, noise, silence, sine
+from voxgender.audio.frames import Wave
+from voxgender.engine import Engine
+from voxgender.engine.engine import MAX_BEHIND
+from voxgender.engine.voice import Hop
+from voxgender.errors import SettingsError
+from voxgender.inference.classifier import Classifier, ClassLabel
+from voxgender.peer.voices import MAN, WOMAN, speak
+from voxgender.protocol import Result, Warning
+
+FULL, SHORT, HOP = 16_000, 8_000, 3_072
+
+
+class Source:
+    """One call's audio, hop by hop."""
+
+    def __init__(self, engine: Engine, audio: Samples) -> None:
+        self.voice = engine.voice()
+        self._audio = audio
+        self._at = 0
+
+    def next(self, hops: int = 1) -> list[Hop]:
+        """The next few hops, none once all was given."""
+        part = self._audio[self._at : self._at + hops * HOP]
+        self._at += hops * HOP
+        return [*self.voice.place([Wave(part)]), *self.voice.cut(exact=True)]
+
+    def rest(self) -> Iterator[list[Hop]]:
+        """The other hops one at a time, and the end of the call."""
+        while hops := self.next():
+            yield hops
+        yield list(self.voice.finish())
+
+
+def judge_all(classifier: Classifier | None, audio: Samples) -> list[Hop]:
+    engine = Engine(classifier)
+    source = Source(engine, audio)
+    judged = []
+    for hops in source.rest():
+        engine.judge({source.voice: hops})
+        judged += hops
+    return judged
+
+
+@pytest.fixture(scope="module")
+def man() -> Samples:
+    return np.concatenate([silence(0.5), speak(MAN, 4.0), silence(1.0)]).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def woman() -> Samples:
+    return np.concatenate([silence(0.7), speak(WOMAN, 4.0), silence(0.8)]).astype(np.float32)
+
+
+def test_hello_says_what_listens() -> None:
+    hello = Engine(Pitch()).hello("me")
+    assert (hello.session, hello.model, hello.window_ms, hello.hop_ms) == ("me", "pitch", 1_000, 192)
+
+
+def test_a_hop_that_does_not_fit_the_ticks_is_refused() -> None:
+    with pytest.raises(SettingsError, match="choose a multiple of 64"):
+        Engine(None, hop_ms=100)
+
+
+def test_silence_and_noise_never_reach_the_model() -> None:
+    model = Pitch()
+    hops = judge_all(model, np.concatenate([silence(3), noise(3)]))
+    assert model.heard == []
+    assert all((list(hop.speech), hop.scores, hop.voice) == ([], None, 1.0) for hop in hops)
+
+
+def test_a_voice_is_scored_from_its_first_half_second(man: Samples) -> None:
+    hops = judge_all(Pitch(), man)
+    scored = [number for number, hop in enumerate(hops) if hop.scores]
+    assert scored[0] <= 6
+    assert all(hops[number].scores.male > 0.9 for number in scored)  # type: ignore[union-attr]
+    assert not any(hop.skipped for hop in hops)
+
+
+def test_without_a_model_the_gate_still_hears(man: Samples) -> None:
+    hops = judge_all(None, man)
+    assert any(hop.speech for hop in hops)
+    assert all(hop.scores is None and not hop.skipped for hop in hops)
+
+
+def test_calls_judged_together_are_judged_as_if_alone(man: Samples, woman: Samples) -> None:
+    """The design that this one replaced put the packets of all callers in one buffer."""
+    engine = Engine(Pitch())
+    audios = (man, woman, noise(5.5))
+    sources = [Source(engine, audio) for audio in audios]
+    together: list[list[Hop]] = [[] for _ in sources]
+    while any(turn := [source.next() for source in sources]):
+        engine.judge({source.voice: hops for source, hops in zip(sources, turn, strict=True)})
+        for one, hops in zip(together, turn, strict=True):
+            one += hops
+    for one, audio in zip(together, audios, strict=True):
+        alone = judge_all(Pitch(), audio)[: len(one)]
+        assert [hop.speech for hop in one] == [hop.speech for hop in alone]
+        assert [hop.scores for hop in one] == [hop.scores for hop in alone]
+    assert any(hop.scores for hop in together[0])
+    assert any(hop.scores for hop in together[1])
+
+
+def test_only_windows_of_one_size_share_a_batch(man: Samples) -> None:
+    model = Pitch()
+    engine = Engine(model)
+    early, late = Source(engine, man[8_000:]), Source(engine, man)
+    for _ in range(5):
+        engine.judge({early.voice: early.next()})
+    model.heard.clear()
+    for _ in range(14):
+        engine.judge({early.voice: early.next(), late.voice: late.next()})
+    shapes = {batch.shape for batch in model.heard}
+    assert (1, SHORT) in shapes
+    assert (2, FULL) in shapes
+    assert all(batch.shape[1] in (SHORT, FULL) for batch in model.heard)
+
+
+def test_of_a_call_that_fell_behind_the_gate_hears_all_and_the_model_the_newest(man: Samples) -> None:
+    model = Pitch()
+    engine = Engine(model)
+    behind = Source(engine, man)
+    engine.judge({behind.voice: behind.next(10)}, live=False)
+    model.heard.clear()
+    hops = behind.next(MAX_BEHIND + 3)
+    engine.judge({behind.voice: hops})
+    assert len(model.windows) == 1
+    assert hops[-1].scores is not None
+    assert [hop.skipped for hop in hops] == [True] * (MAX_BEHIND + 2) + [False]
+    assert [hop.speech for hop in hops] == [hop.speech for hop in judge_all(Pitch(), man)[10 : 13 + MAX_BEHIND]]
+
+
+def test_a_call_that_is_a_little_behind_loses_nothing(man: Samples) -> None:
+    engine = Engine(Pitch())
+    source = Source(engine, man)
+    engine.judge({source.voice: source.next(10)}, live=False)
+    hops = source.next(MAX_BEHIND)
+    engine.judge({source.voice: hops})
+    assert all(hop.scores and not hop.skipped for hop in hops)
+
+
+def test_the_call_that_is_behind_takes_nothing_from_the_others(man: Samples, woman: Samples) -> None:
+    engine = Engine(Pitch())
+    behind, prompt = Source(engine, man), Source(engine, woman)
+    engine.judge({behind.voice: behind.next(10), prompt.voice: prompt.next(10)}, live=False)
+    (hop,) = hops = prompt.next()
+    engine.judge({behind.voice: behind.next(MAX_BEHIND + 1), prompt.voice: hops})
+    assert hop.scores is not None
+    assert hop.scores.female > 0.9
+
+
+def window() -> Hop:
+    return Hop(0.0, 0.192, silence(0.192), window=np.zeros(FULL, dtype=np.float32))
+
+
+@pytest.mark.parametrize("labels", [("male", "female"), ("female", "male"), ("other", "female", "male")])
+def test_columns_are_those_of_the_model(labels: tuple[ClassLabel, ...]) -> None:
+    said = {"male": 0.6, "female": 0.2, "other": 0.2}
+    hop = window()
+    Engine(Fixed(labels, tuple(said[label] for label in labels)))._classify([hop])
+    assert hop.scores is not None
+    assert hop.scores.male == pytest.approx(0.75)
+    assert hop.scores.female == pytest.approx(0.25)
+    assert hop.voice == pytest.approx(0.8)
+
+
+def test_a_model_sure_of_no_voice_still_gives_scores_that_add_up() -> None:
+    hop = window()
+    Engine(Fixed(("male", "female", "other"), (0.0, 0.0, 1.0)))._classify([hop])
+    assert hop.scores is not None
+    assert 0 <= hop.scores.male <= 1
+    assert hop.scores.male + hop.scores.female == 1
+    assert hop.voice < 1e-5
+
+
+async def test_a_slow_model_skips_turns_and_tells_of_the_newest_audio(man: Samples) -> None:
+    """Calls are told late, never ever later."""
+    model = Held()
+    engine = Engine(model)
+    told = ToldCall(engine)
+    spoken = man[8_000:]
+    told.call.push(spoken[:8_000], engine.clock())
+    assert await asyncio.to_thread(model.started.acquire, timeout=20)
+    told.call.push(spoken[8_000:40_000], engine.clock())
+    model.may_go_on.set()
+    told.call.end()
+    async with asyncio.timeout(20):
+        await told.over.wait()
+    await asyncio.to_thread(engine.close)
+    assert [warning.code for warning in told.only(Warning)] == ["overloaded"]
+    scored = [result for result in told.results if result.scores]
+    # One before, one of all that came meanwhile.
+    assert len(scored) <= 1 + MAX_BEHIND
+    assert told.results[-1].end == pytest.approx(2.5)
+
+
+async def test_one_callback_a_turn_tells_all_calls_of_a_loop() -> None:
+    """It was one each call and hop: waking the event loop is most of what a result costs."""
+    loop = asyncio.get_running_loop()
+    engine = Engine(None)
+    calls = [ToldCall(engine) for _ in range(16)]
+    woken: list[object] = []
+    plain = loop.call_soon_threadsafe
+
+    def counted(callback: object, *args: object, **more: object) -> object:
+        if threading.current_thread() is engine._thread:
+            woken.append(callback)
+        return plain(callback, *args, **more)  # type: ignore[arg-type]
+
+    loop.call_soon_threadsafe = counted  # type: ignore[assignment, method-assign]
+    for told in calls:
+        told.call.push(sine(0.2), engine.clock())
+        told.call.end()
+    async with asyncio.timeout(20):
+        await asyncio.gather(*(told.over.wait() for told in calls))
+    await asyncio.to_thread(engine.close)
+    assert len(woken) == 1
+    assert all(told.only(Result) for told in calls)
+
+
+async def test_a_closed_engine_ends_its_calls_and_starts_no_thread() -> None:
+    engine = StillEngine(None)
+    told = ToldCall(engine)
+    await asyncio.to_thread(engine.close)
+    async with asyncio.timeout(20):
+        await told.over.wait()
+    (error,) = told.errors
+    assert isinstance(error, RuntimeError)
+    assert engine._thread is None
