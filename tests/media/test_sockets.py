@@ -373,14 +373,14 @@ async def test_with_many_calls_a_socket_is_read_when_its_calls_have_their_turn(
     phases = [Phase(number, 3 * TICK_S) for number in range(3)]
     for number in range(BUSY_CALLS):
         sockets.open(HERE, str(number), Call(), phases[number % 2]).settle()
-    assert [shared.phase.number for shared in sockets._shared] == [0, 1]
+    assert [[phase.number for phase in shared.phases] for shared in sockets._shared] == [[0], [1]]
     read: list[int] = []
-    monkeypatch.setattr(sockets, "read", lambda shared: read.append(shared.phase.number))
+    monkeypatch.setattr(sockets, "read", lambda shared: read.extend(phase.number for phase in shared.phases))
     loop = asyncio.get_running_loop()
     now = phases[0].next_turn(loop.time()) - TICK_S / 2
     monkeypatch.setattr(loop, "time", lambda: now)
     for shared in sockets._shared:
-        shared.due_at = shared.phase.next_turn(now)
+        shared.due_at = min(phase.next_turn(now) for phase in shared.phases)
     waits = []
     for _ in range(4):
         sockets._timer.cancel()
@@ -392,3 +392,19 @@ async def test_with_many_calls_a_socket_is_read_when_its_calls_have_their_turn(
     assert read == [0, 1, 0, 1]
     # No tick is kept for the phase that no call has.
     assert waits == [0.5, 1.0, 2.0, 1.0]
+
+
+async def test_where_there_is_but_one_port_calls_of_all_phases_share_it() -> None:
+    """One open port in a firewall is enough for 32 calls, whenever they have their turns."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind((HERE, 0))
+        port = probe.getsockname()[1]
+    sockets = Sockets((port, port))
+    made = [sockets.open(HERE, str(number), Call(), Phase(number % 3, 3 * TICK_S)) for number in range(CALLS)]
+    (shared,) = sockets._shared
+    assert {phase.number for phase in shared.phases} == {0, 1, 2}
+    with pytest.raises(NotReady):
+        sockets.open(HERE, "one more", Call())
+    for transport in made:
+        transport.close()
+    assert sockets._timer is None

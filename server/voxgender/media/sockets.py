@@ -11,6 +11,7 @@ import errno
 import logging
 import random
 import socket
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from struct import Struct
 from typing import Any, Protocol
@@ -82,15 +83,22 @@ class Sockets:
             NotReady: every port of the range is taken, by others or by as many calls as may share one.
             OSError: the address is not one of this machine's.
         """
-        for shared in self._shared:
-            if (shared.address, shared.phase) == (address, phase) and shared.calls < CALLS:
-                break
-        else:
-            shared = SharedSocket(address, self._bind(address), self, phase)
-            self._shared.append(shared)
-            if self._timer is None:
-                self._wait()
-        return CallTransport(shared, ufrag, protocol)
+        room = [shared for shared in self._shared if shared.address == address and shared.calls < CALLS]
+        shared = next((shared for shared in room if phase in shared.phases), None)
+        if shared is None:
+            try:
+                shared = SharedSocket(address, self._bind(address), self)
+            except NotReady:
+                # It is then read for the turns of either.
+                if not room:
+                    raise
+                shared = room[0]
+            else:
+                self._shared.append(shared)
+        transport = CallTransport(shared, ufrag, protocol, phase)
+        if self._timer is None:
+            self._wait()
+        return transport
 
     def read(self, shared: "SharedSocket") -> None:
         """Hand on what waits in a socket."""
@@ -131,7 +139,7 @@ class Sockets:
         loop = asyncio.get_running_loop()
         now = loop.time()
         for shared in self._shared:
-            shared.due_at = shared.phase.next_turn(now)
+            shared.due_at = min(phase.next_turn(now) for phase in shared.phases)
         at = min(shared.due_at for shared in self._shared) if self._busy else next_tick(now, QUIET_TICK_S)
         self._timer = loop.call_at(at, self._tick)
 
@@ -169,9 +177,10 @@ class Sockets:
 class SharedSocket:
     """One bound socket and the calls on it."""
 
-    def __init__(self, address: str, sock: socket.socket, sockets: Sockets, phase: Phase) -> None:
+    def __init__(self, address: str, sock: socket.socket, sockets: Sockets) -> None:
         self.address = address
-        self.phase = phase
+        self.phases: Counter[Phase] = Counter()
+        """How many of its calls have their turns when."""
         self.due_at = 0.0
         """When it is read next, while there are many calls."""
         self.fileno = sock.fileno()
@@ -193,6 +202,7 @@ class SharedSocket:
     def add(self, call: "CallTransport") -> None:
         self._calls.add(call)
         self._by_ufrag[call.ufrag] = call
+        self.phases[call.phase] += 1
         if not self.connecting:
             self._loop.add_reader(self.fileno, self._sockets.read, self)
         self.connecting.add(call)
@@ -208,6 +218,7 @@ class SharedSocket:
         """Forget a call; with the last one the socket closes."""
         self.settle(call)
         self._calls.discard(call)
+        self.phases -= Counter((call.phase,))
         if self._by_ufrag.get(call.ufrag) is call:
             del self._by_ufrag[call.ufrag]
         for source in call.sources:
@@ -263,9 +274,10 @@ class SharedSocket:
 class CallTransport(asyncio.DatagramTransport):
     """One call's place on a socket. Made by :meth:`Sockets.open`."""
 
-    def __init__(self, shared: SharedSocket, ufrag: str, protocol: CallProtocol) -> None:
+    def __init__(self, shared: SharedSocket, ufrag: str, protocol: CallProtocol, phase: Phase) -> None:
         super().__init__({"sockname": shared.name})
         self.ufrag = ufrag
+        self.phase = phase
         self.sources: dict[bytes, tuple[str, int]] = {}
         self._shared = shared
         self._protocol = protocol
