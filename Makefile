@@ -35,6 +35,7 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/shellcheck tools/system-packages .ci/run docs/deployment/*/*.sh
 	$(BIN)/lint-imports
 	npx --no-install tsc --project client
 	npx --no-install eslint .

@@ -28,7 +28,7 @@ def first_column(page: str, heading: str) -> list[str]:
 
 def test_the_table_of_options_is_current() -> None:
     check = subprocess.run(
-        [sys.executable, "tools/options-table", "--check"], cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "tools/options_table.py", "--check"], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert check.returncode == 0, check.stderr
 

@@ -16,7 +16,7 @@ from voxgender.options import read
 from voxgender.roles.hosting import SHUTDOWN_S
 from voxgender.settings import HttpOptions, MediaSettings
 
-CAPACITY = runpy.run_path(str(ROOT / "tools/capacity"))
+CAPACITY = runpy.run_path(str(ROOT / "tools/capacity.py"))
 NODE_MACHINE = "t2d-standard-2"
 STARTS = list(starts())
 MEDIA = [start for start in STARTS if start.role == "media"]
@@ -122,14 +122,14 @@ def test_a_node_takes_as_many_calls_as_it_was_measured_to_hold() -> None:
 
 def test_the_tables_of_sizing_and_scale_are_current() -> None:
     check = subprocess.run(
-        [sys.executable, "tools/capacity", "--check"], cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "tools/capacity.py", "--check"], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert check.returncode == 0, check.stderr
 
 
 def test_capacity_reckons_with_the_machines_and_the_times_that_there_are() -> None:
     assert f'default     = "{NODE_MACHINE}"' in text("terraform/variables.tf")
-    assert f"# {NODE_MACHINE} " in (ROOT / "tools/capacity").read_text()
+    assert f"# {NODE_MACHINE} " in (ROOT / "tools/capacity.py").read_text()
     assert CAPACITY["NODE_COMMANDS_S"] == pytest.approx(2 / RENEW_S)
     assert CAPACITY["INSTANCE_COMMANDS_S"] == pytest.approx(2 / REFRESH_S)
 

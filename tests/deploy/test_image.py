@@ -14,7 +14,7 @@ CONSTRAINTS = (ROOT / "constraints.txt").read_text()
 
 def test_all_that_runs_is_pinned() -> None:
     check = subprocess.run(
-        [sys.executable, "tools/constraints", "--check"], cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "tools/constraints.py", "--check"], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert check.returncode == 0, check.stderr
     assert all(re.fullmatch(r"\S+==\S+", line) for line in CONSTRAINTS.splitlines() if line[:1] != "#")
@@ -50,7 +50,7 @@ def size_bytes(names: Iterable[str]) -> int:
 
 
 def test_the_packages_of_signaling_are_few_and_small() -> None:
-    """On its own, as in the image: ``tools/dockerfile-steps signaling`` installs and weighs it whole."""
+    """On its own, as in the image: ``tools/dockerfile_steps.py signaling`` installs and weighs it whole."""
     names = required("registry")
     assert not {"torch", "numpy", "aiortc", "av", "onnxruntime", "transformers"} & set(names)
     assert size_bytes(names) < 150e6

@@ -19,7 +19,6 @@ CUSTOM = {"PodMonitor", "ScaledObject", "BackendConfig", "ManagedCertificate", "
 """Kinds that Kubernetes itself does not know."""
 
 MANIFESTS = sorted(DEPLOYMENT.glob("gke/**/*.yaml"))
-SCRIPTS = sorted(DEPLOYMENT.rglob("*.sh"))
 TERRAFORM = sorted(DEPLOYMENT.glob("terraform/*.tf"))
 
 
@@ -74,13 +73,6 @@ def test_compose_takes_the_laptops_file() -> None:
     assert run(docker, "compose", "-f", str(path), "config", "--quiet").returncode != 0
     checked = run(docker, "compose", "-f", str(path), "config", "--quiet", LAN_ADDRESS=LAN_ADDRESS)
     assert checked.returncode == 0, checked.stderr
-
-
-@pytest.mark.parametrize("path", SCRIPTS, ids=ids)
-def test_scripts_are_sound(path: Path) -> None:
-    assert run(tool("bash"), "-n", str(path)).stderr == ""
-    if shutil.which("shellcheck"):
-        assert run("shellcheck", str(path)).stdout == ""
 
 
 def test_terraform_is_formatted() -> None:
