@@ -22,10 +22,10 @@ import numpy as np
 from tqdm import tqdm
 from transformers import Wav2Vec2ForSequenceClassification
 
-from voxgender.engine import Engine
-from voxgender.engine.files import analyze_file
 from voxgender.audio.files import read_audio
 from voxgender.audio.frames import SAMPLE_RATE_HZ
+from voxgender.engine import Engine
+from voxgender.engine.files import analyze_file
 from voxgender.inference.wav2vec2 import EMBEDDED_DIRECTORY, load
 from voxgender.protocol import Change, Message, Result
 from voxgender.training import augmentation

@@ -15,7 +15,7 @@ from voxgender.engine import Engine
 from voxgender.media import receiver as receiver_module
 from voxgender.media.outbox import Outbox
 from voxgender.media.session import Session
-from voxgender.protocol import Error, Hello, Message, Result, Segment, Summary, Warning
+from voxgender.protocol import Error, Hello, Result, Segment, Summary, Warning
 
 
 async def ended(server: Server) -> None:

@@ -389,11 +389,11 @@ async def test_with_many_calls_a_socket_is_read_when_its_calls_have_their_turn(
         shared.due_at = min(phase.next_turn(now) for phase in shared.phases)
     waits = []
     for _ in range(4):
-        sockets._timer.cancel()
+        timer(sockets).cancel()
         sockets._wait()
-        waits.append(round((sockets._timer.when() - now) / TICK_S, 3))
-        now = sockets._timer.when()
-        sockets._timer.cancel()
+        waits.append(round((timer(sockets).when() - now) / TICK_S, 3))
+        now = timer(sockets).when()
+        timer(sockets).cancel()
         sockets._tick()
     assert read == [0, 1, 0, 1]
     # No tick is kept for the phase that no call has.
