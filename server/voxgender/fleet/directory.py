@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 import random
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -106,7 +107,7 @@ class Directory:
         """The newest record seen of each node, members or not: an older one says nothing any more."""
         self._urls: Sequence[str] = ()
         self._looking: asyncio.Task[None] | None = None
-        self._looked_at = clock() - _LOOK_AGAIN_S
+        self._looked_at = -math.inf
         self._background: asyncio.Task[None] | None = None
         self._closing: set[asyncio.Task[None]] = set()
         self._lost = 0
