@@ -1,7 +1,7 @@
 """A call's turns, on a virtual clock: what waits, when it is taken, what is told of it and when."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -12,7 +12,7 @@ from tests.clock import run_virtual
 from tests.engine.still import StillEngine, ToldCall
 from tests.support import Samples, frame, frames, silence, sine
 from voxgender.audio.frames import Packet, Wave
-from voxgender.engine.call import MAX_WAITING_S, SILENCE_S
+from voxgender.engine.call import MAX_WAITING_S, SILENCE_S, Call
 from voxgender.engine.messages import NO_MEDIA_S
 from voxgender.engine.schedule import BUSY_CALLS, EARLY_S, TICK_S, next_tick
 from voxgender.errors import AudioError
@@ -277,7 +277,7 @@ def test_a_turn_that_is_not_over_is_followed_by_one_with_all_that_came_meanwhile
     """The engine skips turns of a call rather than to queue them."""
 
     class Slow(StillEngine):
-        def submit(self, calls: object) -> None:
+        def submit(self, calls: Sequence[Call]) -> None:
             self.turns.append((self.clock(), 1))
             asyncio.get_running_loop().call_later(1.0, self.turn, calls)
 

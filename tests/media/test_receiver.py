@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator, Sequence
 
 import pytest
 from aiortc import RTCRtpCodecParameters
-from aiortc.rtp import RtpPacket
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -21,20 +20,20 @@ from voxgender.media.receiver import (
     REORDER_WINDOW_S,
     AudioReceiver,
 )
+from voxgender.media.rtp import Rtp
 
 PAYLOADS = opus_payloads(300)
 ENGINE = Engine(None)
 
 
-def packet(index: int, *, first_seq: int = 1_000, first_timestamp: int = 5_000, ssrc: int = 7) -> RtpPacket:
-    made = RtpPacket(
+def packet(index: int, *, first_seq: int = 1_000, first_timestamp: int = 5_000, ssrc: int = 7) -> Rtp:
+    return Rtp(
         payload_type=96,
         sequence_number=(first_seq + index) & 0xFFFF,
         timestamp=(first_timestamp + 960 * index) & 0xFFFFFFFF,
         ssrc=ssrc,
+        payload=PAYLOADS[index % len(PAYLOADS)],
     )
-    made.payload = PAYLOADS[index % len(PAYLOADS)]
-    return made
 
 
 @pytest.fixture
@@ -159,9 +158,7 @@ async def test_sequence_and_timestamp_wrap(receiver: AudioReceiver) -> None:
 async def test_a_timestamp_gap_stays_a_gap(receiver: AudioReceiver) -> None:
     """With DTX the sequence goes on and the timestamp jumps."""
     receiver.feed(packet(0), 0.0)
-    late = packet(1)
-    late.timestamp += 960 * 19
-    receiver.feed(late, 0.4)
+    receiver.feed(packet(1, first_timestamp=5_000 + 960 * 19), 0.4)
     assert pts(receiver) == [0, 20]
 
 
@@ -241,9 +238,7 @@ async def test_a_goodbye_followed_by_packets_is_a_pause(
 async def test_unknown_formats_are_passed_over(engine: Engine) -> None:
     events = RTCRtpCodecParameters(mimeType="audio/telephone-event", clockRate=8_000, payloadType=110)
     receiver = make_receiver(engine, events)
-    strange = packet(0)
-    strange.payload_type = 110
-    receiver.feed(strange, 0.0)
+    receiver.feed(packet(0)._replace(payload_type=110), 0.0)
     receiver.feed(packet(1), 0.02)
     assert [frame.pts for frame in decoded(receiver)] == [0]
     receiver._call.abandon()
@@ -252,7 +247,7 @@ async def test_unknown_formats_are_passed_over(engine: Engine) -> None:
 async def test_a_change_of_codec_in_mid_call_is_followed(receiver: AudioReceiver) -> None:
     receiver.feed(packet(0), 0.0)
     g711 = packet(1)
-    g711.payload_type, g711.payload = 0, b"\x80" * 160
+    g711 = g711._replace(payload_type=0, payload=b"\x80" * 160)
     receiver.feed(g711, 0.02)
     assert [frame.sample_rate for frame in decoded(receiver)] == [16_000, 8_000]
 

@@ -242,6 +242,12 @@ async def test_more_than_one_read_takes_is_read_in_one_tick(sockets: Sockets, pe
     assert [call.media.get_nowait()[0] for _ in sent[1:]] == sent[1:]
 
 
+def timer(sockets: Sockets) -> asyncio.TimerHandle:
+    found = sockets._timer
+    assert found is not None
+    return found
+
+
 @pytest.mark.parametrize(("calls", "tick_s"), [(1, QUIET_TICK_S), (BUSY_CALLS - 1, QUIET_TICK_S), (BUSY_CALLS, TICK_S)])
 async def test_ticks_are_at_whole_multiples_and_fewer_with_many_calls(
     sockets: Sockets, calls: int, tick_s: float
@@ -249,9 +255,9 @@ async def test_ticks_are_at_whole_multiples_and_fewer_with_many_calls(
     for number in range(calls):
         place(sockets, str(number))
     now = asyncio.get_running_loop().time()
-    sockets._timer.cancel()
+    timer(sockets).cancel()
     sockets._tick()
-    due = sockets._timer.when()
+    due = timer(sockets).when()
     assert due / tick_s == pytest.approx(round(due / tick_s), abs=1e-6)
     assert now < due <= now + 1.5 * tick_s
 
@@ -261,13 +267,13 @@ async def test_a_tick_that_goes_off_early_is_not_followed_by_itself(
 ) -> None:
     """uvloop rounds to milliseconds: half of the ticks came twice."""
     place(sockets, "one")
-    sockets._timer.cancel()
+    timer(sockets).cancel()
     loop = asyncio.get_running_loop()
     tick = (loop.time() // QUIET_TICK_S + 2) * QUIET_TICK_S
     monkeypatch.setattr(loop, "time", lambda: tick - 0.0006)
     sockets._tick()
     monkeypatch.undo()
-    assert sockets._timer.when() == pytest.approx(tick + QUIET_TICK_S)
+    assert timer(sockets).when() == pytest.approx(tick + QUIET_TICK_S)
 
 
 async def test_one_calls_fault_costs_the_others_nothing(sockets: Sockets, peers: list[Peer]) -> None:
@@ -383,11 +389,11 @@ async def test_with_many_calls_a_socket_is_read_when_its_calls_have_their_turn(
         shared.due_at = min(phase.next_turn(now) for phase in shared.phases)
     waits = []
     for _ in range(4):
-        sockets._timer.cancel()
+        timer(sockets).cancel()
         sockets._wait()
-        waits.append(round((sockets._timer.when() - now) / TICK_S, 3))
-        now = sockets._timer.when()
-        sockets._timer.cancel()
+        waits.append(round((timer(sockets).when() - now) / TICK_S, 3))
+        now = timer(sockets).when()
+        timer(sockets).cancel()
         sockets._tick()
     assert read == [0, 1, 0, 1]
     # No tick is kept for the phase that no call has.
