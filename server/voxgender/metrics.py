@@ -18,6 +18,7 @@ SESSIONS_ENDED = Counter("voxgender_sessions_ended", "Sessions ended, by reason"
 OFFERS_REJECTED = Counter("voxgender_offers_rejected", "Offers refused, by problem code", ["code"])
 DTLS_FAILED = Counter("voxgender_dtls_failed", "DTLS handshakes that failed, by why", ["kind"])
 STUN_IGNORED = Counter("voxgender_stun_ignored", "STUN messages ignored: malformed, or of nobody who has a call")
+PATHS_CHANGED = Counter("voxgender_paths_changed", "Calls whose answers followed the caller to another address")
 REQUESTS_BROKEN = Counter("voxgender_requests_broken", "Requests that came broken or not in time, by kind", ["kind"])
 _RESULTS = Counter("voxgender_results", "Results, by label heard", ["label"])
 RESULTS: dict[Label, Counter] = {label: _RESULTS.labels(label) for label in get_args(Label)}

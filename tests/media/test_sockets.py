@@ -30,6 +30,9 @@ class Call:
         self.errors: list[Exception] = []
         self.lost = asyncio.Event()
         self.password = PASSWORD
+        self.trials = 0
+        self.in_use: Any = None
+        self.forgotten: list[Any] = []
 
     def connection_made(self, transport: Any) -> None:
         self.transport = transport
@@ -43,11 +46,20 @@ class Call:
     def datagram_received(self, data: Any, addr: Any) -> None:
         self.datagrams.put_nowait((data, addr))
 
-    def media_received(self, data: bytes, arrived_at: float) -> None:
+    def media_received(self, data: bytes, addr: Any, arrived_at: float) -> bool:
         self.media.put_nowait((data, arrived_at))
+        return True
 
-    def authenticates(self, data: bytes) -> bool:
+    def introduces(self, data: bytes) -> bool:
         return stun.parse_message(data).check_message_integrity(self.password)
+
+    def recognizes(self, data: bytes, addr: Any, arrived_at: float) -> bool:
+        self.trials += 1
+        return self.password in data and self.media_received(data, addr, arrived_at)
+
+    def forget(self, addr: Any) -> bool:
+        self.forgotten.append(addr)
+        return addr != self.in_use
 
     async def next(self) -> tuple[bytes, Any]:
         return await asyncio.wait_for(self.datagrams.get(), 5)
@@ -155,8 +167,8 @@ async def test_no_peer_can_take_the_address_of_anothers(sockets: Sockets, peers:
     await victim.next()
     peers[0].send(check("thief"), victim)
     peers[0].send(DATA, victim)
-    # ICE refuses the check, which names another; what matters is where it went.
-    assert [(await victim.next())[0][:2] for _ in range(2)] == [b"\x00\x01", DATA[:2]]
+    assert await victim.next() == (DATA, peers[0].address)
+    assert (await thief.next())[1] == peers[0].address
     assert thief.datagrams.empty()
 
 
@@ -292,16 +304,65 @@ async def test_one_calls_fault_costs_the_others_nothing(sockets: Sockets, peers:
     assert [type(error) for error in told] == [ZeroDivisionError]
 
 
+def packed(address: tuple[str, int]) -> bytes:
+    host, port = address
+    return sockets_module._INET.pack(socket.AF_INET, port.to_bytes(2, "big"), socket.inet_aton(host))
+
+
 async def test_a_call_hears_from_so_many_addresses_and_no_more(sockets: Sockets) -> None:
-    """A peer that changes its address for ever must not make the table grow for ever."""
+    """A peer that changes its address for ever must not make the table grow for ever, nor be deaf at the next."""
     call, transport = place(sockets, "one")
     shared = sockets._shared[0]
+    call.in_use = (HERE, 10_000)
     for port in range(10_000, 10_100):
-        source = sockets_module._INET.pack(socket.AF_INET, port.to_bytes(2, "big"), socket.inet_aton(HERE))
-        shared.deliver(check("one"), source, 0.0)
-    assert len(transport.sources) <= 16
-    assert len(shared._by_source) <= 16
-    assert call.datagrams.qsize() <= 16
+        shared.deliver(check("one"), packed((HERE, port)), 0.0)
+    assert [port for _, port in transport.sources.values()] == [10_000, *range(10_085, 10_100)]
+    assert shared._by_source.keys() == transport.sources.keys()
+
+
+async def test_media_from_a_new_address_is_known_by_its_stream_and_tried_once(
+    sockets: Sockets, peers: list[Peer]
+) -> None:
+    (one, first), (two, second) = place(sockets, "one"), place(sockets, "two")
+    first.expect(b"aaaa")
+    second.expect(b"bbbb")
+    second.expect(b"cccc")
+    for ssrc in (b"aaaa", b"bbbb", b"dddd", b"cccc"):
+        peers[0].send(b"\x80\x60" + bytes(6) + ssrc + b"forged", one)
+    peers[0].send(b"\x80\x60" + bytes(6) + b"cccc" + PASSWORD, one)
+    await asyncio.wait_for(two.media.get(), 5)
+    assert (one.trials, two.trials) == (1, 2)
+    peers[0].send(DATA, one)
+    assert await two.next() == (DATA, peers[0].address)
+    assert one.media.empty()
+    first.close()
+    second.close()
+
+
+async def test_a_flood_of_media_is_tried_within_bounds(sockets: Sockets, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who sees a call's SSRC on its way can send as much under it as the network takes."""
+    call, transport = place(sockets, "one")
+    transport.expect(b"aaaa")
+    shared = sockets._shared[0]
+    monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: 1000.0)
+    for port in range(10_000, 11_000):
+        shared.deliver(b"\x80\x60" + bytes(6) + b"aaaa" + b"forged", packed((HERE, port)), 0.0)
+    assert call.trials == sockets_module._MAX_TRIALS
+    monkeypatch.undo()
+    assert not transport.sources
+
+
+async def test_a_stream_of_one_call_is_not_that_of_another_which_says_so_later(sockets: Sockets) -> None:
+    _, first = place(sockets, "one")
+    _, second = place(sockets, "two")
+    first.expect(b"aaaa")
+    second.expect(b"aaaa")
+    (shared,) = sockets._shared
+    assert shared._by_ssrc == {b"aaaa": first}
+    second.close()
+    assert shared._by_ssrc == {b"aaaa": first}
+    first.close()
+    assert shared._by_ssrc == {}
 
 
 async def test_a_full_socket_is_followed_by_another_and_the_last_call_closes_it(sockets: Sockets) -> None:

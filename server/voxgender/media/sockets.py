@@ -30,6 +30,8 @@ _MAX_READS = 8
 """Of one socket in one tick; a flood waits, and is then dropped by the kernel."""
 _MAX_SOURCES = 16
 """Addresses that one call may send from."""
+_MAX_TRIALS = 64
+"""Media packets from addresses that are not known which a socket decrypts in ``QUIET_TICK_S``."""
 _RECEIVE_BUFFER = 4 * 1024 * 1024
 """Bytes asked for; the kernel gives up to its ``net.core.rmem_max``."""
 _SO_TIMESTAMPNS = 35  # asm-generic/socket.h; Python has no name for it
@@ -48,12 +50,20 @@ class CallProtocol(Protocol):
     def connection_lost(self, exc: Exception | None) -> None: ...
     def error_received(self, exc: Exception) -> None: ...
     def datagram_received(self, data: Any, addr: Any) -> None: ...
-    def media_received(self, data: bytes, arrived_at: float) -> None:
+    def media_received(self, data: bytes, addr: tuple[str, int], arrived_at: float) -> bool:
         """RTP or RTCP (RFC 7983), with the time at which the kernel took it in, in seconds of ``time.monotonic``."""
         ...
 
-    def authenticates(self, data: bytes) -> bool:
-        """Whether a STUN message proves that its sender is the call's peer."""
+    def introduces(self, data: bytes) -> bool:
+        """Tell whether a STUN message from a new address proves that the call's peer is there."""
+        ...
+
+    def recognizes(self, data: bytes, addr: tuple[str, int], arrived_at: float) -> bool:
+        """Take a media packet from a new address if the call's peer sent it; tell whether that was so."""
+        ...
+
+    def forget(self, addr: tuple[str, int]) -> bool:
+        """Forget an address of the peer; tell whether it may be forgotten."""
         ...
 
 
@@ -186,6 +196,8 @@ class SharedSocket:
         self.fileno = sock.fileno()
         self.name = sock.getsockname()
         self.connecting: set[CallTransport] = set()
+        self.seeking: set[CallTransport] = set()
+        """Calls whose peer may be at another address now, and is asked there."""
         self.closed = False
         self.sendto = sock.sendto
         self._sock = sock
@@ -194,6 +206,9 @@ class SharedSocket:
         self._calls: set[CallTransport] = set()
         self._by_ufrag: dict[str, CallTransport] = {}
         self._by_source: dict[bytes, CallTransport] = {}
+        self._by_ssrc: dict[bytes, CallTransport] = {}
+        self._trials = 0
+        self._trials_since = 0.0
 
     @property
     def calls(self) -> int:
@@ -217,6 +232,7 @@ class SharedSocket:
     def remove(self, call: "CallTransport") -> None:
         """Forget a call; with the last one the socket closes."""
         self.settle(call)
+        self.seeking.discard(call)
         self._calls.discard(call)
         self.phases -= Counter((call.phase,))
         if self._by_ufrag.get(call.ufrag) is call:
@@ -224,6 +240,8 @@ class SharedSocket:
         for source in call.sources:
             if self._by_source.get(source) is call:
                 del self._by_source[source]
+        if self._by_ssrc.get(call.ssrc) is call:
+            del self._by_ssrc[call.ssrc]
         if not self._calls:
             self.closed = True
             self._sock.close()
@@ -232,43 +250,82 @@ class SharedSocket:
     def claim(self, source: bytes, call: "CallTransport") -> bool:
         """Let datagrams from an address go to a call whose peer proved to be there.
 
-        No peer can take an address that another call has.
+        No peer can take an address that another call has. A call that has too many gives up its oldest.
         """
         if len(call.sources) >= _MAX_SOURCES:
-            return False
+            oldest = next((known for known in call.sources if call.forget(known)), None)
+            if oldest is None:
+                return False
+            del call.sources[oldest], self._by_source[oldest]
         if self._by_source.setdefault(source, call) is not call:
             return False
         call.sources[source] = _address(source)
         return True
 
+    def expect(self, call: "CallTransport", ssrc: bytes) -> None:
+        """Know a call's media by its SSRC, if it comes from another address; the first call that has it keeps it."""
+        if self._by_ssrc.get(call.ssrc) is call:
+            del self._by_ssrc[call.ssrc]
+        call.ssrc = ssrc
+        self._by_ssrc.setdefault(ssrc, call)
+
+    def take(self, source: bytes, call: "CallTransport") -> None:
+        """Give an address to a call whose peer has just answered from there, whoever had it before.
+
+        A NAT gives a port that one caller had to another one.
+        """
+        owner = self._by_source.get(source)
+        if owner is not None and owner is not call:
+            del self._by_source[source], owner.sources[source]
+        self.claim(source, call)
+
     def deliver(self, data: bytes, source: bytes, arrived_at: float) -> None:
-        call = self._by_source.get(source)
-        if call is None:
-            call = self._authentic(data)
-            if call is None or not self.claim(source, call):
-                return
+        owner = self._by_source.get(source)
         try:
-            call.deliver(data, source, arrived_at)
+            if _is_media(data):
+                if owner is None or not owner.media_received(data, source, arrived_at):
+                    self._recognize(data, source, owner, arrived_at)
+            elif len(data) < _STUN.size or data[0] > 3:
+                if owner is not None:
+                    owner.datagram_received(data, source)
+            elif (call := self._meant(data, owner)) is not None:
+                if call is not owner and not self.claim(source, call):
+                    call.visit(source)
+                call.datagram_received(data, source)
+            else:
+                metrics.STUN_IGNORED.inc()
         except Exception as error:  # noqa: BLE001 - one call's packet must not cost the others theirs
             self._loop.call_exception_handler({"message": "a datagram could not be handled", "exception": error})
 
-    def _authentic(self, data: bytes) -> "CallTransport | None":
-        """The call whose peer proves to have sent a STUN message; None where there is none.
+    def _recognize(self, data: bytes, source: bytes, owner: "CallTransport | None", arrived_at: float) -> None:
+        """Find the call whose peer sends media from a new address: by the SSRC, and by one trial of its keys."""
+        call = self._by_ssrc.get(data[8:12])
+        if call is None or call is owner:
+            return
+        now = self._loop.time()
+        if now - self._trials_since >= QUIET_TICK_S:
+            self._trials, self._trials_since = 0, now
+        if self._trials < _MAX_TRIALS:
+            self._trials += 1
+            if call.recognizes(data, source, arrived_at) and not self.claim(source, call):
+                call.visit(source)
 
-        Only a peer that answers checks and makes none of its own (ICE lite) is known by a response first.
+    def _meant(self, data: bytes, owner: "CallTransport | None") -> "CallTransport | None":
+        """The call that a STUN message is for: one whose peer proves to have sent it, or else the address's owner.
+
+        A request names its call. A response belongs to a request of a call that looks for its peer. Only a peer that
+        answers checks and makes none of its own (ICE lite) is known by a response first.
         """
-        if len(data) < _STUN.size or data[0] > 3:
-            return None
+        candidates: Iterable[CallTransport]
         if data[0] & 1:
-            candidates: Iterable[CallTransport] = self.connecting
+            candidates = self.connecting | self.seeking
         else:
             named = self._by_ufrag.get(_checked_ufrag(data))
             candidates = () if named is None else (named,)
         for call in candidates:
-            if call.authenticates(data):
+            if call is not owner and call.introduces(data):
                 return call
-        metrics.STUN_IGNORED.inc()
-        return None
+        return owner
 
 
 class CallTransport(asyncio.DatagramTransport):
@@ -279,6 +336,11 @@ class CallTransport(asyncio.DatagramTransport):
         self.ufrag = ufrag
         self.phase = phase
         self.sources: dict[bytes, tuple[str, int]] = {}
+        """Where the call's peer proved to be, the oldest first."""
+        self.ssrc = b""
+        """Of the peer's latest stream."""
+        self._visited: dict[tuple[str, int], bytes] = {}
+        """Addresses of other calls where the peer seems to be."""
         self._shared = shared
         self._protocol = protocol
         self._closed = False
@@ -289,16 +351,49 @@ class CallTransport(asyncio.DatagramTransport):
         """The call is up: from now on its packets may wait for the tick."""
         self._shared.settle(self)
 
-    def deliver(self, data: bytes, source: bytes, arrived_at: float) -> None:
-        # RFC 7983 section 7.
-        if len(data) > 1 and 127 < data[0] < 192:
-            self._protocol.media_received(data, arrived_at)
-        else:
-            self._protocol.datagram_received(data, self.sources[source])
+    def media_received(self, data: bytes, source: bytes, arrived_at: float) -> bool:
+        """Hand on a media packet; tell whether the peer sent it."""
+        return self._protocol.media_received(data, self._address(source), arrived_at)
 
-    def authenticates(self, data: bytes) -> bool:
-        """Whether a STUN message proves that its sender is the call's peer."""
-        return self._protocol.authenticates(data)
+    def datagram_received(self, data: bytes, source: bytes) -> None:
+        """Hand on anything else."""
+        self._protocol.datagram_received(data, self._address(source))
+
+    def introduces(self, data: bytes) -> bool:
+        """Tell whether a STUN message from a new address proves that the call's peer is there."""
+        return self._protocol.introduces(data)
+
+    def recognizes(self, data: bytes, source: bytes, arrived_at: float) -> bool:
+        """Take a media packet from a new address if the call's peer sent it; tell whether that was so."""
+        return self._protocol.recognizes(data, self._address(source), arrived_at)
+
+    def forget(self, source: bytes) -> bool:
+        """Forget an address of the peer; tell whether it may be forgotten."""
+        return self._protocol.forget(self.sources[source])
+
+    def expect(self, ssrc: bytes) -> None:
+        """Know the call by its media's SSRC too, from now on."""
+        self._shared.expect(self, ssrc)
+
+    def visit(self, source: bytes) -> None:
+        """Remember an address that another call has, though this call's peer seems to be there."""
+        if len(self._visited) >= _MAX_SOURCES:
+            del self._visited[next(iter(self._visited))]
+        self._visited[_address(source)] = source
+
+    def seek(self) -> None:
+        """Take answers from addresses that other calls have."""
+        self._shared.seeking.add(self)
+
+    def find(self, addr: tuple[str, int] | None) -> None:
+        """End seeking; the peer has answered from an address, or from none."""
+        self._shared.seeking.discard(self)
+        source = None if addr is None else self._visited.pop(addr, None)
+        if source is not None:
+            self._shared.take(source, self)
+
+    def _address(self, source: bytes) -> tuple[str, int]:
+        return self.sources.get(source) or _address(source)
 
     def sendto(self, data: Any, addr: Any = None) -> None:
         if self._closed:
@@ -324,6 +419,11 @@ class CallTransport(asyncio.DatagramTransport):
 
     def abort(self) -> None:
         self.close()
+
+
+def _is_media(data: bytes) -> bool:
+    """Tell SRTP and SRTCP from STUN and DTLS (RFC 7983 section 7)."""
+    return len(data) > 1 and 127 < data[0] < 192
 
 
 def _checked_ufrag(data: bytes) -> str:

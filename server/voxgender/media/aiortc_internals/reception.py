@@ -4,7 +4,6 @@ import asyncio
 import random
 import time
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from typing import Any, Protocol
 
 import pylibsrtp
@@ -93,16 +92,16 @@ class RtpDiversion:
         vars(self._receiver).pop("receive", None)
         vars(self._receiver).pop("stop", None)
 
-    def _on_media(self, data: bytes, arrived_at: float) -> None:
-        if is_rtcp(data):
-            with suppress(pylibsrtp.Error):
-                self._on_rtcp(parse_rtcp(self._dtls._rx_srtp.unprotect_rtcp(data)), arrived_at)
-            return
+    def _on_media(self, data: bytes, arrived_at: float) -> bool:
+        """Take a packet; tell whether it is the peer's, and none that came before (RFC 3711 section 3.3)."""
         try:
-            packet = parse_rtp(self._dtls._rx_srtp.unprotect(data))
+            if is_rtcp(data):
+                self._on_rtcp(parse_rtcp(self._dtls._rx_srtp.unprotect_rtcp(data)), arrived_at)
+            else:
+                self._on_rtp(parse_rtp(self._dtls._rx_srtp.unprotect(data)), arrived_at)
         except (pylibsrtp.Error, ValueError):
-            return
-        self._on_rtp(packet, arrived_at)
+            return False
+        return True
 
     def _on_rtp(self, packet: Rtp, arrived_at: float) -> None:
         clock_rate_hz = self._clock_rates_hz.get(packet.payload_type)
