@@ -45,6 +45,11 @@ class Nat:
         self.back = 0
         """Datagrams that came back to the caller by the mapping of now."""
         self.way_back = True
+        """Whether the caller gets anything."""
+        self.delay_s = 0.0
+        """How long each datagram takes."""
+        self.intercept: Callable[[bytes], None] | None = None
+        """Takes the caller's datagrams in the server's place."""
         self._inside: Any = None
         self._outside: Any = None
         self._caller: Any = None
@@ -75,15 +80,37 @@ class Nat:
             if transport is not None:
                 transport.close()
 
+    def swap(self, other: "Nat") -> None:
+        """Give each the other's mapping, as when a router starts anew and hands out the same ports in another order."""
+        self._outside, other._outside = other._outside, self._outside
+        for nat in (self, other):
+            nat._outside.get_protocol().on_datagram = nat._from_server
+
+    def to_caller(self, data: bytes) -> None:
+        """Pass something on to the caller as if it came from the server."""
+        if not self._inside.is_closing():
+            self._inside.sendto(data, self._caller)
+
     def _from_caller(self, data: bytes, addr: Any) -> None:
         self._caller = addr
         self.sent.append(data)
-        self._outside.sendto(data, self.server)
+        if self.intercept is not None:
+            self.intercept(data)
+        elif self.delay_s:
+            asyncio.get_running_loop().call_later(self.delay_s, self.to_server, data)
+        else:
+            self.to_server(data)
+
+    def to_server(self, data: bytes) -> None:
+        """Pass something on to the server as if it came from the caller."""
+        if not self._outside.is_closing():
+            self._outside.sendto(data, self.server)
 
     def _from_server(self, data: bytes, addr: Any) -> None:
-        if self._caller is not None and addr == self.server and self.way_back:
-            self.back += 1
-            self._inside.sendto(data, self._caller)
+        if addr != self.server or not self.way_back:
+            return
+        self.back += 1
+        asyncio.get_running_loop().call_later(self.delay_s, self.to_caller, data)
 
 
 async def call_behind_nat(peer: Peer, http: ClientSession) -> tuple[str, Nat]:
