@@ -14,9 +14,9 @@ const CONNECT_TIMEOUT_MS = 10_000;
 const DISCONNECTED_GRACE_MS = 1_500;
 const PING_EVERY_MS = 5_000;
 /** A server that listens says something each hop. After so long without a message it is asked about the session. */
-const QUIET_MS = 2_000;
+const QUIET_MS = 1_500;
 /** Messages that were held up with the server's answer have come by then. */
-const CATCH_UP_MS = 500;
+const CATCH_UP_MS = 300;
 /** Such a warning of the server says why there may be no results. It is repeated every 10 s while it holds. */
 const EXPLAINED_MS = 12_000;
 const EXPLANATIONS = new Set(['no_media', 'overloaded']);
