@@ -14,6 +14,7 @@ from tests.rtc import Peer, Server, ToneTrack, a_peer, a_server
 from voxgender import metrics
 from voxgender.engine import Engine
 from voxgender.media.aiortc_internals import paths
+from voxgender.media.rtp import is_rtcp
 from voxgender.protocol import Error, Hello, Result
 
 
@@ -76,6 +77,36 @@ async def test_results_follow_a_caller_whose_nat_gave_it_another_port(server: Se
             assert metrics.PATHS_CHANGED._value.get() == before + 1
         (session,) = server.node._sessions.values()
         assert session.state == "connected"
+
+
+async def test_results_follow_a_caller_that_is_given_one_port_after_another(server: Server) -> None:
+    """By the time an address is checked the caller has left it."""
+    async with a_caller(server) as (peer, path, nat):
+        for _ in range(3):
+            await nat.rebind()
+            await asyncio.sleep(paths.QUIET_S + 0.1)
+        assert await results_again_after_s(peer) < 2
+        assert answers_go_to(server, path) == nat.mapped
+
+
+async def test_a_flood_under_the_callers_own_ssrc_does_not_hide_where_it_is(server: Server) -> None:
+    """Who sees the packets on their way knows the SSRC, and nothing else is needed to be tried."""
+    async with a_caller(server) as (peer, path, nat), a_stranger(nat) as stranger:
+        forged = next(data for data in reversed(nat.sent) if is_media(data) and not is_rtcp(data))[:12] + os.urandom(40)
+        await nat.rebind()
+
+        async def flood() -> None:
+            while True:
+                for _ in range(40):
+                    stranger.send(forged)
+                await asyncio.sleep(0.01)
+
+        flooding = asyncio.create_task(flood())
+        try:
+            assert await results_again_after_s(peer) < 2
+            assert answers_go_to(server, path) == nat.mapped
+        finally:
+            flooding.cancel()
 
 
 async def test_a_caller_that_says_nothing_is_followed_by_its_checks(server: Server) -> None:

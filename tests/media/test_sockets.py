@@ -320,6 +320,22 @@ async def test_a_call_hears_from_so_many_addresses_and_no_more(sockets: Sockets)
     assert shared._by_source.keys() == transport.sources.keys()
 
 
+async def test_an_address_that_another_call_has_costs_a_full_call_none_of_its_own(sockets: Sockets) -> None:
+    _, other = place(sockets, "other")
+    call, transport = place(sockets, "one")
+    shared = sockets._shared[0]
+    shared.deliver(check("other"), packed((HERE, 9_999)), 0.0)
+    for port in range(10_000, 10_016):
+        shared.deliver(check("one"), packed((HERE, port)), 0.0)
+    shared.deliver(check("one"), packed((HERE, 9_999)), 0.0)
+    assert len(transport.sources) == 16
+    assert call.forgotten == []
+    # The peer answers from there, so it is its own now.
+    transport.find((HERE, 9_999))
+    assert (HERE, 9_999) in transport.sources.values()
+    assert not other.sources
+
+
 async def test_media_from_a_new_address_is_known_by_its_stream_and_tried_once(
     sockets: Sockets, peers: list[Peer]
 ) -> None:

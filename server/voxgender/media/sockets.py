@@ -252,13 +252,14 @@ class SharedSocket:
 
         No peer can take an address that another call has. A call that has too many gives up its oldest.
         """
+        if source in self._by_source:
+            return self._by_source[source] is call
         if len(call.sources) >= _MAX_SOURCES:
             oldest = next((known for known in call.sources if call.forget(known)), None)
             if oldest is None:
                 return False
             del call.sources[oldest], self._by_source[oldest]
-        if self._by_source.setdefault(source, call) is not call:
-            return False
+        self._by_source[source] = call
         call.sources[source] = _address(source)
         return True
 
@@ -383,7 +384,8 @@ class CallTransport(asyncio.DatagramTransport):
 
     def seek(self) -> None:
         """Take answers from addresses that other calls have."""
-        self._shared.seeking.add(self)
+        if not self._closed:
+            self._shared.seeking.add(self)
 
     def find(self, addr: tuple[str, int] | None) -> None:
         """End seeking; the peer has answered from an address, or from none."""

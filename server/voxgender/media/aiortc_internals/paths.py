@@ -192,7 +192,8 @@ class Paths:
                 if await here.answered(SPARED_S):
                     return
             if self._connection._nominated.get(_COMPONENT) is old:
-                self._use(new)
+                # aioice may have met the address meanwhile.
+                self._use(self._pair(protocol, address))
                 found = address
         finally:
             del self._checked[address]
