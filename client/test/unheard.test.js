@@ -119,6 +119,17 @@ for (const code of ['overloaded', 'no_media']) {
   });
 }
 
+test('a server that does not even answer is not waited for', async () => {
+  server.hangs = true;
+  await nothingFor(1500, 800, 300);
+  assert.equal(server.count('POST'), 2);
+  assert.deepEqual(states, [['reconnecting', 'unheard']]);
+  assert.equal(old.connectionState, 'new', 'it may only be slow');
+  result(FakePeerConnection.all[1], 1, 'fresh');
+  await settle();
+  assert.deepEqual(heard, ['old', 'fresh']);
+});
+
 test('a track that has given nothing yet is no reason to call again', async () => {
   old.packetsSent = 0;
   await nothingFor(1500, 300, 1500, 300);
