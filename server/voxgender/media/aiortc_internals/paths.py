@@ -177,8 +177,8 @@ class Paths:
 
     async def _check(self, old: CandidatePair, protocol: "IceProtocol", address: tuple[str, int]) -> None:
         """Move to another path if that answers, and the one in use does not."""
-        new = self._pair(protocol, address)
-        found = None
+        new, found = self._pair(protocol, address), None
+        quiet_since = self._heard_at
         protocol.transport.seek()
         try:
             with PathCheck(new) as there, PathCheck(old) as here:
@@ -191,7 +191,7 @@ class Paths:
                     return
                 if await here.answered(SPARED_S):
                     return
-            if self._connection._nominated.get(_COMPONENT) is old:
+            if self._connection._nominated.get(_COMPONENT) is old and self._heard_at == quiet_since:
                 # aioice may have met the address meanwhile.
                 self._use(self._pair(protocol, address))
                 found = address
