@@ -59,7 +59,7 @@ class Call:
 
     def forget(self, addr: Any) -> bool:
         self.forgotten.append(addr)
-        return addr != self.in_use
+        return bool(addr != self.in_use)
 
     async def next(self) -> tuple[bytes, Any]:
         return await asyncio.wait_for(self.datagrams.get(), 5)

@@ -30,7 +30,7 @@ _MAX_READS = 8
 """Of one socket in one tick; a flood waits, and is then dropped by the kernel."""
 _MAX_SOURCES = 16
 """Addresses that one call may send from."""
-_MAX_TRIALS = 64
+_MAX_TRIALS = 16
 """Media packets from addresses that are not known which a socket decrypts in ``QUIET_TICK_S``."""
 _RECEIVE_BUFFER = 4 * 1024 * 1024
 """Bytes asked for; the kernel gives up to its ``net.core.rmem_max``."""
