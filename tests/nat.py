@@ -42,8 +42,6 @@ class Nat:
         self.server = server
         self.sent: list[bytes] = []
         """All that the caller has sent."""
-        self.back = 0
-        """Datagrams that came back to the caller by the mapping of now."""
         self.way_back = True
         """Whether the caller gets anything."""
         self.delay_s = 0.0
@@ -67,7 +65,6 @@ class Nat:
         if self._outside is not None:
             self._outside.close()
         self._outside = fresh
-        self.back = 0
 
     @property
     def mapped(self) -> tuple[str, int]:
@@ -109,7 +106,6 @@ class Nat:
     def _from_server(self, data: bytes, addr: Any) -> None:
         if addr != self.server or not self.way_back:
             return
-        self.back += 1
         asyncio.get_running_loop().call_later(self.delay_s, self.to_caller, data)
 
 
