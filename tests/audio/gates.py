@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from tests.support import Samples
-from voxgender.audio.activity import Judgement, State, VoiceActivity
+from voxgender.audio.activity import SpeechProbabilities, State, VoiceActivity
 from voxgender.audio.gate import Gate
 
 
@@ -16,8 +16,8 @@ class SoloGate(Gate):
         return self.push(samples, self._activity)
 
     def finish(self) -> list[tuple[int, int]]:
-        (judgement,) = self._activity([self.last_frames()], [self.state])
-        stretches = self.judge(judgement)
+        (speech,) = self._activity([self.last_frames()], [self.state])
+        stretches = self.update(speech)
         self.end()
         return stretches
 
@@ -30,5 +30,5 @@ class Scripted(VoiceActivity):
     def say(self, frames: Samples) -> Samples:
         raise NotImplementedError
 
-    def __call__(self, frames: Sequence[Samples], states: Sequence[State]) -> list[Judgement]:
-        return [Judgement(self.say(one), state) for one, state in zip(frames, states, strict=True)]
+    def __call__(self, frames: Sequence[Samples], states: Sequence[State]) -> list[SpeechProbabilities]:
+        return [SpeechProbabilities(self.say(one), state) for one, state in zip(frames, states, strict=True)]

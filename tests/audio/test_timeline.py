@@ -22,8 +22,8 @@ def at(*starts_s: float, each_s: float = 0.02, rate: int = 16_000) -> list[Audio
 def place(*made: AudioFrame) -> Samples:
     """All that comes out, one frame in at a time, what was skipped left out."""
     timeline = Timeline()
-    stretches = [stretch for one in made for stretch in timeline.place([one])]
-    return np.concatenate([stretch.samples for stretch in (*stretches, timeline.flush())])
+    chunks = [chunk for one in made for chunk in timeline.place([one])]
+    return np.concatenate([chunk.samples for chunk in (*chunks, timeline.flush())])
 
 
 def test_frames_that_follow_one_another_are_left_alone() -> None:
@@ -48,7 +48,7 @@ def test_a_gap_is_filled_to_the_sample_whatever_the_rate(rate: int) -> None:
 def test_frames_at_once_and_one_by_one_make_the_same() -> None:
     made = at(0.0, 0.02, 0.4, 0.42, 0.8)
     timeline = Timeline()
-    at_once = [stretch.samples for stretch in timeline.place(made)]
+    at_once = [chunk.samples for chunk in timeline.place(made)]
     np.testing.assert_array_equal(np.concatenate([*at_once, timeline.flush().samples]), place(*made))
 
 
@@ -107,8 +107,8 @@ def test_a_clock_that_was_reset_is_no_gap_and_goes_on_from_there(jump_s: float) 
 
 def test_a_gap_too_long_to_fill_is_skipped_with_the_clock_true() -> None:
     timeline = Timeline()
-    stretches = timeline.place(at(0.0, 100.0, 100.02))
-    lengths = [(stretch.samples.size / 16_000, stretch.skipped_s) for stretch in stretches]
+    chunks = timeline.place(at(0.0, 100.0, 100.02))
+    lengths = [(chunk.samples.size / 16_000, chunk.skipped_s) for chunk in chunks]
     assert lengths == [
         (0.02, 0.0),
         (MAX_FILL_S, pytest.approx(100.0 - 0.02 - MAX_FILL_S)),
@@ -122,24 +122,24 @@ def test_silence_filled_in_while_nothing_came_is_not_filled_in_again(gap_s: floa
     timeline.place(at(0.0))
     timeline.pause(0.5)
     timeline.pause(0.5)
-    stretches = timeline.place(at(0.02 + gap_s))
-    assert sum(s.samples.size / 16_000 + s.skipped_s for s in stretches) == pytest.approx(gap_s - 1.0 + 0.02)
+    chunks = timeline.place(at(0.02 + gap_s))
+    assert sum(s.samples.size / 16_000 + s.skipped_s for s in chunks) == pytest.approx(gap_s - 1.0 + 0.02)
 
 
 def test_a_pause_longer_than_the_longest_gap_is_still_one() -> None:
     timeline = Timeline()
     timeline.place(at(0.0))
     timeline.pause(2 * MAX_GAP_S)
-    stretches = timeline.place(at(0.02 + 2 * MAX_GAP_S, 0.54 + 2 * MAX_GAP_S))
-    assert sum(stretch.samples.size for stretch in stretches) == (20 + 500 + 20) * MS
+    chunks = timeline.place(at(0.02 + 2 * MAX_GAP_S, 0.54 + 2 * MAX_GAP_S))
+    assert sum(chunk.samples.size for chunk in chunks) == (20 + 500 + 20) * MS
 
 
 def test_a_burst_that_was_only_late_is_heard_whole() -> None:
     timeline = Timeline()
     timeline.place(at(0.0))
     timeline.pause(1.0)
-    stretches = timeline.place(at(0.02, 0.04, 0.06))
-    assert [(s.samples.size, s.skipped_s) for s in stretches] == [(60 * MS, 0.0)]
+    chunks = timeline.place(at(0.02, 0.04, 0.06))
+    assert [(s.samples.size, s.skipped_s) for s in chunks] == [(60 * MS, 0.0)]
 
 
 def test_the_next_gap_after_a_late_burst_counts_whole() -> None:
@@ -147,8 +147,8 @@ def test_the_next_gap_after_a_late_burst_counts_whole() -> None:
     timeline.place(at(0.0))
     timeline.pause(1.0)
     timeline.place(at(0.02))
-    stretches = timeline.place(at(0.54))
-    assert sum(s.samples.size for s in stretches) == (500 + 20) * MS
+    chunks = timeline.place(at(0.54))
+    assert sum(s.samples.size for s in chunks) == (500 + 20) * MS
 
 
 def test_a_pause_before_the_first_frame_is_no_debt() -> None:
@@ -159,15 +159,15 @@ def test_a_pause_before_the_first_frame_is_no_debt() -> None:
 
 
 def test_a_long_pause_is_skipped_but_for_its_beginning() -> None:
-    stretch = Timeline().pause(60.0)
-    assert stretch.samples.size == MAX_FILL_S * 16_000
-    assert stretch.skipped_s == pytest.approx(60.0 - MAX_FILL_S)
+    chunk = Timeline().pause(60.0)
+    assert chunk.samples.size == MAX_FILL_S * 16_000
+    assert chunk.skipped_s == pytest.approx(60.0 - MAX_FILL_S)
 
 
 def test_flush_gives_back_what_the_resampler_holds() -> None:
     timeline = Timeline()
     made = frame(sine(0.2, rate=48_000), rate=48_000, at_s=0.0)
-    size = sum(stretch.samples.size for stretch in timeline.place([made]))
+    size = sum(chunk.samples.size for chunk in timeline.place([made]))
     assert 0 < timeline.flush().samples.size < HELD
     assert size < 3_200
 

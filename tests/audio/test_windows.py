@@ -7,7 +7,7 @@ from tests.audio.gates import Scripted, SoloGate
 from voxgender.audio.activity import FRAME
 from voxgender.audio.frames import Samples
 from voxgender.audio.gate import LEAVE_FRAMES
-from voxgender.audio.windows import FIRST_SHARE, MIN_UTTERANCE_S, Picker, Window
+from voxgender.audio.windows import FIRST_SHARE, MIN_UTTERANCE_S, Window, WindowSelector
 
 FULL, SHORT, HOP = 16_000, 8_000, 3_072
 
@@ -30,16 +30,16 @@ def silence(frames: int) -> Samples:
 def pick(*parts: Samples, hop: int = HOP, flush: bool = False) -> list[tuple[int, int] | None]:
     """Windows of a call, in samples from its start, one or None a hop."""
     audio = np.concatenate(parts)
-    gate, picker = SoloGate(AnySound()), Picker(full=FULL, short=SHORT, hop=hop)
+    gate, selector = SoloGate(AnySound()), WindowSelector(full=FULL, short=SHORT, hop=hop)
     picked = []
 
     def look(position: int) -> None:
-        window = picker.pick(gate)
+        window = selector.select(gate)
         newest = position - gate.pending
         picked.append(None if window is None else (newest - window.start, newest - window.end))
         if window is not None:
             assert window.size in (FULL, SHORT)
-            assert window.start + gate.pending <= picker.reach
+            assert window.start + gate.pending <= selector.reach
 
     for start in range(0, audio.size, hop):
         gate.hear(audio[start : start + hop])
@@ -123,9 +123,9 @@ def test_two_short_utterances_are_judged_each() -> None:
 
 
 def test_sizes_may_be_one_and_the_same() -> None:
-    gate, picker = SoloGate(AnySound()), Picker(full=SHORT, short=SHORT, hop=HOP)
+    gate, selector = SoloGate(AnySound()), WindowSelector(full=SHORT, short=SHORT, hop=HOP)
     gate.hear(speech(60))
-    assert picker.pick(gate) == Window(SHORT, 0)
+    assert selector.select(gate) == Window(SHORT, 0)
 
 
 turns = st.lists(st.tuples(st.integers(0, 40), st.integers(0, 40)), min_size=1, max_size=6)

@@ -48,7 +48,7 @@ def judge_all(classifier: Classifier | None, audio: Samples) -> list[Hop]:
     source = Source(engine, audio)
     judged = []
     for hops in source.rest():
-        engine.judge({source.voice: hops})
+        engine.process({source.voice: hops})
         judged += hops
     return judged
 
@@ -101,7 +101,7 @@ def test_calls_judged_together_are_judged_as_if_alone(man: Samples, woman: Sampl
     sources = [Source(engine, audio) for audio in audios]
     together: list[list[Hop]] = [[] for _ in sources]
     while any(turn := [source.next() for source in sources]):
-        engine.judge({source.voice: hops for source, hops in zip(sources, turn, strict=True)})
+        engine.process({source.voice: hops for source, hops in zip(sources, turn, strict=True)})
         for one, hops in zip(together, turn, strict=True):
             one += hops
     for one, audio in zip(together, audios, strict=True):
@@ -117,10 +117,10 @@ def test_only_windows_of_one_size_share_a_batch(man: Samples) -> None:
     engine = Engine(model)
     early, late = Source(engine, man[8_000:]), Source(engine, man)
     for _ in range(5):
-        engine.judge({early.voice: early.next()})
+        engine.process({early.voice: early.next()})
     model.heard.clear()
     for _ in range(14):
-        engine.judge({early.voice: early.next(), late.voice: late.next()})
+        engine.process({early.voice: early.next(), late.voice: late.next()})
     shapes = {batch.shape for batch in model.heard}
     assert (1, SHORT) in shapes
     assert (2, FULL) in shapes
@@ -131,10 +131,10 @@ def test_of_a_call_that_fell_behind_the_gate_hears_all_and_the_model_the_newest(
     model = Pitch()
     engine = Engine(model)
     behind = Source(engine, man)
-    engine.judge({behind.voice: behind.next(10)}, live=False)
+    engine.process({behind.voice: behind.next(10)}, live=False)
     model.heard.clear()
     hops = behind.next(MAX_BEHIND + 3)
-    engine.judge({behind.voice: hops})
+    engine.process({behind.voice: hops})
     assert len(model.windows) == 1
     assert hops[-1].scores is not None
     assert [hop.skipped for hop in hops] == [True] * (MAX_BEHIND + 2) + [False]
@@ -144,18 +144,18 @@ def test_of_a_call_that_fell_behind_the_gate_hears_all_and_the_model_the_newest(
 def test_a_call_that_is_a_little_behind_loses_nothing(man: Samples) -> None:
     engine = Engine(Pitch())
     source = Source(engine, man)
-    engine.judge({source.voice: source.next(10)}, live=False)
+    engine.process({source.voice: source.next(10)}, live=False)
     hops = source.next(MAX_BEHIND)
-    engine.judge({source.voice: hops})
+    engine.process({source.voice: hops})
     assert all(hop.scores and not hop.skipped for hop in hops)
 
 
 def test_the_call_that_is_behind_takes_nothing_from_the_others(man: Samples, woman: Samples) -> None:
     engine = Engine(Pitch())
     behind, prompt = Source(engine, man), Source(engine, woman)
-    engine.judge({behind.voice: behind.next(10), prompt.voice: prompt.next(10)}, live=False)
+    engine.process({behind.voice: behind.next(10), prompt.voice: prompt.next(10)}, live=False)
     (hop,) = hops = prompt.next()
-    engine.judge({behind.voice: behind.next(MAX_BEHIND + 1), prompt.voice: hops})
+    engine.process({behind.voice: behind.next(MAX_BEHIND + 1), prompt.voice: hops})
     assert hop.scores is not None
     assert hop.scores.female > 0.9
 

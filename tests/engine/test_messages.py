@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 
 from voxgender.decisions import Verdict
-from voxgender.engine.messages import NO_MEDIA_S, WARN_EVERY_S, Messages, Turn
+from voxgender.engine.messages import NO_MEDIA_S, WARN_EVERY_S, Messages, TurnTimes
 from voxgender.engine.voice import Hop
 from voxgender.protocol import Change, Message, Result, Scores, Segment, Summary, Warning, decode
 
 HOP_S = 0.192
-TURN = Turn(
+TURN = TurnTimes(
     arrived_at=50.0, reordered_s=0.006, pushed_at=50.010, started_at=50.013, decoded_at=50.014, gated_at=50.016,
-    judged_at=50.020,
+    classified_at=50.020,
 )  # fmt: skip
 CHANGE = Change(at=0.1, from_="no_speech", to="female", confidence=0.9)
 SEGMENT = Segment(start=0.1, end=1.0, label="female", confidence=0.9)
@@ -26,7 +26,7 @@ def hop(number: int, **more: object) -> Hop:
     return made
 
 
-def of(messages: Messages, *hops: Hop, turn: Turn | None = TURN, now: float = 50.025) -> list[Message]:
+def of(messages: Messages, *hops: Hop, turn: TurnTimes | None = TURN, now: float = 50.025) -> list[Message]:
     return list(messages.of(hops, turn, now, HOP_S))
 
 

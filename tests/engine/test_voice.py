@@ -142,7 +142,7 @@ def test_the_end_of_a_call_judges_a_word_that_was_never_judged(cut: int) -> None
     voice = engine.voice()
     hops = hops_of(voice, word)
     for hop in hops:
-        engine.judge({voice: [hop]})
+        engine.process({voice: [hop]})
     scored = [hop.scores for hop in hops if hop.scores]
     assert scored
     assert all(scores.female > 0.9 for scores in scored)

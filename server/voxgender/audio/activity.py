@@ -20,10 +20,10 @@ FRAME = 512
 """Samples that one probability stands for: 32 ms."""
 FRAME_S = FRAME / SAMPLE_RATE_HZ
 CONTEXT = 64
-"""Samples before a frame that the network hears with it."""
+"""Samples before a frame that the network is given with it."""
 
 CALLS_A_RUN = 16
-"""Calls that the network takes at once; more do not make it cheaper."""
+"""Calls in one run of the network; more do not make a call cheaper."""
 _HIDDEN = 128
 
 
@@ -38,7 +38,7 @@ class State(NamedTuple):
         return cls(np.zeros(_HIDDEN, dtype=np.float32), np.zeros(_HIDDEN, dtype=np.float32))
 
 
-class Judgement(NamedTuple):
+class SpeechProbabilities(NamedTuple):
     """Speech probabilities of one call's frames, float32 of shape ``(n,)``, and the state after them."""
 
     probabilities: npt.NDArray[np.float32]
@@ -46,20 +46,20 @@ class Judgement(NamedTuple):
 
 
 class VoiceActivity:
-    """One network for all calls, used from one thread at a time."""
+    """Runs the network for all calls, from one thread at a time."""
 
     def __init__(self) -> None:
         self._session = open_session(NETWORK)
 
-    def __call__(self, frames: Sequence[Samples], states: Sequence[State]) -> list[Judgement]:
-        """Judge frames of many calls.
+    def __call__(self, frames: Sequence[Samples], states: Sequence[State]) -> list[SpeechProbabilities]:
+        """Compute the probability of speech in frames of many calls.
 
         Args:
-            frames: of each call those that follow one another, float32, shape ``(n, 64 + 512)``: each frame with the
-                64 samples before it. ``n`` may differ, and may be zero.
-            states: of each call what its last judgement gave, or ``State.initial()``.
+            frames: the next frames of each call, float32, shape ``(n, 64 + 512)``: each frame with the 64 samples
+                before it. ``n`` may differ between calls and may be zero.
+            states: each call's state after its last run, or ``State.initial()``.
         """
-        judged = [Judgement(np.zeros(0, dtype=np.float32), state) for state in states]
+        found = [SpeechProbabilities(np.zeros(0, dtype=np.float32), state) for state in states]
         by_count: dict[int, list[int]] = {}
         for index, one in enumerate(frames):
             if one.shape[0]:
@@ -76,5 +76,5 @@ class VoiceActivity:
                     },
                 )
                 for place, index in enumerate(some):
-                    judged[index] = Judgement(probabilities[:, place], State(h[0, place], c[0, place]))
-        return judged
+                    found[index] = SpeechProbabilities(probabilities[:, place], State(h[0, place], c[0, place]))
+        return found

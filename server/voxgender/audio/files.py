@@ -1,4 +1,4 @@
-"""Audio files as 16 kHz mono, whatever container and codec PyAV reads; of each file nothing but its own bytes."""
+"""Read audio files of any container and codec that PyAV knows, and only the bytes of the file itself."""
 
 import logging
 import os
@@ -21,16 +21,16 @@ import numpy.typing as npt
 from av.audio.frame import AudioFrame
 from av.container import InputContainer
 
-from voxgender.audio.frames import SAMPLE_RATE_HZ, finite
+from voxgender.audio.frames import SAMPLE_RATE_HZ, silence_non_finite
 from voxgender.audio.resampler import Resampler
 from voxgender.errors import AudioError
 
 logger = logging.getLogger(__name__)
 
 MAX_WHOLE_S = 6 * 3_600
-"""Of a file that is read whole, into memory; one that is read frame by frame may be of any length."""
+"""Longest file that is read into memory; a file that is read frame by frame may be of any length."""
 MAX_SEARCHED = 2**30
-"""Bytes that are read without a frame of audio among them, as the pictures of a film; then the file is given up."""
+"""Bytes read without a frame of audio among them, such as a film's pictures, after which a file is given up."""
 _SEEK_COST = 4_096
 """Bytes that could be read in the time of a seek."""
 _RATES_HZ = range(1_000, 768_001)
@@ -51,10 +51,10 @@ _FORMATS = ",".join(
 
 
 def read_frames(path: str | PathLike[str]) -> Generator[AudioFrame, None, None]:
-    """Decode a file's first audio stream, frame by frame. What is damaged is passed over.
+    """Decode a file's first audio stream, frame by frame; skip damaged packets.
 
-    Files that name other files, such as playlists, are refused, and so is all that is no regular file. What is added
-    to the file meanwhile is not read.
+    Files that name other files, such as playlists, are refused, and so are pipes, devices and folders. Bytes that are
+    appended to the file meanwhile are not read.
 
     Raises:
         AudioError: the file is missing, is no media file, or holds no audio that can be decoded.
@@ -82,7 +82,7 @@ def read_frames(path: str | PathLike[str]) -> Generator[AudioFrame, None, None]:
                         raise AudioError(f"{name}: has {frame.sample_rate} samples a second, which is no rate of audio")
                     empty = False
                     source.found_audio()
-                    frame, wrong = finite(frame)
+                    frame, wrong = silence_non_finite(frame)
                     not_numbers += wrong
                     yield frame
     if empty:
@@ -114,20 +114,20 @@ def read_audio(path: str | PathLike[str]) -> npt.NDArray[np.float32]:
 
 
 class _Source:
-    """Give FFmpeg the bytes of one regular file, so that it has no reason to open any, and end it at Ctrl-C.
+    """Reads one regular file for FFmpeg, so that FFmpeg opens no file itself, and stops at Ctrl-C.
 
-    FFmpeg calls from C, where no exception can pass: it is kept, the file ends for FFmpeg, and
-    :meth:`interruptible` raises it.
+    FFmpeg calls these methods from C, which no exception can cross. So an exception is kept, FFmpeg is told that the
+    file has ended, and :meth:`interruptible` raises the exception.
 
     Raises:
-        AudioError: there is no such file, or it is none that can be read.
+        AudioError: there is no such file, or it cannot be read.
     """
 
     def __init__(self, name: str) -> None:
         self.name = name
         try:
             if not stat.S_ISREG(Path(name).stat().st_mode):
-                # Not even opened: that alone waits for ever for a named pipe's other end.
+                # Checked before opening: to open a named pipe waits for ever for its other end.
                 raise AudioError(f"{name}: not an audio file that FFmpeg reads (it is no regular file)")
             self._file = FileIO(name)
         except FileNotFoundError:
@@ -154,21 +154,21 @@ class _Source:
         try:
             return -1 if self._broken is not None else self._file.seek(offset, whence)
         except (OSError, ValueError):
-            # To FFmpeg, an error: files say where to go on, and damaged ones lie.
+            # -1 tells FFmpeg of an error: offsets in a damaged file lead anywhere.
             return -1
 
     def tell(self) -> int:
         return self._file.tell()
 
     def found_audio(self) -> None:
-        """Take note that what was read was not for nothing."""
+        """Reset the count of bytes that were read without finding audio."""
         self._searched = 0
 
     @contextmanager
     def interruptible(self) -> Iterator[None]:
-        """Run FFmpeg in this block; raise what happened while it read, Ctrl-C too."""
+        """Run FFmpeg in this block; raise the exception that was kept while it read, ``KeyboardInterrupt`` too."""
         handler = signal.getsignal(signal.SIGINT)
-        # Other handlers raise nothing where they are called, and other threads than the main one call none.
+        # Only Python's default handler raises, and only the main thread runs handlers.
         ours = handler is signal.default_int_handler and current_thread() is main_thread()
         if ours:
             signal.signal(signal.SIGINT, self._interrupt)
@@ -202,7 +202,7 @@ def _open(name: str, source: _Source) -> InputContainer:
                 source,
                 "r",
                 metadata_errors="ignore",
-                # A second lock: no protocol has this name.
+                # A second safeguard: no protocol has this name.
                 container_options={"format_whitelist": _FORMATS, "protocol_whitelist": "none"},
             )
     except (OSError, ValueError, av.error.FFmpegError) as error:

@@ -1,4 +1,4 @@
-"""Decoded audio on its way through: FFmpeg's frames, or samples as they are wanted already."""
+"""Types of audio: encoded packets, FFmpeg's frames, and 16 kHz mono samples."""
 
 from typing import NamedTuple
 
@@ -7,7 +7,7 @@ import numpy.typing as npt
 from av.audio.frame import AudioFrame
 
 SAMPLE_RATE_HZ = 16_000
-"""What gate and model hear."""
+"""Sample rate of the speech gate and the model."""
 
 Samples = npt.NDArray[np.float32]
 """Mono, full scale ±1, shape ``(samples,)``."""
@@ -37,7 +37,7 @@ class Wave(NamedTuple):
 
     @property
     def time(self) -> float | None:
-        """Its start in seconds."""
+        """Start in seconds."""
         return None if self.pts is None else self.pts / self.clock_rate_hz
 
     @property
@@ -52,13 +52,13 @@ class Wave(NamedTuple):
 Frame = AudioFrame | Wave
 
 _LOUDEST = 1e6
-"""No sound: a float this far above full scale is as meaningless as infinity, and overflows in the networks."""
+"""Amplitude, full scale 1, from which a sample is taken to be damaged: larger ones overflow in the networks."""
 
 
-def finite(frame: AudioFrame) -> tuple[AudioFrame, int]:
-    """Put silence in place of samples that are infinite or no numbers, which only formats of floats can have.
+def silence_non_finite(frame: AudioFrame) -> tuple[AudioFrame, int]:
+    """Replace samples that are infinite or NaN by silence; only floating-point formats can have them.
 
-    One of them is enough to spoil all that a filter or a recurrent network hears after it.
+    A single one spoils everything that a filter or a recurrent network computes after it.
 
     Returns:
         The frame, or a copy, and how many samples were replaced.
@@ -66,7 +66,7 @@ def finite(frame: AudioFrame) -> tuple[AudioFrame, int]:
     if not frame.format.name.startswith(("flt", "dbl")):
         return frame, 0
     planes = frame.to_ndarray()
-    # False for what is no number, too.
+    # NaN compares as False, too.
     sound = np.abs(planes) < _LOUDEST
     if sound.all():
         return frame, 0

@@ -1,8 +1,8 @@
-"""The speech gate: where in the audio somebody speaks. Silence and noise go no further."""
+"""Find speech in a call's audio (voice activity detection), so that silence and noise do not reach the model."""
 
 import numpy as np
 
-from voxgender.audio.activity import CONTEXT, FRAME, Judgement, State, VoiceActivity
+from voxgender.audio.activity import CONTEXT, FRAME, SpeechProbabilities, State, VoiceActivity
 from voxgender.audio.frames import Samples
 
 ENTER = 0.5
@@ -16,10 +16,10 @@ LEAVE_FRAMES = 8
 
 
 class Gate:
-    """One call's gate: probabilities with hysteresis -> who is silent, who speaks, and since when.
+    """Decides for one call, with hysteresis, whether somebody speaks, and since when.
 
-    Audio goes in by :meth:`frames`, what the network says of it by :meth:`judge`: the network judges many calls at
-    once. All positions are in samples, counted back from the newest frame that was judged.
+    :meth:`frames` prepares audio for the network, which runs for many calls at once; :meth:`update` takes the
+    network's probabilities. All positions are in samples, counted back from the newest frame that was updated.
     """
 
     def __init__(self) -> None:
@@ -44,7 +44,7 @@ class Gate:
         return self._rest.size - CONTEXT
 
     def frames(self, samples: Samples) -> Samples:
-        """Take in the next samples, float32 of shape ``(n,)``; returns what :meth:`judge` has to be told of.
+        """Add the next samples, float32 of shape ``(n,)``, and return the frames that the network has to judge next.
 
         Returns:
             float32, shape ``(frames, 64 + 512)``: each whole frame with the samples before it; often none.
@@ -57,18 +57,18 @@ class Gate:
         frames = audio[CONTEXT : CONTEXT + count * FRAME].reshape(count, FRAME)
         return np.concatenate((before, frames), axis=1)
 
-    def judge(self, judgement: Judgement) -> list[tuple[int, int]]:
-        """Hear what the network says of the last :meth:`frames`.
+    def update(self, speech: SpeechProbabilities) -> list[tuple[int, int]]:
+        """Update the gate by the network's probabilities for the last :meth:`frames`.
 
         Returns:
             Stretches of speech as ``(start, end)`` in samples relative to the first new sample; a start may be
-            negative where the samples before left less than a frame over.
+            negative where samples before the first new one did not fill a frame.
         """
         self.ended = False
-        self.state = judgement.state
+        self.state = speech.state
         stretches: list[tuple[int, int]] = []
-        for index, probability in enumerate(judgement.probabilities.tolist()):
-            if self._judge(probability):
+        for index, probability in enumerate(speech.probabilities.tolist()):
+            if self._is_speech(probability):
                 start = self._offset + index * FRAME
                 if stretches and stretches[-1][1] == start:
                     start = stretches.pop()[0]
@@ -76,21 +76,21 @@ class Gate:
         return stretches
 
     def push(self, samples: Samples, activity: VoiceActivity) -> list[tuple[int, int]]:
-        """:meth:`frames` and :meth:`judge` in one, for a call by itself."""
-        (judgement,) = activity([self.frames(samples)], [self.state])
-        return self.judge(judgement)
+        """Run the network for this call alone: :meth:`frames` and :meth:`update` in one."""
+        (speech,) = activity([self.frames(samples)], [self.state])
+        return self.update(speech)
 
     def last_frames(self) -> Samples:
-        """As :meth:`frames`, for what is left at the end of a call, filled up with silence."""
+        """Return the last frame at the end of a call, filled up with silence. See :meth:`frames`."""
         return self.frames(np.zeros(-self.pending % FRAME, dtype=np.float32))
 
     def end(self) -> None:
-        """The call is over, and with it the utterance."""
+        """End the utterance, because the call is over."""
         self.ended = self.speaking or self.ended
         self.speaking = False
 
-    def _judge(self, probability: float) -> bool:
-        """Take one frame in; True when there is speech in it."""
+    def _is_speech(self, probability: float) -> bool:
+        """Add one frame; return whether there is speech in it."""
         self.utterance += FRAME
         self.quiet += FRAME
         if self.speaking:

@@ -1,4 +1,4 @@
-"""Two channels -> one: their mean, or the louder one where they cancel each other out."""
+"""Mix two channels to one: their mean, or the louder one where they cancel each other out."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,7 +15,7 @@ _MIXED_ABOVE = 0.2
 the second the mean again. A voice on one channel alone has 0.25, unrelated channels 0.5, equal channels 1.
 """
 _LOUDER = 2.0
-"""By how much a channel has to have more energy to be taken in place of the one that is."""
+"""How many times the energy of the channel in use the other one needs to replace it."""
 _MEMORY_S = 0.2
 _FADE_S = 0.01
 _MEAN = np.array([0.5, 0.5], dtype=np.float32)
@@ -25,14 +25,15 @@ _FULL_SCALE = {"u8": 2.0**7, "s16": 2.0**15, "s32": 2.0**31, "s64": 2.0**63}
 class StereoMixer:
     """Mix a stream of stereo frames to one channel.
 
-    The mean of both channels is wanted, but of a balanced line in a stereo jack one channel is inverted and the mean
-    is silence. Each call decides by the energies of about the last 0.2 s, and fades for 10 ms where that changes.
+    The result is the mean of both channels, unless they cancel each other out, as a balanced line in a stereo jack
+    does: then it is the louder channel. The choice follows the energies of about the last 0.2 s; a change of it is
+    faded over 10 ms.
     """
 
     def __init__(self) -> None:
         self._weights = _MEAN
         self._energies = np.zeros(3)
-        """Of the left channel, the right one and their mean, added up and forgotten with time."""
+        """Energy of the left channel, the right one and their mean, summed with exponential decay."""
         self._started = False
 
     def mix(self, frames: Sequence[AudioFrame]) -> AudioFrame:
@@ -74,7 +75,7 @@ _ONE = (np.array([1, 0], dtype=np.float32), np.array([0, 1], dtype=np.float32))
 
 
 def _channels(frame: AudioFrame) -> npt.NDArray[Any]:
-    """float32, shape ``(2, samples)``, full scale ±1."""
+    """Return a frame's channels: float32, shape ``(2, samples)``, full scale ±1."""
     planes = frame.to_ndarray()
     if not frame.format.is_planar:
         planes = planes.reshape(-1, 2).T

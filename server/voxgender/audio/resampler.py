@@ -1,4 +1,4 @@
-"""Decoded frames of any rate, format and layout -> 16 kHz mono float32."""
+"""Convert decoded frames of any rate, format and layout to 16 kHz mono float32."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,7 +8,7 @@ import numpy.typing as npt
 from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
 
-from voxgender.audio.frames import SAMPLE_RATE_HZ, Frame, Samples, Wave, finite
+from voxgender.audio.frames import SAMPLE_RATE_HZ, Frame, Samples, Wave, silence_non_finite
 from voxgender.audio.mixing import StereoMixer
 
 _AS_WANTED = (SAMPLE_RATE_HZ, "s16", "mono")
@@ -18,7 +18,7 @@ _NOTHING: Samples = np.zeros(0, dtype=np.float32)
 
 
 class Resampler:
-    """Convert a stream of frames. Samples that are no numbers become silence, stereo is mixed by :class:`StereoMixer`.
+    """Converts a stream of frames. Samples that are NaN become silence; :class:`StereoMixer` mixes stereo.
 
     A change of rate, format or layout in mid-stream starts a new filter.
 
@@ -69,7 +69,7 @@ class Resampler:
             # Left to itself, swresample makes a stereo mix 3 dB too loud when its output is float.
             options = {"rematrix_maxval": "1"}
             self._filter = AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE_HZ, options=options)
-        plain = [finite(frame)[0] for frame in run if isinstance(frame, AudioFrame)]
+        plain = [silence_non_finite(frame)[0] for frame in run if isinstance(frame, AudioFrame)]
         if plain[0].layout.name == "stereo":
             self._mixer = self._mixer or StereoMixer()
             whole = self._mixer.mix(plain)

@@ -1,4 +1,4 @@
-"""The last seconds of a call, and no more."""
+"""Keep the last seconds of a call in a ring buffer."""
 
 import numpy as np
 
@@ -14,7 +14,7 @@ class Ring:
         self._end = 0
 
     def append(self, samples: Samples) -> None:
-        """Add float32 samples, shape ``(n,)``; of more than ``capacity`` the last count."""
+        """Add float32 samples, shape ``(n,)``; of more than ``capacity`` samples keep the last."""
         samples = samples[-self.capacity :]
         before_the_seam = min(samples.size, self.capacity - self._end)
         self._buffer[self._end : self._end + before_the_seam] = samples[:before_the_seam]
@@ -22,7 +22,7 @@ class Ring:
         self._end = (self._end + samples.size) % self.capacity
 
     def latest(self, count: int) -> Samples:
-        """A copy of the newest ``count`` samples, shape ``(count,)``; silence before the first.
+        """Return a copy of the newest ``count`` samples, shape ``(count,)``; silence stands before the first.
 
         Raises:
             ValueError: ``count`` is more than the capacity.

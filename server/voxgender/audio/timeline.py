@@ -1,4 +1,4 @@
-"""The call's clock: frames with timestamps -> samples without a gap."""
+"""Put frames with timestamps on a call's clock, as samples without a gap."""
 
 import math
 from collections.abc import Sequence
@@ -10,15 +10,15 @@ from voxgender.audio.frames import SAMPLE_RATE_HZ, Frame, Samples
 from voxgender.audio.resampler import Resampler
 
 TOLERANCE_S = 0.005
-"""Timestamps this much off are rounding, not a gap; what adds up to more is."""
+"""Timestamps may be off by this much through rounding; deviations that add up to more are a gap."""
 MAX_FILL_S = 2.0
 """A longer gap is not filled with silence but skipped."""
 MAX_GAP_S = 3600.0
 """A longer jump is a clock that was reset, not a gap."""
 
 
-class Stretch(NamedTuple):
-    """The next samples, float32 of shape ``(n,)``, and the silence after them that was too long to fill."""
+class Chunk(NamedTuple):
+    """The next samples, float32 of shape ``(n,)``, and the length of a gap after them that was too long to fill."""
 
     samples: Samples
     skipped_s: float = 0.0
@@ -36,32 +36,32 @@ class Timeline:
         self._next_s: float | None = None
         self._ahead_s = 0.0
 
-    def place(self, frames: Sequence[Frame]) -> list[Stretch]:
+    def place(self, frames: Sequence[Frame]) -> list[Chunk]:
         """Convert frames and fill the gaps before and between them."""
-        stretches: list[Stretch] = []
+        chunks: list[Chunk] = []
         run: list[Frame] = []
         for frame in frames:
             gap_s = self._gap(frame)
             if gap_s > 0:
-                stretches.append(Stretch(self._resampler.convert(run)))
-                stretches.append(_fill(gap_s))
+                chunks.append(Chunk(self._resampler.convert(run)))
+                chunks.append(_fill(gap_s))
                 run = []
             run.append(frame)
-        stretches.append(Stretch(self._resampler.convert(run)))
-        return [stretch for stretch in stretches if stretch.skipped_s or stretch.samples.size]
+        chunks.append(Chunk(self._resampler.convert(run)))
+        return [chunk for chunk in chunks if chunk.skipped_s or chunk.samples.size]
 
-    def pause(self, duration_s: float) -> Stretch:
-        """Silence for time that has passed with no frame; a later gap in the timestamps is shorter by it."""
+    def pause(self, duration_s: float) -> Chunk:
+        """Return silence for time without frames, and shorten the next gap between timestamps by it."""
         if self._next_s is not None:
             self._ahead_s += duration_s
         return _fill(duration_s)
 
-    def flush(self) -> Stretch:
-        """The end of the last frame, which the resampler still holds."""
-        return Stretch(self._resampler.flush())
+    def flush(self) -> Chunk:
+        """Return the end of the last frame, which the resampler still holds."""
+        return Chunk(self._resampler.flush())
 
     def _gap(self, frame: Frame) -> float:
-        """Seconds missing before this frame; moves the clock on past it."""
+        """Return the seconds missing before this frame, and move the clock past the frame."""
         ahead_s, self._ahead_s = self._ahead_s, 0.0
         start_s = frame.time
         # PyAV gives NaN for a pts without a time base.
@@ -74,10 +74,10 @@ class Timeline:
             self._next_s = end_s - gap_s
             return 0.0
         self._next_s = end_s
-        # A clock that was set back, or silence filled in for what was only late: let it stand.
+        # Negative where a clock was set back, or where silence was filled in for frames that were only late.
         return gap_s if 0.0 < gap_s <= MAX_GAP_S else 0.0
 
 
-def _fill(duration_s: float) -> Stretch:
+def _fill(duration_s: float) -> Chunk:
     filled_s = min(duration_s, MAX_FILL_S)
-    return Stretch(np.zeros(round(filled_s * SAMPLE_RATE_HZ), dtype=np.float32), duration_s - filled_s)
+    return Chunk(np.zeros(round(filled_s * SAMPLE_RATE_HZ), dtype=np.float32), duration_s - filled_s)

@@ -1,4 +1,4 @@
-"""Which stretch of the newest audio is worth a verdict."""
+"""Select the window of the newest audio that the model is to classify."""
 
 from typing import NamedTuple
 
@@ -7,14 +7,14 @@ from voxgender.audio.frames import SAMPLE_RATE_HZ
 from voxgender.audio.gate import LEAVE_FRAMES, Gate
 
 MIN_UTTERANCE_S = 0.2
-"""A shorter utterance is a click or a breath, and gets no verdict."""
+"""A shorter utterance is a click or a breath, and is not classified."""
 
 FIRST_SHARE = 0.7
-"""Share of the first window that has to be speech: the gate opens a little late, and waiting is delay."""
+"""Share of an utterance's first window that has to be speech. Not all of it: the gate opens a little late."""
 
 
 class Window(NamedTuple):
-    """A stretch of audio, in samples counted back from the newest frame that the gate has judged."""
+    """A window of audio, in samples counted back from the newest frame that the gate has judged."""
 
     start: int
     end: int
@@ -24,35 +24,35 @@ class Window(NamedTuple):
         return self.start - self.end
 
 
-class Picker:
-    """Picks windows of one call.
+class WindowSelector:
+    """Selects windows of one call.
 
-    A model hears ``full`` samples, or ``short`` while the utterance is younger than that: the first verdict comes
-    early, and no window holds the voice before the pause. An utterance too short even for that gets its one window
-    when it ends. There are just two sizes, so that windows of many calls fit one batch.
+    A window has ``full`` samples, or ``short`` while the utterance is younger than ``full``: the first label comes
+    early, and no window holds the voice before a pause. An utterance that is too short even for that gets its one
+    window when it ends. There are only two sizes, so that windows of many calls fit into one batch.
 
     Args:
-        full: samples.
-        short: samples.
-        hop: samples that the gate is given at once.
+        full: samples of a full window.
+        short: samples of a short window.
+        hop: samples of a hop.
     """
 
     def __init__(self, *, full: int, short: int, hop: int) -> None:
         self.full = full
         self.short = short
         self.reach = max(full, short + LEAVE_FRAMES * FRAME + hop) + FRAME
-        """How far before the newest sample a window may begin: an utterance is known to have ended when it was
-        quiet for a while, at the latest one hop after that, and the gate may have yet to judge part of a frame."""
-        self._judged = False
+        """How far before the newest sample a window may begin, in samples. The gate notices an utterance's end after
+        ``LEAVE_FRAMES`` quiet frames, at the latest one hop after that; part of a frame may still wait."""
+        self._selected = False
 
-    def pick(self, gate: Gate) -> Window | None:
-        """The window to judge now, if any; ask once after each push to the gate."""
+    def select(self, gate: Gate) -> Window | None:
+        """Select the window to classify now, or None. Call it once after each update of the gate."""
         spoken = gate.utterance - gate.quiet
         if gate.speaking:
             size = self.full if gate.utterance >= self.full else self.short
-            self._judged = spoken >= FIRST_SHARE * self.short
-            return Window(size, 0) if self._judged else None
-        judged, self._judged = self._judged, False
-        if judged or not gate.ended or spoken < MIN_UTTERANCE_S * SAMPLE_RATE_HZ:
+            self._selected = spoken >= FIRST_SHARE * self.short
+            return Window(size, 0) if self._selected else None
+        selected, self._selected = self._selected, False
+        if selected or not gate.ended or spoken < MIN_UTTERANCE_S * SAMPLE_RATE_HZ:
             return None
         return Window(gate.quiet + self.short, gate.quiet)

@@ -1,4 +1,4 @@
-"""The event loop's half of a call: where its audio waits for the engine, and where its messages come back."""
+"""Hold a call's audio for the engine and deliver its messages: the half of a call that runs on the event loop."""
 
 import asyncio
 import threading
@@ -9,18 +9,18 @@ from typing import NamedTuple
 import numpy as np
 
 from voxgender.audio.frames import SAMPLE_RATE_HZ, Frame, Packet, Samples, Wave
-from voxgender.engine.messages import Messages, Turn
+from voxgender.engine.messages import Messages, TurnTimes
 from voxgender.engine.schedule import EARLY_S, TICK_S, Schedule, next_tick
 from voxgender.engine.voice import Hop, Voice
 from voxgender.errors import AudioError
 from voxgender.protocol import Message
 
 MAX_WAITING_S = 4.0
-"""Audio of a call that waits for the engine; of more the oldest goes, which is told in a warning."""
+"""Longest audio of a call that waits for the engine; the oldest of more is dropped, and a warning tells it."""
 SILENCE_S = 0.5
-"""A call that gives nothing for so long is taken to be silent: its labels end by the clock."""
+"""Time without audio after which a call is taken to be silent, so that its label ends by the clock."""
 PATIENCE = 1.5
-"""Hops' worth of time after which part of a hop is judged as it is, while hops do not end with ticks."""
+"""Hops' worth of time after which a part of a hop is analysed as it is, while hops do not end with ticks."""
 
 Decode = Callable[[Sequence[Packet]], Sequence[Frame]]
 OnMessages = Callable[[Sequence[Message]], None]
@@ -28,17 +28,17 @@ OnEnd = Callable[[Exception | None], None]
 
 
 class Arrivals(NamedTuple):
-    """What of a call waited for its turn."""
+    """The audio of a call that waited for its turn."""
 
     audio: Sequence[Packet | Frame]
     arrived_at: float
-    """When the last of it came; 0 where nothing waited and nothing was silence."""
+    """Arrival of the last piece, seconds; 0 if there is neither audio nor silence."""
     reordered_s: float
     pushed_at: float
     silence_s: float
-    """Time without any audio that is to be taken for silence."""
+    """Time without audio that counts as silence."""
     quiet_s: float
-    """How long nothing has come by now."""
+    """Time since the last piece was pushed."""
     dropped: int
     """Packets or frames that were dropped before them."""
     dropped_s: float
@@ -46,7 +46,7 @@ class Arrivals(NamedTuple):
 
 
 class Call:
-    """One call of an engine, made by :meth:`Engine.open` on the event loop that all its methods are called on.
+    """A call of an engine. :meth:`Engine.open` makes it, on the event loop that all its methods are called on.
 
     Only :meth:`drain` and ``voice`` belong to the engine's thread.
     """
@@ -58,9 +58,9 @@ class Call:
         self.decode = decode
         self.loop = loop
         self.closed = False
-        """Whether nothing more will be told of it."""
+        """True once no more messages will be delivered."""
         self.ended = False
-        """Whether nothing more will be pushed."""
+        """True once no more audio will be pushed."""
         self.phase = loop.schedule.join()
         self._hop_s = loop.schedule.hop_s
         self._on_messages: OnMessages | None = on_messages
@@ -86,14 +86,14 @@ class Call:
         self, audio: Packet | Frame | Samples, arrived_at: float, *, duration_s: float | None = None,
         reordered_s: float = 0.0,
     ) -> None:  # fmt: skip
-        """Give the next piece of audio; it waits for the call's turn.
+        """Push the next piece of audio; it waits for the call's turn.
 
         Args:
             audio: a packet for the call's decoder, a PyAV frame of any rate and layout, or samples: float32 of shape
                 ``(n,)``, mono, 16 kHz, full scale ±1.
-            arrived_at: when it came, seconds of ``time.monotonic``.
-            duration_s: how much time it stands for, where its length does not tell: of packets.
-            reordered_s: how long it was held back for others to come before it.
+            arrived_at: its arrival, seconds of ``time.monotonic``.
+            duration_s: its length; needed for packets only.
+            reordered_s: how long it was held back for packets before it.
 
         Raises:
             AudioError: the samples are not float32 of shape ``(n,)``, or hold a number that is not finite.
@@ -122,30 +122,30 @@ class Call:
         self.loop.look_soon()
 
     def end(self) -> None:
-        """Say that nothing more will come: what waits is judged, segment and summary are told, then ``on_end``."""
+        """End the audio. The rest is analysed, segment and summary are delivered, then ``on_end`` is called."""
         if not self.ended:
             self.ended = True
             self.loop.look_soon()
 
     def abandon(self) -> None:
-        """Forget the call at once; nothing more is told of it, not even its end."""
+        """Drop the call at once; neither a message nor ``on_end`` follows."""
         self._close()
 
     def hold(self) -> None:
-        """Judge nothing until :meth:`release`: whoever is told of it does not come for the messages."""
+        """Pause the analysis until :meth:`release`, because the messages are not being read."""
         self._held = True
 
     def release(self) -> None:
-        """Go on after :meth:`hold`."""
+        """Resume after :meth:`hold`."""
         if self._held:
             self._held = False
             self.loop.look_soon()
 
     def is_due(self, now: float, *, busy: bool) -> bool:
-        """Say whether it is the call's turn.
+        """Return whether it is the call's turn.
 
-        With few calls that is once a hop of it has come; while the engine is ``busy``, on the ticks of its phase, with
-        whatever has come by then.
+        With few calls, it is the call's turn once a hop of audio has arrived; while the engine is ``busy``, on the
+        ticks of the call's phase, with all that has arrived by then.
         """
         if self._in_turn or self._held:
             return False
@@ -153,18 +153,18 @@ class Call:
             return True
         if not self._pushed_at:
             return False
-        # Half a sample less: sums of seconds must not make it wait for one packet more.
+        # Half a sample less, so that rounding of the sum does not wait for one packet more.
         if not busy and self._left_s + self._waiting_s >= self._hop_s - 0.5 / SAMPLE_RATE_HZ:
             return True
         return now + EARLY_S >= self._due_at and (bool(self._audio) or now - self._pushed_at >= SILENCE_S)
 
     def begin_turn(self, now: float) -> None:
-        """Note that the engine was told of it."""
+        """Note that the call was handed to the engine."""
         self._in_turn = True
         self._due_at = self._next_turn(now)
 
     def drain(self, now: float) -> Arrivals:
-        """Take what waits."""
+        """Return and remove the audio that waits. Called on the engine's thread."""
         with self._lock:
             audio, self._audio = self._audio, deque()
             self._begun = self._begun or bool(audio)
@@ -188,8 +188,8 @@ class Call:
                 self.ended,
             )
 
-    def deliver(self, hops: Sequence[Hop], turn: Turn, left_s: float) -> None:
-        """Tell of hops that were judged."""
+    def deliver(self, hops: Sequence[Hop], turn: TurnTimes, left_s: float) -> None:
+        """Deliver the messages of hops that were processed."""
         if self.closed:
             return
         self._in_turn = False
@@ -203,7 +203,7 @@ class Call:
                 self.finish(None)
 
     def finish(self, error: Exception | None) -> None:
-        """End the call: all of it is told, or an error has stopped it."""
+        """End the call, after its last message or with the error that stopped it."""
         on_end = self._on_end
         self._close()
         if on_end is not None:
@@ -216,19 +216,19 @@ class Call:
         if not self.closed:
             self.closed = self.ended = True
             self.loop.remove(self)
-            # They hold what holds the call, which would have to wait for the garbage collector.
+            # They refer to objects that refer to the call: such a cycle would wait for the garbage collector.
             self._on_messages = self._on_end = None
 
 
 class LoopCalls:
-    """The calls of one event loop: finds those whose turn it is, once for all that came together.
+    """Finds the calls of one event loop whose turn it is, once for all packets that came together.
 
     Args:
-        loop: on which the calls push, and are told.
-        schedule: of the engine.
-        clock: of the engine.
+        loop: the event loop of the calls.
+        schedule: the engine's schedule.
+        clock: the engine's clock.
         submit: called with the calls whose turn it is.
-        forget: called once there are no calls any more.
+        forget: called once no call is left.
     """
 
     def __init__(
@@ -250,13 +250,13 @@ class LoopCalls:
         self._timer: asyncio.TimerHandle | None = None
 
     def add(self, call: Call) -> None:
-        """Look after a call, until it is removed."""
+        """Watch a call until it is removed."""
         self._calls[call] = None
         if self._timer is None:
             self._wait()
 
     def remove(self, call: Call) -> None:
-        """Forget a call; without any there is no timer."""
+        """Remove a call; stop the timer with the last one."""
         self.schedule.leave(call.phase)
         del self._calls[call]
         if not self._calls:
@@ -266,13 +266,13 @@ class LoopCalls:
                 self._timer = None
 
     def look_soon(self) -> None:
-        """Look for calls whose turn it is, when all has been pushed that came together."""
+        """Look for calls whose turn it is, after all packets that came together were pushed."""
         if not self._looking:
             self._looking = True
             self.loop.call_soon(self._look)
 
-    def deliver(self, told: Iterable[tuple[Call, Sequence[Hop], Turn, float] | tuple[Call, Exception]]) -> None:
-        """Tell of what was judged in a turn."""
+    def deliver(self, told: Iterable[tuple[Call, Sequence[Hop], TurnTimes, float] | tuple[Call, Exception]]) -> None:
+        """Deliver the outcome of a turn to its calls."""
         for one in told:
             call = one[0]
             try:
@@ -282,7 +282,7 @@ class LoopCalls:
                     call.finish(one[1])
             except Exception as error:  # noqa: BLE001 - one call's trouble must not cost the others their messages
                 self.loop.call_exception_handler({"message": "messages of a call were not taken", "exception": error})
-        # While they were judged, more may have come.
+        # More audio may have arrived during the turn.
         self.look_soon()
 
     def fail(self, error: Exception) -> None:
@@ -291,7 +291,7 @@ class LoopCalls:
             call.finish(error)
 
     def give_up(self) -> None:
-        """Give the places of all calls back: their loop was closed under them."""
+        """Give back the schedule's places of all calls, because their loop was closed."""
         for call in self._calls:
             self.schedule.leave(call.phase)
         self._calls.clear()
@@ -311,7 +311,7 @@ class LoopCalls:
         self._timer = self.loop.call_at(at, self._tick)
 
     def _tick(self) -> None:
-        """Look even where nothing comes: silence is heard too."""
+        """Look for calls without audio, too: their silence is analysed."""
         self._wait()
         self._look()
 

@@ -1,4 +1,4 @@
-"""The engine: one thread that decodes, hears and judges what has come of all calls, a tick at a time."""
+"""Analyse the audio of all calls on one thread, a tick at a time: decode, find speech, classify, decide."""
 
 import asyncio
 import threading
@@ -13,7 +13,7 @@ from voxgender import metrics
 from voxgender.audio.activity import CALLS_A_RUN, FRAME_S, VoiceActivity
 from voxgender.audio.frames import SAMPLE_RATE_HZ, Frame, Packet
 from voxgender.engine.call import Arrivals, Call, Decode, LoopCalls, OnEnd, OnMessages
-from voxgender.engine.messages import Turn
+from voxgender.engine.messages import TurnTimes
 from voxgender.engine.schedule import Schedule, check_hop
 from voxgender.engine.voice import Hop, Voice
 from voxgender.inference.classifier import Classifier
@@ -23,18 +23,18 @@ WINDOW_MS = 1_000
 HOP_MS = 192
 """Six frames of the speech gate, three ticks."""
 MAX_BEHIND = 2
-"""Windows of one call that are judged in one turn; with more waiting, the model cannot keep up."""
+"""Windows of one call that are classified in one turn; with more waiting, the model cannot keep up."""
 CALLS_A_TURN = CALLS_A_RUN
-"""Calls judged together. The messages of all wait for the last; what the gate takes in one run waits for no other."""
+"""Calls in one turn, as many as the gate takes in one run; the messages of all of them wait for the last."""
 
 HopsOf = Mapping[Voice, Sequence[Hop]]
 
 
 class Engine:
-    """Judges any number of calls at once.
+    """Analyses any number of calls at once.
 
-    Calls push what arrives, on any event loop (:meth:`open`). When their turn comes, one thread takes what has come of
-    all of them and goes through the steps of :meth:`turn`.
+    Calls push audio as it arrives, on any event loop (:meth:`open`). When their turn comes, one thread takes the audio
+    of all of them through the steps of :meth:`turn`.
 
     Args:
         classifier: the model; None tells speech from silence only.
@@ -64,7 +64,7 @@ class Engine:
         self._classifier = classifier
         self._activity = VoiceActivity()
         self._networks = threading.Lock()
-        """Files are judged on their callers' threads."""
+        """Held while the networks run: files are analysed on their callers' threads."""
         self._loops: dict[asyncio.AbstractEventLoop, LoopCalls] = {}
         self._due: list[Call] = []
         self._wake = threading.Condition()
@@ -72,16 +72,16 @@ class Engine:
         self._thread: threading.Thread | None = None
 
     def hello(self, session: str) -> Hello:
-        """Return the greeting that tells a client what is listening."""
+        """Return the message that tells a client which model listens, and how."""
         return Hello(session=session, model=self.model, window_ms=self.window_ms, hop_ms=self.hop_ms)
 
     def open(self, on_messages: OnMessages, on_end: OnEnd, *, decode: Decode | None = None) -> Call:
-        """Begin a call of the running event loop.
+        """Begin a call on the running event loop.
 
         Args:
-            on_messages: called on the loop with what there is to tell, in order.
-            on_end: called on the loop once all of the call is told, or with the error that ended it.
-            decode: makes frames of the packets that are pushed, on the engine's thread; none where frames are pushed.
+            on_messages: called on the loop with the call's messages, in order.
+            on_end: called on the loop after the last message, or with the error that ended the call.
+            decode: decodes the packets that are pushed, on the engine's thread; None if frames are pushed.
 
         Raises:
             RuntimeError: the engine is closed.
@@ -102,7 +102,7 @@ class Engine:
         return call
 
     def voice(self) -> Voice:
-        """Make the state of a call that is judged from the beginning."""
+        """Return the state of a new call."""
         window, short = (ms * SAMPLE_RATE_HZ // 1_000 for ms in (self.window_ms, self._short_ms))
         return Voice(
             window=window,
@@ -112,7 +112,7 @@ class Engine:
         )
 
     def close(self) -> None:
-        """Stop the thread once the turn in hand is done. Calls still going on end with ``RuntimeError``."""
+        """Stop the thread after the present turn. Calls that have not ended end with ``RuntimeError``."""
         with self._wake:
             self._closed = True
             self._due.clear()
@@ -125,7 +125,7 @@ class Engine:
             self._thread.join()
 
     def submit(self, calls: Sequence[Call]) -> None:
-        """Tell the engine's thread whose turn it is."""
+        """Hand calls whose turn it is to the engine's thread."""
         with self._wake:
             if self._closed:
                 return
@@ -141,7 +141,7 @@ class Engine:
             self._loops.pop(calls.loop, None)
 
     def turn(self, calls: Sequence[Call]) -> None:
-        """Take what has come of some calls through all steps: decode, gate, model, decisions, and tell of it."""
+        """Take the audio that waits in some calls through all steps: decode, gate, model, decisions, messages."""
         started_at = self.clock()
         calls = [call for call in calls if not call.closed]
         arrived: dict[Call, Arrivals] = {}
@@ -154,50 +154,50 @@ class Engine:
             except Exception as error:  # noqa: BLE001 - one call's decoder must not cost the others their turn
                 failed[call] = error
         _count(arrived.values())
-        decoded_at = gated_at = judged_at = self.clock()
+        decoded_at = gated_at = classified_at = self.clock()
         try:
-            gated_at, judged_at = self.judge(hops)
+            gated_at, classified_at = self.process(hops)
         except Exception as error:  # noqa: BLE001 - whatever a model raises ends the calls that it was for
             failed |= dict.fromkeys(calls, error)
-        told: dict[LoopCalls, list[tuple[Call, Sequence[Hop], Turn, float] | tuple[Call, Exception]]] = {}
+        told: dict[LoopCalls, list[tuple[Call, Sequence[Hop], TurnTimes, float] | tuple[Call, Exception]]] = {}
         for call in calls:
             of_loop = told.setdefault(call.loop, [])
             if call in failed:
                 of_loop.append((call, failed[call]))
                 continue
             arrivals = arrived[call]
-            turn = Turn(
+            turn = TurnTimes(
                 arrivals.arrived_at, arrivals.reordered_s, arrivals.pushed_at,
-                started_at, decoded_at, gated_at, judged_at, arrivals.dropped_s,
+                started_at, decoded_at, gated_at, classified_at, arrivals.dropped_s,
             )  # fmt: skip
             of_loop.append((call, hops[call.voice], turn, call.voice.waiting_s))
         for of_calls, one in told.items():
-            # A loop that has closed meanwhile has nobody left who waits.
+            # The loop may have closed meanwhile: then nobody waits for the messages.
             with suppress(RuntimeError):
                 of_calls.loop.call_soon_threadsafe(of_calls.deliver, one)
 
-    def judge(self, hops: HopsOf, *, live: bool = True) -> tuple[float, float]:
-        """Judge hops of many calls: find speech, classify windows, decide.
+    def process(self, hops: HopsOf, *, live: bool = True) -> tuple[float, float]:
+        """Process hops of many calls: find speech, classify windows, decide.
 
-        The gate gets every hop. Of a call that has fallen behind, the model gets the newest window only, unless the
-        calls are not ``live``.
+        The gate gets every hop. If a call has fallen behind, the model gets its newest window only, unless the calls
+        are not ``live``.
 
         Returns:
-            When the gate and when the model were done.
+            The times at which the gate and the model had finished.
         """
         with self._networks:
             self._find_speech(hops)
             gated_at = self.clock()
             if self._classifier is not None:
                 self._classify(list(_windows(hops, live=live)))
-            judged_at = self.clock()
+            classified_at = self.clock()
         for voice, of_voice in hops.items():
             for hop in of_voice:
                 voice.decide(hop)
-        return gated_at, judged_at
+        return gated_at, classified_at
 
     def _find_speech(self, hops: HopsOf) -> None:
-        # One hop of each call at a time: what a gate finds depends on what it found before.
+        # One hop of each call at a time, because the network's state carries over from hop to hop.
         for turn in zip_longest(*hops.values()):
             some = [(voice, hop) for voice, hop in zip(hops, turn, strict=True) if hop is not None]
             frames = [voice.frames(hop) for voice, hop in some]
@@ -208,7 +208,7 @@ class Engine:
     def _classify(self, hops: Sequence[Hop]) -> None:
         assert self._classifier is not None
         male, female = (self._classifier.labels.index(label) for label in ("male", "female"))
-        # Windows of one size only share a batch: padding would change what the model hears.
+        # Only windows of one size share a batch: padding would change the model's input.
         by_size: dict[int, list[Hop]] = {}
         for hop in hops:
             assert hop.window is not None
@@ -225,14 +225,14 @@ class Engine:
             pass
 
     def _turn_next(self) -> bool:
-        # In a frame of its own, so that nothing holds the calls of the last turn while there is no next one.
+        # A function of its own, so that no local variable keeps ended calls alive while the thread waits.
         calls = self._next()
         if calls:
             self.turn(calls)
         return bool(calls)
 
     def _next(self) -> list[Call]:
-        """Wait for calls whose turn it is; none once the engine is closed."""
+        """Wait for calls whose turn it is, and return them; return none once the engine is closed."""
         with self._wake:
             while not self._due and not self._closed:
                 self._wake.wait()
@@ -241,7 +241,7 @@ class Engine:
 
 
 def _cut(call: Call, arrivals: Arrivals) -> Iterator[Hop]:
-    """Decode what arrived, put it on the call's clock and cut it into hops."""
+    """Decode a call's audio, put it on the call's clock and cut it into hops."""
     voice = call.voice
     frames: Sequence[Frame]
     if call.decode is None:
@@ -265,7 +265,7 @@ def _count(arrived: Collection[Arrivals]) -> None:
 
 
 def _windows(hops: HopsOf, *, live: bool) -> Iterator[Hop]:
-    """Yield the hops whose windows are judged: all, but of a call with more than ``MAX_BEHIND`` the newest alone."""
+    """Yield the hops whose windows are classified: all, or the newest alone of a call with more than ``MAX_BEHIND``."""
     for of_voice in hops.values():
         waiting = [hop for hop in of_voice if hop.window is not None]
         if live and len(waiting) > MAX_BEHIND:

@@ -1,4 +1,4 @@
-"""Files through the engine: by the very same steps as live calls, as fast as the model can."""
+"""Analyse files by the same steps as live calls, as fast as the model can."""
 
 from collections.abc import Iterator
 from itertools import islice
@@ -15,7 +15,7 @@ _FRAMES_AT_ONCE = 32
 
 
 class FileVerdict(NamedTuple):
-    """A whole file's label. ``label`` is None where no speech was found."""
+    """Label of a whole file; None if no speech was found."""
 
     label: Label | None
     confidence: float
@@ -24,7 +24,7 @@ class FileVerdict(NamedTuple):
     results: tuple[Result, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it as it stands in the output of ``voxgender classify --json``."""
+        """Return the file's line in the output of ``voxgender classify --json``."""
         return {
             "label": self.label,
             "confidence": round(self.confidence, 4),
@@ -42,7 +42,7 @@ class FileVerdict(NamedTuple):
 
 
 def analyze_file(engine: Engine, path: str | PathLike[str]) -> Iterator[Message]:
-    """Yield what a live call with this audio would tell, in hops of exactly the engine's length.
+    """Yield the messages of a live call with this audio, in hops of exactly the engine's length.
 
     Raises:
         AudioError: the file is missing, is no media file, or holds no audio.
@@ -51,7 +51,7 @@ def analyze_file(engine: Engine, path: str | PathLike[str]) -> Iterator[Message]
 
 
 def classify_file(engine: Engine, path: str | PathLike[str]) -> FileVerdict:
-    """Tell who speaks in a file, all of its speech taken together.
+    """Classify a file by all of its speech.
 
     Raises:
         AudioError: the file is missing, is no media file, or holds no audio.
@@ -68,7 +68,7 @@ def classify_file(engine: Engine, path: str | PathLike[str]) -> FileVerdict:
 def _messages(engine: Engine, voice: Voice, path: str | PathLike[str]) -> Iterator[Message]:
     messages = Messages()
     for hops in _hops(voice, path):
-        engine.judge({voice: hops}, live=False)
+        engine.process({voice: hops}, live=False)
         yield from messages.of(hops, None, engine.clock(), engine.hop_ms / 1_000)
 
 

@@ -1,4 +1,4 @@
-"""Engines around a loaded model. Nothing here knows of settings or of HTTP."""
+"""Load a model and make an engine for it, without the server's settings and without HTTP."""
 
 import os
 import threading
@@ -8,7 +8,7 @@ from voxgender.engine.schedule import check_hop
 from voxgender.inference.classifier import Device, Precision
 
 OFF = "off"
-"""The name for no model: everything runs but the classification."""
+"""Name for no model: everything runs but the classification."""
 
 _lock = threading.Lock()
 _engines: dict[str, Engine] = {}
@@ -23,14 +23,14 @@ def load_engine(
     window_ms: int = WINDOW_MS,
     hop_ms: int = HOP_MS,
 ) -> Engine:
-    """Load a model and put an engine around it. Takes seconds: not for an event loop.
+    """Load a model and make an engine for it. Takes seconds, so call it on another thread than an event loop's.
 
     Args:
         model: ``embedded``, ``off``, a local directory or a hub id of a wav2vec2 classifier.
-        precision: of the model's arithmetic.
-        device: where the model runs.
-        threads: of the model; 0 for one less than there are cores.
-        window_ms: audio that the model is given at once.
+        precision: number format of the model's products.
+        device: processor of the model.
+        threads: threads of the model; 0 for one less than there are cores.
+        window_ms: audio that the model classifies at once.
         hop_ms: time between two results.
 
     Raises:
@@ -40,7 +40,7 @@ def load_engine(
     check_hop(hop_ms)
     classifier = None
     if model != OFF:
-        # Imported when it is needed: not before a health check can be answered, and not for nothing.
+        # Imported late, so that health checks are answered while it loads.
         from voxgender.inference import wav2vec2
 
         threads = threads or max(1, (os.cpu_count() or 2) - 1)
@@ -49,7 +49,7 @@ def load_engine(
 
 
 def shared_engine(model: str) -> Engine:
-    """Return the process's engine with this model, loaded at the first call. It lives as long as the process.
+    """Return the process's engine with this model; load it at the first call. It lives as long as the process.
 
     Raises:
         ModelError: the model cannot be loaded.

@@ -1,4 +1,4 @@
-"""What a call's hops have to tell, as messages; and the time that each took on its way."""
+"""Make a call's messages out of its hops, with the time that each stage took."""
 
 import math
 from collections.abc import Iterable, Iterator
@@ -9,41 +9,41 @@ from voxgender.engine.voice import Hop
 from voxgender.protocol import Message, Result, Warning
 
 WARN_EVERY_S = 10.0
-"""A warning that still holds is said again after so long, not at every hop."""
+"""Time after which a warning that still holds is repeated."""
 NO_MEDIA_S = 2.0
-"""Time without any packet that is worth a warning. Browsers send one in 850 ms while their user is silent."""
+"""Time without packets after which a warning is sent. Browsers send one in 850 ms while their user is silent."""
 
 
-class Turn(NamedTuple):
-    """One turn of one call: when what arrived came, and when the engine did what. Seconds of ``time.monotonic``."""
+class TurnTimes(NamedTuple):
+    """Times of one turn of one call, from arrival to classification, in seconds of ``time.monotonic``."""
 
     arrived_at: float
-    """When the last packet came, by the kernel; 0 where none did."""
+    """Arrival of the last packet by the kernel's clock; 0 without packets."""
     reordered_s: float
-    """How long that packet was held back for others to come before it."""
+    """Time that the last packet was held back for packets before it."""
     pushed_at: float
     started_at: float
     decoded_at: float
     gated_at: float
-    judged_at: float
+    classified_at: float
     dropped_s: float = 0.0
-    """Audio that was dropped before it, because the engine did not come for it in time."""
+    """Audio that was dropped because it waited too long for the engine."""
 
 
 class Messages:
-    """Numbers one call's results and says each warning now and then only."""
+    """Makes one call's messages: numbers results, and repeats a warning only now and then."""
 
     def __init__(self) -> None:
         self._sequence = 0
         self._warned: dict[str, float] = {}
 
-    def of(self, hops: Iterable[Hop], turn: Turn | None, now: float, hop_s: float) -> Iterator[Message]:
-        """Tell of hops that were judged in one turn; None for those of a file, which nobody waits for.
+    def of(self, hops: Iterable[Hop], turn: TurnTimes | None, now: float, hop_s: float) -> Iterator[Message]:
+        """Yield the messages of hops that were processed in one turn.
 
         Args:
             hops: in order.
-            turn: when they were judged.
-            now: when they are told, seconds of ``time.monotonic``.
+            turn: the turn's times; None for a file.
+            now: seconds of ``time.monotonic``.
             hop_s: nominal length of a hop.
         """
         if turn is not None and turn.dropped_s:
@@ -54,7 +54,7 @@ class Messages:
             if hop.silence_s >= NO_MEDIA_S:
                 yield from self._warn(now, "no_media", "No audio packets arrive; check the network and the microphone.")
             elif not hop.silence_s:
-                # Media is back: a stop after this one is another.
+                # Media is back, so the next stop is warned of at once.
                 self._warned.pop("no_media", None)
             if hop.skipped:
                 metrics.WINDOWS_DROPPED.inc()
@@ -64,7 +64,7 @@ class Messages:
             yield from hop.verdict.events
             yield from hop.closing
 
-    def _result(self, hop: Hop, turn: Turn | None, now: float) -> Result:
+    def _result(self, hop: Hop, turn: TurnTimes | None, now: float) -> Result:
         assert hop.verdict is not None
         metrics.RESULTS[hop.verdict.label].inc()
         stages_s: dict[metrics.Stage, float] = {}
@@ -74,12 +74,12 @@ class Messages:
             stages_s = {
                 "receive": max(0.0, turn.pushed_at - turn.arrived_at - turn.reordered_s),
                 "reorder": turn.reordered_s,
-                # More may have come while the turn began.
+                # Negative if a packet came while the turn began.
                 "queue": max(0.0, turn.started_at - turn.pushed_at),
                 "decode": turn.decoded_at - turn.started_at,
                 "gate": turn.gated_at - turn.decoded_at,
-                "inference": turn.judged_at - turn.gated_at,
-                "send": max(0.0, now - turn.judged_at),
+                "inference": turn.classified_at - turn.gated_at,
+                "send": max(0.0, now - turn.classified_at),
             }
             if not hop.silence_s:
                 metrics.LATENCY_SECONDS.observe(latency_s)

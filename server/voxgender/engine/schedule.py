@@ -1,4 +1,4 @@
-"""When the calls of an engine have their turns: one definition for the sockets that read and the engine that judges.
+"""Schedule the turns of an engine's calls. Sockets are read, and hops are analysed, by the same ticks.
 
 A core that wakes from sleep runs at a third of its speed until its caches are warm again. So work is done in bursts:
 sockets are read on ticks, and the hops of up to sixteen calls end with the same tick, which is what the speech gate
@@ -13,21 +13,21 @@ from voxgender.audio.activity import CALLS_A_RUN, FRAME_S
 from voxgender.errors import SettingsError
 
 TICK_S = 2 * FRAME_S
-"""From one tick to the next with ``BUSY_CALLS`` calls or more. Ticks are at its multiples by ``time.monotonic``."""
+"""Time between ticks with ``BUSY_CALLS`` calls or more. Ticks are at its multiples by ``time.monotonic``."""
 QUIET_TICK_S = TICK_S / 3
-"""The same with fewer calls: what a tick costs matters less then than what it delays."""
+"""Time between ticks with fewer calls: the cost of a tick matters less then than its delay."""
 BUSY_CALLS = CALLS_A_RUN
 EARLY_S = 0.002
-"""How much before its time a timer may go off."""
+"""Time by which a timer may go off early."""
 
 
 def next_tick(now: float, tick_s: float) -> float:
-    """Return when the next tick is. One that went off a little early is not followed by itself."""
+    """Return the time of the next tick. A tick whose timer went off a little early is not returned again."""
     return (math.floor((now + EARLY_S) / tick_s) + 1) * tick_s
 
 
 def check_hop(hop_ms: int) -> None:
-    """Check that results can come so often without waiting for a tick each.
+    """Check that hops end with ticks, so that no result waits for a tick.
 
     Raises:
         SettingsError: the hop is not a whole number of ticks.
@@ -42,7 +42,7 @@ def check_hop(hop_ms: int) -> None:
 
 
 class Phase(NamedTuple):
-    """The tick of every hop with which a call has its turns."""
+    """The tick of every hop at which a call has its turn."""
 
     number: int = 0
     hop_s: float = TICK_S
@@ -57,7 +57,7 @@ EVERY_TICK = Phase()
 
 
 class Schedule:
-    """Gives each call a phase: sixteen calls the first one, then sixteen the next, and round again.
+    """Gives each call a phase: the first sixteen calls one phase, the next sixteen the next, and so on in turn.
 
     Args:
         hop_s: time between two turns of a call, a multiple of ``TICK_S``.
@@ -66,7 +66,7 @@ class Schedule:
     def __init__(self, hop_s: float) -> None:
         self.hop_s = hop_s
         self.busy = False
-        """Whether there are so many calls that their hops end together."""
+        """True while there are so many calls that their hops end together."""
         self._calls = [0] * round(hop_s / TICK_S)
         self._lock = threading.Lock()
 

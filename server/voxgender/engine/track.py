@@ -1,4 +1,4 @@
-"""A live track through the engine: read as fast as it gives, messages as they come."""
+"""Analyse a live track: push its frames as they come, and yield the messages."""
 
 import asyncio
 from collections import deque
@@ -14,14 +14,14 @@ from voxgender.errors import AudioError
 from voxgender.protocol import Message
 
 MAX_UNREAD = 250
-"""Messages that wait for a caller of :func:`analyze`; with more, its audio waits too."""
+"""Messages that may wait for a caller of :func:`analyze`; with more, the analysis pauses."""
 
 
 async def analyze(engine: Engine, track: MediaStreamTrack) -> AsyncGenerator[Message, None]:
-    """Listen to a live track until it ends: results and events as they come, the summary last.
+    """Analyse a live track until it ends: yield results and events as they come, the summary last.
 
-    The track is read as fast as it gives, whatever the pace of the caller: audio that neither the model nor the
-    caller can keep up with is dropped, oldest first, and said in a ``warning``.
+    The track is read as fast as it delivers frames. If the model or the caller cannot keep up, the oldest audio is
+    dropped, and a ``warning`` tells it.
 
     Raises:
         AudioError: the track carries no audio.

@@ -1,34 +1,34 @@
-"""One call's state on the engine's thread: its clock, the newest audio, who speaks since when, what was decided."""
+"""Keep one call's state on the engine's thread: its clock, newest audio, speech gate and decisions."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from voxgender.audio.activity import FRAME, Judgement
+from voxgender.audio.activity import FRAME, SpeechProbabilities
 from voxgender.audio.frames import SAMPLE_RATE_HZ, Frame, Samples
 from voxgender.audio.gate import Gate
 from voxgender.audio.ring import Ring
-from voxgender.audio.timeline import Stretch, Timeline
-from voxgender.audio.windows import Picker
+from voxgender.audio.timeline import Chunk, Timeline
+from voxgender.audio.windows import WindowSelector
 from voxgender.decisions import Decider, Observation, Span, Verdict
 from voxgender.protocol import Label, Message, Scores
 
 
 @dataclass(slots=True, eq=False)
 class Hop:
-    """One hop of one call on its way: each step of the engine adds what it finds.
+    """One hop of one call. Each step of the engine adds its result.
 
     Attributes:
         start_s, end_s: seconds of the call's audio.
         samples: the hop's audio; empty for the end of a call.
-        last: whether the call ends with it.
-        silence_s: time without any packet that it stands for; 0 where it holds audio that came.
+        last: True for the end of the call.
+        silence_s: time without packets that it stands for; 0 if it holds received audio.
         speech: stretches of speech, in samples from the start of the hop.
-        window: what the model has to judge, if anything.
-        scores: the model's verdict of that window.
+        window: the audio for the model, if any.
+        scores: the model's probabilities for that window.
         voice: probability that the window holds a voice at all.
-        skipped: whether there was a window, and no time to judge it.
+        skipped: True if there was no time to classify the window.
         verdict: label and events.
         closing: the last segment and the summary, at the end of a call.
     """
@@ -48,11 +48,11 @@ class Hop:
 
 
 class Voice:
-    """What is known of one call. The steps of a hop are called in order, from one thread at a time.
+    """State of one call. The steps of a hop are called in order, from one thread at a time.
 
     Args:
-        window: samples that the model is given at once.
-        short: the same while an utterance is younger than that.
+        window: samples of a full window.
+        short: samples of a window while an utterance is younger than a full one.
         hop_frames: length of a hop in frames of the speech gate.
         is_classified: whether there is a model; without one no audio is kept for it.
     """
@@ -60,42 +60,42 @@ class Voice:
     def __init__(self, *, window: int, short: int, hop_frames: int, is_classified: bool = True) -> None:
         self.gate = Gate()
         self._timeline = Timeline()
-        self._picker = Picker(full=window, short=short, hop=(hop_frames + 1) * FRAME)
-        self._ring = Ring(self._picker.reach) if is_classified else None
+        self._selector = WindowSelector(full=window, short=short, hop=(hop_frames + 1) * FRAME)
+        self._ring = Ring(self._selector.reach) if is_classified else None
         self._decider = Decider(window_s=window / SAMPLE_RATE_HZ)
         self._hop_frames = hop_frames
         self._pieces: list[Samples] = []
         self._size = 0
         self._cut_at = 0
-        """Samples cut so far, modulo a frame: hops end where frames of the gate do."""
+        """Samples cut so far, modulo a frame: hops end with frames of the gate."""
         self._position_s = 0.0
         self._padding = 0
 
     @property
     def waiting_s(self) -> float:
-        """Audio that was placed on the call's clock and is in no hop yet."""
+        """Audio on the call's clock that is in no hop yet."""
         return self._size / SAMPLE_RATE_HZ
 
     def place(self, frames: Sequence[Frame], silence_s: float = 0.0) -> list[Hop]:
-        """Put decoded frames, or time in which nothing came, on the call's clock.
+        """Put decoded frames, or time without packets, on the call's clock.
 
         Returns:
-            Hops that were cut short by a gap which is too long to be filled.
+            Hops that were cut short by a gap that is too long to be filled.
         """
         hops: list[Hop] = []
-        for stretch in self._timeline.place(frames):
-            hops += self._append(stretch)
+        for chunk in self._timeline.place(frames):
+            hops += self._append(chunk)
         if silence_s:
             hops += self._append(self._timeline.pause(silence_s))
         return hops
 
     def cut(self, *, exact: bool = False, silence_s: float = 0.0) -> Iterator[Hop]:
-        """Cut hops of whole frames off what waits.
+        """Cut the waiting audio into hops of whole frames.
 
         Args:
             exact: leave what fills no hop, as where a file is read; else it becomes a shorter hop, and where the
                 call's clock runs fast a hop is a frame longer, so that at most one frame waits for the next turn.
-            silence_s: told in each hop.
+            silence_s: time without packets, noted in each hop.
         """
         hop = self._hop_frames
         frames = (self._cut_at + self._size) // FRAME
@@ -108,14 +108,14 @@ class Voice:
             frames -= taken
 
     def finish(self) -> Iterator[Hop]:
-        """Cut what is left at the end of the call, then its end itself."""
+        """Cut the rest of the audio into hops, and add the hop that ends the call."""
         yield from self._append(self._timeline.flush())
         yield from self.cut(exact=True)
         yield from self._rest()
         yield Hop(self._position_s, self._position_s, np.zeros(0, dtype=np.float32), last=True)
 
     def frames(self, hop: Hop) -> Samples:
-        """Return the frames of a hop that the speech gate's network has to judge before :meth:`hear`."""
+        """Return the frames of a hop for the speech gate's network; :meth:`find_speech` comes next."""
         if hop.last:
             self._padding = -self.gate.pending % FRAME
             return self.gate.last_frames()
@@ -123,23 +123,23 @@ class Voice:
             self._ring.append(hop.samples)
         return self.gate.frames(hop.samples)
 
-    def find_speech(self, hop: Hop, judgement: Judgement) -> None:
-        """Find the hop's speech, and the window that the model is to judge."""
-        hop.speech = self.gate.judge(judgement)
+    def find_speech(self, hop: Hop, probabilities: SpeechProbabilities) -> None:
+        """Find the hop's speech, and the window for the model."""
+        hop.speech = self.gate.update(probabilities)
         if hop.last:
             self.gate.end()
         if self._ring is None:
             return
-        window = self._picker.pick(self.gate)
+        window = self._selector.select(self.gate)
         if window is not None:
-            # The gate has judged ``pending`` samples less than the ring holds, at the end ``padding`` more.
+            # The gate is ``pending`` samples behind the ring and, at the end of a call, ``padding`` ahead.
             behind = self.gate.pending - self._padding
             audio = self._ring.latest(window.start + behind)
             end = window.start - window.end
             hop.window = audio[:end] if audio.size >= end else np.pad(audio, (0, end - audio.size))
 
     def decide(self, hop: Hop) -> None:
-        """Decide what is heard at the end of the hop, and what happened in it."""
+        """Decide the label at the end of the hop, and the events in it."""
         speech = tuple(
             Span(max(hop.start_s, hop.start_s + start / SAMPLE_RATE_HZ), hop.start_s + end / SAMPLE_RATE_HZ)
             for start, end in hop.speech
@@ -149,17 +149,17 @@ class Voice:
             hop.closing = self._decider.finish(hop.end_s)
 
     def overall(self) -> tuple[Label, float] | None:
-        """Return label and confidence of the whole call; None where no speech was found."""
+        """Return label and confidence of the whole call; None if there was no speech."""
         return self._decider.overall()
 
-    def _append(self, stretch: Stretch) -> Iterator[Hop]:
-        if stretch.samples.size:
-            self._pieces.append(stretch.samples)
-            self._size += stretch.samples.size
-        if stretch.skipped_s:
+    def _append(self, chunk: Chunk) -> Iterator[Hop]:
+        if chunk.samples.size:
+            self._pieces.append(chunk.samples)
+            self._size += chunk.samples.size
+        if chunk.skipped_s:
             yield from self.cut(exact=True)
             yield from self._rest()
-            self._position_s += stretch.skipped_s
+            self._position_s += chunk.skipped_s
 
     def _rest(self) -> Iterator[Hop]:
         if self._size:

@@ -1,4 +1,4 @@
-"""Facts of a wav2vec2's graph that are needed both where it is written and where it runs."""
+"""Describe a wav2vec2 architecture and its graph, for the code that writes graphs and the code that runs them."""
 
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -12,7 +12,7 @@ WINDOWS = "windows"
 PROBABILITIES = "probabilities"
 """Output: float32, shape ``(batch, labels)``, in the checkpoint's order."""
 CHECKPOINT, PRECISION = "voxgender.checkpoint", "voxgender.precision"
-"""JwkSet of the model's metadata: the fingerprint of the checkpoint it was made from, and ``fp32`` or ``int8``."""
+"""Keys of the model's metadata: the fingerprint of the checkpoint it was made from, and ``fp32`` or ``int8``."""
 
 Weights = Mapping[str, npt.NDArray[np.float32]]
 """A checkpoint's tensors, by the names that transformers gives them."""
@@ -24,7 +24,7 @@ _LARGE = 10_000_000
 
 
 class Unconvertible(Exception):
-    """A checkpoint has something that the graph has not; the message says what."""
+    """A checkpoint cannot be written as a graph; the message says why."""
 
 
 class Architecture(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,10 +69,10 @@ class Architecture(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def encoder_weights(self) -> int:
-        """Count the weights of the encoder's linear layers: nearly all that a network has, but for the smallest."""
+        """Count the weights of the encoder's linear layers, which are nearly all weights of all but small networks."""
         return self.num_hidden_layers * self.hidden_size * (4 * self.hidden_size + 2 * self.intermediate_size)
 
     @property
     def large(self) -> bool:
-        """Whether eight bits and several threads are worth their while."""
+        """True if eight bits and several threads pay off."""
         return self.encoder_weights >= _LARGE

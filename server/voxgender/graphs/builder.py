@@ -10,7 +10,7 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 Array = npt.NDArray[np.generic]
 
 _OPSET, _IR_VERSION = 20, 9
-"""The first with Gelu, and what came with it."""
+"""The first opset with Gelu, and the IR version that belongs to it."""
 _FUSED = "com.microsoft"
 """ONNX Runtime's own operators."""
 _EXTERNAL_BYTES = 1024
@@ -44,7 +44,7 @@ class Graph:
         return names
 
     def constant(self, array: Array | float) -> str:
-        """Add a value that is known; a float is one of 32 bits."""
+        """Add a constant; a float has 32 bits."""
         name = self._name("constant")
         array = np.ascontiguousarray(array, dtype=np.float32 if isinstance(array, float) else None)
         if self._external is None or array.nbytes < _EXTERNAL_BYTES:

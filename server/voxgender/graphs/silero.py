@@ -75,14 +75,14 @@ def build() -> ModelProto:
 
 
 def _dense(graph: Graph, layer: str, matrix: Array, bias: Array) -> str:
-    """Add a product, a bias and their ReLU, which ONNX Runtime makes one step of."""
+    """Add a product, a bias and their ReLU; ONNX Runtime fuses the three."""
     return graph.add("Relu", graph.add("Gemm", layer, graph.constant(matrix), graph.constant(bias)))
 
 
 def _convolution(graph: Graph, layer: str, weights: dict[str, Any], number: int, *, pieces: int, stride: int) -> str:
     """Add a convolution of width 3 over a frame's pieces, and its ReLU, as one product for all places.
 
-    Its matrix holds the weights where a piece is seen from a place, and zeros where not.
+    The matrix holds the weights for the pieces within a place's reach, and zeros for all others.
     """
     weight = weights[f"encoder.{number}.weight"]
     channels_out, channels_in, width = weight.shape
@@ -99,7 +99,7 @@ def _convolution(graph: Graph, layer: str, weights: dict[str, Any], number: int,
 
 
 def _weights() -> dict[str, Any]:
-    # Found, not imported: the package would import torch.
+    # The file is found without importing the package, which would import torch.
     package = find_spec("silero_vad")
     if package is None or package.origin is None:
         raise ModuleNotFoundError("No module named 'silero_vad'", name="silero_vad")

@@ -1,4 +1,4 @@
-"""wav2vec2 for sequence classification as an ONNX graph, from a checkpoint's configuration and weights alone.
+"""Write wav2vec2 for sequence classification as an ONNX graph, from a checkpoint's configuration and weights.
 
 The arithmetic is that of transformers' ``Wav2Vec2ForSequenceClassification`` without an attention mask (Baevski et
 al. 2020, https://arxiv.org/abs/2006.11477), laid out for ONNX Runtime on a CPU: channels last from the first sample on,
@@ -83,7 +83,7 @@ class _Network:
         )
 
     def _normalised(self, windows: str) -> str:
-        """As ``Wav2Vec2FeatureExtractor.zero_mean_unit_var_norm``."""
+        """Add a window's normalisation, as ``Wav2Vec2FeatureExtractor.zero_mean_unit_var_norm`` does it."""
         add, samples = self._graph.add, self._graph.integers(1)
         centred = add("Sub", windows, add("ReduceMean", windows, samples))
         variance = add("ReduceMean", add("Mul", centred, centred), samples)
@@ -110,9 +110,9 @@ class _Network:
         return signal
 
     def _frames(self, signal: str, channels: int, kernel: int, stride: int) -> str:
-        """What a convolution sees at each of its steps, side by side: ``(batch, steps, kernel * channels)``.
+        """Unfold a signal into a convolution's input at each step: ``(batch, steps, kernel * channels)``.
 
-        The signal is laid out in blocks of one stride. A frame is the blocks from its first on, the last one in part.
+        The signal is cut into blocks of one stride; a step's input is several blocks in a row, the last one in part.
         """
         graph, add = self._graph, self._graph.add
         blocks = -(-kernel // stride)
@@ -134,7 +134,7 @@ class _Network:
         return add("Concat", *shifted, axis=2)
 
     def _norm_over_time(self, signal: str, name: str, width: int) -> str:
-        """A group norm with a group for each channel."""
+        """Add a group norm with a group for each channel."""
         add = self._graph.add
         scale, bias = (self._graph.constant(self._weight(f"{name}.{part}", width)) for part in ("weight", "bias"))
         signal = add("Transpose", signal, perm=[0, 2, 1])
@@ -168,7 +168,7 @@ class _Network:
         )
 
     def _position(self, hidden: str, name: str) -> str:
-        """The convolution that tells where in the window a frame is."""
+        """Add the convolution that encodes a frame's position in the window."""
         shape, add = self._is, self._graph.add
         kernel, groups = shape.num_conv_pos_embeddings, shape.num_conv_pos_embedding_groups
         turned = add("Transpose", hidden, perm=[0, 2, 1])
@@ -178,13 +178,13 @@ class _Network:
             self._graph.constant(self._position_weight(name, kernel, groups)),
             self._graph.constant(self._weight(f"{name}.bias", shape.hidden_size)),
             group=groups,
-            # An even kernel would give a frame too many: the last one is left out.
+            # An even kernel would give one frame too many, so the last one is left out.
             pads=[kernel // 2, (kernel - 1) // 2],
         )
         return add("Transpose", self._activation(placed, shape.feat_extract_activation), perm=[0, 2, 1])
 
     def _position_weight(self, name: str, kernel: int, groups: int) -> npt.NDArray[np.float32]:
-        """It is stored as norm and direction, under the names of torch's newer or older way."""
+        """Return its weight, which is stored as norm and direction under the names of newer or older torch."""
         width = self._is.hidden_size
         full = (width, width // groups, kernel)
         for norm, direction in (
@@ -232,7 +232,7 @@ class _Network:
         return self._graph.add({"gelu": "Gelu", "relu": "Relu"}[activation], hidden)
 
     def _multiply(self, hidden: str, matrix: npt.NDArray[np.float32], bias: npt.NDArray[np.float32]) -> str:
-        """A linear layer of the encoder, where nearly all weights and, in large networks, nearly all time is."""
+        """Add a linear layer of the encoder: these have nearly all weights and, in large networks, take nearly all time."""
         return self._quantised(hidden, matrix, bias) if self._int8 else self._plain(hidden, matrix, bias)
 
     def _plain(self, hidden: str, matrix: npt.NDArray[np.float32], bias: npt.NDArray[np.float32] | None) -> str:
@@ -252,7 +252,7 @@ class _Network:
         )
 
     def _linear(self, name: str, inputs: int, outputs: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-        """Matrix ``(inputs, outputs)`` and bias of a ``torch.nn.Linear``."""
+        """Return matrix ``(inputs, outputs)`` and bias of a ``torch.nn.Linear``."""
         return self._weight(f"{name}.weight", outputs, inputs).T, self._weight(f"{name}.bias", outputs)
 
     def _shape(self, name: str) -> tuple[int, ...]:

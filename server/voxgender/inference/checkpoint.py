@@ -14,7 +14,7 @@ from voxgender.extras import advice
 from voxgender.graphs.architecture import Weights
 
 GRAPH = "voxgender.onnx"
-"""The checkpoint as a graph, where ``voxgender export`` wrote the checkpoint."""
+"""File name of the graph that ``voxgender export`` writes beside a checkpoint."""
 
 _CONFIG, _PREPROCESSING = "config.json", "preprocessor_config.json"
 _SHARDS = "model-*-of-*.safetensors"
@@ -24,7 +24,7 @@ _WANTED = [_CONFIG, _PREPROCESSING, _SINGLE, _INDEX, _SHARDS, GRAPH]
 
 
 class Unreadable(Exception):
-    """The files are damaged, or laid out in a way that transformers may know; the message says what is wrong."""
+    """The files are damaged, or in a layout that only transformers may know; the message says what is wrong."""
 
 
 class Checkpoint(NamedTuple):
@@ -32,13 +32,13 @@ class Checkpoint(NamedTuple):
 
     directory: Path
     config: dict[str, Any]
-    """With ``id2label`` from numbers."""
+    """``config.json``, with integers as keys of ``id2label``."""
     preprocessing: dict[str, Any]
     weight_files: tuple[Path, ...]
 
     @property
     def normalise(self) -> bool:
-        """Whether each window is brought to zero mean and unit variance first."""
+        """True if each window is brought to zero mean and unit variance first."""
         return bool(self.preprocessing.get("do_normalize", True))
 
     def fingerprint(self) -> str:
@@ -101,7 +101,7 @@ def _fetched(repository: str) -> Path:
         ) from missing
     try:
         return Path(snapshot_download(repository, allow_patterns=_WANTED))
-    except Exception as error:  # those of its HTTP client have no base of the hub's own
+    except Exception as error:  # errors of its HTTP client have no base class of the hub's
         raise ModelError(
             f"model {repository}: no such directory here, and not to be had from the hub ({_first_line(error)})"
         ) from error

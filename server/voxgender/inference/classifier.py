@@ -1,4 +1,4 @@
-"""What a model has to be: a batch of equal windows in, probabilities by label out."""
+"""Define the interface of a model: it takes a batch of windows of one size and returns probabilities by label."""
 
 from typing import Literal, Protocol
 
@@ -9,10 +9,10 @@ SAMPLE_RATE_HZ = 16_000
 """Rate of every window that a classifier is given."""
 
 ClassLabel = Literal["male", "female", "other"]
-"""``other`` is whatever a checkpoint knows besides voices: noise, music, silence."""
+"""``other`` stands for a checkpoint's classes that are no voice: noise, music, silence."""
 
 Precision = Literal["auto", "fp32", "int8"]
-"""Of the encoder's matrix products. ``auto`` is int8 for large networks; small ones gain little by it."""
+"""Number format of the encoder's matrix products. ``auto`` is int8 for large networks; small ones gain little by it."""
 
 Device = Literal["cpu", "cuda"]
 
@@ -21,7 +21,7 @@ Probabilities = npt.NDArray[np.float32]
 
 
 class Classifier(Protocol):
-    """A loaded model. Called from one thread at a time, never on the event loop."""
+    """A loaded model. It is called from one thread at a time, never on the event loop."""
 
     name: str
     """Shown to clients in ``hello``."""
@@ -30,10 +30,10 @@ class Classifier(Protocol):
     """Column order of the probabilities; holds ``male`` and ``female``, ``other`` at most once."""
 
     min_window_ms: int
-    """Shortest window worth a verdict."""
+    """Shortest window that can be classified."""
 
     def __call__(self, windows: Windows) -> Probabilities:
-        """Classify.
+        """Classify windows.
 
         Args:
             windows: float32, shape ``(batch, samples)``, mono, 16 kHz, full scale ±1.

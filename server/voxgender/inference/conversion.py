@@ -1,4 +1,4 @@
-"""Find a checkpoint's graph, or convert the checkpoint: once, where a cache can be written."""
+"""Find a checkpoint's graph, or convert the checkpoint and keep the graph in a cache."""
 
 import hashlib
 import logging
@@ -32,7 +32,7 @@ def open_network(
     precision: Precision = "auto",
     threads: int = 1,
 ) -> OnnxNetwork:
-    """Load the graph that was exported with a checkpoint, the one in the cache, or one that is made now.
+    """Load the graph that was exported with a checkpoint or is in the cache; else make one.
 
     Args:
         config: as in ``config.json``.
@@ -108,11 +108,11 @@ def _exported(file: Path, fingerprint: str, *, int8: bool, threads: int) -> Onnx
 
 
 def _cached(key: str, convert: Callable[[BinaryIO | None], bytes], threads: int) -> OnnxNetwork | None:
-    """Load the graph of that key; convert it first where it is not there. None where it cannot be kept."""
+    """Load the graph of a key from the cache; convert it first if it is missing. None if it cannot be kept."""
     try:
         cache = GraphCache(cache_folder())
         if (found := cache.find(key)) is not None:
-            # Refused where another process removes it at this moment.
+            # Another process may remove the entry at this moment.
             with suppress(Unconvertible):
                 return OnnxNetwork(found, threads=threads)
             cache.discard(key)
@@ -128,7 +128,7 @@ def _cached(key: str, convert: Callable[[BinaryIO | None], bytes], threads: int)
 
 
 def _key(fingerprint: str, *, int8: bool) -> str:
-    """Name what a graph depends on: the checkpoint, its precision, the runtime's version and the converter's code."""
+    """Hash all that a graph depends on: the checkpoint, its precision, the runtime's version, the converter's code."""
     converter = Path(architecture_module.__file__).parent
     digest = hashlib.sha256(f"{fingerprint} {int8} {VERSION} {__version__}".encode())
     for source in ("architecture.py", "builder.py", "wav2vec2.py"):
@@ -137,7 +137,7 @@ def _key(fingerprint: str, *, int8: bool) -> str:
 
 
 def _write(folder: Path, convert: Callable[[BinaryIO | None], bytes]) -> None:
-    # From files, ONNX Runtime takes the weights one by one; from memory, it holds them several times.
+    # ONNX Runtime reads the weights of a file one by one; of a model in memory it holds several copies.
     with (folder / WEIGHTS).open("wb") as external:
         model = convert(external)
     (folder / MODEL).write_bytes(model)

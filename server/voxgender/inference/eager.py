@@ -1,4 +1,4 @@
-"""Run wav2vec2 checkpoints by transformers, in torch: the reference, and for all that the graph does not know."""
+"""Run wav2vec2 checkpoints by transformers, in torch: the reference, and the way for what has no graph."""
 
 import pickle
 from collections.abc import Iterator
@@ -34,7 +34,7 @@ _DAMAGE = (
 
 
 class EagerNetwork:
-    """Windows to probabilities in the checkpoint's order of labels."""
+    """Runs a network in torch. Probabilities are in the checkpoint's order of labels."""
 
     def __init__(
         self, network: Wav2Vec2ForSequenceClassification, *, normalise: bool, device: Device = "cpu", half: bool = False
@@ -52,7 +52,7 @@ class EagerNetwork:
 
     @torch.inference_mode()
     def __call__(self, windows: Windows) -> npt.NDArray[np.float32]:
-        """float32 ``(batch, samples)`` -> float32 ``(batch, labels)``."""
+        """Classify windows: float32 ``(batch, samples)`` to float32 ``(batch, labels)``."""
         audio = torch.from_numpy(np.ascontiguousarray(windows, dtype=np.float32)).to(self._device)
         with torch.autocast(self._device, torch.float16, enabled=self._half):
             logits = self._network(_normalised(audio) if self._normalise else audio).logits
@@ -61,11 +61,11 @@ class EagerNetwork:
 
 
 def read_config(model: str, source: str) -> dict[str, Any]:
-    """``config.json``, as transformers finds it.
+    """Read ``config.json`` by transformers.
 
     Args:
         model: as the user named it.
-        source: what transformers is to load, a directory or a hub id.
+        source: a directory or a hub id, for transformers.
 
     Raises:
         ModelError: it cannot be found, fetched or read.
@@ -78,17 +78,17 @@ def read_config(model: str, source: str) -> dict[str, Any]:
 
 
 def read_preprocessing(model: str, source: str) -> dict[str, Any]:
-    """``preprocessor_config.json``, as :func:`read_config`."""
+    """Read ``preprocessor_config.json`` by transformers. See :func:`read_config`."""
     with _explained(model, source), _quiet():
         preprocessing, _ = Wav2Vec2FeatureExtractor.get_feature_extractor_dict(source)
     return preprocessing
 
 
 def read_network(model: str, source: str) -> Wav2Vec2ForSequenceClassification:
-    """The network with its weights, in float32.
+    """Read the network with its weights, in float32.
 
     Raises:
-        ModelError: as :func:`read_config`, and where weights are missing or of another shape.
+        ModelError: the checkpoint cannot be found, fetched or read, or weights are missing or of another shape.
     """
     with _explained(model, source), _quiet():
         loaded: Any = Wav2Vec2ForSequenceClassification.from_pretrained(
@@ -106,12 +106,12 @@ def read_network(model: str, source: str) -> Wav2Vec2ForSequenceClassification:
 
 
 def weights_of(network: Wav2Vec2ForSequenceClassification) -> dict[str, npt.NDArray[np.float32]]:
-    """The network's weights by their names, sharing its memory."""
+    """Return the network's weights by name; they share its memory."""
     return {name: tensor.numpy() for name, tensor in network.state_dict().items()}
 
 
 def prepare(device: Device, threads: int) -> None:
-    """Make torch ready to run there. One number of threads is for the whole process.
+    """Set torch's number of threads, for the whole process, and check that it finds the device.
 
     Raises:
         ModelError: torch finds no such device.
@@ -122,14 +122,14 @@ def prepare(device: Device, threads: int) -> None:
 
 
 def _merge_parametrizations(network: torch.nn.Module) -> None:
-    """Store the positional convolution's weight as it is used, not as the norm and direction it was trained by."""
+    """Store the positional convolution's weight itself, in place of the norm and direction that training needs."""
     for module in network.modules():
         if parametrize.is_parametrized(module, "weight"):
             parametrize.remove_parametrizations(module, "weight")
 
 
 def _normalised(audio: Tensor) -> Tensor:
-    """What ``Wav2Vec2FeatureExtractor.zero_mean_unit_var_norm`` does to each window, to a batch at once."""
+    """Normalise a batch of windows, as ``Wav2Vec2FeatureExtractor.zero_mean_unit_var_norm`` does each."""
     centred = audio - audio.mean(dim=1, keepdim=True)
     return centred * torch.rsqrt(centred.square().mean(dim=1, keepdim=True) + 1e-7)
 
@@ -150,7 +150,7 @@ def _explained(model: str, source: str) -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """transformers tells of odd checkpoints on stderr and draws progress bars; what matters here becomes an error."""
+    """Keep transformers from writing to stderr and drawing progress bars; errors are raised as ``ModelError``."""
     verbosity = transformers_logging.get_verbosity()
     bars = transformers_logging.is_progress_bar_enabled()
     transformers_logging.set_verbosity_error()

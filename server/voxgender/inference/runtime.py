@@ -14,11 +14,11 @@ from voxgender.inference.classifier import SAMPLE_RATE_HZ, Windows
 from voxgender.onnxsession import open_session
 
 _TOGETHER = 8
-"""Windows in one run. More are slower a window, as they outgrow the processor's caches, and keep more memory."""
+"""Windows in one run. More take longer per window, as they outgrow the processor's caches, and more memory."""
 
 
 class OnnxNetwork:
-    """Windows to probabilities in the checkpoint's order of labels."""
+    """Runs a graph. Probabilities are in the checkpoint's order of labels."""
 
     precision: str
     """``fp32`` or ``int8``, of the encoder's matrix products."""
@@ -45,7 +45,7 @@ class OnnxNetwork:
             raise Unconvertible(f"ONNX Runtime refuses it: {error}") from error
 
     def __call__(self, windows: Windows) -> npt.NDArray[np.float32]:
-        """float32 ``(batch, samples)`` -> float32 ``(batch, labels)``."""
+        """Classify windows: float32 ``(batch, samples)`` to float32 ``(batch, labels)``."""
         parts = [
             self._session.run([PROBABILITIES], {WINDOWS: windows[start : start + _TOGETHER]})[0]
             for start in range(0, len(windows), _TOGETHER)

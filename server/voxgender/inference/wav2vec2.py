@@ -37,10 +37,10 @@ _ORDER: tuple[ClassLabel, ...] = ("male", "female", "other")
 
 
 class Network(Protocol):
-    """A checkpoint in a runtime."""
+    """A checkpoint's network, loaded in torch or ONNX Runtime."""
 
     def __call__(self, windows: Windows) -> npt.NDArray[np.float32]:
-        """float32 ``(batch, samples)`` -> probabilities, float32 ``(batch, outputs)``."""
+        """Classify windows: float32 ``(batch, samples)`` to probabilities, float32 ``(batch, outputs)``."""
         ...
 
 
@@ -50,10 +50,12 @@ class Wav2Vec2Classifier:
     min_window_ms = 500
 
     def __init__(self, name: str, network: Network, outputs: Sequence[ClassLabel]) -> None:
-        """Give a network's outputs their meaning.
+        """Name the network's outputs.
 
         Args:
-            outputs: what each of them stands for.
+            name: the model's name, shown to clients.
+            network: computes the probabilities.
+            outputs: the class of each output.
         """
         self.name = name
         self.labels = tuple(label for label in _ORDER if label in outputs)
@@ -70,8 +72,8 @@ def load(model: str, *, threads: int = 1, precision: Precision = "auto", device:
     Args:
         model: ``"embedded"``, a directory in the layout of transformers, or the id of a repository on the
             Hugging Face hub, such as ``alefiury/wav2vec2-large-xlsr-53-gender-recognition-librispeech``.
-        threads: that one inference of a large model may use.
-        precision: of the encoder's matrix products; ``auto`` is int8 for large models.
+        threads: threads of one run of a large model.
+        precision: number format of the encoder's matrix products; ``auto`` is int8 for large models.
         device: ``cuda`` runs it in torch, in float16 unless ``precision`` is ``fp32``.
 
     Raises:
@@ -143,13 +145,13 @@ def _load_by_transformers(
 
 
 def _source(model: str) -> tuple[str, str]:
-    """Name to show, and what transformers is to load."""
+    """Return the name to show, and the directory or hub id to load."""
     if model == EMBEDDED:
         return EMBEDDED, str(EMBEDDED_DIRECTORY)
     directory = Path(model).expanduser()
     if directory.is_dir():
         return directory.resolve().name, str(directory)
-    # A hub id is "name" or "owner/name"; whatever else was meant as a path must not be asked of the hub.
+    # A hub id is "name" or "owner/name"; anything else is a path, and must not be sent to the hub.
     if model.startswith(("/", ".", "~")) or model.count("/") > 1 or directory.exists():
         raise ModelError(f"model {model}: no such directory")
     return model, model
