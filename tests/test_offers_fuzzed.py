@@ -21,7 +21,7 @@ from tests import offers
 from tests.rtc import FRAGMENT, SDP, Server, a_server
 from voxgender.engine import Engine
 from voxgender.errors import SdpRejected
-from voxgender.media.negotiation import complete, shown
+from voxgender.media.negotiation import aiortc_offer, complete
 from voxgender.sdp import Fragment, Offer
 
 INNER_WORDS = re.compile(r"NoneType|Traceback|not in list|invalid literal|object|Error\b|expected|unpack|<class")
@@ -157,9 +157,9 @@ def test_a_broken_offer_is_understood_or_refused_with_a_sentence(text: str) -> N
     except SdpRejected as error:
         refusal = str(error)
     else:
-        description = SessionDescription.parse(shown(offer))
+        description = SessionDescription.parse(aiortc_offer(offer))
         assert description.media[0].rtp.codecs
-        assert len(shown(offer)) < 8000
+        assert len(aiortc_offer(offer)) < 8000
         answer = complete(offer, str(description)).split("\r\n")
         assert [line.split()[0] for line in answer if line.startswith("m=")] == [
             f"m={line.kind}" for line in offer.lines

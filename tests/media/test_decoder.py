@@ -9,7 +9,7 @@ from av import AudioCodecContext, CodecContext
 from av.audio.frame import AudioFrame
 
 from voxgender.audio.frames import Frame, Packet, Wave
-from voxgender.media.decoder import Decoder, OpusPayloads, joined, make_decoder, opus_duration
+from voxgender.media.decoder import Decoder, OpusPayloads, make_decoder, merge_packets, opus_duration
 
 OPUS = RTCRtpCodecParameters(mimeType="audio/opus", clockRate=48_000, channels=2, payloadType=96)
 PCMU = RTCRtpCodecParameters(mimeType="audio/PCMU", clockRate=8_000, channels=1, payloadType=0)
@@ -152,7 +152,7 @@ def test_g722_is_16_khz_on_an_8_khz_clock() -> None:
 def test_joined_packets_hold_the_frames_of_each(sizes: tuple[int, ...]) -> None:
     """RFC 6716 section 3.2.5, figure 7."""
     packets = [bytes([0x48]) + bytes([number]) * (size - 1) for number, size in enumerate(sizes)]
-    packet = joined(packets)
+    packet = merge_packets(packets)
     if len(packets) == 1:
         assert packet == packets[0]
         return

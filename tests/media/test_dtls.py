@@ -9,7 +9,7 @@ from aiortc import RTCCertificate
 from aiortc.rtcdtlstransport import SRTP_PROFILES
 from OpenSSL import SSL
 
-from voxgender.media.dtls import _outgoing, explained, shake_hands
+from voxgender.media.dtls import _outgoing, explain, shake_hands
 
 
 def test_a_flight_is_cut_between_records_and_below_any_mtu() -> None:
@@ -49,7 +49,7 @@ def test_a_flight_is_cut_between_records_and_below_any_mtu() -> None:
     ],
 )
 def test_each_reason_of_openssl_has_its_kind(reason: str, kind: str) -> None:
-    failure = explained(SSL.Error([("SSL routines", "", reason)]))
+    failure = explain(SSL.Error([("SSL routines", "", reason)]))
     assert (failure.kind, failure.reason) == (kind, reason)
     assert failure.advice.endswith(".")
 
@@ -79,4 +79,4 @@ async def test_a_peer_that_takes_its_time_gets_the_last_flight_once() -> None:
 
 
 def test_an_error_without_a_reason_is_told_so() -> None:
-    assert explained(SSL.Error([])).reason == explained(SSL.Error()).reason == "OpenSSL gives no reason"
+    assert explain(SSL.Error([])).reason == explain(SSL.Error()).reason == "OpenSSL gives no reason"

@@ -1,7 +1,7 @@
 import pytest
 
 from voxgender.errors import SettingsError
-from voxgender.media.interfaces import local_addresses
+from voxgender.media.localaddresses import local_addresses
 
 
 def test_an_address_is_itself_and_each_is_there_once() -> None:

@@ -3,7 +3,7 @@
 from aiortc.sdp import SessionDescription
 
 from tests import offers
-from voxgender.media.negotiation import complete, shown
+from voxgender.media.negotiation import aiortc_offer, complete
 from voxgender.sdp import Offer
 
 ANSWER = offers.sdp(
@@ -29,7 +29,7 @@ def ufrag(description: SessionDescription) -> str | None:
 
 def test_only_the_audio_and_the_data_channel_are_shown_to_aiortc() -> None:
     offer = Offer.parse(offers.sdp(offers.VIDEO, offers.AUDIO, offers.DATA, bundle="1 0 2"))
-    description = SessionDescription.parse(shown(offer))
+    description = SessionDescription.parse(aiortc_offer(offer))
     assert [media.kind for media in description.media] == ["audio", "application"]
     assert [group.items for group in description.group] == [["0", "2"]]
     assert ufrag(description) == "abcd"
@@ -37,7 +37,7 @@ def test_only_the_audio_and_the_data_channel_are_shown_to_aiortc() -> None:
 
 def test_candidates_and_their_end_are_not_shown() -> None:
     """Told that candidates of which it can use none are complete, aioice gives up before the peer's checks come."""
-    text = shown(Offer.parse(offers.sdp(offers.AUDIO + "a=end-of-candidates\r\n", bundle="0")))
+    text = aiortc_offer(Offer.parse(offers.sdp(offers.AUDIO + "a=end-of-candidates\r\n", bundle="0")))
     assert "candidate" not in text
 
 

@@ -102,7 +102,7 @@ def packet(number: int, *, timestamp: int | None = None) -> Rtp:
 
 def take(reception: Reception, *numbers: int, late_s: float = 0.0) -> None:
     for number in numbers:
-        reception.take(packet(number), number * STEP / RATE_HZ + late_s)
+        reception.count(packet(number), number * STEP / RATE_HZ + late_s)
 
 
 def report(reception: Reception, now: float = 0.0) -> RtcpReceiverInfo:
@@ -149,8 +149,8 @@ def test_what_was_overtaken_or_came_twice_is_no_loss() -> None:
 def test_jitter_is_the_deviation_between_arrivals_in_ticks() -> None:
     steady, uneven = Reception(RATE_HZ), Reception(RATE_HZ)
     for number in range(200):
-        steady.take(packet(number), number * 0.04 + 0.5)
-        uneven.take(packet(number), number * 0.04 + (0.01 if number % 2 else 0.0))
+        steady.count(packet(number), number * 0.04 + 0.5)
+        uneven.count(packet(number), number * 0.04 + (0.01 if number % 2 else 0.0))
     assert report(steady).jitter == 0
     assert report(uneven).jitter == pytest.approx(480, abs=2)
 

@@ -229,7 +229,7 @@ async def test_media_is_told_from_the_rest_and_when_it_came(sockets: Sockets, pe
     peers[0].send(check("one"), call)
     await call.next()
     if settled:
-        transport.settle()
+        transport.read_on_tick()
     before = asyncio.get_running_loop().time()
     rtcp = b"\x80\xc9" + bytes(20)
     for data in (RTP, rtcp, DATA, RTP[:1]):
@@ -245,7 +245,7 @@ async def test_more_than_one_read_takes_is_read_in_one_tick(sockets: Sockets, pe
     call, transport = place(sockets, "one")
     peers[0].send(check("one"), call)
     await call.next()
-    transport.settle()
+    transport.read_on_tick()
     sent = [b"\x80\x60" + number.to_bytes(2, "big") for number in range(150)]
     for data in sent:
         peers[0].send(data, call)
@@ -455,7 +455,7 @@ async def test_with_many_calls_a_socket_is_read_when_its_calls_have_their_turn(
     """What came of a call between two of its turns waits in the kernel: fewer wake-ups, each for more."""
     phases = [Phase(number, 3 * TICK_S) for number in range(3)]
     for number in range(BUSY_CALLS):
-        sockets.open(HERE, str(number), Call(), phases[number % 2]).settle()
+        sockets.open(HERE, str(number), Call(), phases[number % 2]).read_on_tick()
     assert [[phase.number for phase in shared.phases] for shared in sockets._shared] == [[0], [1]]
     read: list[int] = []
     monkeypatch.setattr(sockets, "read", lambda shared: read.extend(phase.number for phase in shared.phases))

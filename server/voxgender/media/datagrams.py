@@ -1,4 +1,4 @@
-"""Many datagrams in one system call: recvmmsg(2), which Python's ``socket`` does not know.
+"""Read many datagrams by one system call: recvmmsg(2), which Python's ``socket`` does not offer.
 
 The layouts are those of 64-bit Linux, where ``struct mmsghdr`` has 64 bytes.
 """
@@ -16,13 +16,13 @@ _CONTROL = 32  # CMSG_SPACE(sizeof(struct timespec))
 _MSG_DONTWAIT = 0x40
 _MAX_WAIT_S = 1.0
 
-# The interpreter is not let go for it: the call never waits, and getting the interpreter back costs more than it does.
+# PyDLL keeps the interpreter's lock: the call never waits, and to take the lock again costs more than the call.
 _recvmmsg = ctypes.PyDLL(None, use_errno=True).recvmmsg
 _recvmmsg.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int, ctypes.c_void_p)
 
 
 Datagram = tuple[bytes, bytes, float]
-"""What came, from where (a ``struct sockaddr``, as the kernel gave it), and when the kernel took it in, in seconds of
+"""Data, source (a ``struct sockaddr``, as the kernel gave it), and arrival at the kernel in seconds of
 ``time.monotonic``."""
 
 
@@ -53,7 +53,7 @@ class _Piece(ctypes.Structure):
 
 
 class DatagramReader:
-    """Reads non-blocking UDP sockets that have ``SO_TIMESTAMPNS`` set; one serves any number, one at a time."""
+    """Reads non-blocking UDP sockets that have ``SO_TIMESTAMPNS`` set; one reader serves any number of sockets."""
 
     def __init__(self) -> None:
         self._messages = (_Message * AT_ONCE)()
@@ -69,13 +69,13 @@ class DatagramReader:
             header.name, header.control = at_names + index * _NAME, at_control + index * _CONTROL
             header.iov, header.iovlen = ctypes.addressof(piece), 1
             header.namelen, header.controllen = _NAME, _CONTROL
-        # Looking into structures one by one is what would take the time.
+        # Views, because access to single ctypes structures is slow.
         view = memoryview(self._messages).cast("B")
         self._words, self._longs = view.cast("I"), view.cast("Q")
         self._address = ctypes.addressof(self._messages)
 
     def read(self, fileno: int) -> list[Datagram]:
-        """Up to ``AT_ONCE`` datagrams that wait in a socket.
+        """Read up to ``AT_ONCE`` datagrams that wait in a socket.
 
         Raises:
             OSError: an ICMP error that came back for something sent, or the socket is closed.
@@ -92,12 +92,12 @@ class DatagramReader:
         datagrams: list[Datagram] = []
         for index in range(count):
             waited_s = wall - stamps[4 * index + 2] - stamps[4 * index + 3] * 1e-9
-            # A wall clock that is set meanwhile must not reach a call's clock.
+            # If the wall clock was set meanwhile, the timestamp is of no use.
             arrived_at = now - waited_s if 0.0 < waited_s < _MAX_WAIT_S else now
             name, start = index * _NAME, index * _LARGEST
             source = bytes(names[name : name + words[16 * index + 2]])
             datagrams.append((bytes(data[start : start + words[16 * index + 14]]), source, arrived_at))
-            # The kernel wrote over what there is room for.
+            # The kernel has replaced the sizes of the buffers by the sizes used.
             words[16 * index + 2] = _NAME
             longs[8 * index + 5] = _CONTROL
         return datagrams

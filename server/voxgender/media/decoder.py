@@ -1,4 +1,4 @@
-"""RTP payloads -> decoded audio frames, a batch at a time."""
+"""Decode RTP payloads to audio frames, a batch at a time."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -24,9 +24,9 @@ _OPUS_FRAME = (480, 960, 1920, 2880) * 3 + (480, 960) * 2 + (120, 240, 480, 960)
 
 
 def opus_duration(payload: bytes) -> int:
-    """Length of an Opus packet in 48 kHz samples, from its TOC byte (RFC 6716 section 3.1).
+    """Return the length of an Opus packet in 48 kHz samples, from its TOC byte (RFC 6716 section 3.1).
 
-    Zero where the payload is empty or breaks the rules.
+    It is zero if the payload is empty or malformed.
     """
     if not payload:
         return 0
@@ -40,26 +40,26 @@ def opus_duration(payload: bytes) -> int:
 
 
 class Decoder(Protocol):
-    """One payload format's decoder. A payload that it cannot decode costs its own time only."""
+    """Decodes one payload format. A payload that cannot be decoded is a gap; the others are not affected."""
 
     clock_rate_hz: int
 
     def duration(self, data: bytes) -> int:
-        """Length of a payload in ticks of the RTP clock; zero where it cannot be told."""
+        """Return the length of a payload in ticks of the RTP clock; zero if it is unknown."""
         ...
 
     def decode(self, payloads: Sequence[Packet]) -> list[Frame]:
         """Decode payloads in order.
 
         Returns:
-            Frames that carry pts in ticks of the RTP clock. Payloads that follow one another may share a frame; none
-            comes of one that is empty or broken.
+            Frames with pts in ticks of the RTP clock. Consecutive payloads may share a frame; empty and damaged ones
+            give none.
         """
         ...
 
 
 def make_decoder(codec: RTCRtpCodecParameters) -> Decoder | None:
-    """The decoder of a negotiated audio codec; None for what is no audio format, such as telephone events."""
+    """Make the decoder of a negotiated codec; None for formats that are no audio, such as telephone events."""
     match codec.name.lower():
         case "opus":
             return OpusPayloads(codec)
@@ -69,7 +69,7 @@ def make_decoder(codec: RTCRtpCodecParameters) -> Decoder | None:
 
 
 class Decoders:
-    """The decoders of one call, by payload type. Those of one call are used from one thread at a time."""
+    """Keeps the decoders of one call by payload type. They are used from one thread at a time."""
 
     def __init__(self) -> None:
         self._decoders: dict[int, Decoder] = {}
@@ -81,11 +81,11 @@ class Decoders:
                 self._decoders[codec.payloadType] = decoder
 
     def get(self, payload_type: int) -> Decoder | None:
-        """Return the decoder of a payload type; None where it is no audio format."""
+        """Return the decoder of a payload type; None if it is no audio format."""
         return self._decoders.get(payload_type)
 
     def decode(self, packets: Sequence[Packet]) -> list[Frame]:
-        """Decode packets in order, whichever of the formats each has."""
+        """Decode packets in order; each may have another format."""
         frames: list[Frame] = []
         for payload_type, run in groupby(packets, key=attrgetter("payload_type")):
             frames += self._decoders[payload_type].decode(list(run))
@@ -93,7 +93,7 @@ class Decoders:
 
 
 class OpusPayloads:
-    """Opus (RFC 7587), to 16 kHz mono. Losses of up to 120 ms are recovered or concealed."""
+    """Decodes Opus (RFC 7587) to 16 kHz mono. Losses of up to 120 ms are recovered or concealed."""
 
     def __init__(self, codec: RTCRtpCodecParameters) -> None:
         self.clock_rate_hz = codec.clockRate
@@ -107,7 +107,7 @@ class OpusPayloads:
         frames: list[Frame] = []
         pcm = scratch()
         start_pts = 0
-        for pts, data, after_loss, _ in _joined(payloads):
+        for pts, data, after_loss, _ in _merged(payloads):
             lost = pts - self._end_pts if after_loss and self._end_pts is not None else 0
             if not 0 < lost <= _MOST_LOST:
                 lost = 0
@@ -130,10 +130,10 @@ class OpusPayloads:
         return frames
 
 
-def _joined(payloads: Sequence[Packet]) -> Iterator[Packet]:
-    """Payloads that follow one another, put together so that libopus is called once for up to 120 ms.
+def _merged(payloads: Sequence[Packet]) -> Iterator[Packet]:
+    """Merge consecutive payloads, so that libopus is called once for up to 120 ms.
 
-    What comes of it is the same, sample by sample. Empty payloads are left out: to libopus they are lost ones.
+    The decoded samples are the same. Empty payloads are left out, because libopus takes them for lost ones.
     """
     run: list[bytes] = []
     first = Packet(0, b"")
@@ -146,17 +146,17 @@ def _joined(payloads: Sequence[Packet]) -> Iterator[Packet]:
             run.append(payload.data)
             continue
         if run:
-            yield Packet(first.pts, joined(run), first.after_loss)
+            yield Packet(first.pts, merge_packets(run), first.after_loss)
         first, run = payload, [payload.data]
         step = opus_duration(payload.data)
-        # Only packets of a single frame (code 0) can be put together without looking into them.
+        # Only packets of a single frame (code 0) can be merged without parsing them.
         most = _LONGEST_TICKS // step if step and payload.data[0] & 3 == 0 else 1
     if run:
-        yield Packet(first.pts, joined(run), first.after_loss)
+        yield Packet(first.pts, merge_packets(run), first.after_loss)
 
 
-def joined(packets: Sequence[bytes]) -> bytes:
-    """One Opus packet with the frames of several that have one frame each, and the same configuration.
+def merge_packets(packets: Sequence[bytes]) -> bytes:
+    """Merge Opus packets that have one frame each and the same configuration into one packet.
 
     RFC 6716 section 3.2.5: code 3, variable bit rate; the last frame's length is what is left.
     """
@@ -176,7 +176,7 @@ _FFMPEG = {"pcmu": ("pcm_mulaw", 8_000), "pcma": ("pcm_alaw", 8_000), "g722": ("
 
 
 class PlainPayloads:
-    """Decode G.711 and G.722 (RFC 3551), by FFmpeg."""
+    """Decodes G.711 and G.722 (RFC 3551) by FFmpeg."""
 
     def __init__(self, codec: RTCRtpCodecParameters) -> None:
         self.clock_rate_hz = codec.clockRate

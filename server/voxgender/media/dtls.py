@@ -1,4 +1,4 @@
-"""Shake hands by DTLS, with OpenSSL alone: the cipher suites, the flights, and why it failed (RFC 6347, RFC 8827).
+"""Run a DTLS handshake by OpenSSL: cipher suites, retransmission, reasons of a failure (RFC 6347, RFC 8827).
 
 aiortc's own handshake offers suites for ECDSA certificates alone, loses OpenSSL's reason for a failure, and sends a
 flight that was lost again after a second at the earliest. ``aiortc_internals.handshake`` puts this one in its place.
@@ -39,11 +39,11 @@ Kind = Literal["no_shared_cipher", "certificate", "version", "fingerprint", "srt
 
 
 class Failure(NamedTuple):
-    """Why a handshake failed."""
+    """The reason why a handshake failed."""
 
     kind: Kind
     reason: str
-    """OpenSSL's words, where it has any."""
+    """OpenSSL's own words, if there are any."""
     advice: str
     """One sentence for the person who runs the peer."""
 
@@ -89,7 +89,7 @@ Receive = Callable[[], Awaitable[bytes]]
 
 
 async def shake_hands(ssl: SSL.Connection, *, send: Send, receive: Receive) -> None:
-    """Take a handshake to its end.
+    """Run a handshake until it succeeds or fails.
 
     Args:
         ssl: knows its role and reads and writes memory, not a socket.
@@ -110,7 +110,7 @@ async def shake_hands(ssl: SSL.Connection, *, send: Send, receive: Receive) -> N
         except SSL.WantReadError:
             done = False
         finally:
-            # Where it failed, that is the alert.
+            # After a failure this sends the alert.
             if datagrams := list(_outgoing(ssl)):
                 flight = datagrams
                 await _send_all(flight, send)
@@ -120,7 +120,7 @@ async def shake_hands(ssl: SSL.Connection, *, send: Send, receive: Receive) -> N
         data = await _receive(receive, min(repeat_s, repeat_s if due_s is None else due_s) if flight else None)
         if data is None:
             if due_s is not None and due_s <= repeat_s:
-                # OpenSSL's turn: what it sends has new sequence numbers.
+                # Now OpenSSL repeats the flight, under new sequence numbers.
                 ssl.DTLSv1_handle_timeout()
             else:
                 await _send_all(flight, send)
@@ -161,8 +161,8 @@ def _outgoing(ssl: SSL.Connection) -> Iterator[bytes]:
         yield waiting[start:end]
 
 
-def explained(error: SSL.Error) -> Failure:
-    """Tell what OpenSSL stumbled over, and what helps."""
+def explain(error: SSL.Error) -> Failure:
+    """Translate an error of OpenSSL into the reason and an advice."""
     reasons = [entry[-1] for entry in error.args[0]] if error.args and isinstance(error.args[0], list) else []
     reason = ", ".join(reasons) or "OpenSSL gives no reason"
     for words, kind, advice in _ADVICE:

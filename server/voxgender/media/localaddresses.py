@@ -1,4 +1,4 @@
-"""Which local addresses are meant: by address, by network, by the name of an interface."""
+"""Find this machine's addresses by address, by network, or by the name of an interface."""
 
 import ipaddress
 import socket
@@ -10,14 +10,14 @@ from voxgender.errors import SettingsError
 
 
 def local_addresses(wanted: Sequence[str]) -> tuple[str, ...]:
-    """The machine's addresses that are meant, each once, in the order in which they were asked for.
+    """Return the machine's addresses that match, each once, in the order of ``wanted``.
 
     Args:
-        wanted: IP addresses, networks (``10.0.0.0/8``) and interfaces (``eth0``). Link-local addresses are meant only
-            where they are named: they lead nowhere without a scope.
+        wanted: IP addresses, networks (``10.0.0.0/8``) and interfaces (``eth0``). A link-local address
+            has to be named itself: it leads nowhere without a scope.
 
     Raises:
-        SettingsError: one of them is nothing of this machine's; the message says what there is.
+        SettingsError: one of them matches no address; the message lists those of this machine.
     """
     here = list(_interfaces())
     found: dict[str, None] = {}

@@ -1,10 +1,10 @@
-"""Turn offers into ones that aiortc answers well, and complete its answers (RFC 3264).
+"""Rewrite offers for aiortc, and complete its answers (RFC 3264).
 
 aiortc fails a whole offer over one video codec that it does not know, would receive video that nobody reads, and
-raises whatever its parser stumbles over. So it is shown an SDP of our own, written from what was understood of the
-offer: one line of audio, and the data channels where they share its transport. Every other line is answered here, as
-inactive, which costs nothing. (Refused with port 0, RFC 3264 section 6, an aiortc client would take the answer for
-malformed; so that is done only where it must be, with lines that are not bundled.)
+whose parser raises all kinds of errors. So it is given an offer that is written here from the parsed one: one line of
+audio, and the data channels if they share its transport. Every other line is answered here as inactive, which costs
+nothing. (A line refused with port 0, RFC 3264 section 6, makes an aiortc client take the answer for malformed. So only
+lines that are not bundled are refused that way.)
 """
 
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from voxgender.sdp import CLOCK_RATES_HZ, MediaLine, Offer
 OPUS_PARAMETERS = (
     "minptime=10;useinbandfec=1;usedtx=1;stereo=0;sprop-stereo=0;maxplaybackrate=16000;maxaveragebitrate=24000"
 )
-"""What suits a classifier (RFC 7587 section 6.1): mono, 16 kHz at a bit rate that keeps all of speech, no silence.
+"""Opus as a classifier needs it (RFC 7587 section 6.1): mono, 16 kHz at the bit rate of full speech, no silence.
 
 Wideband takes half the time to decode of what browsers send of their own accord.
 """
@@ -27,16 +27,16 @@ The 20 ms of delay more are little beside the half second that a voice takes to 
 
 _NEWLINE = "\r\n"
 _AUDIO_MID = "0"
-"""The audio's name towards aiortc where the offer gives it none."""
+"""The audio's ``mid`` in aiortc's offer if the client's offer has none."""
 _CREDENTIALS = ("a=ice-ufrag:", "a=ice-pwd:", "a=fingerprint:", "a=setup:")
 _CANDIDATES = ("a=candidate:", "a=end-of-candidates")
 
 
-def shown(offer: Offer) -> str:
-    """Write the offer that aiortc is shown.
+def aiortc_offer(offer: Offer) -> str:
+    """Write the offer for aiortc.
 
-    It names no candidates, which are given to the transport one by one, and never says that they are complete: aiortc
-    would give up where it can use none of them, though the peer's own checks still come.
+    It has no candidates, which are given to the transport one by one, and no ``end-of-candidates``: with it, aiortc
+    would give up if it can use none of them, although checks of the peer still come.
     """
     audio = offer.audio
     mids = [mid for mid in (audio.mid, _data_mid(offer)) if mid is not None] or [_AUDIO_MID]
@@ -61,10 +61,10 @@ def shown(offer: Offer) -> str:
 
 
 def complete(offer: Offer, answer: str) -> str:
-    """Complete aiortc's answer to :func:`shown`: a line for each of the offer's, in its order.
+    """Complete aiortc's answer to :func:`aiortc_offer`: one line for each line of the client's offer, in its order.
 
-    Adds ``ice-options:trickle`` (RFC 8840 section 4.1), ``rtcp-mux-only`` (RFC 8858) and what we want of Opus. Names
-    the certificate by one hash, and groups lines only where the offer did (RFC 8843 section 7.3).
+    Adds ``ice-options:trickle`` (RFC 8840 section 4.1), ``rtcp-mux-only`` (RFC 8858) and our parameters of Opus. Gives
+    one hash of the certificate, and groups lines only if the offer did (RFC 8843 section 7.3).
     """
     head, *sections = _split(answer)
     transport = [line for line in sections[0] if line.startswith((*_CREDENTIALS, *_CANDIDATES))]
@@ -117,7 +117,7 @@ def _data(offer: Offer) -> Iterator[str]:
 
 
 def _audio(offer: Offer, section: list[str]) -> list[str]:
-    """aiortc's answer to the audio, in the offer's words."""
+    """Write the answer to the audio line, with the offer's payload types and ``mid``."""
     line = offer.audio
     kind, port, _, formats = section[0].split(" ", 3)
     lines = [f"{kind} {port} {line.protocol} {formats}", *section[1:]]
@@ -132,7 +132,7 @@ def _audio(offer: Offer, section: list[str]) -> list[str]:
 
 
 def _unused(line: MediaLine, offer: Offer) -> list[str]:
-    """Answer a line that nobody here wants, but for the transport that it shares."""
+    """Write the answer to a line that is not used, inactive or refused."""
     port = "9" if line.mid in offer.bundle else "0"
     lines = [
         f"m={line.kind} {port} {line.protocol} {' '.join(line.formats)}",
@@ -145,7 +145,7 @@ def _unused(line: MediaLine, offer: Offer) -> list[str]:
 
 
 def _split(answer: str) -> list[list[str]]:
-    """The session's lines of aiortc's answer, and those of each media line, without what is said anew."""
+    """Split aiortc's answer into session lines and each media section, without the lines that are written anew."""
     parts: list[list[str]] = [[]]
     for line in answer.splitlines():
         if line.startswith(("a=group:BUNDLE", "a=fingerprint:sha-384", "a=fingerprint:sha-512", "a=fmtp:")):

@@ -1,4 +1,4 @@
-"""A media node: all live sessions of one process, and the limits they live under."""
+"""Hold the sessions of one process, a media node, and enforce their limits."""
 
 import asyncio
 import logging
@@ -20,18 +20,18 @@ from voxgender.protocol import Message
 logger = logging.getLogger(__name__)
 
 SWEEP_S = 1.0
-"""How often deadlines are looked at: one task for all sessions."""
+"""Time between two checks of all sessions' deadlines."""
 
 _MOVE = "This server will stop soon: make a new call, which another one takes, then end this one."
 
 
 def random_id() -> str:
-    """A session's id: 192 random bits."""
+    """Return an id for a session: 192 random bits."""
     return secrets.token_urlsafe(24)
 
 
 class MediaNode:
-    """The session table. What signaling calls (``voxgender.http.calls.Calls``), in the same process.
+    """Opens, finds and ends the sessions of this process; implements ``voxgender.http.calls.Calls``.
 
     Args:
         ice_addresses: local addresses for media; empty for all but loopback.
@@ -39,10 +39,10 @@ class MediaNode:
         udp_ports: the first and the last port for media; None lets the kernel choose.
         max_sessions: offers above that get :class:`NotReady`.
         max_sessions_per_subject: offers of one subject above that get :class:`TooManySessions`; 0 for no such limit.
-        connect_timeout_s: a session that is not connected by then ends.
-        silence_timeout_s: a peer that sends neither packet nor message for so long is taken to be gone.
-        new_session_id: makes ids that nobody can guess.
-        sweep_s: how often deadlines are looked at.
+        connect_timeout_s: time for a session to connect before it is ended.
+        silence_timeout_s: time without packets and messages after which a peer is taken to be gone.
+        new_session_id: returns unguessable ids.
+        sweep_s: time between two checks of all sessions' deadlines.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class MediaNode:
         self._engine: Engine | None = None
         self._sessions: dict[str, Session] = {}
         self._subjects: dict[str, str] = {}
-        """Session id to the subject of its caller's token, where that names one."""
+        """Session id to the subject of its caller's token, if the token has one."""
         self._sweeper: asyncio.Task[None] | None = None
         self._draining = False
         self._closing = False
@@ -89,7 +89,7 @@ class MediaNode:
 
     @property
     def draining(self) -> bool:
-        """Whether calls are no longer taken, for good."""
+        """True once no more calls are taken."""
         return self._draining or self._closing
 
     def start(self, engine: Engine) -> None:
@@ -107,7 +107,7 @@ class MediaNode:
                 await self._sweeper
 
     def drain(self) -> None:
-        """Take no more calls, and ask those that are up to move to another server."""
+        """Take no more calls, and ask the clients of the others to move to another server."""
         self._draining = True
         for session in self._sessions.values():
             session.warn("draining", _MOVE)
@@ -119,7 +119,7 @@ class MediaNode:
         await self._emptied.wait()
 
     def check_ready(self) -> None:
-        """Pass while calls are taken.
+        """Check that calls are taken.
 
         Raises:
             NotReady: the model is still being loaded, or the node is shutting down.
@@ -127,14 +127,14 @@ class MediaNode:
         self._ready_engine()
 
     async def open(self, offer: str, subject: str | None = None) -> tuple[str, str]:
-        """Answer an offer of ``subject``, whom the caller's token names.
+        """Answer an offer; ``subject`` is that of the caller's token.
 
         Returns:
             The session's id and the SDP answer.
 
         Raises:
             NotReady: the model is still being loaded, the node is full, or it is shutting down.
-            TooManySessions: the subject has all the sessions here that one may have.
+            TooManySessions: the subject has reached its limit on this node.
             SdpRejected: the offer cannot be answered.
         """
         engine = self._ready_engine()
@@ -173,24 +173,24 @@ class MediaNode:
         await self._find(session_id).trickle(fragment)
 
     async def end(self, session_id: str) -> None:
-        """End a session as its client asked; returns when nothing is left of it.
+        """End a session at its client's request; return once it is closed.
 
         Raises:
-            SessionNotFound: it is not there, or no longer.
+            SessionNotFound: there is no such session.
         """
         await self._find(session_id).end("deleted")
 
     async def follow(self, session_id: str) -> AsyncGenerator[str, None]:
-        """A session's messages as JSON texts.
+        """Return a session's messages as JSON texts.
 
         Raises:
             SessionNotFound
-            NotReady: it has all the followers that it may have.
+            NotReady: it has as many followers as are allowed.
         """
         return _texts(self._find(session_id).follow())
 
     async def describe(self, session_id: str) -> dict[str, Any]:
-        """One session's state.
+        """Return one session's state.
 
         Raises:
             SessionNotFound
@@ -198,11 +198,11 @@ class MediaNode:
         return self._find(session_id).status()
 
     async def describe_all(self) -> list[dict[str, Any]]:
-        """As :meth:`sessions`."""
+        """Return all sessions' states. See :meth:`sessions`."""
         return self.sessions()
 
     def sessions(self) -> list[dict[str, Any]]:
-        """All sessions' states. The id is a capability, so operators see only its beginning."""
+        """Return all sessions' states. The id is a capability, so only its beginning is shown."""
         return [session.status() | {"session": session.id[:8]} for session in self._sessions.values()]
 
     def _ready_engine(self) -> Engine:
@@ -242,7 +242,7 @@ class MediaNode:
             if session.state != "connected":
                 if now - session.started_at > self._connect_timeout_s:
                     session.end_soon("connect_timeout")
-            elif now - session.last_sign_of_life > self._silence_timeout_s:
+            elif now - session.last_active_at > self._silence_timeout_s:
                 session.end_soon("silent_peer")
 
 

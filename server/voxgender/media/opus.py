@@ -1,4 +1,4 @@
-"""libopus itself, for what FFmpeg's wrapper leaves out: 16 kHz from the decoder, in-band FEC, concealment of losses.
+"""Decode Opus by libopus, for what FFmpeg's wrapper lacks: 16 kHz output, in-band FEC, concealment of losses.
 
 The library that PyAV brings is used, or the system's. Its interface is described at
 https://opus-codec.org/docs/opus_api-1.5/group__opus__decoder.html and has not changed since 2012.
@@ -69,7 +69,7 @@ class OpusDecoder:
             self._library.opus_decoder_destroy(decoder)
 
     def decode(self, payload: bytes, pcm: "Buffer") -> int:
-        """Decode a packet to the end of a buffer; returns how many samples that is.
+        """Decode a packet to the end of a buffer; return the number of samples.
 
         Raises:
             OpusError: it is no Opus packet.
@@ -77,12 +77,12 @@ class OpusDecoder:
         return self._decode(payload, pcm, LONGEST, 0)
 
     def recover(self, payload: bytes, samples: int, pcm: "Buffer") -> int:
-        """The ``samples`` lost before a packet: what it tells of them (in-band FEC), and a guess at the rest.
+        """Recover the ``samples`` lost before a packet by its in-band FEC; conceal those that it does not cover.
 
         Args:
             payload: the packet after the loss; it is still to be decoded for itself.
             samples: a multiple of 40 (2.5 ms), 1920 (120 ms) at most.
-            pcm: takes them.
+            pcm: receives them.
 
         Raises:
             OpusError: it is no Opus packet.
@@ -98,7 +98,7 @@ class OpusDecoder:
 
 
 class Buffer:
-    """Samples in a row, as libopus writes them; used again and again."""
+    """A buffer for the decoder's output that is used again and again."""
 
     def __init__(self) -> None:
         self.size = 0
@@ -106,14 +106,14 @@ class Buffer:
         self._address = self._samples.ctypes.data
 
     def reserve(self, count: int) -> int:
-        """Make room for ``count`` samples more; returns the address where they go."""
+        """Make room for ``count`` more samples; return the address to write them to."""
         if self.size + count > self._samples.size:
             self._samples = np.concatenate((self._samples, np.empty_like(self._samples)))
             self._address = self._samples.ctypes.data
         return self._address + 2 * self.size
 
     def take(self) -> Pcm:
-        """A copy of what is in it, shape ``(samples,)``; it is empty then."""
+        """Return a copy of the samples, shape ``(samples,)``, and empty the buffer."""
         taken = self._samples[: self.size].copy()
         self.size = 0
         return taken
@@ -123,7 +123,7 @@ _local = threading.local()
 
 
 def scratch() -> Buffer:
-    """The thread's own buffer, empty: to make one costs as much as to decode 20 ms."""
+    """Return this thread's buffer, empty: a new one costs as much as decoding 20 ms."""
     buffer: Buffer | None = getattr(_local, "buffer", None)
     if buffer is None:
         buffer = _local.buffer = Buffer()

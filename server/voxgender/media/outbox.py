@@ -1,4 +1,4 @@
-"""One session's messages on their way out: to its data channels and to whoever follows them as events."""
+"""Send one session's messages to its data channels and to the followers of its event stream."""
 
 import asyncio
 from collections import deque
@@ -10,19 +10,19 @@ from voxgender.errors import NotReady
 from voxgender.protocol import EVENTS_CHANNEL, RESULTS_CHANNEL, Hello, Message, Result
 
 REMEMBERED = 64
-"""Events of the call so far that a channel or a follower which comes later is still told."""
+"""Past events of the call that are sent to a channel or a follower that comes later."""
 MAX_BUFFERED = 65_536
-"""Bytes that wait in a channel; above that its results are left out."""
+"""Bytes that may wait in a channel; with more, results are left out."""
 MAX_CHANNELS = 8
 """Data channels that are served; more are left silent."""
 MAX_FOLLOWERS = 16
 """Followers of one session; more are refused."""
 MAX_FOLLOWED = 256
-"""Messages that wait for a slow follower; above that the oldest go."""
+"""Messages that may wait for a slow follower; of more, the oldest are dropped."""
 
 
 class Outbox:
-    """Routes messages. A channel gets what its label and shape ask for, events are remembered for latecomers."""
+    """Routes a session's messages to channels by their label and reliability, and keeps events for latecomers."""
 
     def __init__(self, hello: Hello) -> None:
         self._hello = hello
@@ -56,7 +56,7 @@ class Outbox:
                 _send(channel, event)
 
     def post(self, message: Message) -> None:
-        """Send one message to all whom it concerns. Never waits, never raises."""
+        """Send one message to its channels and all followers. Never waits, never raises."""
         is_result = isinstance(message, Result)
         if not is_result:
             self._events.append(message)
@@ -70,7 +70,7 @@ class Outbox:
             queue.put_nowait(message)
 
     def follow(self) -> AsyncGenerator[Message, None]:
-        """``hello``, the events so far, and everything from now on, until the session ends.
+        """Yield ``hello``, the events so far, and all further messages until the session ends.
 
         Raises:
             NotReady: the session has ``MAX_FOLLOWERS`` already.
@@ -93,7 +93,7 @@ class Outbox:
             self._followers.discard(queue)
 
     def close(self) -> None:
-        """Let followers go; the channels close with their connection."""
+        """End the followers' streams; the channels close with their connection."""
         self._closed = True
         for queue in self._followers:
             queue.put_nowait(None)

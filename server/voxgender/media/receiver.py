@@ -1,4 +1,4 @@
-"""The low-latency audio receiver: RTP packets in any order -> packets in order, for the engine.
+"""Put RTP packets in order for the engine, with low latency.
 
 aiortc's own jitter buffer holds 80 ms, and one lost packet leaves it 280 ms late for the rest of the call; its
 decoder runs a thread a call. Here packets wait only behind a hole, and only for ``REORDER_WINDOW_S``.
@@ -21,17 +21,18 @@ REORDER_WINDOW_S = 0.06
 """How long a hole in the sequence holds back the packets after it, at first."""
 MIN_REORDER_WINDOW_S = 0.02
 MAX_REORDER_WINDOW_S = 0.12
-"""A path that only loses packets brings the window down to the one, one that reorders them up to the other."""
+"""Bounds of the time that a hole holds packets back: the lower for paths that only lose packets, the upper for paths
+that reorder them."""
 PAUSE_S = 0.25
-"""A hole that no later packet comes to give up is given up after so long: longer than a packet waits in a socket."""
+"""Time after which a hole is given up without later packets: longer than a packet waits in a socket."""
 BYE_GRACE_S = 2.0
-"""A sender that said goodbye and resumes within this time was only paused (Chromium says it on a pause)."""
+"""Time in which a sender may resume after a goodbye (RTCP BYE). Chromium sends one when it pauses."""
 
 _MAX_HELD = 100
 
 
 class _Held(NamedTuple):
-    """A packet that came, and may have to wait for others to come before it."""
+    """A packet that waits for packets before it."""
 
     packet: Packet
     decoder: Decoder
@@ -39,18 +40,18 @@ class _Held(NamedTuple):
 
 
 class AudioReceiver:
-    """The receiving end of a remote audio track: puts packets in order and pushes them to a call.
+    """Receives a remote audio track: puts its packets in order and pushes them to a call.
 
     All methods are called on the event loop.
 
     Args:
-        call: takes the packets.
-        decoders: of the call, configured here once the codecs are negotiated.
+        call: receives the packets.
+        decoders: the call's decoders, configured here once the codecs are negotiated.
     """
 
     def __init__(self, call: Call, decoders: Decoders) -> None:
         self.last_arrival = 0.0
-        """When the last packet came, seconds of ``time.monotonic``; 0 before the first."""
+        """Arrival of the last packet, seconds of ``time.monotonic``; 0 before the first."""
         self.lost = 0
         """Packets given up so far."""
         self.ended = False
@@ -69,11 +70,11 @@ class AudioReceiver:
         self._goodbye: asyncio.TimerHandle | None = None
 
     def configure(self, codecs: Sequence[RTCRtpCodecParameters]) -> None:
-        """Take packets of these formats from now on."""
+        """Accept packets of these formats from now on."""
         self._decoders.configure(codecs)
 
     def feed(self, packet: Rtp, arrived_at: float) -> None:
-        """Take a packet, in whatever order they come."""
+        """Receive a packet; packets may come in any order."""
         decoder = self._decoders.get(packet.payload_type)
         if decoder is None or self.ended:
             return
@@ -89,7 +90,7 @@ class AudioReceiver:
             ahead = 0
         seq = self._highest_seq + ahead
         if seq < self._next_seq or seq in self._held:
-            self._spurn(seq, arrived_at)
+            self._count_unusable(seq, arrived_at)
             return
         pts = self._pts + ticks_ahead(packet.timestamp, self._last_timestamp)
         if ahead >= 0:
@@ -103,20 +104,20 @@ class AudioReceiver:
         self._held[seq] = _Held(received, decoder, arrived_at)
         self._advance(arrived_at)
 
-    def _spurn(self, seq: int, arrived_at: float) -> None:
-        """A packet that is there already, or was given up: had the window been longer, it would have been heard."""
+    def _count_unusable(self, seq: int, arrived_at: float) -> None:
+        """Count a duplicate or a late packet; a late one makes the reorder window longer."""
         noticed_at = self._missed.pop(seq, None)
         metrics.PACKETS["duplicate" if noticed_at is None else "late"].inc()
         if noticed_at is not None:
             self._window_s = min(MAX_REORDER_WINDOW_S, max(self._window_s, 1.25 * (arrived_at - noticed_at)))
 
     def bye(self) -> None:
-        """Take a goodbye of the sender, which may yet come back."""
+        """Note the sender's goodbye; end the audio unless the sender resumes in time."""
         if self._goodbye is None and not self.ended:
             self._goodbye = asyncio.get_running_loop().call_later(BYE_GRACE_S, self.end)
 
     def end(self) -> None:
-        """End the call's audio: what is held goes on, nothing more will come."""
+        """End the call's audio: push the packets held, then take no more."""
         for timer in (self._timer, self._goodbye):
             if timer:
                 timer.cancel()
@@ -127,7 +128,7 @@ class AudioReceiver:
         self._call.end()
 
     def _start(self, packet: Rtp, decoder: Decoder, arrived_at: float) -> None:
-        """Begin with a stream's first packet; the call's clock goes on by the wall clock."""
+        """Begin a stream with its first packet; the wall clock tells where on the call's clock it stands."""
         while self._held:
             self._skip_hole(arrived_at)
         if self._ssrc is not None:
@@ -174,7 +175,7 @@ class AudioReceiver:
             self._push(*in_turn, now)
 
     def _push(self, packet: Packet, decoder: Decoder, arrived_at: float, now: float) -> None:
-        # A hole is time too: a call's turn must not come later because of a loss.
+        # The hole counts as audio: a loss must not delay the call's turn.
         hole = max(0, packet.pts - self._end_pts) if self._end_pts else 0
         duration = decoder.duration(packet.data)
         self._end_pts = packet.pts + duration

@@ -1,4 +1,4 @@
-"""RTP and RTCP as they are on the wire (RFC 3550): what a receiver reads of them, and what it reports."""
+"""Parse RTP and RTCP (RFC 3550), and write receiver reports."""
 
 from collections.abc import Iterator, Mapping
 from struct import Struct
@@ -12,11 +12,11 @@ _SENDER_REPORT, _RECEIVER_REPORT, _GOODBYE = 200, 201, 203
 _VERSION = 0x80
 _HALF_CLOCK, _CLOCK = 0x8000_0000, 0xFFFF_FFFF
 MAX_DROPOUT = 3000
-"""A sequence number further off than that begins a stream anew (appendix A.1)."""
+"""Distance of sequence numbers from which a stream begins anew (appendix A.1)."""
 
 
 class Rtp(NamedTuple):
-    """What is wanted of an RTP packet (section 5.1)."""
+    """The parts of an RTP packet that a receiver needs (section 5.1)."""
 
     payload_type: int
     sequence_number: int
@@ -26,7 +26,7 @@ class Rtp(NamedTuple):
 
 
 class SenderReport(NamedTuple):
-    """What is wanted of a sender's report (section 6.4.1)."""
+    """The parts of a sender report that a receiver report repeats (section 6.4.1)."""
 
     ssrc: int
     ntp: int
@@ -40,12 +40,12 @@ class Goodbye(NamedTuple):
 
 
 def packets_ahead(sequence_number: int, of: int) -> int:
-    """How many packets one is ahead of another, the shortest way round (RFC 1982); ``of`` may be past the wrap."""
+    """Return how many packets one is ahead of another, the shortest way round (RFC 1982). ``of`` may be unwrapped."""
     return ((sequence_number - of + 0x8000) & 0xFFFF) - 0x8000
 
 
 def ticks_ahead(timestamp: int, of: int) -> int:
-    """How many ticks of the clock one timestamp is ahead of another, likewise."""
+    """Return by how many clock ticks one timestamp is ahead of another, the shortest way round."""
     return ((timestamp - of + _HALF_CLOCK) & _CLOCK) - _HALF_CLOCK
 
 
@@ -53,7 +53,7 @@ def parse_rtp(data: bytes) -> Rtp:
     """Read a packet, past its CSRCs, header extensions and padding.
 
     Raises:
-        ValueError: it is shorter than it says.
+        ValueError: the packet is shorter than its header says.
     """
     if len(data) < _RTP.size:
         raise ValueError("shorter than an RTP header")
@@ -72,12 +72,12 @@ def parse_rtp(data: bytes) -> Rtp:
 
 
 def is_rtcp(data: bytes) -> bool:
-    """Whether what shares a port with RTP is RTCP (RFC 5761 section 4); of two bytes at least."""
+    """Return whether a packet on RTP's port is RTCP (RFC 5761 section 4); it has at least two bytes."""
     return 192 <= data[1] <= 223
 
 
 def parse_rtcp(data: bytes) -> Iterator[SenderReport | Goodbye]:
-    """Read a compound packet (section 6.1); what else is in it is passed over, and so is what is cut off."""
+    """Read a compound packet (section 6.1); skip other types of packet, and an end that is cut off."""
     position = 0
     while position + _RTCP.size <= len(data):
         first, kind, words = _RTCP.unpack_from(data, position)
@@ -95,10 +95,10 @@ def parse_rtcp(data: bytes) -> Iterator[SenderReport | Goodbye]:
 
 
 class Reception:
-    """How one stream arrives: what a receiver's report says of it.
+    """Reception statistics of one stream, for receiver reports.
 
     Args:
-        clock_rate_hz: of its timestamps.
+        clock_rate_hz: rate of its timestamps.
     """
 
     def __init__(self, clock_rate_hz: int) -> None:
@@ -112,7 +112,7 @@ class Reception:
         self._heard_ntp = 0
         self._heard_at = 0.0
 
-    def take(self, packet: Rtp, arrived_at: float) -> None:
+    def count(self, packet: Rtp, arrived_at: float) -> None:
         """Count a packet; ``arrived_at`` in seconds of ``time.monotonic``."""
         ahead = packets_ahead(packet.sequence_number, self._highest)
         if not self.received or abs(ahead) > MAX_DROPOUT:
@@ -134,7 +134,7 @@ class Reception:
         self._heard_ntp, self._heard_at = report.ntp, arrived_at
 
     def block(self, ssrc: int, now: float) -> bytes:
-        """A report block (section 6.4.1); the fraction lost is since the block before."""
+        """Return a report block (section 6.4.1); the fraction lost counts from the block before."""
         expected = self._highest - self._first + 1
         expected_since, received_since = expected - self._reported[0], self.received - self._reported[1]
         self._reported = (expected, self.received)
@@ -148,11 +148,11 @@ class Reception:
 
 
 def receiver_report(ssrc: int, receptions: Mapping[int, Reception], now: float) -> bytes:
-    """An RTCP packet about streams by their SSRC, 31 at most (section 6.4.2).
+    """Write a receiver report about at most 31 streams (section 6.4.2).
 
     Args:
-        ssrc: of the receiver.
-        receptions: of the streams.
+        ssrc: SSRC of the receiver.
+        receptions: each stream's statistics, by SSRC.
         now: seconds of ``time.monotonic``.
     """
     blocks = b"".join(reception.block(stream, now) for stream, reception in receptions.items())

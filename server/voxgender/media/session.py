@@ -1,4 +1,4 @@
-"""A peer connection's whole life in one place, from the offer until nothing is left of it."""
+"""Run one peer connection, from the offer to the close."""
 
 import asyncio
 import logging
@@ -25,7 +25,7 @@ from voxgender.media.aiortc_internals.certificates import Certificates
 from voxgender.media.aiortc_internals.closing import close, suppress_close_errors
 from voxgender.media.aiortc_internals.ice import HostAddresses, gather_on
 from voxgender.media.aiortc_internals.reception import take_over_rtp
-from voxgender.media.aiortc_internals.sctp import delivered
+from voxgender.media.aiortc_internals.sctp import wait_delivered
 from voxgender.media.decoder import Decoders
 from voxgender.media.dtls import Failure
 from voxgender.media.outbox import Outbox
@@ -49,20 +49,20 @@ Reason = Literal[
 ]
 
 FLUSH_TIMEOUT_S = 2.0
-"""Time for the last windows of a call to be judged."""
+"""Time for the last windows of a call to be classified."""
 DELIVERY_TIMEOUT_S = 1.0
 """Time for the last messages of a call to be acknowledged."""
 
 
 class Session:
-    """One call. Made by :meth:`answer`, ended by :meth:`end` or by itself; ``on_ended`` is then called once.
+    """One call over WebRTC. :meth:`answer` begins it; :meth:`end` or the peer ends it, then ``on_ended`` is called.
 
     Args:
-        session_id: unguessable; whoever knows it may end the call.
-        engine: shared by all calls.
-        sockets: shared by all calls of the process.
-        certificates: shared likewise.
-        addresses: where to gather candidates.
+        session_id: unguessable, since everybody who knows it may end the call.
+        engine: the engine of all calls.
+        sockets: the UDP sockets of all calls of the process.
+        certificates: the certificate of all calls of the process.
+        addresses: the addresses of host candidates.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class Session:
         self._addresses = addresses
         self._on_ended = on_ended
         self._outbox = Outbox(engine.hello(session_id))
-        # The default asks a public STUN server, and can stall the answer for 5 s.
+        # The default would ask a public STUN server, and can stall the answer for 5 s.
         self._pc = RTCPeerConnection(RTCConfiguration(iceServers=[]))
         certificates.show(self._pc)
         decoders = Decoders()
@@ -102,12 +102,12 @@ class Session:
         return self._pc.connectionState
 
     @property
-    def last_sign_of_life(self) -> float:
-        """When the peer last sent a packet or a message, seconds of ``time.monotonic``."""
+    def last_active_at(self) -> float:
+        """Time of the peer's last packet or message, seconds of ``time.monotonic``."""
         return max(self.started_at, self._receiver.last_arrival, self._spoken_at)
 
     def status(self) -> dict[str, Any]:
-        """What an operator may know; nothing of what was said or heard."""
+        """Return the session's state for operators; it tells nothing about voices."""
         return {
             "session": self.id,
             "state": self.state,
@@ -117,7 +117,7 @@ class Session:
         }
 
     async def answer(self, sdp: str) -> str:
-        """Answer the client's offer and begin to listen.
+        """Answer the client's offer and begin to receive audio.
 
         Raises:
             SdpRejected: the offer cannot be answered; nothing is left of the session then.
@@ -126,7 +126,7 @@ class Session:
         pc = self._pc
         try:
             offer = self._offer = Offer.parse(sdp)
-            await pc.setRemoteDescription(RTCSessionDescription(negotiation.shown(offer), "offer"))
+            await pc.setRemoteDescription(RTCSessionDescription(negotiation.aiortc_offer(offer), "offer"))
             (transceiver,) = pc.getTransceivers()
             self._receive(transceiver)
             suppress_close_errors(pc)
@@ -141,12 +141,12 @@ class Session:
             await pc.setLocalDescription(await pc.createAnswer())
             pc.on("datachannel", self._on_datachannel)
             pc.on("connectionstatechange", self._on_connection_state)
-            await self._try(offer.candidates)
+            await self._add_candidates(offer.candidates)
             if self.ended_for is not None:
                 raise NotReady("The server is shutting down.", code="draining", retry_after_s=5)
             answer = negotiation.complete(offer, pc.localDescription.sdp)
         except BaseException:
-            # Nothing may be left of it, cancelled or refused, nor is what never began to be counted as ended.
+            # Refused or cancelled: close everything, and do not count as ended what never began.
             pc.remove_all_listeners()
             self._call.abandon()
             await close(pc)
@@ -166,10 +166,10 @@ class Session:
             return
         if parsed.ufrag is not None and parsed.ufrag != offer.transport.ufrag:
             raise SdpRejected("ICE restarts are not supported: make a new call.", code="ice_restart")
-        await self._try(candidate for mid, candidate in parsed.candidates if offer.takes(mid))
+        await self._add_candidates(candidate for mid, candidate in parsed.candidates if offer.takes(mid))
 
-    async def _try(self, candidates: Iterable[Candidate]) -> None:
-        """Have the peer be looked for at these addresses too, each once."""
+    async def _add_candidates(self, candidates: Iterable[Candidate]) -> None:
+        """Add the peer's candidates to the ICE transport, each address once."""
         ice = self._pc.getTransceivers()[0].receiver.transport.transport
         for candidate in candidates:
             address = (candidate.address, candidate.port)
@@ -187,23 +187,23 @@ class Session:
                     type=candidate.kind,
                 )
             )
-            # aioice sorts all pairs with each: let others have their turn in between.
+            # aioice sorts all pairs for each candidate: let other tasks run in between.
             await asyncio.sleep(0)
 
     def follow(self) -> AsyncGenerator[Message, None]:
-        """The session's messages from now on, after ``hello`` and the events so far."""
+        """Return the session's further messages, after ``hello`` and the events so far."""
         return self._outbox.follow()
 
     def warn(self, code: str, message: str) -> None:
-        """Tell the client something that it may act on; the call goes on."""
+        """Send the client a warning; the call goes on."""
         self._outbox.post(Warning(code=code, message=message))
 
     async def end(self, reason: Reason) -> None:
-        """End the call: judge what was heard, send the summary, close everything. May be called again."""
+        """End the call: finish the analysis, send the summary, close everything. May be called again."""
         await asyncio.shield(self.end_soon(reason))
 
     def end_soon(self, reason: Reason) -> asyncio.Task[None]:
-        """As :meth:`end`, without waiting."""
+        """Begin to end the call; return the task that ends it."""
         if self._ending is None:
             self.ended_for = reason
             self._ending = asyncio.create_task(self._end(reason), name=f"end-{self.id[:8]}")
@@ -219,7 +219,7 @@ class Session:
         channel.on("close", self._on_channel_close)
 
     def _on_message(self, _: object) -> None:
-        # Whatever a client says means that it lives; nothing that it says is asked for.
+        # A client's messages only show that it lives; their content is ignored.
         self._spoken_at = monotonic()
 
     def _on_channel_close(self) -> None:
@@ -265,7 +265,7 @@ class Session:
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._analysed.wait(), FLUSH_TIMEOUT_S)
             self._outbox.close()
-            await self._deliver()
+            await self._wait_delivered()
         finally:
             self._call.abandon()
             try:
@@ -275,10 +275,10 @@ class Session:
                 if self._answered:
                     metrics.SESSIONS_ENDED.labels(reason).inc()
 
-    async def _deliver(self) -> None:
-        """See the last messages off. A call may be shorter than its data channels take to open."""
+    async def _wait_delivered(self) -> None:
+        """Wait until the last messages are delivered. A short call may end before its data channels are open."""
         if self._pc.connectionState != "connected" or self._pc.sctp is None:
             return
         with suppress(TimeoutError):
             await asyncio.wait_for(self._outbox.attached.wait(), DELIVERY_TIMEOUT_S)
-        await delivered(self._pc, DELIVERY_TIMEOUT_S)
+        await wait_delivered(self._pc, DELIVERY_TIMEOUT_S)

@@ -1,9 +1,9 @@
-"""The UDP sockets of a media node, each shared by many calls.
+"""Share the UDP sockets of a media node between calls.
 
 A wake-up of the event loop and a system call for each packet are what a live call costs most. Calls therefore share
 sockets (as RFC 8445 allows: a check names the call it is for), and a socket whose calls are all up is read on a tick,
-many packets at once. While one of its calls is still connecting it is read at once: each of those packets is waited
-for. It also means that a node needs but one open port in its firewall.
+many packets at once. While one of its calls is still connecting it is read at once, because a peer waits for each
+answer. A node therefore needs only one open port in its firewall.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ CALLS = 32
 """Calls that share a socket. More would fill the kernel's buffer of one socket while the event loop is busy."""
 
 _MAX_READS = 8
-"""Of one socket in one tick; a flood waits, and is then dropped by the kernel."""
+"""Reads of one socket in one tick; the rest of a flood waits until the kernel drops it."""
 _MAX_SOURCES = 16
 """Addresses that one call may send from."""
 _MAX_TRIALS = 16
@@ -44,14 +44,14 @@ _ATTRIBUTE = Struct("!HH")
 
 
 class CallProtocol(Protocol):
-    """What a call does with its datagrams."""
+    """Receives the datagrams of a call."""
 
     def connection_made(self, transport: Any) -> None: ...
     def connection_lost(self, exc: Exception | None) -> None: ...
     def error_received(self, exc: Exception) -> None: ...
     def datagram_received(self, data: Any, addr: Any) -> None: ...
     def media_received(self, data: bytes, addr: tuple[str, int], arrived_at: float) -> bool:
-        """RTP or RTCP (RFC 7983), with the time at which the kernel took it in, in seconds of ``time.monotonic``."""
+        """Receive RTP or RTCP (RFC 7983) that arrived at the kernel at ``arrived_at``, seconds of ``time.monotonic``."""
         ...
 
     def introduces(self, data: bytes) -> bool:
@@ -68,7 +68,7 @@ class CallProtocol(Protocol):
 
 
 class Sockets:
-    """Opens sockets in a range of ports as calls come, closes them when the last of their calls has gone.
+    """Opens sockets in a range of ports as calls come, and closes each after the last of its calls.
 
     Args:
         ports: the first and the last UDP port that may be used; None lets the kernel choose.
@@ -81,16 +81,16 @@ class Sockets:
         self._timer: asyncio.TimerHandle | None = None
 
     def open(self, address: str, ufrag: str, protocol: CallProtocol, phase: Phase = EVERY_TICK) -> "CallTransport":
-        """Give a call its place on a socket.
+        """Add a call to a socket.
 
         Args:
             address: a local address.
             ufrag: the call's own ICE user name fragment; peers' checks name it (RFC 8445 section 7.2.2).
-            protocol: takes the call's datagrams.
-            phase: when the call has its turns, while there are many: it is read just before.
+            protocol: receives the call's datagrams.
+            phase: the ticks of the call's turns while there are many calls; its socket is read just before.
 
         Raises:
-            NotReady: every port of the range is taken, by others or by as many calls as may share one.
+            NotReady: every port of the range is in use by others, or shared by as many calls as are allowed.
             OSError: the address is not one of this machine's.
         """
         room = [shared for shared in self._shared if shared.address == address and shared.calls < CALLS]
@@ -111,14 +111,14 @@ class Sockets:
         return transport
 
     def read(self, shared: "SharedSocket") -> None:
-        """Hand on what waits in a socket."""
+        """Read the datagrams that wait in a socket, and deliver each to its call."""
         for _ in range(_MAX_READS):
             if shared.closed:
                 return
             try:
                 datagrams = self._reader.read(shared.fileno)
             except OSError as error:
-                # ICMP tells that something sent was not taken: ICE notices a dead path by itself.
+                # An ICMP error for something sent: ICE notices a dead path by itself.
                 logger.debug("%s: %s", shared.address, error)
                 continue
             for data, source, arrived_at in datagrams:
@@ -126,8 +126,8 @@ class Sockets:
             if len(datagrams) < AT_ONCE:
                 return
 
-    def forget(self, shared: "SharedSocket") -> None:
-        """It was closed; without any there is no tick."""
+    def remove(self, shared: "SharedSocket") -> None:
+        """Remove a closed socket; stop the timer with the last one."""
         self._shared.remove(shared)
         if not self._shared and self._timer is not None:
             self._timer.cancel()
@@ -178,21 +178,21 @@ class Sockets:
             return
         low, high = self._ports
         count = high - low + 1
-        # From anywhere: a port that was in use a moment ago may still get packets.
+        # From a random port on: a port that was in use a moment ago may still get packets.
         start = random.randrange(count)  # noqa: S311 - no secret
         for offset in range(count):
             yield low + (start + offset) % count
 
 
 class SharedSocket:
-    """One bound socket and the calls on it."""
+    """A bound socket and the calls that share it."""
 
     def __init__(self, address: str, sock: socket.socket, sockets: Sockets) -> None:
         self.address = address
         self.phases: Counter[Phase] = Counter()
         """How many of its calls have their turns when."""
         self.due_at = 0.0
-        """When it is read next, while there are many calls."""
+        """Time of the next read while there are many calls."""
         self.fileno = sock.fileno()
         self.name = sock.getsockname()
         self.connecting: set[CallTransport] = set()
@@ -222,16 +222,16 @@ class SharedSocket:
             self._loop.add_reader(self.fileno, self._sockets.read, self)
         self.connecting.add(call)
 
-    def settle(self, call: "CallTransport") -> None:
-        """The call is up, or gone: once all are, the socket is read on the tick."""
+    def read_on_tick(self, call: "CallTransport") -> None:
+        """Note that a call has connected or is gone. Once no call is connecting, the socket is read on the tick."""
         if call in self.connecting:
             self.connecting.remove(call)
             if not self.connecting:
                 self._loop.remove_reader(self.fileno)
 
     def remove(self, call: "CallTransport") -> None:
-        """Forget a call; with the last one the socket closes."""
-        self.settle(call)
+        """Remove a call; close the socket with the last one."""
+        self.read_on_tick(call)
         self.seeking.discard(call)
         self._calls.discard(call)
         self.phases -= Counter((call.phase,))
@@ -245,12 +245,12 @@ class SharedSocket:
         if not self._calls:
             self.closed = True
             self._sock.close()
-            self._sockets.forget(self)
+            self._sockets.remove(self)
 
     def claim(self, source: bytes, call: "CallTransport") -> bool:
-        """Let datagrams from an address go to a call whose peer proved to be there.
+        """Route datagrams from an address to a call whose peer has proved to be there.
 
-        No peer can take an address that another call has. A call that has too many gives up its oldest.
+        False if the address belongs to another call, or the call has too many addresses. A call that has too many gives up its oldest.
         """
         if source in self._by_source:
             return self._by_source[source] is call
@@ -330,7 +330,7 @@ class SharedSocket:
 
 
 class CallTransport(asyncio.DatagramTransport):
-    """One call's place on a socket. Made by :meth:`Sockets.open`."""
+    """A call's share of a socket, as an asyncio transport. :meth:`Sockets.open` makes it."""
 
     def __init__(self, shared: SharedSocket, ufrag: str, protocol: CallProtocol, phase: Phase) -> None:
         super().__init__({"sockname": shared.name})
@@ -348,9 +348,9 @@ class CallTransport(asyncio.DatagramTransport):
         shared.add(self)
         protocol.connection_made(self)
 
-    def settle(self) -> None:
-        """The call is up: from now on its packets may wait for the tick."""
-        self._shared.settle(self)
+    def read_on_tick(self) -> None:
+        """Let the call's packets wait for the tick from now on: the call has connected."""
+        self._shared.read_on_tick(self)
 
     def media_received(self, data: bytes, source: bytes, arrived_at: float) -> bool:
         """Hand on a media packet; tell whether the peer sent it."""
@@ -403,7 +403,7 @@ class CallTransport(asyncio.DatagramTransport):
         try:
             self._shared.sendto(data, addr)
         except (BlockingIOError, InterruptedError):
-            # A full buffer: the network's way to say so is loss.
+            # The buffer is full: the datagram is lost, as in a full network.
             return
         except OSError as error:
             self._protocol.error_received(error)
@@ -416,7 +416,7 @@ class CallTransport(asyncio.DatagramTransport):
             self._closed = True
             self._shared.remove(self)
             asyncio.get_running_loop().call_soon(self._protocol.connection_lost, None)
-            # Which holds this transport: the two would have to wait for the garbage collector.
+            # The protocol refers to this transport: such a cycle would wait for the garbage collector.
             del self._protocol
 
     def abort(self) -> None:
@@ -429,7 +429,7 @@ def _is_media(data: bytes) -> bool:
 
 
 def _checked_ufrag(data: bytes) -> str:
-    """The user name fragment that a STUN binding request is meant for; empty where it is none (RFC 8489)."""
+    """Return the user name fragment that a STUN binding request is meant for; empty for other messages (RFC 8489)."""
     if len(data) < _STUN.size:
         return ""
     kind, length, cookie = _STUN.unpack_from(data)

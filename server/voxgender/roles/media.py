@@ -17,7 +17,7 @@ from voxgender.fleet.node_api import create_node_app
 from voxgender.fleet.registry import Registry
 from voxgender.fleet.remote import is_node_url
 from voxgender.fleet.secret import Secret
-from voxgender.media.interfaces import local_addresses
+from voxgender.media.localaddresses import local_addresses
 from voxgender.media.node import MediaNode, random_id
 from voxgender.roles.hosting import Stop, freeze_loaded, listen, load_in_thread
 from voxgender.roles.publicaddress import public_addresses

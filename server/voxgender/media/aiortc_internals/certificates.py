@@ -1,4 +1,4 @@
-"""Show all calls of a process the same certificate, with cipher suites for peers of every kind."""
+"""Share one certificate between all calls of a process, with cipher suites for peers of every kind."""
 
 import time
 
@@ -9,11 +9,11 @@ from OpenSSL import SSL
 from voxgender.media.dtls import SUITES
 
 CERTIFICATE_S = 86_400.0
-"""How long calls are shown the same certificate. It would be good for a month."""
+"""Time for which calls use the same certificate. It would be valid for a month."""
 
 
 class Certificates:
-    """Keep the certificate that all calls of a process are shown, as the W3C lets connections share one.
+    """Keeps the certificate of all calls of a process, as the W3C lets connections share one.
 
     With it they share OpenSSL's context, which costs a call 22 kB and 0.1 ms otherwise. A caller learns from it that
     it speaks to the same process on the same day, no more. It signs handshakes and encrypts nothing: each call's keys
@@ -25,7 +25,7 @@ class Certificates:
         self._until = 0.0
 
     def show(self, pc: RTCPeerConnection) -> None:
-        """Have a connection that was just made show it."""
+        """Let a connection that was just made use it."""
         now = time.monotonic()
         if self._shown is None or now > self._until:
             self._shown = _Certificate.generateCertificate()
@@ -37,14 +37,14 @@ class _Certificate(RTCCertificate):
     _context: SSL.Context | None = None
 
     def getFingerprints(self) -> list[RTCDtlsFingerprint]:  # noqa: N802 - the W3C's name
-        """Give the SHA-256 one alone: OBS up to 30.2.3 fails over several (libdatachannel issue 1315)."""
+        """Return the SHA-256 fingerprint alone: OBS up to 30.2.3 fails over several (libdatachannel issue 1315)."""
         return [fingerprint for fingerprint in super().getFingerprints() if fingerprint.algorithm == "sha-256"]
 
     def _create_ssl_context(self, srtp_profiles: list[SRTPProtectionProfile]) -> SSL.Context:
         if self._context is None:
             context = super()._create_ssl_context(srtp_profiles)
             context.set_cipher_list(":".join(SUITES).encode())
-            # It would keep the sessions of calls that are over.
+            # OpenSSL's session cache would keep the sessions of calls that are over.
             context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
             self._context = context
         return self._context

@@ -1,4 +1,4 @@
-"""Close a peer connection without a word in the log, and leave nothing of it for the garbage collector."""
+"""Close a peer connection without log entries, and leave nothing of it for the garbage collector."""
 
 from contextlib import suppress
 
@@ -12,9 +12,9 @@ _CONNECT, _FLUSH = "_RTCPeerConnection__connect", "_data_channel_flush"
 
 
 def suppress_close_errors(pc: RTCPeerConnection) -> None:
-    """Let what aiortc has under way when a connection closes fail without a word.
+    """Suppress the errors of aiortc's tasks when a connection closes.
 
-    It connects and sends in tasks that nobody waits for, so their errors would be logged as never retrieved. Call it
+    aiortc connects and sends in tasks that nobody awaits, so their errors would be logged as never retrieved. Call it
     after ``setRemoteDescription`` and before ``setLocalDescription``.
     """
     _suppress(pc, _CONNECT, InvalidStateError)
@@ -33,10 +33,10 @@ def _suppress(owner: object, name: str, error: type[Exception]) -> None:
 
 
 async def close(pc: RTCPeerConnection) -> None:
-    """Close a connection and undo what its parts hold of one another, so that it is freed at once.
+    """Close a connection and undo the references between its parts, so that it is freed at once.
 
-    Else it waits for the garbage collector, and with it some 100 kB that the collector knows nothing of: so few objects
-    are made in a call that many calls are over before it looks.
+    Otherwise it waits for the garbage collector together with some 100 kB that the collector does not count: a call has
+    so few objects that many calls are over before a collection.
     """
     try:
         await pc.close()
@@ -46,7 +46,7 @@ async def close(pc: RTCPeerConnection) -> None:
             dtls.remove_all_listeners()
         for connection in ice_connections(pc):
             for pair in connection._check_list:
-                # A check that was cut off has its frame, and with it the pair.
+                # The task of a cancelled check refers to its frame, and so to the pair.
                 pair.task = None
             connection._check_list.clear()
             vars(connection).pop(GATHER, None)

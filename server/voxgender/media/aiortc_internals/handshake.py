@@ -1,4 +1,4 @@
-"""Have a connection's DTLS handshakes done by ``media.dtls``, which tells why one failed."""
+"""Run a connection's DTLS handshakes by ``media.dtls``, which reports why one failed."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,13 +8,13 @@ from aiortc.rtcdtlstransport import State
 from OpenSSL import SSL
 
 from voxgender.media.aiortc_internals.transports import dtls_transports
-from voxgender.media.dtls import FINGERPRINT, SRTP, UNANSWERED, Failure, explained, shake_hands
+from voxgender.media.dtls import FINGERPRINT, SRTP, UNANSWERED, Failure, explain, shake_hands
 
 _HANDSHAKE, _VALIDATE = "_do_handshake", "_validate_peer_identity"
 
 
 def watch(pc: RTCPeerConnection, on_failure: Callable[[Failure], None]) -> None:
-    """Take over the handshakes of a connection, and tell why one failed.
+    """Take over the handshakes of a connection, and report why one failed.
 
     Call it after ``setRemoteDescription`` and before ``setLocalDescription``, and :func:`release` at the end.
 
@@ -34,14 +34,14 @@ def watch(pc: RTCPeerConnection, on_failure: Callable[[Failure], None]) -> None:
 
 
 def release(pc: RTCPeerConnection) -> None:
-    """Undo :func:`watch`: what it put into the transports holds them."""
+    """Undo :func:`watch`, whose functions in the transports refer to them."""
     for dtls in dtls_transports(pc):
         vars(dtls).pop(_HANDSHAKE, None)
         vars(dtls).pop(_VALIDATE, None)
 
 
 def unfinished(pc: RTCPeerConnection) -> Failure | None:
-    """Tell of a handshake that has begun and is not over; None where there is none."""
+    """Return the failure of a handshake that has begun and is not over; None if there is none."""
     return UNANSWERED if any(dtls.state == "connecting" for dtls in dtls_transports(pc)) else None
 
 
@@ -56,7 +56,7 @@ def _take_over(transport: RTCDtlsTransport, on_failure: Callable[[Failure], None
         try:
             await shake_hands(dtls._ssl, send=dtls.transport._send, receive=dtls.transport._recv)
         except SSL.Error as error:
-            fail(explained(error))
+            fail(explain(error))
         except ConnectionError:
             # The call ends, or ICE lost its way.
             dtls._set_state(State.FAILED)

@@ -26,7 +26,7 @@ GATHER, CONSENT = "get_component_candidates", "query_consent"
 """aioice's methods that are replaced in a connection."""
 
 _COMPONENT = 1
-"""RTP and RTCP share one (RFC 5761), so there is no other."""
+"""The only ICE component: RTP and RTCP share it (RFC 5761)."""
 
 
 class HostAddresses(NamedTuple):
@@ -38,7 +38,7 @@ class HostAddresses(NamedTuple):
     """Public addresses that lead to them (NAT 1:1), told to peers in their place."""
 
     def resolved(self) -> "HostAddresses":
-        """Return the same with the addresses that the host has now, in place of an empty ``bound``."""
+        """Return a copy in which an empty ``bound`` is replaced by the host's present addresses."""
         if self.bound:
             return self
         # A laptop without a network can still call itself.
@@ -82,7 +82,7 @@ def gather_on(
         on_consent_expired: called when the peer has answered no check for ``CONSENT_S``; the connection then closes.
     """
     for connection in ice_connections(pc):
-        # Too long to be guessed, and another one for each transport: checks are told apart by it.
+        # Unguessable and unique for each transport, because checks are routed by it.
         connection._local_username = secrets.token_hex(8)
         paths = Paths(connection, on_consent_expired)
         vars(connection)[CONSENT] = paths.keep_consent
@@ -103,14 +103,14 @@ def route_media(transport: RTCIceTransport, on_media: Callable[[bytes, float], b
 
 
 def read_on_tick(transport: RTCIceTransport) -> None:
-    """Have its sockets read with all others from now on: the call is up, and its packets may wait for the tick."""
+    """Let the packets of a connected transport wait for the tick from now on."""
     for protocol in transport._connection._protocols:
         if isinstance(protocol.transport, CallTransport):
-            protocol.transport.settle()
+            protocol.transport.read_on_tick()
 
 
 def send_now(transport: RTCIceTransport, datagram: bytes) -> None:
-    """Send a datagram without a task switch; lose it where there is no path, as at a call's end."""
+    """Send a datagram without a task switch; drop it if there is no path, as at a call's end."""
     pair = transport._connection._nominated.get(_COMPONENT)
     if pair is not None:
         pair.protocol.transport.sendto(datagram, pair.remote_addr)
@@ -162,10 +162,10 @@ def _host_candidate(component: int, host: str, port: int) -> Candidate:
 
 
 class IceProtocol(ice.StunProtocol):
-    """Tell packets apart by their first byte (RFC 7983 section 7), where aioice tries to parse each as STUN."""
+    """Demultiplexes packets by their first byte (RFC 7983 section 7), where aioice tries to parse each as STUN."""
 
     on_media: Callable[[bytes, float], bool] | None = None
-    """Called with each media packet, in the call that read it; until it is set they go to aiortc's queue."""
+    """Called with each media packet as it is read; while it is None, packets go to aiortc's queue."""
 
     transport: CallTransport
 
@@ -245,7 +245,7 @@ class IceProtocol(ice.StunProtocol):
         """
         connection = self.receiver
         if data[:1] == b"\x01" and data[8:20] not in self.transactions:
-            # The cheap question first: a stranger's answer is shown to each call that is connecting.
+            # The cheap check first: a stranger's response is tried with each call that is connecting.
             return None
         try:
             message = stun.parse_message(data)

@@ -32,23 +32,23 @@ _MAX_STREAMS = 8
 
 
 class PacketSink(Protocol):
-    """Take a receiver's packets, on the event loop."""
+    """Receives the packets of an ``RTCRtpReceiver``, on the event loop."""
 
     def configure(self, codecs: Sequence[RTCRtpCodecParameters]) -> None:
-        """Take the codecs that were negotiated; called once, before the first packet."""
+        """Receive the negotiated codecs; called once, before the first packet."""
 
     def feed(self, packet: Rtp, arrived_at: float) -> None:
-        """Take one packet, decrypted; ``arrived_at`` in seconds of ``time.monotonic``."""
+        """Receive one decrypted packet; ``arrived_at`` in seconds of ``time.monotonic``."""
 
     def bye(self) -> None:
-        """Learn that the sender said goodbye (RFC 3550 section 6.6); it may yet come back."""
+        """Receive the sender's goodbye (RFC 3550 section 6.6); the sender may yet resume."""
 
     def end(self) -> None:
-        """Learn that nothing more will come."""
+        """Receive the end: no more packets will come."""
 
 
 class RtpDiversion:
-    """Read a call's RTP and RTCP, and report how they arrive.
+    """Reads a call's RTP and RTCP, and sends receiver reports.
 
     It stands in for the ``RTCRtpReceiver`` in two places. aiortc starts and stops it (:meth:`receive`, :meth:`stop`),
     and the DTLS transport's router hands it the packets that took aiortc's way, because they came before the short one
@@ -82,13 +82,13 @@ class RtpDiversion:
         self._opening = asyncio.get_running_loop().call_later(OPEN_AFTER_S, read_on_tick, transport)
 
     async def stop(self) -> None:
-        """End it, in place of ``RTCRtpReceiver.stop``, which has its place again."""
+        """Stop receiving, in place of ``RTCRtpReceiver.stop``, and restore the receiver's own methods."""
         if self._opening is not None and not self._stopped:
             self._opening.cancel()
             self._dtls._unregister_rtp_receiver(self)
         self._stopped = True
         self._sink.end()
-        # They hold this object, and it holds the receiver.
+        # The methods refer to this object, which refers to the receiver: a cycle for the garbage collector.
         vars(self._receiver).pop("receive", None)
         vars(self._receiver).pop("stop", None)
 
@@ -109,16 +109,16 @@ class RtpDiversion:
             return
         reception = self._receptions.get(packet.ssrc)
         if reception is None:
-            # A peer that changes its SSRC for ever must not make this grow for ever.
+            # Bounded, for a peer that changes its SSRC again and again.
             if len(self._receptions) >= _MAX_STREAMS:
                 self._receptions.pop(next(iter(self._receptions)))
             reception = self._receptions[packet.ssrc] = Reception(clock_rate_hz)
-        reception.take(packet, arrived_at)
+        reception.count(packet, arrived_at)
         self._sink.feed(packet, arrived_at)
         if arrived_at >= self._report_at:
             if self._report_at:
                 self._report()
-            # At random, so that calls that began together do not go on so (RFC 3550 section 6.3.1).
+            # At random, so that calls that began together do not report together (RFC 3550 section 6.3.1).
             self._report_at = arrived_at + REPORT_S * (0.5 + random.random())  # noqa: S311
 
     def _on_rtcp(self, packets: Iterable[SenderReport | Goodbye], arrived_at: float) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from aiortc import RTCPeerConnection
 
 
-async def delivered(pc: RTCPeerConnection, timeout_s: float) -> bool:
+async def wait_delivered(pc: RTCPeerConnection, timeout_s: float) -> bool:
     """Wait until the peer has acknowledged all that was sent on reliable data channels, or time is up.
 
     A channel's ``bufferedAmount`` tells of data that was not sent yet, not of data that was not acknowledged.
