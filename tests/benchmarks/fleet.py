@@ -219,7 +219,7 @@ async def wire() -> dict[str, float]:
                 peer.channels()
                 remote = RemoteNode(node.url, Secret(FLEET_SECRET))
                 stack.push_async_callback(remote.close)
-                placed = await remote.place("wire", await peer.offer(), None)
+                placed = await remote.offer("wire", await peer.offer(), None)
                 await peer.accept(placed.answer)
                 await peer.until(protocol.Result)
                 before, began = host.bytes_on("public"), time.monotonic()

@@ -14,7 +14,7 @@ from tests.nodes import SECRET, a_front, a_node
 from tests.redisserver import a_redis
 from voxgender.engine import Engine
 from voxgender.errors import NotReady
-from voxgender.fleet.directory import SHUN_S, Directory
+from voxgender.fleet.directory import PENALTY_S, Directory
 from voxgender.fleet.record import NodeRecord
 from voxgender.fleet.registry import LEASE_S, Registry
 from voxgender.fleet.sources import RedisNodes, StaticNodes
@@ -46,7 +46,7 @@ async def directory(clock: Clock) -> AsyncIterator[Directory]:
 def learn(directory: Directory, node_id: str, **known: Any) -> None:
     url = f"http://{node_id}.example:1"
     record = NodeRecord(id=node_id, url=url, capacity=100, sessions=0, load=0.0, version="1", beat=next(beats))
-    directory._learn(replace(record, **known), url)
+    directory._update(replace(record, **known), url)
 
 
 async def until(known: Callable[[], bool]) -> None:
@@ -65,11 +65,11 @@ class TestChoice:
             for _ in range(240):
                 member = directory.choose(set(), "")
                 assert member is not None
-                placing.enter_context(directory.placing(member))
+                placing.enter_context(directory.reserve(member))
                 given[member.record.id] += 1
             assert max(given.values()) - min(given.values()) <= 20
-            assert {member.record.id: member.placing for member in directory.members()} == given
-        assert all(member.placing == 0 for member in directory.members())
+            assert {member.record.id: member.reserved for member in directory.members()} == given
+        assert all(member.reserved == 0 for member in directory.members())
 
     async def test_a_node_of_twice_the_capacity_gets_twice_the_calls(self, directory: Directory) -> None:
         learn(directory, "small", capacity=50)
@@ -79,7 +79,7 @@ class TestChoice:
             for _ in range(120):
                 member = directory.choose(set(), "")
                 assert member is not None
-                placing.enter_context(directory.placing(member))
+                placing.enter_context(directory.reserve(member))
                 given[member.record.id] += 1
         assert given["large"] == pytest.approx(80, abs=2)
 
@@ -87,7 +87,7 @@ class TestChoice:
         learn(directory, "a", capacity=2, sessions=1)
         member = directory.choose(set(), "")
         assert member is not None
-        with directory.placing(member):
+        with directory.reserve(member):
             assert directory.choose(set(), "") is None
 
     async def test_whoever_drains_is_full_or_was_asked_already_is_left_out(self, directory: Directory) -> None:
@@ -140,7 +140,7 @@ class TestChoice:
         directory.penalise(slow)
         assert directory.choose(set(), "") is well
         assert directory.choose({"well"}, "") is slow
-        clock.now += SHUN_S + 1
+        clock.now += PENALTY_S + 1
         assert directory.choose(set(), "") is slow
 
     async def test_a_refusal_is_believed_until_the_node_says_otherwise(self, directory: Directory) -> None:
@@ -148,7 +148,7 @@ class TestChoice:
         for code in ("draining", "at_capacity"):
             member = directory.get("a")
             assert member is not None
-            directory.mark(member, NotReady("", code=code, retry_after_s=1))
+            directory.note_refusal(member, NotReady("", code=code, retry_after_s=1))
             assert directory.choose(set(), "") is None
             learn(directory, "a")
             assert directory.choose(set(), "") is member
@@ -159,7 +159,7 @@ async def test_an_old_record_is_not_believed(directory: Directory) -> None:
     learn(directory, "a", beat=4, sessions=4)
     (member,) = directory.members()
     assert member.record.sessions == 5
-    directory.lose(member)
+    directory.remove(member)
     learn(directory, "a", beat=5)
     assert directory.members() == []
     learn(directory, "a", beat=6)
@@ -173,8 +173,8 @@ async def test_listed_nodes_are_found_and_one_that_has_started_again_is_another(
         await restarting.kill()
         async with a_node(engine, port=port) as again:
             for member in front.directory.members():
-                await front.directory.ask([member])
-            await front.directory.look(surely=True)
+                await front.directory.query([member])
+            await front.directory.refresh(force=True)
             assert {member.record.id for member in front.directory.members()} == {here.id, again.id}
         assert before != again.id
 
@@ -189,7 +189,7 @@ async def test_a_name_that_is_none_is_said_once_and_tried_again(
 ) -> None:
     async with a_front(source=StaticNodes([], [("nowhere.invalid", 1)])) as front:
         assert front.directory.source_lost
-        await front.directory.look(surely=True)
+        await front.directory.refresh(force=True)
     assert sum("nowhere.invalid" in message for message in caplog.messages) == 1
 
 
@@ -199,7 +199,7 @@ async def test_a_listed_node_with_another_secret_is_no_node_and_that_is_said(
     from voxgender.fleet.secret import Secret
 
     async with a_node(engine, secret=Secret("another")) as node, a_front(node) as front:
-        await front.directory.look(surely=True)
+        await front.directory.refresh(force=True)
         assert front.directory.members() == []
     assert sum("VOXGENDER_SECRET" in message for message in caplog.messages) == 1
 
@@ -210,10 +210,10 @@ class TestRegistry:
             source, registry = RedisNodes(Registry(redis.url, SECRET)), Registry(redis.url, SECRET)
             async with a_front(source=source) as front:
                 async with a_node(engine, registry=registry, region="eu") as node:
-                    await front.directory.look(surely=True)
+                    await front.directory.refresh(force=True)
                     (member,) = front.directory.members()
                     assert (member.record.id, member.record.region) == (node.id, "eu")
-                await front.directory.ask(front.directory.members())
+                await front.directory.query(front.directory.members())
                 assert front.directory.members() == []
             await registry.close()
 
@@ -221,7 +221,7 @@ class TestRegistry:
         self, engine: Engine, caplog: pytest.LogCaptureFixture
     ) -> None:
         """Nodes that are known are asked themselves; what they say keeps them known for longer than any lease."""
-        timings = {"refresh_s": 0.02, "max_backoff_s": 0.05, "ask_after_s": 0.05, "lease_s": 0.5}
+        timings = {"refresh_s": 0.02, "max_backoff_s": 0.05, "query_after_s": 0.05, "lease_s": 0.5}
         async with a_redis() as redis:
             source, registry = RedisNodes(Registry(redis.url, SECRET)), Registry(redis.url, SECRET)
             async with a_node(engine, registry=registry), a_front(source=source, timings=timings) as front:
@@ -243,22 +243,22 @@ class TestRegistry:
             source, registry = RedisNodes(Registry(redis.url, SECRET)), Registry(redis.url, SECRET)
             async with a_node(engine) as node, a_front(source=source) as front:
                 await registry.announce(node.status.record())
-                await front.directory.look(surely=True)
+                await front.directory.refresh(force=True)
                 (member,) = front.directory.members()
                 await node.kill()
-                await front.directory.ask([member])
-                await front.directory.look(surely=True)
+                await front.directory.query([member])
+                await front.directory.refresh(force=True)
                 assert len(await registry.read()) == 1
                 assert front.directory.members() == []
             await registry.close()
 
     async def test_a_silent_node_is_forgotten_when_its_lease_would_be_over(self, clock: Clock) -> None:
         # An address that swallows packets would take a second to say nothing.
-        directory = Directory(StaticNodes([]), SECRET, ask_after_s=1e9, clock=clock)
+        directory = Directory(StaticNodes([]), SECRET, query_after_s=1e9, clock=clock)
         learn(directory, "silent")
-        await directory.look(surely=True)
+        await directory.refresh(force=True)
         assert len(directory.members()) == 1
         clock.now += LEASE_S + 1
-        await directory.look(surely=True)
+        await directory.refresh(force=True)
         assert directory.members() == []
         await directory.close()

@@ -65,8 +65,8 @@ async def test_health_and_metrics_are_for_the_platform(engine: Engine) -> None:
 async def test_with_every_answer_the_node_says_how_full_it_is(engine: Engine) -> None:
     heard: list[NodeRecord] = []
     async with a_node(engine, region="eu", max_sessions=7) as node, a_peer(ToneTrack()) as peer:
-        remote = RemoteNode(node.url, SECRET, learn=heard.append)
-        placed = await remote.place("id", await peer.offer(), None)
+        remote = RemoteNode(node.url, SECRET, on_record=heard.append)
+        placed = await remote.offer("id", await peer.offer(), None)
         assert (await remote.describe_all())[0]["session"] == placed.session[:8]
         await remote.end(placed.session)
         await remote.close()
@@ -88,7 +88,7 @@ async def test_an_answer_that_was_changed_on_its_way_is_none(engine: Engine) -> 
     async with a_node(engine, secret=Meddler("shared by signaling and nodes")) as node, a_peer(ToneTrack()) as peer:
         remote = RemoteNode(node.url, SECRET)
         with pytest.raises(NoAnswer, match="not signed"):
-            await remote.place("id", await peer.offer(), None)
+            await remote.offer("id", await peer.offer(), None)
         await remote.close()
 
 
@@ -110,7 +110,7 @@ async def test_a_node_that_is_starting_is_not_there_yet() -> None:
         with pytest.raises(NotReady, match="model"):
             await remote.record()
         with pytest.raises(NotReady, match="model"):
-            await remote.place("id", "v=0", None)
+            await remote.offer("id", "v=0", None)
 
 
 DOCS = Path(__file__).parents[2] / "docs"

@@ -114,7 +114,7 @@ async def test_an_instance_that_has_not_heard_of_a_node_yet_looks_for_it(engine:
     async with a_node(engine) as node, a_front(node) as knowing, a_front(source=source) as new:
         path = await place(knowing)
         source.add(node.url)
-        await new.directory.look(surely=True)
+        await new.directory.refresh(force=True)
         async with new.http.delete(path) as response:
             assert response.status == 200
 
@@ -219,7 +219,7 @@ async def test_a_node_that_has_just_come_is_looked_for_when_none_is_known(engine
     source = StaticNodes([])
     async with a_node(engine) as node, a_front(source=source) as front:
         source.add(node.url)
-        front.directory._looked_at = 0.0
+        front.directory._refreshed_at = 0.0
         await place(front)
 
 
@@ -249,7 +249,7 @@ async def test_a_slow_node_is_passed_over_and_left_with_nothing(engine: Engine) 
             source = front.directory._source
             assert isinstance(source, StaticNodes)
             source.add(well.url)
-            await front.directory.look(surely=True)
+            await front.directory.refresh(force=True)
             path = await refused
             assert well.id in path
             slow.node.let.set()
@@ -293,7 +293,7 @@ async def test_what_no_node_could_use_is_sent_to_none(engine: Engine, monkeypatc
 
     async with a_node(engine) as node, a_front(node) as front:
         path = await place(front)
-        monkeypatch.setattr(RemoteNode, "place", record)
+        monkeypatch.setattr(RemoteNode, "offer", record)
         monkeypatch.setattr(RemoteNode, "trickle", record)
         for body in ("hello", "v=0\r\n" + 5000 * "a=x\r\n", await an_offer() + "a=" + 5000 * "x"):
             await refusal(await post(front, body), 400, "malformed_sdp")
@@ -337,7 +337,7 @@ async def test_an_offer_as_large_and_strange_as_it_may_be_is_the_callers_fault_a
     async with a_node(engine) as node, a_front(node) as front:
         await refusal(await post(front, "v=0\r\n" + "\x01" * (MAX_BODY - 100)), 400, "malformed_sdp")
         (member,) = front.directory.members()
-        assert member.shunned_until == 0.0
+        assert member.penalised_until == 0.0
 
 
 async def test_a_subject_has_no_more_calls_than_it_may(engine: Engine) -> None:

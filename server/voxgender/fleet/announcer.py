@@ -22,9 +22,9 @@ class NodeStatus:
 
     Args:
         url: where signaling reaches it.
-        cores: that the node may use; 0 for all of the process.
-        clock: tells the time in seconds, as ``time.monotonic``.
-        cpu_clock: tells the CPU time that the process has taken, in seconds, as ``time.process_time``.
+        cores: number of cores that the node may use; 0 for all of the process.
+        clock: returns seconds, as ``time.monotonic``.
+        cpu_clock: returns the process's CPU time in seconds, as ``time.process_time``.
     """
 
     def __init__(
@@ -88,12 +88,12 @@ class Announcer:
         self._lost = False
 
     async def start(self) -> None:
-        """Announce the node and keep its lease. A registry that is away is tried again."""
+        """Announce the node and keep renewing its lease. If the registry is away, try again."""
         await self.announce()
         self._renewing = asyncio.create_task(self._renew(), name="announce")
 
     async def announce(self) -> None:
-        """Announce the node's present state once."""
+        """Write the node's present record once."""
         try:
             await self._registry.announce(self._status.record())
         except RegistryLost as error:

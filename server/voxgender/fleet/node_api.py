@@ -1,4 +1,4 @@
-"""A media node's private HTTP API, for signaling alone: every request but health and metrics is signed."""
+"""Serve a media node's private HTTP API to signaling. Every request but health and metrics is signed."""
 
 import msgspec
 from aiohttp import web
@@ -6,7 +6,7 @@ from aiohttp.typedefs import Handler, Middleware
 
 from voxgender.fleet.announcer import NodeStatus
 from voxgender.fleet.offers import Offers
-from voxgender.fleet.remote import RECORD_HEADER, SIGNATURE_HEADER, OfferRequest, OfferResponse, placed_text
+from voxgender.fleet.remote import RECORD_HEADER, SIGNATURE_HEADER, OfferRequest, OfferResponse, signed_text
 from voxgender.fleet.secret import SCHEME, Secret
 from voxgender.http.app import MAX_BODY
 from voxgender.http.calls import NodeCalls
@@ -23,7 +23,7 @@ def create_node_app(node: NodeCalls, secret: Secret, status: NodeStatus) -> web.
     """Make the application in front of one media node; ``fleet.remote.RemoteNode`` is its client."""
     api = _NodeApi(node, secret, status)
     app = web.Application(
-        # An offer that signaling lets through fits: JSON makes a control character six times as long.
+        # Room for every offer that signaling accepts: JSON escapes a control character as six.
         client_max_size=6 * MAX_BODY + 4096,
         middlewares=[problem_middleware, _signed(secret)],
     )
@@ -31,7 +31,7 @@ def create_node_app(node: NodeCalls, secret: Secret, status: NodeStatus) -> web.
     app.add_routes(
         [
             web.get("/node", api.record),
-            web.put("/offers/{offer}", api.place),
+            web.put("/offers/{offer}", api.offer),
             web.delete("/offers/{offer}", api.withdraw),
             web.get("/sessions", api.sessions),
         ]
@@ -55,8 +55,8 @@ class _NodeApi:
             self._node.check_ready()
         return web.Response(body=self._status.record().to_json(), content_type="application/json")
 
-    async def place(self, request: web.Request) -> web.Response:
-        """Answer an offer; again with the same id, and the answer is the same."""
+    async def offer(self, request: web.Request) -> web.Response:
+        """Answer an offer; a repeated offer, known by its id, gets the same answer."""
         try:
             asked = msgspec.json.decode(await read_body(request), type=OfferRequest)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -68,7 +68,7 @@ class _NodeApi:
             status=201,
             body=body,
             content_type="application/json",
-            headers={SIGNATURE_HEADER: self._secret.sign("placed", placed_text(offer_id, body))},
+            headers={SIGNATURE_HEADER: self._secret.sign("placed", signed_text(offer_id, body))},
         )
 
     async def withdraw(self, request: web.Request) -> web.Response:

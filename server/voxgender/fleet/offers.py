@@ -1,4 +1,4 @@
-"""Offers that signaling hands in, each under an id of its own, so that none is ever answered twice."""
+"""Answer offers from signaling, each once: an offer has an id, so that it can be repeated and withdrawn."""
 
 import asyncio
 from contextlib import suppress
@@ -8,11 +8,11 @@ from voxgender.http.calls import NodeCalls
 from voxgender.http.problems import Problem
 
 REMEMBERED_S = 60.0
-"""How long an id is remembered: far longer than signaling tries."""
+"""Time for which an id is kept, far longer than signaling tries."""
 
 
 class Offers:
-    """Answers each offer once, whatever gets lost between signaling and here.
+    """Answers each offer once, even if requests or answers are lost on the way.
 
     Args:
         node: answers.
@@ -26,7 +26,7 @@ class Offers:
         """None for an offer that was withdrawn."""
 
     async def answer(self, offer_id: str, offer: str, subject: str | None) -> tuple[str, str]:
-        """Session id and answer; the same ones again where the offer comes again.
+        """Answer an offer; return session id and answer, the same ones if the offer is repeated.
 
         Raises:
             Problem: the offer was withdrawn.
@@ -46,13 +46,13 @@ class Offers:
             raise
 
     async def withdraw(self, offer_id: str) -> None:
-        """See to it that nothing comes, or is left, of an offer: whether it is here already, or still on its way."""
+        """Withdraw an offer, received already or not: it gets no session, or its session ends."""
         answering = self._answers.get(offer_id)
         self._remember(offer_id, None)
         if answering is None:
             return
         answering.cancel()
-        # An answer that is complete cannot be cancelled: its session ends instead.
+        # A complete answer cannot be cancelled, so its session ends instead.
         await asyncio.wait((answering,))
         if not answering.cancelled() and answering.exception() is None:
             session_id, _ = answering.result()

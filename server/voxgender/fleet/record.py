@@ -1,4 +1,4 @@
-"""The record of a media node, in a registry and with each of its answers."""
+"""Define the record that a media node keeps in the registry and sends with each of its answers."""
 
 from typing import Annotated
 
@@ -10,27 +10,28 @@ class NodeRecord(msgspec.Struct, frozen=True, kw_only=True):
     """A node's state at one moment."""
 
     id: str
-    """Random, new with each start: a node that has started again has none of its old sessions."""
+    """Random, new with each start, because a node loses its sessions when it restarts."""
     url: str
-    """The private address of its HTTP API; empty where signaling was told it otherwise."""
+    """Private URL of its HTTP API; empty if signaling knows it from elsewhere."""
     capacity: Annotated[int, Meta(ge=1)]
-    """Sessions that it takes at once."""
+    """Greatest number of concurrent sessions."""
     sessions: Annotated[int, Meta(ge=0)]
     load: Annotated[float, Meta(ge=0)]
-    """Share of its cores that it has used lately, 0 to 1."""
+    """Share of its cores in use lately, 0 to 1."""
     version: str
     region: str = ""
     draining: bool = False
     beat: int = 0
-    """Goes up with each record of a node: the newest is the one to believe."""
+    """Sequence number of the node's records; only the newest record counts."""
 
     def to_json(self) -> bytes:
         return msgspec.json.encode(self)
 
     @staticmethod
     def from_json(text: bytes | str) -> "NodeRecord":
-        """
+        """Read a record from JSON.
+
         Raises:
-            ValueError: it is no record.
+            ValueError: the text is no record.
         """
         return msgspec.json.decode(text, type=NodeRecord)

@@ -1,7 +1,7 @@
-"""Redis, where media nodes announce themselves and signaling finds them.
+"""Keep media nodes' records in Redis, where signaling finds them.
 
-A node's record is a key with a lease; a set names all keys. Records are signed, so that who can write to Redis can
-still not divert calls. Redis holds nothing of any session, and nothing that is not written anew within seconds.
+A node's record is a key with a lease; a set names all keys. Records are signed, so that write access to Redis is not
+enough to divert calls. Redis holds no data of sessions, and all that it holds is rewritten within seconds.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
 RENEW_S = 2.0
-"""How often a node renews its lease."""
+"""Time between two renewals of a node's lease."""
 LEASE_S = 6.0
-"""How long a node that is silent is still believed to be there."""
+"""Time after which a silent node is taken to be gone."""
 _TIMEOUT_S = 1.0
 
 _NODES = "voxgender:nodes"
@@ -25,11 +25,11 @@ _NODE = "voxgender:node:"
 
 
 class RegistryLost(Exception):
-    """The registry cannot be reached, or does not do as it is told; the message says why."""
+    """The registry cannot be reached, or refuses a command; the message says why."""
 
 
 class Registry:
-    """The nodes' records in Redis. Nothing is retried here but a connection that had been closed meanwhile.
+    """Reads and writes nodes' records in Redis. It retries only a connection that was closed meanwhile.
 
     Args:
         url: ``redis://[USER:PASSWORD@]HOST[:PORT][/DB]``, ``rediss://…`` with TLS, or ``unix://PATH``.
@@ -37,7 +37,7 @@ class Registry:
         lease_s: how long a record stands that is not renewed.
 
     Raises:
-        SettingsError: the URL is none, or Redis' client is not installed.
+        SettingsError: the URL is malformed, or Redis' client is not installed.
     """
 
     def __init__(self, url: str, secret: Secret, *, lease_s: float = LEASE_S) -> None:
@@ -60,7 +60,7 @@ class Registry:
         await self._do(pipeline.execute())
 
     async def withdraw(self, node_id: str) -> None:
-        """Take a node's record away.
+        """Delete a node's record.
 
         Raises:
             RegistryLost
@@ -71,7 +71,7 @@ class Registry:
         await self._do(pipeline.execute())
 
     async def read(self) -> list[NodeRecord]:
-        """Return all records whose lease holds and that are signed with our secret.
+        """Return all records that have a lease and are signed with our secret.
 
         Raises:
             RegistryLost
@@ -82,7 +82,7 @@ class Registry:
         texts: list[bytes | None] = await self._do(self._redis.mget([_NODE.encode() + node_id for node_id in ids]))
         expired = [node_id for node_id, text in zip(ids, texts, strict=True) if text is None]
         if expired:
-            # A node that is only late puts itself back with its next record.
+            # A node that is only late adds itself again with its next record.
             await self._do(self._redis.srem(_NODES, *expired))
         records = (self._record(text) for text in texts if text is not None)
         return [record for record in records if record is not None]
@@ -97,7 +97,7 @@ class Registry:
         try:
             return NodeRecord.from_json(text)
         except ValueError:
-            # Of another version of voxgender.
+            # A record of another version of voxgender.
             return None
 
     async def _do(self, command: Any) -> Any:
@@ -106,7 +106,7 @@ class Registry:
         try:
             return await command
         except (RedisError, OSError) as error:
-            # Its messages may span lines, and name no password.
+            # Messages of the client may span lines; they hold no password.
             reason = str(error).partition("\n")[0] or type(error).__name__
             raise RegistryLost(f"the registry at {self._where} cannot be used ({reason})") from None
 
@@ -119,13 +119,13 @@ def _connect(url: str) -> "Redis":
     except ImportError:
         raise SettingsError("--registry needs Redis' client: pip install 'voxgender[registry]'") from None
     try:
-        # Checks brackets, which the client does not.
+        # Checks the brackets of an IPv6 address, which the client does not.
         urlsplit(url)
         return Redis.from_url(
             url,
             socket_connect_timeout=_TIMEOUT_S,
             socket_timeout=_TIMEOUT_S,
-            # Once, for a connection that Redis had closed.
+            # One retry, for a connection that Redis had closed.
             retry=Retry(NoBackoff(), 1),
         )
     except ValueError:

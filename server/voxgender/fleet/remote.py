@@ -1,4 +1,4 @@
-"""Ask a media node elsewhere over its private HTTP API."""
+"""Call a media node on another machine, or in another process, over its private HTTP API."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -19,23 +19,23 @@ from voxgender.settings import is_host
 T = TypeVar("T")
 
 RECORD_HEADER = "Voxgender-Node"
-"""On each of a node's answers: its record, as JSON."""
+"""Header of each of a node's answers: the node's record, as JSON."""
 
 SIGNATURE_HEADER = "Voxgender-Signature"
-"""On the answer to an offer: that it is a node's, and to this very offer."""
+"""Header of the answer to an offer: a signature that ties it to this offer and to a node."""
 
 CONNECT_TIMEOUT_S = 1.0
-"""For a TCP connection within a private network."""
+"""Time to open a TCP connection within a private network."""
 ANSWER_TIMEOUT_S = 3.0
-"""For an answer to an offer, which takes some ten milliseconds on a node that is well."""
+"""Time for the answer to an offer; a healthy node takes some ten milliseconds."""
 END_TIMEOUT_S = 10.0
-"""For the end of a session: its last windows are judged and its last messages delivered first."""
+"""Time for the end of a session, whose last windows are classified and last messages delivered first."""
 RECORD_TIMEOUT_S = 1.5
-"""For a node's record."""
+"""Time for a node's record."""
 
 
 class Unreachable(Exception):
-    """A node was not asked: no connection. ``refused``: its machine says that nothing listens there."""
+    """No connection to a node, so it did not get the request. ``refused``: nothing listens at its address."""
 
     def __init__(self, message: str, *, refused: bool = False) -> None:
         super().__init__(message)
@@ -43,7 +43,7 @@ class Unreachable(Exception):
 
 
 class NoAnswer(Exception):
-    """A node was asked and gave no answer that can be used: what it did is not known."""
+    """A node got a request and gave no usable answer, so it is unknown what it did."""
 
 
 class OfferRequest(msgspec.Struct, frozen=True):
@@ -54,7 +54,7 @@ class OfferRequest(msgspec.Struct, frozen=True):
 
 
 class OfferResponse(msgspec.Struct, frozen=True):
-    """An offer's answer on its way back."""
+    """A node's answer to an offer."""
 
     session: str
     answer: str
@@ -66,12 +66,12 @@ class _Problem(msgspec.Struct, frozen=True):
 
 
 class RemoteNode:
-    """A media node elsewhere.
+    """Client of a media node's private API.
 
     Args:
-        url: of its API: ``http://HOST:PORT``, ``https://…``, or ``unix:PATH``.
-        secret: signs what is asked.
-        learn: told the record that comes with each answer.
+        url: URL of the API: ``http://HOST:PORT``, ``https://…``, or ``unix:PATH``.
+        secret: signs the requests.
+        on_record: called with the record in each answer.
         answer_timeout_s: how long an answer about a session is waited for.
     """
 
@@ -80,12 +80,12 @@ class RemoteNode:
         url: str,
         secret: Secret,
         *,
-        learn: Callable[[NodeRecord], None] = lambda _: None,
+        on_record: Callable[[NodeRecord], None] = lambda _: None,
         answer_timeout_s: float = ANSWER_TIMEOUT_S,
     ) -> None:
         self.url = url
         self._secret = secret
-        self._learn = learn
+        self._on_record = on_record
         self._answer_timeout_s = answer_timeout_s
         connector: aiohttp.BaseConnector
         if url.startswith("unix:"):
@@ -108,8 +108,8 @@ class RemoteNode:
         async with self._ask("GET", "/node", timeout_s=RECORD_TIMEOUT_S) as response:
             return self._decoded(await response.read(), NodeRecord)
 
-    async def place(self, offer_id: str, offer: str, subject: str | None) -> OfferResponse:
-        """Hand an offer in. After :class:`NoAnswer` it has to be withdrawn before another node is asked.
+    async def offer(self, offer_id: str, offer: str, subject: str | None) -> OfferResponse:
+        """Send an offer. After :class:`NoAnswer`, withdraw it before sending it to another node.
 
         Raises:
             Unreachable, NoAnswer
@@ -125,12 +125,12 @@ class RemoteNode:
         ) as response:
             answer = await response.read()
             shown = response.headers.get(SIGNATURE_HEADER, "")
-            if not self._secret.is_signature(shown, "placed", placed_text(offer_id, answer)):
+            if not self._secret.is_signature(shown, "placed", signed_text(offer_id, answer)):
                 raise NoAnswer(f"the answer from {self.url} is not signed by a node")
             return self._decoded(answer, OfferResponse)
 
     async def withdraw(self, offer_id: str) -> None:
-        """Have the node drop an offer, whether it has come or not.
+        """Withdraw an offer, whether the node has received it or not.
 
         Raises:
             Unreachable, NoAnswer
@@ -139,7 +139,7 @@ class RemoteNode:
             pass
 
     async def trickle(self, session_id: str, fragment: str) -> None:
-        """Add candidates. Raises as the others, or ``SdpRejected``."""
+        """Add candidates. Raises ``Unreachable``, ``NoAnswer``, ``SessionNotFound`` or ``SdpRejected``."""
         path, body = _path(session_id), fragment.encode()
         async with self._ask("PATCH", path, body, FRAGMENT, timeout_s=self._answer_timeout_s):
             pass
@@ -207,7 +207,7 @@ class RemoteNode:
             ) as response:
                 self._take_record(response)
                 if not response.ok:
-                    raise await self._explained(response)
+                    raise await self._error_of(response)
                 yield response
         except aiohttp.ClientConnectorError as error:
             refused = isinstance(error.os_error, (ConnectionRefusedError, FileNotFoundError))
@@ -219,10 +219,10 @@ class RemoteNode:
 
     def _take_record(self, response: aiohttp.ClientResponse) -> None:
         if text := response.headers.get(RECORD_HEADER):
-            self._learn(self._decoded(text.encode(), NodeRecord))
+            self._on_record(self._decoded(text.encode(), NodeRecord))
 
-    async def _explained(self, response: aiohttp.ClientResponse) -> Exception:
-        """Return a node's problem details as the error that the node raised."""
+    async def _error_of(self, response: aiohttp.ClientResponse) -> Exception:
+        """Return the error that a node raised, from its problem details."""
         try:
             problem = msgspec.json.decode(await response.read(), type=_Problem)
         except msgspec.DecodeError:
@@ -241,8 +241,8 @@ class RemoteNode:
             raise NoAnswer(f"{self.url} answers as no media node of this version does") from None
 
 
-def placed_text(offer_id: str, body: bytes) -> bytes:
-    """Return what a node signs, so that nobody can change an answer's SDP on its way and listen to the call."""
+def signed_text(offer_id: str, body: bytes) -> bytes:
+    """Return the text that a node signs, so that nobody can change an answer's SDP on its way and divert the call."""
     return offer_id.encode() + b"\n" + body
 
 
@@ -250,7 +250,7 @@ def is_node_url(url: str) -> bool:
     """Return whether a text is the URL of a node."""
     try:
         parts = urlsplit(url)
-        # A password would stand in the log, with the node's address.
+        # A password would be logged with the node's address.
         plain = "@" not in parts.netloc and not parts.query and not parts.fragment
         return (
             plain

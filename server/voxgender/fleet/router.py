@@ -1,4 +1,4 @@
-"""Route calls to many media nodes: place each, and find its node by the session's id."""
+"""Route calls to many media nodes: choose a node for each new call, and find it again by the session's id."""
 
 import asyncio
 import logging
@@ -20,29 +20,29 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 PLACE_TIMEOUT_S = 6.0
-"""After that no other node is asked to take a call; clients wait for about ten seconds."""
+"""Time after which no further node is tried for a call; clients wait for about ten seconds."""
 MAX_UNANSWERED = 2
-"""Nodes that are shown an offer and give no answer, before it is refused."""
+"""Nodes that may leave an offer unanswered before it is refused."""
 _WITHDRAWALS = 4
 """Attempts to withdraw an offer. After that the node ends the session itself, since nobody connects to it."""
 _ASKED_FOR_ROOM = 16
-"""Full nodes that are asked whether they still are, before a call is refused."""
+"""Full nodes that are asked for a newer record before a call is refused."""
 _GONE = "There is no such session: it has ended, or never was."
 
 
 class Router:
-    """Implements ``voxgender.http.calls.Calls`` with nodes elsewhere.
+    """Implements ``voxgender.http.calls.Calls`` by media nodes in other processes.
 
-    There is no table of sessions: a session's id names its node, under a signature. So any instance of signaling
-    serves any session, after restarts too.
+    There is no table of sessions, because a session's id names its node, signed. So any instance of signaling serves
+    any session, after restarts too.
 
     Args:
-        directory: the nodes.
-        secret: signs sessions' ids.
-        region: nodes of this one are taken first.
+        directory: the known nodes.
+        secret: checks the signature of sessions' ids.
+        region: nodes of this region are preferred.
         keep_together: place one subject's calls on one node, so that their number can be limited there.
-        needs_node: ready only while a node takes calls. Elsewhere signaling is ready as soon as it has looked for
-            nodes: it has an answer for every call then, and no balancer is to take all its instances away at once.
+        needs_node: be ready only while a node takes calls. Otherwise signaling is ready after the first refresh: it
+            can answer every call then, and a load balancer must not remove all instances when nodes are missing.
     """
 
     def __init__(
@@ -63,53 +63,53 @@ class Router:
         self._withdrawing: set[asyncio.Task[None]] = set()
 
     def drain(self) -> None:
-        """Place no more calls."""
+        """Take no more calls."""
         self._draining = True
 
     async def close(self) -> None:
-        """Stop withdrawing offers: their nodes end those sessions by themselves."""
+        """Stop withdrawing offers; the nodes end those sessions themselves."""
         for task in self._withdrawing:
             task.cancel()
         await asyncio.gather(*self._withdrawing, return_exceptions=True)
 
     def check_ready(self) -> None:
-        """Raise ``NotReady`` while no calls can be placed."""
+        """Raise ``NotReady`` while no calls are taken."""
         if self._draining:
             raise NotReady("The server is shutting down.", code="draining", retry_after_s=5)
-        if not self._directory.looked.is_set():
+        if not self._directory.refreshed.is_set():
             raise NotReady("The server is starting: it looks for media nodes.", code="starting", retry_after_s=1)
         if self._needs_node and all(member.record.draining for member in self._directory.members()):
             raise NotReady("The server is starting: its model is being loaded.", code="starting", retry_after_s=2)
 
     async def open(self, offer: str, subject: str | None = None) -> tuple[str, str]:
-        """Place a call on a node: one after another is asked until one answers.
+        """Open a call on a node: offer it to one node after another until one answers.
 
-        A node that gives no answer is told to drop the offer, and a node answers an offer's id once only. So no
-        two sessions come of one offer, and none stays that nobody knows of. After two nodes that gave no answer no
-        third is asked: it may be the offer that stops them.
+        The offer is withdrawn from a node that gives no answer, and a node answers each offer only once. So an offer
+        never has two sessions, and no session stays unknown. After two nodes without an answer no third is tried,
+        because the offer itself may be the cause.
 
         Raises:
             NotReady: no node is there, or none has room.
             TooManySessions, SdpRejected
         """
         self.check_ready()
-        # What no node could answer is not sent to any.
+        # An invalid offer is refused here, and sent to no node.
         Offer.parse(offer)
         offer_id = secrets.token_urlsafe(18)
         deadline = monotonic() + PLACE_TIMEOUT_S
         passed_over: set[str] = set()
         unanswered = 0
-        looked = False
+        refreshed = False
         while unanswered < MAX_UNANSWERED and monotonic() < deadline:
             member = self._directory.choose(passed_over, self._region, subject if self._keep_together else None)
             if member is None:
-                if looked:
+                if refreshed:
                     break
-                looked = True
-                await self._look_for_room()
+                refreshed = True
+                await self._refresh_room()
                 continue
             passed_over.add(member.record.id)
-            placed = await self._place(member, offer_id, offer, subject)
+            placed = await self._offer(member, offer_id, offer, subject)
             if isinstance(placed, OfferResponse):
                 return placed.session, placed.answer
             unanswered += placed == "no_answer"
@@ -134,19 +134,19 @@ class Router:
         answers = await asyncio.gather(*(member.node.describe_all() for member in members), return_exceptions=True)
         return [session for answer in answers if isinstance(answer, list) for session in answer]
 
-    async def _place(
+    async def _offer(
         self, member: Member, offer_id: str, offer: str, subject: str | None
     ) -> "OfferResponse | Literal['refused', 'unreachable', 'no_answer']":
-        """Return one node's answer, or why another node is to be asked."""
+        """Return a node's answer, or the reason to try another node."""
         outcome: Literal["refused", "unreachable", "no_answer"]
         try:
-            with self._directory.placing(member):
-                placed = await member.node.place(offer_id, offer, subject)
+            with self._directory.reserve(member):
+                placed = await member.node.offer(offer_id, offer, subject)
         except NotReady as refusal:
-            self._directory.mark(member, refusal)
+            self._directory.note_refusal(member, refusal)
             outcome = "refused"
         except Unreachable as error:
-            self._missed(member, error)
+            self._note_unreachable(member, error)
             outcome = "unreachable"
         except NoAnswer as error:
             self._directory.penalise(member)
@@ -175,25 +175,25 @@ class Router:
             try:
                 await node.withdraw(offer_id)
             except (Unreachable, NoAnswer, NotReady, RuntimeError):
-                # RuntimeError: the node was forgotten meanwhile, and its connections closed.
+                # RuntimeError: the node was removed meanwhile, and its connections were closed.
                 await asyncio.sleep(2**attempt)
             else:
                 return
 
     async def _ask(self, session_id: str, ask: Callable[[RemoteNode], Awaitable[T]]) -> T:
-        """Ask the node that has a session.
+        """Send a request to the node that has a session.
 
         Raises:
-            SessionNotFound: no node gave that id, or the node is gone, and its sessions with it.
-            NotReady: the node may be there, and cannot be asked now.
+            SessionNotFound: the id is not signed by a node, or its node is gone.
+            NotReady: the node cannot be reached now.
         """
         node_id = self._secret.node_of(session_id)
         if node_id is None:
             raise SessionNotFound(_GONE)
         member = self._directory.get(node_id)
         if member is None:
-            # It may have come since we looked last.
-            await self._directory.look()
+            # The node may have started since the last refresh.
+            await self._directory.refresh()
             member = self._directory.get(node_id)
         if member is None:
             if self._directory.source_lost:
@@ -204,23 +204,23 @@ class Router:
         try:
             return await ask(member.node)
         except Unreachable as error:
-            self._missed(member, error)
+            self._note_unreachable(member, error)
             if error.refused:
                 raise SessionNotFound(_GONE) from None
         except NoAnswer:
             self._directory.penalise(member)
         raise NotReady("The call's media node cannot be reached now.", code="node_unreachable", retry_after_s=2)
 
-    def _missed(self, member: Member, error: Unreachable) -> None:
+    def _note_unreachable(self, member: Member, error: Unreachable) -> None:
         if error.refused:
-            self._directory.lose(member)
+            self._directory.remove(member)
         else:
             self._directory.penalise(member)
 
-    async def _look_for_room(self) -> None:
-        await self._directory.look()
+    async def _refresh_room(self) -> None:
+        await self._directory.refresh()
         full = [member for member in self._directory.members() if not member.has_room]
-        await self._directory.ask(random.sample(full, min(_ASKED_FOR_ROOM, len(full))))
+        await self._directory.query(random.sample(full, min(_ASKED_FOR_ROOM, len(full))))
 
     def _no_room(self) -> NotReady:
         members = self._directory.members()

@@ -1,7 +1,7 @@
-"""The secret that signaling and media nodes share, and what is made of it.
+"""Sign and check requests, answers and session ids by the secret that signaling and media nodes share.
 
-Nothing that crosses the network lets anyone compute the secret, or sign anything else: every signature is an
-HMAC-SHA256 (RFC 2104) over its purpose and its text, cut to 128 bits.
+Every signature is an HMAC-SHA256 (RFC 2104) over a purpose and a text, cut to 128 bits. So a signature reveals neither
+the secret nor a signature for another purpose.
 """
 
 import hashlib
@@ -16,12 +16,12 @@ from voxgender.errors import SettingsError
 SCHEME = "Voxgender"
 """The authentication scheme between signaling and a node: ``Authorization: Voxgender TIME SIGNATURE``."""
 TOLERANCE_S = 60.0
-"""How far apart the clocks of two machines may be, and for how long a request that was seen could be sent again."""
+"""Greatest difference between the clocks of two machines; a captured request can be replayed for as long."""
 _SIGNATURE_BYTES = 16
 
 
 class Secret:
-    """Signs and checks.
+    """Signs and checks texts.
 
     Args:
         text: the secret.

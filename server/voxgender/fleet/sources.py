@@ -17,7 +17,7 @@ _NO_NODE = "--nodes (VOXGENDER_NODES) takes http://HOST:PORT, https://… or dns
 
 
 class Snapshot(NamedTuple):
-    """A source's present knowledge: records that it vouches for, and addresses where nodes are to be asked."""
+    """One reading of a source: records of nodes, and addresses whose nodes have to be asked for their record."""
 
     records: Sequence[NodeRecord] = ()
     urls: Sequence[str] = ()
@@ -27,14 +27,14 @@ class Source(Protocol):
     """Finds media nodes."""
 
     async def read(self) -> Snapshot:
-        """Return what is known now. Raises ``RegistryLost`` where the source cannot be read."""
+        """Return the present nodes. Raises ``RegistryLost`` if the source cannot be read."""
         ...
 
     async def close(self) -> None: ...
 
 
 class RedisNodes:
-    """Nodes that announce themselves in Redis."""
+    """Finds nodes that announce themselves in Redis."""
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
@@ -47,7 +47,7 @@ class RedisNodes:
 
 
 class StaticNodes:
-    """Nodes at known addresses, and at all addresses of names, such as that of a Kubernetes headless service."""
+    """Finds nodes at given URLs, and at all addresses of DNS names such as a Kubernetes headless service."""
 
     def __init__(self, urls: Sequence[str], names: Sequence[tuple[str, int]] = ()) -> None:
         self._urls = list(urls)
@@ -57,11 +57,11 @@ class StaticNodes:
         return url in self._urls
 
     def add(self, url: str) -> None:
-        """List one more node."""
+        """Add a node."""
         self._urls.append(url)
 
     def remove(self, url: str) -> None:
-        """List a node no more; nothing happens where it is not listed."""
+        """Remove a node, if it is listed."""
         if url in self._urls:
             self._urls.remove(url)
 
@@ -87,7 +87,7 @@ def source_of(registry: str, nodes: Sequence[str], secret: Secret) -> Source:
     if registry:
         return RedisNodes(Registry(registry, secret))
     urls, names = [], []
-    # On the command line, too, they may be parted by commas.
+    # Commas may separate them on the command line, too.
     for text in (part.strip() for item in nodes for part in item.split(",") if part.strip()):
         scheme, _, rest = text.partition(":")
         host, _, port = rest.rpartition(":")
@@ -106,7 +106,7 @@ async def _resolve(host: str, port: int) -> list[str]:
     try:
         found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except OSError as error:
-        # A service without pods has no address either: those that were there are asked themselves.
+        # A service without pods has no address either; known nodes are then queried directly.
         raise RegistryLost(f"the name {host} cannot be resolved ({error.strerror})") from None
     addresses = sorted({str(address[0]) for *_, address in found})
     return [f"http://{f'[{address}]' if ':' in address else address}:{port}" for address in addresses]

@@ -1,4 +1,4 @@
-"""The metrics of several processes as those of one."""
+"""Sum the Prometheus metrics of several processes."""
 
 from collections.abc import Iterable, Iterator
 
@@ -14,7 +14,7 @@ _SAME = ("python_info",)
 def total(texts: Iterable[str]) -> bytes:
     """Sum Prometheus texts: counters, gauges and histograms of the same name and labels.
 
-    Of times the earliest stands, and what describes a process is taken as it is.
+    The earliest of start times is kept, and ``python_info`` is kept as it is.
     """
     families: dict[str, Metric] = {}
     values: dict[str, dict[tuple[str, tuple[tuple[str, str], ...]], float]] = {}

@@ -1,4 +1,4 @@
-"""The role ``signaling``: the page and WHIP, in front of media nodes elsewhere."""
+"""Run the role ``signaling``: the page and WHIP, in front of media nodes."""
 
 from contextlib import AsyncExitStack
 
@@ -12,9 +12,9 @@ from voxgender.settings import SignalingSettings
 
 
 class Signaling:
-    """The page and WHIP, in front of media nodes elsewhere: ``voxgender signaling``.
+    """Serves the page and WHIP in front of media nodes: ``voxgender signaling``.
 
-    It keeps nothing of a call: another instance finds the call's node by the session's URL.
+    It keeps no state of calls: any other instance finds a call's node by the session's URL.
     """
 
     def __init__(self, settings: SignalingSettings) -> None:
@@ -22,7 +22,7 @@ class Signaling:
         self._router: Router
 
     async def start(self, stack: AsyncExitStack) -> str:
-        """Serve the page and signaling once media nodes were looked for."""
+        """Serve the page and signaling after a first look for media nodes."""
         settings = self._settings
         secret = Secret(settings.fleet.secret)
         directory = Directory(source_of(settings.fleet.registry, settings.node_list.nodes, secret), secret)
@@ -33,7 +33,7 @@ class Signaling:
         app, http = create_app(settings, self._router), settings.http
         port = await listen(app, stack, host=http.host, port=http.port)
         await directory.start()
-        await directory.looked.wait()
+        await directory.refreshed.wait()
         return url_of(http.host, port)
 
     async def drain(self, stop: Stop) -> None:

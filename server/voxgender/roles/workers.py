@@ -38,7 +38,7 @@ HUNG_S = 30.0
 WATCH_S = 2.0
 _RESTART_S = 0.5
 _MAX_RESTART_S = 10.0
-_SETTLED_S = 30.0
+_STABLE_S = 30.0
 """A worker that lived so long is started again without delay."""
 
 
@@ -181,7 +181,7 @@ class Worker:
                 self.ready.set_exception(VoxgenderError(f"worker {self._config.number} ended before it took calls"))
             if self._stopping.is_set() or self.ready.cancelled() or self.ready.exception() is not None:
                 return
-            pause = _RESTART_S if monotonic() - started > _SETTLED_S else min(2 * pause, _MAX_RESTART_S)
+            pause = _RESTART_S if monotonic() - started > _STABLE_S else min(2 * pause, _MAX_RESTART_S)
             logger.error("worker %d has died, its calls with it; another one starts", self._config.number)
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause):
@@ -246,7 +246,7 @@ class Worker:
                 logger.error("worker %d cannot start: %s", self._config.number, error)
             return
         self._source.add(self._url)
-        await self._directory.look(surely=True)
+        await self._directory.refresh(force=True)
         if not self.ready.done():
             self.ready.set_result(None)
 
