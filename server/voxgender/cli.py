@@ -168,12 +168,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit status: 0 on success, 2 on bad usage, 1 on failure; both with one line on stderr.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # A file's name need not be in the terminal's encoding.
+        # A file's name may not be in the terminal's encoding.
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         command, settings = parse(sys.argv[1:] if argv is None else argv)
         if command not in (serve, signaling, media):
-            # Servers have a log of their own kind.
+            # Servers set up their own log.
             logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.WARNING)
         return command(settings)
     except SettingsError as error:
@@ -185,7 +185,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        # The reader of the output has closed it.
+        # The reader of the output has closed the pipe.
         sys.stderr.close()
         return 1
 
@@ -221,7 +221,7 @@ def settings_of(command: Callable[[Any], int]) -> type:
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line, told where all errors are told."""
+    """An argument parser that raises ``SettingsError`` in place of printing errors itself."""
 
     def error(self, message: str) -> NoReturn:
         raise SettingsError(f"{message.removeprefix('argument ')}; see {self.prog} --help")

@@ -1,4 +1,4 @@
-"""The one exception tree. Each message is a sentence that says what to do."""
+"""Define all exceptions. Each message is a sentence that says what to do."""
 
 
 class VoxgenderError(Exception):
@@ -18,7 +18,7 @@ class AudioError(VoxgenderError):
 
 
 class ManifestError(VoxgenderError):
-    """A manifest of recordings cannot be read, or names what is not there."""
+    """A manifest of recordings cannot be read, or names a missing file."""
 
 
 class CallError(VoxgenderError):
@@ -26,11 +26,11 @@ class CallError(VoxgenderError):
 
 
 class RequestRefused(VoxgenderError):
-    """A request that cannot be met; :mod:`voxgender.http.problems` has the HTTP status of each code.
+    """A request cannot be met; :mod:`voxgender.http.problems` has the HTTP status of each code.
 
     Attributes:
-        code: a stable word for programs, the extension member ``code`` of problem details (RFC 9457).
-        retry_after_s: when the same request may succeed; None where it never will.
+        code: a stable identifier for programs, the extension member ``code`` of problem details (RFC 9457).
+        retry_after_s: time after which the same request may succeed; None if it never will.
     """
 
     code: str = ""
@@ -64,11 +64,11 @@ class NotReady(RequestRefused):
 
 
 class TooManySessions(RequestRefused):
-    """A caller has as many sessions at once as one may have."""
+    """A caller has as many concurrent sessions as are allowed."""
 
     code = "too_many_sessions"
     retry_after_s = 10
 
 
 class TokenRejected(VoxgenderError):
-    """A bearer token that lets nobody in. The message has no word of the token's own."""
+    """A bearer token is not valid. The message quotes nothing of the token."""

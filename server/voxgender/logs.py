@@ -1,8 +1,8 @@
-"""A server's log: one line an entry, without secrets, and no flood of entries while somebody attacks.
+"""Write a server's log: one line per entry, without secrets, and without a flood of entries during an attack.
 
-Errors quote what they were about: a request line with a session's URL, a header with a token, a line of SDP. So the
-log names an error's kind and its place in the code, never its words. Of the entries of libraries it keeps the words
-that their authors wrote, never the values that were put in between.
+Messages of errors quote their input: a request line with a session's URL, a header with a token, a line of SDP. So the
+log names an error's type and its place in the code, never its message. Entries of libraries are logged as their format
+string, without the arguments.
 """
 
 import logging
@@ -18,7 +18,7 @@ from typing import TextIO
 logger = logging.getLogger(__name__)
 
 REPEAT_S = 60.0
-"""Of entries of one kind, one is written in this time; the others are counted."""
+"""Time in which one entry of each kind is written; the others are counted."""
 _MAX_KINDS = 256
 _MAX_FRAMES = 6
 
@@ -29,13 +29,13 @@ _FIRST_WORDS = re.compile(r"[A-Za-z][A-Za-z ,.'!-]*")
 
 
 def start(level: str, process: str = "") -> None:
-    """Write the process's log to stderr from now on, and errors that nobody catches as entries of it.
+    """Write the process's log to stderr from now on; uncaught errors become entries of it.
 
-    Does no more than to set the level where the program has a log of its own already.
+    If the program has configured logging already, only set the level.
 
     Args:
-        level: ``debug``, ``info``, ``warning`` or ``error``, for voxgender; its libraries speak from ``warning`` on.
-        process: named in each entry.
+        level: ``debug``, ``info``, ``warning`` or ``error``, for voxgender; libraries log from ``warning`` on.
+        process: name of the process in each entry.
     """
     logging.getLogger(_OWN).setLevel(level.upper())
     root = logging.getLogger()
@@ -61,7 +61,7 @@ def start(level: str, process: str = "") -> None:
 
 
 class LogFormatter(logging.Formatter):
-    """Format an entry as one line: time, level, logger, message, and of an error its kind and place."""
+    """Formats an entry as one line: time, level, logger, message, and the type and place of an error."""
 
     def __init__(self, process: str = "") -> None:
         super().__init__()
@@ -76,11 +76,11 @@ class LogFormatter(logging.Formatter):
 
 
 class LogHandler(logging.StreamHandler[TextIO]):
-    """Write entries as :class:`LogFormatter` has them. Errors, and what clients cause, are written once a minute.
+    """Writes entries by :class:`LogFormatter`. Errors, and entries that clients cause, are written once a minute.
 
-    Entries are of one kind where the same line of code makes them of the same kind of error; ``extra={"kind": …}`` says
-    that an entry is what a client causes, and of which kind. How many were left out is said with the next one, or when
-    the log ends.
+    Entries are of one kind if the same line of code logs the same type of error; ``extra={"kind": …}`` marks an entry
+    that clients cause, and names its kind. The number of entries left out is written with the next one, or at the end
+    of the log.
 
     Args:
         process: named in each entry.
@@ -117,7 +117,7 @@ class LogHandler(logging.StreamHandler[TextIO]):
         super().close()
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
-        """Say nothing: logging itself would print the entry's arguments."""
+        """Print nothing: the base class would print the entry's arguments."""
 
     def _count_out(self, until: float) -> None:
         for kind, repeated in [*self._kinds.items()]:
@@ -131,12 +131,12 @@ class LogHandler(logging.StreamHandler[TextIO]):
             self.stream.write(line + "\n")
             self.flush()
         except (OSError, ValueError):
-            # Nobody reads the log any more.
+            # The reader of the log has closed it.
             return
 
 
 class _Repeated:
-    """Entries of one kind that were left out since the first."""
+    """Counts the entries of one kind that were left out since the first."""
 
     def __init__(self, since: float) -> None:
         self.since = since
@@ -149,7 +149,7 @@ class _Repeated:
 
 
 def describe(error: BaseException) -> str:
-    """Name an error, its causes and where it was raised, without a word of its message."""
+    """Return an error's type, its causes and the place that raised it, without the message."""
     return ", after ".join(f"{_name(each)}{_place(each)}" for each in _chain(error))
 
 
@@ -178,17 +178,17 @@ def _place(error: BaseException) -> str:
 def _words(record: logging.LogRecord) -> str:
     if _is_own(record):
         return _CONTROL.sub("?", record.getMessage())
-    # What comes behind a line's end is put there by a program: asyncio's contexts, aiortc's tracebacks.
+    # Text after a line's end comes from programs: asyncio's contexts, aiortc's tracebacks.
     words = str(record.msg).partition("\n")[0]
     if not record.args:
-        # Text that may have had values put in already.
+        # Text that may have its arguments inserted already.
         found = _FIRST_WORDS.match(words) if record.name == "asyncio" else None
         words = found.group().strip() if found else "an entry whose words are left out"
     return f"{_CONTROL.sub('?', _VALUE.sub('…', words))} [{record.module}:{record.lineno}]"
 
 
 def _kind(record: logging.LogRecord) -> object | None:
-    """What tells an entry's kind; None for one that is always written."""
+    """Return an entry's kind; None for entries that are always written."""
     kind = getattr(record, "kind", None)
     error = record.exc_info[0] if record.exc_info else None
     if _is_own(record) and kind is None and error is None:

@@ -1,4 +1,4 @@
-"""What operators watch, for ``GET /metrics`` in Prometheus text. No metric carries a session's id or its data."""
+"""Define the metrics of ``GET /metrics``, in Prometheus text. None carries a session's id or its data."""
 
 from typing import Literal, get_args
 
@@ -7,7 +7,7 @@ from prometheus_client import Counter, Gauge, Histogram
 from voxgender.protocol import Label
 
 Stage = Literal["receive", "reorder", "queue", "decode", "gate", "inference", "send"]
-"""Where the time between a packet's arrival and its result goes, in order."""
+"""Stages between a packet's arrival and its result, in order."""
 Fate = Literal["received", "late", "duplicate", "lost", "unread"]
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1.0, 2.5)

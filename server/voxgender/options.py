@@ -75,7 +75,7 @@ class Option:
 
     @property
     def flag(self) -> str:
-        """The option on a command line: ``--max-sessions``, or the place of a positional one."""
+        """Name on the command line: ``--max-sessions``, or the metavar of a positional option."""
         return self.display.metavar if self.display.positional else f"--{self.name.replace('_', '-')}"
 
     @property
@@ -144,7 +144,7 @@ class Option:
         """
         try:
             if not _is_path(self.annotation):
-                # Arguments that are not in the terminal's encoding hold surrogates, which fail later, wherever they go.
+                # Arguments that are not in the terminal's encoding hold surrogates, which would fail later.
                 msgspec.json.encode(value)
             # Without the None of an optional one, which the library reads from the text "null".
             checked: Any = Annotated[_plain(self.annotation), _limits(self.annotation)]

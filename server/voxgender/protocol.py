@@ -31,7 +31,7 @@ Probability = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
 _SECONDS_DECIMALS = 3
 _DECIMALS = {"confidence": 4, "scores": 4, "latency_ms": 1, "stages_ms": 1}
-"""Of the numbers under these names; all others are seconds."""
+"""Decimals of the numbers under these names; all others are seconds."""
 
 
 class Scores(msgspec.Struct, frozen=True):
@@ -48,20 +48,20 @@ class Message(msgspec.Struct, frozen=True, tag_field="type", kw_only=True):
 
     @property
     def type(self) -> str:
-        """The name on the wire: ``hello``, ``result``, …"""
+        """Name of the message's type on the wire, such as ``hello`` or ``result``."""
         return str(self.__struct_config__.tag)
 
     def to_json(self) -> str:
         return _encoder.encode(self.to_dict()).decode()
 
     def to_dict(self) -> dict[str, Any]:
-        """The message as plain dicts, lists and scalars, as it stands on the wire.
+        """Return the message as plain dicts, lists and scalars, as they are sent.
 
         Numbers are rounded here and nowhere else: seconds to the millisecond, probabilities to four decimals,
         milliseconds to a tenth.
 
         Raises:
-            ValueError: a number is infinite or not a number, which JSON cannot say.
+            ValueError: a number is infinite or NaN, which JSON has no form for.
         """
         plain: dict[str, Any] = _rounded(msgspec.to_builtins(self), _SECONDS_DECIMALS)
         return plain
@@ -138,7 +138,7 @@ class Error(Message, frozen=True, kw_only=True, tag="error"):
 AnyMessage = Hello | Result | Change | Segment | Summary | Warning | Error
 
 _ROUNDED = frozenset((float, dict, list, tuple))
-"""Types of what is rounded, or may hold it."""
+"""Types that are rounded, or may hold numbers to round."""
 
 _encoder = msgspec.json.Encoder()
 _decoder: msgspec.json.Decoder[AnyMessage] = msgspec.json.Decoder(AnyMessage)
@@ -148,17 +148,17 @@ def decode(text: str | bytes) -> AnyMessage:
     """Read one message.
 
     Raises:
-        ValueError: the text is no message of this version, or of a type not known here.
+        ValueError: the text is no message of this version, or of an unknown type.
     """
     return _decoder.decode(text)
 
 
 def schema() -> dict[str, Any]:
-    """The JSON Schema (2020-12) of every message."""
+    """Return the JSON Schema (2020-12) of every message."""
     produced: dict[str, Any] = msgspec.json.schema(AnyMessage)
     for definition in produced["$defs"].values():
         if "v" in definition["properties"]:
-            # On the wire it is never left out.
+            # It is always sent, though the class has a default.
             definition["required"].append("v")
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

@@ -60,7 +60,7 @@ _ATTRIBUTES = frozenset(
         "setup",
     )
 )
-"""All others are ignored."""
+"""Attributes that are parsed; all others are ignored."""
 
 _PAYLOAD_TYPES = frozenset(map(str, range(PAYLOAD_TYPES)))
 _FORBIDDEN = re.compile(r"[^\t\n\r\x20-\x7e\xa0-\U0010ffff]")
@@ -72,7 +72,7 @@ _HASH = re.compile(r"[0-9A-Fa-f]{2}(?::[0-9A-Fa-f]{2})*")
 
 
 class _Malformed(Exception):
-    """The text cannot be read; the message is a sentence for its sender."""
+    """A text cannot be parsed; the message is a sentence for its sender."""
 
 
 class Candidate(NamedTuple):
@@ -141,7 +141,7 @@ class MediaLine:
 
 @dataclass(frozen=True)
 class Offer:
-    """An offer that can be answered. Made by :meth:`parse`."""
+    """An offer that can be answered. :meth:`parse` makes it."""
 
     lines: tuple[MediaLine, ...]
     audio_index: int
@@ -164,8 +164,7 @@ class Offer:
         """Read an SDP offer.
 
         Raises:
-            SdpRejected: it is no SDP offer of WebRTC, is larger than any has to be, or sends no audio that can be
-                decoded here.
+            SdpRejected: it is no SDP offer of WebRTC, is too large, or sends no audio that can be decoded here.
         """
         try:
             session, sections = _split(text)
@@ -175,11 +174,11 @@ class Offer:
 
     @property
     def audio(self) -> MediaLine:
-        """The line whose audio is taken."""
+        """Media line whose audio is received."""
         return self.lines[self.audio_index]
 
     def takes(self, mid: str | None) -> bool:
-        """Say whether candidates of the line with this name are for the call's transport."""
+        """Return whether candidates of the line with this name belong to the call's transport."""
         return mid is None or self.audio.mid is None or mid in (self.bundle or (self.audio.mid,))
 
 
@@ -196,7 +195,7 @@ class Fragment:
         """Read a fragment.
 
         Raises:
-            SdpRejected: it holds a line that no fragment has, or more than any has to.
+            SdpRejected: it holds a line that no fragment has, or is too large.
         """
         try:
             return _fragment(text)
@@ -205,7 +204,7 @@ class Fragment:
 
 
 class _Section:
-    """The lines of the session, or of one media line: the attributes that are known here, in order."""
+    """A section of an SDP, the session's or a media line's: its known attributes, in order."""
 
     __slots__ = ("attributes", "media")
 
@@ -315,7 +314,7 @@ def _format_attributes(formats: Container[str], section: _Section) -> tuple[tupl
 
 
 def _direction(section: _Section, session: _Section) -> str:
-    """The line's own direction, else the session's, else both ways (RFC 8866 section 6.7)."""
+    """Return the line's own direction, else the session's, else ``sendrecv`` (RFC 8866 section 6.7)."""
     for owner in (section, session):
         for name in owner.attributes:
             if name in _DIRECTIONS:
@@ -324,7 +323,7 @@ def _direction(section: _Section, session: _Section) -> str:
 
 
 def _bundle_of(audio: MediaLine, session: _Section, lines: tuple[MediaLine, ...]) -> tuple[str, ...]:
-    """Names of the lines that the audio is bundled with (RFC 8843), its own included."""
+    """Return the names of the lines that share the audio's bundle (RFC 8843), its own included."""
     named: set[str] = set()
     for line in lines:
         if line.mid is not None:
@@ -345,7 +344,7 @@ def _transport(owners: tuple[_Section, ...], *, is_lite: bool) -> Transport:
         raise _Malformed("The offer has no a=ice-ufrag line, so it is not a WebRTC offer.")
     ufrag = identified.first("ice-ufrag") or ""
     password = next((value for owner in (identified, *owners) if (value := owner.first("ice-pwd"))), "")
-    # RFC 8839 section 5.4, but for the alphabet, with which some are freer.
+    # RFC 8839 section 5.4, but with a wider alphabet, which some clients use.
     if not (4 <= len(ufrag) <= 256 and _CREDENTIAL.fullmatch(ufrag)):
         raise _Malformed("An a=ice-ufrag line has 4 to 256 letters, digits, + or /.")
     if not (22 <= len(password) <= 256 and _CREDENTIAL.fullmatch(password)):
@@ -362,7 +361,7 @@ def _transport(owners: tuple[_Section, ...], *, is_lite: bool) -> Transport:
 
 
 def _fingerprint(value: str) -> str | None:
-    """A certificate's hash (RFC 8122 section 5); None for one by a function that is not known here."""
+    """Parse a certificate's hash (RFC 8122 section 5); None for an unknown hash function."""
     function, _, digest = value.partition(" ")
     function, digest = function.lower(), digest.strip()
     if function not in _HASH_BYTES:
@@ -421,16 +420,15 @@ def _data_channels(line: MediaLine, section: _Section) -> DataChannels:
 
 
 def _candidates(values: Sequence[str]) -> tuple[Candidate, ...]:
-    """Those candidates that can be tried, of the first so many."""
+    """Parse the candidates that can be tried, out of the first ``MAX_CANDIDATES``."""
     return tuple(found for found in map(_candidate, values[:MAX_CANDIDATES]) if found is not None)
 
 
 def _candidate(value: str) -> Candidate | None:
-    """A candidate (RFC 8839 section 5.1); None for one that can never work here.
+    """Parse a candidate (RFC 8839 section 5.1); None for one that cannot work here.
 
-    That is TCP, another component than RTP's, and what is no address of one host: nothing is ever looked up, neither
-    by DNS nor by mDNS. A peer is found all the same, by the address that its checks come from (RFC 8445 section
-    7.3.1.3).
+    TCP, other components than RTP's, and names cannot work: nothing is looked up, neither by DNS nor by mDNS. The peer
+    is found all the same, by the address that its checks come from (RFC 8445 section 7.3.1.3).
     """
     parts = value.split(maxsplit=8)
     if len(parts) < 8 or parts[2].lower() != "udp":
@@ -472,7 +470,7 @@ def _fragment(text: str) -> Fragment:
 
 
 def _split(text: str) -> tuple[_Section, list[_Section]]:
-    """The session and its media lines."""
+    """Split a text into the session section and the media sections."""
     session = section = _Section()
     sections: list[_Section] = []
     lines = _lines(text)
@@ -506,7 +504,7 @@ def _lines(text: str) -> list[str]:
 
 
 def _number(text: str, most: int) -> int | None:
-    """A whole number from 0 to ``most``; None for what is none."""
+    """Parse a whole number from 0 to ``most``; None for other texts."""
     if not _NUMBER.fullmatch(text):
         return None
     number = int(text)

@@ -1,3 +1,3 @@
-"""This package's version: one place for whoever tells it."""
+"""Hold this package's version in one place."""
 
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""The HTTP application: what is served where."""
+"""Put the HTTP application together: routes, middlewares, headers of every response."""
 
 from collections.abc import Awaitable, Callable
 
@@ -17,7 +17,7 @@ from voxgender.http.whip import Whip
 from voxgender.settings import FrontSettings
 
 MAX_BODY = 128 * 1024
-"""Bytes; a browser's offer is about 6 kB, and 6 kB more with each line of video."""
+"""Bytes of a request's body. A browser's offer has about 6 kB, and 6 kB more with each line of video."""
 
 
 def create_app(
@@ -26,10 +26,12 @@ def create_app(
     """Make the application in front of a media node, or of a router to many.
 
     Args:
-        metrics: what ``/metrics`` shows.
+        settings: options of the server.
+        calls: opens, finds and ends calls.
+        metrics: returns the text of ``/metrics``.
 
     Raises:
-        SettingsError: an ICE server, an origin or what tokens are checked by is not of the form that is wanted.
+        SettingsError: an ICE server, an origin, a secret or a key set is malformed.
     """
     authenticator = Authenticator(settings.auth)
     turn = settings.ice_servers

@@ -1,4 +1,4 @@
-"""Check bearer tokens (RFC 6750): who may open a call, and who may see operators' pages."""
+"""Check the bearer tokens (RFC 6750) of callers and operators."""
 
 import hmac
 
@@ -12,19 +12,20 @@ _CHALLENGE = 'Bearer realm="voxgender"'
 
 
 class Authenticator:
-    """Checks one shared token, callers' own tokens (JSON Web JwtVerifier), or both; with neither, lets everybody in.
+    """Checks one shared token, callers' own JSON Web Tokens, or both; with neither, lets everybody in.
 
-    A session's own URL needs none: it is unguessable, and some WHIP clients send no token on ``DELETE``.
+    Requests to a session's own URL need no token: the URL is unguessable, and some WHIP clients send no token on
+    ``DELETE``.
 
     Raises:
-        SettingsError: a secret or keys that cannot be used, or options that say how to check tokens and not by what.
+        SettingsError: a secret or keys cannot be used, or an issuer is given without either.
     """
 
     def __init__(self, settings: AuthOptions) -> None:
         self._token = settings.token.encode()
         self._tokens = None
         if settings.jwt_secret or settings.jwt_keys:
-            # Cryptography takes a tenth of a second to import: for those alone who use it.
+            # Imported on demand, because cryptography takes a tenth of a second to import.
             from voxgender.http.keys import JwkSet
             from voxgender.http.tokens import JwtVerifier
 
@@ -37,22 +38,22 @@ class Authenticator:
         elif settings.jwt_issuer:
             raise SettingsError("--jwt-issuer (VOXGENDER_JWT_ISSUER) lets nobody in without --jwt-secret or --jwt-keys")
 
-    async def caller(self, request: web.Request) -> str | None:
-        """Let a caller pass: the subject of its own token; None with the shared one, or where none is asked for.
+    async def authenticate(self, request: web.Request) -> str | None:
+        """Authenticate a caller; return the subject of its own token, or None if it has the shared token or needs none.
 
         Raises:
             Problem: 401.
-            NotReady: the keys of tokens cannot be had now.
+            NotReady: the keys cannot be read now.
         """
         subject, _ = await self._check(request)
         return subject
 
-    async def operator(self, request: web.Request) -> None:
-        """Let an operator pass: the shared token, or a caller's own one with the scope ``operator``.
+    async def require_operator(self, request: web.Request) -> None:
+        """Require the shared token, or a caller's own token with the scope ``operator``.
 
         Raises:
-            Problem: 401, or 403 for a caller who is no operator.
-            NotReady: the keys of tokens cannot be had now.
+            Problem: 401, or 403 if the caller is no operator.
+            NotReady: the keys cannot be read now.
         """
         _, is_operator = await self._check(request)
         if not is_operator:
@@ -64,7 +65,7 @@ class Authenticator:
             )
 
     async def close(self, _: web.Application) -> None:
-        """Release what checks the tokens (an ``on_cleanup`` signal)."""
+        """Close the key set (an ``on_cleanup`` signal)."""
         if self._tokens is not None:
             await self._tokens.close()
 
@@ -74,7 +75,7 @@ class Authenticator:
         scheme, _, shown = request.headers.get("Authorization", "").partition(" ")
         shown = shown.strip()
         if scheme.lower() != "bearer" or not shown:
-            # RFC 6750 section 3.1: no error code for a request that tried nothing.
+            # RFC 6750 section 3.1: no error code for a request without a token.
             raise _unauthorized("A bearer token is needed: send it as 'Authorization: Bearer TOKEN'.", _CHALLENGE)
         if self._token and hmac.compare_digest(shown.encode(errors="surrogateescape"), self._token):
             return None, True

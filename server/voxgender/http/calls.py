@@ -1,4 +1,4 @@
-"""The port between HTTP and the calls behind it, on this machine or on others."""
+"""Define the interface between HTTP and calls, in this process or on other nodes."""
 
 from collections.abc import AsyncGenerator
 from typing import Any, Protocol
@@ -7,15 +7,15 @@ from typing import Any, Protocol
 class Calls(Protocol):
     """Opens, finds and ends calls: ``media.node.MediaNode`` holds them, ``fleet.router.Router`` asks nodes elsewhere.
 
-    Errors are those of ``voxgender.errors``. Any method may raise ``NotReady`` where a node elsewhere cannot be asked.
+    Errors are those of ``voxgender.errors``. Any method may raise ``NotReady`` if another node cannot be reached.
     """
 
     def check_ready(self) -> None:
-        """Raise ``NotReady`` while no calls are taken, whatever room there is."""
+        """Raise ``NotReady`` while no calls are taken. A full node is ready."""
         ...
 
     async def open(self, offer: str, subject: str | None = None) -> tuple[str, str]:
-        """Answer an SDP offer: session id and answer. ``subject`` is the caller's, where its token names one.
+        """Answer an SDP offer; return session id and answer. ``subject`` is that of the caller's token, if any.
 
         Raises ``NotReady``, ``TooManySessions``, ``SdpRejected``.
         """
@@ -43,19 +43,19 @@ class Calls(Protocol):
 
 
 class NodeCalls(Calls, Protocol):
-    """The calls of one media node, and how full it is."""
+    """The calls of one media node, with its occupancy."""
 
     @property
     def capacity(self) -> int:
-        """Sessions taken at once."""
+        """Greatest number of concurrent sessions."""
         ...
 
     @property
     def live(self) -> int:
-        """Sessions there are."""
+        """Number of present sessions."""
         ...
 
     @property
     def draining(self) -> bool:
-        """Return whether calls are no longer taken, for good."""
+        """True once no more calls are taken."""
         ...

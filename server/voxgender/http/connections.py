@@ -1,6 +1,6 @@
-"""Connections to an HTTP server that clients can neither hold open for nothing nor fill the log through.
+"""Limit the time and the log entries that a client's HTTP connection may cost.
 
-aiohttp has no limits of time for what a client sends or reads, and logs with a traceback what it cannot parse.
+aiohttp has no time limits for a client that sends or reads slowly, and logs a traceback for a malformed request.
 """
 
 import asyncio
@@ -37,7 +37,7 @@ WRITE_S = 30.0
 
 @dataclass(frozen=True)
 class Limits:
-    """How long a client may take, seconds. One that takes longer is told so (408), where it can be, and cut off."""
+    """Time limits of a client, in seconds. A client that exceeds one gets status 408, if possible, and is cut off."""
 
     head_s: float = HEAD_S
     """For the request line and the headers."""
@@ -46,9 +46,9 @@ class Limits:
     body_s: float = BODY_S
     """For all of a body."""
     idle_s: float = IDLE_S
-    """Between two requests. Load balancers, of which Google's keep connections for 600 s, have to close them first."""
+    """Between two requests. Longer than load balancers keep connections (Google's: 600 s), so that they close first."""
     write_s: float = WRITE_S
-    """For bytes that the client does not take, or does not acknowledge."""
+    """For bytes that the client does not read or acknowledge."""
 
 
 class BodyStalled(TimeoutError):
@@ -56,7 +56,7 @@ class BodyStalled(TimeoutError):
 
 
 class LimitedRunner(web.AppRunner):
-    """Serve an application through :class:`Connection`."""
+    """Serves an application through :class:`Connection`."""
 
     def __init__(self, app: web.Application, *, limits: Limits, shutdown_timeout_s: float) -> None:
         super().__init__(
@@ -65,7 +65,7 @@ class LimitedRunner(web.AppRunner):
             access_log=None,
             shutdown_timeout=shutdown_timeout_s,
             keepalive_timeout=limits.idle_s,
-            # Unpacked where the size is known to be bounded: a bomb of 500 kB held the event loop for 0.6 s.
+            # ``sessions`` decompresses with a bound: a bomb of 500 kB held the event loop for 0.6 s.
             auto_decompress=False,
         )
         self._limits = limits
@@ -102,7 +102,7 @@ def _begin(
 
 
 class Connection(web.RequestHandler):
-    """Hold one client to :class:`Limits`; answer what is not HTTP with a problem, and log it in a line."""
+    """Applies :class:`Limits` to one client; answers malformed requests with problem details, logged in one line."""
 
     __slots__ = ("_begun", "_body", "_body_since", "_fed_at", "_head_since", "_limits", "_timer")
 
@@ -110,9 +110,9 @@ class Connection(web.RequestHandler):
         super().__init__(manager, loop=loop, **options)
         self._limits = limits
         self._head_since: float | None = None
-        """Since when a head is awaited that is not whole yet; None while none is."""
+        """Time since which an incomplete request head is awaited; None while none is."""
         self._begun = False
-        """Whether a byte of it has come."""
+        """True once a byte of that head has come."""
         self._body: StreamReader | None = None
         self._body_since = 0.0
         self._fed_at = 0.0
@@ -150,7 +150,7 @@ class Connection(web.RequestHandler):
                 self._arm()
 
     def begin(self, body: StreamReader) -> None:
-        """Take note that a request, whole but for its body, is handled from now on."""
+        """Note that the head of a request is complete, so that its body is awaited."""
         self._head_since, self._begun = None, False
         self._body = body
         self._body_since = self._fed_at = self._loop.time()
@@ -179,13 +179,13 @@ class Connection(web.RequestHandler):
     def log_exception(self, *args: Any, **kw: Any) -> None:
         error = kw.get("exc_info")
         if isinstance(error, web.RequestPayloadError):
-            # The rest of a body that no handler wanted.
+            # The rest of a body that no handler reads.
             self._blame(type(error).__name__)
         elif not isinstance(error, (ConnectionError, TimeoutError, aiohttp.ClientConnectionError)):
             logger.error("connection failed", exc_info=error)
 
     def log_debug(self, *args: Any, **kw: Any) -> None:
-        """Say nothing: that a client leaves early is no news."""
+        """Log nothing: clients that leave early are normal."""
 
     def _in_body(self) -> bool:
         return self._body is not None and not self._body.is_eof()
@@ -198,7 +198,7 @@ class Connection(web.RequestHandler):
     def _due(self) -> float | None:
         if self._in_body():
             if self._reading_paused:
-                # The server has not taken what it has been sent yet.
+                # The server itself has not read all received bytes yet.
                 self._fed_at = self._loop.time()
             return min(self._fed_at + self._limits.stall_s, self._body_since + self._limits.body_s)
         return None if self._head_since is None else self._head_since + self._limits.head_s
@@ -217,7 +217,7 @@ class Connection(web.RequestHandler):
             self._body.set_exception(BodyStalled())
             self._body = None
             return
-        # Browsers open connections before they need them: those are closed without a word.
+        # Browsers open connections in advance: those are closed without an answer.
         if self._begun:
             self._blame("StalledHead")
             if self._waiter is not None:
@@ -241,7 +241,7 @@ class Connection(web.RequestHandler):
 
 
 def _limit_writing(sock: Any, seconds: float) -> None:
-    # RFC 5482. The kernel sees what no program can: a file on its way, a buffer that is left behind by a response.
+    # RFC 5482. Only the kernel sees unacknowledged bytes: those of a file, or of a response that has ended.
     if hasattr(socket, "TCP_USER_TIMEOUT"):
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(seconds * 1_000))
 

@@ -17,13 +17,13 @@ _headers: web.RequestKey[dict[str, str]] = web.RequestKey("cors", dict[str, str]
 
 
 def cors_middleware(origins: Sequence[str]) -> Middleware:
-    """Allow these origins, or all for ``*``. No cookies are used, so none are allowed.
+    """Make the middleware that allows these origins, or all for ``*``. Cookies are not used, so they are not allowed.
 
     Raises:
-        SettingsError: what is no origin, and so would never be one that asks.
+        SettingsError: a value is not a valid origin.
     """
     everyone = "*" in origins
-    # Browsers send an origin in lower case, without a slash behind it.
+    # Browsers send an origin in lower case, without a trailing slash.
     listed = {origin.lower().removesuffix("/") for origin in origins if origin != "*"}
     for origin in sorted(listed):
         if not _ORIGIN.fullmatch(origin):
@@ -35,8 +35,8 @@ def cors_middleware(origins: Sequence[str]) -> Middleware:
     @web.middleware
     async def cors(request: web.Request, handler: Handler) -> web.StreamResponse:
         origin = request.headers.get("Origin")
-        # Set before the handler runs: a stream of events sends its headers from within. Refused origins and requests
-        # without any vary as well: what a cache keeps of them is nothing for an origin that is allowed.
+        # Set before the handler runs, because an event stream sends its headers from within. Responses to refused
+        # origins and to requests without an origin vary, too: a cache must not serve them to an allowed origin.
         headers = {} if everyone else {"Vary": "Origin"}
         if origin is not None and (everyone or origin in listed):
             headers |= {

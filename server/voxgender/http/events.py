@@ -1,4 +1,4 @@
-"""A session's messages as server-sent events (https://html.spec.whatwg.org/#server-sent-events)."""
+"""Serve a session's messages as server-sent events (https://html.spec.whatwg.org/#server-sent-events)."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -9,7 +9,7 @@ from aiohttp import ClientConnectionError, web
 from voxgender.http.calls import Calls
 
 KEEPALIVE_S = 15.0
-"""Proxies close streams on which nothing comes for a minute or so."""
+"""Time between keep-alive comments; proxies close streams that are silent for about a minute."""
 
 
 class Events:
@@ -38,7 +38,7 @@ class Events:
                     await response.write(text.encode())
             await response.write_eof()
         except (ConnectionError, ClientConnectionError):
-            # The follower left, or stopped reading; the session does not mind.
+            # The follower left or stopped reading; the session goes on.
             return response
         return response
 

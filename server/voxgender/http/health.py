@@ -16,7 +16,7 @@ class Health:
 
     Args:
         check_ready: raises ``NotReady`` while no calls are taken.
-        metrics: what ``/metrics`` shows.
+        metrics: returns the text of ``/metrics``.
     """
 
     def __init__(self, check_ready: Callable[[], None], metrics: Callable[[], Awaitable[bytes]] = own_metrics) -> None:

@@ -1,6 +1,6 @@
-"""STUN and TURN servers for clients, as ``Link`` headers (RFC 9725 section 4.6, syntax of RFC 8288).
+"""Tell clients STUN and TURN servers in ``Link`` headers (RFC 9725 section 4.6, syntax of RFC 8288).
 
-A TURN server named without a login gets one that is good for a while only, made from a secret that it shares with this
+For a TURN server that is configured without a login, a short-lived login is made from a secret that it shares with this
 server: draft-uberti-behave-turn-rest-00, which coturn calls ``use-auth-secret``.
 """
 
@@ -27,17 +27,17 @@ class _Server(NamedTuple):
 
 
 class IceServers:
-    """The servers that clients are told.
+    """Makes the ``Link`` headers.
 
     Args:
         servers: ``stun:HOST``, ``turn:HOST`` or ``turn:USER:PASSWORD@HOST``; port and ``?transport=`` may follow.
-        turn_secret: shared with the TURN servers that are named without a login; empty for none.
-        turn_ttl_s: how long a login made from it can be used. It is looked at when a relay is allocated, and by some
-            servers whenever it is refreshed, so it has to be longer than calls are.
-        clock: seconds since 1970.
+        turn_secret: secret shared with the TURN servers that have no login; empty for none.
+        turn_ttl_s: lifetime of a login made from the secret. Servers check it when a relay is allocated, some also when
+            it is refreshed, so it has to be longer than calls.
+        clock: returns seconds since 1970.
 
     Raises:
-        SettingsError: a server is not of that form, or a secret or a login is missing or of no use.
+        SettingsError: a server is malformed, or a secret or a login is missing or useless.
     """
 
     def __init__(
@@ -58,11 +58,11 @@ class IceServers:
             )
 
     def links(self, *, subject: str | None, session_tag: str | None = None) -> list[str]:
-        """``Link`` header values for one caller.
+        """Return the ``Link`` header values for one caller.
 
         Args:
-            subject: who calls, where that is known: in a login's name, so that the TURN server's log tells who used it.
-            session_tag: tells the caller's sessions apart and opens none of them; any, where left out.
+            subject: the caller's subject, if known; it is part of the login's name, for the TURN server's log.
+            session_tag: tells the caller's sessions apart without giving access to them; random if None.
         """
         tag = session_tag or secrets.token_hex(8)
         return [self._link(server, tag if subject is None else f"{subject}/{tag}") for server in self._servers]
@@ -84,7 +84,7 @@ def _parse(server: str, has_secret: bool) -> _Server:
     form = _FORM.fullmatch(server)
     if form is None:
         raise SettingsError(
-            # Not the value: there may be a password in it.
+            # The message leaves out the value, which may hold a password.
             "--ice-server (VOXGENDER_ICE_SERVER) takes stun:HOST[:PORT] or "
             "turn:[USER:PASSWORD@]HOST[:PORT][?transport=udp|tcp]"
         )

@@ -1,4 +1,4 @@
-"""The public keys that callers' tokens are signed with: a JSON Web Key Set (RFC 7517), fetched, kept and rotated."""
+"""Fetch and refresh the public keys of callers' tokens: a JSON Web Key Set (RFC 7517)."""
 
 import asyncio
 import json
@@ -17,9 +17,9 @@ from voxgender.errors import NotReady, SettingsError
 logger = logging.getLogger(__name__)
 
 REFRESH_S = 600.0
-"""How old the keys may get. A key that was withdrawn counts for so long at most, while its set can be read."""
+"""Greatest age of the keys. A withdrawn key is accepted for so long at most, while its set can be read."""
 RETRY_S = 30.0
-"""The least time between two reads, whatever unknown keys tokens name and however often reading fails."""
+"""Least time between two reads, even if tokens name unknown keys or reads fail."""
 MAX_BYTES = 1024 * 1024
 _TIMEOUT = aiohttp.ClientTimeout(total=5.0)
 _MIN_RSA_BITS = 2048
@@ -33,16 +33,16 @@ class JwkSet:
 
     Args:
         source: an ``http(s)://`` URL or a file.
-        clock: seconds.
+        clock: returns seconds.
 
     Raises:
-        SettingsError: a file that cannot be read, or holds no key of use.
+        SettingsError: the file cannot be read, or holds no usable key.
     """
 
     def __init__(self, source: str, *, clock: Callable[[], float] = monotonic) -> None:
         self._url = _url(source) if source.startswith(("http://", "https://")) else None
         if self._url is None and "://" in source:
-            # Not to be named as a file is: there may be a password in it.
+            # The message leaves out the URL, which may hold a password.
             raise SettingsError("--jwt-keys (VOXGENDER_JWT_KEYS) takes an http:// or https:// URL, or a file")
         self._path = Path(source)
         self._clock = clock
@@ -69,7 +69,7 @@ class JwkSet:
             self._read_soon()
         key = self._pick(key_id, algorithm)
         if key is None and (self._reading is not None or now >= self._read_at + RETRY_S):
-            # Many callers may wait for one reading, and any of them may leave.
+            # Many callers may wait for one read, and any of them may be cancelled.
             await asyncio.shield(self._read_soon())
             key = self._pick(key_id, algorithm)
         if key is None and not self._keys:
@@ -81,7 +81,7 @@ class JwkSet:
         return key
 
     async def close(self) -> None:
-        """End a reading that is under way."""
+        """Cancel a read in progress."""
         if self._reading is not None:
             self._reading.cancel()
             await asyncio.gather(self._reading, return_exceptions=True)
@@ -109,7 +109,7 @@ class JwkSet:
         try:
             self._keys = parse(await self._fetch())
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            # Of a URL the host alone: the rest may hold a secret.
+            # Only the host of a URL: the rest may hold a secret.
             where = self._path if self._url is None else self._url.origin()
             stay = "those known stay in use" if self._keys else "tokens that need them cannot be checked"
             logger.warning("the keys of %s could not be read (%s); %s", where, _reason(error), stay)
@@ -130,10 +130,10 @@ class JwkSet:
 
 
 def parse(text: bytes) -> list[tuple[str | None, jwt.PyJWK]]:
-    """Read a key set: each key of use with its id. JwkSet of other kinds and for other uses are passed over.
+    """Parse a key set: return each usable key with its id. Keys of other kinds and for other uses are skipped.
 
     Raises:
-        ValueError: it is no key set, or none of its keys is of use.
+        ValueError: it is no key set, or has no usable key.
     """
     try:
         found = json.loads(text)["keys"]

@@ -1,4 +1,4 @@
-"""The page and the client's modules, and the calls that are up."""
+"""Serve the page, the client's modules, and the list of sessions."""
 
 from importlib.resources import files
 from pathlib import Path
@@ -13,7 +13,7 @@ def client_files() -> Path:
     """Find ``client/``: inside the installed package, or beside ``server/`` in a checkout.
 
     Raises:
-        FileNotFoundError: in neither place.
+        FileNotFoundError: it is in neither place.
     """
     package = Path(str(files("voxgender")))
     for place in (package / "client", package.parent.parent / "client"):
@@ -34,7 +34,7 @@ class Pages:
         client = client_files()
         self._site = client / "site"
         self._folders = (client / "src", self._site)
-        """The library and the site under one path: their files have no name in common."""
+        """Folders of the library and the site. Both are served under one path, as no file name is in both."""
 
     def routes(self) -> list[web.AbstractRouteDef]:
         return [
@@ -47,14 +47,14 @@ class Pages:
         return web.FileResponse(self._site / "index.html", headers={"Cache-Control": "no-cache"})
 
     async def module(self, request: web.Request) -> web.FileResponse:
-        """Serve a file of the library or the site: what a browser loads, and nothing hidden or outside the two."""
+        """Serve a file of the library or the site; hidden files and other folders are not found."""
         for folder in self._folders:
             if (path := _within(folder, request.match_info["path"])) is not None:
                 return web.FileResponse(path, headers={"Cache-Control": "no-cache"})
         raise web.HTTPNotFound
 
     async def sessions(self, request: web.Request) -> web.Response:
-        await self._authenticator.operator(request)
+        await self._authenticator.require_operator(request)
         return web.json_response({"sessions": await self._calls.describe_all()})
 
 
@@ -64,6 +64,6 @@ def _within(folder: Path, name: str) -> Path | None:
         if path.is_relative_to(folder) and path.suffix in _SERVED and path.is_file():
             return path
     except (OSError, ValueError):
-        # A name that no file can have: too long, or with a NUL in it.
+        # The name is too long, or has a NUL in it.
         pass
     return None

@@ -1,4 +1,4 @@
-"""One problem as RFC 9457 has it: a response that says what went wrong and what to do."""
+"""Define problem details (RFC 9457): a response that says what went wrong and what to do."""
 
 import json
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ class Problem(Exception):
 
     Args:
         status: the HTTP status.
-        code: a stable word for programs; the extension member ``code``.
+        code: a stable identifier for programs; the extension member ``code``.
         detail: a sentence for people.
         headers: more response headers.
     """

@@ -1,4 +1,4 @@
-"""Errors as problem details (RFC 9457): every response that is not a success is ``application/problem+json``."""
+"""Translate errors to problem details (RFC 9457), and back: every error response is ``application/problem+json``."""
 
 import logging
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ REFUSALS: Mapping[str, tuple[int, type[RequestRefused]]] = {
     "session_not_found": (404, SessionNotFound),
     "no_audio": (422, SdpRejected),
     "ice_restart": (422, SdpRejected),
-    # Not 503: nothing is wrong with the server, and another one is not to be asked.
+    # Not 503: the server is healthy, and another server must not be tried.
     "too_many_sessions": (429, TooManySessions),
     "starting": (503, NotReady),
     "draining": (503, NotReady),
@@ -30,12 +30,12 @@ REFUSALS: Mapping[str, tuple[int, type[RequestRefused]]] = {
     "no_node": (503, NotReady),
     "node_unreachable": (503, NotReady),
 }
-"""The HTTP status of each code, and the error that it stands for on both sides of signaling and a node."""
+"""HTTP status and error class of each code, in both directions between signaling and a node."""
 
 
 @web.middleware
 async def problem_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Turn what a handler raises into problem details. A bug is logged and not shown to the client."""
+    """Turn errors of handlers into problem details. A bug is logged, and its text is not sent to the client."""
     try:
         return await handler(request)
     except Exception as error:  # noqa: BLE001 - the last one that can say something sensible
@@ -49,8 +49,8 @@ async def problem_middleware(request: web.Request, handler: Handler) -> web.Stre
     return problem.response()
 
 
-def refusal_of(code: str, detail: str, retry_after_s: int | None) -> RequestRefused | None:
-    """Return the error that a problem was, or None where its code is none of :data:`REFUSALS`."""
+def error_of(code: str, detail: str, retry_after_s: int | None) -> RequestRefused | None:
+    """Return the error of a problem, or None if its code is not in :data:`REFUSALS`."""
     if code not in REFUSALS:
         return None
     _, error = REFUSALS[code]

@@ -1,4 +1,4 @@
-"""The resources of sessions (RFC 9725): trickle, look, end."""
+"""Serve the resources of sessions (RFC 9725): candidates, state, end."""
 
 import asyncio
 import hashlib
@@ -14,14 +14,14 @@ FRAGMENT = "application/trickle-ice-sdpfrag"
 
 _body: web.RequestKey[bytes] = web.RequestKey("body", bytes)
 _PIECE = 8192
-"""Bytes of a body that are taken in one turn of the event loop."""
+"""Bytes of a body that are read in one iteration of the event loop."""
 _CODINGS = {"gzip": 16 + zlib.MAX_WBITS, "x-gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
-"""What bodies may be packed by, and what ``zlib`` calls it."""
+"""Accepted content codings, with the ``wbits`` of ``zlib`` for each."""
 _CHARSETS = ("utf-8", "utf8", "us-ascii", "ascii")
 
 
 class Sessions:
-    """``/whip/{session}``: at the front for clients, and the same on a media node for the front."""
+    """Serves ``/whip/{session}``: to clients in front, and to signaling on a media node."""
 
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
@@ -34,19 +34,19 @@ class Sessions:
         ]
 
     async def trickle(self, request: web.Request) -> web.Response:
-        """Take the client's candidates (section 4.3.2). A client that sends no If-Match is let through."""
+        """Add the client's candidates (section 4.3.2). ``If-Match`` may be missing."""
         session_id = request.match_info["session"]
-        expect(request, FRAGMENT)
+        check_content_type(request, FRAGMENT)
         matches = request.headers.get("If-Match")
         if matches == "*":
             raise Problem(422, "ice_restart", "ICE restarts are not supported: make a new call.")
         if matches is not None and etag(session_id) not in map(_strong, matches.split(",")):
             raise Problem(412, "etag_mismatch", "The If-Match header does not name this ICE session's ETag.")
-        await self._calls.trickle(session_id, await body_of(request))
+        await self._calls.trickle(session_id, await read_text(request))
         return web.Response(status=204)
 
     async def delete(self, request: web.Request) -> web.Response:
-        """End the session; the answer comes when nothing is left of it (section 4.2)."""
+        """End the session; answer once it is closed (section 4.2)."""
         await self._calls.end(request.match_info["session"])
         return web.Response(status=200)
 
@@ -57,17 +57,17 @@ class Sessions:
 
 
 def etag(session_id: str) -> str:
-    """Return a session's entity tag: one ICE session a WHIP session, so one tag. It does not reveal the id."""
+    """Return a session's entity tag. It is constant, as the ICE session is, and does not reveal the session's id."""
     return f'"{hashlib.sha256(session_id.encode()).hexdigest()[:16]}"'
 
 
 def _strong(tag: str) -> str:
-    """The entity tag itself, where a proxy weakened it (RFC 9110 section 8.8.1): nginx does when it compresses."""
+    """Strip the mark of a weak entity tag (RFC 9110 section 8.8.1): nginx adds it when it compresses."""
     return tag.strip().removeprefix("W/")
 
 
-def expect(request: web.Request, content_type: str) -> None:
-    """Check the body's type; raise :class:`Problem` 415 where it is another."""
+def check_content_type(request: web.Request, content_type: str) -> None:
+    """Check the body's content type. Raises :class:`Problem` 415 for another type."""
     if request.content_type != content_type:
         raise Problem(
             415,
@@ -77,13 +77,13 @@ def expect(request: web.Request, content_type: str) -> None:
         )
 
 
-async def body_of(request: web.Request) -> str:
-    """Return the request's text. Raises :class:`Problem` 400 where there is none."""
-    # Other codecs of Python take seconds for a body (punycode), or raise what they like.
+async def read_text(request: web.Request) -> str:
+    """Return the body as text. Raises :class:`Problem` 400 if it is empty or not UTF-8."""
+    # Other codecs of Python take seconds for a body (punycode), or raise other errors.
     if (request.charset or "utf-8").lower() not in _CHARSETS:
         raise Problem(400, "malformed_sdp", "SDP is UTF-8: send the body so, and leave the charset parameter out.")
     try:
-        body = _unpacked(await read_body(request), request).decode()
+        body = _decompressed(await read_body(request), request).decode()
     except UnicodeDecodeError:
         raise Problem(400, "malformed_sdp", "The body is not UTF-8 text.") from None
     if not body.strip():
@@ -92,9 +92,9 @@ async def body_of(request: web.Request) -> str:
 
 
 async def read_body(request: web.Request) -> bytes:
-    """Read the body as it came, a piece at a time: it may be in a hundred thousand chunks of one byte each.
+    """Read the body as it was sent, and yield to the event loop between pieces: it may have many tiny chunks.
 
-    May be called again.
+    A second call returns the same bytes.
 
     Raises:
         web.HTTPRequestEntityTooLarge
@@ -111,10 +111,10 @@ async def read_body(request: web.Request) -> bytes:
     return request[_body]
 
 
-def _unpacked(data: bytes, request: web.Request) -> bytes:
-    """The content of a body (RFC 9110 section 8.4), of which no more is unpacked than is let through.
+def _decompressed(data: bytes, request: web.Request) -> bytes:
+    """Decode a body's content coding (RFC 9110 section 8.4), up to the allowed size.
 
-    The server has to be set up not to unpack it (``auto_decompress=False``).
+    The server must be configured with ``auto_decompress=False``.
     """
     coding = request.headers.get("Content-Encoding", "identity").strip().lower()
     if coding == "identity" or not data:
@@ -126,7 +126,7 @@ def _unpacked(data: bytes, request: web.Request) -> bytes:
             "The body may be packed by gzip or deflate, and by nothing else: best send it as it is.",
             {"Accept-Encoding": "gzip, deflate"},
         )
-    # Some send deflate without its frame.
+    # Some clients send deflate without the zlib wrapper.
     is_bare = coding == "deflate" and data[0] & 0x0F != zlib.DEFLATED
     unpacker = zlib.decompressobj(-zlib.MAX_WBITS if is_bare else _CODINGS[coding])
     most = request.client_max_size

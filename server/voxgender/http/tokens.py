@@ -1,4 +1,4 @@
-"""Callers' own tokens: JSON Web JwtVerifier (RFC 7519), checked by a shared secret or by public keys."""
+"""Verify callers' own JSON Web Tokens (RFC 7519) by a shared secret or by public keys."""
 
 import base64
 from collections.abc import Mapping
@@ -10,31 +10,31 @@ from voxgender.errors import SettingsError, TokenRejected
 from voxgender.http.keys import JwkSet
 
 LEEWAY_S = 10
-"""By how much the clocks of those who sign and of this server may differ."""
+"""Greatest difference between the clocks of a token's issuer and of this server."""
 OPERATOR_SCOPE = "operator"
 MIN_SECRET_BYTES = 32
-"""RFC 7518 section 3.2: a key of the hash's size or larger."""
+"""Least size of a secret: that of the hash (RFC 7518 section 3.2)."""
 _MAX_SUBJECT = 255
-"""Characters of ASCII, as in OpenID Connect Core section 2."""
+"""Greatest length of a subject in ASCII characters (OpenID Connect Core section 2)."""
 _PUBLIC = ("RS256", "ES256", "EdDSA")
 
 
 class Identity(NamedTuple):
-    """Whom a token speaks for."""
+    """The caller that a token identifies."""
 
     subject: str
     is_operator: bool
-    """Its ``scope`` (RFC 8693 section 4.2) has ``operator``."""
+    """True if the token's ``scope`` (RFC 8693 section 4.2) has ``operator``."""
 
 
 class JwtVerifier:
-    """Checks signature, ``exp``, ``nbf``, ``iat``, ``aud``, ``sub`` and, where one is wanted, ``iss``.
+    """Checks signature, ``exp``, ``nbf``, ``iat``, ``aud``, ``sub`` and, if an issuer is set, ``iss``.
 
     Args:
-        secret: of HS256 signatures; empty for none.
-        keys: of all others; None for none.
-        audience: what ``aud`` has to name.
-        issuer: what ``iss`` has to be; empty for any.
+        secret: secret of HS256 signatures; empty for none.
+        keys: public keys of other signatures; None for none.
+        audience: required value of ``aud``.
+        issuer: required value of ``iss``; empty for any.
 
     Raises:
         SettingsError: the secret is too short, or is a key of another kind.
@@ -47,18 +47,18 @@ class JwtVerifier:
         self._issuer = issuer
 
     async def check(self, token: str) -> Identity:
-        """Say whom a token speaks for.
+        """Verify a token and return its identity.
 
         Raises:
-            TokenRejected: for nobody.
-            NotReady: its key cannot be had now.
+            TokenRejected: the token is not valid.
+            NotReady: the keys cannot be read now.
         """
         try:
             key = await self._key(jwt.get_unverified_header(token))
             claims = jwt.decode(
                 token,
                 key,
-                # Of the key, not of the token: a public key never checks an HS256 signature.
+                # The key's algorithm, not the token's, so that a public key never checks an HS256 signature.
                 algorithms=[key.algorithm_name],
                 audience=self._audience,
                 issuer=self._issuer or None,
@@ -66,7 +66,7 @@ class JwtVerifier:
                 options={"require": ["exp", "aud", "sub"]},
             )
         except (jwt.PyJWTError, ValueError, RecursionError) as error:
-            # What is no text, or nested without end, stumbles before it is judged.
+            # Malformed and endlessly nested tokens raise other errors before the signature is checked.
             raise TokenRejected(_reason(error)) from None
         return _identity(claims)
 

@@ -1,4 +1,4 @@
-"""The WHIP endpoint (RFC 9725): where calls are opened."""
+"""Serve the WHIP endpoint (RFC 9725), which opens calls."""
 
 from aiohttp import web
 
@@ -8,11 +8,11 @@ from voxgender.http.calls import Calls
 from voxgender.http.cors import preflight
 from voxgender.http.iceservers import IceServers
 from voxgender.http.problems import Problem
-from voxgender.http.sessions import FRAGMENT, SDP, body_of, etag, expect
+from voxgender.http.sessions import FRAGMENT, SDP, check_content_type, etag, read_text
 
 
 class Whip:
-    """``POST /whip``, and what it and the sessions' resources take."""
+    """Serves ``POST /whip``, and ``OPTIONS`` of the endpoint and of sessions."""
 
     def __init__(self, calls: Calls, authenticator: Authenticator, ice_servers: IceServers) -> None:
         self._calls = calls
@@ -28,18 +28,18 @@ class Whip:
 
     async def create(self, request: web.Request) -> web.Response:
         """Answer an offer (section 4.2)."""
-        subject = await self._authenticator.caller(request)
-        expect(request, SDP)
-        session_id, answer = await self._calls.open(await body_of(request), subject)
+        subject = await self._authenticator.authenticate(request)
+        check_content_type(request, SDP)
+        session_id, answer = await self._calls.open(await read_text(request), subject)
         response = web.Response(status=201, text=answer, content_type=SDP)
         # The body is bytes of UTF-8, but RFC 8866 gives application/sdp no charset parameter.
         response.headers["Content-Type"] = SDP
-        # Relative (RFC 9110 section 10.2.2): right behind any proxy.
+        # Relative (RFC 9110 section 10.2.2), so that it is right behind any proxy.
         response.headers["Location"] = f"/whip/{session_id}"
         response.headers["ETag"] = etag(session_id)
         response.headers["Accept-Patch"] = FRAGMENT
         response.headers["Cache-Control"] = "no-store, no-transform"
-        # Of the session its tag alone: TURN servers log the names that they are shown.
+        # Only the session's tag, because TURN servers log the names of logins.
         for link in self._ice_servers.links(subject=subject, session_tag=etag(session_id).strip('"')):
             response.headers.add("Link", link)
         return response
@@ -47,10 +47,10 @@ class Whip:
     async def endpoint_options(self, request: web.Request) -> web.Response:
         response = preflight(request, "OPTIONS, POST", {"Accept-Post": SDP})
         try:
-            subject = await self._authenticator.caller(request)
+            subject = await self._authenticator.authenticate(request)
         except (Problem, NotReady):
             return response
-        # For clients that have to know them before their offer (section 4.6).
+        # For clients that need the ICE servers before their offer (section 4.6).
         for link in self._ice_servers.links(subject=subject):
             response.headers.add("Link", link)
         return response

@@ -1,4 +1,4 @@
-"""Listening, loading and stopping, as every role of the server does."""
+"""Listen, load and stop: the parts that every role of the server shares."""
 
 import asyncio
 import atexit
@@ -21,7 +21,7 @@ from voxgender.http.connections import LimitedRunner, Limits
 T = TypeVar("T")
 
 SHUTDOWN_S = 2.0
-"""Time for requests in hand when a server stops."""
+"""Time for open requests when a server stops."""
 LIMITS = Limits()
 
 
@@ -78,7 +78,7 @@ def url_of(host: str, port: int) -> str:
 
 
 async def load_in_thread(load: Callable[[], T]) -> T:
-    """Run ``load``, which takes seconds, in a thread of its own. A caller that is cancelled does not wait for it.
+    """Run ``load``, which takes seconds, in its own thread. If the caller is cancelled, it does not wait.
 
     Raises:
         Exception: whatever ``load`` raises.
@@ -101,25 +101,25 @@ async def load_in_thread(load: Callable[[], T]) -> T:
             done = functools.partial(set_exception, error)
         else:
             done = functools.partial(set_result, result)
-        # The loop is closed where nobody waited.
+        # RuntimeError: nobody waited, and the loop is closed.
         with suppress(RuntimeError):
             loop.call_soon_threadsafe(done)
 
-    # A daemon, and no executor's thread: those are waited for at the end.
+    # A daemon thread instead of an executor's: the interpreter waits for the latter at its end.
     threading.Thread(target=work, name="voxgender-loading", daemon=True).start()
     try:
         return await loaded
     except asyncio.CancelledError:
-        # Native code that is still being imported does not survive the end of the interpreter: leave before that.
+        # Native code crashes if the interpreter ends during its import: exit before that.
         atexit.register(_leave)
         raise
 
 
 def freeze_loaded() -> None:
-    """Freeze all objects out of the garbage collector. Takes 0.1 s: call it before the first session.
+    """Exclude all present objects from garbage collection. Takes 0.1 s: call it before the first session.
 
-    A collection that looked through them would hold up every call for 40 ms. Memory that only loading needed goes back
-    to the system where the C library can return it (glibc).
+    To collect them would stop every call for 40 ms. Memory that only loading needed is returned to the system, if the C
+    library can do that (glibc).
     """
     gc.collect()
     gc.freeze()

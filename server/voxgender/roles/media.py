@@ -1,4 +1,4 @@
-"""The role ``media``: one media node, for signaling elsewhere."""
+"""Run the role ``media``: one media node, for signaling in another process."""
 
 import asyncio
 import logging
@@ -31,14 +31,14 @@ ServeApi = Callable[[web.Application, AsyncExitStack], Awaitable[str]]
 
 
 class Media:
-    """One media node, for signaling elsewhere: ``voxgender media``, and each worker of ``serve --workers``.
+    """Serves one media node to signaling: ``voxgender media``, and each worker of ``serve --workers``.
 
     Args:
         settings: all options.
-        make_engine: loads the model, in a thread.
-        secret: signs what passes between signaling and the node.
-        serve_api: where the node's API is served; on ``--host`` and ``--port`` where it is None.
-        cores: that the node may use; 0 for all of the process.
+        make_engine: loads the model; called in a thread.
+        secret: signs requests and answers between signaling and the node.
+        serve_api: serves the node's API; None for ``--host`` and ``--port``.
+        cores: number of cores that the node may use; 0 for all of the process.
     """
 
     def __init__(
@@ -63,15 +63,15 @@ class Media:
         settings, secret = self._settings, self._secret
         registry = None
         if settings.fleet.registry:
-            # Before anything is loaded: it refuses a URL that is not Redis'.
+            # Before anything is loaded, because it refuses malformed URLs.
             registry = Registry(settings.fleet.registry, secret)
             stack.push_async_callback(registry.close)
         node_id = new_node_id()
         self._node = node = await make_node(settings, new_session_id=lambda: secret.new_session_id(node_id))
         status = NodeStatus(node, node_id, region=settings.fleet.region, cores=self._cores)
-        # A port that the kernel chooses is known only once it is open.
+        # If the kernel chooses the port, it is known only now.
         status.url = await self._serve_api(create_node_app(node, secret, status), stack)
-        # Health checks are answered while the model is loaded.
+        # Health checks are answered while the model loads.
         engine = await load_in_thread(lambda: self._make_engine(settings.model))
         stack.callback(engine.close)
         stack.push_async_callback(node.close)
@@ -85,7 +85,7 @@ class Media:
         return status.url
 
     async def drain(self, stop: Stop) -> None:
-        """Have the calls move to another node."""
+        """Move the calls to another node."""
         await drain(self._node, stop, self._settings.drain.drain_timeout_s, self._announcer)
 
     async def _serve_on_port(self, app: web.Application, stack: AsyncExitStack) -> str:
@@ -94,7 +94,7 @@ class Media:
 
 
 async def make_node(settings: NodeSettings, *, new_session_id: Callable[[], str] = random_id) -> MediaNode:
-    """Make a media node as the options say.
+    """Make a media node from the options.
 
     Raises:
         SettingsError: an option cannot be used.
@@ -118,7 +118,7 @@ def new_node_id() -> str:
 
 
 async def drain(node: MediaNode, stop: Stop, timeout_s: float, announcer: Announcer | None = None) -> None:
-    """Ask a node's calls to move, and wait until they have, time is up, or the process is to stop at once."""
+    """Ask a node's clients to move, and wait until they have moved, time is up, or the process must stop at once."""
     if stop.now.is_set():
         return
     node.drain()
@@ -163,7 +163,7 @@ def _own_address(registry: str) -> str:
     try:
         family, kind, _, _, address = socket.getaddrinfo(parts.hostname, parts.port or 6379, type=socket.SOCK_DGRAM)[0]
         with socket.socket(family, kind) as probe:
-            # Of a datagram socket this only looks up the route.
+            # On a datagram socket this only looks up the route.
             probe.connect(address)
             return str(probe.getsockname()[0])
     except OSError as error:

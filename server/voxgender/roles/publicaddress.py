@@ -1,4 +1,4 @@
-"""Addresses to advertise, where a name stands for what only the cloud knows: the public side of its 1:1 NAT."""
+"""Find the public addresses to advertise. On Google Cloud, ask the metadata server for those of the 1:1 NAT."""
 
 import asyncio
 import ipaddress
@@ -14,11 +14,11 @@ GCP = "gcp"
 """The value that stands for "my public IPv4 addresses on Google Cloud". IPv6 needs none: it is on the interface."""
 
 METADATA_HOST = "169.254.169.254"
-"""By address, because a machine's DNS may not be up yet. ``GCE_METADATA_HOST`` overrides it, as for Google's own
-client libraries."""
+"""Address of the metadata server. Not a name, because a machine's DNS may not be up yet. ``GCE_METADATA_HOST``
+overrides it, as for Google's own client libraries."""
 
 _INTERFACES = "/computeMetadata/v1/instance/network-interfaces/?recursive=true"
-# The server answers with the header that it asks for, which tells it from whatever else answers there.
+# The metadata server sends this header back, which tells it from other servers at this address.
 _FLAVOR = {"Metadata-Flavor": "Google"}
 _TIMEOUT_S = 3.0
 PAUSES_S = (0.2, 1.0, 3.0)
@@ -36,7 +36,7 @@ class _Interface(msgspec.Struct, rename="camel"):
 async def public_addresses(values: Iterable[str], *, pauses_s: Sequence[float] = PAUSES_S) -> tuple[str, ...]:
     """Return the addresses that ``--advertise-address`` names, :data:`GCP` replaced by the metadata server's.
 
-    Each address once, in the order given. Without :data:`GCP` among the values nothing is asked.
+    Each address is returned once, in the order given. The metadata server is asked only for :data:`GCP`.
     https://cloud.google.com/compute/docs/metadata/overview
 
     Args:

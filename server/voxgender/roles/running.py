@@ -1,4 +1,4 @@
-"""The one run loop of every role: start, announce, wait for a stop, drain, end."""
+"""Run any role: start, announce, wait for a stop, drain, end."""
 
 import asyncio
 import logging
@@ -28,7 +28,7 @@ class Role(Protocol):
 
 
 async def run(role: Role, announce: Callable[[str], None] = lambda url: None, stop: Stop | None = None) -> None:
-    """Serve until SIGINT, or until SIGTERM and the calls have moved; then end every call cleanly.
+    """Serve until SIGINT, or until SIGTERM and all calls have moved; then end every call in good order.
 
     Args:
         role: what to serve.
@@ -36,7 +36,7 @@ async def run(role: Role, announce: Callable[[str], None] = lambda url: None, st
         stop: says when to stop; the process's signals do, where it is None.
 
     Raises:
-        VoxgenderError: as :meth:`Role.start`.
+        VoxgenderError: the role cannot start. See :meth:`Role.start`.
     """
     if stop is None:
         stop = Stop()

@@ -1,4 +1,4 @@
-"""The whole server in one process: signaling in front, a media node behind it."""
+"""Run the role ``serve``: signaling and a media node in one process."""
 
 import logging
 from contextlib import AsyncExitStack
@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 
 class Standalone:
-    """Signaling in front and a media node behind it, in one process: ``voxgender serve``."""
+    """Serves signaling and a media node in one process: ``voxgender serve``."""
 
     def __init__(self, settings: ServeSettings) -> None:
         self._settings = settings
@@ -30,7 +30,7 @@ class Standalone:
         self._node = await make_node(settings)
         app, http = create_app(settings, self._node), settings.http
         port = await listen(app, stack, host=http.host, port=http.port)
-        # Health checks are answered while the model is loaded.
+        # Health checks are answered while the model loads.
         engine = await load_in_thread(lambda: make_engine(settings.model))
         stack.callback(engine.close)
         stack.push_async_callback(self._node.close)
@@ -40,12 +40,12 @@ class Standalone:
         return url_of(http.host, port)
 
     async def drain(self, stop: Stop) -> None:
-        """Have the calls move to another server."""
+        """Move the calls to another server."""
         await drain(self._node, stop, self._settings.drain.drain_timeout_s)
 
 
 def make_engine(settings: ModelOptions) -> Engine:
-    """Load the engine that the options ask for. Takes seconds: not for the event loop.
+    """Load the engine from the options. Takes seconds, so call it in a thread.
 
     Raises:
         ModelError: the model cannot be loaded.

@@ -1,7 +1,7 @@
 """``python -m voxgender.roles.worker``: one media process of ``voxgender serve --workers``.
 
-It reads its configuration from stdin, one line of JSON, and then commands: ``drain``. It ends when stdin ends, which is
-when the front has ended, however that came about. On stdout it says how it gets on, a line of JSON each.
+It reads its configuration from stdin, one line of JSON, and then commands: ``drain``. It ends when stdin ends, which
+happens when the front ends for any reason. It writes its status to stdout, one line of JSON each.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ from voxgender.roles.workermessages import DRAIN, WorkerConfig, WorkerStatus
 
 
 async def work(commands: asyncio.StreamReader, tell: Callable[[WorkerStatus], None]) -> None:
-    """Be a media node until told otherwise."""
+    """Run a media node until stdin ends or it is told to drain."""
     from voxgender.roles.media import Media
     from voxgender.roles.serve import make_engine
 
@@ -37,7 +37,7 @@ async def work(commands: asyncio.StreamReader, tell: Callable[[WorkerStatus], No
     logs.start(settings.log.log_level, process=f"worker {config.number}")
     stop = Stop()
     loop = asyncio.get_running_loop()
-    # Ctrl-C goes to all processes of the terminal; the one that started this says what it means.
+    # Ctrl-C reaches all processes of the terminal; the front decides what it means.
     loop.add_signal_handler(signal.SIGINT, lambda: None)
     loop.add_signal_handler(signal.SIGTERM, stop.asked.set)
 
@@ -71,7 +71,7 @@ def _remove_socket(socket: str) -> None:
 
 
 async def _main() -> int:
-    # Stdout is for statuses alone: what a library prints is not to be read as one.
+    # Stdout is for statuses alone: output of libraries goes to stderr.
     statuses = os.fdopen(os.dup(sys.stdout.fileno()), "wb", buffering=0)
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
 

@@ -8,19 +8,19 @@ DRAIN = b"drain\n"
 
 
 class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """Tells a worker what to be."""
+    """Configuration of a worker."""
 
     number: int
     settings: MediaSettings
     secret: str
     socket: str
-    """Path of the Unix domain socket on which it is asked."""
+    """Path of the Unix domain socket of its API."""
     cores: float
 
 
 class WorkerStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """Tells the front that a worker takes calls, or why it never will."""
+    """Status of a worker: it takes calls, or the reason why it cannot."""
 
     error: str = ""
     status: int = 0
-    """The exit status that the error asks for."""
+    """Exit status for the error."""
