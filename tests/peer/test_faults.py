@@ -63,7 +63,7 @@ class Receiver:
 def through(clock: Time, link: FaultyLink, packets: int = PACKETS) -> Receiver:
     """Send packets every 20 ms, once the link has settled."""
     link.start()
-    clock.move(faults.SETTLED_S)
+    clock.move(faults.FAULTS_AFTER_S)
     receiver = Receiver(clock)
     for number in range(packets):
         link.send(number.to_bytes(4, "big"), partial(receiver.take, clock.now))
@@ -204,7 +204,7 @@ async def test_a_seed_and_a_call_s_number_give_the_same_faults_again(clock: Time
 async def test_a_closed_link_drops_what_is_on_its_way(clock: Time) -> None:
     link = faulty(clock, Faults(jitter_ms=1000))
     link.start()
-    clock.move(faults.SETTLED_S)
+    clock.move(faults.FAULTS_AFTER_S)
     receiver = Receiver(clock)
     for number in range(10):
         link.send(number.to_bytes(4, "big"), partial(receiver.take, clock.now))

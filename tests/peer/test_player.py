@@ -3,7 +3,7 @@ from collections.abc import Iterator
 import pytest
 
 from voxgender.errors import AudioError
-from voxgender.peer.pacer import Beat, Pacer
+from voxgender.peer.pacer import Callback, Pacer
 from voxgender.peer.player import Player
 
 
@@ -12,12 +12,12 @@ class ByHand(Pacer):
 
     def __init__(self) -> None:
         super().__init__()
-        self.beats: list[Beat] = []
+        self.beats: list[Callback] = []
 
-    def join(self, beat: Beat) -> None:
+    def join(self, beat: Callback) -> None:
         self.beats.append(beat)
 
-    def leave(self, beat: Beat) -> None:
+    def leave(self, beat: Callback) -> None:
         if beat in self.beats:
             self.beats.remove(beat)
 

@@ -13,7 +13,7 @@ from voxgender.errors import CallError
 from voxgender.peer import terminal
 from voxgender.peer.faults import Faults
 from voxgender.peer.load import LoadReport, Progress
-from voxgender.peer.report import Heard, Latency, Report
+from voxgender.peer.report import Latency, Report, TurnReport
 from voxgender.peer.terminal import JsonPrinter, TextPrinter
 from voxgender.protocol import AnyMessage, Change, Error, Hello, Result, Scores, Segment, Summary, Warning
 
@@ -44,7 +44,7 @@ REPORT = Report(
     unordered_results=2,
     latency_ms=Latency(count=60, p50=31.2, p95=44.0, p99=60.0, max=61.0),
     server_latency_ms=None,
-    turns=(Heard(start=0.5, label="male", delay_ms=640.4), Heard(start=6.5, label="female", delay_ms=None)),
+    turns=(TurnReport(start=0.5, label="male", delay_ms=640.4), TurnReport(start=6.5, label="female", delay_ms=None)),
     summary=Summary(duration=11.5, speech=9.1, male=4.5, female=4.4, uncertain=0.2, segments=1),
 )
 

@@ -12,7 +12,7 @@ from voxgender.media.aiortc_internals.ice import bind_ice
 from voxgender.peer.sending import RtpWriter, write_rtp
 
 
-class Heard:
+class TurnReport:
     """What a plain aiortc peer takes from the wire."""
 
     def __init__(self) -> None:
@@ -22,10 +22,10 @@ class Heard:
 
 
 @asynccontextmanager
-async def a_call() -> AsyncIterator[tuple[RTCPeerConnection, RtpWriter, Heard]]:
+async def a_call() -> AsyncIterator[tuple[RTCPeerConnection, RtpWriter, TurnReport]]:
     """A connected caller with its writer, and what the other side hears."""
     caller, callee = (RTCPeerConnection(RTCConfiguration(iceServers=[])) for _ in range(2))
-    heard = Heard()
+    heard = TurnReport()
     ready: asyncio.Future[RtpWriter] = asyncio.get_running_loop().create_future()
     channel = caller.createDataChannel("chat")
     opened = asyncio.Event()
@@ -50,7 +50,7 @@ async def a_call() -> AsyncIterator[tuple[RTCPeerConnection, RtpWriter, Heard]]:
         await callee.close()
 
 
-def _listen(callee: RTCPeerConnection, heard: Heard) -> None:
+def _listen(callee: RTCPeerConnection, heard: TurnReport) -> None:
     (transceiver,) = callee.getTransceivers()
     receiver: Any = transceiver.receiver
     handle_rtcp = receiver._handle_rtcp_packet

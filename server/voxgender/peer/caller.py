@@ -31,21 +31,21 @@ from voxgender.protocol import EVENTS_CHANNEL, RESULTS_CHANNEL, AnyMessage, Erro
 
 CONNECT_TIMEOUT_S = 10.0
 QUIET_S = 5.0
-"""With no message for so long the server is asked whether the session still lives. A server that vanishes says
-nothing, and ICE would take half a minute to notice (RFC 7675)."""
+"""Time without messages after which the server is asked whether the session still exists. ICE would take half a minute
+to notice that a server is gone (RFC 7675)."""
 LAST_PACKETS_S = 0.1
-"""Between the last packet and the DELETE, which travels another way and must not overtake it."""
-FAREWELL_S = 3.0
-"""How long the summary may take after the DELETE."""
+"""Time between the last packet and the DELETE, which travels another way and must not overtake it."""
+SUMMARY_S = 3.0
+"""Time for the summary to come after the DELETE."""
 
 
 class CallLost(CallError):
-    """A call that was up came down before its time."""
+    """A connected call was lost before its end."""
 
     def __init__(self, message: str, report: Report) -> None:
         super().__init__(message)
         self.report = report
-        """What was measured until then."""
+        """The measurements up to the loss."""
 
 
 class _End(NamedTuple):
@@ -55,15 +55,15 @@ class _End(NamedTuple):
 
 OnMessage = Callable[[AnyMessage], None]
 Route = Literal["direct", "any", "relay"]
-"""Ways to the server: from this machine's own addresses; by the TURN server that it tells, too; by that alone."""
+"""Ways to the server: from this machine's own addresses; also by the server's TURN server; by that alone."""
 
 
 def _ignore(message: AnyMessage) -> None:
-    """Ignore a message: the report is enough."""
+    """Ignore a message."""
 
 
 class Caller:
-    """A single call; :meth:`run` places it and sees it through."""
+    """A single call; :meth:`run` places it and waits for its end."""
 
     def __init__(
         self,
@@ -78,14 +78,15 @@ class Caller:
         connect_timeout_s: float = CONNECT_TIMEOUT_S,
         quiet_s: float = QUIET_S,
     ) -> None:
-        """
+        """Prepare a call.
+
         Args:
             url: the server, ``http://host:port`` or its ``…/whip``. On a loopback host the call stays on loopback.
-            speech: what to say.
+            speech: the speech to play.
             token: bearer token, for a server that asks for one.
             duration_s: hang up after so many seconds of audio; by default when the speech ends.
-            route: which ways to the server are tried. On a loopback host only "relay" asks for a TURN server.
-            link: what is wrong with the network on the way.
+            route: the ways to the server that are tried. On a loopback host only "relay" asks for a TURN server.
+            link: applies faults of the network.
             pacer: shared by callers of one event loop, so that they share a timer.
             connect_timeout_s: how long the media path may take to come up.
             quiet_s: with no message for so long the server is asked whether the session still lives.
@@ -112,7 +113,7 @@ class Caller:
         self.recorder = Recorder(())
 
     def hang_up(self) -> None:
-        """End the call early, in good order: :meth:`run` returns its report."""
+        """End the call early; :meth:`run` returns its report."""
         self._hung_up = True
         self._end(_End("hung_up"))
 
@@ -150,11 +151,11 @@ class Caller:
                 raise CallLost(end.reason, self.recorder.report(ended="lost"))
             if end.ending == "played":
                 await asyncio.sleep(LAST_PACKETS_S)
-            await self._say_goodbye(session)
+            await self._end_session(session)
             return self.recorder.report(ended=end.ending)
 
     async def _relay(self, whip: WhipClient) -> RTCIceServer | None:
-        """Return a TURN server that works, or None where this call needs none."""
+        """Return a TURN server that works, or None if this call needs none."""
         if self._route == "direct" or (self._route == "any" and is_loopback(whip.endpoint)):
             return None
         servers = [server for server in await whip.ice_servers() if str(server.urls).startswith("turn")]
@@ -189,7 +190,7 @@ class Caller:
         return pc
 
     def _packets(self) -> Iterator[bytes]:
-        """Return the packets to play; their form is known once there is an answer."""
+        """Return the packets to play, in the form that the answer asks for."""
         said = 0
         for payload in self._speech.asked_for_by(self._answer):
             if self._most is not None and said >= self._most:
@@ -269,7 +270,7 @@ class Caller:
         self._summed_up.set()
 
     async def _listen(self, session: WhipSession) -> _End:
-        """Wait for what ends the call; messages come meanwhile."""
+        """Wait for the end of the call while messages come."""
         self._heard_at = time.monotonic()
         while True:
             quiet_s = time.monotonic() - self._heard_at
@@ -283,13 +284,13 @@ class Caller:
                     return _End("lost", "the server is gone")
                 self._heard_at = time.monotonic()
 
-    async def _say_goodbye(self, session: WhipSession) -> None:
-        """End the session, and take in what the server still has to say: the last segment and the summary."""
+    async def _end_session(self, session: WhipSession) -> None:
+        """End the session, and wait for the last segment and the summary."""
         if self.recorder.summary is None:
             self._summed_up.clear()
         if await session.delete():
             with suppress(TimeoutError):
-                async with asyncio.timeout(FAREWELL_S):
+                async with asyncio.timeout(SUMMARY_S):
                     await self._summed_up.wait()
         if self._failure is not None:
             raise self._failure

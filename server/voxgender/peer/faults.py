@@ -1,7 +1,7 @@
-"""A bad network on the way from a caller to its server: loss, jitter, reordering, duplicates, an outage.
+"""Simulate a bad network from a caller to its server: loss, jitter, reordering, duplicates, an outage.
 
-It is between the caller and its socket, and takes every datagram alike: RTP, RTCP, DTLS, SCTP and STUN. What the
-server sends comes back unharmed, but for an outage, which cuts both ways.
+It lies between the caller and its socket, and treats all datagrams alike: RTP, RTCP, DTLS, SCTP and STUN. Datagrams of
+the server are not changed; only an outage stops both directions.
 """
 
 import asyncio
@@ -19,9 +19,9 @@ from voxgender.errors import SettingsError
 from voxgender.options import Display
 
 OVERTAKEN_S = 0.03
-"""How long a reordered datagram is held back: one that follows 20 ms later overtakes it, the next one does not."""
-SETTLED_S = 1.0
-"""Faults begin so long after the call is up. A server's clock starts with the first packet that it hears: that has
+"""Time that a reordered datagram is held back, so that only the next one overtakes it, with 20 ms between packets."""
+FAULTS_AFTER_S = 1.0
+"""Time after the connection at which faults begin. A server's clock starts with the first packet that arrives; it has
 to be the first one sent, or the caller's times are not the server's."""
 
 CallLater = Callable[[float, Callable[[], None]], asyncio.Handle]
@@ -61,12 +61,12 @@ class Faults:
 
     @property
     def any(self) -> bool:
-        """Whether there is a fault at all."""
+        """True if there is any fault."""
         return any((self.loss, self.jitter_ms, self.reorder, self.duplicate, self.outage_ms))
 
 
 class FaultyLink:
-    """One call's way to the server.
+    """Applies faults to one call's datagrams.
 
     Loss of single packets is independent; in bursts it is Gilbert's model (Bell System Technical Journal 39, 1960)
     with nothing lost in the good state and everything in the bad one.
@@ -81,12 +81,14 @@ class FaultyLink:
         clock: Callable[[], float] = time.monotonic,
         call_later: CallLater | None = None,
     ) -> None:
-        """
+        """Make the link of one call.
+
         Args:
-            call: number of the call, for chance of its own.
-            outage_after_s: when the outage begins, counted from :meth:`start`; by default at :meth:`cut`.
-            clock: tells the time in seconds, as ``time.monotonic``.
-            call_later: starts a timer, as the running event loop's by default.
+            faults: the faults to apply.
+            call: number of the call, part of its random seed.
+            outage_after_s: time from :meth:`start` to the outage; by default it begins at :meth:`cut`.
+            clock: returns seconds, as ``time.monotonic``.
+            call_later: starts a timer; by default that of the running event loop.
         """
         self._clock = clock
         self._call_later = call_later
@@ -100,24 +102,24 @@ class FaultyLink:
         self._delayed: deque[Callable[[], object]] = deque()
         self._timers: set[asyncio.Handle] = set()
         self.outages: list[tuple[float, float]] = []
-        """From when to when nothing gets through, seconds of the clock."""
+        """Begin and end of each outage, seconds of the clock."""
         loss, burst = faults.loss / 100, faults.burst
         self._enters = loss / (burst * (1 - loss)) if burst > 1 else loss
         self._leaves = 1 / burst if burst > 1 else 1 - loss
 
     @property
     def idle(self) -> bool:
-        """Nothing is on its way, and nothing is to happen."""
+        """True if no datagram is held and no outage is due."""
         return not self._timers
 
     def start(self) -> None:
-        """The call is up: let the faults begin soon."""
-        self._later(SETTLED_S, self._begin)
+        """Begin the faults soon, because the call has connected."""
+        self._later(FAULTS_AFTER_S, self._begin)
         if self._outage_after_s is not None:
             self._later(self._outage_after_s, self.cut)
 
     def cut(self) -> None:
-        """Begin the outage, where there is to be one."""
+        """Begin the outage, if there is one."""
         if self._faults.outage_ms and self._up:
             now = self._clock()
             length_s = self._faults.outage_ms / 1000
@@ -126,7 +128,7 @@ class FaultyLink:
             self._later(length_s, self._mend)
 
     def close(self) -> None:
-        """Drop what is still on its way."""
+        """Drop the datagrams that are held."""
         for timer in self._timers:
             timer.cancel()
         self._timers.clear()
@@ -163,7 +165,7 @@ class FaultyLink:
         return self._bad
 
     def _lateness(self) -> float:
-        """Delay of the next datagram that overtakes none, seconds."""
+        """Return the delay of the next datagram, seconds, such that it overtakes none."""
         if not self._faults.jitter_ms:
             return 0.0
         now = self._clock()

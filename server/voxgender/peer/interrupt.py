@@ -1,4 +1,4 @@
-"""Ctrl-C as a request to end in good order."""
+"""Turn Ctrl-C into a request to end in good order."""
 
 import asyncio
 import signal

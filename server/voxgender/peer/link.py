@@ -15,13 +15,13 @@ from voxgender.media.aiortc_internals.transports import ice_connections
 
 
 class Link(Protocol):
-    """Stand between a peer and its network."""
+    """Stands between a peer and its network."""
 
     def send(self, datagram: bytes, out: Callable[[bytes], object]) -> None:
-        """Let a datagram out: at once, later, twice or not at all."""
+        """Send a datagram: at once, later, twice or not at all."""
 
     def admits(self) -> bool:
-        """Tell whether what arrives now gets through."""
+        """Return whether a datagram that arrives now gets through."""
 
 
 def impair(pc: RTCPeerConnection, link: Link) -> None:
@@ -40,7 +40,7 @@ def _receive(link: Link, receive: Callable[[bytes, Any], None], data: bytes, add
 
 
 class _LinkedTransport:
-    """Send the datagrams of a transport through a link."""
+    """Sends the datagrams of a transport through a link."""
 
     def __init__(self, transport: asyncio.DatagramTransport, link: Link) -> None:
         self._transport = transport

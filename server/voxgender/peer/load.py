@@ -1,4 +1,4 @@
-"""Many callers at once, against one's own server: how many calls it holds, and how well."""
+"""Load one's own server with many callers, and measure how many calls it holds, and how well."""
 
 import asyncio
 import math
@@ -29,17 +29,17 @@ from voxgender.peer.whip import endpoint, is_loopback
 from voxgender.protocol import AnyMessage, Result, Warning
 
 CALLS_PER_S = 10.0
-"""Calls are placed one after another, at this rate at most: a rush of DTLS handshakes is another test."""
+"""Greatest rate of new calls: a rush of DTLS handshakes would be another test."""
 CONNECTING = 5
-"""Calls that may be on their way up together, so that a slow machine is not asked for all handshakes at once."""
-SETTLE_S = 2.0
-"""Before measuring, the time that calls which are up have for their first result."""
+"""Calls that may connect at the same time, so that a slow machine does not get all handshakes at once."""
+FIRST_RESULT_S = 2.0
+"""Time for the first results of connected calls before the measurement begins."""
 VOICES = 2
-"""Different dialogues that the callers share; each begins somewhere else in its own."""
+"""Different dialogues that the callers share; each caller begins at another place."""
 MAX_FILE_S = 3_600.0
-"""Of a file, what is kept to be played over and over; files may be endless."""
+"""Length of a file that is kept and repeated; files may be endless."""
 FLOWING = 0.9
-"""Share of the results due to a call that have to come; the others may be lost on the way."""
+"""Share of a call's expected results that have to arrive; the others may be lost."""
 OVERLOADED = "overloaded"
 """Code of the server's warning that windows of a call were dropped."""
 
@@ -53,47 +53,47 @@ class LoadReport(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", ta
     up: int
     """Calls that came up and stayed until they were hung up."""
     held: int
-    """Those of them whose results flowed, nothing dropped, 95 % of them within 200 ms."""
+    """Calls of these whose results arrived, with no window dropped, 95 % of them within 200 ms."""
     not_held: dict[str, int]
-    """The others of them, by reason: ``silent``, ``dropped``, ``late``."""
+    """Number of the others by reason: ``silent``, ``dropped``, ``late``."""
     failed: dict[str, int]
     """Calls that did not come up or did not stay, by reason."""
     seconds: float
-    """Measured, all calls up; the figures below are of this time."""
+    """Length of the measurement, with all calls connected; the figures below are of this time."""
     results: int
     results_per_s: float
     lost_results: int
-    """Over the calls' whole life."""
+    """Results lost over the calls' whole life."""
     dropped_windows: int | None
-    """Not classified because the server could not keep up; ``None`` where its metrics cannot be read."""
+    """Windows not classified because the server could not keep up; ``None`` if its metrics cannot be read."""
     warnings: dict[str, int]
     connect_ms: Latency | None
-    """From the offer to the first packet that could be sent."""
+    """Time from the offer until the first packet could be sent."""
     first_result_ms: Latency | None
     """From the offer."""
     latency_ms: Latency | None
     """By the callers' clock: from the sending of a window's last packet, even if it is lost or late on the way, to the
     result's arrival. Windows that end in an outage are left out."""
     worst_call_ms: Latency | None
-    """The same of the call with the highest 95th percentile."""
+    """Latency of the call with the highest 95th percentile."""
     server_latency_ms: Latency | None
     server_stages_ms: dict[str, Latency]
-    """Of the server's ``/metrics``: where a result's time goes. Percentiles are read off a histogram."""
+    """Time of each stage by the server's ``/metrics``. Percentiles are read off a histogram."""
     recovery_ms: Latency | None
-    """From an outage's end until results come in time again."""
+    """Time from an outage's end until results come in time again."""
     not_recovered: int
-    """Calls whose results did not, after an outage."""
+    """Calls whose results did not come in time again after an outage."""
     server_cpu_percent: float | None
-    """Of one core, all calls together."""
+    """Server's CPU time as a share of one core, for all calls together."""
     server_cpu_percent_per_call: float | None
     server_memory_mb: float | None
     server_memory_mb_per_call: float | None
     """Growth since before the first call."""
     callers_cpu_percent: float
-    """Of one core, all callers together. Near 100 it is they who are slow, not the server."""
+    """Callers' CPU time as a share of one core. Near 100 the callers are the bottleneck, not the server."""
     callers_cpu_percent_per_call: float
     faults: Faults
-    """What was wrong with the callers' network."""
+    """Faults of the callers' network."""
 
 
 class Progress(NamedTuple):
@@ -195,16 +195,16 @@ class _Run:
             await self._pause(1 / CALLS_PER_S)
             await self._until(lambda: self._placed - self._settled < CONNECTING)
         await self._until(lambda: self._settled == self._placed)
-        settled_by = time.monotonic() + SETTLE_S
-        await self._until(lambda: self._speechless == 0 or time.monotonic() > settled_by)
+        settled_by = time.monotonic() + FIRST_RESULT_S
+        await self._until(lambda: self._without_result == 0 or time.monotonic() > settled_by)
 
     @property
-    def _speechless(self) -> int:
-        """Calls that are up and have had no result."""
+    def _without_result(self) -> int:
+        """Return the number of connected calls without a result."""
         return sum(caller.recorder.first_result_ms is None for caller in self._connected)
 
     async def hold(self, seconds: float) -> int:
-        """Wait while the calls go on. Returns how many still do."""
+        """Wait while the calls go on; return how many are still connected."""
         end = time.monotonic() + seconds
         cutting = asyncio.get_running_loop().call_later(seconds / 2, self._cut)
         try:
@@ -321,7 +321,7 @@ def _why_not_held(recorder: Recorder, begin: float, end: float) -> str | None:
     """Return why a call that stayed up was not held, or None."""
     latencies_ms, _ = recorder.between(begin, end)
     out_s = sum(max(0.0, min(until, end) - max(since, begin)) for since, until in recorder.outages)
-    # What was cut off by the stretch's bounds, and by an outage's, is not due.
+    # Results at the edges of the measurement and of an outage are not expected.
     due = math.inf if recorder.hop_ms is None else (end - begin - out_s) * 1000 / recorder.hop_ms - 2
     if latencies_ms.size < FLOWING * due:
         return "silent"
@@ -332,7 +332,7 @@ def _why_not_held(recorder: Recorder, begin: float, end: float) -> str | None:
 
 
 def _voices(audio: Sequence[Path], loss: float, given_up: Event) -> list[tuple[list[bytes], list[bytes]]]:
-    """Encode once what all callers say; of a file the first :data:`MAX_FILE_S`."""
+    """Encode the speech of all callers once; of a file the first :data:`MAX_FILE_S`."""
     if audio:
         sources = [speech.from_file(path, loss, given_up) for path in audio]
     else:
@@ -345,7 +345,7 @@ def _voices(audio: Sequence[Path], loss: float, given_up: Event) -> list[tuple[l
 
 
 def _shares(voices: Sequence[tuple[list[bytes], list[bytes]]], peers: int) -> Iterator[Speech]:
-    """Give every caller a voice without end, each beginning somewhere else."""
+    """Give every caller endless speech that begins at another place."""
     for number in range(peers):
         packets, wideband = (
             chain(islice(voice, len(voice) * number // peers, None), cycle(voice))

@@ -20,7 +20,7 @@ Buckets = Mapping[float, float]
 
 
 class Reading(NamedTuple):
-    """The server's meters and ours, at one moment. ``None`` is what the server does not show."""
+    """Readings of the server's metrics and of our CPU time. ``None`` stands for metrics that the server lacks."""
 
     at: float
     own_cpu_s: float
@@ -41,7 +41,7 @@ class Reading(NamedTuple):
 
 
 class Meter:
-    """Reads a server's ``/metrics``, if it shows any. Several processes may have added theirs up in it."""
+    """Reads a server's ``/metrics``, if it has them. They may be the sum of several processes."""
 
     def __init__(self, http: aiohttp.ClientSession, url: URL) -> None:
         self._http = http

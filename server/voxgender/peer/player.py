@@ -1,4 +1,4 @@
-"""Encoded packets on their way out in real time: each leaves when its audio is over, whatever else the machine does."""
+"""Send encoded packets in real time: each leaves when its audio is over."""
 
 import asyncio
 import time
@@ -17,7 +17,7 @@ class Writer(Protocol):
 
 
 class Player:
-    """Plays one call's packets, once, on the pacer's beat."""
+    """Plays one call's packets, once, paced by a :class:`Pacer`."""
 
     def __init__(self, packets: Iterable[bytes], pacer: Pacer, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._packets = iter(packets)
@@ -27,16 +27,16 @@ class Player:
         self._payload: bytes | None = None
         self._beats = 0
         self.sent = array("d")
-        """When the packet with each 20 ms of audio left, seconds of ``clock``."""
+        """Sending time of each 20 ms of audio, seconds of ``clock``."""
         self.played: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        """Done once the last packet has left; fails with what the packets raised."""
+        """Done once the last packet has left; fails if the packets raise an error."""
 
     def start(self, writer: Writer) -> None:
         self._writer = writer
         self._pacer.join(self._beat)
 
     def stop(self) -> None:
-        """Send nothing more."""
+        """Stop sending."""
         self._pacer.leave(self._beat)
         if not self.played.done():
             self.played.cancel()
@@ -60,7 +60,7 @@ class Player:
         self._wait_or_send(self._writer, payload)
 
     def _wait_or_send(self, writer: Writer, payload: bytes) -> None:
-        """Let one more beat of the packet's audio pass; after the last one, send it."""
+        """Count 20 ms of the packet's audio; send the packet after the last of them."""
         self._beats += 1
         if self._beats < packet_times(payload):
             self._payload = payload

@@ -1,4 +1,4 @@
-"""TURN servers as a caller takes them: one, and one that works."""
+"""Find a TURN server that works."""
 
 import asyncio
 import ssl
@@ -11,21 +11,21 @@ from aiortc.rtcicetransport import parse_stun_turn_uri
 from voxgender.errors import CallError
 
 ALLOCATE_TIMEOUT_S = 3.0
-"""Answers take two round trips, over TLS four. A call that could do without a relay waits so long at most."""
+"""Time for a relay to be allocated, which takes two round trips, over TLS four. It delays calls that need no relay."""
 _RELEASE_TIMEOUT_S = 1.0
 
 
 async def working_relay(servers: Sequence[RTCIceServer], *, timeout_s: float = ALLOCATE_TIMEOUT_S) -> RTCIceServer:
     """Return the first of these TURN servers that allocates a relay address.
 
-    aioice takes one alone, and keeps to itself why it gave none. So all are asked, at the same time.
+    aioice takes only one server, and hides why an allocation failed. So all servers are asked here, at the same time.
 
     Args:
         servers: in the order of preference.
         timeout_s: how long each is waited for.
 
     Raises:
-        CallError: none did; the message says of each why.
+        CallError: none did; the message gives each server's reason.
     """
     asking = [asyncio.create_task(_allocate(server, timeout_s)) for server in servers]
     reasons = []
@@ -45,7 +45,7 @@ async def working_relay(servers: Sequence[RTCIceServer], *, timeout_s: float = A
 
 
 class _Relayed(asyncio.DatagramProtocol):
-    """Receives datagrams by a relay and ignores them."""
+    """Ignores datagrams that come by a relay."""
 
     def __init__(self) -> None:
         self.closed = asyncio.get_running_loop().create_future()
@@ -56,7 +56,7 @@ class _Relayed(asyncio.DatagramProtocol):
 
 
 async def _allocate(server: RTCIceServer, timeout_s: float) -> None:
-    """Ask for a relay and give it back."""
+    """Allocate a relay and release it."""
     parsed = parse_stun_turn_uri(str(server.urls))
     async with asyncio.timeout(timeout_s):
         transport, relayed = await turn.create_turn_endpoint(

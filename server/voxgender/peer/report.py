@@ -1,4 +1,4 @@
-"""Sum up what a caller measures."""
+"""Sum up a caller's measurements."""
 
 import math
 from array import array
@@ -15,16 +15,16 @@ from voxgender.peer.speech import PACKET_S, Turn
 from voxgender.protocol import AnyMessage, Hello, Result, Summary, Voice, Warning
 
 IN_TIME_MS = 200.0
-"""A result later than this is of no use to a live call."""
+"""Greatest useful latency of a result in a live call."""
 FLOWING = 3
-"""Results in a row, all in time, after which an outage is over."""
+"""Results in a row that have to be in time before an outage counts as over."""
 MAX_AHEAD = 100
-"""Packets by which a server's clock may have run ahead; more is not explained by an outage."""
+"""Packets by which a server's clock may run ahead after an outage."""
 
 _ROUNDING_S = 0.0005
 
 Ending = Literal["played", "hung_up", "lost"]
-"""The audio came to its end, the caller hung up before that, or the server or the way to it went."""
+"""Reason of the end: the audio was over, the caller hung up, or the connection was lost."""
 
 
 class Latency(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,35 +38,35 @@ class Latency(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, values_ms: Sequence[float] | npt.NDArray[np.float64]) -> "Latency | None":
-        """Percentiles, interpolated between neighbours; ``None`` of nothing."""
+        """Compute percentiles, interpolated between neighbours; ``None`` without values."""
         if not len(values_ms):
             return None
         p50, p95, p99, worst = np.percentile(values_ms, (50, 95, 99, 100)).round(1).tolist()
         return cls(count=len(values_ms), p50=p50, p95=p95, p99=p99, max=worst)
 
 
-class Heard(msgspec.Struct, frozen=True, kw_only=True):
-    """A speaker's turn, and how soon the server named the voice."""
+class TurnReport(msgspec.Struct, frozen=True, kw_only=True):
+    """A speaker's turn, and the delay until the server named the voice."""
 
     start: float
     label: Voice | None
-    """Who speaks, where that is known."""
+    """The speaker's voice, if known."""
     delay_ms: float | None
-    """From the sending of the turn's first packet to the first result with its label (with any voice's, where the
-    speaker is not known); ``None`` where none came."""
+    """Time from sending the turn's first packet to the first result with its label, or with any voice's label if the
+    speaker is not known; ``None`` without such a result."""
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="report"):
-    """A call as its caller saw it."""
+    """A caller's measurements of one call."""
 
     session: str
     ended: Ending
     connect_ms: float
-    """From the offer to the first packet that could be sent."""
+    """Time from the offer until the first packet could be sent."""
     seconds: float
-    """Of audio sent."""
+    """Length of the audio sent."""
     messages: dict[str, int]
-    """Received, by type."""
+    """Number of messages received, by type."""
     results: int
     lost_results: int
     """Gaps in ``seq``; results travel unreliably."""
@@ -75,17 +75,17 @@ class Report(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="r
     """By the caller's own clock: from the sending of a window's last packet, even if it is lost or late on the way, to
     the result's arrival. Windows that end in an outage are left out."""
     server_latency_ms: Latency | None
-    """What the results say: from the last packet's arrival to the send."""
+    """Latency by the results themselves: from the last packet's arrival to the send."""
     first_result_ms: float | None
-    """From the offer."""
+    """Time from the offer to the first result."""
     recovery_ms: tuple[float | None, ...]
-    """For each outage, from its end until results come in time again; ``None`` where they never did."""
-    turns: tuple[Heard, ...]
+    """Time from each outage's end until results come in time again; ``None`` if they never did."""
+    turns: tuple[TurnReport, ...]
     summary: Summary | None
 
 
 class Recorder:
-    """Takes a call's messages in as they arrive. All times are seconds of ``time.monotonic``."""
+    """Records a call's messages as they arrive. All times are seconds of ``time.monotonic``."""
 
     def __init__(
         self,
@@ -94,11 +94,12 @@ class Recorder:
         *,
         outages: Sequence[tuple[float, float]] = (),
     ) -> None:
-        """
+        """Prepare for one call.
+
         Args:
-            sent: when each packet left; may grow meanwhile.
-            turns: who speaks when, in seconds of the audio.
-            outages: from when to when nothing got through; may grow meanwhile.
+            sent: sending time of each packet; may grow during the call.
+            turns: the speakers' turns, in seconds of the audio.
+            outages: begin and end of each outage; may grow during the call.
         """
         self._sent = sent
         self._turns = turns
@@ -113,13 +114,13 @@ class Recorder:
         self._latencies_ms = array("d")
         self._server_latencies_ms = array("d")
         self.placed_at = 0.0
-        """When the offer was made."""
+        """Time of the offer."""
         self.connect_ms = 0.0
         self.hop_ms: int | None = None
-        """Time between two results, as the server says."""
+        """Time between two results, from the server's ``hello``."""
         self.messages: Counter[str] = Counter()
         self.warnings: Counter[str] = Counter()
-        """By code."""
+        """Number of warnings by code."""
         self.summary: Summary | None = None
 
     def take(self, message: AnyMessage, arrived_at: float) -> None:
@@ -135,15 +136,17 @@ class Recorder:
                 self.summary = message
 
     def between(self, begin: float, end: float) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-        """Latencies of the results that arrived in a stretch of time: by our clock (``nan`` where not known), and
-        the server's own."""
+        """Return the latencies of the results that arrived between two times.
+
+        The first list is by our clock, with ``nan`` for unknown ones; the second is the server's own.
+        """
         arrivals = np.array(self._arrivals)
         inside = (arrivals >= begin) & (arrivals < end)
         return np.array(self._latencies_ms)[inside], np.array(self._server_latencies_ms)[inside]
 
     @property
     def latest_ms(self) -> float:
-        """Latency of the newest result, ``nan`` where not known."""
+        """Latency of the newest result, ``nan`` if unknown."""
         return self._latencies_ms[-1] if self._latencies_ms else math.nan
 
     @property
@@ -177,7 +180,7 @@ class Recorder:
             first_result_ms=self.first_result_ms,
             recovery_ms=self.recovery_ms,
             turns=tuple(
-                Heard(
+                TurnReport(
                     start=round(turn.start, 2),
                     label=turn.label,
                     delay_ms=None if delay is None else round(delay, 1),
@@ -201,10 +204,10 @@ class Recorder:
                 self._heard[number] = (arrived_at - self._left(int(turn.start / PACKET_S))) * 1000
 
     def _completed(self, last: int, heard_at: float) -> float:
-        """Return when a window's last packet was sent, or ``nan`` where it cannot have arrived.
+        """Return when a window's last packet was sent, or ``nan`` if it cannot have arrived.
 
-        A server that filled an outage with a little more silence than it lasted names audio that has not been spoken
-        yet. Its clock stays ahead of ours, and times count from the packet that it can have heard by ``heard_at``.
+        A server may fill an outage with a little more silence than it lasted. Its clock is ahead of ours then, and the
+        window's end lies in the future; so the last packet that can have arrived by ``heard_at`` counts.
         """
         last -= self._ahead
         if last >= len(self._sent) or self._sent[last] > heard_at + _ROUNDING_S:
@@ -221,7 +224,7 @@ class Recorder:
 
 
 def _first_run(after_s: npt.NDArray[np.float64], in_time: npt.NDArray[np.bool_]) -> float | None:
-    """Milliseconds to the first of ``FLOWING`` results in a row that are in time."""
+    """Return the milliseconds to the first of ``FLOWING`` results in a row that are in time."""
     for start in range(len(in_time) - FLOWING + 1):
         if in_time[start : start + FLOWING].all():
             return round(float(after_s[start]) * 1000, 1)

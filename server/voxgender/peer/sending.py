@@ -21,7 +21,7 @@ _PACKETS_A_REPORT = 50
 
 
 class RtpWriter:
-    """Write the packets of one RTP stream."""
+    """Writes the packets of one RTP stream."""
 
     def __init__(self, transceiver: RTCRtpTransceiver, codec: RTCRtpCodecParameters) -> None:
         self._sender: Any = transceiver.sender
@@ -29,7 +29,7 @@ class RtpWriter:
         self._ice = transceiver.sender.transport.transport
         self._second_byte = codec.payloadType
         self._ssrc = self._sender._ssrc
-        # Below half: what goes round while nothing has arrived yet breaks decryption (RFC 3711 section 3.3.1).
+        # Below half: a wrap before the first packet arrives breaks decryption (RFC 3711 section 3.3.1).
         self._sequence_number = random.randrange(1 << 15)  # noqa: S311
         self._timestamp_origin = random.randrange(1 << 32)  # noqa: S311
         first = RtpPacket()
@@ -41,7 +41,7 @@ class RtpWriter:
     def write(self, payload: bytes, timestamp: int) -> None:
         """Send one packet; ``timestamp`` in ticks of the RTP clock from the stream's start.
 
-        Without a connection, as at a call's end, it is lost.
+        Without a connection, as at a call's end, the packet is dropped.
         """
         if self._dtls._state is not State.CONNECTED:
             return
@@ -65,9 +65,9 @@ class RtpWriter:
 
 
 def write_rtp(transceiver: RTCRtpTransceiver, on_ready: Callable[[RtpWriter], None]) -> None:
-    """Let encoded packets be written to a transceiver, in place of aiortc's task that reads and encodes a track.
+    """Replace aiortc's task that reads and encodes a transceiver's track by a writer of encoded packets.
 
-    RTCP sender reports and the goodbye stay aiortc's. Call it before the connection is made.
+    RTCP sender reports and the goodbye are still sent by aiortc. Call it before the connection is made.
 
     Args:
         on_ready: called once packets can be sent.

@@ -1,4 +1,4 @@
-"""Make a caller's speech: Opus packets of 20 ms, and where in them somebody speaks."""
+"""Make a caller's speech: Opus packets of 20 ms, and the turns of the speakers in them."""
 
 import asyncio
 import math
@@ -29,14 +29,14 @@ from voxgender.protocol import Voice
 T = TypeVar("T")
 
 PACKET_S = 0.02
-"""Of audio, where nobody asked for another ``ptime``."""
+"""Audio in a packet, unless the answer asks for another ``ptime``."""
 PACKET_SAMPLES = 960
-"""Of the Opus clock, 48 kHz."""
+"""Samples of a packet by the Opus clock, 48 kHz."""
 
 _SAMPLE_RATE_HZ = 48_000
 _WIDEBAND_BITS_PER_S = 24_000
 _WISHES = (r"^a=fmtp:.*\bmaxplaybackrate=16000\b", r"^a=ptime:40\s*$")
-_BITS_PER_S = 32_000  # What browsers send for a voice.
+_BITS_PER_S = 32_000  # As browsers encode a voice.
 
 
 class Turn(NamedTuple):
@@ -48,12 +48,12 @@ class Turn(NamedTuple):
 
 
 class Speech(NamedTuple):
-    """Something to say."""
+    """Encoded speech, and the speakers' turns in it."""
 
     packets: Iterable[bytes]
     turns: tuple[Turn, ...]
     wideband: Iterable[bytes] | None = None
-    """The same for a receiver that asks for no more than 16 kHz and for 40 ms in a packet.
+    """The same packets for a receiver that asks for 16 kHz and for 40 ms in a packet.
 
     RFC 7587 section 6.1, ``maxplaybackrate``; RFC 8866 section 6.4, ``ptime``.
     """
@@ -77,7 +77,7 @@ def synthesised(seed: int = 0, *, loss: float = 0.0) -> Speech:
 
 
 async def in_thread(work: Callable[[Event], T]) -> T:
-    """Run ``work`` in a thread, and set its event once nobody waits for it any more: a file may be endless."""
+    """Run ``work`` in a thread, and set its event when the caller is cancelled, because a file may be endless."""
     given_up = Event()
     try:
         return await asyncio.to_thread(work, given_up)
@@ -86,7 +86,7 @@ async def in_thread(work: Callable[[Event], T]) -> T:
 
 
 def from_file(path: str | PathLike[str], loss: float = 0.0, given_up: Event | None = None) -> Speech:
-    """A file's first audio stream, decoded and encoded as it is played. For ``loss`` see :func:`encode`.
+    """Decode a file's first audio stream, and encode it as it is played. For ``loss`` see :func:`encode`.
 
     Args:
         given_up: ends the search for the first word when it is set, as by :func:`in_thread`.
@@ -104,9 +104,9 @@ def encode(frames: Iterable[AudioFrame], *, loss: float = 0.0, wideband: bool = 
     """Encode frames of any rate, format and layout as a browser would: mono, 32 kbit/s, 20 ms a packet.
 
     Args:
-        wideband: as a browser would for a receiver that wants no more than 16 kHz: 24 kbit/s, and 40 ms a packet.
-        loss: percent of packets that the network is known to lose. Where it is not 0, each packet tells what was in
-            the one before (in-band FEC, RFC 6716 section 2.1.7).
+        wideband: encode as a browser would for a receiver that asks for 16 kHz: 24 kbit/s, and 40 ms a packet.
+        loss: percent of packets that the network is known to lose. If it is not 0, each packet carries a copy of the
+            one before (in-band FEC, RFC 6716 section 2.1.7).
     """
     encoder = av.CodecContext.create("libopus", "w")
     assert isinstance(encoder, AudioCodecContext)
@@ -136,7 +136,7 @@ def packet_times(payload: bytes) -> int:
 
 
 def _resample(frames: Iterable[AudioFrame]) -> Iterator[AudioFrame]:
-    """Give 48 kHz mono, gaplessly; a change of source in mid-stream starts a new filter."""
+    """Resample to 48 kHz mono without gaps; a change of source in mid-stream starts a new filter."""
     for _, run in groupby(frames, lambda frame: (frame.sample_rate, frame.format.name, frame.layout.name)):
         resampler = AudioResampler(format="s16", layout="mono", rate=_SAMPLE_RATE_HZ)
         for frame in (*run, None):

@@ -21,7 +21,7 @@ from voxgender.protocol import AnyMessage, Change, Error, Hello, Label, Result, 
 
 WORDS: dict[Label, str] = {"male": "Male", "female": "Female", "uncertain": "Uncertain", "no_speech": "no speech"}
 OUTAGE_AFTER_S = 5.0
-"""Into a call; half-way through the test signal."""
+"""Time from the connection to the outage: half-way through the test signal."""
 
 _ERASE_LINE = "\r\x1b[K"
 _BAR = 20
@@ -55,7 +55,7 @@ class JsonPrinter:
 
 
 class TextPrinter:
-    """A line for every change of voice and every finished segment; in a terminal, what is heard now below them."""
+    """Prints a line for every change of voice and every finished segment; in a terminal, the present label below."""
 
     def __init__(self, out: TextIO) -> None:
         self._out = out
@@ -102,19 +102,19 @@ async def call(
     json: bool = False,
     out: TextIO | None = None,
 ) -> Report:
-    """Call a server, and print what it hears while it hears it. Ctrl-C hangs up in good order.
+    """Call a server, and print its messages as they come. Ctrl-C hangs up in good order.
 
     Args:
         url: the server, ``http://host:port`` or its ``…/whip``.
         audio: a file to play; by default the synthesised test signal.
         duration_s: hang up after so many seconds of audio.
-        relay_only: go by the server's TURN server alone, as behind a firewall that lets nothing else out.
-        faults: what is wrong with the network on the way; an outage begins five seconds after the call is up.
-        json: one JSON object a line rather than text.
+        relay_only: use the server's TURN server and no other path, as behind a strict firewall.
+        faults: faults of the network; an outage begins five seconds after the connection.
+        json: print one JSON object a line instead of text.
 
     Raises:
         AudioError: the file cannot be read.
-        CallError: the call could not be placed, or came down; what was measured is printed all the same.
+        CallError: the call could not be placed, or was lost; the report is printed all the same.
     """
     out = out or sys.stdout
     printer: Printer = JsonPrinter(out) if json else TextPrinter(out)
@@ -147,7 +147,7 @@ async def load(
     out: TextIO | None = None,
     err: TextIO | None = None,
 ) -> LoadReport:
-    """Load a server with many callers, and print the report; how it goes meanwhile on ``err`` if that is a terminal.
+    """Load a server with many callers, and print the report; show the progress on ``err`` if that is a terminal.
 
     For the parameters and errors see :func:`voxgender.peer.load.load`.
     """

@@ -1,4 +1,4 @@
-"""A source–filter speech synthesiser: articulation in, sound out.
+"""Synthesise speech from articulation by a source–filter model.
 
 After Klatt, "Software for a cascade/parallel formant synthesizer", JASA 67 (1980), and for the glottal pulse
 Klatt and Klatt, JASA 87 (1990). Pulses and breath noise pass a cascade of formant resonators; fricatives and
@@ -61,7 +61,7 @@ class Articulation(NamedTuple):
 
 
 def render(voice: Voice, articulation: Articulation, random: np.random.Generator) -> Samples:
-    """Sound an articulation with a voice.
+    """Synthesise an articulation with a voice.
 
     Returns:
         float32, shape ``(frames * 80,)``, mono, 16 kHz; the level is arbitrary.

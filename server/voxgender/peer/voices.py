@@ -1,6 +1,6 @@
-"""Babble of a man and of a woman, to try the whole way with no microphone and no file.
+"""Synthesise babble of a man and of a woman, as a test signal that needs neither microphone nor file.
 
-Syllables that mean nothing, in phrases with the rhythm and melody of speech. Vowel formants are the men's
+It consists of syllables without meaning, in phrases with the rhythm and melody of speech. Vowel formants are the men's
 averages of Peterson and Barney, JASA 24 (1952); a woman's shorter vocal tract puts them about 17 % higher.
 """
 
@@ -30,7 +30,7 @@ class Turn(NamedTuple):
 
 
 class Dialogue(NamedTuple):
-    """Speech, and the truth about it."""
+    """Speech, and the true turns of its speakers."""
 
     samples: Samples
     turns: tuple[Turn, ...]
@@ -136,7 +136,7 @@ _BREATH = _Sound((500, 1500, 2500), 110, voicing=0.0, aspiration=0.01)
 
 
 def _phrase(voice: Voice, frames: int, random: np.random.Generator, *, final: bool) -> Articulation:
-    """Some two seconds of syllables under one melody, ended by a breath unless it is the last."""
+    """Make about two seconds of syllables with one melody, ended by a breath unless it is the last phrase."""
     sounds = [] if final else [_BREATH]
     spoken_ms = frames * FRAME_S * 1000 - sum(sound.ms for sound in sounds)
     count = max(1, round(spoken_ms / 225))

@@ -1,4 +1,4 @@
-"""The client side of WHIP (RFC 9725): one POST opens a session, one DELETE ends it."""
+"""Open and end sessions by WHIP (RFC 9725), as a client: one POST opens a session, one DELETE ends it."""
 
 import ipaddress
 import os
@@ -24,7 +24,7 @@ def endpoint(url: str) -> URL:
     """Complete a server's address: ``http://host:port``, ``http://host:port/`` or ``…/whip`` all name its endpoint.
 
     Raises:
-        CallError: no HTTP address.
+        CallError: it is no HTTP address.
     """
     text = url if "://" in url else f"http://{url}"
     try:
@@ -84,7 +84,7 @@ class WhipSession:
             return False
 
     async def delete(self) -> bool:
-        """End the session, once. False where the server is gone, or has ended it already."""
+        """End the session, once. False if the server is gone, or has ended it already."""
         if self._deleted:
             return False
         self._deleted = True
@@ -99,11 +99,12 @@ class WhipClient:
     """Opens sessions at one endpoint."""
 
     def __init__(self, url: str, *, token: str | None = None, timeout_s: float = ANSWER_TIMEOUT_S) -> None:
-        """
+        """Prepare requests to an endpoint.
+
         Args:
             url: the server, ``http://host:port`` or its ``…/whip``.
             token: bearer token, for a server that asks for one.
-            timeout_s: how long an answer is waited for.
+            timeout_s: time for an answer.
 
         Raises:
             CallError: ``url`` is no HTTP address.
@@ -126,9 +127,9 @@ class WhipClient:
         """Send an SDP offer by POST.
 
         Raises:
-            CallError: no server, no voxgender server, or one that refuses; the message says what to do.
+            CallError: there is no server, it is no voxgender server, or it refuses; the message says what to do.
         """
-        with self._explained():
+        with self._call_errors():
             async with self._http.post(self.endpoint, data=offer, headers={"Content-Type": _SDP}) as response:
                 if response.status == 201 and response.content_type == _SDP and "Location" in response.headers:
                     location = response.url.join(URL(response.headers["Location"]))
@@ -136,18 +137,18 @@ class WhipClient:
                 raise CallError(await self._refusal(response))
 
     async def ice_servers(self) -> list[RTCIceServer]:
-        """Ask which STUN and TURN servers to use, before an offer is made: aiortc takes none later (section 4.6).
+        """Ask for STUN and TURN servers before the offer, because aiortc takes none later (section 4.6).
 
         Raises:
-            CallError: no server.
+            CallError: there is no server.
         """
-        with self._explained():
+        with self._call_errors():
             async with self._http.options(self.endpoint) as response:
                 return ice_servers(response.headers.getall("Link", []))
 
     @contextmanager
-    def _explained(self) -> Iterator[None]:
-        """Say in one line why there was no answer."""
+    def _call_errors(self) -> Iterator[None]:
+        """Raise ``CallError`` for an HTTP client's errors, with the reason in one line."""
         try:
             yield
         except aiohttp.ClientConnectorDNSError:
@@ -164,7 +165,7 @@ class WhipClient:
             raise CallError(f"{self.endpoint}: {str(error) or type(error).__name__}") from None
 
     async def _refusal(self, response: aiohttp.ClientResponse) -> str:
-        """Say why, in the server's own words where it gave some (RFC 9457)."""
+        """Return the reason of a refusal, in the server's own words if there are any (RFC 9457)."""
         problem = await _problem(response)
         status = f"{response.status} {problem.title or response.reason or ''}".strip()
         why = f"{status}: {problem.detail}" if problem.detail else status
