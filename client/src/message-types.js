@@ -3,7 +3,7 @@
 /** @typedef {'female' | 'male' | 'no_speech' | 'uncertain'} Label */
 
 /**
- * First on every channel: what is listening, and how it listens.
+ * First message on every channel: the model that listens, its labels, window and hop.
  * @typedef {object} Hello
  * @property {'hello'} type
  * @property {1} v
@@ -15,7 +15,7 @@
  */
 
 /**
- * What is heard now; one each hop. May be lost on the way: the next one replaces it.
+ * The label at the end of a hop. A result may be lost on the way: the next one replaces it.
  * @typedef {object} Result
  * @property {'result'} type
  * @property {1} v

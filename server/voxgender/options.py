@@ -97,7 +97,7 @@ class Option:
 
     @property
     def is_list(self) -> bool:
-        """Whether several values are taken."""
+        """True if the option takes several values."""
         return get_origin(_plain(self.annotation)) is tuple
 
     @property

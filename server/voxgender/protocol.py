@@ -68,7 +68,7 @@ class Message(msgspec.Struct, frozen=True, tag_field="type", kw_only=True):
 
 
 class Hello(Message, frozen=True, kw_only=True, tag="hello"):
-    """First on every channel: what is listening, and how it listens."""
+    """First message on every channel: the model that listens, its labels, window and hop."""
 
     session: str
     model: str
@@ -78,7 +78,7 @@ class Hello(Message, frozen=True, kw_only=True, tag="hello"):
 
 
 class Result(Message, frozen=True, kw_only=True, tag="result"):
-    """What is heard now; one each hop. May be lost on the way: the next one replaces it."""
+    """The label at the end of a hop. A result may be lost on the way: the next one replaces it."""
 
     seq: int
     start: Seconds

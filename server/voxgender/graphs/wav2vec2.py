@@ -232,7 +232,7 @@ class _Network:
         return self._graph.add({"gelu": "Gelu", "relu": "Relu"}[activation], hidden)
 
     def _multiply(self, hidden: str, matrix: npt.NDArray[np.float32], bias: npt.NDArray[np.float32]) -> str:
-        """Add a linear layer of the encoder, which holds nearly all weights and takes nearly all time of large networks."""
+        """Add a linear layer of the encoder; these layers hold nearly all weights, and take most of the time."""
         return self._quantised(hidden, matrix, bias) if self._int8 else self._plain(hidden, matrix, bias)
 
     def _plain(self, hidden: str, matrix: npt.NDArray[np.float32], bias: npt.NDArray[np.float32] | None) -> str:
