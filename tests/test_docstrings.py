@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parent.parent / "server" / "voxgender"
-REWRITTEN_LATER = ("decisions", "training")
+REWRITTEN_LATER = ("training",)
 HEADLESS = re.compile(
     r"(All|As|At|By|Each|Every|For|From|How|In|Its|Nothing|Of|On|One|Since|That|To|Until|What|Whatever|When|Where|Wherever|"
     r"Whether|Which|Who|Whoever|Whose|Why|With)\b"

@@ -1,4 +1,4 @@
-"""From window scores to what a user reads: a steady label, changes of voice, segments, a summary. No I/O."""
+"""Turn window scores into a steady label, changes of voice, segments and a summary. No I/O."""
 
 from voxgender.decisions.decider import Decider, Verdict
 from voxgender.decisions.evidence import Evidence

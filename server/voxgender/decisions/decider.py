@@ -1,4 +1,4 @@
-"""One call's observations, hop by hop, into verdicts and events."""
+"""Decide label and events of one call, hop by hop."""
 
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
@@ -20,7 +20,7 @@ _ROUNDING_S = 1e-6
 
 
 class Verdict(NamedTuple):
-    """What is heard at the end of a hop, and what happened in it.
+    """The label at the end of a hop, and the events in it.
 
     ``confidence`` of a voice is its pooled probability over the last seconds; of ``uncertain``, how undecided
     that is, 1 where nothing is known yet; of ``no_speech``, 1 where the gate hears no speech, else the
@@ -33,10 +33,10 @@ class Verdict(NamedTuple):
 
 
 class Decider:
-    """Labels, changes of voice, segments and summary of one call. Its memory does not grow with the call."""
+    """Decides labels, changes of voice, segments and summary of one call, in constant memory."""
 
     def __init__(self, *, window_s: float) -> None:
-        """``window_s`` is the length of a window that is scored; the first of an utterance may be shorter."""
+        """Begin a call. ``window_s`` is the length of a scored window; the first of an utterance may be shorter."""
         self._window_s = window_s
         self._now = 0.0
         self._speech_end = 0.0
@@ -87,7 +87,7 @@ class Decider:
         return *self._close(), self._totals.summary(duration=max(at, self._now))
 
     def overall(self) -> tuple[Label, float] | None:
-        """The call's label and confidence as a whole, from all windows pooled.
+        """Return label and confidence of the whole call, from all windows pooled.
 
         The likelier voice, however little likelier, and its probability; ``uncertain`` where no window tells;
         None where no voice was found.
@@ -128,7 +128,7 @@ class Decider:
 
 
 def _merged(whole: Evidence | None, stretch: Stretch | None) -> Evidence | None:
-    """``whole`` and what was heard in ``stretch``, where that is a voice."""
+    """Merge the evidence of ``stretch`` into a copy of ``whole``, if the stretch is a voice."""
     if stretch is None or not stretch.is_voice:
         return whole
     merged = Evidence()
@@ -139,7 +139,7 @@ def _merged(whole: Evidence | None, stretch: Stretch | None) -> Evidence | None:
 
 
 def _utterances(speech: Iterable[Span], *, after: float, until: float) -> Iterator[tuple[Span, ...]]:
-    """Spans of one hop, parted where the silence between them ends a stretch; cut to ``after`` and ``until``."""
+    """Group the spans of one hop, split at silence that ends a stretch; cut them to ``after`` and ``until``."""
     spans: list[Span] = []
     for span in speech:
         span = Span(max(span.start, after), min(span.end, until))

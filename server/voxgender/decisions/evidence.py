@@ -20,13 +20,13 @@ CERTAIN = 0.88
 
 
 def log_odds(scores: Scores) -> float:
-    """Clipped log-odds of one window."""
+    """Return the clipped log-odds of one window."""
     odds = math.log(max(scores.male, 1e-6)) - math.log(max(scores.female, 1e-6))
     return max(-LIMIT, min(LIMIT, odds))
 
 
 def toward(voice: Voice, log_odds: float) -> float:
-    """The log-odds as seen from ``voice``: positive speaks for it."""
+    """Return the log-odds for ``voice``: positive if they speak for it."""
     return log_odds if voice == "male" else -log_odds
 
 
@@ -101,7 +101,7 @@ class Evidence:
         return 2 * probability(-abs(self.log_odds))
 
     def for_voice(self, voice: Voice) -> float:
-        """Pooled probability of ``voice``."""
+        """Return the pooled probability of ``voice``."""
         return probability(toward(voice, self.log_odds))
 
     @property
@@ -113,7 +113,7 @@ class Evidence:
         return "male" if odds > 0 else "female"
 
     def verdict(self, certain: float = CERTAIN) -> tuple[Label, float]:
-        """The likelier voice and its probability where that reaches ``certain``, else ``uncertain``."""
+        """Return the likelier voice and its probability if that reaches ``certain``, else ``uncertain``."""
         voice = self.leaning
         if voice is not None and (confidence := self.for_voice(voice)) >= certain:
             return voice, confidence

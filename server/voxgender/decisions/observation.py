@@ -1,4 +1,4 @@
-"""What the audio side and the model tell the decisions, one hop at a time."""
+"""Define the input of the decisions: what speech gate and model found in one hop."""
 
 from typing import NamedTuple
 
@@ -13,7 +13,7 @@ class Span(NamedTuple):
 
 
 class Observation(NamedTuple):
-    """One hop. Hops come in order and mostly touch; a gap counts as silence."""
+    """Speech and scores of one hop. Hops come in order and mostly touch; a gap counts as silence."""
 
     start: float
     end: float

@@ -1,4 +1,4 @@
-"""A stretch of speech while it lasts: what was said and heard in it, and where it may still be cut in two."""
+"""Keep a stretch of one voice while it lasts: its speech and evidence, and where it may be cut in two."""
 
 import math
 from collections import deque
@@ -22,7 +22,7 @@ speech already, and screams and sobs are little like a voice to a model that lea
 
 
 class Stretch:
-    """One voice, as far as is known, from its first speech to its last.
+    """A stretch of one voice, as far as is known, from its first speech to its last.
 
     Keeps the latest hops one by one, since a change of voice is noticed only after it happened and then lies
     among them; all older ones are folded into sums.
@@ -53,7 +53,7 @@ class Stretch:
 
     @property
     def evidence(self) -> Evidence:
-        """All that was heard in it."""
+        """Evidence of all its windows."""
         pooled = Evidence()
         pooled.merge(self._folded)
         for hop in self._recent:
@@ -91,7 +91,7 @@ class Stretch:
         return None if at is None else self._cut(at)
 
     def verdict(self) -> tuple[Label, float]:
-        """The label of the moment, and its confidence."""
+        """Return the present label and its confidence."""
         if self.now.voice < VOICE:
             return "no_speech", 1 - self.now.voice
         if self.voice is not None and (confidence := self.now.for_voice(self.voice)) >= HOLD:
@@ -100,11 +100,11 @@ class Stretch:
 
     @property
     def is_voice(self) -> bool:
-        """Whether its windows are a voice at all, and not noise that the gate let through."""
+        """True if its windows are a voice, and not noise that the gate let through."""
         return self.evidence.voice >= VOICE
 
     def segment(self) -> Segment | None:
-        """The finished stretch; None where there was too little speech, or no voice in it."""
+        """Return the finished stretch as a segment; None if it has too little speech, or no voice."""
         if self.speech_s < BLIP_S or not self.is_voice:
             return None
         label, confidence = self.evidence.verdict()

@@ -1,4 +1,4 @@
-"""The whole call in seconds."""
+"""Add up the seconds of a whole call."""
 
 from voxgender.protocol import Label, Segment, Summary
 

@@ -1,4 +1,4 @@
-"""Where one voice takes over from another with no silence long enough to part them.
+"""Find where one voice takes over from another without a pause between them.
 
 A window that spans a take-over holds both voices and scores between them, so that the scores slide from one
 side to the other within a window's length, where that of a wrong window jumps. The test tells a slide from a
@@ -105,5 +105,5 @@ def find_turn(hops: Sequence[Hop], held: Voice, *, window_s: float, lookback_s: 
 
 
 def _cost(score: float, share: float) -> float:
-    """How badly a ``share`` of the other voice explains a window's ``score`` for that voice."""
+    """Return how badly a ``share`` of the other voice explains a window's ``score`` for that voice."""
     return min((score - probability(SLOPE * (2 * share - 1))) ** 2, SATURATION)

@@ -12,7 +12,7 @@ from yarl import URL
 from voxgender.fleet.record import NodeRecord
 from voxgender.fleet.secret import Secret
 from voxgender.http.events import KEEPALIVE_S
-from voxgender.http.problems import refusal_of
+from voxgender.http.problems import error_of
 from voxgender.http.sessions import FRAGMENT
 from voxgender.settings import is_host
 
@@ -228,7 +228,7 @@ class RemoteNode:
         except msgspec.DecodeError:
             problem = _Problem()
         retry_after = response.headers.get("Retry-After", "")
-        refusal = refusal_of(problem.code, problem.detail, int(retry_after) if retry_after.isdigit() else None)
+        refusal = error_of(problem.code, problem.detail, int(retry_after) if retry_after.isdigit() else None)
         if refusal is not None:
             return refusal
         why = f": {problem.detail}" if problem.detail else ""
