@@ -1,5 +1,6 @@
 """What ``docs/`` says of options, metrics and limits is what the code has."""
 
+import ast
 import re
 import subprocess
 import sys
@@ -71,3 +72,27 @@ def test_links_between_the_documents_lead_somewhere(page: Path) -> None:
     text = re.sub(r"^(    .*|```.*?^```)$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
     for target in re.findall(r"\]\((?!https?:|#|mailto:)([^)#\s]+)", text):
         assert (page.parent / target).exists(), target
+
+
+FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+STEPS = re.findall(r"^\| \w+ \| [^|]+ \| ([^|]+) \| ([^|]+) \|$", (DOCS / "architecture.md").read_text(), re.MULTILINE)
+
+
+def functions_of(module: str) -> set[str]:
+    names = set()
+    for node in ast.parse((ROOT / "server/voxgender" / module).read_text()).body:
+        if isinstance(node, ast.ClassDef):
+            names |= {f"{node.name}.{part.name}" for part in node.body if isinstance(part, FUNCTIONS)}
+        elif isinstance(node, FUNCTIONS):
+            names.add(node.name)
+    return names
+
+
+@pytest.mark.parametrize(("functions", "modules"), STEPS)
+def test_every_step_of_the_walks_is_a_function_of_its_module(functions: str, modules: str) -> None:
+    there = set().union(*(functions_of(module) for module in re.findall("`([^`]+)`", modules)))
+    assert set(re.findall("`([^`]+)`", functions)) <= there
+
+
+def test_the_walks_have_steps() -> None:
+    assert len(STEPS) > 20
