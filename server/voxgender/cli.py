@@ -45,7 +45,7 @@ def signaling(settings: SignalingSettings) -> int:
 
 
 def media(settings: MediaSettings) -> int:
-    """Take calls that signaling sends, as one media node of many."""
+    """Take calls from signaling, as one of many media nodes."""
     from voxgender.fleet.secret import Secret
     from voxgender.roles.media import Media
     from voxgender.roles.serve import make_engine
@@ -55,7 +55,7 @@ def media(settings: MediaSettings) -> int:
 
 
 def call(settings: CallOptions) -> int:
-    """Play a file as one caller and print the live text stream."""
+    """Place one call, play speech, and print the labels live."""
     from voxgender.peer import terminal
 
     _run(
@@ -72,7 +72,7 @@ def call(settings: CallOptions) -> int:
 
 
 def load(settings: LoadOptions) -> int:
-    """Place many calls at once on a server of your own."""
+    """Place many calls at once, to measure a server of your own."""
     from voxgender.peer import terminal
 
     _run(
@@ -91,7 +91,7 @@ def load(settings: LoadOptions) -> int:
 
 
 def classify(settings: ClassifySettings) -> int:
-    """Label audio files by the same pipeline, offline."""
+    """Label audio files by the same pipeline as live calls."""
     from voxgender.engine.files import classify_file
     from voxgender.roles.serve import make_engine
 
@@ -115,7 +115,7 @@ def classify(settings: ClassifySettings) -> int:
 
 
 def evaluate(settings: EvaluateOptions) -> int:
-    """Measure how often a model is right on labelled recordings."""
+    """Measure a model's accuracy on labelled recordings."""
     from tqdm import tqdm
 
     from voxgender.roles.serve import make_engine
@@ -148,7 +148,7 @@ def train(settings: TrainOptions) -> int:
 
 
 def export(settings: ExportOptions) -> int:
-    """Write a training's best weights as a transformers checkpoint."""
+    """Write the best weights of a training as a checkpoint of transformers."""
     from voxgender.training.export import export as write_checkpoint
 
     write_checkpoint(settings.training, settings.out)
