@@ -22,10 +22,10 @@ PATHS_CHANGED = Counter("voxgender_paths_changed", "Calls whose answers followed
 REQUESTS_BROKEN = Counter("voxgender_requests_broken", "Requests that came broken or not in time, by kind", ["kind"])
 _RESULTS = Counter("voxgender_results", "Results, by label heard", ["label"])
 RESULTS: dict[Label, Counter] = {label: _RESULTS.labels(label) for label in get_args(Label)}
-WINDOWS_DROPPED = Counter("voxgender_windows_dropped", "Windows not judged because the model could not keep up")
+WINDOWS_DROPPED = Counter("voxgender_windows_dropped", "Windows not classified because the model could not keep up")
 _PACKETS = Counter("voxgender_rtp_packets", "RTP packets, by what became of them", ["fate"])
 PACKETS: dict[Fate, Counter] = {fate: _PACKETS.labels(fate) for fate in get_args(Fate)}
-BATCH_SIZE = Histogram("voxgender_batch_size", "Arrivals judged together", buckets=(1, 2, 4, 8, 16, 32, 64, 128))
+BATCH_SIZE = Histogram("voxgender_batch_size", "Calls analysed together", buckets=(1, 2, 4, 8, 16, 32, 64, 128))
 _STAGES = Histogram("voxgender_stage_seconds", "Time a hop spends, by stage", ["stage"], buckets=_SECONDS)
 STAGE_SECONDS: dict[Stage, Histogram] = {stage: _STAGES.labels(stage) for stage in get_args(Stage)}
 LATENCY_SECONDS = Histogram(

@@ -18,7 +18,7 @@ def test_a_packet_becomes_16_khz_samples() -> None:
     decoder = OpusDecoder()
     pcm = Buffer()
     assert [decoder.decode(payload, pcm) for payload in opus_payloads(20)] == [320] * 20
-    tone = pcm.take()
+    tone = pcm.pop()
     assert tone.dtype == np.int16
     assert tone.size == 20 * 320
     spectrum = np.abs(np.fft.rfft(tone[3_200:].astype(float)))
@@ -33,8 +33,8 @@ def test_a_loss_is_recovered_at_its_length(samples: int) -> None:
     decoder.decode(first, pcm)
     assert decoder.recover(second, samples, pcm) == samples
     assert decoder.decode(second, pcm) == 320
-    assert pcm.take().size == samples + 640
-    assert pcm.take().size == 0
+    assert pcm.pop().size == samples + 640
+    assert pcm.pop().size == 0
 
 
 @pytest.mark.parametrize("payload", [b"\xff" * 3, b"\x03", b"\xfb\xff" + bytes(40)])
@@ -72,8 +72,8 @@ def test_a_buffer_grows_and_keeps_what_is_in_it() -> None:
     for payload in payloads:
         piece = Buffer()
         again.decode(payload, piece)
-        pieces.append(piece.take())
-    np.testing.assert_array_equal(pcm.take(), np.concatenate(pieces))
+        pieces.append(piece.pop())
+    np.testing.assert_array_equal(pcm.pop(), np.concatenate(pieces))
 
 
 def test_a_threads_scratch_is_the_same_each_time_and_no_other_threads() -> None:

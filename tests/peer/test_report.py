@@ -29,7 +29,7 @@ def test_percentiles_lie_between_neighbours() -> None:
 )
 def test_latency_counts_from_the_packet_that_completed_the_window(end: float, last_packet: int) -> None:
     recorder = Recorder(SENT)
-    recorder.take(result(0, end), SENT[last_packet] + 0.033)
+    recorder.add(result(0, end), SENT[last_packet] + 0.033)
 
     report = recorder.report(ended="played")
     assert report.latency_ms is not None
@@ -38,7 +38,7 @@ def test_latency_counts_from_the_packet_that_completed_the_window(end: float, la
 
 def test_a_window_that_was_never_sent_has_no_latency() -> None:
     recorder = Recorder(SENT[:10])
-    recorder.take(result(0, 5.0), 101.0)
+    recorder.add(result(0, 5.0), 101.0)
 
     report = recorder.report(ended="played")
     assert report.results == 1
@@ -62,7 +62,7 @@ def test_a_window_that_was_never_sent_has_no_latency() -> None:
 def test_lost_and_unordered_results_are_told_apart(order: list[int], lost: int, unordered: int) -> None:
     recorder = Recorder(SENT)
     for seq in order:
-        recorder.take(result(seq, 0.2 * (seq + 1)), 110.0)
+        recorder.add(result(seq, 0.2 * (seq + 1)), 110.0)
 
     report = recorder.report(ended="played")
     assert (report.lost_results, report.unordered_results) == (lost, unordered)
@@ -82,7 +82,7 @@ def test_a_turn_s_delay_runs_from_its_first_packet_to_the_first_right_result() -
             (5.0, "female", 105.05),
         ]
     ):
-        recorder.take(result(seq, end, label), at)  # type: ignore[arg-type]
+        recorder.add(result(seq, end, label), at)  # type: ignore[arg-type]
 
     first, second = recorder.report(ended="played").turns
     assert first.delay_ms == pytest.approx(650, abs=0.1)
@@ -91,9 +91,9 @@ def test_a_turn_s_delay_runs_from_its_first_packet_to_the_first_right_result() -
 
 def test_any_voice_will_do_where_nobody_told_who_speaks() -> None:
     recorder = Recorder(SENT, [Turn(1.0, math.inf, None)])
-    recorder.take(result(0, 1.2, "no_speech"), 101.3)
-    recorder.take(result(1, 1.4, "uncertain"), 101.5)
-    recorder.take(result(2, 1.6, "female"), 101.7)
+    recorder.add(result(0, 1.2, "no_speech"), 101.3)
+    recorder.add(result(1, 1.4, "uncertain"), 101.5)
+    recorder.add(result(2, 1.6, "female"), 101.7)
 
     (turn,) = recorder.report(ended="played").turns
     assert turn.delay_ms == pytest.approx(700, abs=0.1)
@@ -101,7 +101,7 @@ def test_any_voice_will_do_where_nobody_told_who_speaks() -> None:
 
 def test_a_turn_that_was_missed_says_so() -> None:
     recorder = Recorder(SENT, [Turn(1.0, 3.0, "male")])
-    recorder.take(result(0, 3.5, "male"), 104.0)
+    recorder.add(result(0, 3.5, "male"), 104.0)
 
     (turn,) = recorder.report(ended="played").turns
     assert turn.delay_ms is None
@@ -110,7 +110,7 @@ def test_a_turn_that_was_missed_says_so() -> None:
 def test_latencies_of_a_stretch_of_time() -> None:
     recorder = Recorder(SENT)
     for seq in range(5):
-        recorder.take(result(seq, 0.2 * (seq + 1), latency_ms=seq), 101.0 + seq)
+        recorder.add(result(seq, 0.2 * (seq + 1), latency_ms=seq), 101.0 + seq)
 
     ours, servers = recorder.between(102.0, 104.0)
 
@@ -125,7 +125,7 @@ def test_a_report_counts_messages_and_is_one_json_object() -> None:
     hello = Hello(session="abc", model="m", window_ms=1000, hop_ms=192)
     recorder.placed_at, recorder.connect_ms = 109.0, 12.34
     for message in (hello, hello, result(0, 0.2), Warning(code="overloaded", message="…"), summary):
-        recorder.take(message, 110.0)
+        recorder.add(message, 110.0)
 
     report = recorder.report(ended="hung_up")
 
@@ -147,7 +147,7 @@ def test_a_window_that_ends_in_an_outage_has_no_latency() -> None:
     recorder = Recorder(SENT, outages=[(101.0, 101.5)])
     for number in range(10):
         end = 0.2 * (number + 1)
-        recorder.take(result(number, end), 100 + end + (0.6 if 1.0 < end <= 1.5 else 0.01))
+        recorder.add(result(number, end), 100 + end + (0.6 if 1.0 < end <= 1.5 else 0.01))
 
     report = recorder.report(ended="played")
     assert report.results == 10
@@ -161,7 +161,7 @@ def after_outage(*delays_ms: float) -> tuple[float | None, ...]:
     recorder = Recorder(SENT, outages=[(101.0, 101.5)])
     for number, delay_ms in enumerate(delays_ms):
         end = 1.7 + 0.2 * number
-        recorder.take(result(number, end, latency_ms=0.0), SENT[round(end / 0.02) - 1] + delay_ms / 1000)
+        recorder.add(result(number, end, latency_ms=0.0), SENT[round(end / 0.02) - 1] + delay_ms / 1000)
     return recorder.recovery_ms
 
 
@@ -193,7 +193,7 @@ def test_a_server_s_clock_that_ran_ahead_does_not_make_results_look_sooner() -> 
     for number in range(5):
         end = 0.2 * (number + 1)
         spoken = end if number < 2 else end - 0.08
-        recorder.take(result(number, end, latency_ms=5.0), 99.98 + spoken + 0.01)
+        recorder.add(result(number, end, latency_ms=5.0), 99.98 + spoken + 0.01)
 
     report = recorder.report(ended="played")
     assert report.latency_ms is not None

@@ -44,7 +44,7 @@ class Gate:
         return self._rest.size - CONTEXT
 
     def frames(self, samples: Samples) -> Samples:
-        """Add the next samples, float32 of shape ``(n,)``, and return the frames that the network has to judge next.
+        """Add the next samples, float32 of shape ``(n,)``, and return the frames that the network has to process next.
 
         Returns:
             float32, shape ``(frames, 64 + 512)``: each whole frame with the samples before it; often none.

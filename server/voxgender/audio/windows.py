@@ -14,7 +14,7 @@ FIRST_SHARE = 0.7
 
 
 class Window(NamedTuple):
-    """A window of audio, in samples counted back from the newest frame that the gate has judged."""
+    """A window of audio, in samples counted back from the newest frame that the gate has processed."""
 
     start: int
     end: int

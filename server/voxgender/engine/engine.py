@@ -202,8 +202,8 @@ class Engine:
             some = [(voice, hop) for voice, hop in zip(hops, turn, strict=True) if hop is not None]
             frames = [voice.frames(hop) for voice, hop in some]
             states = [voice.gate.state for voice, _ in some]
-            for (voice, hop), judgement in zip(some, self._activity(frames, states), strict=True):
-                voice.find_speech(hop, judgement)
+            for (voice, hop), speech in zip(some, self._activity(frames, states), strict=True):
+                voice.find_speech(hop, speech)
 
     def _classify(self, hops: Sequence[Hop]) -> None:
         assert self._classifier is not None

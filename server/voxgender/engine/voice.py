@@ -100,11 +100,11 @@ class Voice:
         hop = self._hop_frames
         frames = (self._cut_at + self._size) // FRAME
         if not exact and 0 < frames < hop:
-            yield self._take(frames * FRAME - self._cut_at, silence_s)
+            yield self._cut_hop(frames * FRAME - self._cut_at, silence_s)
             return
         while frames >= hop:
             taken = hop + (not exact and frames > hop + 1)
-            yield self._take(taken * FRAME - self._cut_at, silence_s)
+            yield self._cut_hop(taken * FRAME - self._cut_at, silence_s)
             frames -= taken
 
     def finish(self) -> Iterator[Hop]:
@@ -163,9 +163,9 @@ class Voice:
 
     def _rest(self) -> Iterator[Hop]:
         if self._size:
-            yield self._take(self._size, 0.0)
+            yield self._cut_hop(self._size, 0.0)
 
-    def _take(self, size: int, silence_s: float) -> Hop:
+    def _cut_hop(self, size: int, silence_s: float) -> Hop:
         audio = self._pieces[0] if len(self._pieces) == 1 else np.concatenate(self._pieces)
         samples, rest = audio[:size], audio[size:]
         self._pieces, self._size = [rest] if rest.size else [], rest.size

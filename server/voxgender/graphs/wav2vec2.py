@@ -214,8 +214,8 @@ class _Network:
         together = self._multiply(hidden, np.concatenate(matrices, axis=1), np.concatenate(biases))
         parts = self._graph.add_many("Split", 3, together, axis=2, num_outputs=3)
         heads = self._is.num_attention_heads
-        heard = self._graph.add("MultiHeadAttention", *parts, fused=True, num_heads=heads)
-        return self._multiply(heard, *self._linear(f"{name}.out_proj", width, width))
+        attended = self._graph.add("MultiHeadAttention", *parts, fused=True, num_heads=heads)
+        return self._multiply(attended, *self._linear(f"{name}.out_proj", width, width))
 
     def _feed_forward(self, hidden: str, layer: str) -> str:
         name, width, wide = f"{layer}.feed_forward", self._is.hidden_size, self._is.intermediate_size

@@ -70,7 +70,7 @@ def read_config(model: str, source: str) -> dict[str, Any]:
     Raises:
         ModelError: it cannot be found, fetched or read.
     """
-    with _explained(model, source), _quiet():
+    with _model_errors(model, source), _quiet_transformers():
         config, _ = Wav2Vec2Config.get_config_dict(source)
     if not config:
         raise ModelError(f"model {model}: holds no config.json; that is no checkpoint of transformers")
@@ -79,7 +79,7 @@ def read_config(model: str, source: str) -> dict[str, Any]:
 
 def read_preprocessing(model: str, source: str) -> dict[str, Any]:
     """Read ``preprocessor_config.json`` by transformers. See :func:`read_config`."""
-    with _explained(model, source), _quiet():
+    with _model_errors(model, source), _quiet_transformers():
         preprocessing, _ = Wav2Vec2FeatureExtractor.get_feature_extractor_dict(source)
     return preprocessing
 
@@ -90,7 +90,7 @@ def read_network(model: str, source: str) -> Wav2Vec2ForSequenceClassification:
     Raises:
         ModelError: the checkpoint cannot be found, fetched or read, or weights are missing or of another shape.
     """
-    with _explained(model, source), _quiet():
+    with _model_errors(model, source), _quiet_transformers():
         loaded: Any = Wav2Vec2ForSequenceClassification.from_pretrained(
             source, dtype=torch.float32, output_loading_info=True
         )
@@ -135,7 +135,7 @@ def _normalised(audio: Tensor) -> Tensor:
 
 
 @contextmanager
-def _explained(model: str, source: str) -> Iterator[None]:
+def _model_errors(model: str, source: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
@@ -149,7 +149,7 @@ def _explained(model: str, source: str) -> Iterator[None]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def _quiet_transformers() -> Iterator[None]:
     """Keep transformers from writing to stderr and drawing progress bars; errors are raised as ``ModelError``."""
     verbosity = transformers_logging.get_verbosity()
     bars = transformers_logging.is_progress_bar_enabled()

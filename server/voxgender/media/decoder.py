@@ -112,7 +112,7 @@ class OpusPayloads:
             if not 0 < lost <= _MOST_LOST:
                 lost = 0
             if pcm.size and pts - lost != self._end_pts:
-                frames.append(Wave(pcm.take(), start_pts, self.clock_rate_hz))
+                frames.append(Wave(pcm.pop(), start_pts, self.clock_rate_hz))
             before = pcm.size
             try:
                 # In this order: recovery has to come before the packet that it comes from.
@@ -126,7 +126,7 @@ class OpusPayloads:
                 start_pts = pts - lost
             self._end_pts = pts - lost + _TICKS * count
         if pcm.size:
-            frames.append(Wave(pcm.take(), start_pts, self.clock_rate_hz))
+            frames.append(Wave(pcm.pop(), start_pts, self.clock_rate_hz))
         return frames
 
 

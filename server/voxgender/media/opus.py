@@ -112,7 +112,7 @@ class Buffer:
             self._address = self._samples.ctypes.data
         return self._address + 2 * self.size
 
-    def take(self) -> Pcm:
+    def pop(self) -> Pcm:
         """Return a copy of the samples, shape ``(samples,)``, and empty the buffer."""
         taken = self._samples[: self.size].copy()
         self.size = 0

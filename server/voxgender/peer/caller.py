@@ -146,7 +146,7 @@ class Caller:
                 impair(pc, self.link)
                 self.link.start()
             on_connected()
-            end = await self._listen(session)
+            end = await self._wait_for_end(session)
             if end.ending == "lost":
                 raise CallLost(end.reason, self.recorder.report(ended="lost"))
             if end.ending == "played":
@@ -240,10 +240,10 @@ class Caller:
         except ValueError:
             self.recorder.messages["unknown"] += 1
             return
-        self.recorder.take(message, now)
+        self.recorder.add(message, now)
         try:
             self._on_message(message)
-        except Exception as error:  # noqa: BLE001 - aiortc would only log it; whoever runs the call is to get it
+        except Exception as error:  # noqa: BLE001 - aiortc would only log it; run() raises it
             self._fail(error)
         match message:
             case Summary():
@@ -269,7 +269,7 @@ class Caller:
         self._settled.set()
         self._summed_up.set()
 
-    async def _listen(self, session: WhipSession) -> _End:
+    async def _wait_for_end(self, session: WhipSession) -> _End:
         """Wait for the end of the call while messages come."""
         self._heard_at = time.monotonic()
         while True:

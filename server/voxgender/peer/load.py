@@ -195,8 +195,8 @@ class _Run:
             await self._pause(1 / CALLS_PER_S)
             await self._until(lambda: self._placed - self._settled < CONNECTING)
         await self._until(lambda: self._settled == self._placed)
-        settled_by = time.monotonic() + FIRST_RESULT_S
-        await self._until(lambda: self._without_result == 0 or time.monotonic() > settled_by)
+        deadline = time.monotonic() + FIRST_RESULT_S
+        await self._until(lambda: self._without_result == 0 or time.monotonic() > deadline)
 
     @property
     def _without_result(self) -> int:
@@ -268,7 +268,7 @@ class _Run:
             self._settled += 1
 
         try:
-            await caller.run(partial(self._take, caller), on_connected=connected)
+            await caller.run(partial(self._on_message, caller), on_connected=connected)
             if caller in self._connected:
                 self._stayed.append(caller)
         except CallError as error:
@@ -277,7 +277,7 @@ class _Run:
             self._settled += caller not in self._connected
             self._connected.discard(caller)
 
-    def _take(self, caller: Caller, message: AnyMessage) -> None:
+    def _on_message(self, caller: Caller, message: AnyMessage) -> None:
         match message:
             case Result():
                 self._results += 1

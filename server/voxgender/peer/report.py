@@ -123,7 +123,7 @@ class Recorder:
         """Number of warnings by code."""
         self.summary: Summary | None = None
 
-    def take(self, message: AnyMessage, arrived_at: float) -> None:
+    def add(self, message: AnyMessage, arrived_at: float) -> None:
         self.messages[message.type] += 1
         match message:
             case Hello():

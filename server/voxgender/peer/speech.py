@@ -158,14 +158,14 @@ def _fill(frame: AudioFrame, samples: int) -> AudioFrame:
 def _first_speech(path: str | PathLike[str], given_up: Event) -> float | None:
     """Return the seconds until the server's own gate finds speech."""
     activity, gate, resampler = VoiceActivity(), Gate(), Resampler()
-    heard = 0
+    searched = 0
     for frame in read_frames(path):
         if given_up.is_set():
             raise AudioError(f"{fspath(path)}: was given up")
         samples = resampler.convert([frame])
         if stretches := gate.push(samples, activity):
-            return max(0.0, (heard + stretches[0][0]) / vocaltract.SAMPLE_RATE_HZ)
-        heard += samples.size
-    if not heard:
+            return max(0.0, (searched + stretches[0][0]) / vocaltract.SAMPLE_RATE_HZ)
+        searched += samples.size
+    if not searched:
         raise AudioError(f"{fspath(path)}: holds no audio that can be decoded")
     return None

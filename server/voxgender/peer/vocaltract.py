@@ -77,8 +77,8 @@ def render(voice: Voice, articulation: Articulation, random: np.random.Generator
     breath = (fine(articulation.aspiration) + voice.breath * voicing) * opening
     source = voicing * pulses + breath * random.normal(size=at.size)
     friction = fine(articulation.frication) * random.normal(size=at.size)
-    heard = _filter(source, _tract(voice, articulation)) + _filter(friction, _constriction(articulation))
-    return heard.astype(np.float32)
+    output = _filter(source, _tract(voice, articulation)) + _filter(friction, _constriction(articulation))
+    return output.astype(np.float32)
 
 
 def _glottis(voice: Voice, f0_hz: Track, random: np.random.Generator) -> tuple[Track, Track]:
@@ -150,7 +150,7 @@ def _filter(source: Track, response: Spectra) -> Track:
     window = np.hanning(_WINDOW + 1)[:-1] / (_WINDOW / _HOP / 2)
     pieces = padded[starts[:, None] + np.arange(_WINDOW)] * window
     sounds = np.fft.irfft(np.fft.rfft(pieces, _FFT) * response, _FFT)
-    heard = np.zeros(frames * _HOP + _FFT)
+    output = np.zeros(frames * _HOP + _FFT)
     for start, sound in zip(starts, sounds, strict=True):
-        heard[start : start + _FFT] += sound
-    return heard[_WINDOW // 2 : _WINDOW // 2 + source.size]
+        output[start : start + _FFT] += sound
+    return output[_WINDOW // 2 : _WINDOW // 2 + source.size]
