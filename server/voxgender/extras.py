@@ -16,7 +16,7 @@ def advice(missing: ModuleNotFoundError) -> str:
     """Say how to install a module that could not be imported: ``needs torch: pip install 'voxgender[torch]'``.
 
     Raises:
-        ModuleNotFoundError: the given one, where no extra brings the module: that is a fault of the installation.
+        ModuleNotFoundError: the given one, if no extra brings the module, because then the installation is broken.
     """
     module = (missing.name or "").partition(".")[0]
     for extra, modules in MODULES.items():

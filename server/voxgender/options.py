@@ -63,7 +63,7 @@ class Option:
         annotation: its type, with limits.
         default: ``MISSING`` where a value is required.
         group: the dataclass that declares it.
-        variable: its environment variable; empty where it has none.
+        variable: its environment variable; empty if it has none.
     """
 
     name: str
@@ -80,7 +80,7 @@ class Option:
 
     @property
     def unit(self) -> str:
-        """``ms`` or ``s``; empty where the value has no unit."""
+        """``ms`` or ``s``; empty if the value has no unit."""
         suffix = self.name.rpartition("_")[2]
         return suffix if suffix in ("ms", "s") else ""
 
@@ -91,7 +91,7 @@ class Option:
 
     @property
     def choices(self) -> tuple[str, ...]:
-        """The texts that are allowed, where they are few; empty otherwise."""
+        """The allowed texts, if they are few; empty otherwise."""
         kind = _plain(self.annotation)
         return get_args(kind) if get_origin(kind) is Literal else ()
 
@@ -102,7 +102,7 @@ class Option:
 
     @property
     def shown_default(self) -> str:
-        """The default as a user would give it, or what an empty one means; empty where there is nothing to show."""
+        """The default as a user would write it, or the meaning of an empty one; empty if there is nothing to show."""
         if self.default is MISSING or (not self.default and type(self.default) not in (int, float)):
             return self.display.unset
         if isinstance(self.default, tuple):
@@ -181,8 +181,8 @@ def read(kind: type[T], flags: Mapping[str, Any] | None = None, environ: Mapping
         environ: the environment; by default the process's own.
 
     Raises:
-        SettingsError: a value is not allowed; the message names the option and what it takes, and never the value.
-        TypeError: a flag is none of the command's.
+        SettingsError: a value is not allowed; the message names the option and the allowed values, never the value.
+        TypeError: the command has no such flag.
     """
     flags = flags or {}
     environ = os.environ if environ is None else environ
@@ -245,7 +245,7 @@ def _metavar(option: Option) -> str:
 
 
 def _given(option: Option, flags: Mapping[str, Any], environ: Mapping[str, str]) -> tuple[str, Any]:
-    """Find the name by which a value was given, and the value; the name is empty where none was."""
+    """Find the name by which a value was given, and the value; the name is empty if no value was given."""
     if flags.get(option.name) is not None:
         return option.flag, flags[option.name]
     if option.variable:
@@ -300,7 +300,7 @@ def _title(group: type) -> str:
 
 @cache
 def _docstrings(group: type) -> dict[str, str]:
-    """Read the docstrings of a class's fields off its source; none where there is no source."""
+    """Read the docstrings of a class's fields off its source; none if there is no source."""
     try:
         source = inspect.getsource(sys.modules[group.__module__])
     except (OSError, TypeError):

@@ -168,7 +168,7 @@ def schema() -> dict[str, Any]:
 
 
 def _rounded(value: Any, decimals: int) -> Any:
-    # By exact type, and without a call for what is no number: this is done for every field of every result.
+    # Compared by exact type, and without a call for other values, because this runs for every field of every result.
     kind = type(value)
     if kind is float:
         if not math.isfinite(value):

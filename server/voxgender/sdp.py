@@ -149,7 +149,7 @@ class Offer:
     data_index: int | None
     """Of the line of data channels that share the audio's transport; None without any."""
     bundle: tuple[str, ...]
-    """Names of the lines that share the audio's transport, in the offer's order; empty where it has none."""
+    """Names of the lines that share the audio's transport, in the offer's order; empty if it has none."""
     transport: Transport
     candidates: tuple[Candidate, ...]
     codecs: tuple[Codec, ...]

@@ -199,7 +199,7 @@ class NodeAddressOptions(FromEnvironment):
 
 @dataclass(frozen=True, kw_only=True)
 class FrontSettings:
-    """Options of whatever answers HTTP for callers."""
+    """Options of the roles that answer callers over HTTP."""
 
     http: HttpOptions = HttpOptions()
     origins: OriginOptions = OriginOptions()
@@ -211,7 +211,7 @@ class FrontSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class NodeSettings:
-    """Options of whatever takes calls; there is no secret among them."""
+    """Options of the roles that take calls; none of them is a secret."""
 
     model: ModelOptions = ModelOptions()
     media: MediaOptions = MediaOptions()

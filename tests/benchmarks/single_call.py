@@ -20,7 +20,8 @@ from voxgender.audio.resampler import Resampler
 from voxgender.peer import speech
 from voxgender.peer.caller import Caller
 from voxgender.peer.report import Latency, Report
-from voxgender.peer.speech import Speech, Turn
+from voxgender.peer.speech import Speech
+from voxgender.peer.voices import Turn
 from voxgender.protocol import AnyMessage, Result, Voice
 
 SEEDS = 4

@@ -22,7 +22,8 @@ from voxgender.peer import speech
 from voxgender.peer.caller import Caller
 from voxgender.peer.faults import Faults, FaultyLink
 from voxgender.peer.report import Latency, Report
-from voxgender.peer.speech import Speech, Turn
+from voxgender.peer.speech import Speech
+from voxgender.peer.voices import Turn
 from voxgender.protocol import AnyMessage, Change, Voice
 
 LOSSES_PERCENT = (0.0, 2.0, 5.0)

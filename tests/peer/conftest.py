@@ -12,7 +12,8 @@ from tests.options import given
 from tests.rtc import Server, a_server
 from voxgender.engine import Engine
 from voxgender.peer import speech
-from voxgender.peer.speech import Speech, Turn
+from voxgender.peer.speech import Speech
+from voxgender.peer.voices import Turn
 from voxgender.settings import FrontSettings
 
 

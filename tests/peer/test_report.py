@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from voxgender.peer.report import Latency, Recorder
-from voxgender.peer.speech import Turn
+from voxgender.peer.voices import Turn
 from voxgender.protocol import Hello, Label, Result, Summary, Warning
 
 

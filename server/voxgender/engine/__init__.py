@@ -1,4 +1,4 @@
-"""Sound in, messages out: the whole way from a call's audio, or a file's, to what is told of it."""
+"""Analyse the audio of calls and files, from packets or samples to messages."""
 
 from voxgender.engine.call import Call
 from voxgender.engine.engine import HOP_MS, WINDOW_MS, Engine

@@ -93,8 +93,8 @@ class Voice:
         """Cut the waiting audio into hops of whole frames.
 
         Args:
-            exact: leave what fills no hop, as where a file is read; else it becomes a shorter hop, and where the
-                call's clock runs fast a hop is a frame longer, so that at most one frame waits for the next turn.
+            exact: leave audio that fills no hop, as for a file. Otherwise it becomes a shorter hop, and a hop is a
+                frame longer if the call's clock runs fast, so that at most one frame waits for the next turn.
             silence_s: time without packets, noted in each hop.
         """
         hop = self._hop_frames

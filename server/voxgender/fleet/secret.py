@@ -55,7 +55,7 @@ class Secret:
         return f"{named}.{self.sign('session', named.encode())}"
 
     def node_of(self, session_id: str) -> str | None:
-        """Return the id of the node that has a session, or None where the id is not signed."""
+        """Return the id of the node that has a session, or None if the id is not signed."""
         named, _, signature = session_id.rpartition(".")
         if not self.is_signature(signature, "session", named.encode(errors="surrogateescape")):
             return None

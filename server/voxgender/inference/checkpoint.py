@@ -42,7 +42,7 @@ class Checkpoint(NamedTuple):
         return bool(self.preprocessing.get("do_normalize", True))
 
     def fingerprint(self) -> str:
-        """Digest the configuration and the weights: 64 hexadecimal digits, whatever the directory is called.
+        """Digest the configuration and the weights: 64 hexadecimal digits, independent of the directory's name.
 
         Raises:
             Unreadable: a file cannot be read.

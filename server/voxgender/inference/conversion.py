@@ -36,7 +36,7 @@ def open_network(
 
     Args:
         config: as in ``config.json``.
-        weights: opens the checkpoint's weights, where a graph has to be made.
+        weights: opens the checkpoint's weights, if a graph has to be made.
         normalise: whether each window is brought to zero mean and unit variance first.
         fingerprint: of the checkpoint; without one, nothing is kept.
         exported: a graph's file that may belong to the checkpoint.

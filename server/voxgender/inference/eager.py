@@ -1,4 +1,4 @@
-"""Run wav2vec2 checkpoints by transformers, in torch: the reference, and the way for what has no graph."""
+"""Run wav2vec2 checkpoints by transformers, in torch: as the reference, and if there is no graph for them."""
 
 import pickle
 from collections.abc import Iterator

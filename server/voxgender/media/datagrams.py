@@ -92,7 +92,7 @@ class DatagramReader:
         datagrams: list[Datagram] = []
         for index in range(count):
             waited_s = wall - stamps[4 * index + 2] - stamps[4 * index + 3] * 1e-9
-            # If the wall clock was set meanwhile, the timestamp is of no use.
+            # If the wall clock was set meanwhile, the timestamp is useless.
             arrived_at = now - waited_s if 0.0 < waited_s < _MAX_WAIT_S else now
             name, start = index * _NAME, index * _LARGEST
             source = bytes(names[name : name + words[16 * index + 2]])

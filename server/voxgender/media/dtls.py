@@ -26,7 +26,7 @@ OpenSSL begins with a second (RFC 6347 section 4.2.4.1). Peers that open DTLS a 
 the first flight, always.
 """
 REPEAT_S = 0.4
-"""The same for later flights. The peer is there by then, and may take 100 ms to answer (FFmpeg).
+"""Time after which a later flight is repeated. The peer has answered before, and may take 100 ms (FFmpeg).
 
 A copy that reaches FFmpeg after the end of its handshake makes it wait for a datagram before each packet that it sends.
 """

@@ -1,4 +1,4 @@
-"""Place one synthetic call: offer audio to a server, play it in real time, measure what comes back."""
+"""Place one synthetic call: offer audio to a server, play it in real time, measure the results."""
 
 import asyncio
 import time

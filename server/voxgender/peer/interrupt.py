@@ -12,7 +12,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 def interruptible(stop: Callable[[], None]) -> Iterator[None]:
     """Call ``stop`` on the first SIGINT or SIGTERM within the block; the second one acts as it always does.
 
-    Does nothing where the event loop takes no signals: outside the main thread, and on Windows.
+    Does nothing if the event loop takes no signals: outside the main thread, and on Windows.
     """
     loop = asyncio.get_running_loop()
 

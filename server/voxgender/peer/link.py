@@ -1,7 +1,6 @@
 """Put a link between a peer and its network.
 
-It touches what aioice keeps private of a connection; ``tests/peer/test_link.py`` fails when an upgrade moves something
-of it.
+It uses private names of aioice's connection; ``tests/peer/test_link.py`` fails when an upgrade changes one.
 """
 
 import asyncio

@@ -128,7 +128,7 @@ async def load(
         url: the server, ``http://host:port`` or its ``…/whip``.
         audio: files to play over and over; by default synthesised dialogues.
         allow_remote: call a server that is not on this machine.
-        faults: what is wrong with every call's network; an outage hits all calls at once, half-way.
+        faults: faults of every call's network; an outage hits all calls at once, half-way.
         on_progress: called about once a second.
 
     Raises:

@@ -15,7 +15,7 @@ class TokenOptions(FromEnvironment):
     """Authentication."""
 
     token: str = field(default="", repr=False)
-    """Bearer token, where the server wants one."""
+    """Bearer token, if the server asks for one."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,8 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from voxgender.peer.speech import PACKET_S, Turn
+from voxgender.peer.speech import PACKET_S
+from voxgender.peer.voices import Turn
 from voxgender.protocol import AnyMessage, Hello, Result, Summary, Voice, Warning
 
 IN_TIME_MS = 200.0

@@ -1,7 +1,6 @@
 """Send a stream of encoded packets, from payload to socket in one call: no task, no timer and no packet object.
 
-It touches what aiortc keeps private of an ``RTCRtpSender``; ``tests/peer/test_sending.py`` fails when an upgrade moves
-something of it.
+It uses private names of ``RTCRtpSender``; ``tests/peer/test_sending.py`` fails when an upgrade changes one.
 """
 
 import asyncio

@@ -23,8 +23,7 @@ from voxgender.audio.resampler import Resampler
 from voxgender.errors import AudioError
 from voxgender.media.decoder import opus_duration
 from voxgender.peer import vocaltract
-from voxgender.peer.voices import dialogue
-from voxgender.protocol import Voice
+from voxgender.peer.voices import Turn, dialogue
 
 T = TypeVar("T")
 
@@ -37,14 +36,6 @@ _SAMPLE_RATE_HZ = 48_000
 _WIDEBAND_BITS_PER_S = 24_000
 _WISHES = (r"^a=fmtp:.*\bmaxplaybackrate=16000\b", r"^a=ptime:40\s*$")
 _BITS_PER_S = 32_000  # As browsers encode a voice.
-
-
-class Turn(NamedTuple):
-    """A speaker's turn, in seconds from the start; ``label`` is None where it is not known."""
-
-    start: float
-    end: float
-    label: Voice | None
 
 
 class Speech(NamedTuple):
@@ -71,7 +62,7 @@ def synthesised(seed: int = 0, *, loss: float = 0.0) -> Speech:
     frame.sample_rate = vocaltract.SAMPLE_RATE_HZ
     return Speech(
         encode([frame], loss=loss),
-        tuple(Turn(*turn) for turn in turns),
+        turns,
         encode([frame], loss=loss, wideband=True),
     )
 

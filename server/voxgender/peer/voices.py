@@ -22,11 +22,11 @@ _ROOM = 0.0003
 
 
 class Turn(NamedTuple):
-    """A speaker's turn, in seconds from the start."""
+    """A speaker's turn, in seconds from the start; ``label`` is None if it is not known."""
 
     start: float
     end: float
-    label: Label
+    label: Label | None
 
 
 class Dialogue(NamedTuple):

@@ -152,7 +152,7 @@ def node_url(settings: MediaSettings, port: int) -> str:
 
 
 def _own_address(registry: str) -> str:
-    """Return this machine's address on the route to the registry, or 127.0.0.1 where no registry is set.
+    """Return this machine's address on the route to the registry, or 127.0.0.1 if no registry is set.
 
     Raises:
         SettingsError: the registry's host does not resolve, or there is no route to it.

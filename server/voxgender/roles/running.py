@@ -33,7 +33,7 @@ async def run(role: Role, announce: Callable[[str], None] = lambda url: None, st
     Args:
         role: what to serve.
         announce: receives the role's URL once calls are taken.
-        stop: says when to stop; the process's signals do, where it is None.
+        stop: says when to stop; the process's signals do, if it is None.
 
     Raises:
         VoxgenderError: the role cannot start. See :meth:`Role.start`.

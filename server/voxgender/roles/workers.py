@@ -141,7 +141,7 @@ class Worker:
     """One media process, started again whenever it dies.
 
     Args:
-        config: what it is told.
+        config: configuration of the process.
         source: is told of it while it takes calls.
         directory: looks at it.
         hung_s: it is killed when it took calls and has answered nothing for so long.
@@ -166,7 +166,7 @@ class Worker:
         self._process: asyncio.subprocess.Process | None = None
         self._stopping = asyncio.Event()
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        """Done once it takes calls for the first time; an error where it never will."""
+        """Done once it takes calls for the first time; an error if it never will."""
 
     async def supervise(self) -> None:
         """Run the process, again and again, until told to stop, or until it has failed at its first start."""
