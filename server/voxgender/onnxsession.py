@@ -18,7 +18,7 @@ def open_session(model: Path | bytes, threads: int = 1) -> Any:
 
     Args:
         model: a file, or what one holds.
-        threads: of one run, the calling thread among them.
+        threads: number of threads of one run, the calling thread among them.
 
     Raises:
         Exception: ONNX Runtime cannot read the model, or refuses it; its exceptions have no base of their own.

@@ -21,7 +21,7 @@ class NodeStatus:
     """A node's state, as the fleet sees it.
 
     Args:
-        url: where signaling reaches it.
+        url: URL at which signaling reaches the node.
         cores: number of cores that the node may use; 0 for all of the process.
         clock: returns seconds, as ``time.monotonic``.
         cpu_clock: returns the process's CPU time in seconds, as ``time.process_time``.
@@ -75,9 +75,9 @@ class Announcer:
     """Keeps a node's lease in the registry, for as long as the registry can be reached.
 
     Args:
-        registry: has the lease.
-        status: the node's.
-        renew_s: how often the lease is renewed.
+        registry: keeps the lease.
+        status: the node's status.
+        renew_s: time between two renewals of the lease.
     """
 
     def __init__(self, registry: Registry, status: NodeStatus, *, renew_s: float = RENEW_S) -> None:

@@ -15,8 +15,8 @@ class Offers:
     """Answers each offer once, even if requests or answers are lost on the way.
 
     Args:
-        node: answers.
-        remembered_s: how long an id is remembered.
+        node: the node that answers.
+        remembered_s: time for which an id is kept.
     """
 
     def __init__(self, node: NodeCalls, *, remembered_s: float = REMEMBERED_S) -> None:

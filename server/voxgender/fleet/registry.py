@@ -34,7 +34,7 @@ class Registry:
     Args:
         url: ``redis://[USER:PASSWORD@]HOST[:PORT][/DB]``, ``rediss://…`` with TLS, or ``unix://PATH``.
         secret: signs the records.
-        lease_s: how long a record stands that is not renewed.
+        lease_s: time for which a record is kept without renewal.
 
     Raises:
         SettingsError: the URL is malformed, or Redis' client is not installed.

@@ -72,7 +72,7 @@ class RemoteNode:
         url: URL of the API: ``http://HOST:PORT``, ``https://…``, or ``unix:PATH``.
         secret: signs the requests.
         on_record: called with the record in each answer.
-        answer_timeout_s: how long an answer about a session is waited for.
+        answer_timeout_s: time for an answer about a session.
     """
 
     def __init__(

@@ -25,7 +25,7 @@ class Secret:
 
     Args:
         text: the secret.
-        clock: tells the time in seconds since the epoch, as ``time.time``.
+        clock: returns seconds since the epoch, as ``time.time``.
 
     Raises:
         SettingsError: there is no secret.

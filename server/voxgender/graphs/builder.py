@@ -80,7 +80,7 @@ class Graph:
         """Finish the graph. Inputs and outputs are float32; an output is a value by another name.
 
         Args:
-            name: of the graph.
+            name: the graph's name.
             inputs: their shapes; a dimension that may vary has a name.
             outputs: their values and shapes.
             metadata: kept in the model, and told by the session that runs it.

@@ -42,7 +42,7 @@ def build(
     """Build the graph.
 
     Args:
-        architecture: of the checkpoint.
+        architecture: the checkpoint's architecture.
         weights: by the names in the checkpoint's files.
         normalise: whether the graph brings each window to zero mean and unit variance first.
         int8: multiply by the encoder's linear layers in eight bits: weights symmetric, a scale each output; inputs

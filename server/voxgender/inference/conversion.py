@@ -38,11 +38,11 @@ def open_network(
         config: as in ``config.json``.
         weights: opens the checkpoint's weights, if a graph has to be made.
         normalise: whether each window is brought to zero mean and unit variance first.
-        fingerprint: of the checkpoint; without one, nothing is kept.
+        fingerprint: fingerprint of the checkpoint; without one, nothing is kept.
         exported: a graph's file that may belong to the checkpoint.
-        precision: of the encoder's matrix products; ``auto`` is int8 for large networks.
-        threads: of one call of a large network. A small one takes one: threads that sleep and wake between its short
-            operations cost more than they save.
+        precision: number format of the encoder's matrix products; ``auto`` is int8 for large networks.
+        threads: threads of one call of a large network. A small one takes one: to wake threads for its short operations
+            costs more than it saves.
 
     Raises:
         Unconvertible: the graph knows no such architecture, or the weights do not fit it.

@@ -31,7 +31,7 @@ class OnnxNetwork:
         Args:
             model: a file that :mod:`voxgender.graphs.wav2vec2` wrote, or what it holds. From a file, ONNX Runtime takes
                 the weights of a large network one by one; from memory, it holds them several times.
-            threads: of one call, the calling thread among them.
+            threads: number of threads of one call, the calling thread among them.
 
         Raises:
             Unconvertible: ONNX Runtime cannot read or run it.

@@ -289,7 +289,7 @@ class SharedSocket:
             elif len(data) < _STUN.size or data[0] > 3:
                 if owner is not None:
                     owner.datagram_received(data, source)
-            elif (call := self._meant(data, owner)) is not None:
+            elif (call := self._find_call(data, owner)) is not None:
                 if call is not owner and not self.claim(source, call):
                     call.visit(source)
                 call.datagram_received(data, source)
@@ -311,11 +311,11 @@ class SharedSocket:
             if call.recognizes(data, source, arrived_at) and not self.claim(source, call):
                 call.visit(source)
 
-    def _meant(self, data: bytes, owner: "CallTransport | None") -> "CallTransport | None":
-        """The call that a STUN message is for: one whose peer proves to have sent it, or else the address's owner.
+    def _find_call(self, data: bytes, owner: "CallTransport | None") -> "CallTransport | None":
+        """Return the call that a STUN message is for: one whose peer proves to have sent it, else the address's owner.
 
-        A request names its call. A response belongs to a request of a call that looks for its peer. Only a peer that
-        answers checks and makes none of its own (ICE lite) is known by a response first.
+        A request names its call. A response belongs to a request of a call that looks for its peer. A peer that only
+        answers checks (ICE lite) is found by a response first.
         """
         candidates: Iterable[CallTransport]
         if data[0] & 1:

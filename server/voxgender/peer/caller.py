@@ -88,7 +88,7 @@ class Caller:
             route: the ways to the server that are tried. On a loopback host only "relay" asks for a TURN server.
             link: applies faults of the network.
             pacer: shared by callers of one event loop, so that they share a timer.
-            connect_timeout_s: how long the media path may take to come up.
+            connect_timeout_s: time for the media path to connect.
             quiet_s: with no message for so long the server is asked whether the session still lives.
         """
         self._url = url

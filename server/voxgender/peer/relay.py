@@ -22,7 +22,7 @@ async def working_relay(servers: Sequence[RTCIceServer], *, timeout_s: float = A
 
     Args:
         servers: in the order of preference.
-        timeout_s: how long each is waited for.
+        timeout_s: time for the answer of each.
 
     Raises:
         CallError: none did; the message gives each server's reason.

@@ -1,7 +1,7 @@
-"""Many media processes behind one signaling front, on one machine: what ``voxgender serve --workers`` runs.
+"""Run ``voxgender serve --workers``: one signaling front and many media processes on one machine.
 
-The front is signaling as it is everywhere, and imports no more than that. Its workers are media nodes as they are
-everywhere, asked over Unix domain sockets in a folder of this user's own.
+The front is the same signaling as elsewhere, and imports no more than that. Its workers are the same media nodes as
+elsewhere; the front calls them over Unix domain sockets in a private folder.
 """
 
 import asyncio
@@ -32,22 +32,22 @@ from voxgender.settings import MediaSettings, NodeSettings, ServeSettings
 logger = logging.getLogger(__name__)
 
 _STOP_S = 10.0
-"""For a worker to end its calls; then it is killed."""
+"""Time for a worker to end its calls before it is killed."""
 HUNG_S = 30.0
-"""A worker that took calls and has answered nothing for so long is killed; its calls are long lost by then."""
+"""Time without an answer after which a worker is killed; its calls are long lost by then."""
 WATCH_S = 2.0
 _RESTART_S = 0.5
 _MAX_RESTART_S = 10.0
 _STABLE_S = 30.0
-"""A worker that lived so long is started again without delay."""
+"""A worker that ran for longer is restarted without delay."""
 
 
 class WithWorkers:
-    """One signaling front and many media processes behind it, on one machine: ``voxgender serve --workers``."""
+    """Serves one signaling front with many media processes behind it: ``voxgender serve --workers``."""
 
     def __init__(self, settings: ServeSettings) -> None:
         self._settings = settings
-        # Between the front and its workers alone: nobody else has to know it.
+        # A random secret, because only the front and its workers share it.
         self._key = secrets.token_urlsafe(32)
         self._workers: list[Worker] = []
         self._supervision: list[asyncio.Task[None]] = []
@@ -82,14 +82,14 @@ class WithWorkers:
         return url_of(settings.http.host, port)
 
     async def drain(self, stop: Stop) -> None:
-        """Have the workers' calls move to another server, and the workers end."""
+        """Move the workers' calls to another server, and end the workers."""
         self._router.drain()
         await _shut_down(self._workers, self._supervision, stop, self._settings.drain.drain_timeout_s)
 
     async def _end_workers(self) -> None:
         for worker in self._workers:
             worker.stop()
-        # Each has its time to end its calls: a worker that is still loading ends at once.
+        # Each worker gets time to end its calls; one that is still loading ends at once.
         if self._supervision:
             await asyncio.wait(self._supervision, timeout=_STOP_S)
         for task in self._supervision:
@@ -111,7 +111,7 @@ def worker_configs(settings: ServeSettings, secret: str, folder: Path) -> list[W
     ports = media.udp_port_range
     if ports is not None and ports[1] - ports[0] + 1 < count:
         raise SettingsError(f"--udp-ports has fewer ports than --workers {count}")
-    # The front keeps tokens and TURN secrets to itself.
+    # Tokens and TURN secrets stay in the front.
     shared = MediaSettings(**{field.name: getattr(settings, field.name) for field in fields(NodeSettings)})
     made = []
     for number in range(count):
@@ -122,7 +122,7 @@ def worker_configs(settings: ServeSettings, secret: str, folder: Path) -> list[W
         own = replace(
             shared,
             media=replace(media, max_sessions=_share(media.max_sessions, number, count), udp_ports=udp_ports),
-            # As in one process, each share of the cores leaves one to the media.
+            # As in a single process, each worker leaves one of its cores to the media.
             model=replace(model, inference_threads=model.inference_threads or max(1, cores // count - 1)),
         )
         made.append(
@@ -138,14 +138,14 @@ def worker_configs(settings: ServeSettings, secret: str, folder: Path) -> list[W
 
 
 class Worker:
-    """One media process, started again whenever it dies.
+    """Supervises one media process: restarts it whenever it dies.
 
     Args:
         config: configuration of the process.
-        source: is told of it while it takes calls.
-        directory: looks at it.
-        hung_s: it is killed when it took calls and has answered nothing for so long.
-        watch_s: how often that is looked at.
+        source: lists the worker's node while it takes calls.
+        directory: queries the worker's node.
+        hung_s: time without an answer after which a worker that took calls is killed.
+        watch_s: time between two checks of that.
     """
 
     def __init__(
@@ -166,10 +166,10 @@ class Worker:
         self._process: asyncio.subprocess.Process | None = None
         self._stopping = asyncio.Event()
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        """Done once it takes calls for the first time; an error if it never will."""
+        """Done once the worker takes calls for the first time; fails if it cannot start."""
 
     async def supervise(self) -> None:
-        """Run the process, again and again, until told to stop, or until it has failed at its first start."""
+        """Run the process again and again, until told to stop or until its first start fails."""
         pause = _RESTART_S
         while True:
             started = monotonic()
@@ -189,13 +189,13 @@ class Worker:
                     return
 
     def drain(self) -> None:
-        """Have its calls move, and end then."""
+        """Tell the worker to move its calls and then end."""
         self._stopping.set()
         if self._process is not None and self._process.stdin is not None:
             self._process.stdin.write(DRAIN)
 
     def stop(self) -> None:
-        """Have it end its calls, and itself."""
+        """Tell the worker to end its calls and itself."""
         self._stopping.set()
         if self._process is not None and self._process.stdin is not None:
             self._process.stdin.close()
@@ -217,7 +217,7 @@ class Worker:
         self._process.stdin.write(msgspec.json.encode(self._config) + b"\n")
         watching = asyncio.create_task(self._watch(self._process))
         try:
-            # It says one thing only, and then nothing until it dies.
+            # A worker writes one status only.
             while line := await self._process.stdout.readline():
                 await self._read_status(msgspec.json.decode(line, type=WorkerStatus))
             await self._process.wait()
