@@ -96,3 +96,9 @@ def test_every_step_of_the_walks_is_a_function_of_its_module(functions: str, mod
 
 def test_the_walks_have_steps() -> None:
     assert len(STEPS) > 20
+
+
+def test_the_index_of_decisions_has_every_page() -> None:
+    pages = DOCS / "decisions"
+    linked = re.findall(r"\]\((\d{4}[^)]*)\)", (pages / "README.md").read_text())
+    assert linked == sorted(page.name for page in pages.glob("[0-9]*.md"))
