@@ -51,7 +51,7 @@ class CallProtocol(Protocol):
     def error_received(self, exc: Exception) -> None: ...
     def datagram_received(self, data: Any, addr: Any) -> None: ...
     def media_received(self, data: bytes, addr: tuple[str, int], arrived_at: float) -> bool:
-        """Receive RTP or RTCP (RFC 7983) that arrived at the kernel at ``arrived_at``, seconds of ``time.monotonic``."""
+        """Receive RTP or RTCP (RFC 7983); ``arrived_at`` is the kernel's time, in seconds of ``time.monotonic``."""
         ...
 
     def introduces(self, data: bytes) -> bool:
@@ -250,7 +250,7 @@ class SharedSocket:
     def claim(self, source: bytes, call: "CallTransport") -> bool:
         """Route datagrams from an address to a call whose peer has proved to be there.
 
-        False if the address belongs to another call, or the call has too many addresses. A call that has too many gives up its oldest.
+        False if the address belongs to another call. A call with too many addresses gives up its oldest.
         """
         if source in self._by_source:
             return self._by_source[source] is call
@@ -337,9 +337,9 @@ class CallTransport(asyncio.DatagramTransport):
         self.ufrag = ufrag
         self.phase = phase
         self.sources: dict[bytes, tuple[str, int]] = {}
-        """Where the call's peer proved to be, the oldest first."""
+        """Addresses at which the call's peer has proved to be, the oldest first."""
         self.ssrc = b""
-        """Of the peer's latest stream."""
+        """SSRC of the peer's latest stream."""
         self._visited: dict[tuple[str, int], bytes] = {}
         """Addresses of other calls where the peer seems to be."""
         self._shared = shared
