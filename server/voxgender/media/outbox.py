@@ -14,7 +14,7 @@ REMEMBERED = 64
 MAX_BUFFERED = 65_536
 """Bytes that wait in a channel; above that its results are left out."""
 MAX_CHANNELS = 8
-"""Data channels that are served; more are left silent."""
+"""Data channels of a call that are served at a time; more are left silent."""
 MAX_FOLLOWERS = 16
 """Followers of one session; more are refused."""
 MAX_FOLLOWED = 256
@@ -43,6 +43,8 @@ class Outbox:
 
         Unreliable ``results`` gets results, reliable ``events`` the rest; any other label or shape gets all.
         """
+        # Closed ones give their places back.
+        self._channels = [one for one in self._channels if one[0].readyState in ("connecting", "open")]
         if len(self._channels) >= MAX_CHANNELS:
             return
         reliable = channel.maxRetransmits is None and channel.maxPacketLifeTime is None

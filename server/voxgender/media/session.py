@@ -18,9 +18,10 @@ from aiortc import (
 
 from voxgender import metrics
 from voxgender.engine import Engine
+from voxgender.engine.messages import WARN_EVERY_S
 from voxgender.errors import NotReady, SdpRejected
 from voxgender.media import negotiation
-from voxgender.media.aiortc_internals import handshake
+from voxgender.media.aiortc_internals import handshake, sctp
 from voxgender.media.aiortc_internals.certificates import Certificates
 from voxgender.media.aiortc_internals.closing import close, suppress_close_errors
 from voxgender.media.aiortc_internals.ice import HostAddresses, gather_on
@@ -29,6 +30,7 @@ from voxgender.media.aiortc_internals.sctp import delivered
 from voxgender.media.decoder import Decoders
 from voxgender.media.dtls import Failure
 from voxgender.media.outbox import Outbox
+from voxgender.media.pace import EXCESSES, Excess
 from voxgender.media.receiver import AudioReceiver
 from voxgender.media.sockets import Sockets
 from voxgender.protocol import Error, Message, Warning
@@ -43,6 +45,7 @@ Reason = Literal[
     "connect_timeout",
     "connection_failed",
     "silent_peer",
+    "excessive_data",
     "analysis_failed",
     "shutdown",
 ]
@@ -86,13 +89,14 @@ class Session:
         certificates.show(self._pc)
         decoders = Decoders()
         self._call = engine.open(self._on_messages, self._on_analysed, decode=decoders.decode)
-        self._receiver = AudioReceiver(self._call, decoders)
+        self._receiver = AudioReceiver(self._call, decoders, self._on_excessive_audio)
         self._analysed = asyncio.Event()
         self._answered = False
         self._offer: Offer | None = None
         self._tried: set[tuple[str, int]] = set()
         """Addresses of the peer's candidates."""
         self._spoken_at = 0.0
+        self._warned_at: dict[str, float] = {}
         self._ending: asyncio.Task[None] | None = None
 
     @property
@@ -130,6 +134,7 @@ class Session:
             self._receive(transceiver)
             suppress_close_errors(pc)
             handshake.watch(pc, self._on_insecure)
+            sctp.bound(pc, self._on_excessive_data)
             gather_on(pc, self._sockets, self._addresses, self._call.phase)
             await pc.setLocalDescription(await pc.createAnswer())
             pc.on("datachannel", self._on_datachannel)
@@ -229,6 +234,18 @@ class Session:
         logger.warning("session %s: DTLS failed: %s", self.id[:8], failure)
         metrics.DTLS_FAILED.labels(failure.kind).inc()
         self._outbox.post(Error(code="dtls_failed", message=f"The connection could not be secured: {failure}"))
+
+    def _on_excessive_audio(self, code: Excess) -> None:
+        """Tell of audio that was dropped, which is noticed with each packet, now and then only."""
+        now = monotonic()
+        if now - self._warned_at.get(code, -WARN_EVERY_S) >= WARN_EVERY_S:
+            self._warned_at[code] = now
+            self.warn(code, EXCESSES[code])
+
+    def _on_excessive_data(self, excess: str) -> None:
+        logger.warning("session %s: the caller sent %s", self.id[:8], excess)
+        self._outbox.post(Error(code="excessive_data", message=f"The call was ended because its client sent {excess}."))
+        self.end_soon("excessive_data")
 
     def _on_messages(self, messages: Sequence[Message]) -> None:
         for message in messages:

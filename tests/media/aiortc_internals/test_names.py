@@ -26,6 +26,7 @@ from aiortc import (
     RTCSctpTransport,
 )
 from aiortc.rtcdtlstransport import RtpReceiver
+from aiortc.rtcsctptransport import InboundStream
 
 from tests.media.aiortc_internals.pair import a_pair
 
@@ -48,7 +49,10 @@ PRIVATE: dict[type, set[str]] = {
         "_RTCRtpSender__rtp_exited", "_RTCRtpSender__rtp_header_extensions_map", "_RTCRtpSender__rtp_started",
         "_RTCRtpSender__rtp_timestamp", "_run_rtp", "_ssrc",
     },
-    RTCSctpTransport: {"_data_channel_flush", "_data_channel_queue", "_outbound_queue", "_sent_queue"},
+    RTCSctpTransport: {
+        "_advertised_rwnd", "_data_channel_flush", "_data_channel_queue", "_data_channel_receive", "_data_channels",
+        "_handle_data", "_inbound_streams", "_local_tsn", "_outbound_queue", "_sack_misordered", "_sent_queue",
+    },
 }  # fmt: skip
 """Names by the class that keeps them."""
 
@@ -57,6 +61,7 @@ UNDOCUMENTED: dict[type, set[str]] = {
     StunProtocol: {"datagram_received", "local_candidate", "receiver", "transactions", "transport"},
     CandidatePair: {"protocol", "remote_addr", "task"},
     RTCRtpReceiver: {"receive", "stop"},
+    InboundStream: {"reassembly"},
 }
 """Names without an underscore that no documentation promises."""
 
@@ -109,6 +114,7 @@ def parts(pc: RTCPeerConnection) -> dict[type, object]:
         RtpReceiver: transceiver.receiver,
         RTCRtpSender: transceiver.sender,
         RTCSctpTransport: pc.sctp,
+        InboundStream: InboundStream(),
     }
 
 

@@ -22,6 +22,9 @@ logger = logging.getLogger(__name__)
 GATHER = "get_component_candidates"
 """aioice's method that is replaced in a connection."""
 
+MAX_EARLY_MEDIA = 64
+"""Media packets that wait in aiortc's queue, which has no bound, until the handshake is done."""
+
 _COMPONENT = 1
 """RTP and RTCP share one (RFC 5761), so there is no other."""
 
@@ -146,6 +149,9 @@ class IceProtocol(ice.StunProtocol):
     on_media: Callable[[bytes, float], None] | None = None
     """Called with each media packet, in the call that read it; until it is set they go to aiortc's queue."""
 
+    early_media = 0
+    """Media packets that came before."""
+
     def connection_lost(self, exc: Exception | None) -> None:
         self.on_media = None
         super().connection_lost(exc)
@@ -184,5 +190,6 @@ class IceProtocol(ice.StunProtocol):
     def media_received(self, data: bytes, arrived_at: float) -> None:
         if self.on_media is not None:
             self.on_media(data, arrived_at)
-        else:
+        elif self.early_media < MAX_EARLY_MEDIA:
+            self.early_media += 1
             self.receiver.data_received(data, self.local_candidate.component)
