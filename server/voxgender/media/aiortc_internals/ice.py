@@ -73,7 +73,7 @@ def gather_on(pc: RTCPeerConnection, sockets: Sockets, addresses: HostAddresses,
         vars(connection)[GATHER] = partial(_host_candidates, connection, sockets, addresses.resolved(), phase)
 
 
-def route_media(transport: RTCIceTransport, on_media: Callable[[bytes, float], None]) -> None:
+def route_media(transport: RTCIceTransport, on_media: Callable[[bytes, float], object]) -> None:
     """Hand each media packet to ``on_media`` as it is read from the socket, past the transport's queue.
 
     Args:
@@ -146,7 +146,7 @@ def _host_candidate(component: int, host: str, port: int) -> Candidate:
 class IceProtocol(ice.StunProtocol):
     """Tell packets apart by their first byte (RFC 7983 section 7), where aioice tries to parse each as STUN."""
 
-    on_media: Callable[[bytes, float], None] | None = None
+    on_media: Callable[[bytes, float], object] | None = None
     """Called with each media packet, in the call that read it; until it is set they go to aiortc's queue."""
 
     early_media = 0

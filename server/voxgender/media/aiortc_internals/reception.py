@@ -116,27 +116,29 @@ class RtpDiversion:
         vars(self._receiver).pop("receive", None)
         vars(self._receiver).pop("stop", None)
 
-    def _on_media(self, data: bytes, arrived_at: float) -> None:
+    def _on_media(self, data: bytes, arrived_at: float) -> bool:
+        """Take a packet; tell whether it is the peer's, and none that came before (RFC 3711 section 3.3)."""
         rtcp = is_rtcp(data)
         at = 4 if rtcp else 8
         if len(data) < at + _SSRC.size:
-            return
+            return False
         (ssrc,) = _SSRC.unpack_from(data, at)
         if excess := self._excess(ssrc, arrived_at):
             metrics.PACKETS["refused"].inc()
             self._sink.exceed(excess)
-            return
+            return False
         srtp = self._dtls._rx_srtp
         try:
             plain = srtp.unprotect_rtcp(data) if rtcp else srtp.unprotect(data)
             packet = None if rtcp else parse_rtp(plain)
         except (pylibsrtp.Error, ValueError):
-            return
+            return False
         self._hear(ssrc, arrived_at)
         if packet is not None:
             self._on_rtp(packet, arrived_at)
         else:
             self._on_rtcp(parse_rtcp(plain), arrived_at)
+        return True
 
     def _excess(self, ssrc: int, arrived_at: float) -> Excess | None:
         """Tell whether a packet is too much, before it costs a decryption."""
