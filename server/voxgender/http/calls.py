@@ -14,8 +14,10 @@ class Calls(Protocol):
         """Raise ``NotReady`` while no calls are taken, whatever room there is."""
         ...
 
-    async def open(self, offer: str, subject: str | None = None) -> tuple[str, str]:
-        """Answer an SDP offer: session id and answer. ``subject`` is the caller's, where its token names one.
+    async def open(self, offer: str, subject: str | None = None, address: str = "") -> tuple[str, str]:
+        """Answer an SDP offer: session id and answer.
+
+        ``subject`` is the caller's, where its token names one; ``address`` is where its offer came from.
 
         Raises ``NotReady``, ``TooManySessions``, ``SdpRejected``.
         """

@@ -22,6 +22,9 @@ logger = logging.getLogger(__name__)
 SWEEP_S = 1.0
 """How often deadlines are looked at: one task for all sessions."""
 
+GIVE_WAY_S = 1.0
+"""Time that a call has to connect before it may be ended for another one, where the node is full."""
+
 _MOVE = "This server will stop soon: make a new call, which another one takes, then end this one."
 
 
@@ -68,6 +71,8 @@ class MediaNode:
         self._sessions: dict[str, Session] = {}
         self._subjects: dict[str, str] = {}
         """Session id to the subject of its caller's token, where that names one."""
+        self._addresses_of: dict[str, str] = {}
+        """Session id to the address that its offer came from."""
         self._sweeper: asyncio.Task[None] | None = None
         self._draining = False
         self._closing = False
@@ -123,8 +128,8 @@ class MediaNode:
         """
         self._ready_engine()
 
-    async def open(self, offer: str, subject: str | None = None) -> tuple[str, str]:
-        """Answer an offer of ``subject``, whom the caller's token names.
+    async def open(self, offer: str, subject: str | None = None, address: str = "") -> tuple[str, str]:
+        """Answer an offer of ``subject``, whom the caller's token names, that came from ``address``.
 
         Returns:
             The session's id and the SDP answer.
@@ -134,11 +139,12 @@ class MediaNode:
             TooManySessions: the subject has all the sessions here that one may have.
             SdpRejected: the offer cannot be answered.
         """
+        self._ready_engine()
+        self._check_subject(subject)
+        while len(self._sessions) >= self._max_sessions:
+            await self._make_room(address)
+        # Both may have changed while room was made.
         engine = self._ready_engine()
-        if len(self._sessions) >= self._max_sessions:
-            raise NotReady(
-                f"The server is full: it holds {self._max_sessions} calls.", code="at_capacity", retry_after_s=10
-            )
         self._check_subject(subject)
         session = Session(
             self._new_session_id(),
@@ -152,6 +158,7 @@ class MediaNode:
         self._sessions[session.id] = session
         if subject is not None:
             self._subjects[session.id] = subject
+        self._addresses_of[session.id] = address
         try:
             answer = await session.answer(offer)
         except BaseException:
@@ -220,9 +227,29 @@ class MediaNode:
         if subject is not None and 0 < most <= list(self._subjects.values()).count(subject):
             raise TooManySessions(f"This caller has {most} calls already, as many as one may have at once.")
 
+    async def _make_room(self, address: str) -> None:
+        """End the call that has been without a connection for longest, the same address's first.
+
+        Raises:
+            NotReady: all calls are connected, or have only begun.
+        """
+        now = monotonic()
+        waiting = [
+            session
+            for session in self._sessions.values()
+            if session.ended_for is None and session.state != "connected" and now - session.started_at > GIVE_WAY_S
+        ]
+        if not waiting:
+            raise NotReady(
+                f"The server is full: it holds {self._max_sessions} calls.", code="at_capacity", retry_after_s=10
+            )
+        mine = [session for session in waiting if self._addresses_of.get(session.id) == address]
+        await min(mine or waiting, key=lambda session: session.started_at).end("gave_way")
+
     def _forget(self, session: Session) -> None:
         self._sessions.pop(session.id, None)
         self._subjects.pop(session.id, None)
+        self._addresses_of.pop(session.id, None)
         metrics.SESSIONS.set(len(self._sessions))
         if self._draining and not self._sessions:
             self._emptied.set()

@@ -43,6 +43,7 @@ Reason = Literal[
     "left",
     "track_ended",
     "connect_timeout",
+    "gave_way",
     "connection_failed",
     "silent_peer",
     "excessive_data",
