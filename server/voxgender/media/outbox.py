@@ -3,11 +3,13 @@
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator
+from time import monotonic
 
 from aiortc import InvalidStateError, RTCDataChannel
 
+from voxgender.engine.messages import WARN_EVERY_S
 from voxgender.errors import NotReady
-from voxgender.protocol import EVENTS_CHANNEL, RESULTS_CHANNEL, Hello, Message, Result
+from voxgender.protocol import EVENTS_CHANNEL, RESULTS_CHANNEL, Hello, Message, Result, Warning
 
 REMEMBERED = 64
 """Events of the call so far that a channel or a follower which comes later is still told."""
@@ -29,6 +31,7 @@ class Outbox:
         self._channels: list[tuple[RTCDataChannel, bool, bool]] = []
         self._followers: set[asyncio.Queue[Message | None]] = set()
         self._events: deque[Message] = deque(maxlen=REMEMBERED)
+        self._warned_at: dict[str, float] = {}
         self._closed = False
         self.attached = asyncio.Event()
         """Set once there has been a channel."""
@@ -70,6 +73,14 @@ class Outbox:
             if queue.qsize() >= MAX_FOLLOWED:
                 queue.get_nowait()
             queue.put_nowait(message)
+
+    def post_now_and_then(self, warning: Warning) -> None:
+        """Send a warning that holds for long, and is noticed often, once in ``WARN_EVERY_S``."""
+        now = monotonic()
+        last = self._warned_at.get(warning.code)
+        if last is None or now - last >= WARN_EVERY_S:
+            self._warned_at[warning.code] = now
+            self.post(warning)
 
     def follow(self) -> AsyncGenerator[Message, None]:
         """``hello``, the events so far, and everything from now on, until the session ends.

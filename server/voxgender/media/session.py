@@ -18,7 +18,6 @@ from aiortc import (
 
 from voxgender import metrics
 from voxgender.engine import Engine
-from voxgender.engine.messages import WARN_EVERY_S
 from voxgender.errors import NotReady, SdpRejected
 from voxgender.media import negotiation
 from voxgender.media.aiortc_internals import handshake, sctp
@@ -30,7 +29,7 @@ from voxgender.media.aiortc_internals.sctp import delivered
 from voxgender.media.decoder import Decoders
 from voxgender.media.dtls import Failure
 from voxgender.media.outbox import Outbox
-from voxgender.media.pace import EXCESSES, Excess
+from voxgender.media.pace import EXCESSES
 from voxgender.media.receiver import AudioReceiver
 from voxgender.media.sockets import Sockets
 from voxgender.protocol import Error, Message, Warning
@@ -90,14 +89,19 @@ class Session:
         certificates.show(self._pc)
         decoders = Decoders()
         self._call = engine.open(self._on_messages, self._on_analysed, decode=decoders.decode)
-        self._receiver = AudioReceiver(self._call, decoders, self._on_excessive_audio)
+        # It must not hold the session, which holds it.
+        outbox = self._outbox
+        self._receiver = AudioReceiver(
+            self._call,
+            decoders,
+            lambda excess: outbox.post_now_and_then(Warning(code=excess, message=EXCESSES[excess])),
+        )
         self._analysed = asyncio.Event()
         self._answered = False
         self._offer: Offer | None = None
         self._tried: set[tuple[str, int]] = set()
         """Addresses of the peer's candidates."""
         self._spoken_at = 0.0
-        self._warned_at: dict[str, float] = {}
         self._ending: asyncio.Task[None] | None = None
 
     @property
@@ -235,13 +239,6 @@ class Session:
         logger.warning("session %s: DTLS failed: %s", self.id[:8], failure)
         metrics.DTLS_FAILED.labels(failure.kind).inc()
         self._outbox.post(Error(code="dtls_failed", message=f"The connection could not be secured: {failure}"))
-
-    def _on_excessive_audio(self, code: Excess) -> None:
-        """Tell of audio that was dropped, which is noticed with each packet, now and then only."""
-        now = monotonic()
-        if now - self._warned_at.get(code, -WARN_EVERY_S) >= WARN_EVERY_S:
-            self._warned_at[code] = now
-            self.warn(code, EXCESSES[code])
 
     def _on_excessive_data(self, excess: str) -> None:
         logger.warning("session %s: the caller sent %s", self.id[:8], excess)
