@@ -2,7 +2,7 @@
 #   docker build --target signaling -t voxgender-signaling .   HTTP alone: no torch, no WebRTC
 #   docker build --target media -t voxgender-media .           WebRTC and the model; `serve` runs all in one
 #     --build-arg EXTRAS=media,checkpoints,torch               and whatever wav2vec2 people bring
-# tools/dockerfile-steps runs these same steps without Docker.
+# tools/dockerfile_steps.py runs these same steps without Docker.
 ARG PYTHON=3.11.14-slim-bookworm
 
 FROM python:${PYTHON} AS runtime

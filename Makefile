@@ -1,12 +1,21 @@
-# Two commands: `make run` serves the page, `make test` runs every test. Each sets up what it needs: the first takes no
-# torch, the second all extras.
+# `make run` serves the page, `make test` runs every test. Each sets up what it needs: the first takes no torch, the
+# second all extras. For the loop of a change and its test: `make unit`.
 SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: setup run test lint format bench clean
+# Tests without browsers, checkpoints, real-time calls and other machines: half a minute. A new module in one of these
+# folders is among them; what is slow is left out by name.
+UNIT := tests/audio tests/decisions tests/engine tests/fleet tests/http \
+	tests/media/test_{decoder,interfaces,negotiation,opus,outbox,pauses,receiver,rtp}.py \
+	tests/peer/test_{faults,meter,pacer,player,report,whip}.py tests/deploy/test_{agreement,environment}.py \
+	tests/test_{documents,onnxsession,options,protocol,sdp,settings}.py
+SLOW := tests/audio/test_{files,hostile_files}.py tests/decisions/test_timing.py \
+	tests/engine/test_{files,loading,track}.py tests/fleet/test_{directory,router}.py tests/http/test_{connections,events,whip}.py
+
+.PHONY: setup run unit test coverage lint format bench clean
 .DEFAULT_GOAL := run
 
 $(BIN)/voxgender: pyproject.toml constraints.txt tools/system-packages
@@ -27,14 +36,25 @@ setup: $(VENV)/.dev
 run: $(BIN)/voxgender
 	$(BIN)/voxgender serve
 
+unit: setup
+	$(BIN)/coverage run -m pytest -q --hypothesis-profile=unit $(UNIT) $$(printf -- '--ignore=%s ' $(SLOW))
+	$(BIN)/coverage report --format=total | sed 's/.*/coverage: & % of the server, by these tests alone/'
+
 test: setup lint
 	node --test client/test/*.test.js
 	$(BIN)/python -m pytest
+
+# Apart from `make test`: tracing slows every line down, and tests of real-time calls would feel it. Servers that tests
+# start as processes of their own are not counted.
+coverage: setup
+	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage report
 
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/shellcheck tools/system-packages .ci/run docs/deployment/*/*.sh
 	$(BIN)/lint-imports
 	npx --no-install tsc --project client
 	npx --no-install eslint .

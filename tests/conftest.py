@@ -5,9 +5,13 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.rtc import Server, a_server
 from voxgender.engine import Engine
+
+# For `make unit`; all other runs take the default, 100.
+settings.register_profile("unit", max_examples=20)
 
 
 @pytest.fixture(scope="session", autouse=True)

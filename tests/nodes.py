@@ -1,7 +1,8 @@
 """Media nodes with their private APIs, and signaling in front of them, all in this process and over real sockets."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from types import MappingProxyType
 from typing import Any
 
 from aiohttp import ClientSession
@@ -81,19 +82,28 @@ async def a_node(
 class Front:
     """Signaling; ``http`` speaks to it."""
 
-    def __init__(self, directory: Directory, fleet: Router, http: ClientSession) -> None:
+    def __init__(self, directory: Directory, fleet: Router, http: ClientSession, port: int) -> None:
         self.directory = directory
+        self.port = port
         self.fleet = fleet
         self.http = http
 
 
 @asynccontextmanager
 async def a_front(
-    *nodes: FacedNode, source: Source | None = None, secret: Secret = SECRET, region: str = "", **options: Any
+    *nodes: FacedNode,
+    source: Source | None = None,
+    secret: Secret = SECRET,
+    region: str = "",
+    timings: Mapping[str, Any] = MappingProxyType({}),
+    **options: Any,
 ) -> AsyncIterator[Front]:
-    """Signaling in front of these nodes, or of those that ``source`` knows; it has looked for them once."""
+    """Signaling in front of these nodes, or of those that ``source`` knows; it has looked for them once.
+
+    ``timings`` are those of :class:`Directory`, ``options`` those of ``FrontSettings``.
+    """
     async with AsyncExitStack() as stack:
-        directory = Directory(source or StaticNodes([node.url for node in nodes]), secret)
+        directory = Directory(source or StaticNodes([node.url for node in nodes]), secret, **timings)
         stack.push_async_callback(directory.close)
         settings = given(FrontSettings, **options)
         together = settings.subjects.max_sessions_per_subject > 0
@@ -103,4 +113,5 @@ async def a_front(
         await directory.start()
         await directory.looked.wait()
         await directory.look(surely=True)
-        yield Front(directory, fleet, await stack.enter_async_context(ClientSession(f"http://{LOOPBACK}:{port}")))
+        http = await stack.enter_async_context(ClientSession(f"http://{LOOPBACK}:{port}"))
+        yield Front(directory, fleet, http, port)

@@ -28,7 +28,7 @@ def first_column(page: str, heading: str) -> list[str]:
 
 def test_the_table_of_options_is_current() -> None:
     check = subprocess.run(
-        [sys.executable, "tools/options-table", "--check"], cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "tools/options_table.py", "--check"], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert check.returncode == 0, check.stderr
 
@@ -64,7 +64,9 @@ def test_bounds_are_listed() -> None:
     assert len(BOUNDS) > 10
 
 
-@pytest.mark.parametrize("page", sorted(DOCS.rglob("*.md")), ids=lambda page: str(page.relative_to(DOCS)))
+@pytest.mark.parametrize(
+    "page", [*sorted(DOCS.rglob("*.md")), *sorted(ROOT.glob("*.md"))], ids=lambda page: str(page.relative_to(ROOT))
+)
 def test_links_between_the_documents_lead_somewhere(page: Path) -> None:
     text = re.sub(r"^(    .*|```.*?^```)$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
     for target in re.findall(r"\]\((?!https?:|#|mailto:)([^)#\s]+)", text):

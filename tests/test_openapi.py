@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 from aiohttp import ClientResponse
-from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
+from jsonschema import Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from tests.options import given

@@ -186,7 +186,7 @@ def test_without_its_source_a_class_has_options_and_no_help(monkeypatch: pytest.
         raise OSError
 
     options._docstrings.cache_clear()
-    monkeypatch.setattr(options.inspect, "getsource", no_source)
+    monkeypatch.setattr("inspect.getsource", no_source)
     try:
         assert "--port N" in parser().format_help()
         assert {option.help for option in options.options_of(Bake)} == {""}

@@ -123,7 +123,7 @@ def test_no_repr_shows_a_secret(role: str) -> None:
         "registry": "redis://:hunter6@cache",
     }
     known = {option.name for option in options_of(ROLES[role])}
-    settings = given(ROLES[role], **{name: value for name, value in secrets.items() if name in known})
+    settings: object = given(ROLES[role], **{name: value for name, value in secrets.items() if name in known})
     assert "hunter" in str(values(settings))
     assert "hunter" not in repr(settings)
 

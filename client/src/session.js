@@ -14,9 +14,11 @@ const CONNECT_TIMEOUT_MS = 10_000;
 const DISCONNECTED_GRACE_MS = 1_500;
 const PING_EVERY_MS = 5_000;
 /** A server that listens says something each hop. After so long without a message it is asked about the session. */
-const QUIET_MS = 2_000;
+const QUIET_MS = 1_500;
+/** A request may hang for long on a connection of the network that has just gone. The call is not waited with for it. */
+const ANSWER_MS = 800;
 /** Messages that were held up with the server's answer have come by then. */
-const CATCH_UP_MS = 500;
+const CATCH_UP_MS = 300;
 /** Such a warning of the server says why there may be no results. It is repeated every 10 s while it holds. */
 const EXPLAINED_MS = 12_000;
 const EXPLANATIONS = new Set(['no_media', 'overloaded']);
@@ -90,8 +92,8 @@ export class Session {
   }
 
   /**
-   * Resolves, with the reason, when no message has come for some seconds though the server still has the session: the
-   * way between the two is gone for media and messages, and nothing else may ever tell of it.
+   * Resolves, with the reason, when no message has come for some seconds though the server still has the session, or does
+   * not say: the way between the two is gone for media and messages, and nothing else may ever tell of it.
    * @returns {Promise<VoxgenderError>}
    */
   get unheard() {
@@ -273,13 +275,13 @@ export class Session {
   async #inquire() {
     const messages = this.#messages;
     const resource = await this.#resource;
-    const alive = resource && (await whip.isAlive(resource));
+    const alive = resource ? await Promise.race([whip.isAlive(resource), wait(ANSWER_MS)]) : false;
     if (this.#closed || messages !== this.#messages) return;
-    if (!alive) return this.#lose();
+    if (alive === false) return this.#lose();
     await wait(CATCH_UP_MS);
     if (this.#closed || messages !== this.#messages) return;
     if (performance.now() > this.#explainedUntilMs && (await this.#hasSent())) {
-      this.#unheard.resolve(new ConnectionError('unheard', 'The server has the call, but nothing is heard of it'));
+      this.#unheard.resolve(new ConnectionError('unheard', 'Nothing is heard of the call'));
     }
     if (!this.#closed && messages === this.#messages) this.#watch();
   }

@@ -115,6 +115,8 @@ export class FakeServer {
   gone = 404;
   /** Whether media gets through. */
   reachable = true;
+  /** Whether it never says whether it has a session. */
+  hangs = false;
 
   install() {
     FakeServer.current = this;
@@ -141,6 +143,7 @@ export class FakeServer {
   }
 
   #status(url) {
+    if (this.hangs) return new Promise(() => {});
     return new Response(null, { status: this.sessions.has(url) ? 200 : this.gone });
   }
 

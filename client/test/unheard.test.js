@@ -45,7 +45,7 @@ async function nothingFor(...waitsMs) {
 
 test('another call is made, it takes over with its first result, and the old one is not waited for', async () => {
   server.summary = { duration: 9, speech: 9, male: 9, female: 0, uncertain: 0, segments: 1 };
-  await nothingFor(2000, 500);
+  await nothingFor(1500, 300);
   assert.equal(server.count('POST'), 2);
   assert.deepEqual(states, [['reconnecting', 'unheard']]);
   assert.equal(old.connectionState, 'new', 'the old call is kept until another one is there');
@@ -60,7 +60,7 @@ test('another call is made, it takes over with its first result, and the old one
 test('a call that is heard again while another one is being made is live at once', async () => {
   let answer;
   server.answers = [() => new Promise((resolve) => (answer = resolve))];
-  await nothingFor(2000, 500);
+  await nothingFor(1500, 300);
   result(old, 2, 'again');
   assert.deepEqual(states, [
     ['reconnecting', 'unheard'],
@@ -75,17 +75,17 @@ test('a call that is heard again while another one is being made is live at once
 });
 
 test('a message that comes while the server is asked is enough', async () => {
-  await nothingFor(2000, 400);
+  await nothingFor(1500, 200);
   result(old, 2, 'late');
-  await nothingFor(1900);
+  await nothingFor(1400);
   assert.equal(server.count('POST'), 1);
   assert.deepEqual(states, []);
 });
 
 test('another call of which nothing is heard either is given up and tried again later', async () => {
-  await nothingFor(2000, 500);
+  await nothingFor(1500, 300);
   const second = FakePeerConnection.all[1];
-  await nothingFor(2000, 500);
+  await nothingFor(1500, 300);
   assert.equal(second.connectionState, 'closed');
   assert.equal(old.connectionState, 'new');
   assert.equal(server.count('POST'), 2);
@@ -100,10 +100,10 @@ test('another call of which nothing is heard either is given up and tried again 
 
 test('a session that is gone in the meantime is lost', async () => {
   server.answers = [{ status: 503, headers: { 'Retry-After': '60' } }];
-  await nothingFor(2000, 500);
+  await nothingFor(1500, 300);
   server.sessions.clear();
   server.answers = [{ status: 201 }];
-  await nothingFor(2000, 500);
+  await nothingFor(1500, 500);
   assert.deepEqual(states.slice(-2), [
     ['reconnecting', 'lost'],
     ['live', null],
@@ -113,23 +113,34 @@ test('a session that is gone in the meantime is lost', async () => {
 for (const code of ['overloaded', 'no_media']) {
   test(`a server that said ${code} is not called again for having no results`, async () => {
     old.receive('events', { type: 'warning', code, message: '' });
-    await nothingFor(2000, 500, 2000, 500);
+    await nothingFor(1500, 300, 1500, 300);
     assert.equal(server.count('POST'), 1);
     assert.deepEqual(states, []);
   });
 }
 
+test('a server that does not even answer is not waited for', async () => {
+  server.hangs = true;
+  await nothingFor(1500, 800, 300);
+  assert.equal(server.count('POST'), 2);
+  assert.deepEqual(states, [['reconnecting', 'unheard']]);
+  assert.equal(old.connectionState, 'new', 'it may only be slow');
+  result(FakePeerConnection.all[1], 1, 'fresh');
+  await settle();
+  assert.deepEqual(heard, ['old', 'fresh']);
+});
+
 test('a track that has given nothing yet is no reason to call again', async () => {
   old.packetsSent = 0;
-  await nothingFor(2000, 500, 2000, 500);
+  await nothingFor(1500, 300, 1500, 300);
   assert.equal(server.count('POST'), 1);
   old.packetsSent = 50;
-  await nothingFor(2000, 500);
+  await nothingFor(1500, 300);
   assert.equal(server.count('POST'), 2);
 });
 
 test('stopping while another call is made leaves neither', async () => {
-  await nothingFor(2000, 500);
+  await nothingFor(1500, 300);
   mock.timers.reset();
   await client.stop();
   assert.equal(server.count('DELETE'), 2);

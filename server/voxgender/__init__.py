@@ -6,7 +6,7 @@ from voxgender.errors import VoxgenderError
 from voxgender.version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator
 
     from aiortc import MediaStreamTrack
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["VoxgenderError", "__version__", "analyze"]
 
 
-async def analyze(track: "MediaStreamTrack", *, model: str = "embedded") -> "AsyncIterator[Message]":
+async def analyze(track: "MediaStreamTrack", *, model: str = "embedded") -> "AsyncGenerator[Message, None]":
     """Listen to any aiortc audio track, inside any aiortc program.
 
     >>> async for message in analyze(track):

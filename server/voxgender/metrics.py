@@ -19,6 +19,7 @@ OFFERS_REJECTED = Counter("voxgender_offers_rejected", "Offers refused, by probl
 DTLS_FAILED = Counter("voxgender_dtls_failed", "DTLS handshakes that failed, by why", ["kind"])
 STUN_IGNORED = Counter("voxgender_stun_ignored", "STUN messages ignored: malformed, or of nobody who has a call")
 CHUNKS_IGNORED = Counter("voxgender_sctp_chunks_ignored", "SCTP chunks ignored: too many in a second, or malformed")
+PATHS_CHANGED = Counter("voxgender_paths_changed", "Calls whose answers followed the caller to another address")
 REQUESTS_BROKEN = Counter("voxgender_requests_broken", "Requests that came broken or not in time, by kind", ["kind"])
 _RESULTS = Counter("voxgender_results", "Results, by label heard", ["label"])
 RESULTS: dict[Label, Counter] = {label: _RESULTS.labels(label) for label in get_args(Label)}

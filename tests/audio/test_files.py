@@ -17,6 +17,7 @@ NOT_AUDIO = r"not an audio file|holds no audio"
 def write(path: Path, codec: str, sound: Samples, *, rate: int = 48_000, layout: str = "mono") -> Path:
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=rate, layout=layout)
+        assert isinstance(stream, av.AudioStream)
         for made in frames(sound, rate=rate, layout=layout):
             container.mux(stream.encode(made))
         container.mux(stream.encode(None))

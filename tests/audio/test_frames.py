@@ -1,18 +1,24 @@
-from fractions import Fraction
+"""Frames without FFmpeg's wrapping."""
 
 import numpy as np
 import pytest
-from av.audio.frame import AudioFrame
 
 from voxgender.audio.frames import Wave
 from voxgender.audio.resampler import Resampler
 
 
-def test_a_wave_is_the_frame_that_it_stands_for() -> None:
+def test_a_wave_tells_its_time_in_seconds() -> None:
+    wave = Wave(np.zeros(320, dtype=np.int16), pts=4_800, clock_rate_hz=48_000)
+    assert wave.time == pytest.approx(0.1)
+    assert (wave.samples, wave.sample_rate) == (320, 16_000)
+
+
+def test_a_wave_without_timestamp_follows_the_one_before_it() -> None:
+    assert Wave(np.zeros(320, dtype=np.float32)).time is None
+
+
+def test_waves_of_either_kind_become_the_same_samples() -> None:
     pcm = np.arange(-160, 160, dtype=np.int16) * 200
-    wave = Wave(pcm, pts=4_800, clock_rate_hz=48_000)
-    frame = AudioFrame.from_ndarray(pcm.reshape(1, -1), format="s16", layout="mono")
-    frame.sample_rate, frame.pts, frame.time_base = 16_000, 4_800, Fraction(1, 48_000)
-    assert (frame.samples, frame.sample_rate, frame.pts) == (wave.samples, wave.sample_rate, 4_800)
-    assert frame.time == pytest.approx(wave.time) == 0.1
-    np.testing.assert_array_equal(Resampler().convert([wave]), Resampler().convert([frame]))
+    floats = (pcm / 32_768).astype(np.float32)
+    np.testing.assert_array_equal(Resampler().convert([Wave(pcm)]), Resampler().convert([Wave(floats)]))
+    np.testing.assert_allclose(Resampler().convert([Wave(floats)]), floats)

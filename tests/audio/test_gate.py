@@ -5,6 +5,7 @@ from tests.audio.gates import Scripted, SoloGate
 from tests.support import Samples, noise, silence, sine
 from voxgender.audio.activity import FRAME, VoiceActivity
 from voxgender.audio.gate import ENTER_FRAMES, LEAVE_FRAMES, Gate
+from voxgender.peer.vocaltract import Voice
 from voxgender.peer.voices import MAN, WOMAN, speak
 
 HOP = 6 * FRAME
@@ -59,11 +60,11 @@ def pink(seconds: float) -> Samples:
     spectrum = np.fft.rfft(noise(seconds, seed=5))
     spectrum /= np.sqrt(np.maximum(np.arange(spectrum.size), 1))
     shaped = np.fft.irfft(spectrum)
-    return (0.1 * shaped / shaped.std()).astype(np.float32)
+    return np.asarray(0.1 * shaped / shaped.std(), dtype=np.float32)
 
 
 def hum(seconds: float) -> Samples:
-    return np.sum([sine(seconds, hz=50.0 * n, level=0.1 / n) for n in (1, 2, 3, 5)], axis=0).astype(np.float32)
+    return np.asarray(sum(sine(seconds, hz=50.0 * n, level=0.1 / n) for n in (1, 2, 3, 5)), dtype=np.float32)
 
 
 @pytest.mark.parametrize(
@@ -77,7 +78,7 @@ def test_what_is_no_voice_is_no_speech(activity: VoiceActivity, audio: Samples) 
 
 @pytest.mark.parametrize("voice", [MAN, WOMAN])
 @pytest.mark.parametrize("gain", [0.1, 1.0, 5.0])
-def test_a_voice_is_speech_however_loud(activity: VoiceActivity, voice: object, gain: float) -> None:
+def test_a_voice_is_speech_however_loud(activity: VoiceActivity, voice: Voice, gain: float) -> None:
     audio = np.concatenate([noise(1.0, level=0.0003), np.clip(gain * speak(voice, 4.0), -1, 1), silence(1.0)])
     found = listen(activity, audio.astype(np.float32))
     assert share(found, audio) > 0.5

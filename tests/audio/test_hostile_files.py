@@ -332,6 +332,7 @@ def test_sound_is_known_by_what_is_in_the_file_and_not_by_its_name(
     path = tmp_path / name
     with av.open(str(path), "w", format=kind) as container:
         stream = container.add_stream(codec, rate=rate, layout="mono")
+        assert isinstance(stream, av.AudioStream)
         stream.bit_rate = 64_000
         for made in frames(sine(2.0, rate=rate), rate=rate):
             container.mux(stream.encode(made))

@@ -16,7 +16,7 @@ class AnySound(Scripted):
     """Hears speech in whatever is not zero."""
 
     def say(self, frames: Samples) -> Samples:
-        return frames[:, -FRAME:].any(axis=1).astype(np.float32)
+        return np.asarray(frames[:, -FRAME:].any(axis=1), dtype=np.float32)
 
 
 def speech(frames: int) -> Samples:

@@ -1,4 +1,4 @@
-"""What signaling and the registry cost: the constants of ``tools/capacity``.
+"""What signaling and the registry cost: the constants of ``tools/capacity.py``.
 
     python -m tests.benchmarks.fleet
 

@@ -86,7 +86,7 @@ def _ours(model: str, precision: Precision, threads: int) -> OnnxNetwork:
 
 @cache
 def _torch(model: str) -> Wav2Vec2ForSequenceClassification:
-    disable_progress_bar()  # type: ignore[no-untyped-call]
+    disable_progress_bar()
     if model == EMBEDDED:
         return Wav2Vec2ForSequenceClassification.from_pretrained(wav2vec2.EMBEDDED_DIRECTORY, dtype=torch.float32)
     torch.manual_seed(0)
@@ -103,7 +103,6 @@ def large_config() -> Wav2Vec2Config:
         feat_extract_norm="layer",
         do_stable_layer_norm=True,
         conv_bias=True,
-        num_labels=2,
     )
 
 

@@ -44,7 +44,7 @@ def _ours(figures: Figures) -> float:
 
 def _beside_fastrtc(figures: Figures) -> float | None:
     fastrtc = figures["percent_per_call"].get("FastRTC")
-    return fastrtc and _ours(figures) / fastrtc
+    return _ours(figures) / float(fastrtc) if fastrtc else None
 
 
 def _row(start: str, voices: str, column: int) -> Callable[[Figures], float | None]:

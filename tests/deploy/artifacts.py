@@ -5,11 +5,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import hcl2
 import yaml
 
 ROOT = Path(__file__).parents[2]
 DEPLOYMENT = ROOT / "docs" / "deployment"
 LAN_ADDRESS = "192.168.1.20"
+_HCL = hcl2.SerializationOptions(with_comments=False, explicit_blocks=False, strip_string_quotes=True)
 
 
 class Start(NamedTuple):
@@ -50,6 +52,35 @@ def compose() -> dict[str, Any]:
     return services
 
 
+def terraform(path: str) -> dict[str, Any]:
+    """A file of Terraform: attributes as they are, blocks in lists, expressions as texts in ``${}``."""
+    parsed: dict[str, Any] = hcl2.loads(text(path), serialization_options=_HCL)
+    return parsed
+
+
+def block(path: str, *labels: str) -> dict[str, Any]:
+    """One block of a file of Terraform, by its kind and its labels: ``resource``, ``google_…``, ``media``."""
+    kind, *names = labels
+    found: list[dict[str, Any]] = terraform(path)[kind]
+    for name in names:
+        found = [inner[name] for inner in found if name in inner]
+    (only,) = found
+    return only
+
+
+def allowed_ports(path: str, firewall: str) -> dict[str, list[str]]:
+    """The ports that a firewall opens, by protocol."""
+    return {
+        allow["protocol"]: allow["ports"]
+        for allow in block(path, "resource", "google_compute_firewall", firewall)["allow"]
+    }
+
+
+def heredoc(path: str, word: str) -> list[str]:
+    """The lines of a shell script's here-document."""
+    return text(path).partition(f"<<{word}\n")[2].partition(f"\n{word}\n")[0].splitlines()
+
+
 def script_constants(path: str) -> dict[str, str]:
     """What a shell script sets with ``readonly``."""
     lines = re.findall(r"^readonly (.*)$", text(path), re.MULTILINE)
@@ -83,8 +114,7 @@ def _listed(spec: dict[str, Any]) -> dict[str, str]:
 def _written(path: str) -> dict[str, str]:
     """The environment file that a script writes."""
     known = script_constants(path) | {"address": "10.0.0.7"}
-    body = text(path).partition("<<ENVIRONMENT\n")[2].partition("ENVIRONMENT\n")[0]
-    environment = dict(line.split("=", 1) for line in body.splitlines())
+    environment = dict(line.split("=", 1) for line in heredoc(path, "ENVIRONMENT"))
     for name, value in environment.items():
         found = re.sub(r"\$\{?(\w+)[^}:]*\}?", lambda match: known.get(match[1], "x"), value)
         environment[name] = _secret(name) if value.startswith("$(secret") else found
@@ -96,7 +126,9 @@ def _terraform(path: str) -> dict[str, str]:
         "VOXGENDER_ICE_SERVER": "turn:turn.example.org,turns:turn.example.org?transport=tcp",
         "VOXGENDER_ALLOW_ORIGIN": "https://www.example.org",
     }
-    return {name: values.get(name, _secret(name)) for name in re.findall(r"\b(VOXGENDER_\w+) +=", text(path))} | values
+    known = block(path, "locals")
+    named = re.findall(r"\b(VOXGENDER_\w+) = ", known["signaling_environment"] + known["signaling_secrets"])
+    return {name: values.get(name, _secret(name)) for name in named} | values
 
 
 def _secret(name: str) -> str:

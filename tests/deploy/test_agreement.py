@@ -1,14 +1,28 @@
 """What one file says, others rely on: ports, times, names of images and of secrets."""
 
 import re
-import runpy
 import subprocess
 import sys
 from typing import Any
 
 import pytest
 
-from tests.deploy.artifacts import ROOT, Start, compose, documents, manifest, pod, script_constants, starts, text
+from tests.deploy.artifacts import (
+    ROOT,
+    Start,
+    allowed_ports,
+    block,
+    compose,
+    documents,
+    heredoc,
+    manifest,
+    pod,
+    script_constants,
+    starts,
+    text,
+)
+from tools import capacity
+from tools.dockerfile_steps import stages
 from voxgender.fleet.directory import REFRESH_S
 from voxgender.fleet.registry import RENEW_S
 from voxgender.media.session import DELIVERY_TIMEOUT_S, FLUSH_TIMEOUT_S
@@ -16,7 +30,7 @@ from voxgender.options import read
 from voxgender.roles.hosting import SHUTDOWN_S
 from voxgender.settings import HttpOptions, MediaSettings
 
-CAPACITY = runpy.run_path(str(ROOT / "tools/capacity"))
+STAGES = stages((ROOT / "Dockerfile").read_text())
 NODE_MACHINE = "t2d-standard-2"
 STARTS = list(starts())
 MEDIA = [start for start in STARTS if start.role == "media"]
@@ -42,7 +56,10 @@ def test_a_pod_gets_the_time_that_its_calls_need_to_move() -> None:
 def test_a_machine_gets_the_time_that_its_calls_need_to_move() -> None:
     stop_s = float(script_constants("gce/startup.sh")["STOP_S"])
     assert drain_s("gce") + END_S < stop_s < SHUTDOWN_OF_A_MACHINE_S
-    (unit_s,) = re.findall(r"^TimeoutStopSec=\$\(\(STOP_S \+ (\d+)\)\)$", text("gce/startup.sh"), re.MULTILINE)
+    unit = dict(line.split("=", 1) for line in heredoc("gce/startup.sh", "UNIT") if "=" in line)
+    found = re.fullmatch(r"\$\(\(\s*STOP_S\s*\+\s*(\d+)\s*\)\)", unit["TimeoutStopSec"])
+    assert found is not None
+    unit_s = found[1]
     assert stop_s < stop_s + float(unit_s) <= SHUTDOWN_OF_A_MACHINE_S
 
 
@@ -59,12 +76,13 @@ def test_signaling_gets_the_time_for_the_requests_in_hand() -> None:
 
 def test_readers_of_events_are_not_cut_off_early() -> None:
     assert documents("cloud-run/service.yaml")[0]["spec"]["template"]["spec"]["timeoutSeconds"] == 3600
-    assert 'timeout                          = "3600s"' in text("terraform/signaling.tf")
+    service = block("terraform/signaling.tf", "resource", "google_cloud_run_v2_service", "signaling")
+    assert service["template"][0]["timeout"] == "3600s"
     assert manifest("gke/whole/signaling.yaml", "BackendConfig", "signaling")["spec"]["timeoutSec"] == 3600
 
 
 def test_media_ports_are_open() -> None:
-    (opened,) = re.findall(r'protocol = "udp"\s+ports +?= \["([\d-]+)"\]', text("terraform/network.tf"))
+    (opened,) = allowed_ports("terraform/network.tf", "media")["udp"]
     ranges = {start.environment["VOXGENDER_UDP_PORTS"] for start in MEDIA if not start.where.startswith("laptop")}
     assert ranges == {opened}
 
@@ -78,9 +96,13 @@ def test_a_laptops_containers_publish_the_ports_that_they_use(start: Start) -> N
 def test_the_port_between_signaling_and_media_is_one() -> None:
     port = str(HttpOptions().port)
     assert script_constants("gce/startup.sh")["HTTP_PORT"] == port
-    assert f'protocol = "tcp"\n    ports    = ["{port}"]' in text("terraform/network.tf")
-    assert f"port         = {port}" in text("terraform/gce.tf")
-    assert f"EXPOSE {port}\n" in (ROOT / "Dockerfile").read_text()
+    assert allowed_ports("terraform/network.tf", "signaling") == {"tcp": [port]}
+    check = block("terraform/gce.tf", "resource", "google_compute_region_health_check", "media")
+    assert str(check["http_health_check"][0]["port"]) == port
+    cloud_run = block("terraform/signaling.tf", "resource", "google_cloud_run_v2_service", "signaling")
+    (container,) = cloud_run["template"][0]["containers"]
+    assert str(container["ports"][0]["container_port"]) == port
+    assert ("EXPOSE", port) in STAGES["runtime"].instructions
     service = manifest("gke/base/media.yaml", "Service", "media")
     assert [str(each["port"]) for each in service["spec"]["ports"]] == [port]
     for start in STARTS:
@@ -111,62 +133,67 @@ def test_what_is_scaled_and_guarded_is_what_is_deployed() -> None:
         assert selector.get("matchLabels", selector) == labels
     scaled: dict[str, Any] = manifest("gke/base/autoscaling.yaml", "ScaledObject", "media")["spec"]
     assert scaled["scaleTargetRef"]["name"] == "media"
-    assert float(scaled["triggers"][0]["metadata"]["threshold"]) == CAPACITY["CALLS_HELD"] * CAPACITY["FILL"]
+    assert float(scaled["triggers"][0]["metadata"]["threshold"]) == capacity.CALLS_HELD * capacity.FILL
 
 
 def test_a_node_takes_as_many_calls_as_it_was_measured_to_hold() -> None:
     for start in MEDIA:
         if not start.where.startswith("laptop"):
-            assert read(MediaSettings, {}, start.environment).media.max_sessions == CAPACITY["CALLS_HELD"]
+            assert read(MediaSettings, {}, start.environment).media.max_sessions == capacity.CALLS_HELD
 
 
 def test_the_tables_of_sizing_and_scale_are_current() -> None:
     check = subprocess.run(
-        [sys.executable, "tools/capacity", "--check"], cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "tools/capacity.py", "--check"], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert check.returncode == 0, check.stderr
 
 
 def test_capacity_reckons_with_the_machines_and_the_times_that_there_are() -> None:
-    assert f'default     = "{NODE_MACHINE}"' in text("terraform/variables.tf")
-    assert f"# {NODE_MACHINE} " in (ROOT / "tools/capacity").read_text()
-    assert CAPACITY["NODE_COMMANDS_S"] == pytest.approx(2 / RENEW_S)
-    assert CAPACITY["INSTANCE_COMMANDS_S"] == pytest.approx(2 / REFRESH_S)
+    assert block("terraform/variables.tf", "variable", "media_machine_type")["default"] == NODE_MACHINE
+    assert f"# {NODE_MACHINE} " in (ROOT / "tools/capacity.py").read_text()
+    assert pytest.approx(2 / RENEW_S) == capacity.NODE_COMMANDS_S
+    assert pytest.approx(2 / REFRESH_S) == capacity.INSTANCE_COMMANDS_S
 
 
 def test_the_turn_servers_ports_are_open_and_told() -> None:
-    configured = dict(re.findall(r"^((?:tls-)?listening-port|m\w\w-port)=(\d+)$", text("gce/turn.sh"), re.MULTILINE))
-    udp, tcp = re.findall(r"ports += (\[.*\])", text("terraform/turn.tf"))
-    assert f'"{configured["listening-port"]}"' in udp
-    assert f'"{configured["min-port"]}-{configured["max-port"]}"' in udp
-    assert {f'"{configured[name]}"' for name in ("listening-port", "tls-listening-port")} <= set(tcp[1:-1].split(", "))
+    configured = dict(line.split("=", 1) for line in heredoc("gce/turn.sh", "CONFIGURATION") if "=" in line)
+    allowed = allowed_ports("terraform/turn.tf", "turn")
+    assert set(allowed["udp"]) == {configured["listening-port"], f"{configured['min-port']}-{configured['max-port']}"}
+    assert {configured["listening-port"], configured["tls-listening-port"]} <= set(allowed["tcp"])
     # RFC 8656 section 18.2 and RFC 7065: what turn: and turns: mean where no port is told.
     assert (configured["listening-port"], configured["tls-listening-port"]) == ("3478", "5349")
 
 
 def test_images_are_targets_of_the_dockerfile() -> None:
-    targets = set(re.findall(r"^FROM \S+ AS (\S+)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE))
-    assert {"signaling", "media"} <= targets
+    assert {"signaling", "media"} <= STAGES.keys()
     for start in STARTS:
-        assert start.role in targets
-    for path in ("cloud-run/service.yaml", "gke/base/media.yaml", "gke/whole/signaling.yaml"):
-        named = re.findall(r"image: REGION-docker\.pkg\.dev/PROJECT/voxgender/(\w+):VERSION", text(path))
-        assert named
-        assert set(named) <= targets
+        assert start.role in STAGES
+    specs = {
+        "signaling": documents("cloud-run/service.yaml")[0]["spec"]["template"]["spec"],
+        "media": pod("gke/base/media.yaml", "media"),
+    }
+    for target, spec in [*specs.items(), ("signaling", pod("gke/whole/signaling.yaml", "signaling"))]:
+        images = [container["image"] for container in spec["containers"]]
+        assert images == [f"REGION-docker.pkg.dev/PROJECT/voxgender/{target}:VERSION"]
 
 
 def test_secrets_are_made_and_may_be_read() -> None:
-    terraform = text("terraform/secrets.tf")
-    made = set(re.findall(r"^    (voxgender-[\w-]+) +=", terraform, re.MULTILINE))
-    for path, reader in (
-        ("cloud-run/service.yaml", "signaling"),
-        ("terraform/signaling.tf", "signaling"),
-        ("gce/startup.sh", "media"),
-        ("gce/turn.sh", "turn"),
-    ):
-        used = set(re.findall(r"(?:name: |= \"|\(secret )(voxgender-(?:\w+-)?(?:secret|registry))\b", text(path)))
-        assert used, path
-        assert used <= made, path
-        # Signaling reads them all.
-        readable = re.findall(rf'(?:"{reader}/|for name in \[)([^=]*)', terraform)
-        assert reader == "signaling" or all(any(name in line for line in readable) for name in used), path
+    known = block("terraform/secrets.tf", "locals")
+    made, readers = known["secrets"].keys(), known["readers"]
+    kept = block("terraform/secrets.tf", "resource", "google_secret_manager_secret", "voxgender")["for_each"]
+    assert set(re.findall(r'"([\w-]+)"', kept)) == made
+    service = documents("cloud-run/service.yaml")[0]["spec"]["template"]["spec"]
+    variables = [variable for container in service["containers"] for variable in container["env"]]
+    by_service = {each["valueFrom"]["secretKeyRef"]["name"] for each in variables if "valueFrom" in each}
+    by_terraform = set(re.findall(r'= "([\w-]+)"', block("terraform/signaling.tf", "locals")["signaling_secrets"]))
+    assert by_service == by_terraform == made
+    assert 'for name in keys(local.secrets) : "signaling/${name}"' in readers
+    (by_media,) = re.findall(r'for name in \[([^]]*)\] : "media/', readers)
+    assert secrets_of("gce/startup.sh") == set(re.findall(r'"([\w-]+)"', by_media)) <= made
+    assert secrets_of("gce/turn.sh") == set(re.findall(r'"turn/([\w-]+)"', readers)) <= made
+
+
+def secrets_of(path: str) -> set[str]:
+    """The secrets that a script asks for."""
+    return set(re.findall(r"\$\(secret ([\w-]+)\)", text(path)))

@@ -1,48 +1,59 @@
 """What the images hold."""
 
+import json
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterable
+from itertools import pairwise
 
 from tests.deploy.artifacts import ROOT
 from tests.deploy.packages import files, required
+from tools.dockerfile_steps import Stage, instructions, stages
 
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
+STAGES = stages(DOCKERFILE)
 CONSTRAINTS = (ROOT / "constraints.txt").read_text()
 
 
 def test_all_that_runs_is_pinned() -> None:
     check = subprocess.run(
-        [sys.executable, "tools/constraints", "--check"], cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "tools/constraints.py", "--check"], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert check.returncode == 0, check.stderr
     assert all(re.fullmatch(r"\S+==\S+", line) for line in CONSTRAINTS.splitlines() if line[:1] != "#")
 
 
 def test_every_install_is_held_to_the_pins() -> None:
-    installs = re.findall(r"pip (?:--python \S+ )?(?:install|wheel)[^&\n]*", DOCKERFILE)
+    runs = [rest for word, rest in instructions(DOCKERFILE) if word == "RUN"]
+    commands = [shlex.split(command) for run in runs for command in run.split(" && ")]
+    installs = [words for words in commands if "pip" in words and {"install", "wheel"} & set(words)]
     assert len(installs) >= 4
-    for install in installs:
-        assert "--constraint constraints.txt" in install or "--no-deps" in install
+    for words in installs:
+        assert ("--constraint", "constraints.txt") in pairwise(words) or "--no-deps" in words
 
 
 def test_the_base_is_pinned_to_a_patch_release() -> None:
-    assert re.search(r"^ARG PYTHON=3\.\d+\.\d+-slim-\w+$", DOCKERFILE, re.MULTILINE)
-    stages = re.findall(r"^FROM (\S+) AS (\S+)$", DOCKERFILE, re.MULTILINE)
-    names = [name for _, name in stages]
-    assert all(base == "python:${PYTHON}" or base in names for base, _ in stages)
+    (word, version), *_ = instructions(DOCKERFILE)
+    assert word == "ARG"
+    assert re.fullmatch(r"PYTHON=3\.\d+\.\d+-slim-\w+", version)
+    assert all(stage.base == "python:${PYTHON}" or stage.base in STAGES for stage in STAGES.values())
+
+
+def told(stage: Stage, instruction: str) -> list[str]:
+    return [rest for word, rest in stage.instructions if word == instruction]
 
 
 def test_both_targets_run_as_somebody_and_tell_their_health() -> None:
-    runtime = DOCKERFILE.partition(" AS runtime\n")[2].partition("\nFROM ")[0]
-    assert re.search(r"^USER [1-9]\d*$", runtime, re.MULTILINE)
-    assert re.search(r"^HEALTHCHECK .*/health/ready", runtime, re.MULTILINE)
+    (user,) = told(STAGES["runtime"], "USER")
+    assert int(user) > 0
+    (health,) = told(STAGES["runtime"], "HEALTHCHECK")
+    assert "/health/ready" in health
     for target in ("signaling", "media"):
-        stage = re.search(rf"^FROM runtime AS {target}\n(.*?)(?=^FROM|\Z)", DOCKERFILE, re.MULTILINE | re.DOTALL)
-        assert stage is not None
-        assert f'CMD ["{target}"]' in stage[1]
-        assert "USER" not in stage[1]
+        assert STAGES[target].base == "runtime"
+        assert [json.loads(command) for command in told(STAGES[target], "CMD")] == [[target]]
+        assert told(STAGES[target], "USER") == []
 
 
 def size_bytes(names: Iterable[str]) -> int:
@@ -50,7 +61,7 @@ def size_bytes(names: Iterable[str]) -> int:
 
 
 def test_the_packages_of_signaling_are_few_and_small() -> None:
-    """On its own, as in the image: ``tools/dockerfile-steps signaling`` installs and weighs it whole."""
+    """On its own, as in the image: ``tools/dockerfile_steps.py signaling`` installs and weighs it whole."""
     names = required("registry")
     assert not {"torch", "numpy", "aiortc", "av", "onnxruntime", "transformers"} & set(names)
     assert size_bytes(names) < 150e6
@@ -70,5 +81,4 @@ def test_checkpoints_take_little_more() -> None:
 
 
 def test_the_media_image_has_what_the_embedded_model_needs() -> None:
-    (extras,) = re.findall(r"^ARG EXTRAS=(\S+)$", DOCKERFILE, re.MULTILINE)
-    assert extras == "media"
+    assert "EXTRAS=media" in told(STAGES["media-packages"], "ARG")

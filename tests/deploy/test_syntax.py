@@ -6,12 +6,11 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import hcl2
 import kubernetes_validate
 import pytest
 import yaml
 
-from tests.deploy.artifacts import DEPLOYMENT, LAN_ADDRESS, documents
+from tests.deploy.artifacts import DEPLOYMENT, LAN_ADDRESS, documents, terraform
 
 KUBERNETES = "1.30"
 """The oldest version that the manifests are for."""
@@ -19,7 +18,6 @@ CUSTOM = {"PodMonitor", "ScaledObject", "BackendConfig", "ManagedCertificate", "
 """Kinds that Kubernetes itself does not know."""
 
 MANIFESTS = sorted(DEPLOYMENT.glob("gke/**/*.yaml"))
-SCRIPTS = sorted(DEPLOYMENT.rglob("*.sh"))
 TERRAFORM = sorted(DEPLOYMENT.glob("terraform/*.tf"))
 
 
@@ -76,13 +74,6 @@ def test_compose_takes_the_laptops_file() -> None:
     assert checked.returncode == 0, checked.stderr
 
 
-@pytest.mark.parametrize("path", SCRIPTS, ids=ids)
-def test_scripts_are_sound(path: Path) -> None:
-    assert run(tool("bash"), "-n", str(path)).stderr == ""
-    if shutil.which("shellcheck"):
-        assert run("shellcheck", str(path)).stdout == ""
-
-
 def test_terraform_is_formatted() -> None:
     formatted = run(tool("terraform"), "fmt", "-check", "-diff", str(DEPLOYMENT / "terraform"))
     assert formatted.returncode == 0, formatted.stdout
@@ -90,39 +81,20 @@ def test_terraform_is_formatted() -> None:
 
 def test_terraform_uses_what_it_declares_and_declares_what_it_uses() -> None:
     """What ``terraform validate`` looks at too, once the providers are there."""
-    blocks: dict[str, list[Any]] = {}
+    blocks: dict[str, list[dict[str, Any]]] = {}
     for path in TERRAFORM:
-        for kind, found in hcl2.loads(path.read_text()).items():
-            if isinstance(found, list):
-                blocks.setdefault(kind, []).extend(found)
+        for kind, found in terraform(f"terraform/{path.name}").items():
+            blocks.setdefault(kind, []).extend(found)
     text = "\n".join(path.read_text() for path in TERRAFORM)
     declared = {
-        "var": {unquoted(name) for block in blocks["variable"] for name in names(block)},
-        "local": {name for block in blocks["locals"] for name in names(block)},
+        "var": {name for block in blocks["variable"] for name in block},
+        "local": {name for block in blocks["locals"] for name in block},
     }
     for kind, known in declared.items():
         assert set(re.findall(rf"\b{kind}\.(\w+)", text)) == known
-    resources = {
-        f"{unquoted(kind)}.{unquoted(name)}"
-        for block in blocks["resource"]
-        for kind in names(block)
-        for name in block[kind]
-    }
-    resources |= {
-        f"data.{unquoted(kind)}.{unquoted(name)}"
-        for block in blocks["data"]
-        for kind in names(block)
-        for name in block[kind]
-    }
+    resources = {f"{kind}.{name}" for block in blocks["resource"] for kind, named in block.items() for name in named}
+    resources |= {f"data.{kind}.{name}" for block in blocks["data"] for kind, named in block.items() for name in named}
     used = re.findall(r"(?<![\w.\"/])((?:data\.)?(?:google|random)_\w+\.\w+)", text)
     assert set(used) <= resources
     for name in re.findall(r'file\("\$\{path\.module\}/([^"]+)"\)', text):
         assert (DEPLOYMENT / "terraform" / name).is_file()
-
-
-def names(block: dict[str, Any]) -> list[str]:
-    return [name for name in block if not name.startswith("__")]
-
-
-def unquoted(name: str) -> str:
-    return name.strip('"')

@@ -6,18 +6,15 @@ from types import SimpleNamespace
 import pytest
 
 from tests.redisserver import a_redis
-from voxgender.fleet import announcer as module
 from voxgender.fleet.announcer import Announcer, NodeStatus
 from voxgender.fleet.registry import Registry
 from voxgender.fleet.secret import Secret
 from voxgender.media.node import MediaNode
 
 
-def test_the_load_is_the_share_of_its_cores_that_it_used(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_load_is_the_share_of_its_cores_that_it_used() -> None:
     clock = SimpleNamespace(now=100.0, cpu=10.0)
-    monkeypatch.setattr(module, "monotonic", lambda: clock.now)
-    monkeypatch.setattr(module, "process_time", lambda: clock.cpu)
-    status = NodeStatus(MediaNode(), "a", cores=2)
+    status = NodeStatus(MediaNode(), "a", cores=2, clock=lambda: clock.now, cpu_clock=lambda: clock.cpu)
     assert status.record().load == 0.0
     clock.now, clock.cpu = 104.0, 16.0
     assert status.record().load == 0.75
@@ -27,15 +24,12 @@ def test_the_load_is_the_share_of_its_cores_that_it_used(monkeypatch: pytest.Mon
     assert [status.record().beat for _ in range(2)] == [4, 5]
 
 
-async def test_a_node_is_announced_again_as_soon_as_the_registry_is_back(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr(module, "RENEW_S", 0.02)
+async def test_a_node_is_announced_again_as_soon_as_the_registry_is_back(caplog: pytest.LogCaptureFixture) -> None:
     node = MediaNode()
     async with a_redis() as redis:
         registry = Registry(redis.url, Secret("shared"))
         await redis.stop()
-        announcer = Announcer(registry, NodeStatus(node, "a"))
+        announcer = Announcer(registry, NodeStatus(node, "a"), renew_s=0.02)
         await announcer.start()
         await redis.start()
         async with asyncio.timeout(10):

@@ -5,33 +5,48 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack
 from itertools import count
+from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from tests.nodes import SECRET, a_front, a_node
 from tests.redisserver import a_redis
 from voxgender.engine import Engine
 from voxgender.errors import NotReady
-from voxgender.fleet import directory as module
-from voxgender.fleet.directory import Directory
+from voxgender.fleet.directory import SHUN_S, Directory
 from voxgender.fleet.record import NodeRecord
-from voxgender.fleet.registry import Registry
+from voxgender.fleet.registry import LEASE_S, Registry
 from voxgender.fleet.sources import RedisNodes, StaticNodes
 
 beats = count()
 
 
+class Clock:
+    """Stands still until it is moved."""
+
+    now = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
 @pytest.fixture
-async def directory() -> AsyncIterator[Directory]:
-    directory = Directory(StaticNodes([]), SECRET)
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+async def directory(clock: Clock) -> AsyncIterator[Directory]:
+    directory = Directory(StaticNodes([]), SECRET, clock=clock)
     yield directory
     await directory.close()
 
 
-def learn(directory: Directory, node_id: str, **known: object) -> None:
-    values = {"capacity": 100, "sessions": 0, "load": 0.0, "version": "1", "beat": next(beats), **known}
-    record = NodeRecord(id=node_id, url=f"http://{node_id}.example:1", **values)  # type: ignore[arg-type]
-    directory._learn(record, record.url)
+def learn(directory: Directory, node_id: str, **known: Any) -> None:
+    url = f"http://{node_id}.example:1"
+    record = NodeRecord(id=node_id, url=url, capacity=100, sessions=0, load=0.0, version="1", beat=next(beats))
+    directory._learn(replace(record, **known), url)
 
 
 async def until(known: Callable[[], bool]) -> None:
@@ -53,7 +68,7 @@ class TestChoice:
                 placing.enter_context(directory.placing(member))
                 given[member.record.id] += 1
             assert max(given.values()) - min(given.values()) <= 20
-            assert [directory.get(node_id).placing for node_id in given] == list(given.values())  # type: ignore[union-attr]
+            assert {member.record.id: member.placing for member in directory.members()} == given
         assert all(member.placing == 0 for member in directory.members())
 
     async def test_a_node_of_twice_the_capacity_gets_twice_the_calls(self, directory: Directory) -> None:
@@ -116,7 +131,7 @@ class TestChoice:
         assert member.record.id == "calm"
 
     async def test_a_node_that_was_slow_is_the_last_choice_for_a_while(
-        self, directory: Directory, monkeypatch: pytest.MonkeyPatch
+        self, directory: Directory, clock: Clock
     ) -> None:
         learn(directory, "slow")
         learn(directory, "well", sessions=90)
@@ -125,8 +140,7 @@ class TestChoice:
         directory.penalise(slow)
         assert directory.choose(set(), "") is well
         assert directory.choose({"well"}, "") is slow
-        now = module.monotonic()
-        monkeypatch.setattr(module, "monotonic", lambda: now + module._SHUN_S + 1)
+        clock.now += SHUN_S + 1
         assert directory.choose(set(), "") is slow
 
     async def test_a_refusal_is_believed_until_the_node_says_otherwise(self, directory: Directory) -> None:
@@ -204,25 +218,22 @@ class TestRegistry:
             await registry.close()
 
     async def test_a_registry_that_is_lost_or_starts_empty_takes_no_node_along(
-        self, engine: Engine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+        self, engine: Engine, caplog: pytest.LogCaptureFixture
     ) -> None:
         """Nodes that are known are asked themselves; what they say keeps them known for longer than any lease."""
-        monkeypatch.setattr(module, "REFRESH_S", 0.02)
-        monkeypatch.setattr(module, "_MAX_BACKOFF_S", 0.05)
-        monkeypatch.setattr(module, "_ASK_AFTER_S", 0.05)
-        monkeypatch.setattr(module, "LEASE_S", 0.5)
+        timings = {"refresh_s": 0.02, "max_backoff_s": 0.05, "ask_after_s": 0.05, "lease_s": 0.5}
         async with a_redis() as redis:
             source, registry = RedisNodes(Registry(redis.url, SECRET)), Registry(redis.url, SECRET)
-            async with a_node(engine, registry=registry), a_front(source=source) as front:
+            async with a_node(engine, registry=registry), a_front(source=source, timings=timings) as front:
                 (member,) = front.directory.members()
                 await redis.stop()
                 await until(lambda: front.directory.source_lost)
                 confirmed_at = member.confirmed_at
-                await until(lambda: member.confirmed_at > confirmed_at + 2 * module.LEASE_S)
+                await until(lambda: member.confirmed_at > confirmed_at + 2 * timings["lease_s"])
                 await redis.start()
                 await until(lambda: not front.directory.source_lost)
                 confirmed_at = member.confirmed_at
-                await until(lambda: member.confirmed_at > confirmed_at + 2 * module.LEASE_S)
+                await until(lambda: member.confirmed_at > confirmed_at + 2 * timings["lease_s"])
                 assert front.directory.members() == [member]
             await registry.close()
         assert sum("cannot be used" in message for message in caplog.messages) == 1
@@ -241,15 +252,13 @@ class TestRegistry:
                 assert front.directory.members() == []
             await registry.close()
 
-    async def test_a_silent_node_is_forgotten_when_its_lease_would_be_over(
-        self, directory: Directory, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        learn(directory, "silent")
+    async def test_a_silent_node_is_forgotten_when_its_lease_would_be_over(self, clock: Clock) -> None:
         # An address that swallows packets would take a second to say nothing.
-        monkeypatch.setattr(module, "_ASK_AFTER_S", 1e9)
+        directory = Directory(StaticNodes([]), SECRET, ask_after_s=1e9, clock=clock)
+        learn(directory, "silent")
         await directory.look(surely=True)
         assert len(directory.members()) == 1
-        now = module.monotonic()
-        monkeypatch.setattr(module, "monotonic", lambda: now + module.LEASE_S + 1)
+        clock.now += LEASE_S + 1
         await directory.look(surely=True)
         assert directory.members() == []
+        await directory.close()

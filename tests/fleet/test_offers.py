@@ -8,7 +8,6 @@ import pytest
 from tests.rtc import LOOPBACK, ToneTrack, a_peer
 from voxgender.engine import Engine
 from voxgender.errors import NotReady
-from voxgender.fleet import offers as module
 from voxgender.fleet.offers import Offers
 from voxgender.http.problems import Problem
 from voxgender.media.node import MediaNode
@@ -85,9 +84,8 @@ async def test_a_refusal_holds_for_the_id(node: MediaNode, offer: str) -> None:
             await Offers(node).answer("id", offer, None)
 
 
-async def test_ids_are_not_remembered_for_ever(node: MediaNode, offer: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "REMEMBERED_S", 0.0)
-    offers = Offers(node)
+async def test_ids_are_not_remembered_for_ever(node: MediaNode, offer: str) -> None:
+    offers = Offers(node, remembered_s=0.0)
     await offers.withdraw("id")
     while offers._answers:  # noqa: ASYNC110 - the clock that it waits for is another's
         await asyncio.sleep(0)

@@ -2,13 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from redis.asyncio import Redis
 
 from tests.redisserver import RedisServer, a_redis
 from voxgender.errors import SettingsError
-from voxgender.fleet import registry as module
 from voxgender.fleet.record import NodeRecord
 from voxgender.fleet.registry import Registry, RegistryLost
 from voxgender.fleet.secret import Secret
@@ -29,9 +30,9 @@ async def registry(redis: RedisServer) -> AsyncIterator[Registry]:
     await registry.close()
 
 
-def a_record(node_id: str, **known: object) -> NodeRecord:
-    values = {"url": "http://10.0.0.1:1", "capacity": 10, "sessions": 0, "load": 0.0, "version": "1", **known}
-    return NodeRecord(id=node_id, **values)  # type: ignore[arg-type]
+def a_record(node_id: str, **known: Any) -> NodeRecord:
+    record = NodeRecord(id=node_id, url="http://10.0.0.1:1", capacity=10, sessions=0, load=0.0, version="1")
+    return replace(record, **known)
 
 
 async def test_what_nodes_announce_is_read(registry: Registry) -> None:
@@ -46,12 +47,10 @@ async def test_what_nodes_announce_is_read(registry: Registry) -> None:
     assert await registry.read() == [later]
 
 
-async def test_a_record_that_is_not_renewed_goes_with_its_lease(
-    redis: RedisServer, registry: Registry, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "LEASE_S", 0.05)
-    await registry.announce(a_record("gone"))
-    monkeypatch.undo()
+async def test_a_record_that_is_not_renewed_goes_with_its_lease(redis: RedisServer, registry: Registry) -> None:
+    brief = Registry(redis.url, SECRET, lease_s=0.05)
+    await brief.announce(a_record("gone"))
+    await brief.close()
     await registry.announce(a_record("here"))
     while len(records := await registry.read()) > 1:  # noqa: ASYNC110 - the clock that it waits for is another's
         await asyncio.sleep(0.01)
@@ -69,7 +68,7 @@ async def test_who_can_write_to_redis_and_has_no_secret_announces_nothing(
     await registry.announce(a_record("ours"))
     async with Redis.from_url(redis.url) as client:
         signed = await client.get("voxgender:node:ours")
-        assert signed is not None
+        assert isinstance(signed, bytes)
         await client.set("voxgender:node:changed", signed.replace(b"10.0.0.1", b"10.0.0.9"))
         await client.set("voxgender:node:noise", b"\xff\x00")
         await client.sadd("voxgender:nodes", "changed", "noise")

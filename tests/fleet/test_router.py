@@ -13,7 +13,6 @@ from tests.rtc import FRAGMENT, SDP, ToneTrack, a_peer
 from voxgender import protocol
 from voxgender.engine import Engine
 from voxgender.errors import TooManySessions
-from voxgender.fleet import remote
 from voxgender.fleet.directory import Member
 from voxgender.fleet.remote import RemoteNode
 from voxgender.fleet.secret import Secret
@@ -22,6 +21,7 @@ from voxgender.http.app import MAX_BODY
 from voxgender.media.node import GIVE_WAY_S, MediaNode
 
 NOWHERE = "http://127.0.0.1:9"
+IMPATIENT = {"answer_timeout_s": 0.2}
 
 
 async def refusal(response: ClientResponse, status: int, code: str) -> str:
@@ -259,11 +259,8 @@ async def test_nodes_that_drain_take_no_calls_and_keep_theirs(engine: Engine) ->
             assert response.status == 200
 
 
-async def test_a_slow_node_is_passed_over_and_left_with_nothing(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(remote, "ANSWER_TIMEOUT_S", 0.2)
-    async with a_node(engine, make=HeldNode) as slow, a_front(slow) as front:
+async def test_a_slow_node_is_passed_over_and_left_with_nothing(engine: Engine) -> None:
+    async with a_node(engine, make=HeldNode) as slow, a_front(slow, timings=IMPATIENT) as front:
         assert isinstance(slow.node, HeldNode)
         async with a_node(engine) as well:
             # It is listed later, so that the slow one is asked first.
@@ -284,20 +281,16 @@ async def test_a_slow_node_is_passed_over_and_left_with_nothing(
             assert slow.node.live == 0
 
 
-async def test_only_a_slow_node_is_no_node(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(remote, "ANSWER_TIMEOUT_S", 0.1)
-    async with a_node(engine, make=HeldNode) as slow, a_front(slow) as front:
+async def test_only_a_slow_node_is_no_node(engine: Engine) -> None:
+    async with a_node(engine, make=HeldNode) as slow, a_front(slow, timings=IMPATIENT) as front:
         await refusal(await post(front, await an_offer()), 503, "no_node")
 
 
-async def test_an_offer_that_two_nodes_did_not_answer_is_shown_to_no_third(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_an_offer_that_two_nodes_did_not_answer_is_shown_to_no_third(engine: Engine) -> None:
     """One offer that stopped a node for 10 s went on to the next one, and so through a whole fleet."""
-    monkeypatch.setattr(remote, "ANSWER_TIMEOUT_S", 0.1)
     async with AsyncExitStack() as stack:
         nodes = [await stack.enter_async_context(a_node(engine, make=HeldNode)) for _ in range(4)]
-        front = await stack.enter_async_context(a_front(*nodes))
+        front = await stack.enter_async_context(a_front(*nodes, timings=IMPATIENT))
         await refusal(await post(front, await an_offer()), 503, "no_node")
         asked = [node.node.asked.is_set() for node in nodes if isinstance(node.node, HeldNode)]
         assert sum(asked) == 2
@@ -334,7 +327,7 @@ async def test_a_session_whose_node_does_not_answer_is_neither_there_nor_gone(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It may go on all the while: who asks is to ask again, and not to make a new call."""
-    async with a_node(engine) as node, a_front(node) as front:
+    async with a_node(engine) as node, a_front(node, timings=IMPATIENT) as front:
         path = await place(front)
 
         let = asyncio.Event()
@@ -344,7 +337,6 @@ async def test_a_session_whose_node_does_not_answer_is_neither_there_nor_gone(
             return {}
 
         monkeypatch.setattr(node.node, "describe", late)
-        monkeypatch.setattr(remote, "ANSWER_TIMEOUT_S", 0.1)
         await refusal(await front.http.get(path), 503, "node_unreachable")
         let.set()
 
@@ -356,8 +348,8 @@ async def test_a_bad_offer_is_said_so_and_tried_nowhere_else(engine: Engine) -> 
         assert "microphone" in detail
         path = await place(front)
         await refusal(await front.http.patch(path, data="hello", headers=FRAGMENT), 400, "malformed_sdp")
-        restart = {"data": "a=ice-ufrag:new!\r\na=ice-pwd:0123456789012345678901", "headers": FRAGMENT}
-        await refusal(await front.http.patch(path, **restart), 422, "ice_restart")  # type: ignore[arg-type]
+        restart: dict[str, Any] = {"data": "a=ice-ufrag:new!\r\na=ice-pwd:0123456789012345678901", "headers": FRAGMENT}
+        await refusal(await front.http.patch(path, **restart), 422, "ice_restart")
         assert only(one, two).live == 1
 
 
@@ -378,7 +370,7 @@ async def test_a_subject_has_no_more_calls_than_it_may(engine: Engine) -> None:
 
 
 async def test_a_subject_cannot_have_more_by_many_nodes(engine: Engine) -> None:
-    limit = {"max_sessions_per_subject": 2}
+    limit: dict[str, Any] = {"max_sessions_per_subject": 2}
     async with (
         a_node(engine, **limit) as one,
         a_node(engine, **limit) as two,

@@ -101,6 +101,16 @@ class Network:
             raise
         return self
 
+    def move_callers(self, number: int) -> str:
+        """Give this machine another public address in place of the one it has; return it."""
+        address = _address("public", number)
+        _ip(
+            f"addr flush dev {_bridge('public')} to {self.public}",
+            f"addr add {address}/24 dev {_bridge('public')}",
+        )
+        self.public = address
+        return address
+
     def __exit__(self, *_: object) -> None:
         for host in self.hosts:
             _remove(host.namespace)

@@ -134,6 +134,28 @@ async def test_a_node_that_signaling_cannot_reach_keeps_its_calls(
     await nothing_is_left(fleet, http)
 
 
+async def test_results_follow_a_caller_whose_address_changes(fleet: Hosts, http: ClientSession) -> None:
+    """As from one Wi-Fi to another, where the application's sockets are bound to no address and live on."""
+    await known_nodes(fleet, http)
+    call = await Call.place(http, fleet.signaling[0].url, "0.0.0.0", ToneTrack())
+    try:
+        await call.is_up()
+        for number in (2, 1):
+            fleet.lab.move_callers(number)
+            while not call.peer.messages.empty():
+                call.peer.messages.get_nowait()
+            began = asyncio.get_running_loop().time()
+            await call.peer.until(protocol.Result)
+            gap_s = asyncio.get_running_loop().time() - began
+            print(f"without results for {gap_s:.2f} s")
+            assert gap_s < 2
+        assert await call.ask("GET") == 200
+    finally:
+        fleet.lab.move_callers(1)
+        assert await call.end() == 200
+    await nothing_is_left(fleet, http)
+
+
 async def test_a_caller_behind_a_firewall_calls_by_turn(fleet: Hosts, http: ClientSession) -> None:
     await known_nodes(fleet, http)
     before = fleet.turn.host.bytes_on("public")

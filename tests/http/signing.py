@@ -3,7 +3,7 @@
 import base64
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import jwt
@@ -11,6 +11,11 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
 Algorithm = Literal["RS256", "ES256", "EdDSA"]
+_TO_JWK: dict[Algorithm, Callable[[Any], str]] = {
+    "RS256": RSAAlgorithm.to_jwk,
+    "ES256": ECAlgorithm.to_jwk,
+    "EdDSA": OKPAlgorithm.to_jwk,
+}
 SECRET = "a secret that is at least 32 bytes long"
 
 
@@ -28,8 +33,7 @@ class Signer:
 
     def public(self, **members: Any) -> dict[str, Any]:
         """The public half as a JSON Web Key."""
-        form = {"RS256": RSAAlgorithm, "ES256": ECAlgorithm, "EdDSA": OKPAlgorithm}[self.algorithm]
-        jwk: dict[str, Any] = json.loads(form.to_jwk(self.key.public_key()))
+        jwk: dict[str, Any] = json.loads(_TO_JWK[self.algorithm](self.key.public_key()))
         return {**jwk, "kid": self.key_id, "use": "sig", **members}
 
     def token(self, *, header: dict[str, Any] | None = None, **changed: Any) -> str:

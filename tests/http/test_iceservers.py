@@ -4,6 +4,7 @@ import base64
 import hashlib
 import hmac
 import re
+from typing import Any
 
 import pytest
 
@@ -18,8 +19,8 @@ from voxgender.settings import FrontSettings
 EXPIRING = "turn:turn.example.org:3478?transport=udp"
 
 
-def links(servers: list[str], **options: object) -> list[str]:
-    return IceServers(servers, **options).links(subject=None)  # type: ignore[arg-type]
+def links(servers: list[str], **options: Any) -> list[str]:
+    return IceServers(servers, **options).links(subject=None)
 
 
 def login(link: str) -> tuple[str, str]:

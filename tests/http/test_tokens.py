@@ -4,6 +4,7 @@ import hashlib
 import hmac
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -80,11 +81,11 @@ async def test_an_operator_is_told_by_the_scope(by_secret_alone: JwtVerifier, sc
     ],
 )
 async def test_a_claim_that_does_not_hold_is_named(
-    by_secret_alone: JwtVerifier, changed: dict[str, object], why: str
+    by_secret_alone: JwtVerifier, changed: dict[str, int | str | None], why: str
 ) -> None:
     """Times are from now: those that were reckoned when the tests were collected were past when their turn came."""
     now = int(time.time())
-    claims = {name: now + value if isinstance(value, int) else value for name, value in changed.items()}
+    claims: dict[str, Any] = {name: now + it if isinstance(it, int) else it for name, it in changed.items()}
     assert why in await refusal(by_secret_alone, by_secret(**claims))
 
 

@@ -6,6 +6,7 @@ import logging
 import re
 import zlib
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -44,11 +45,11 @@ async def test_session_ids_do_not_repeat_and_tell_nothing(server: Server) -> Non
     assert len(ids) == 3
 
 
-async def problem(server: Server, status: int, code: str, method: str, path: str, **request: object) -> dict[str, str]:
-    async with server.http.request(method, path, **request) as response:  # type: ignore[arg-type]
+async def problem(server: Server, status: int, code: str, method: str, path: str, **request: Any) -> dict[str, Any]:
+    async with server.http.request(method, path, **request) as response:
         assert response.status == status, await response.text()
         assert response.content_type == "application/problem+json"
-        body: dict[str, str] = await response.json()
+        body: dict[str, Any] = await response.json()
         assert body["code"] == code
         assert body["status"] == status
         assert body["title"]
@@ -230,7 +231,7 @@ async def test_a_client_that_leaves_in_the_middle_of_its_body_is_no_mistake_of_t
     """Each was logged with a traceback, and counted as ``internal_error``."""
 
     def left() -> float:
-        return metrics.REQUESTS_BROKEN.labels("ClientLeft")._value.get()
+        return float(metrics.REQUESTS_BROKEN.labels("ClientLeft")._value.get())
 
     before = left()
     for _ in range(5):

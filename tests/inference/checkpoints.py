@@ -49,17 +49,18 @@ def network(labels: tuple[str, ...] = ("female", "male"), **config: Any) -> Wav2
     torch.manual_seed(7)
     names = dict(enumerate(labels))
     shape = {**TINY, **config, "id2label": names, "label2id": {name: index for index, name in names.items()}}
-    made = Wav2Vec2ForSequenceClassification(Wav2Vec2Config(**shape)).eval()
+    made = Wav2Vec2ForSequenceClassification(Wav2Vec2Config(**shape))
+    made.eval()
     with torch.no_grad():
         for parameter in made.parameters():
             if parameter.ndim == 1:
-                parameter += 0.3 * torch.randn_like(parameter)
+                parameter.add_(0.3 * torch.randn_like(parameter))
         torch.nn.init.normal_(made.classifier.weight)
         heard = torch.from_numpy(voices())
         logits = made((heard - heard.mean(1, keepdim=True)) / heard.std(1, keepdim=True)).logits
         scale = 1 / logits.std(dim=0).mean()
         made.classifier.bias.copy_((made.classifier.bias - logits.mean(dim=0)) * scale)
-        made.classifier.weight *= scale
+        made.classifier.weight.mul_(scale)
     return made
 
 
@@ -76,7 +77,7 @@ def voices(samples: int = 16_000) -> Array:
     """Three windows that no network takes for the same."""
     random, at = np.random.default_rng(3), np.arange(samples) / 16_000
     hum = np.sin(2 * np.pi * np.outer((110, 400, 1_500), at)) * (1 + np.sin(2 * np.pi * np.outer((3, 5, 11), at)))
-    return (0.1 + 0.1 * hum + random.normal(0, 0.02, (3, samples))).astype(np.float32)
+    return np.asarray(0.1 + 0.1 * hum + random.normal(0, 0.02, (3, samples)), dtype=np.float32)
 
 
 def by_transformers(directory: Path, windows: Array) -> Array:

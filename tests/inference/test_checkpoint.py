@@ -26,7 +26,9 @@ def test_weights_and_texts_are_read_as_they_were_written(make: Make) -> None:
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_is_read_as_single(make: Make, dtype: torch.dtype) -> None:
     directory = make()
-    network().to(dtype).save_pretrained(directory)
+    made = network()
+    torch.nn.Module.to(made, dtype)
+    made.save_pretrained(directory)
     checkpoint = read(str(directory))
     weight = checkpoint.weights()["projector.weight"]
     assert weight.dtype == np.float32

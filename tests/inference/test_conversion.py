@@ -63,7 +63,7 @@ def says_what_transformers_says(classifier: Wav2Vec2Classifier, directory: Path,
 
 
 def test_the_embedded_models_graph_is_the_one_that_its_weights_give() -> None:
-    """Where this fails after a change of the writer or of the weights: run ``tools/graphs``."""
+    """Where this fails after a change of the writer or of the weights: run ``tools/graphs.py``."""
     found = read(str(EMBEDDED_DIRECTORY))
     shipped = onnx.load(EMBEDDED_DIRECTORY / GRAPH)
     told = {prop.key: prop.value for prop in shipped.metadata_props}

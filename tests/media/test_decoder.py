@@ -133,6 +133,7 @@ def test_g711_decodes_at_8_khz() -> None:
     assert decoder.duration(payload) == 160
     assert decoder.decode([Packet(0, b"")]) == []
     (frame,) = decoder.decode([Packet(800, payload)])
+    assert isinstance(frame, AudioFrame)
     assert (frame.pts, frame.samples, frame.sample_rate, frame.time_base) == (800, 160, 8_000, Fraction(1, 8_000))
 
 

@@ -1,11 +1,15 @@
 """The flights of a handshake, and OpenSSL's reasons for failures. Whole handshakes are in ``test_handshake``."""
 
+import asyncio
+from contextlib import suppress
 from typing import Any
 
 import pytest
+from aiortc import RTCCertificate
+from aiortc.rtcdtlstransport import SRTP_PROFILES
 from OpenSSL import SSL
 
-from voxgender.media.dtls import _outgoing, explained
+from voxgender.media.dtls import _outgoing, explained, shake_hands
 
 
 def test_a_flight_is_cut_between_records_and_below_any_mtu() -> None:
@@ -48,6 +52,30 @@ def test_each_reason_of_openssl_has_its_kind(reason: str, kind: str) -> None:
     failure = explained(SSL.Error([("SSL routines", "", reason)]))
     assert (failure.kind, failure.reason) == (kind, reason)
     assert failure.advice.endswith(".")
+
+
+async def test_a_peer_that_takes_its_time_gets_the_last_flight_once() -> None:
+    """FFmpeg takes 100 ms to answer; a copy that came after made it wait for ever before each packet that it sent."""
+    certificate = RTCCertificate.generateCertificate()
+    context = certificate._create_ssl_context(SRTP_PROFILES)
+    client, server = SSL.Connection(context), SSL.Connection(context)
+    client.set_connect_state()
+    server.set_accept_state()
+    server.set_ciphertext_mtu(1_200)
+    answers: asyncio.Queue[bytes] = asyncio.Queue()
+    sent: list[bytes] = []
+
+    async def send(data: bytes) -> None:
+        sent.append(data)
+        server.bio_write(data)
+        with suppress(SSL.WantReadError):
+            server.do_handshake()
+        for datagram in _outgoing(server):
+            asyncio.get_running_loop().call_later(0.15 if len(sent) > 1 else 0.0, answers.put_nowait, datagram)
+
+    await shake_hands(client, send=send, receive=answers.get)
+    assert len(sent) == len(set(sent))
+    assert server.get_state_string() == b"SSL negotiation finished successfully"
 
 
 def test_an_error_without_a_reason_is_told_so() -> None:

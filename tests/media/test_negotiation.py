@@ -21,12 +21,18 @@ def answer_to(*media: str, bundle: str | None = None, has_mids: bool = True) -> 
     return SessionDescription.parse(complete(offer, ANSWER))
 
 
+def ufrag(description: SessionDescription) -> str | None:
+    ice = description.media[0].ice
+    assert ice is not None
+    return ice.usernameFragment
+
+
 def test_only_the_audio_and_the_data_channel_are_shown_to_aiortc() -> None:
     offer = Offer.parse(offers.sdp(offers.VIDEO, offers.AUDIO, offers.DATA, bundle="1 0 2"))
     description = SessionDescription.parse(shown(offer))
     assert [media.kind for media in description.media] == ["audio", "application"]
     assert [group.items for group in description.group] == [["0", "2"]]
-    assert description.media[0].ice.usernameFragment == "abcd"
+    assert ufrag(description) == "abcd"
 
 
 def test_candidates_and_their_end_are_not_shown() -> None:
@@ -44,7 +50,7 @@ def test_the_answer_has_a_line_for_each_of_the_offers_in_its_order() -> None:
         ("application", None),
     ]
     assert parsed.group[0].items == ["1", "0", "2"]
-    assert parsed.media[0].ice.usernameFragment == "abcd"
+    assert ufrag(parsed) == "abcd"
     assert len(parsed.media[0].ice_candidates) == 1
 
 

@@ -46,11 +46,10 @@ async def test_a_node_that_drains_takes_no_call_and_is_not_ready(server: Server)
     server.node.drain()
     async with a_peer(ToneTrack()) as peer:
         offer = await peer.offer()
-    for request in (server.http.post("/whip", data=offer, headers={"Content-Type": "application/sdp"}),):
-        async with request as response:
-            assert response.status == 503
-            assert (await response.json())["code"] == "draining"
-            assert response.headers["Retry-After"]
+    async with server.http.post("/whip", data=offer, headers={"Content-Type": "application/sdp"}) as response:
+        assert response.status == 503
+        assert (await response.json())["code"] == "draining"
+        assert response.headers["Retry-After"]
     async with server.http.get("/health/ready") as response:
         assert response.status == 503
 

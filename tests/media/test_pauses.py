@@ -66,7 +66,8 @@ def messages(sent: list[Sent], until_s: float) -> list[tuple[float, Message]]:
             timestamp = round(packet.at_s * CLOCK_HZ[packet.payload_type])
             rtp = Rtp(packet.payload_type, number, timestamp, 7, PAYLOADS[packet.payload_type])
             if packet.arrives:
-                loop.call_at(started + packet.at_s, lambda rtp=rtp: receiver.feed(rtp, loop.time()))
+                at_s = started + packet.at_s
+                loop.call_at(at_s, receiver.feed, rtp, at_s)
         loop.call_at(started + until_s, receiver.end)
         await told.over.wait()
         engine.close()

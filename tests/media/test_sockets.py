@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -30,6 +31,9 @@ class Call:
         self.errors: list[Exception] = []
         self.lost = asyncio.Event()
         self.password = PASSWORD
+        self.trials = 0
+        self.in_use: Any = None
+        self.forgotten: list[Any] = []
 
     def connection_made(self, transport: Any) -> None:
         self.transport = transport
@@ -43,11 +47,20 @@ class Call:
     def datagram_received(self, data: Any, addr: Any) -> None:
         self.datagrams.put_nowait((data, addr))
 
-    def media_received(self, data: bytes, arrived_at: float) -> None:
+    def media_received(self, data: bytes, addr: Any, arrived_at: float) -> bool:
         self.media.put_nowait((data, arrived_at))
+        return True
 
-    def authenticates(self, data: bytes) -> bool:
+    def introduces(self, data: bytes) -> bool:
         return stun.parse_message(data).check_message_integrity(self.password)
+
+    def recognizes(self, data: bytes, addr: Any, arrived_at: float) -> bool:
+        self.trials += 1
+        return self.password in data and self.media_received(data, addr, arrived_at)
+
+    def forget(self, addr: Any) -> bool:
+        self.forgotten.append(addr)
+        return bool(addr != self.in_use)
 
     async def next(self) -> tuple[bytes, Any]:
         return await asyncio.wait_for(self.datagrams.get(), 5)
@@ -155,8 +168,8 @@ async def test_no_peer_can_take_the_address_of_anothers(sockets: Sockets, peers:
     await victim.next()
     peers[0].send(check("thief"), victim)
     peers[0].send(DATA, victim)
-    # ICE refuses the check, which names another; what matters is where it went.
-    assert [(await victim.next())[0][:2] for _ in range(2)] == [b"\x00\x01", DATA[:2]]
+    assert await victim.next() == (DATA, peers[0].address)
+    assert (await thief.next())[1] == peers[0].address
     assert thief.datagrams.empty()
 
 
@@ -242,6 +255,12 @@ async def test_more_than_one_read_takes_is_read_in_one_tick(sockets: Sockets, pe
     assert [call.media.get_nowait()[0] for _ in sent[1:]] == sent[1:]
 
 
+def timer(sockets: Sockets) -> asyncio.TimerHandle:
+    found = sockets._timer
+    assert found is not None
+    return found
+
+
 @pytest.mark.parametrize(("calls", "tick_s"), [(1, QUIET_TICK_S), (BUSY_CALLS - 1, QUIET_TICK_S), (BUSY_CALLS, TICK_S)])
 async def test_ticks_are_at_whole_multiples_and_fewer_with_many_calls(
     sockets: Sockets, calls: int, tick_s: float
@@ -249,9 +268,9 @@ async def test_ticks_are_at_whole_multiples_and_fewer_with_many_calls(
     for number in range(calls):
         place(sockets, str(number))
     now = asyncio.get_running_loop().time()
-    sockets._timer.cancel()
+    timer(sockets).cancel()
     sockets._tick()
-    due = sockets._timer.when()
+    due = timer(sockets).when()
     assert due / tick_s == pytest.approx(round(due / tick_s), abs=1e-6)
     assert now < due <= now + 1.5 * tick_s
 
@@ -261,13 +280,13 @@ async def test_a_tick_that_goes_off_early_is_not_followed_by_itself(
 ) -> None:
     """uvloop rounds to milliseconds: half of the ticks came twice."""
     place(sockets, "one")
-    sockets._timer.cancel()
+    timer(sockets).cancel()
     loop = asyncio.get_running_loop()
     tick = (loop.time() // QUIET_TICK_S + 2) * QUIET_TICK_S
     monkeypatch.setattr(loop, "time", lambda: tick - 0.0006)
     sockets._tick()
     monkeypatch.undo()
-    assert sockets._timer.when() == pytest.approx(tick + QUIET_TICK_S)
+    assert timer(sockets).when() == pytest.approx(tick + QUIET_TICK_S)
 
 
 async def test_one_calls_fault_costs_the_others_nothing(sockets: Sockets, peers: list[Peer]) -> None:
@@ -286,16 +305,81 @@ async def test_one_calls_fault_costs_the_others_nothing(sockets: Sockets, peers:
     assert [type(error) for error in told] == [ZeroDivisionError]
 
 
+def packed(address: tuple[str, int]) -> bytes:
+    host, port = address
+    return sockets_module._INET.pack(socket.AF_INET, port.to_bytes(2, "big"), socket.inet_aton(host))
+
+
 async def test_a_call_hears_from_so_many_addresses_and_no_more(sockets: Sockets) -> None:
-    """A peer that changes its address for ever must not make the table grow for ever."""
+    """A peer that changes its address for ever must not make the table grow for ever, nor be deaf at the next."""
     call, transport = place(sockets, "one")
     shared = sockets._shared[0]
+    call.in_use = (HERE, 10_000)
     for port in range(10_000, 10_100):
-        source = sockets_module._INET.pack(socket.AF_INET, port.to_bytes(2, "big"), socket.inet_aton(HERE))
-        shared.deliver(check("one"), source, 0.0)
-    assert len(transport.sources) <= 16
-    assert len(shared._by_source) <= 16
-    assert call.datagrams.qsize() <= 16
+        shared.deliver(check("one"), packed((HERE, port)), 0.0)
+    assert [port for _, port in transport.sources.values()] == [10_000, *range(10_085, 10_100)]
+    assert shared._by_source.keys() == transport.sources.keys()
+
+
+async def test_an_address_that_another_call_has_costs_a_full_call_none_of_its_own(sockets: Sockets) -> None:
+    _, other = place(sockets, "other")
+    call, transport = place(sockets, "one")
+    shared = sockets._shared[0]
+    shared.deliver(check("other"), packed((HERE, 9_999)), 0.0)
+    for port in range(10_000, 10_016):
+        shared.deliver(check("one"), packed((HERE, port)), 0.0)
+    shared.deliver(check("one"), packed((HERE, 9_999)), 0.0)
+    assert len(transport.sources) == 16
+    assert call.forgotten == []
+    # The peer answers from there, so it is its own now.
+    transport.find((HERE, 9_999))
+    assert (HERE, 9_999) in transport.sources.values()
+    assert not other.sources
+
+
+async def test_media_from_a_new_address_is_known_by_its_stream_and_tried_once(
+    sockets: Sockets, peers: list[Peer]
+) -> None:
+    (one, first), (two, second) = place(sockets, "one"), place(sockets, "two")
+    first.expect(b"aaaa")
+    second.expect(b"bbbb")
+    second.expect(b"cccc")
+    for ssrc in (b"aaaa", b"bbbb", b"dddd", b"cccc"):
+        peers[0].send(b"\x80\x60" + bytes(6) + ssrc + b"forged", one)
+    peers[0].send(b"\x80\x60" + bytes(6) + b"cccc" + PASSWORD, one)
+    await asyncio.wait_for(two.media.get(), 5)
+    assert (one.trials, two.trials) == (1, 2)
+    peers[0].send(DATA, one)
+    assert await two.next() == (DATA, peers[0].address)
+    assert one.media.empty()
+    first.close()
+    second.close()
+
+
+async def test_a_flood_of_media_is_tried_within_bounds(sockets: Sockets, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who sees a call's SSRC on its way can send as much under it as the network takes."""
+    call, transport = place(sockets, "one")
+    transport.expect(b"aaaa")
+    shared = sockets._shared[0]
+    monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: 1000.0)
+    for port in range(10_000, 11_000):
+        shared.deliver(b"\x80\x60" + bytes(6) + b"aaaa" + b"forged", packed((HERE, port)), 0.0)
+    assert call.trials == sockets_module._MAX_TRIALS
+    monkeypatch.undo()
+    assert not transport.sources
+
+
+async def test_a_stream_of_one_call_is_not_that_of_another_which_says_so_later(sockets: Sockets) -> None:
+    _, first = place(sockets, "one")
+    _, second = place(sockets, "two")
+    first.expect(b"aaaa")
+    second.expect(b"aaaa")
+    (shared,) = sockets._shared
+    assert shared._by_ssrc == {b"aaaa": first}
+    second.close()
+    assert shared._by_ssrc == {b"aaaa": first}
+    first.close()
+    assert shared._by_ssrc == {}
 
 
 async def test_a_full_socket_is_followed_by_another_and_the_last_call_closes_it(sockets: Sockets) -> None:
@@ -373,21 +457,21 @@ async def test_with_many_calls_a_socket_is_read_when_its_calls_have_their_turn(
     phases = [Phase(number, 3 * TICK_S) for number in range(3)]
     for number in range(BUSY_CALLS):
         sockets.open(HERE, str(number), Call(), phases[number % 2]).settle()
-    assert [shared.phase.number for shared in sockets._shared] == [0, 1]
+    assert [[phase.number for phase in shared.phases] for shared in sockets._shared] == [[0], [1]]
     read: list[int] = []
-    monkeypatch.setattr(sockets, "read", lambda shared: read.append(shared.phase.number))
+    monkeypatch.setattr(sockets, "read", lambda shared: read.extend(phase.number for phase in shared.phases))
     loop = asyncio.get_running_loop()
     now = phases[0].next_turn(loop.time()) - TICK_S / 2
     monkeypatch.setattr(loop, "time", lambda: now)
     for shared in sockets._shared:
-        shared.due_at = shared.phase.next_turn(now)
+        shared.due_at = min(phase.next_turn(now) for phase in shared.phases)
     waits = []
     for _ in range(4):
-        sockets._timer.cancel()
+        timer(sockets).cancel()
         sockets._wait()
-        waits.append(round((sockets._timer.when() - now) / TICK_S, 3))
-        now = sockets._timer.when()
-        sockets._timer.cancel()
+        waits.append(round((timer(sockets).when() - now) / TICK_S, 3))
+        now = timer(sockets).when()
+        timer(sockets).cancel()
         sockets._tick()
     assert read == [0, 1, 0, 1]
     # No tick is kept for the phase that no call has.
@@ -451,18 +535,17 @@ async def test_the_time_for_checks_of_strangers_is_bounded(
     """Each costs an HMAC: who knows a call's name could keep a core busy with them."""
     call, _ = place(sockets, "one")
     (shared,) = sockets._shared
-    tried = 0
+    tried, cpu_s = 0, 0.0
     now = asyncio.get_running_loop().time()
 
-    def authenticates(data: bytes) -> bool:
+    def introduces(data: bytes) -> bool:
         nonlocal tried, cpu_s
         tried += 1
         cpu_s += 0.001
         return False
 
-    cpu_s = 0.0
-    monkeypatch.setattr(call, "authenticates", authenticates)
-    monkeypatch.setattr(sockets_module.time, "thread_time", lambda: cpu_s)
+    monkeypatch.setattr(call, "introduces", introduces)
+    monkeypatch.setattr(time, "thread_time", lambda: cpu_s)
     monkeypatch.setattr(shared._loop, "time", lambda: now)
     source = sockets_module._INET.pack(socket.AF_INET, b"\x10\x00", socket.inet_aton(HERE))
     for _ in range(1_000):
@@ -483,7 +566,7 @@ async def test_what_one_call_sends_that_is_no_media_has_a_rate(sockets: Sockets,
     (shared,) = sockets._shared
     for _ in range(5_000):
         shared.deliver(DATA, source, 100.0)
-    assert call.datagrams.qsize() <= sockets_module.OTHERS_AT_ONCE
+    assert call.datagrams.qsize() <= sockets_module.OTHERS_AT_ONCE + sockets_module.OTHERS_PER_S
     for _ in range(5_000):
         shared.deliver(RTP, source, 100.0)
     assert call.media.qsize() == 5_000
@@ -505,8 +588,24 @@ async def test_one_reading_of_a_socket_ends_in_time(
         return [(RTP, next(iter(transport.sources)), now)] * 64
 
     monkeypatch.setattr(sockets._reader, "read", read)
-    monkeypatch.setattr(sockets_module.time, "monotonic", lambda: now)
+    monkeypatch.setattr(time, "monotonic", lambda: now)
     sockets.read(shared)
     assert reads == 4
     assert shared.is_crowded
     monkeypatch.undo()
+
+
+async def test_where_there_is_but_one_port_calls_of_all_phases_share_it() -> None:
+    """One open port in a firewall is enough for 32 calls, whenever they have their turns."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind((HERE, 0))
+        port = probe.getsockname()[1]
+    sockets = Sockets((port, port))
+    made = [sockets.open(HERE, str(number), Call(), Phase(number % 3, 3 * TICK_S)) for number in range(CALLS)]
+    (shared,) = sockets._shared
+    assert {phase.number for phase in shared.phases} == {0, 1, 2}
+    with pytest.raises(NotReady):
+        sockets.open(HERE, "one more", Call())
+    for transport in made:
+        transport.close()
+    assert sockets._timer is None

@@ -59,7 +59,7 @@ def check(answer: Answer, *, remote: str = "peer", password: str = "a guess that
 
 
 def ignored() -> float:
-    return metrics.STUN_IGNORED._value.get()
+    return float(metrics.STUN_IGNORED._value.get())
 
 
 async def until_ignored(count: float) -> None:
@@ -114,7 +114,9 @@ async def test_a_name_cannot_be_told_from_a_wrong_one(server: Server, strangers:
         assert silent(strangers)
 
 
-async def test_an_offer_that_names_a_callers_address_does_not_take_it(server: Server) -> None:
+async def test_an_offer_that_names_a_callers_address_does_not_take_it(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The checks that went to the address claimed it, and the call of its owner never connected."""
     async with a_peer(ToneTrack()) as victim, a_peer(ToneTrack()) as attacker:
         victim.channels()
@@ -125,11 +127,11 @@ async def test_an_offer_that_names_a_callers_address_does_not_take_it(server: Se
         (protocol, *_) = victim.pc.getTransceivers()[0].receiver.transport.transport._connection._protocols
         plain = protocol.datagram_received
 
-        def receive(data: bytes, address: Any) -> None:
+        def receive(data: bytes | str, address: tuple[Any, ...]) -> None:
             checked.set()
             plain(data, address)
 
-        protocol.datagram_received = receive
+        monkeypatch.setattr(protocol, "datagram_received", receive)
         await offered(attacker, server, lambda offer: CANDIDATE.sub(rf"\1 {found[2]} {found[3]} typ host", offer))
         await asyncio.wait_for(checked.wait(), 5)
         async with server.http.post("/whip", data=victim.pc.localDescription.sdp, headers=SDP) as response:

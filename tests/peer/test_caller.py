@@ -12,7 +12,6 @@ from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 from tests.peer.conftest import Serve, ServerProcess
 from voxgender.errors import AudioError, CallError
 from voxgender.media.aiortc_internals.ice import bind_ice
-from voxgender.peer import caller
 from voxgender.peer.caller import Caller, CallLost
 from voxgender.peer.faults import Faults, FaultyLink
 from voxgender.peer.pacer import Pacer
@@ -216,12 +215,11 @@ async def test_a_server_that_shuts_down_says_so(serve: Serve, short_speech: Spee
 
 
 async def test_a_server_that_is_killed_is_missed_before_ice_does(
-    server_process: ServerProcess, short_speech: Speech, monkeypatch: pytest.MonkeyPatch
+    server_process: ServerProcess, short_speech: Speech
 ) -> None:
-    monkeypatch.setattr(caller, "QUIET_S", 0.5)
     messages = Inbox()
     heard = messages.next(Result)
-    running = asyncio.create_task(Caller(server_process.url, endless(short_speech)).run(messages))
+    running = asyncio.create_task(Caller(server_process.url, endless(short_speech), quiet_s=0.5).run(messages))
     await heard.wait()
 
     server_process.process.kill()
@@ -291,13 +289,9 @@ async def deaf_server() -> AsyncIterator[str]:
         await runner.cleanup()
 
 
-async def test_a_connection_that_never_comes_up_ends_at_its_deadline(
-    deaf_server: str, short_speech: Speech, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(caller, "CONNECT_TIMEOUT_S", 0.3)
-
+async def test_a_connection_that_never_comes_up_ends_at_its_deadline(deaf_server: str, short_speech: Speech) -> None:
     with pytest.raises(CallError, match=r"no media path.*UDP"):
-        await Caller(deaf_server, short_speech).run()
+        await Caller(deaf_server, short_speech, connect_timeout_s=0.3).run()
 
 
 async def test_a_session_that_ends_before_it_connects_is_told_from_a_closed_network(
@@ -312,10 +306,9 @@ async def test_a_session_that_ends_before_it_connects_is_told_from_a_closed_netw
         return session_id, answer
 
     monkeypatch.setattr(server.node, "open", open_and_end)
-    monkeypatch.setattr(caller, "CONNECT_TIMEOUT_S", 0.3)
 
     with pytest.raises(CallError, match="gave it up"):
-        await Caller(server.url, short_speech).run()
+        await Caller(server.url, short_speech, connect_timeout_s=0.3).run()
 
 
 async def test_an_answer_that_is_none_is_refused(short_speech: Speech) -> None:

@@ -39,11 +39,12 @@ class Time:
 
 
 @pytest.fixture
-async def clock(monkeypatch: pytest.MonkeyPatch) -> Time:
-    time = Time()
-    monkeypatch.setattr("voxgender.peer.faults.asyncio.get_running_loop", lambda: time)
-    monkeypatch.setattr("voxgender.peer.faults.time.monotonic", lambda: time.now)
-    return time
+async def clock() -> Time:
+    return Time()
+
+
+def faulty(clock: Time, faults: Faults, call: int = 0, *, outage_after_s: float | None = None) -> FaultyLink:
+    return FaultyLink(faults, call, outage_after_s=outage_after_s, clock=lambda: clock.now, call_later=clock.call_later)
 
 
 class Receiver:
@@ -84,7 +85,7 @@ def lost_runs(numbers: list[int], packets: int = PACKETS) -> list[int]:
 
 
 async def test_a_good_link_changes_nothing(clock: Time) -> None:
-    receiver = through(clock, FaultyLink(Faults()), 500)
+    receiver = through(clock, faulty(clock, Faults()), 500)
 
     assert receiver.numbers == list(range(500))
     assert set(receiver.delays_s) == {0.0}
@@ -92,7 +93,7 @@ async def test_a_good_link_changes_nothing(clock: Time) -> None:
 
 @pytest.mark.parametrize("loss", [2, 5, 30])
 async def test_single_losses_come_as_often_as_asked_and_by_themselves(clock: Time, loss: float) -> None:
-    receiver = through(clock, FaultyLink(Faults(loss=loss)))
+    receiver = through(clock, faulty(clock, Faults(loss=loss)))
 
     lost = PACKETS - len(receiver.numbers)
     assert lost == pytest.approx(PACKETS * loss / 100, rel=0.12)
@@ -103,7 +104,7 @@ async def test_single_losses_come_as_often_as_asked_and_by_themselves(clock: Tim
 
 @pytest.mark.parametrize(("loss", "burst"), [(5, 4), (20, 2.5)])
 async def test_losses_in_bursts_are_as_long_and_as_many_as_asked(clock: Time, loss: float, burst: float) -> None:
-    receiver = through(clock, FaultyLink(Faults(loss=loss, burst=burst)))
+    receiver = through(clock, faulty(clock, Faults(loss=loss, burst=burst)))
 
     runs = lost_runs(receiver.numbers)
     assert sum(runs) / len(runs) == pytest.approx(burst, rel=0.15)
@@ -111,7 +112,7 @@ async def test_losses_in_bursts_are_as_long_and_as_many_as_asked(clock: Time, lo
 
 
 async def test_jitter_delays_up_to_its_measure_and_keeps_the_order(clock: Time) -> None:
-    receiver = through(clock, FaultyLink(Faults(jitter_ms=60)), 5_000)
+    receiver = through(clock, faulty(clock, Faults(jitter_ms=60)), 5_000)
 
     assert receiver.numbers == list(range(5_000))
     assert 0.0 <= min(receiver.delays_s) < 0.005
@@ -120,7 +121,7 @@ async def test_jitter_delays_up_to_its_measure_and_keeps_the_order(clock: Time) 
 
 
 async def test_reordered_packets_are_overtaken_by_the_next_one_and_none_is_missing(clock: Time) -> None:
-    receiver = through(clock, FaultyLink(Faults(reorder=10)))
+    receiver = through(clock, faulty(clock, Faults(reorder=10)))
 
     assert sorted(receiver.numbers) == list(range(PACKETS))
     late = [delay for delay in receiver.delays_s if delay]
@@ -132,7 +133,7 @@ async def test_reordered_packets_are_overtaken_by_the_next_one_and_none_is_missi
 
 
 async def test_duplicates_come_twice(clock: Time) -> None:
-    receiver = through(clock, FaultyLink(Faults(duplicate=5)))
+    receiver = through(clock, faulty(clock, Faults(duplicate=5)))
 
     counts = Counter(receiver.numbers)
     assert set(counts.values()) == {1, 2}
@@ -141,7 +142,7 @@ async def test_duplicates_come_twice(clock: Time) -> None:
 
 
 async def test_an_outage_cuts_both_ways_and_ends_in_time(clock: Time) -> None:
-    link = FaultyLink(Faults(outage_ms=490))
+    link = faulty(clock, Faults(outage_ms=490))
     link.start()
     receiver = Receiver(clock)
     admitted = []
@@ -159,7 +160,7 @@ async def test_an_outage_cuts_both_ways_and_ends_in_time(clock: Time) -> None:
 
 
 async def test_an_outage_may_begin_by_itself(clock: Time) -> None:
-    link = FaultyLink(Faults(outage_ms=500), outage_after_s=2.0)
+    link = faulty(clock, Faults(outage_ms=500), outage_after_s=2.0)
     link.start()
     clock.move(1.99)
     assert link.admits()
@@ -171,7 +172,7 @@ async def test_an_outage_may_begin_by_itself(clock: Time) -> None:
 
 
 async def test_without_an_outage_asked_for_there_is_nothing_to_cut(clock: Time) -> None:
-    link = FaultyLink(Faults(loss=1))
+    link = faulty(clock, Faults(loss=1))
     link.cut()
     assert link.admits()
     assert not link.outages
@@ -179,7 +180,7 @@ async def test_without_an_outage_asked_for_there_is_nothing_to_cut(clock: Time) 
 
 async def test_the_first_second_is_spared(clock: Time) -> None:
     """The server's clock starts with the first packet that it hears."""
-    link = FaultyLink(Faults(loss=90))
+    link = faulty(clock, Faults(loss=90))
     link.start()
     receiver = Receiver(clock)
     for number in range(49):
@@ -193,7 +194,7 @@ async def test_a_seed_and_a_call_s_number_give_the_same_faults_again(clock: Time
     wanted = Faults(loss=10, jitter_ms=40, reorder=5, duplicate=5, seed=7)
 
     def run(wanted: Faults, call: int) -> list[int]:
-        return through(clock, FaultyLink(wanted, call), 500).numbers
+        return through(clock, faulty(clock, wanted, call), 500).numbers
 
     assert run(wanted, 3) == run(wanted, 3)
     assert run(wanted, 3) != run(wanted, 4)
@@ -201,7 +202,7 @@ async def test_a_seed_and_a_call_s_number_give_the_same_faults_again(clock: Time
 
 
 async def test_a_closed_link_drops_what_is_on_its_way(clock: Time) -> None:
-    link = FaultyLink(Faults(jitter_ms=1000))
+    link = faulty(clock, Faults(jitter_ms=1000))
     link.start()
     clock.move(faults.SETTLED_S)
     receiver = Receiver(clock)

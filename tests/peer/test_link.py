@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 
+import pytest
+
 from tests.peer.written import a_call
 from voxgender.peer.link import impair
 
@@ -22,7 +24,7 @@ class Switch:
         return self.up
 
 
-async def test_a_link_stands_in_the_way_of_media_and_messages_both_ways() -> None:
+async def test_a_link_stands_in_the_way_of_media_and_messages_both_ways(monkeypatch: pytest.MonkeyPatch) -> None:
     async with a_call() as (caller, writer, heard):
         link = Switch()
         impair(caller, link)
@@ -39,7 +41,7 @@ async def test_a_link_stands_in_the_way_of_media_and_messages_both_ways() -> Non
 
         (protocol,) = caller.getTransceivers()[0].sender.transport.transport._connection._protocols
         arrived: list[bytes] = []
-        protocol.receiver.data_received = lambda data, component: arrived.append(data)
+        monkeypatch.setattr(protocol.receiver, "data_received", lambda data, component: arrived.append(data))
         for link.up in (True, False):
             protocol.datagram_received(b"\x80from the other side", ("127.0.0.1", 9))
         assert arrived == [b"\x80from the other side"]

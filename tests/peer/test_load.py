@@ -74,7 +74,7 @@ async def test_calls_lost_on_the_way_are_counted_and_the_run_ends_with_them(serv
 
 async def test_one_call_lost_does_not_end_the_others(serve: Serve) -> None:
     server = await serve()
-    ended = []
+    ended: list[asyncio.Task[None]] = []
 
     def end_one(progress: Progress) -> None:
         if progress.seconds_left and not ended:
@@ -168,7 +168,7 @@ async def test_the_report_tells_where_a_result_s_time_goes_and_how_the_worst_cal
 
 async def test_ctrl_c_ends_all_calls_with_the_report_so_far(serve: Serve) -> None:
     server = await serve()
-    interrupted = []
+    interrupted: list[Progress] = []
 
     def interrupt(progress: Progress) -> None:
         if 0 < progress.seconds_left < 59.5 and not interrupted:

@@ -1,5 +1,5 @@
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
@@ -12,15 +12,15 @@ class Time:
 
     def __init__(self) -> None:
         self.now = 1000.0
-        self._timers: list[tuple[float, Callable[[], None], asyncio.Handle]] = []
+        self._timers: list[tuple[float, Callable[[], object], asyncio.Handle]] = []
 
     def time(self) -> float:
         return self.now
 
-    def call_soon(self, callback: Callable[[], None]) -> asyncio.Handle:
+    def call_soon(self, callback: Callable[[], object]) -> asyncio.Handle:
         return self.call_at(self.now, callback)
 
-    def call_at(self, when: float, callback: Callable[[], None]) -> asyncio.Handle:
+    def call_at(self, when: float, callback: Callable[[], object]) -> asyncio.Handle:
         handle = asyncio.Handle(callback, (), asyncio.get_event_loop())
         self._timers.append((when, callback, handle))
         return handle
@@ -44,10 +44,8 @@ class Time:
 
 
 @pytest.fixture
-async def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Time]:
-    time = Time()
-    monkeypatch.setattr("voxgender.peer.pacer.asyncio.get_running_loop", lambda: time)
-    return time
+async def clock() -> Time:
+    return Time()
 
 
 class Beats(list[float]):
@@ -62,7 +60,7 @@ class Beats(list[float]):
 
 
 async def test_every_caller_has_a_beat_in_20_ms_and_all_share_one_timer(clock: Time) -> None:
-    pacer = Pacer()
+    pacer = Pacer(clock)
     callers = [Beats(clock) for _ in range(10)]
     for caller in callers:
         pacer.join(caller.beat)
@@ -77,7 +75,7 @@ async def test_every_caller_has_a_beat_in_20_ms_and_all_share_one_timer(clock: T
 
 
 async def test_callers_are_spread_over_the_20_ms(clock: Time) -> None:
-    pacer = Pacer()
+    pacer = Pacer(clock)
     callers = [Beats(clock) for _ in range(8)]
     for caller in callers:
         pacer.join(caller.beat)
@@ -89,7 +87,7 @@ async def test_callers_are_spread_over_the_20_ms(clock: Time) -> None:
 
 
 async def test_beats_that_a_stall_held_up_come_at_once_and_no_later_ones_are_moved(clock: Time) -> None:
-    pacer = Pacer()
+    pacer = Pacer(clock)
     caller = Beats(clock)
     pacer.join(caller.beat)
     clock.move(0.001)
@@ -103,7 +101,7 @@ async def test_beats_that_a_stall_held_up_come_at_once_and_no_later_ones_are_mov
 
 
 async def test_who_has_left_is_not_called_again_and_the_last_one_stops_the_timer(clock: Time) -> None:
-    pacer = Pacer()
+    pacer = Pacer(clock)
     first, second = Beats(clock), Beats(clock)
     pacer.join(first.beat)
     pacer.join(second.beat)
@@ -122,7 +120,7 @@ async def test_who_has_left_is_not_called_again_and_the_last_one_stops_the_timer
 
 
 async def test_a_beat_may_leave_while_it_is_called_and_others_join_later(clock: Time) -> None:
-    pacer = Pacer()
+    pacer = Pacer(clock)
     calls: list[float] = []
 
     def once() -> None:

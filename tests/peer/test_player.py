@@ -65,7 +65,7 @@ async def test_after_the_last_packet_it_is_done_and_leaves_the_pacer() -> None:
     pacer.beat()
     pacer.beat()
 
-    assert await player.played is None
+    await player.played
     assert not pacer.beats
     assert len(player.sent) == 1
 

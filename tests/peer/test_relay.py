@@ -14,9 +14,8 @@ from tests.turn import SECRET, Coturn, a_turn_server
 from voxgender.cli import main
 from voxgender.errors import CallError
 from voxgender.http.iceservers import IceServers
-from voxgender.peer import relay
 from voxgender.peer.caller import Caller
-from voxgender.peer.relay import working_relay
+from voxgender.peer.relay import ALLOCATE_TIMEOUT_S, working_relay
 from voxgender.peer.speech import Speech
 from voxgender.peer.whip import ice_servers
 
@@ -47,9 +46,9 @@ async def test_the_first_server_that_works_is_taken(coturn: Coturn) -> None:
     assert (await working_relay(told(dead, other, good))).urls == good
 
 
-async def failure(*servers: RTCIceServer) -> str:
+async def failure(*servers: RTCIceServer, timeout_s: float = ALLOCATE_TIMEOUT_S) -> str:
     with pytest.raises(CallError) as caught:
-        await working_relay(servers)
+        await working_relay(servers, timeout_s=timeout_s)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -71,23 +70,22 @@ async def test_a_certificate_that_nobody_trusts_is_told(coturn: Coturn) -> None:
     assert "its certificate is not trusted: self" in await failure(*told(coturn.uri("tls")))
 
 
-async def test_a_server_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(relay, "ALLOCATE_TIMEOUT_S", 0.05)
-    said = await failure(*told("turn:127.0.0.1:1?transport=tcp", "turn:127.0.0.1:1?transport=udp", "turn:no.invalid"))
+async def test_a_server_that_is_not_there_is_told() -> None:
+    servers = told("turn:127.0.0.1:1?transport=tcp", "turn:127.0.0.1:1?transport=udp", "turn:no.invalid")
+    said = await failure(*servers, timeout_s=0.05)
     assert said.count("turn:") == 3
     assert "onnect" in said
     assert "no answer" in said
 
 
-async def test_what_says_no_turn_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_says_no_turn_is_told() -> None:
     async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.close()
         await writer.wait_closed()
 
-    monkeypatch.setattr(relay, "ALLOCATE_TIMEOUT_S", 0.05)
     async with await asyncio.start_server(hang_up, "127.0.0.1", 0) as server:
         uri = f"turn:127.0.0.1:{server.sockets[0].getsockname()[1]}?transport=tcp"
-        assert f"{uri}: no answer" in await failure(*told(uri))
+        assert f"{uri}: no answer" in await failure(*told(uri), timeout_s=0.05)
 
 
 @pytest.mark.parametrize("transport", turn.TRANSPORTS)

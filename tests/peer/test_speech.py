@@ -62,7 +62,7 @@ def test_any_rate_and_layout_becomes_20_ms_packets_of_the_same_sound(rate_hz: in
 
 
 def test_small_frames_lose_nothing_at_their_seams() -> None:
-    whole = tone(300, 1.0, 44_100).to_ndarray()
+    whole = tone(300, 1.0, 44_100).to_ndarray().astype(np.int16)
     pieces = []
     for start in range(0, whole.shape[1], 441):
         piece = AudioFrame.from_ndarray(

@@ -15,9 +15,9 @@ from voxgender.peer.faults import Faults
 from voxgender.peer.load import LoadReport, Progress
 from voxgender.peer.report import Heard, Latency, Report
 from voxgender.peer.terminal import JsonPrinter, TextPrinter
-from voxgender.protocol import Change, Error, Hello, Result, Scores, Segment, Summary, Warning
+from voxgender.protocol import AnyMessage, Change, Error, Hello, Result, Scores, Segment, Summary, Warning
 
-CONVERSATION = [
+CONVERSATION: list[AnyMessage] = [
     Hello(session="s", model="tiny", window_ms=1000, hop_ms=192),
     Hello(session="s", model="tiny", window_ms=1000, hop_ms=192),
     Result(seq=1, start=0, end=0.38, label="no_speech", confidence=1.0, scores=None, latency_ms=7),
@@ -128,12 +128,12 @@ async def test_a_server_lost_in_mid_call_still_leaves_what_was_measured(serve: S
     server = await serve()
 
     class Listener(io.StringIO):
+        closing: asyncio.Task[None] | None = None
+
         def write(self, text: str) -> int:
             if '"result"' in text and not self.closing:
                 self.closing = asyncio.get_running_loop().create_task(server.node.close())
             return super().write(text)
-
-        closing: asyncio.Task[None] | None = None
 
     out = Listener()
     with pytest.raises(CallError, match="shutting down"):

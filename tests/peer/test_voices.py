@@ -43,7 +43,7 @@ def pitch_hz(samples: Samples) -> np.ndarray:
     best = correlation[:, shortest:].argmax(axis=1) + shortest
     strength = correlation[np.arange(len(best)), best] / correlation[:, 0]
     loud = correlation[:, 0] > np.median(correlation[:, 0])
-    return SAMPLE_RATE_HZ / best[(strength > 0.5) & loud]
+    return np.asarray(SAMPLE_RATE_HZ / best[(strength > 0.5) & loud])
 
 
 def envelope_db(samples: Samples) -> np.ndarray:

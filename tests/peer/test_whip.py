@@ -2,13 +2,13 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
+from functools import partial
 
 import pytest
 from aiohttp import web
 
 from voxgender.errors import CallError
-from voxgender.peer import whip
-from voxgender.peer.whip import WhipClient, endpoint, is_loopback
+from voxgender.peer.whip import ANSWER_TIMEOUT_S, WhipClient, endpoint, is_loopback
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Listen = Callable[..., Awaitable[str]]
@@ -49,8 +49,8 @@ def problem(status: int, title: str, detail: str, **headers: str) -> Handler:
     )
 
 
-async def failure(url: str, *, token: str | None = None) -> str:
-    async with WhipClient(url, token=token) as client:
+async def failure(url: str, *, token: str | None = None, timeout_s: float = ANSWER_TIMEOUT_S) -> str:
+    async with WhipClient(url, token=token, timeout_s=timeout_s) as client:
         with pytest.raises(CallError) as caught:
             await client.open("v=0\r\n")
     text = str(caught.value)
@@ -109,7 +109,7 @@ async def test_nobody_listening() -> None:
 
 async def test_another_kind_of_server(listen: Listen) -> None:
     for status in (404, 405, 200):
-        url = await listen(answering(lambda status=status: web.Response(status=status, text="<html>")))  # type: ignore[misc]
+        url = await listen(answering(partial(web.Response, status=status, text="<html>")))
         assert "not a voxgender server" in await failure(url)
 
 
@@ -124,7 +124,7 @@ async def test_something_that_does_not_speak_http() -> None:
         assert f"127.0.0.1:{port}" in await failure(f"http://127.0.0.1:{port}")
 
 
-async def test_no_answer_in_time(listen: Listen, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_no_answer_in_time(listen: Listen) -> None:
     release = asyncio.Event()
 
     async def stall(_: web.Request) -> web.Response:
@@ -132,9 +132,8 @@ async def test_no_answer_in_time(listen: Listen, monkeypatch: pytest.MonkeyPatch
         return web.Response()
 
     url = await listen(stall)
-    monkeypatch.setattr(whip, "_TIMEOUT", whip.aiohttp.ClientTimeout(total=0.05))
 
-    assert "no answer within" in await failure(url)
+    assert "no answer within" in await failure(url, timeout_s=0.05)
     release.set()
 
 

@@ -135,8 +135,8 @@ def without_upnp(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory whose libgupnp-igd does nothing."""
     directory = tmp_path_factory.mktemp("without-upnp")
     name = "libgupnp-igd-1.0.so.4"
-    command = ["cc", "-shared", "-nostdlib", "-fPIC", f"-Wl,-soname,{name}", "-o", directory / name, HERE / "upnp.c"]
-    subprocess.run(command, check=True)
+    command = ["cc", "-shared", "-nostdlib", "-fPIC", f"-Wl,-soname,{name}", "-o", str(directory / name)]
+    subprocess.run([*command, str(HERE / "upnp.c")], check=True)
     return directory
 
 

@@ -21,6 +21,7 @@ def main(url: str, file: str, *options: str) -> int:
         stream = out.add_stream("libopus", rate=48_000, layout="stereo")
         for frame in source.decode(audio=0):
             for resampled in resampler.resample(frame):
+                assert resampled.time is not None
                 time.sleep(max(0.0, started + resampled.time - time.monotonic()))
                 out.mux(stream.encode(resampled))
         out.mux(stream.encode(None))
@@ -29,7 +30,6 @@ def main(url: str, file: str, *options: str) -> int:
 
 if __name__ == "__main__":
     try:
-        status = main(*sys.argv[1:])
+        sys.exit(main(*sys.argv[1:]))
     except av.FFmpegError as error:
-        status = str(error)
-    sys.exit(status)
+        sys.exit(str(error))

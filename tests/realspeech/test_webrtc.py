@@ -1,7 +1,7 @@
 """Real voices through the whole way: Opus over WebRTC, the real server, messages on the data channel."""
 
 import asyncio
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -38,11 +38,11 @@ async def calls(engine: Engine, clips: list[Clip]) -> list[Report]:
 
 def most(segments: Iterable[Segment]) -> str | None:
     """The voice of most of the time; None where none is sure."""
-    seconds: Counter[str] = Counter()
+    seconds: defaultdict[str, float] = defaultdict(float)
     for segment in segments:
         if segment.label != "uncertain":
             seconds[segment.label] += segment.end - segment.start
-    return seconds.most_common(1)[0][0] if seconds else None
+    return max(seconds, key=seconds.__getitem__, default=None)
 
 
 def heard(report: Report) -> str | None:

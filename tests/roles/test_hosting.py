@@ -52,7 +52,7 @@ def test_what_is_loaded_is_looked_through_by_the_collector_no_more() -> None:
 
 
 async def test_a_cancelled_caller_does_not_wait_for_what_is_being_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
-    left = []
+    left: list[object] = []
     monkeypatch.setattr(atexit, "register", left.append)
     loading, let = threading.Event(), threading.Event()
 

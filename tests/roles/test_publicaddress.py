@@ -3,12 +3,12 @@
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from functools import partial
 
 import pytest
 from aiohttp import web
 
 from voxgender.errors import SettingsError
-from voxgender.roles import publicaddress
 from voxgender.roles.publicaddress import public_addresses
 
 
@@ -37,6 +37,9 @@ class Metadata:
         return web.Response(text=json.dumps(self.interfaces), headers={"Metadata-Flavor": self.flavor})
 
 
+addresses = partial(public_addresses, pauses_s=(0.0, 0.0))
+
+
 @pytest.fixture
 async def metadata(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Metadata]:
     metadata = Metadata()
@@ -47,38 +50,37 @@ async def metadata(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Metadata]:
     try:
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         monkeypatch.setenv("GCE_METADATA_HOST", f"127.0.0.1:{runner.addresses[0][1]}")
-        monkeypatch.setattr(publicaddress, "_PAUSES_S", (0.0, 0.0))
         yield metadata
     finally:
         await runner.cleanup()
 
 
 async def test_an_address_is_itself_and_nothing_is_asked(metadata: Metadata) -> None:
-    assert await public_addresses(["198.51.100.1", "2001:db8::1"]) == ("198.51.100.1", "2001:db8::1")
-    assert await public_addresses([]) == ()
+    assert await addresses(["198.51.100.1", "2001:db8::1"]) == ("198.51.100.1", "2001:db8::1")
+    assert await addresses([]) == ()
     assert not metadata.asked
 
 
 async def test_gcp_is_the_machines_public_address(metadata: Metadata) -> None:
-    assert await public_addresses(["gcp"]) == ("203.0.113.7",)
+    assert await addresses(["gcp"]) == ("203.0.113.7",)
     assert metadata.asked[0].query["recursive"] == "true"
 
 
 async def test_each_interface_counts_and_no_address_twice(metadata: Metadata) -> None:
     metadata.interfaces = [interface("203.0.113.7"), interface(None), interface("203.0.113.8")]
-    assert await public_addresses(["203.0.113.8", "gcp"]) == ("203.0.113.8", "203.0.113.7")
+    assert await addresses(["203.0.113.8", "gcp"]) == ("203.0.113.8", "203.0.113.7")
 
 
 async def test_a_server_that_is_not_up_yet_is_asked_again(metadata: Metadata) -> None:
     metadata.failures = 2
-    assert await public_addresses(["gcp"]) == ("203.0.113.7",)
+    assert await addresses(["gcp"]) == ("203.0.113.7",)
     assert len(metadata.asked) == 3
 
 
 async def test_it_is_not_asked_for_ever(metadata: Metadata) -> None:
     metadata.failures = 100
     with pytest.raises(SettingsError, match="no metadata server"):
-        await public_addresses(["gcp"])
+        await addresses(["gcp"])
     assert len(metadata.asked) == 3
 
 
@@ -86,24 +88,24 @@ async def test_it_is_not_asked_for_ever(metadata: Metadata) -> None:
 async def test_a_machine_without_a_public_address_is_told_so(metadata: Metadata, interfaces: object) -> None:
     metadata.interfaces = interfaces
     with pytest.raises(SettingsError, match="no public IPv4 address"):
-        await public_addresses(["gcp"])
+        await addresses(["gcp"])
 
 
 async def test_something_else_at_that_address_is_not_believed(metadata: Metadata) -> None:
     metadata.flavor = "Captive portal"
     with pytest.raises(SettingsError, match="no metadata server"):
-        await public_addresses(["gcp"])
+        await addresses(["gcp"])
 
 
 @pytest.mark.parametrize("value", ["", "this one", "example.org", "203.0.113.7/32"])
 async def test_a_value_that_is_no_address_is_refused(value: str) -> None:
     """It used to be told to every peer as a candidate that leads nowhere."""
     with pytest.raises(SettingsError, match=r"^--advertise-address"):
-        await public_addresses([value])
+        await addresses([value])
 
 
 async def test_elsewhere_than_on_google_cloud_it_says_what_to_do(metadata: Metadata, unused_tcp_port: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GCE_METADATA_HOST", f"127.0.0.1:{unused_tcp_port}")
         with pytest.raises(SettingsError, match="name the address itself"):
-            await public_addresses(["gcp"])
+            await addresses(["gcp"])

@@ -9,11 +9,9 @@ import pytest
 
 from tests.options import given
 from voxgender.errors import SettingsError
-from voxgender.fleet import directory as directory_module
 from voxgender.fleet.directory import Directory
 from voxgender.fleet.secret import Secret
 from voxgender.fleet.sources import StaticNodes
-from voxgender.roles import workers as module
 from voxgender.roles.workermessages import WorkerConfig
 from voxgender.roles.workers import Worker, worker_configs
 from voxgender.settings import ServeSettings
@@ -51,15 +49,12 @@ def test_more_workers_than_there_is_to_divide_are_refused(options: dict[str, obj
         configs(workers=4, **options)
 
 
-async def test_a_worker_that_hangs_is_killed_and_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "HUNG_S", 0.5)
-    monkeypatch.setattr(module, "_WATCH_S", 0.05)
-    monkeypatch.setattr(directory_module, "REFRESH_S", 0.05)
-    monkeypatch.setattr(directory_module, "LEASE_S", 1.0)
+async def test_a_worker_that_hangs_is_killed_and_replaced(tmp_path: Path) -> None:
     source = StaticNodes([])
-    directory = Directory(source, Secret("key"))
+    directory = Directory(source, Secret("key"), refresh_s=0.05, lease_s=1.0)
     await directory.start()
-    worker = Worker(worker_configs(given(ServeSettings, model="off"), "key", tmp_path)[0], source, directory)
+    (config,) = worker_configs(given(ServeSettings, model="off"), "key", tmp_path)
+    worker = Worker(config, source, directory, hung_s=0.5, watch_s=0.05)
     supervision = asyncio.create_task(worker.supervise())
     try:
         await worker.ready

@@ -8,7 +8,8 @@ import torch
 from voxgender.errors import ModelError
 from voxgender.inference.wav2vec2 import load
 from voxgender.training.export import best_network, export
-from voxgender.training.train import BEST, OPTIONS, TrainOptions, train
+from voxgender.training.options import TrainOptions
+from voxgender.training.train import BEST, OPTIONS, train
 
 
 @pytest.fixture(scope="module")

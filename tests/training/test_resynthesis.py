@@ -2,6 +2,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from voxgender import protocol
+from voxgender.peer.vocaltract import Voice
 from voxgender.peer.voices import MAN, WOMAN, speak
 from voxgender.training.resynthesis import FRAME, rough_pitch, takes
 
@@ -11,7 +13,7 @@ def median_hz(pitch: npt.NDArray[np.float32]) -> float:
 
 
 @pytest.mark.parametrize(("kind", "voice", "low", "high"), [("male", MAN, 0.7, 2.8), ("female", WOMAN, 0.55, 1.9)])
-def test_a_voice_is_heard_again_at_other_pitches(kind, voice, low, high) -> None:  # type: ignore[no-untyped-def]
+def test_a_voice_is_heard_again_at_other_pitches(kind: protocol.Voice, voice: Voice, low: float, high: float) -> None:
     audio = speak(voice, 2.0, seed=1)
     original, *others = takes(audio, kind, 3, np.random.default_rng(0))
     assert original.audio is audio
@@ -35,7 +37,7 @@ def envelope(audio: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     power = np.abs(np.fft.rfft(audio[: audio.size // 512 * 512].reshape(-1, 512), axis=1)) ** 2
     curve = np.log(power.mean(axis=0)[:128].reshape(-1, 8).mean(axis=1))
     at = np.arange(curve.size)
-    return (curve - np.polyval(np.polyfit(at, curve, 1), at)).astype(np.float32)
+    return np.asarray(curve - np.polyval(np.polyfit(at, curve, 1), at), dtype=np.float32)
 
 
 def test_the_vocal_tract_stays_while_the_pitch_moves() -> None:

@@ -16,8 +16,9 @@ from voxgender.training.export import best_network
 from voxgender.training.guesses import guess
 from voxgender.training.manifest import KINDS, read_manifest, with_split
 from voxgender.training.network import BANDS, ROW, Pupil, build, envelopes, filter_bank, normalised, rows_in
-from voxgender.training.scoring import Windows, calibrate, logits_of
-from voxgender.training.train import CHECKPOINT, FIRST, GUESSES, TEACHER, TrainOptions, train
+from voxgender.training.options import TrainOptions
+from voxgender.training.scoring import Windows, calibrate, logits_of, score
+from voxgender.training.train import CHECKPOINT, FIRST, GUESSES, TEACHER, train
 from voxgender.training.voices import Recording, recordings
 
 
@@ -65,14 +66,13 @@ def test_an_interrupted_run_goes_on_to_the_very_same_weights(
     interrupted = replace(options, out=tmp_path / "interrupted")
 
     def checks(times: int) -> Callable[..., Any]:
-        real = training.score
 
         def check(*arguments: Any, **options: Any) -> Any:
             nonlocal times
             times -= 1
             if times < 0:
                 raise KeyboardInterrupt
-            return real(*arguments, **options)
+            return score(*arguments, **options)
 
         return check
 
@@ -284,7 +284,7 @@ def test_calibration_scales_and_shifts_what_a_network_is_too_sure_of() -> None:
     windows = [Windows("a", kind, rng.normal(0, 3000, (12, 8_000)).astype(np.int16)) for kind in ("male", "female") * 3]
     with torch.no_grad():
         network.classifier.bias[KINDS.index("male")] += 20
-    calibrate(network, windows)  # type: ignore[arg-type]
+    calibrate(network, windows)
     shares = logits_of(network, windows[0].audio)[:, :2].softmax(dim=1)
     # Noise tells nothing of either sex.
     assert shares.mean(dim=0).tolist() == pytest.approx([0.5, 0.5], abs=0.1)

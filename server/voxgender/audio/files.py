@@ -4,7 +4,7 @@ import logging
 import os
 import signal
 import stat
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from errno import EINVAL
 from io import SEEK_SET, FileIO
@@ -50,7 +50,7 @@ _FORMATS = ",".join(
 )
 
 
-def read_frames(path: str | PathLike[str]) -> Iterator[AudioFrame]:
+def read_frames(path: str | PathLike[str]) -> Generator[AudioFrame, None, None]:
     """Decode a file's first audio stream, frame by frame. What is damaged is passed over.
 
     Files that name other files, such as playlists, are refused, and so is all that is no regular file. What is added

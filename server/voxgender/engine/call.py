@@ -73,6 +73,7 @@ class Call:
         # Shared with the engine's thread.
         self._lock = threading.Lock()
         self._audio: deque[tuple[Packet | Frame, float]] = deque()
+        self._begun = False
         self._waiting_s = 0.0
         self._dropped = 0
         self._dropped_s = 0.0
@@ -108,8 +109,11 @@ class Call:
         with self._lock:
             self._audio.append((piece, duration_s))
             self._waiting_s += duration_s
-            while self._waiting_s > MAX_WAITING_S and len(self._audio) > 1:
-                _, dropped_s = self._audio.popleft()
+            while self._waiting_s > MAX_WAITING_S and len(self._audio) > 2:
+                # Not the call's very first: its clock begins with that.
+                oldest = int(not self._begun)
+                _, dropped_s = self._audio[oldest]
+                del self._audio[oldest]
                 self._waiting_s -= dropped_s
                 self._dropped += 1
                 self._dropped_s += dropped_s
@@ -163,6 +167,7 @@ class Call:
         """Take what waits."""
         with self._lock:
             audio, self._audio = self._audio, deque()
+            self._begun = self._begun or bool(audio)
             self._waiting_s = 0.0
             dropped, self._dropped = self._dropped, 0
             dropped_s, self._dropped_s = self._dropped_s, 0.0

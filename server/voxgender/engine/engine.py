@@ -10,7 +10,7 @@ from time import monotonic
 import numpy as np
 
 from voxgender import metrics
-from voxgender.audio.activity import FRAME_S, VoiceActivity
+from voxgender.audio.activity import CALLS_A_RUN, FRAME_S, VoiceActivity
 from voxgender.audio.frames import SAMPLE_RATE_HZ, Frame, Packet
 from voxgender.engine.call import Arrivals, Call, Decode, LoopCalls, OnEnd, OnMessages
 from voxgender.engine.messages import Turn
@@ -24,8 +24,8 @@ HOP_MS = 192
 """Six frames of the speech gate, three ticks."""
 MAX_BEHIND = 2
 """Windows of one call that are judged in one turn; with more waiting, the model cannot keep up."""
-CALLS_A_TURN = 64
-"""Calls judged together; the messages of all of them wait for the last."""
+CALLS_A_TURN = CALLS_A_RUN
+"""Calls judged together. The messages of all wait for the last; what the gate takes in one run waits for no other."""
 
 HopsOf = Mapping[Voice, Sequence[Hop]]
 

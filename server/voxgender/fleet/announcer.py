@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from time import monotonic, process_time
 
@@ -22,16 +23,29 @@ class NodeStatus:
     Args:
         url: where signaling reaches it.
         cores: that the node may use; 0 for all of the process.
+        clock: tells the time in seconds, as ``time.monotonic``.
+        cpu_clock: tells the CPU time that the process has taken, in seconds, as ``time.process_time``.
     """
 
-    def __init__(self, node: NodeCalls, node_id: str, *, url: str = "", region: str = "", cores: float = 0.0) -> None:
+    def __init__(
+        self,
+        node: NodeCalls,
+        node_id: str,
+        *,
+        url: str = "",
+        region: str = "",
+        cores: float = 0.0,
+        clock: Callable[[], float] = monotonic,
+        cpu_clock: Callable[[], float] = process_time,
+    ) -> None:
         self._node = node
         self.id = node_id
         self.url = url
         self._region = region
         self._cores = cores or len(os.sched_getaffinity(0))
         self._beat = 0
-        self._measured_at, self._cpu_s = monotonic(), process_time()
+        self._clock, self._cpu_clock = clock, cpu_clock
+        self._measured_at, self._cpu_s = clock(), cpu_clock()
         self._load = 0.0
 
     def record(self) -> NodeRecord:
@@ -50,7 +64,7 @@ class NodeStatus:
         )
 
     def _measure(self) -> float:
-        now, cpu_s = monotonic(), process_time()
+        now, cpu_s = self._clock(), self._cpu_clock()
         if (elapsed := now - self._measured_at) >= _LOAD_OVER_S:
             self._load = (cpu_s - self._cpu_s) / elapsed / self._cores
             self._measured_at, self._cpu_s = now, cpu_s
@@ -58,11 +72,18 @@ class NodeStatus:
 
 
 class Announcer:
-    """Keeps a node's lease in the registry, for as long as the registry can be reached."""
+    """Keeps a node's lease in the registry, for as long as the registry can be reached.
 
-    def __init__(self, registry: Registry, status: NodeStatus) -> None:
+    Args:
+        registry: has the lease.
+        status: the node's.
+        renew_s: how often the lease is renewed.
+    """
+
+    def __init__(self, registry: Registry, status: NodeStatus, *, renew_s: float = RENEW_S) -> None:
         self._registry = registry
         self._status = status
+        self._renew_s = renew_s
         self._renewing: asyncio.Task[None] | None = None
         self._lost = False
 
@@ -95,5 +116,5 @@ class Announcer:
 
     async def _renew(self) -> None:
         while True:
-            await asyncio.sleep(RENEW_S)
+            await asyncio.sleep(self._renew_s)
             await self.announce()

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 import random
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ from voxgender import metrics
 from voxgender.errors import NotReady
 from voxgender.fleet.record import NodeRecord
 from voxgender.fleet.registry import LEASE_S, RENEW_S, RegistryLost
-from voxgender.fleet.remote import NoAnswer, RemoteNode, Unreachable
+from voxgender.fleet.remote import ANSWER_TIMEOUT_S, NoAnswer, RemoteNode, Unreachable
 from voxgender.fleet.secret import Secret
 from voxgender.fleet.sources import Source
 
@@ -23,12 +24,11 @@ logger = logging.getLogger(__name__)
 
 REFRESH_S = 1.0
 """How often the source is read."""
-_MAX_BACKOFF_S = 4.0
-_ASK_AFTER_S = RENEW_S
-"""A node that nothing was heard of for so long is asked itself."""
+MAX_BACKOFF_S = 4.0
+"""The longest pause after losses of the source."""
 _LOOK_AGAIN_S = 0.25
 """A look on demand is not repeated sooner."""
-_SHUN_S = 3.0
+SHUN_S = 3.0
 """A node that was too slow, or could not be reached, is the last choice for so long."""
 _BUSY = 0.9
 """Share of its cores above which a node is the last choice but for that."""
@@ -38,18 +38,18 @@ _ASKED_AT_ONCE = 64
 class Member:
     """A node that is known."""
 
-    def __init__(self, record: NodeRecord, node: RemoteNode) -> None:
+    def __init__(self, record: NodeRecord, node: RemoteNode, confirmed_at: float) -> None:
         self.record = record
         self.node = node
-        self.confirmed_at = monotonic()
+        self.confirmed_at = confirmed_at
         self.placing = 0
         """Offers that it was handed since that record: the record has those before, answered or not."""
         self.shunned_until = 0.0
 
-    def learn(self, record: NodeRecord) -> None:
+    def learn(self, record: NodeRecord, confirmed_at: float) -> None:
         """Take a newer record for its own."""
         self.record = record
-        self.confirmed_at = monotonic()
+        self.confirmed_at = confirmed_at
         self.placing = 0
 
     @property
@@ -65,14 +65,41 @@ class Member:
 class Directory:
     """Learns of nodes from a source, from themselves, and from every answer they give.
 
-    A node is known for as long as either its lease in the source or its own word is younger than ``LEASE_S``. So
+    A node is known for as long as either its lease in the source or its own word is younger than ``lease_s``. So
     nodes that are known go on being known while the source is away, or after it has lost everything; and one that
     is gone is forgotten wherever its old record still stands.
+
+    Args:
+        source: tells of nodes.
+        secret: shared with them.
+        refresh_s: how often the source is read.
+        max_backoff_s: how rarely at most, while it is lost.
+        lease_s: how long a node that is silent is still believed to be there.
+        ask_after_s: a node that nothing was heard of for so long is asked itself.
+        answer_timeout_s: how long a node's answer is waited for.
+        clock: tells the time in seconds, as ``time.monotonic``.
     """
 
-    def __init__(self, source: Source, secret: Secret) -> None:
+    def __init__(
+        self,
+        source: Source,
+        secret: Secret,
+        *,
+        refresh_s: float = REFRESH_S,
+        max_backoff_s: float = MAX_BACKOFF_S,
+        lease_s: float = LEASE_S,
+        ask_after_s: float = RENEW_S,
+        answer_timeout_s: float = ANSWER_TIMEOUT_S,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
         self._source = source
         self._secret = secret
+        self._refresh_s = refresh_s
+        self._max_backoff_s = max_backoff_s
+        self._lease_s = lease_s
+        self._ask_after_s = ask_after_s
+        self._answer_timeout_s = answer_timeout_s
+        self._clock = clock
         self._members: dict[str, Member] = {}
         self._by_url: dict[str, RemoteNode] = {}
         """Of addresses that are not yet, or no longer, those of a member."""
@@ -80,7 +107,7 @@ class Directory:
         """The newest record seen of each node, members or not: an older one says nothing any more."""
         self._urls: Sequence[str] = ()
         self._looking: asyncio.Task[None] | None = None
-        self._looked_at = -_LOOK_AGAIN_S
+        self._looked_at = -math.inf
         self._background: asyncio.Task[None] | None = None
         self._closing: set[asyncio.Task[None]] = set()
         self._lost = 0
@@ -123,7 +150,7 @@ class Directory:
         if self._looking is not None and surely:
             await asyncio.wait((self._looking,))
         if self._looking is None:
-            if not surely and monotonic() - self._looked_at < _LOOK_AGAIN_S:
+            if not surely and self._clock() - self._looked_at < _LOOK_AGAIN_S:
                 return
             self._looking = asyncio.create_task(self._look(), name="look")
             self._looking.add_done_callback(self._has_looked)
@@ -142,7 +169,7 @@ class Directory:
         With a subject it is the same node for all of its calls, as long as that has room (D. Thaler and C. Ravishankar,
         Using Name-Based Mappings to Increase Hit Rates, 1998): the node can count them then.
         """
-        now = monotonic()
+        now = self._clock()
         candidates = [
             member for node_id, member in self._members.items() if node_id not in passed_over and member.has_room
         ]
@@ -176,7 +203,7 @@ class Directory:
 
     def penalise(self, member: Member) -> None:
         """Pass a node over for a while: it is slow, or cannot be reached."""
-        member.shunned_until = monotonic() + _SHUN_S
+        member.shunned_until = self._clock() + SHUN_S
 
     def lose(self, member: Member) -> None:
         """Forget a node at once: nothing listens where it was."""
@@ -201,12 +228,12 @@ class Directory:
         while True:
             await self.look()
             # After a loss less and less often, and not all instances at once.
-            pause = min(REFRESH_S * 2 ** min(self._lost, 3), _MAX_BACKOFF_S)
+            pause = min(self._refresh_s * 2 ** min(self._lost, 3), self._max_backoff_s)
             await asyncio.sleep(pause * random.uniform(0.8, 1.2))  # noqa: S311 - no secret
 
     def _has_looked(self, task: "asyncio.Task[None]") -> None:
         self._looking = None
-        self._looked_at = monotonic()
+        self._looked_at = self._clock()
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.error("the nodes could not be looked at", exc_info=error)
 
@@ -229,14 +256,14 @@ class Directory:
         self.looked.set()
         await self._ask_the_silent()
         for member in list(self._members.values()):
-            if monotonic() - member.confirmed_at > LEASE_S:
-                logger.warning("node %s is gone: nothing was heard of it for %.0f s", member.record.id, LEASE_S)
+            if self._clock() - member.confirmed_at > self._lease_s:
+                logger.warning("node %s is gone: nothing was heard of it for %.0f s", member.record.id, self._lease_s)
                 self._forget(member)
 
     async def _ask_the_silent(self) -> None:
-        now = monotonic()
+        now = self._clock()
         known = {member.node.url: member for member in self._members.values()}
-        silent = [member for member in known.values() if now - member.confirmed_at > _ASK_AFTER_S]
+        silent = [member for member in known.values() if now - member.confirmed_at > self._ask_after_s]
         new = [url for url in self._urls if url not in known]
         for url in self._by_url.keys() - set(self._urls):
             self._release(self._by_url.pop(url))
@@ -293,14 +320,14 @@ class Directory:
         member = self._members.get(record.id)
         if member is None:
             node = self._by_url.pop(url, None) or self._remote(url)
-            self._members[record.id] = Member(record, node)
+            self._members[record.id] = Member(record, node, self._clock())
             metrics.NODES.set(len(self._members))
             logger.info("node %s is at %s", record.id, url)
             return
-        member.learn(record)
+        member.learn(record, self._clock())
 
     def _remote(self, url: str) -> RemoteNode:
-        return RemoteNode(url, self._secret, learn=self._hear)
+        return RemoteNode(url, self._secret, learn=self._hear, answer_timeout_s=self._answer_timeout_s)
 
     def _hear(self, record: NodeRecord) -> None:
         """Update a member by the record that came with its answer. Records of unknown nodes are ignored."""

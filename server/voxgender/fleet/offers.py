@@ -12,10 +12,16 @@ REMEMBERED_S = 60.0
 
 
 class Offers:
-    """Answers each offer once, whatever gets lost between signaling and here."""
+    """Answers each offer once, whatever gets lost between signaling and here.
 
-    def __init__(self, node: NodeCalls) -> None:
+    Args:
+        node: answers.
+        remembered_s: how long an id is remembered.
+    """
+
+    def __init__(self, node: NodeCalls, *, remembered_s: float = REMEMBERED_S) -> None:
         self._node = node
+        self._remembered_s = remembered_s
         self._answers: dict[str, asyncio.Task[tuple[str, str]] | None] = {}
         """None for an offer that was withdrawn."""
 
@@ -55,5 +61,5 @@ class Offers:
 
     def _remember(self, offer_id: str, answering: "asyncio.Task[tuple[str, str]] | None") -> None:
         if offer_id not in self._answers:
-            asyncio.get_running_loop().call_later(REMEMBERED_S, self._answers.pop, offer_id, None)
+            asyncio.get_running_loop().call_later(self._remembered_s, self._answers.pop, offer_id, None)
         self._answers[offer_id] = answering

@@ -34,18 +34,20 @@ class Registry:
     Args:
         url: ``redis://[USER:PASSWORD@]HOST[:PORT][/DB]``, ``rediss://…`` with TLS, or ``unix://PATH``.
         secret: signs the records.
+        lease_s: how long a record stands that is not renewed.
 
     Raises:
         SettingsError: the URL is none, or Redis' client is not installed.
     """
 
-    def __init__(self, url: str, secret: Secret) -> None:
+    def __init__(self, url: str, secret: Secret, *, lease_s: float = LEASE_S) -> None:
         self._secret = secret
+        self._lease_ms = int(lease_s * 1_000)
         self._redis = _connect(url)
         self._where = urlsplit(url).hostname or urlsplit(url).path
 
     async def announce(self, record: NodeRecord) -> None:
-        """Write a node's record, with a lease of :data:`LEASE_S`.
+        """Write a node's record, with a lease.
 
         Raises:
             RegistryLost
@@ -53,7 +55,7 @@ class Registry:
         text = record.to_json()
         signed = self._secret.sign("record", text).encode() + b" " + text
         pipeline = self._redis.pipeline(transaction=False)
-        pipeline.set(_NODE + record.id, signed, px=int(LEASE_S * 1_000))
+        pipeline.set(_NODE + record.id, signed, px=self._lease_ms)
         pipeline.sadd(_NODES, record.id)
         await self._do(pipeline.execute())
 

@@ -73,12 +73,21 @@ class RemoteNode:
         url: of its API: ``http://HOST:PORT``, ``https://…``, or ``unix:PATH``.
         secret: signs what is asked.
         learn: told the record that comes with each answer.
+        answer_timeout_s: how long an answer about a session is waited for.
     """
 
-    def __init__(self, url: str, secret: Secret, *, learn: Callable[[NodeRecord], None] = lambda _: None) -> None:
+    def __init__(
+        self,
+        url: str,
+        secret: Secret,
+        *,
+        learn: Callable[[NodeRecord], None] = lambda _: None,
+        answer_timeout_s: float = ANSWER_TIMEOUT_S,
+    ) -> None:
         self.url = url
         self._secret = secret
         self._learn = learn
+        self._answer_timeout_s = answer_timeout_s
         connector: aiohttp.BaseConnector
         if url.startswith("unix:"):
             connector, base = aiohttp.UnixConnector(url.removeprefix("unix:"), limit=0), "http://node"
@@ -113,7 +122,7 @@ class RemoteNode:
             f"/offers/{offer_id}",
             body,
             "application/json",
-            timeout_s=ANSWER_TIMEOUT_S,
+            timeout_s=self._answer_timeout_s,
         ) as response:
             answer = await response.read()
             shown = response.headers.get(SIGNATURE_HEADER, "")
@@ -133,7 +142,7 @@ class RemoteNode:
     async def trickle(self, session_id: str, fragment: str) -> None:
         """Add candidates. Raises as the others, or ``SdpRejected``."""
         path, body = _path(session_id), fragment.encode()
-        async with self._ask("PATCH", path, body, FRAGMENT, timeout_s=ANSWER_TIMEOUT_S):
+        async with self._ask("PATCH", path, body, FRAGMENT, timeout_s=self._answer_timeout_s):
             pass
 
     async def end(self, session_id: str) -> None:
@@ -143,17 +152,17 @@ class RemoteNode:
 
     async def describe(self, session_id: str) -> dict[str, Any]:
         """Return a session's state."""
-        async with self._ask("GET", _path(session_id), timeout_s=ANSWER_TIMEOUT_S) as response:
+        async with self._ask("GET", _path(session_id), timeout_s=self._answer_timeout_s) as response:
             return self._decoded(await response.read(), dict[str, Any])
 
     async def describe_all(self) -> list[dict[str, Any]]:
         """Return the states of all the node's sessions."""
-        async with self._ask("GET", "/sessions", timeout_s=ANSWER_TIMEOUT_S) as response:
+        async with self._ask("GET", "/sessions", timeout_s=self._answer_timeout_s) as response:
             return self._decoded(await response.read(), dict[str, list[dict[str, Any]]])["sessions"]
 
     async def metrics(self) -> str:
         """Return the node's metrics as Prometheus text."""
-        async with self._ask("GET", "/metrics", timeout_s=ANSWER_TIMEOUT_S) as response:
+        async with self._ask("GET", "/metrics", timeout_s=self._answer_timeout_s) as response:
             return await response.text()
 
     async def follow(self, session_id: str) -> AsyncGenerator[str, None]:

@@ -9,6 +9,7 @@ import hmac
 import secrets
 import time
 from base64 import urlsafe_b64encode
+from collections.abc import Callable
 
 from voxgender.errors import SettingsError
 
@@ -22,17 +23,22 @@ _SIGNATURE_BYTES = 16
 class Secret:
     """Signs and checks.
 
+    Args:
+        text: the secret.
+        clock: tells the time in seconds since the epoch, as ``time.time``.
+
     Raises:
         SettingsError: there is no secret.
     """
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, *, clock: Callable[[], float] = time.time) -> None:
         if not text:
             raise SettingsError(
                 "signaling and media nodes need a secret that they share: set VOXGENDER_SECRET to the same long random "
                 "text for all, such as `openssl rand -hex 32` prints"
             )
         self._key = text.encode()
+        self._clock = clock
 
     def sign(self, purpose: str, text: bytes) -> str:
         """Return a signature of 22 characters that only a holder of the secret can make."""
@@ -57,7 +63,7 @@ class Secret:
 
     def authorization(self, method: str, path: str, body: bytes = b"") -> str:
         """Return the ``Authorization`` header of a request to a node, valid for :data:`TOLERANCE_S`."""
-        now = str(int(time.time()))
+        now = str(int(self._clock()))
         return f"{SCHEME} {now} {self.sign('request', _request(method, path, now, body))}"
 
     def refusal(self, header: str, method: str, path: str, body: bytes = b"") -> str | None:
@@ -68,7 +74,7 @@ class Secret:
             return "This is for voxgender's signaling alone."
         if not self.is_signature(signature, "request", _request(method, path, made_at, body)):
             return "The request is signed with another secret: VOXGENDER_SECRET has to be the same everywhere."
-        apart_s = abs(time.time() - int(made_at))
+        apart_s = abs(self._clock() - int(made_at))
         if apart_s > TOLERANCE_S:
             return f"The request was signed {apart_s:.0f} s from now: set the clocks of both machines."
         return None

@@ -19,11 +19,16 @@ SUITES = tuple(
 )
 """Cipher suites by OpenSSL's names. The ECDSA ones serve browsers, the RSA ones peers that have an RSA certificate."""
 
-REPEAT_S = 0.05
-"""How long a flight waits for an answer before it is sent again, at first; then twice as long each time.
+FIRST_REPEAT_S = 0.05
+"""How long the first flight waits for an answer before it is sent again; then twice as long each time.
 
-OpenSSL begins with a second (RFC 6347 section 4.2.4.1). Peers that open DTLS a moment after ICE is up (FFmpeg) lose the
-first flight always. A copy of a record that did arrive is dropped by the receiver's replay check.
+OpenSSL begins with a second (RFC 6347 section 4.2.4.1). Peers that open DTLS a moment after ICE is up (FFmpeg) lose
+the first flight, always.
+"""
+REPEAT_S = 0.4
+"""The same for later flights. The peer is there by then, and may take 100 ms to answer (FFmpeg).
+
+A copy that reaches FFmpeg after the end of its handshake makes it wait for a datagram before each packet that it sends.
 """
 
 _DATAGRAM = 1_200
@@ -97,7 +102,7 @@ async def shake_hands(ssl: SSL.Connection, *, send: Send, receive: Receive) -> N
     """
     ssl.set_ciphertext_mtu(_DATAGRAM)
     flight: list[bytes] = []
-    repeat_s = REPEAT_S
+    repeat_s = FIRST_REPEAT_S
     while True:
         try:
             ssl.do_handshake()

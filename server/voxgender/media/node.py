@@ -45,6 +45,7 @@ class MediaNode:
         connect_timeout_s: a session that is not connected by then ends.
         silence_timeout_s: a peer that sends neither packet nor message for so long is taken to be gone.
         new_session_id: makes ids that nobody can guess.
+        sweep_s: how often deadlines are looked at.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class MediaNode:
         connect_timeout_s: float = 15.0,
         silence_timeout_s: float = 15.0,
         new_session_id: Callable[[], str] = random_id,
+        sweep_s: float = SWEEP_S,
     ) -> None:
         self._addresses = HostAddresses(tuple(ice_addresses), tuple(advertise_addresses))
         self._sockets = Sockets(udp_ports)
@@ -67,6 +69,7 @@ class MediaNode:
         self._max_sessions_per_subject = max_sessions_per_subject
         self._connect_timeout_s = connect_timeout_s
         self._silence_timeout_s = silence_timeout_s
+        self._sweep_s = sweep_s
         self._engine: Engine | None = None
         self._sessions: dict[str, Session] = {}
         self._subjects: dict[str, str] = {}
@@ -256,7 +259,7 @@ class MediaNode:
 
     async def _sweep(self) -> None:
         while True:
-            await asyncio.sleep(SWEEP_S)
+            await asyncio.sleep(self._sweep_s)
             self._end_overdue(monotonic())
 
     def _end_overdue(self, now: float) -> None:

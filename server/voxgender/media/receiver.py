@@ -23,6 +23,8 @@ REORDER_WINDOW_S = 0.06
 MIN_REORDER_WINDOW_S = 0.02
 MAX_REORDER_WINDOW_S = 0.12
 """A path that only loses packets brings the window down to the one, one that reorders them up to the other."""
+PAUSE_S = 0.25
+"""A hole that no later packet comes to give up is given up after so long: longer than a packet waits in a socket."""
 BYE_GRACE_S = 2.0
 """A sender that said goodbye and resumes within this time was only paused (Chromium says it on a pause)."""
 
@@ -201,7 +203,7 @@ class AudioReceiver:
             if waited_s < self._window_s and len(self._held) < _MAX_HELD:
                 if self._timer is None:
                     loop = asyncio.get_running_loop()
-                    self._timer = loop.call_later(self._window_s - waited_s, self._give_up)
+                    self._timer = loop.call_later(PAUSE_S, self._give_up)
                 return
             self._skip_hole(now)
 

@@ -44,6 +44,7 @@ Reason = Literal[
     "connect_timeout",
     "gave_way",
     "connection_failed",
+    "consent_expired",
     "silent_peer",
     "excessive_data",
     "analysis_failed",
@@ -140,7 +141,13 @@ class Session:
             suppress_close_errors(pc)
             handshake.watch(pc, self._on_insecure)
             sctp.bound(pc, self._on_excessive_data)
-            gather_on(pc, self._sockets, self._addresses, self._call.phase)
+            gather_on(
+                pc,
+                self._sockets,
+                self._addresses,
+                self._call.phase,
+                on_consent_expired=lambda: self.end_soon("consent_expired"),
+            )
             await pc.setLocalDescription(await pc.createAnswer())
             pc.on("datachannel", self._on_datachannel)
             pc.on("connectionstatechange", self._on_connection_state)
@@ -262,6 +269,8 @@ class Session:
         try:
             if reason == "silent_peer":
                 self._outbox.post(Error(code="silent_peer", message="Nothing was heard of the client for too long."))
+            elif reason == "consent_expired":
+                self._outbox.post(Error(code="consent_expired", message="The client has not answered for too long."))
             elif reason == "shutdown":
                 self._outbox.post(Error(code="shutting_down", message="The server is shutting down."))
             elif reason == "connect_timeout" and (failure := handshake.unfinished(self._pc)) is not None:

@@ -12,6 +12,7 @@ import logging
 import random
 import socket
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from struct import Struct
 from typing import Any, Protocol
@@ -42,6 +43,8 @@ OTHERS_AT_ONCE = 1_000.0
 _STRANGERS_AT_ONCE_S = 0.02
 _MAX_SOURCES = 16
 """Addresses that one call may send from."""
+_MAX_TRIALS = 16
+"""Media packets from addresses that are not known which a socket decrypts in ``QUIET_TICK_S``."""
 _RECEIVE_BUFFER = 4 * 1024 * 1024
 """Bytes asked for; without CAP_NET_ADMIN the kernel gives up to its ``net.core.rmem_max``."""
 _SO_RCVBUFFORCE, _SO_TIMESTAMPNS = 33, 35  # asm-generic/socket.h; Python has no names for them
@@ -60,12 +63,20 @@ class CallProtocol(Protocol):
     def connection_lost(self, exc: Exception | None) -> None: ...
     def error_received(self, exc: Exception) -> None: ...
     def datagram_received(self, data: Any, addr: Any) -> None: ...
-    def media_received(self, data: bytes, arrived_at: float) -> None:
+    def media_received(self, data: bytes, addr: tuple[str, int], arrived_at: float) -> bool:
         """RTP or RTCP (RFC 7983), with the time at which the kernel took it in, in seconds of ``time.monotonic``."""
         ...
 
-    def authenticates(self, data: bytes) -> bool:
-        """Whether a STUN message proves that its sender is the call's peer."""
+    def introduces(self, data: bytes) -> bool:
+        """Tell whether a STUN message from a new address proves that the call's peer is there."""
+        ...
+
+    def recognizes(self, data: bytes, addr: tuple[str, int], arrived_at: float) -> bool:
+        """Take a media packet from a new address if the call's peer sent it; tell whether that was so."""
+        ...
+
+    def forget(self, addr: tuple[str, int]) -> bool:
+        """Forget an address of the peer; tell whether it may be forgotten."""
         ...
 
 
@@ -97,15 +108,22 @@ class Sockets:
             NotReady: every port of the range is taken, by others or by as many calls as may share one.
             OSError: the address is not one of this machine's.
         """
-        for shared in self._shared:
-            if (shared.address, shared.phase) == (address, phase) and shared.calls < CALLS:
-                break
-        else:
-            shared = SharedSocket(address, self._bind(address), self, phase)
-            self._shared.append(shared)
-            if self._timer is None:
-                self._wait()
-        return CallTransport(shared, ufrag, protocol)
+        room = [shared for shared in self._shared if shared.address == address and shared.calls < CALLS]
+        shared = next((shared for shared in room if phase in shared.phases), None)
+        if shared is None:
+            try:
+                shared = SharedSocket(address, self._bind(address), self)
+            except NotReady:
+                # It is then read for the turns of either.
+                if not room:
+                    raise
+                shared = room[0]
+            else:
+                self._shared.append(shared)
+        transport = CallTransport(shared, ufrag, protocol, phase)
+        if self._timer is None:
+            self._wait()
+        return transport
 
     def read(self, shared: "SharedSocket") -> None:
         """Hand on what waits in a socket."""
@@ -151,7 +169,7 @@ class Sockets:
         loop = asyncio.get_running_loop()
         now = loop.time()
         for shared in self._shared:
-            shared.due_at = shared.phase.next_turn(now)
+            shared.due_at = min(phase.next_turn(now) for phase in shared.phases)
         at = min(shared.due_at for shared in self._shared) if self._busy else next_tick(now, QUIET_TICK_S)
         if any(shared.is_crowded for shared in self._shared):
             at = min(at, now + CROWDED_TICK_S)
@@ -194,14 +212,17 @@ class Sockets:
 class SharedSocket:
     """One bound socket and the calls on it."""
 
-    def __init__(self, address: str, sock: socket.socket, sockets: Sockets, phase: Phase) -> None:
+    def __init__(self, address: str, sock: socket.socket, sockets: Sockets) -> None:
         self.address = address
-        self.phase = phase
+        self.phases: Counter[Phase] = Counter()
+        """How many of its calls have their turns when."""
         self.due_at = 0.0
         """When it is read next, while there are many calls."""
         self.fileno = sock.fileno()
         self.name = sock.getsockname()
         self.connecting: set[CallTransport] = set()
+        self.seeking: set[CallTransport] = set()
+        """Calls whose peer may be at another address now, and is asked there."""
         self.closed = False
         self.is_crowded = False
         """Whether so much comes that it is read more often than on the tick."""
@@ -214,6 +235,9 @@ class SharedSocket:
         self._calls: set[CallTransport] = set()
         self._by_ufrag: dict[str, CallTransport] = {}
         self._by_source: dict[bytes, CallTransport] = {}
+        self._by_ssrc: dict[bytes, CallTransport] = {}
+        self._trials = 0
+        self._trials_since = 0.0
 
     @property
     def calls(self) -> int:
@@ -222,6 +246,7 @@ class SharedSocket:
     def add(self, call: "CallTransport") -> None:
         self._calls.add(call)
         self._by_ufrag[call.ufrag] = call
+        self.phases[call.phase] += 1
         if not self.connecting:
             self._loop.add_reader(self.fileno, self._sockets.read, self)
         self.connecting.add(call)
@@ -236,12 +261,16 @@ class SharedSocket:
     def remove(self, call: "CallTransport") -> None:
         """Forget a call; with the last one the socket closes."""
         self.settle(call)
+        self.seeking.discard(call)
         self._calls.discard(call)
+        self.phases -= Counter((call.phase,))
         if self._by_ufrag.get(call.ufrag) is call:
             del self._by_ufrag[call.ufrag]
         for source in call.sources:
             if self._by_source.get(source) is call:
                 del self._by_source[source]
+        if self._by_ssrc.get(call.ssrc) is call:
+            del self._by_ssrc[call.ssrc]
         if not self._calls:
             self.closed = True
             self._sock.close()
@@ -259,55 +288,101 @@ class SharedSocket:
     def claim(self, source: bytes, call: "CallTransport") -> bool:
         """Let datagrams from an address go to a call whose peer proved to be there.
 
-        No peer can take an address that another call has.
+        No peer can take an address that another call has. A call that has too many gives up its oldest.
         """
+        if source in self._by_source:
+            return self._by_source[source] is call
         if len(call.sources) >= _MAX_SOURCES:
-            return False
-        if self._by_source.setdefault(source, call) is not call:
-            return False
+            oldest = next((known for known in call.sources if call.forget(known)), None)
+            if oldest is None:
+                return False
+            del call.sources[oldest], self._by_source[oldest]
+        self._by_source[source] = call
         call.sources[source] = _address(source)
         return True
 
+    def expect(self, call: "CallTransport", ssrc: bytes) -> None:
+        """Know a call's media by its SSRC, if it comes from another address; the first call that has it keeps it."""
+        if self._by_ssrc.get(call.ssrc) is call:
+            del self._by_ssrc[call.ssrc]
+        call.ssrc = ssrc
+        self._by_ssrc.setdefault(ssrc, call)
+
+    def take(self, source: bytes, call: "CallTransport") -> None:
+        """Give an address to a call whose peer has just answered from there, whoever had it before.
+
+        A NAT gives a port that one caller had to another one.
+        """
+        owner = self._by_source.get(source)
+        if owner is not None and owner is not call:
+            del self._by_source[source], owner.sources[source]
+        self.claim(source, call)
+
     def deliver(self, data: bytes, source: bytes, arrived_at: float) -> None:
-        call = self._by_source.get(source)
-        if call is None:
-            call = self._authentic(data)
-            if call is None or not self.claim(source, call):
-                return
+        owner = self._by_source.get(source)
         try:
-            call.deliver(data, source, arrived_at)
+            if _is_media(data):
+                if owner is None or not owner.media_received(data, source, arrived_at):
+                    self._recognize(data, source, owner, arrived_at)
+            elif len(data) < _STUN.size or data[0] > 3:
+                if owner is not None:
+                    owner.datagram_received(data, source)
+            elif (call := self._meant(data, owner)) is not None:
+                if call is not owner and not self.claim(source, call):
+                    call.visit(source)
+                call.datagram_received(data, source)
+            else:
+                metrics.STUN_IGNORED.inc()
         except Exception as error:  # noqa: BLE001 - one call's packet must not cost the others theirs
             self._loop.call_exception_handler({"message": "a datagram could not be handled", "exception": error})
 
-    def _authentic(self, data: bytes) -> "CallTransport | None":
-        """The call whose peer proves to have sent a STUN message; None where there is none.
+    def _recognize(self, data: bytes, source: bytes, owner: "CallTransport | None", arrived_at: float) -> None:
+        """Find the call whose peer sends media from a new address: by the SSRC, and by one trial of its keys."""
+        call = self._by_ssrc.get(data[8:12])
+        if call is None or call is owner:
+            return
+        now = self._loop.time()
+        if now - self._trials_since >= QUIET_TICK_S:
+            self._trials, self._trials_since = 0, now
+        if self._trials < _MAX_TRIALS:
+            self._trials += 1
+            if call.recognizes(data, source, arrived_at) and not self.claim(source, call):
+                call.visit(source)
 
-        Only a peer that answers checks and makes none of its own (ICE lite) is known by a response first.
+    def _meant(self, data: bytes, owner: "CallTransport | None") -> "CallTransport | None":
+        """The call that a STUN message is for: one whose peer proves to have sent it, or else the address's owner.
+
+        A request names its call. A response belongs to a request of a call that looks for its peer. Only a peer that
+        answers checks and makes none of its own (ICE lite) is known by a response first.
         """
-        if len(data) < _STUN.size or data[0] > 3:
-            return None
+        candidates: Iterable[CallTransport]
         if data[0] & 1:
-            candidates: Iterable[CallTransport] = self.connecting
+            candidates = self.connecting | self.seeking
         else:
             named = self._by_ufrag.get(_checked_ufrag(data))
             candidates = () if named is None else (named,)
         if self._sockets.strangers.left(self._loop.time()) > 0:
             began_at = time.thread_time()
-            call = next((call for call in candidates if call.authenticates(data)), None)
+            call = next((call for call in candidates if call is not owner and call.introduces(data)), None)
             self._sockets.strangers.spend(time.thread_time() - began_at)
             if call is not None:
                 return call
-        metrics.STUN_IGNORED.inc()
-        return None
+        return owner
 
 
 class CallTransport(asyncio.DatagramTransport):
     """One call's place on a socket. Made by :meth:`Sockets.open`."""
 
-    def __init__(self, shared: SharedSocket, ufrag: str, protocol: CallProtocol) -> None:
+    def __init__(self, shared: SharedSocket, ufrag: str, protocol: CallProtocol, phase: Phase) -> None:
         super().__init__({"sockname": shared.name})
         self.ufrag = ufrag
+        self.phase = phase
         self.sources: dict[bytes, tuple[str, int]] = {}
+        """Where the call's peer proved to be, the oldest first."""
+        self.ssrc = b""
+        """Of the peer's latest stream."""
+        self._visited: dict[tuple[str, int], bytes] = {}
+        """Addresses of other calls where the peer seems to be."""
         self._shared = shared
         self._protocol = protocol
         self._closed = False
@@ -319,16 +394,51 @@ class CallTransport(asyncio.DatagramTransport):
         """The call is up: from now on its packets may wait for the tick."""
         self._shared.settle(self)
 
-    def deliver(self, data: bytes, source: bytes, arrived_at: float) -> None:
-        # RFC 7983 section 7.
-        if len(data) > 1 and 127 < data[0] < 192:
-            self._protocol.media_received(data, arrived_at)
-        elif self._others.take(arrived_at):
-            self._protocol.datagram_received(data, self.sources[source])
+    def media_received(self, data: bytes, source: bytes, arrived_at: float) -> bool:
+        """Hand on a media packet; tell whether the peer sent it."""
+        return self._protocol.media_received(data, self._address(source), arrived_at)
 
-    def authenticates(self, data: bytes) -> bool:
-        """Whether a STUN message proves that its sender is the call's peer."""
-        return self._protocol.authenticates(data)
+    def datagram_received(self, data: bytes, source: bytes) -> None:
+        """Hand on anything else."""
+        if self._others.take(time.monotonic()):
+            self._protocol.datagram_received(data, self._address(source))
+
+    def introduces(self, data: bytes) -> bool:
+        """Tell whether a STUN message from a new address proves that the call's peer is there."""
+        return self._protocol.introduces(data)
+
+    def recognizes(self, data: bytes, source: bytes, arrived_at: float) -> bool:
+        """Take a media packet from a new address if the call's peer sent it; tell whether that was so."""
+        return self._protocol.recognizes(data, self._address(source), arrived_at)
+
+    def forget(self, source: bytes) -> bool:
+        """Forget an address of the peer; tell whether it may be forgotten."""
+        return self._protocol.forget(self.sources[source])
+
+    def expect(self, ssrc: bytes) -> None:
+        """Know the call by its media's SSRC too, from now on."""
+        self._shared.expect(self, ssrc)
+
+    def visit(self, source: bytes) -> None:
+        """Remember an address that another call has, though this call's peer seems to be there."""
+        if len(self._visited) >= _MAX_SOURCES:
+            del self._visited[next(iter(self._visited))]
+        self._visited[_address(source)] = source
+
+    def seek(self) -> None:
+        """Take answers from addresses that other calls have."""
+        if not self._closed:
+            self._shared.seeking.add(self)
+
+    def find(self, addr: tuple[str, int] | None) -> None:
+        """End seeking; the peer has answered from an address, or from none."""
+        self._shared.seeking.discard(self)
+        source = None if addr is None else self._visited.pop(addr, None)
+        if source is not None:
+            self._shared.take(source, self)
+
+    def _address(self, source: bytes) -> tuple[str, int]:
+        return self.sources.get(source) or _address(source)
 
     def sendto(self, data: Any, addr: Any = None) -> None:
         if self._closed:
@@ -354,6 +464,11 @@ class CallTransport(asyncio.DatagramTransport):
 
     def abort(self) -> None:
         self.close()
+
+
+def _is_media(data: bytes) -> bool:
+    """Tell SRTP and SRTCP from STUN and DTLS (RFC 7983 section 7)."""
+    return len(data) > 1 and 127 < data[0] < 192
 
 
 def _checked_ufrag(data: bytes) -> str:

@@ -75,6 +75,8 @@ class Caller:
         route: Route = "direct",
         link: FaultyLink | None = None,
         pacer: Pacer | None = None,
+        connect_timeout_s: float = CONNECT_TIMEOUT_S,
+        quiet_s: float = QUIET_S,
     ) -> None:
         """
         Args:
@@ -85,6 +87,8 @@ class Caller:
             route: which ways to the server are tried. On a loopback host only "relay" asks for a TURN server.
             link: what is wrong with the network on the way.
             pacer: shared by callers of one event loop, so that they share a timer.
+            connect_timeout_s: how long the media path may take to come up.
+            quiet_s: with no message for so long the server is asked whether the session still lives.
         """
         self._url = url
         self._token = token
@@ -94,6 +98,8 @@ class Caller:
         self._answer = ""
         self._route: Route = route
         self._pacer = pacer or Pacer()
+        self._connect_timeout_s = connect_timeout_s
+        self._quiet_s = quiet_s
         self._on_message: OnMessage = _ignore
         self._heard_at = 0.0
         self._over: asyncio.Future[_End] = asyncio.get_running_loop().create_future()
@@ -202,7 +208,7 @@ class Caller:
         except Exception as error:  # noqa: BLE001 - aiortc raises whatever it stumbles over in an SDP
             raise CallError(f"{whip.endpoint}: its answer cannot be used: {error!r}") from None
         with suppress(TimeoutError):
-            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+            async with asyncio.timeout(self._connect_timeout_s):
                 await self._settled.wait()
         if not self._connected and not self._hung_up:
             if not await session.alive():
@@ -267,12 +273,12 @@ class Caller:
         self._heard_at = time.monotonic()
         while True:
             quiet_s = time.monotonic() - self._heard_at
-            done, _ = await asyncio.wait((self._over,), timeout=max(0.0, QUIET_S - quiet_s))
+            done, _ = await asyncio.wait((self._over,), timeout=max(0.0, self._quiet_s - quiet_s))
             if done:
                 if self._failure is not None:
                     raise self._failure
                 return self._over.result()
-            if time.monotonic() - self._heard_at >= QUIET_S:
+            if time.monotonic() - self._heard_at >= self._quiet_s:
                 if not await session.alive():
                     return _End("lost", "the server is gone")
                 self._heard_at = time.monotonic()

@@ -24,6 +24,9 @@ SETTLED_S = 1.0
 """Faults begin so long after the call is up. A server's clock starts with the first packet that it hears: that has
 to be the first one sent, or the caller's times are not the server's."""
 
+CallLater = Callable[[float, Callable[[], None]], asyncio.Handle]
+"""``call_later`` of an event loop: a time in seconds, and what is called then."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Faults:
@@ -69,12 +72,24 @@ class FaultyLink:
     with nothing lost in the good state and everything in the bad one.
     """
 
-    def __init__(self, faults: Faults, call: int = 0, *, outage_after_s: float | None = None) -> None:
+    def __init__(
+        self,
+        faults: Faults,
+        call: int = 0,
+        *,
+        outage_after_s: float | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        call_later: CallLater | None = None,
+    ) -> None:
         """
         Args:
             call: number of the call, for chance of its own.
             outage_after_s: when the outage begins, counted from :meth:`start`; by default at :meth:`cut`.
+            clock: tells the time in seconds, as ``time.monotonic``.
+            call_later: starts a timer, as the running event loop's by default.
         """
+        self._clock = clock
+        self._call_later = call_later
         self._outage_after_s = outage_after_s
         self._faults = faults
         self._random = Random(f"{faults.seed}/{call}")  # noqa: S311
@@ -83,9 +98,9 @@ class FaultyLink:
         self._bad = False
         self._latest = 0.0
         self._delayed: deque[Callable[[], object]] = deque()
-        self._timers: set[asyncio.TimerHandle] = set()
+        self._timers: set[asyncio.Handle] = set()
         self.outages: list[tuple[float, float]] = []
-        """From when to when nothing gets through, seconds of ``time.monotonic``."""
+        """From when to when nothing gets through, seconds of the clock."""
         loss, burst = faults.loss / 100, faults.burst
         self._enters = loss / (burst * (1 - loss)) if burst > 1 else loss
         self._leaves = 1 / burst if burst > 1 else 1 - loss
@@ -104,7 +119,7 @@ class FaultyLink:
     def cut(self) -> None:
         """Begin the outage, where there is to be one."""
         if self._faults.outage_ms and self._up:
-            now = time.monotonic()
+            now = self._clock()
             length_s = self._faults.outage_ms / 1000
             self._up = False
             self.outages.append((now, now + length_s))
@@ -151,7 +166,7 @@ class FaultyLink:
         """Delay of the next datagram that overtakes none, seconds."""
         if not self._faults.jitter_ms:
             return 0.0
-        now = time.monotonic()
+        now = self._clock()
         self._latest = max(self._latest, now + self._random.random() * self._faults.jitter_ms / 1000)
         return self._latest - now
 
@@ -166,5 +181,5 @@ class FaultyLink:
             self._timers.discard(timer)
             then()
 
-        timer = asyncio.get_running_loop().call_later(delay_s, run)
+        timer = (self._call_later or asyncio.get_running_loop().call_later)(delay_s, run)
         self._timers.add(timer)

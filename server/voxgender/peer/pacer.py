@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from typing import Protocol
 
 from voxgender.peer.speech import PACKET_S
 
@@ -13,14 +14,28 @@ Beat = Callable[[], None]
 _EARLY_S = 0.0005  # uvloop keeps time in milliseconds.
 
 
+class Timers(Protocol):
+    """The clock and the timers of an event loop."""
+
+    def time(self) -> float: ...
+
+    def call_soon(self, callback: Callable[[], object], /) -> asyncio.Handle: ...
+
+    def call_at(self, when: float, callback: Callable[[], object], /) -> asyncio.Handle: ...
+
+
 class Pacer:
     """Calls every beat that joined once in 20 ms.
 
     Beats are due at fixed times: a late one does not delay those after it, and those that a stall has held up come
     at once.
+
+    Args:
+        timers: the running event loop's by default.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, timers: Timers | None = None) -> None:
+        self._timers = timers
         self._slots: list[dict[Beat, None]] = [{} for _ in range(SLOTS)]
         self._turn = 0
         self._due = 0.0
@@ -35,7 +50,7 @@ class Pacer:
         """Begin to call ``beat``, which must not raise, on this event loop."""
         min(self._slots, key=len)[beat] = None
         if self._timer is None:
-            loop = asyncio.get_running_loop()
+            loop = self._timers or asyncio.get_running_loop()
             self._due = loop.time()
             self._timer = loop.call_soon(self._tick)
 
@@ -48,7 +63,7 @@ class Pacer:
             self._timer = None
 
     def _tick(self) -> None:
-        loop = asyncio.get_running_loop()
+        loop = self._timers or asyncio.get_running_loop()
         now = loop.time() + _EARLY_S
         while self._due <= now:
             slot = self._slots[self._turn]

@@ -15,15 +15,19 @@ ALLOCATE_TIMEOUT_S = 3.0
 _RELEASE_TIMEOUT_S = 1.0
 
 
-async def working_relay(servers: Sequence[RTCIceServer]) -> RTCIceServer:
+async def working_relay(servers: Sequence[RTCIceServer], *, timeout_s: float = ALLOCATE_TIMEOUT_S) -> RTCIceServer:
     """Return the first of these TURN servers that allocates a relay address.
 
     aioice takes one alone, and keeps to itself why it gave none. So all are asked, at the same time.
 
+    Args:
+        servers: in the order of preference.
+        timeout_s: how long each is waited for.
+
     Raises:
         CallError: none did; the message says of each why.
     """
-    asking = [asyncio.create_task(_allocate(server)) for server in servers]
+    asking = [asyncio.create_task(_allocate(server, timeout_s)) for server in servers]
     reasons = []
     try:
         for server, task in zip(servers, asking, strict=True):
@@ -51,10 +55,10 @@ class _Relayed(asyncio.DatagramProtocol):
             self.closed.set_result(None)
 
 
-async def _allocate(server: RTCIceServer) -> None:
+async def _allocate(server: RTCIceServer, timeout_s: float) -> None:
     """Ask for a relay and give it back."""
     parsed = parse_stun_turn_uri(str(server.urls))
-    async with asyncio.timeout(ALLOCATE_TIMEOUT_S):
+    async with asyncio.timeout(timeout_s):
         transport, relayed = await turn.create_turn_endpoint(
             _Relayed,
             (parsed["host"], parsed["port"]),

@@ -15,7 +15,8 @@ from yarl import URL
 
 from voxgender.errors import CallError
 
-_TIMEOUT = aiohttp.ClientTimeout(total=10.0, sock_connect=5.0)
+ANSWER_TIMEOUT_S = 10.0
+_CONNECT_TIMEOUT_S = 5.0
 _SDP = "application/sdp"
 
 
@@ -97,14 +98,21 @@ class WhipSession:
 class WhipClient:
     """Opens sessions at one endpoint."""
 
-    def __init__(self, url: str, *, token: str | None = None) -> None:
+    def __init__(self, url: str, *, token: str | None = None, timeout_s: float = ANSWER_TIMEOUT_S) -> None:
         """
+        Args:
+            url: the server, ``http://host:port`` or its ``…/whip``.
+            token: bearer token, for a server that asks for one.
+            timeout_s: how long an answer is waited for.
+
         Raises:
             CallError: ``url`` is no HTTP address.
         """
+        self._timeout_s = timeout_s
         self.endpoint = endpoint(url)
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        self._http = aiohttp.ClientSession(headers=headers, timeout=_TIMEOUT)
+        timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=_CONNECT_TIMEOUT_S)
+        self._http = aiohttp.ClientSession(headers=headers, timeout=timeout)
 
     async def __aenter__(self) -> Self:
         return self
@@ -151,7 +159,7 @@ class WhipClient:
             reason = os.strerror(number).lower() if number else str(error.os_error)
             raise CallError(f"{self.endpoint.origin()}: {reason}; is `voxgender serve` running there?") from None
         except TimeoutError:
-            raise CallError(f"{self.endpoint}: no answer within {_TIMEOUT.total:.0f} s") from None
+            raise CallError(f"{self.endpoint}: no answer within {self._timeout_s:.0f} s") from None
         except aiohttp.ClientError as error:
             raise CallError(f"{self.endpoint}: {str(error) or type(error).__name__}") from None
 

@@ -3,7 +3,7 @@
 import asyncio
 import ipaddress
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import msgspec
 from aiohttp import ClientError, ClientSession, ClientTimeout
@@ -21,7 +21,8 @@ _INTERFACES = "/computeMetadata/v1/instance/network-interfaces/?recursive=true"
 # The server answers with the header that it asks for, which tells it from whatever else answers there.
 _FLAVOR = {"Metadata-Flavor": "Google"}
 _TIMEOUT_S = 3.0
-_PAUSES_S = (0.2, 1.0, 3.0)
+PAUSES_S = (0.2, 1.0, 3.0)
+"""Between requests to a metadata server that does not answer yet."""
 
 
 class _AccessConfig(msgspec.Struct, rename="camel"):
@@ -32,11 +33,15 @@ class _Interface(msgspec.Struct, rename="camel"):
     access_configs: tuple[_AccessConfig, ...] = ()
 
 
-async def public_addresses(values: Iterable[str]) -> tuple[str, ...]:
+async def public_addresses(values: Iterable[str], *, pauses_s: Sequence[float] = PAUSES_S) -> tuple[str, ...]:
     """Return the addresses that ``--advertise-address`` names, :data:`GCP` replaced by the metadata server's.
 
     Each address once, in the order given. Without :data:`GCP` among the values nothing is asked.
     https://cloud.google.com/compute/docs/metadata/overview
+
+    Args:
+        values: IP addresses and :data:`GCP`.
+        pauses_s: between two requests to a metadata server that does not answer yet.
 
     Raises:
         SettingsError: a value is not an IP address, or no metadata server answers, or it knows no public address of
@@ -48,7 +53,7 @@ async def public_addresses(values: Iterable[str]) -> tuple[str, ...]:
             raise SettingsError(
                 f"--advertise-address (VOXGENDER_ADVERTISE_ADDRESS) takes an IP address or {GCP}, not {value!r}"
             )
-        addresses.update(dict.fromkeys(await _on_google_cloud() if value == GCP else [value]))
+        addresses.update(dict.fromkeys(await _on_google_cloud(pauses_s) if value == GCP else [value]))
     return tuple(addresses)
 
 
@@ -60,10 +65,10 @@ def _is_address(text: str) -> bool:
     return True
 
 
-async def _on_google_cloud() -> list[str]:
+async def _on_google_cloud(pauses_s: Sequence[float]) -> list[str]:
     host = os.environ.get("GCE_METADATA_HOST") or METADATA_HOST
     async with ClientSession(timeout=ClientTimeout(total=_TIMEOUT_S)) as http:
-        body = await _ask(http, f"http://{host}{_INTERFACES}")
+        body = await _ask(http, f"http://{host}{_INTERFACES}", pauses_s)
     if body is None:
         raise SettingsError(
             f"--advertise-address {GCP} (VOXGENDER_ADVERTISE_ADDRESS): no metadata server of Google Cloud answers at "
@@ -82,9 +87,9 @@ async def _on_google_cloud() -> list[str]:
     return [address for address in found if address]
 
 
-async def _ask(http: ClientSession, url: str) -> bytes | None:
+async def _ask(http: ClientSession, url: str, pauses_s: Sequence[float]) -> bytes | None:
     """Return the answer's body, or None. In a machine's first seconds its metadata server may not answer yet."""
-    for pause_s in (*_PAUSES_S, None):
+    for pause_s in (*pauses_s, None):
         try:
             async with http.get(url, headers=_FLAVOR) as response:
                 if response.status == 200 and response.headers.get("Metadata-Flavor") == _FLAVOR["Metadata-Flavor"]:

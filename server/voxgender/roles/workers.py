@@ -35,7 +35,7 @@ _STOP_S = 10.0
 """For a worker to end its calls; then it is killed."""
 HUNG_S = 30.0
 """A worker that took calls and has answered nothing for so long is killed; its calls are long lost by then."""
-_WATCH_S = 2.0
+WATCH_S = 2.0
 _RESTART_S = 0.5
 _MAX_RESTART_S = 10.0
 _SETTLED_S = 30.0
@@ -138,9 +138,27 @@ def worker_configs(settings: ServeSettings, secret: str, folder: Path) -> list[W
 
 
 class Worker:
-    """One media process, started again whenever it dies."""
+    """One media process, started again whenever it dies.
 
-    def __init__(self, config: WorkerConfig, source: StaticNodes, directory: Directory) -> None:
+    Args:
+        config: what it is told.
+        source: is told of it while it takes calls.
+        directory: looks at it.
+        hung_s: it is killed when it took calls and has answered nothing for so long.
+        watch_s: how often that is looked at.
+    """
+
+    def __init__(
+        self,
+        config: WorkerConfig,
+        source: StaticNodes,
+        directory: Directory,
+        *,
+        hung_s: float = HUNG_S,
+        watch_s: float = WATCH_S,
+    ) -> None:
+        self._hung_s = hung_s
+        self._watch_s = watch_s
         self._config = config
         self._url = f"unix:{config.socket}"
         self._source = source
@@ -208,10 +226,10 @@ class Worker:
             await asyncio.gather(watching, return_exceptions=True)
 
     async def _watch(self, process: asyncio.subprocess.Process) -> None:
-        """Kill a process that took calls and has not answered the directory for ``HUNG_S``."""
+        """Kill a process that took calls and has not answered the directory for ``hung_s``."""
         answered_at = monotonic()
-        while monotonic() - answered_at < HUNG_S:
-            await asyncio.sleep(_WATCH_S)
+        while monotonic() - answered_at < self._hung_s:
+            await asyncio.sleep(self._watch_s)
             loading = self._url not in self._source
             if loading or any(member.node.url == self._url for member in self._directory.members()):
                 answered_at = monotonic()

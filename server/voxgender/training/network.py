@@ -102,7 +102,7 @@ def _biases() -> Tensor:
 
 def feature_extractor() -> Wav2Vec2FeatureExtractor:
     """What turns samples into the network's input: zero mean, unit variance."""
-    return Wav2Vec2FeatureExtractor(  # type: ignore[no-untyped-call]
+    return Wav2Vec2FeatureExtractor(
         sampling_rate=SAMPLE_RATE_HZ, do_normalize=True, return_attention_mask=False, padding_value=0.0
     )
 

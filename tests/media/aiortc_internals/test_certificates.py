@@ -51,7 +51,9 @@ async def test_calls_share_one_context_which_keeps_none_of_their_sessions(server
             await peer.until(Hello)
             (session,) = server.node._sessions.values()
             (transceiver,) = session._pc.getTransceivers()
-            contexts.add(transceiver.receiver.transport._ssl.get_context())
+            ssl = transceiver.receiver.transport._ssl
+            assert ssl is not None
+            contexts.add(ssl.get_context())
             await session.end("deleted")
     (context,) = contexts
     assert context.get_session_cache_mode() == SSL.SESS_CACHE_OFF

@@ -118,7 +118,7 @@ async def test_a_peer_that_offers_rsa_suites_alone_is_served_as_the_dtls_server(
 
 
 def count(kind: str) -> float:
-    return metrics.DTLS_FAILED.labels(kind)._value.get()
+    return float(metrics.DTLS_FAILED.labels(kind)._value.get())
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,9 @@ async def test_why_dtls_failed_is_logged_once_told_and_counted(
     assert session not in caplog.text
 
 
-async def test_a_certificate_that_the_offer_does_not_name_is_told(server: Server) -> None:
+async def test_a_certificate_that_the_offer_does_not_name_is_told(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A gateway that renews its certificate and forgets its SDP."""
     before = count("fingerprint")
     peer = caller(certificate(rsa_key()))
@@ -163,7 +165,7 @@ async def test_a_certificate_that_the_offer_does_not_name_is_told(server: Server
     try:
         named = RTCDtlsParameters(fingerprints=other.getFingerprints())
         for dtls in dtls_transports(peer.pc):
-            dtls.getLocalParameters = lambda: named
+            monkeypatch.setattr(dtls, "getLocalParameters", lambda: named)
         path = await call(peer, server, "actpass")
         assert "a=fingerprint" in (await error_of(server, path)).message
     finally:

@@ -14,7 +14,7 @@ from typing import Any
 
 import aioice
 import aiortc
-from aioice import Connection
+from aioice import Candidate, Connection
 from aioice.ice import CandidatePair, StunProtocol
 from aiortc import (
     RTCCertificate,
@@ -36,7 +36,11 @@ SOURCES = ROOT / "server" / "voxgender"
 PRIVATE: dict[type, set[str]] = {
     RTCPeerConnection: {"_RTCPeerConnection__certificates", "_RTCPeerConnection__connect"},
     RTCIceTransport: {"_connection", "_recv", "_send"},
-    Connection: {"_check_list", "_local_username", "_nominated", "_protocols", "_valid_username"},
+    Candidate: {"_network_host"},
+    Connection: {
+        "_check_list", "_find_pair", "_local_username", "_nominated", "_protocols", "_query_consent_task",
+        "_remote_candidates", "_valid_username",
+    },
     RTCCertificate: {"_create_ssl_context"},
     RTCDtlsTransport: {
         "_do_handshake", "_register_rtp_receiver", "_rx_srtp", "_set_state", "_ssl", "_state", "_tx_srtp",
@@ -57,9 +61,16 @@ PRIVATE: dict[type, set[str]] = {
 """Names by the class that keeps them."""
 
 UNDOCUMENTED: dict[type, set[str]] = {
-    Connection: {"data_received", "get_component_candidates"},
-    StunProtocol: {"datagram_received", "local_candidate", "receiver", "transactions", "transport"},
-    CandidatePair: {"protocol", "remote_addr", "task"},
+    Connection: {
+        "build_request",
+        "data_received",
+        "get_component_candidates",
+        "query_consent",
+        "remote_password",
+        "request_received",
+    },
+    StunProtocol: {"datagram_received", "local_candidate", "receiver", "send_stun", "transactions", "transport"},
+    CandidatePair: {"State", "nominated", "protocol", "remote_addr", "remote_candidate", "state", "task"},
     RTCRtpReceiver: {"receive", "stop"},
     InboundStream: {"reassembly"},
 }
@@ -69,6 +80,7 @@ UNEXPORTED = {
     "media/aiortc_internals/certificates.py": {"SRTPProtectionProfile"},
     "media/aiortc_internals/handshake.py": {"State"},
     "media/aiortc_internals/ice.py": {"candidate_foundation", "candidate_priority", "ice", "stun"},
+    "media/aiortc_internals/paths.py": {"CandidatePair", "candidate_priority", "stun"},
     "media/aiortc_internals/reception.py": {"AnyRtcpPacket", "RTCRtpReceiveParameters", "RtpPacket"},
     # Tried with a real TURN server in tests/peer/test_relay.py.
     "peer/relay.py": {"parse_stun_turn_uri", "stun", "turn"},
@@ -105,6 +117,7 @@ def parts(pc: RTCPeerConnection) -> dict[type, object]:
     return {
         RTCPeerConnection: pc,
         RTCIceTransport: dtls.transport,
+        Candidate: pair.remote_candidate,
         Connection: connection,
         StunProtocol: connection._protocols[0],
         CandidatePair: pair,

@@ -228,7 +228,7 @@ async def test_media_before_the_handshake_is_done_is_bounded() -> None:
         call.pair.connection._queue = asyncio.Queue()
         protocol.on_media = None
         for _ in range(1_000):
-            protocol.media_received(bytes((128, 96)) + bytes(20), 0.0)
+            protocol.media_received(bytes((128, 96)) + bytes(20), (LOOPBACK, 9), 0.0)
         assert call.pair.connection._queue.qsize() == MAX_EARLY_MEDIA
 
 

@@ -5,7 +5,7 @@ from contextlib import suppress
 from aiortc import InvalidStateError, RTCPeerConnection
 
 from voxgender.media.aiortc_internals import handshake, sctp
-from voxgender.media.aiortc_internals.ice import GATHER
+from voxgender.media.aiortc_internals.ice import CONSENT, GATHER
 from voxgender.media.aiortc_internals.transports import dtls_transports, ice_connections
 
 _CONNECT, _FLUSH = "_RTCPeerConnection__connect", "_data_channel_flush"
@@ -51,6 +51,7 @@ async def close(pc: RTCPeerConnection) -> None:
                 pair.task = None
             connection._check_list.clear()
             vars(connection).pop(GATHER, None)
+            vars(connection).pop(CONSENT, None)
         vars(pc).pop(_CONNECT, None)
         if pc.sctp is not None:
             vars(pc.sctp).pop(_FLUSH, None)

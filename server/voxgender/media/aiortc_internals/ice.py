@@ -4,6 +4,7 @@ import ipaddress
 import logging
 import secrets
 import struct
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -14,13 +15,15 @@ from aiortc import RTCIceTransport, RTCPeerConnection
 
 from voxgender import metrics
 from voxgender.engine.schedule import EVERY_TICK, Phase
+from voxgender.media.aiortc_internals.paths import Paths
 from voxgender.media.aiortc_internals.transports import ice_connections
+from voxgender.media.rtp import is_rtcp
 from voxgender.media.sockets import CallTransport, Sockets
 
 logger = logging.getLogger(__name__)
 
-GATHER = "get_component_candidates"
-"""aioice's method that is replaced in a connection."""
+GATHER, CONSENT = "get_component_candidates", "query_consent"
+"""aioice's methods that are replaced in a connection."""
 
 MAX_EARLY_MEDIA = 64
 """Media packets that wait in aiortc's queue, which has no bound, until the handshake is done."""
@@ -62,23 +65,40 @@ def bind_ice(pc: RTCPeerConnection, addresses: Sequence[str]) -> None:
         vars(connection)[GATHER] = gather_here
 
 
-def gather_on(pc: RTCPeerConnection, sockets: Sockets, addresses: HostAddresses, phase: Phase = EVERY_TICK) -> None:
+def gather_on(
+    pc: RTCPeerConnection,
+    sockets: Sockets,
+    addresses: HostAddresses,
+    phase: Phase = EVERY_TICK,
+    *,
+    on_consent_expired: Callable[[], object] = lambda: None,
+) -> None:
     """Gather host candidates on shared sockets; no STUN server is asked. Call it when :func:`bind_ice` may be called.
 
     Gathering raises ``NotReady`` where no port is left.
+
+    Args:
+        pc: the connection.
+        sockets: shared by all calls.
+        addresses: of this node.
+        phase: when the call has its turns.
+        on_consent_expired: called when the peer has answered no check for ``CONSENT_S``; the connection then closes.
     """
     for connection in ice_connections(pc):
         # Too long to be guessed, and another one for each transport: checks are told apart by it.
         connection._local_username = secrets.token_hex(8)
-        vars(connection)[GATHER] = partial(_host_candidates, connection, sockets, addresses.resolved(), phase)
+        paths = Paths(connection, on_consent_expired)
+        vars(connection)[CONSENT] = paths.keep_consent
+        vars(connection)[GATHER] = partial(_host_candidates, connection, paths, sockets, addresses.resolved(), phase)
 
 
-def route_media(transport: RTCIceTransport, on_media: Callable[[bytes, float], object]) -> None:
+def route_media(transport: RTCIceTransport, on_media: Callable[[bytes, float], bool]) -> None:
     """Hand each media packet to ``on_media`` as it is read from the socket, past the transport's queue.
 
     Args:
         transport: one whose candidates were gathered by :func:`gather_on`.
-        on_media: called with an SRTP or SRTCP packet and its time of arrival, seconds of ``time.monotonic``.
+        on_media: called with an SRTP or SRTCP packet and its time of arrival, seconds of ``time.monotonic``; tells
+            whether the peer sent it, and for the first time.
     """
     for protocol in transport._connection._protocols:
         if isinstance(protocol, IceProtocol):
@@ -101,6 +121,7 @@ def send_now(transport: RTCIceTransport, datagram: bytes) -> None:
 
 async def _host_candidates(
     connection: Connection,
+    paths: Paths,
     sockets: Sockets,
     local: HostAddresses,
     phase: Phase,
@@ -110,7 +131,7 @@ async def _host_candidates(
 ) -> list[Candidate]:
     candidates = []
     for address in local.bound:
-        protocol = IceProtocol(connection)
+        protocol = IceProtocol(connection, paths)
         try:
             transport = sockets.open(address, connection.local_username, protocol, phase)
         except OSError as error:
@@ -146,50 +167,104 @@ def _host_candidate(component: int, host: str, port: int) -> Candidate:
 class IceProtocol(ice.StunProtocol):
     """Tell packets apart by their first byte (RFC 7983 section 7), where aioice tries to parse each as STUN."""
 
-    on_media: Callable[[bytes, float], object] | None = None
+    on_media: Callable[[bytes, float], bool] | None = None
     """Called with each media packet, in the call that read it; until it is set they go to aiortc's queue."""
 
-    early_media = 0
-    """Media packets that came before."""
+    transport: CallTransport
+
+    def __init__(self, connection: Connection, paths: Paths) -> None:
+        super().__init__(connection)
+        self._paths = paths
+        self._ssrc = b""
+        self._early_media = 0
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.on_media = None
+        self._paths.close()
         super().connection_lost(exc)
 
-    def authenticates(self, data: bytes) -> bool:
-        """Tell whether a STUN message is whole and its sender knows the password that it takes (RFC 8489 section 9.1).
+    def introduces(self, data: bytes) -> bool:
+        """Tell whether a STUN message from an address that is not known proves that the call's peer is there.
+
+        A check that came before is somebody's copy, or the peer's own, sent again: then another one follows.
+        """
+        message = self._authentic(data)
+        return message is not None and not self._paths.has_seen(message)
+
+    def recognizes(self, data: bytes, addr: tuple[str, int], arrived_at: float) -> bool:
+        """Take a media packet from an address that is not known; tell whether the call's peer sent it.
+
+        It is not even looked at while the peer is heard where it was.
+        """
+        return (
+            self.on_media is not None
+            and self._paths.is_quiet(arrived_at)
+            and self.media_received(data, addr, arrived_at)
+        )
+
+    def forget(self, addr: tuple[str, int]) -> bool:
+        """Forget an address of the peer; tell whether that was done, as it is not while it is the one in use."""
+        if self._paths.is_in_use(addr):
+            return False
+        self._paths.forget(addr)
+        return True
+
+    def datagram_received(self, data: Any, addr: Any) -> None:
+        if data and data[0] > 3:
+            self.receiver.data_received(data, self.local_candidate.component)
+            return
+        message = self._authentic(data)
+        if message is None:
+            metrics.STUN_IGNORED.inc()
+            return
+        if message.message_class is not stun.Class.REQUEST:
+            self.transactions[message.transaction_id].response_received(message, addr)
+        elif self._paths.has_seen(message):
+            # Sent again for want of an answer, or a copy: it gets the answer, and nominates nothing.
+            message.attributes.pop("USE-CANDIDATE", None)
+            self.receiver.request_received(message, addr, self)
+            return
+        else:
+            self._paths.remember(message)
+            self.receiver.request_received(message, addr, self)
+        self._paths.heard(self, addr, time.monotonic())
+
+    def media_received(self, data: bytes, addr: tuple[str, int], arrived_at: float) -> bool:
+        """Take a media packet; tell whether the peer sent it, and for the first time, as far as can be known yet."""
+        if self.on_media is None:
+            self._early_media += 1
+            if self._early_media <= MAX_EARLY_MEDIA:
+                self.receiver.data_received(data, self.local_candidate.component)
+            return True
+        if not self.on_media(data, arrived_at):
+            return False
+        if data[8:12] != self._ssrc and not is_rtcp(data):
+            self._ssrc = data[8:12]
+            self.transport.expect(self._ssrc)
+        self._paths.heard(self, addr, arrived_at)
+        return True
+
+    def _authentic(self, data: bytes) -> stun.Message | None:
+        """Read a STUN message; None unless its sender knows the password that it takes (RFC 8489 section 9.1).
 
         Requests name the call and need its own password, responses belong to a request and need the peer's.
         """
         connection = self.receiver
         if data[:1] == b"\x01" and data[8:20] not in self.transactions:
             # The cheap question first: a stranger's answer is shown to each call that is connecting.
-            return False
+            return None
         try:
             message = stun.parse_message(data)
         except (ValueError, struct.error):
-            return False
+            return None
         if message.message_class is not stun.Class.REQUEST:
             password = connection.remote_password or ""
-            return message.transaction_id in self.transactions and message.check_message_integrity(password.encode())
-        return (
-            message.message_method is stun.Method.BINDING
-            and message.attributes.keys() >= {"USERNAME", "PRIORITY"}
-            and connection._valid_username(message.attributes["USERNAME"])
-            and message.check_message_integrity(connection.local_password.encode())
-        )
-
-    def datagram_received(self, data: Any, addr: Any) -> None:
-        if data and data[0] > 3:
-            self.receiver.data_received(data, self.local_candidate.component)
-        elif self.authenticates(data):
-            super().datagram_received(data, addr)
+            known = message.transaction_id in self.transactions
         else:
-            metrics.STUN_IGNORED.inc()
-
-    def media_received(self, data: bytes, arrived_at: float) -> None:
-        if self.on_media is not None:
-            self.on_media(data, arrived_at)
-        elif self.early_media < MAX_EARLY_MEDIA:
-            self.early_media += 1
-            self.receiver.data_received(data, self.local_candidate.component)
+            password = connection.local_password
+            known = (
+                message.message_method is stun.Method.BINDING
+                and message.attributes.keys() >= {"USERNAME", "PRIORITY"}
+                and connection._valid_username(message.attributes["USERNAME"])
+            )
+        return message if known and message.check_message_integrity(password.encode()) else None

@@ -1,21 +1,24 @@
 #!/usr/bin/env python3
 """What a fleet needs and costs: write the tables of docs/deployment/sizing.md and scale.md from the figures below.
 
-usage: tools/capacity [--check]
+usage: tools/capacity.py [--check]
 
 --check writes nothing and ends with status 1 where a table is not current. Change a figure here, and run it again.
 """
 
 import math
 import sys
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 PAGES = Path(__file__).resolve().parents[1] / "docs" / "deployment"
 
-# Measured: docs/performance.md, "Calls held", 100; seven tenths of that for cores that are so much slower, as virtual ones
-# are (FastRTC took 2.1 % of a core a call there, on another machine 3.0). The callers had the same two cores.
+# Measured: docs/performance.md, "Calls held", 100; seven tenths of that for cores that are so much slower, as virtual
+# ones are (FastRTC took 2.1 % of a core a call there, on another machine 3.0). The callers had the same two cores.
 CALLS_HELD = 70  # with the embedded model on 2 cores, p95 of the latency within 200 ms and nothing dropped
 # Measured: python -m tests.benchmarks.fleet
 PLACEMENT_CPU_S = 0.92e-3  # of signaling, for a call that comes
@@ -120,8 +123,7 @@ def sizing() -> str:
         ("calls placed a second", lambda fleet: f"{fleet.placements_s:.1f}"),
         ("sent to callers, Mbit/s", lambda fleet: f"{fleet.sent_mbit_s:.1f}"),
     ]
-    for name in fleets[0].costs_h():
-        rows.append((f"{name}, $ an hour", lambda fleet, name=name: f"{fleet.costs_h()[name]:.2f}"))  # type: ignore[misc]
+    rows += [(f"{name}, $ an hour", partial(_cost_h, name=name)) for name in fleets[0].costs_h()]
     rows.append(("**all, $ an hour**", lambda fleet: f"**{sum(fleet.costs_h().values()):.2f}**"))
     rows.append(("all, $ an hour and thousand calls at once", lambda fleet: f"{_each(fleet, fleet.calls):.2f}"))
     rows.append(
@@ -129,6 +131,10 @@ def sizing() -> str:
     )
     head = ["calls at once", *(f"{fleet.calls:,}" for fleet in fleets)]
     return table(head, [[name, *map(cell, fleets)] for name, cell in rows])
+
+
+def _cost_h(fleet: Fleet, name: str) -> str:
+    return f"{fleet.costs_h()[name]:.2f}"
 
 
 def _each(fleet: Fleet, calls: float) -> float:
@@ -189,16 +195,16 @@ def table(head: list[str], rows: list[list[str]]) -> str:
 
 def main(arguments: list[str]) -> None:
     if arguments not in ([], ["--check"]):
-        raise SystemExit("usage: tools/capacity [--check]")
+        raise SystemExit("usage: tools/capacity.py [--check]")
     for name, make in (("sizing", sizing), ("scale", scale)):
         page = PAGES / f"{name}.md"
         text = page.read_text()
-        begin, end = "<!-- tools/capacity writes this -->\n", "<!-- /tools/capacity -->\n"
+        begin, end = "<!-- tools/capacity.py writes this -->\n", "<!-- /tools/capacity.py -->\n"
         before, _, rest = text.partition(begin)
         _, _, after = rest.partition(end)
         current = f"{before}{begin}\n{make()}\n{end}{after}"
         if arguments and current != text:
-            raise SystemExit(f"docs/deployment/{name}.md is not current: run tools/capacity")
+            raise SystemExit(f"docs/deployment/{name}.md is not current: run tools/capacity.py")
         page.write_text(current)
 
 

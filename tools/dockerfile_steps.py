@@ -7,7 +7,7 @@ there, and all stages share it. Steps that need an engine (FROM, USER, useradd) 
 holds: the size of its packages, how soon it is ready, and its memory. Takes minutes for `media`, and the network for
 the packages. Build arguments come from the environment, such as PIP_EXTRA_INDEX_URL.
 
-usage: tools/dockerfile-steps [--keep] [TARGET…]     (all targets where none is named)
+usage: tools/dockerfile_steps.py [--keep] [TARGET…]     (all targets where none is named)
 """
 
 import http.client
@@ -277,7 +277,7 @@ def resident_mb(pid: int) -> float:
 def main(arguments: list[str]) -> None:
     targets = [argument for argument in arguments if argument != "--keep"] or list(TARGETS)
     if unknown := [target for target in targets if target not in TARGETS]:
-        raise SystemExit(f"no target {unknown[0]}; usage: tools/dockerfile-steps [--keep] [{'|'.join(TARGETS)}…]")
+        raise SystemExit(f"no target {unknown[0]}; usage: tools/dockerfile_steps.py [--keep] [{'|'.join(TARGETS)}…]")
     for target in targets:
         print(f"== {target}", flush=True)
         root = Path(tempfile.mkdtemp(prefix="voxgender-image-"))

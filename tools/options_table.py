@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Write the table of options into docs/operations.md, from voxgender.settings.
 
-usage: .venv/bin/python tools/options-table [--check]
+usage: .venv/bin/python tools/options_table.py [--check]
 
 --check writes nothing and ends with status 1 where the table is not current.
 """
@@ -14,7 +14,7 @@ from voxgender.options import Option, options_of
 from voxgender.settings import ROLES
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "operations.md"
-BEGIN, END = "<!-- options: tools/options-table writes this -->\n", "<!-- /options -->\n"
+BEGIN, END = "<!-- options: tools/options_table.py writes this -->\n", "<!-- /options -->\n"
 
 
 def table() -> str:
@@ -49,13 +49,13 @@ def code(option: Option) -> str:
 
 def main(arguments: list[str]) -> None:
     if arguments not in ([], ["--check"]):
-        raise SystemExit("usage: tools/options-table [--check]")
+        raise SystemExit("usage: tools/options_table.py [--check]")
     page = PAGE.read_text()
     before, _, rest = page.partition(BEGIN)
     _, _, after = rest.partition(END)
     current = before + BEGIN + "\n" + table() + "\n" + END + after
     if arguments and current != page:
-        raise SystemExit("docs/operations.md is not current: run tools/options-table")
+        raise SystemExit("docs/operations.md is not current: run tools/options_table.py")
     PAGE.write_text(current)
 
 

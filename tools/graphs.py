@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Write the ONNX files that come with the package: the speech gate's network, and the embedded model.
 
-usage: .venv/bin/python tools/graphs
+usage: .venv/bin/python tools/graphs.py
 
 The gate's is made from the package silero-vad, the embedded model's from the checkpoint beside it
 (`voxgender export RUN server/voxgender/models/embedded` writes both). tests/graphs holds the files to this.

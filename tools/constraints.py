@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Pin what voxgender runs on, in constraints.txt, at the versions that are installed here.
 
-usage: .venv/bin/python tools/constraints [--check]
+usage: .venv/bin/python tools/constraints.py [--check]
 
 --check writes nothing and ends with status 1 where a pin is missing or is not what is installed.
 """
@@ -19,7 +19,7 @@ from packaging.utils import canonicalize_name
 
 PROJECT = Path(__file__).resolve().parents[1]
 FILE = PROJECT / "constraints.txt"
-BEGIN, END = "# tools/constraints writes these\n", "# until here\n"
+BEGIN, END = "# tools/constraints.py writes these\n", "# until here\n"
 
 
 def pins() -> list[str]:
@@ -52,7 +52,7 @@ def follow(requirements: Iterable[str], extra: str, found: dict[tuple[str, str],
 
 def main(arguments: list[str]) -> None:
     if arguments not in ([], ["--check"]):
-        raise SystemExit("usage: tools/constraints [--check]")
+        raise SystemExit("usage: tools/constraints.py [--check]")
     text = FILE.read_text()
     before, _, rest = text.partition(BEGIN)
     written, _, after = rest.partition(END)
@@ -60,7 +60,7 @@ def main(arguments: list[str]) -> None:
     if not arguments:
         FILE.write_text(before + BEGIN + current + END + after)
     elif stale := set(current.split()) - set(re.findall(r"^\S+==\S+$", written, re.MULTILINE)):
-        raise SystemExit(f"constraints.txt is not current ({', '.join(sorted(stale))}): run tools/constraints")
+        raise SystemExit(f"constraints.txt is not current ({', '.join(sorted(stale))}): run tools/constraints.py")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measure a model on labelled recordings; write its tables into docs/model-card.md and its plots into docs/images.
 
-usage: .venv/bin/python tools/model-card MANIFEST.csv [--split dev] [--model embedded] [--print]
+usage: .venv/bin/python tools/model_card.py MANIFEST.csv [--split dev] [--model embedded] [--print]
 
 --print writes nothing but the tables, to standard output. Takes some minutes.
 """
@@ -15,22 +15,23 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import matplotlib
 import numpy as np
 from tqdm import tqdm
 from transformers import Wav2Vec2ForSequenceClassification
 
+from voxgender.audio.files import read_audio
+from voxgender.audio.frames import SAMPLE_RATE_HZ
 from voxgender.engine import Engine
 from voxgender.engine.files import analyze_file
-from voxgender.audio.files import read_audio
 from voxgender.inference.wav2vec2 import EMBEDDED_DIRECTORY, load
 from voxgender.protocol import Change, Message, Result
 from voxgender.training import augmentation
 from voxgender.training.evaluate import FileOutcome, evaluate, tabulated
 from voxgender.training.manifest import Clip, read_manifest, with_split
-from voxgender.training.scoring import SAMPLE_RATE_HZ, Windows, score, windows_of
+from voxgender.training.scoring import Windows, score, windows_of
 
 matplotlib.use("svg")
 matplotlib.rcParams["svg.hashsalt"] = "voxgender"  # the same figures, the same file
@@ -38,7 +39,7 @@ import matplotlib.pyplot as plt  # noqa: E402
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 CARD, IMAGES = DOCS / "model-card.md", DOCS / "images"
-VOICES = ("female", "male")
+VOICES: Final = ("female", "male")
 Samples = augmentation.Samples
 
 
@@ -395,7 +396,7 @@ def main() -> None:
         engine.close()
     if options.print:
         for name, table in tables.items():
-            print(f"{name}\n{table}\n")  # noqa: T201
+            print(f"{name}\n{table}\n")
         return
     card = CARD.read_text(encoding="utf-8")
     for name, table in tables.items():
