@@ -52,6 +52,8 @@ SAID: dict[str, tuple[str, Any]] = {
     "jwt_audience": ("a", "a"),
     "jwt_issuer": ("i", "i"),
     "max_sessions_per_subject": ("2", 2),
+    "offers_per_minute": ("300", 300),
+    "trusted_proxy": ("10.0.0.0/8,192.0.2.1", ("10.0.0.0/8", "192.0.2.1")),
 }
 """Of every option a text in the environment, and its value."""
 

@@ -31,6 +31,7 @@ const EXPLANATIONS = {
   ],
   no_token: ['Signing in failed', 'The page could not get a token for the server.'],
   too_many_sessions: ['You are in too many calls', 'Stop one of them, in another tab or on another device.'],
+  too_many_requests: ['Too many calls were placed from here', 'The next one is taken in a moment.'],
   keys_unavailable: ['The server cannot check tokens', 'It cannot reach those who issue them.'],
   silent_peer: ['The server heard nothing for a while', 'The connection may have been asleep.'],
 };

@@ -8,7 +8,7 @@ from voxgender.protocol import Label
 
 Stage = Literal["receive", "reorder", "queue", "decode", "gate", "inference", "send"]
 """Stages between a packet's arrival and its result, in order."""
-Fate = Literal["received", "late", "duplicate", "lost", "unread"]
+Fate = Literal["received", "late", "duplicate", "lost", "unread", "excess", "refused"]
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1.0, 2.5)
 
@@ -18,6 +18,7 @@ SESSIONS_ENDED = Counter("voxgender_sessions_ended", "Sessions ended, by reason"
 OFFERS_REJECTED = Counter("voxgender_offers_rejected", "Offers refused, by problem code", ["code"])
 DTLS_FAILED = Counter("voxgender_dtls_failed", "DTLS handshakes that failed, by why", ["kind"])
 STUN_IGNORED = Counter("voxgender_stun_ignored", "STUN messages ignored: malformed, or of nobody who has a call")
+CHUNKS_IGNORED = Counter("voxgender_sctp_chunks_ignored", "SCTP chunks ignored: too many in a second, or malformed")
 PATHS_CHANGED = Counter("voxgender_paths_changed", "Calls whose answers followed the caller to another address")
 REQUESTS_BROKEN = Counter("voxgender_requests_broken", "Requests that came broken or not in time, by kind", ["kind"])
 _RESULTS = Counter("voxgender_results", "Results, by label heard", ["label"])

@@ -79,6 +79,16 @@ class SubjectOptions(FromEnvironment):
 
 
 @dataclass(frozen=True, kw_only=True)
+class RateOptions(FromEnvironment):
+    """Rates of requests."""
+
+    offers_per_minute: Annotated[int, Meta(ge=0, le=1_000_000)] = 1_200
+    """Offers from one client address, and of one JWT subject, in a minute; excess offers get 429; 0 sets no limit."""
+    trusted_proxy: tuple[str, ...] = ()
+    """Address or network of a proxy whose X-Forwarded-For tells clients' addresses, as 10.0.0.0/8; may be repeated."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class IceServerOptions(FromEnvironment):
     """STUN and TURN servers for clients."""
 
@@ -205,6 +215,7 @@ class FrontSettings:
     origins: OriginOptions = OriginOptions()
     auth: AuthOptions = AuthOptions()
     ice_servers: IceServerOptions = IceServerOptions()
+    rates: RateOptions = RateOptions()
     subjects: SubjectOptions = SubjectOptions()
     log: LogOptions = LogOptions()
 

@@ -56,7 +56,7 @@ class Prompt(MediaNode):
         self._make_id = options["new_session_id"]
         super().__init__(**options)
 
-    async def open(self, offer: str, subject: str | None = None) -> tuple[str, str]:
+    async def open(self, offer: str, subject: str | None = None, address: str = "") -> tuple[str, str]:
         return self._make_id(), ANSWER
 
     async def end(self, session_id: str) -> None:

@@ -18,7 +18,7 @@ from voxgender.fleet.remote import RemoteNode
 from voxgender.fleet.secret import Secret
 from voxgender.fleet.sources import StaticNodes
 from voxgender.http.app import MAX_BODY
-from voxgender.media.node import MediaNode
+from voxgender.media.node import GIVE_WAY_S, MediaNode
 
 NOWHERE = "http://127.0.0.1:9"
 IMPATIENT = {"answer_timeout_s": 0.2}
@@ -58,10 +58,10 @@ class HeldNode(MediaNode):
         self.asked = asyncio.Event()
         self.let = asyncio.Event()
 
-    async def open(self, offer: str, subject: str | None = None) -> tuple[str, str]:
+    async def open(self, offer: str, subject: str | None = None, address: str = "") -> tuple[str, str]:
         self.asked.set()
         await self.let.wait()
-        return await super().open(offer, subject)
+        return await super().open(offer, subject, address)
 
 
 def only(*nodes: FacedNode) -> MediaNode:
@@ -181,6 +181,26 @@ async def test_a_full_fleet_says_when_to_come_again_and_takes_calls_as_soon_as_t
         await one.node.end(next(path for path in paths if one.id in path).removeprefix("/whip/"))
         await place(front)
         await refusal(await post(front, await an_offer()), 503, "at_capacity")
+
+
+async def test_in_a_full_fleet_a_call_that_never_connected_gives_way(engine: Engine) -> None:
+    """Signaling sees that all are full, and asks one of them all the same: it knows which of its calls are up."""
+    async with (
+        a_node(engine, max_sessions=1) as one,
+        a_node(engine, max_sessions=1) as two,
+        a_front(one, two) as front,
+    ):
+        paths = [await place(front), await place(front)]
+        for node in (one, two):
+            for session in node.node._sessions.values():
+                session.started_at -= GIVE_WAY_S
+        paths.append(await place(front))
+        assert sum(bool(node.node.live) for node in (one, two)) == 2
+        live = {*one.node._sessions, *two.node._sessions}
+        assert len(live & {path.removeprefix("/whip/") for path in paths}) == 2
+        assert paths[2].removeprefix("/whip/") in live
+        (address,) = {*one.node._addresses_of.values(), *two.node._addresses_of.values()}
+        assert address == "127.0.0.1"
 
 
 async def test_a_burst_of_as_many_calls_as_there_are_places_is_taken_whole(engine: Engine) -> None:

@@ -154,3 +154,19 @@ async def test_a_crowd_of_followers_is_refused() -> None:
         outbox.follow()
     await followers[0].aclose()
     await anext(outbox.follow())
+
+
+def test_a_channel_that_has_closed_gives_its_place_back() -> None:
+    """Of channels that were opened and closed one after another only the first eight were ever told anything."""
+    outbox = Outbox(HELLO)
+    kept = attach(outbox)
+    for _ in range(30):
+        channel = attach(outbox)
+        assert channel.sent == ["hello"]
+        channel.readyState = "closed"
+    closing = [attach(outbox) for _ in range(MAX_CHANNELS)]
+    assert [len(channel.sent) for channel in closing] == [1] * (MAX_CHANNELS - 1) + [0]
+    closing[0].readyState = "closing"
+    assert attach(outbox).sent == ["hello"]
+    outbox.post(CHANGE)
+    assert kept.sent == ["hello", "change"]

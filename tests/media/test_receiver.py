@@ -9,11 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.media.test_decoder import OPUS, PCMU, opus_payloads
+from voxgender import metrics
 from voxgender.audio.frames import Frame, Packet
 from voxgender.engine import Engine
 from voxgender.engine.call import MAX_WAITING_S
 from voxgender.media import receiver as receiver_module
 from voxgender.media.decoder import Decoders
+from voxgender.media.pace import BURST_S, MAX_LEAP_S, PACE
 from voxgender.media.receiver import (
     MAX_REORDER_WINDOW_S,
     MIN_REORDER_WINDOW_S,
@@ -250,6 +252,132 @@ async def test_a_change_of_codec_in_mid_call_is_followed(receiver: AudioReceiver
     g711 = g711._replace(payload_type=0, payload=b"\x80" * 160)
     receiver.feed(g711, 0.02)
     assert [frame.sample_rate for frame in decoded(receiver)] == [16_000, 8_000]
+
+
+def placed(receiver: AudioReceiver) -> list[float]:
+    """When each packet that is ready begins, in seconds of the call."""
+    assert receiver._call.decode is not None
+    pieces = [piece for piece in receiver._call.drain(0.0).audio if isinstance(piece, Packet)]
+    return [piece.pts / (48_000 if piece.payload_type == 96 else 8_000) for piece in pieces]
+
+
+@pytest.mark.parametrize("speed", [10, 50, 100])
+async def test_audio_that_is_faster_than_real_time_is_taken_at_twice_its_pace(engine: Engine, speed: int) -> None:
+    """All of it was judged: 1,558 results a second for a call at a hundredfold, and its neighbours' came later."""
+    excesses: list[str] = []
+    decoders = Decoders()
+    call = engine.open(lambda _: None, lambda _: None, decode=decoders.decode)
+    call.hold()
+    receiver = AudioReceiver(call, decoders, excesses.append)
+    receiver.configure([OPUS])
+    before = metrics.PACKETS["excess"]._value.get()
+    starts: list[float] = []
+    for index in range(4 * 50 * speed):
+        receiver.feed(packet(index), index * 0.02 / speed)
+        starts += placed(receiver)
+    assert 4 * PACE <= len(starts) * 0.02 <= 4 * PACE + BURST_S + 0.02
+    # Left out without a gap, which would be filled with silence and judged.
+    assert starts[-1] == pytest.approx(len(starts) * 0.02 - 0.02)
+    assert set(excesses) == {"too_fast"}
+    assert len(excesses) == metrics.PACKETS["excess"]._value.get() - before == 4 * 50 * speed - len(starts)
+    assert receiver.lost == 0
+    call.abandon()
+
+
+async def test_audio_at_its_pace_is_all_taken_though_it_comes_in_bursts(receiver: AudioReceiver) -> None:
+    """A network holds back a second and a half of packets, and then lets all of them go."""
+    taken = 0
+    for index in range(1_000):
+        receiver.feed(packet(index), (index // 75) * 1.5)
+        taken += len(placed(receiver))
+    assert taken == 1_000
+
+
+async def test_packets_that_hold_nothing_are_too_much_one_day_too(receiver: AudioReceiver) -> None:
+    for index in range(10_000):
+        empty = packet(index)._replace(payload=b"", timestamp=5_000)
+        receiver.feed(empty, index * 0.000_1)
+    assert len(receiver._call.drain(0.0).audio) <= (BURST_S + PACE) / 0.0025 + 1
+
+
+async def test_a_timestamp_that_leaps_does_not_make_the_call_longer(receiver: AudioReceiver) -> None:
+    """Ten minutes more between two packets that followed one another, and a call of 6 s lasted 606 s."""
+    for index in range(100):
+        receiver.feed(packet(index, first_timestamp=600 * 48_000 if index >= 50 else 0), index * 0.02)
+    starts = placed(receiver)
+    assert len(starts) == 100
+    assert starts[49] == pytest.approx(0.98)
+    assert starts[50] <= 1.0 + 0.02 + MAX_LEAP_S
+    assert starts[99] - starts[50] == pytest.approx(49 * 0.02)
+
+
+async def test_timestamps_that_leap_with_each_packet_make_no_more_than_twice_the_time(receiver: AudioReceiver) -> None:
+    for index in range(300):
+        receiver.feed(packet(index, first_timestamp=600 * 48_000 * index), index * 0.02)
+    assert placed(receiver)[-1] <= PACE * 6.0 + BURST_S
+
+
+async def test_a_pause_in_arrivals_may_be_a_gap_as_long(receiver: AudioReceiver) -> None:
+    """Packets that were lost for ten seconds, or not sent: the call's clock runs on."""
+    receiver.feed(packet(0), 0.0)
+    receiver.feed(packet(500), 10.0)
+    receiver.feed(packet(501), 10.0 + MAX_REORDER_WINDOW_S)
+    assert placed(receiver) == pytest.approx([0.0, 10.0, 10.02])
+
+
+async def test_packets_of_other_formats_have_their_places_in_the_sequence(receiver: AudioReceiver) -> None:
+    """Tones of a telephone (RFC 4733) that were never negotiated were counted as lost, and concealed."""
+    for index in range(10):
+        some = packet(index)
+        if 3 <= index < 6:
+            some = some._replace(payload_type=101, payload=b"\1\x0a\0\xa0", timestamp=7)
+        receiver.feed(some, index * 0.02)
+    pieces = [piece for piece in receiver._call.drain(0.0).audio if isinstance(piece, Packet)]
+    assert [piece.pts // 960 for piece in pieces] == [0, 1, 2, 6, 7, 8, 9]
+    assert not any(piece.after_loss for piece in pieces)
+    assert receiver.lost == 0
+
+
+async def test_packets_of_other_formats_may_be_out_of_order_and_begin_no_stream(receiver: AudioReceiver) -> None:
+    receiver.feed(packet(0)._replace(payload_type=101), 0.0)
+    assert receiver._ssrc is None
+    for index in (0, 2, 1, 3):
+        receiver.feed(packet(index)._replace(payload_type=101 if index == 2 else 96), 0.02 * index)
+    assert pts(receiver) == [0, 1, 3]
+    receiver.feed(packet(2_000, ssrc=9)._replace(payload_type=101), 0.1)
+    receiver.feed(packet(20_000)._replace(payload_type=101), 0.1)
+    receiver.feed(packet(4), 0.12)
+    assert pts(receiver) == [4]
+
+
+@pytest.mark.parametrize("clock_hz", [8_000, 16_000])
+async def test_g722_is_as_long_as_it_is_whichever_clock_its_timestamps_have(engine: Engine, clock_hz: int) -> None:
+    """Timestamps that count its samples, 16,000 a second, made all of a call twice as long, and no speech."""
+    g722 = RTCRtpCodecParameters(mimeType="audio/G722", clockRate=8_000, payloadType=9)
+    receiver = make_receiver(engine, g722)
+    for index in range(100):
+        timestamp = 5_000 + index * clock_hz // 50
+        receiver.feed(packet(index)._replace(payload_type=9, payload=bytes(160), timestamp=timestamp), index * 0.02)
+    starts = placed(receiver)
+    assert len(starts) == 100
+    # The first packets teach it.
+    assert starts[99] == pytest.approx(99 * 0.02, abs=0.15)
+    assert starts[99] - starts[20] == pytest.approx(79 * 0.02)
+    receiver._call.abandon()
+
+
+async def test_another_codecs_clock_does_not_make_the_call_longer(receiver: AudioReceiver) -> None:
+    """Ticks of 48 kHz were taken for as many of 8 kHz: after a second of Opus five more were missing."""
+    for index in range(100):
+        some = packet(index)
+        if index >= 50:
+            some = some._replace(payload_type=0, payload=b"\x80" * 160, timestamp=99 + 160 * index)
+        receiver.feed(some, index * 0.02)
+        if index == 60:
+            stale = packet(45)
+            receiver.feed(stale, index * 0.02)
+    starts = placed(receiver)
+    assert starts == pytest.approx([index * 0.02 for index in range(100)], abs=0.001)
 
 
 @settings(max_examples=60, deadline=None)

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -475,6 +476,123 @@ async def test_with_many_calls_a_socket_is_read_when_its_calls_have_their_turn(
     assert read == [0, 1, 0, 1]
     # No tick is kept for the phase that no call has.
     assert waits == [0.5, 1.0, 2.0, 1.0]
+
+
+def settled(sockets: Sockets, calls: int) -> list[tuple[Call, CallTransport]]:
+    made = [place(sockets, f"call{number}") for number in range(calls)]
+    for _, transport in made:
+        transport.read_on_tick()
+    return made
+
+
+async def until_known(sockets: Sockets, call: Call, peer: Peer, ufrag: str) -> None:
+    peer.send(check(ufrag), call)
+    await call.next()
+
+
+@pytest.mark.parametrize("calls", [3, 20])
+@pytest.mark.parametrize("kind", ["junk", "checks of nobody", "checks that are not signed"])
+async def test_a_flood_of_a_strangers_costs_those_who_are_known_nothing(
+    sockets: Sockets, peers: list[Peer], calls: int, kind: str
+) -> None:
+    """20,000 datagrams a second: 512 were read in a tick, and the kernel dropped half of all calls' media."""
+    (call, _), *_ = settled(sockets, calls)
+    await until_known(sockets, call, peers[0], "call0")
+    junk = {
+        "junk": bytes((200,)) + bytes(60),
+        "checks of nobody": check("nobody"),
+        "checks that are not signed": check("call0", password=b"a guess"),
+    }[kind]
+    address = call.transport.get_extra_info("sockname")
+    loop = asyncio.get_running_loop()
+    peers[1].socket.setblocking(False)
+    (shared,) = sockets._shared
+    sent = flooded = 0
+    began_at = loop.time()
+    while (now := loop.time()) - began_at < 1.5:
+        due = int((now - began_at) * 20_000)
+        for _ in range(min(200, due - flooded)):
+            peers[1].socket.sendto(junk, address)
+        flooded = due
+        # The first ticks are those that show it.
+        if now - began_at > 0.3:
+            assert shared.is_crowded
+            peers[0].socket.sendto(RTP[:2] + sent.to_bytes(2, "big") + RTP[4:], address)
+            sent += 1
+        await asyncio.sleep(0.002)
+    async with asyncio.timeout(5):
+        while call.media.qsize() < sent:  # noqa: ASYNC110 - fails by the time limit
+            await asyncio.sleep(0.01)
+    assert sent > 100
+    async with asyncio.timeout(5):
+        while shared.is_crowded:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
+async def test_the_time_for_checks_of_strangers_is_bounded(
+    sockets: Sockets, peers: list[Peer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each costs an HMAC: who knows a call's name could keep a core busy with them."""
+    call, _ = place(sockets, "one")
+    (shared,) = sockets._shared
+    tried, cpu_s = 0, 0.0
+    now = asyncio.get_running_loop().time()
+
+    def introduces(data: bytes) -> bool:
+        nonlocal tried, cpu_s
+        tried += 1
+        cpu_s += 0.001
+        return False
+
+    monkeypatch.setattr(call, "introduces", introduces)
+    monkeypatch.setattr(time, "thread_time", lambda: cpu_s)
+    monkeypatch.setattr(shared._loop, "time", lambda: now)
+    source = sockets_module._INET.pack(socket.AF_INET, b"\x10\x00", socket.inet_aton(HERE))
+    for _ in range(1_000):
+        shared.deliver(check("one"), source, 0.0)
+    assert tried <= 21
+    now += 1.0
+    for _ in range(1_000):
+        shared.deliver(check("one"), source, 0.0)
+    assert tried <= 42
+    monkeypatch.undo()
+
+
+async def test_what_one_call_sends_that_is_no_media_has_a_rate(sockets: Sockets, peers: list[Peer]) -> None:
+    """It waits in aiortc's queue, which has no bound, and each costs OpenSSL a look."""
+    call, transport = place(sockets, "one")
+    await until_known(sockets, call, peers[0], "one")
+    (source,) = transport.sources
+    (shared,) = sockets._shared
+    for _ in range(5_000):
+        shared.deliver(DATA, source, 100.0)
+    assert call.datagrams.qsize() <= sockets_module.OTHERS_AT_ONCE + sockets_module.OTHERS_PER_S
+    for _ in range(5_000):
+        shared.deliver(RTP, source, 100.0)
+    assert call.media.qsize() == 5_000
+
+
+async def test_one_reading_of_a_socket_ends_in_time(
+    sockets: Sockets, peers: list[Peer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ((call, transport),) = settled(sockets, 1)
+    await until_known(sockets, call, peers[0], "call0")
+    (shared,) = sockets._shared
+    now = 0.0
+    reads = 0
+
+    def read(_: int) -> list[tuple[bytes, bytes, float]]:
+        nonlocal now, reads
+        now += 0.003
+        reads += 1
+        return [(RTP, next(iter(transport.sources)), now)] * 64
+
+    monkeypatch.setattr(sockets._reader, "read", read)
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    sockets.read(shared)
+    assert reads == 4
+    assert shared.is_crowded
+    monkeypatch.undo()
 
 
 async def test_where_there_is_but_one_port_calls_of_all_phases_share_it() -> None:

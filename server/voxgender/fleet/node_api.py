@@ -62,7 +62,7 @@ class _NodeApi:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             raise Problem(400, "malformed_sdp", 'The body has to be JSON: {"offer": SDP, "subject": ...}.') from None
         offer_id = request.match_info["offer"]
-        session_id, answer = await self._offers.answer(offer_id, asked.offer, asked.subject)
+        session_id, answer = await self._offers.answer(offer_id, asked.offer, asked.subject, asked.address)
         body = msgspec.json.encode(OfferResponse(session=session_id, answer=answer))
         return web.Response(
             status=201,

@@ -25,7 +25,7 @@ class Offers:
         self._answers: dict[str, asyncio.Task[tuple[str, str]] | None] = {}
         """None for an offer that was withdrawn."""
 
-    async def answer(self, offer_id: str, offer: str, subject: str | None) -> tuple[str, str]:
+    async def answer(self, offer_id: str, offer: str, subject: str | None, address: str = "") -> tuple[str, str]:
         """Answer an offer; return session id and answer, the same ones if the offer is repeated.
 
         Raises:
@@ -33,7 +33,7 @@ class Offers:
             NotReady, TooManySessions, SdpRejected
         """
         if offer_id not in self._answers:
-            task = asyncio.create_task(self._node.open(offer, subject), name=f"offer-{offer_id[:8]}")
+            task = asyncio.create_task(self._node.open(offer, subject, address), name=f"offer-{offer_id[:8]}")
             self._remember(offer_id, task)
         answering = self._answers[offer_id]
         if answering is None:

@@ -51,6 +51,7 @@ class OfferRequest(msgspec.Struct, frozen=True):
 
     offer: str
     subject: str | None = None
+    address: str = ""
 
 
 class OfferResponse(msgspec.Struct, frozen=True):
@@ -108,14 +109,14 @@ class RemoteNode:
         async with self._ask("GET", "/node", timeout_s=RECORD_TIMEOUT_S) as response:
             return self._decoded(await response.read(), NodeRecord)
 
-    async def offer(self, offer_id: str, offer: str, subject: str | None) -> OfferResponse:
+    async def offer(self, offer_id: str, offer: str, subject: str | None, address: str = "") -> OfferResponse:
         """Send an offer. After :class:`NoAnswer`, withdraw it before sending it to another node.
 
         Raises:
             Unreachable, NoAnswer
             NotReady, TooManySessions, SdpRejected
         """
-        body = msgspec.json.encode(OfferRequest(offer, subject))
+        body = msgspec.json.encode(OfferRequest(offer, subject, address))
         async with self._ask(
             "PUT",
             f"/offers/{offer_id}",

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import random
 import secrets
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
 from time import monotonic
 from typing import Any, Literal, TypeVar
 
@@ -81,7 +81,7 @@ class Router:
         if self._needs_node and all(member.record.draining for member in self._directory.members()):
             raise NotReady("The server is starting: its model is being loaded.", code="starting", retry_after_s=2)
 
-    async def open(self, offer: str, subject: str | None = None) -> tuple[str, str]:
+    async def open(self, offer: str, subject: str | None = None, address: str = "") -> tuple[str, str]:
         """Open a call on a node: offer it to one node after another until one answers.
 
         The offer is withdrawn from a node that gives no answer, and a node answers each offer only once. So an offer
@@ -109,10 +109,15 @@ class Router:
                 await self._refresh_room()
                 continue
             passed_over.add(member.record.id)
-            placed = await self._offer(member, offer_id, offer, subject)
+            placed = await self._offer(member, offer_id, offer, subject, address)
             if isinstance(placed, OfferResponse):
                 return placed.session, placed.answer
             unanswered += placed == "no_answer"
+        if not unanswered and (full := self._full(passed_over)) is not None:
+            # It ends a call that never connected, where it has one.
+            placed = await self._offer(full, offer_id, offer, subject, address)
+            if isinstance(placed, OfferResponse):
+                return placed.session, placed.answer
         raise self._no_room()
 
     async def trickle(self, session_id: str, fragment: str) -> None:
@@ -135,13 +140,13 @@ class Router:
         return [session for answer in answers if isinstance(answer, list) for session in answer]
 
     async def _offer(
-        self, member: Member, offer_id: str, offer: str, subject: str | None
+        self, member: Member, offer_id: str, offer: str, subject: str | None, address: str
     ) -> "OfferResponse | Literal['refused', 'unreachable', 'no_answer']":
         """Return a node's answer, or the reason to try another node."""
         outcome: Literal["refused", "unreachable", "no_answer"]
         try:
             with self._directory.reserve(member):
-                placed = await member.node.offer(offer_id, offer, subject)
+                placed = await member.node.offer(offer_id, offer, subject, address)
         except NotReady as refusal:
             self._directory.note_refusal(member, refusal)
             outcome = "refused"
@@ -221,6 +226,16 @@ class Router:
         await self._directory.refresh()
         full = [member for member in self._directory.members() if not member.has_room]
         await self._directory.query(random.sample(full, min(_ASKED_FOR_ROOM, len(full))))
+
+    def _full(self, passed_over: Collection[str]) -> Member | None:
+        """Return any node that is full and was not asked yet, those of this region first."""
+        full = [
+            member
+            for member in self._directory.members()
+            if not member.record.draining and not member.has_room and member.record.id not in passed_over
+        ]
+        near = [member for member in full if member.record.region == self._region]
+        return random.choice(near or full) if full else None  # noqa: S311 - no secret
 
     def _no_room(self) -> NotReady:
         members = self._directory.members()

@@ -12,6 +12,7 @@ from voxgender.http.health import Health, own_metrics
 from voxgender.http.iceservers import IceServers
 from voxgender.http.pages import Pages
 from voxgender.http.problems import problem_middleware
+from voxgender.http.rates import Rates
 from voxgender.http.sessions import Sessions
 from voxgender.http.whip import Whip
 from voxgender.settings import FrontSettings
@@ -31,18 +32,20 @@ def create_app(
         metrics: returns the text of ``/metrics``.
 
     Raises:
-        SettingsError: an ICE server, an origin, a secret or a key set is malformed.
+        SettingsError: an ICE server, an origin, a proxy, a secret or a key set is malformed.
     """
     authenticator = Authenticator(settings.auth)
     turn = settings.ice_servers
     ice_servers = IceServers(turn.ice_server, turn_secret=turn.turn_secret, turn_ttl_s=turn.turn_ttl_s)
+    rates = Rates(settings.rates)
     app = web.Application(
-        client_max_size=MAX_BODY, middlewares=[cors_middleware(settings.origins.allow_origin), problem_middleware]
+        client_max_size=MAX_BODY,
+        middlewares=[cors_middleware(settings.origins.allow_origin), problem_middleware, rates.middleware],
     )
     app.on_response_prepare.append(add_cors_headers)
     app.on_response_prepare.append(_secure)
     app.on_cleanup.append(authenticator.close)
-    app.add_routes(Whip(calls, authenticator, ice_servers).routes())
+    app.add_routes(Whip(calls, authenticator, rates, ice_servers).routes())
     app.add_routes(Sessions(calls).routes())
     app.add_routes(Events(calls).routes())
     app.add_routes(Health(calls.check_ready, metrics).routes())

@@ -14,8 +14,10 @@ class Calls(Protocol):
         """Raise ``NotReady`` while no calls are taken. A full node is ready."""
         ...
 
-    async def open(self, offer: str, subject: str | None = None) -> tuple[str, str]:
-        """Answer an SDP offer; return session id and answer. ``subject`` is that of the caller's token, if any.
+    async def open(self, offer: str, subject: str | None = None, address: str = "") -> tuple[str, str]:
+        """Answer an SDP offer; return session id and answer.
+
+        ``subject`` is that of the caller's token, if any; ``address`` is where the offer came from.
 
         Raises ``NotReady``, ``TooManySessions``, ``SdpRejected``.
         """

@@ -8,15 +8,17 @@ from voxgender.http.calls import Calls
 from voxgender.http.cors import preflight
 from voxgender.http.iceservers import IceServers
 from voxgender.http.problems import Problem
+from voxgender.http.rates import Rates
 from voxgender.http.sessions import FRAGMENT, SDP, check_content_type, etag, read_text
 
 
 class Whip:
     """Serves ``POST /whip``, and ``OPTIONS`` of the endpoint and of sessions."""
 
-    def __init__(self, calls: Calls, authenticator: Authenticator, ice_servers: IceServers) -> None:
+    def __init__(self, calls: Calls, authenticator: Authenticator, rates: Rates, ice_servers: IceServers) -> None:
         self._calls = calls
         self._authenticator = authenticator
+        self._rates = rates
         self._ice_servers = ice_servers
 
     def routes(self) -> list[web.RouteDef]:
@@ -29,8 +31,9 @@ class Whip:
     async def create(self, request: web.Request) -> web.Response:
         """Answer an offer (section 4.2)."""
         subject = await self._authenticator.authenticate(request)
+        self._rates.check_subject(subject)
         check_content_type(request, SDP)
-        session_id, answer = await self._calls.open(await read_text(request), subject)
+        session_id, answer = await self._calls.open(await read_text(request), subject, self._rates.client(request))
         response = web.Response(status=201, text=answer, content_type=SDP)
         # The body is bytes of UTF-8, but RFC 8866 gives application/sdp no charset parameter.
         response.headers["Content-Type"] = SDP

@@ -43,6 +43,8 @@ class Decoder(Protocol):
     """Decodes one payload format. A payload that cannot be decoded is a gap; the others are not affected."""
 
     clock_rate_hz: int
+    may_run_double: bool
+    """Whether some senders' timestamps count twice as fast as the format says."""
 
     def duration(self, data: bytes) -> int:
         """Return the length of a payload in ticks of the RTP clock; zero if it is unknown."""
@@ -94,6 +96,8 @@ class Decoders:
 
 class OpusPayloads:
     """Decodes Opus (RFC 7587) to 16 kHz mono. Losses of up to 120 ms are recovered or concealed."""
+
+    may_run_double = False
 
     def __init__(self, codec: RTCRtpCodecParameters) -> None:
         self.clock_rate_hz = codec.clockRate
@@ -180,6 +184,8 @@ class PlainPayloads:
 
     def __init__(self, codec: RTCRtpCodecParameters) -> None:
         self.clock_rate_hz = codec.clockRate
+        # G.722 has samples at 16 kHz and, by an old mistake, timestamps at 8 kHz (RFC 3551 section 4.5.2).
+        self.may_run_double = codec.name.lower() == "g722"
         name, sample_rate_hz = _FFMPEG[codec.name.lower()]
         decoder = av.CodecContext.create(name, "r")
         assert isinstance(decoder, av.AudioCodecContext)

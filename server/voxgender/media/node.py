@@ -22,6 +22,9 @@ logger = logging.getLogger(__name__)
 SWEEP_S = 1.0
 """Time between two checks of all sessions' deadlines."""
 
+GIVE_WAY_S = 1.0
+"""Time that a call has to connect before it may be ended for another one, where the node is full."""
+
 _MOVE = "This server will stop soon: make a new call, which another one takes, then end this one."
 
 
@@ -71,6 +74,8 @@ class MediaNode:
         self._sessions: dict[str, Session] = {}
         self._subjects: dict[str, str] = {}
         """Session id to the subject of its caller's token, if the token has one."""
+        self._addresses_of: dict[str, str] = {}
+        """Session id to the address that its offer came from."""
         self._sweeper: asyncio.Task[None] | None = None
         self._draining = False
         self._closing = False
@@ -126,8 +131,8 @@ class MediaNode:
         """
         self._ready_engine()
 
-    async def open(self, offer: str, subject: str | None = None) -> tuple[str, str]:
-        """Answer an offer; ``subject`` is that of the caller's token.
+    async def open(self, offer: str, subject: str | None = None, address: str = "") -> tuple[str, str]:
+        """Answer an offer from ``address``; ``subject`` is that of the caller's token.
 
         Returns:
             The session's id and the SDP answer.
@@ -137,11 +142,12 @@ class MediaNode:
             TooManySessions: the subject has reached its limit on this node.
             SdpRejected: the offer cannot be answered.
         """
+        self._ready_engine()
+        self._check_subject(subject)
+        while len(self._sessions) >= self._max_sessions:
+            await self._make_room(address)
+        # Both may have changed while room was made.
         engine = self._ready_engine()
-        if len(self._sessions) >= self._max_sessions:
-            raise NotReady(
-                f"The server is full: it holds {self._max_sessions} calls.", code="at_capacity", retry_after_s=10
-            )
         self._check_subject(subject)
         session = Session(
             self._new_session_id(),
@@ -155,6 +161,7 @@ class MediaNode:
         self._sessions[session.id] = session
         if subject is not None:
             self._subjects[session.id] = subject
+        self._addresses_of[session.id] = address
         try:
             answer = await session.answer(offer)
         except BaseException:
@@ -223,9 +230,29 @@ class MediaNode:
         if subject is not None and 0 < most <= list(self._subjects.values()).count(subject):
             raise TooManySessions(f"This caller has {most} calls already, as many as one may have at once.")
 
+    async def _make_room(self, address: str) -> None:
+        """End the call that has been without a connection for longest, the same address's first.
+
+        Raises:
+            NotReady: all calls are connected, or have only begun.
+        """
+        now = monotonic()
+        waiting = [
+            session
+            for session in self._sessions.values()
+            if session.ended_for is None and session.state != "connected" and now - session.started_at > GIVE_WAY_S
+        ]
+        if not waiting:
+            raise NotReady(
+                f"The server is full: it holds {self._max_sessions} calls.", code="at_capacity", retry_after_s=10
+            )
+        mine = [session for session in waiting if self._addresses_of.get(session.id) == address]
+        await min(mine or waiting, key=lambda session: session.started_at).end("gave_way")
+
     def _forget(self, session: Session) -> None:
         self._sessions.pop(session.id, None)
         self._subjects.pop(session.id, None)
+        self._addresses_of.pop(session.id, None)
         metrics.SESSIONS.set(len(self._sessions))
         if self._draining and not self._sessions:
             self._emptied.set()

@@ -3,18 +3,20 @@
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator
+from time import monotonic
 
 from aiortc import InvalidStateError, RTCDataChannel
 
+from voxgender.engine.messages import WARN_EVERY_S
 from voxgender.errors import NotReady
-from voxgender.protocol import EVENTS_CHANNEL, RESULTS_CHANNEL, Hello, Message, Result
+from voxgender.protocol import EVENTS_CHANNEL, RESULTS_CHANNEL, Hello, Message, Result, Warning
 
 REMEMBERED = 64
 """Past events of the call that are sent to a channel or a follower that comes later."""
 MAX_BUFFERED = 65_536
 """Bytes that may wait in a channel; with more, results are left out."""
 MAX_CHANNELS = 8
-"""Data channels that are served; more are left silent."""
+"""Data channels of a call that are served at a time; more are left silent."""
 MAX_FOLLOWERS = 16
 """Followers of one session; more are refused."""
 MAX_FOLLOWED = 256
@@ -29,6 +31,7 @@ class Outbox:
         self._channels: list[tuple[RTCDataChannel, bool, bool]] = []
         self._followers: set[asyncio.Queue[Message | None]] = set()
         self._events: deque[Message] = deque(maxlen=REMEMBERED)
+        self._warned_at: dict[str, float] = {}
         self._closed = False
         self.attached = asyncio.Event()
         """Set once there has been a channel."""
@@ -43,6 +46,8 @@ class Outbox:
 
         Unreliable ``results`` gets results, reliable ``events`` the rest; any other label or shape gets all.
         """
+        # Closed ones give their places back.
+        self._channels = [one for one in self._channels if one[0].readyState in ("connecting", "open")]
         if len(self._channels) >= MAX_CHANNELS:
             return
         reliable = channel.maxRetransmits is None and channel.maxPacketLifeTime is None
@@ -68,6 +73,14 @@ class Outbox:
             if queue.qsize() >= MAX_FOLLOWED:
                 queue.get_nowait()
             queue.put_nowait(message)
+
+    def post_now_and_then(self, warning: Warning) -> None:
+        """Send a warning that holds for long, and is noticed often, once in ``WARN_EVERY_S``."""
+        now = monotonic()
+        last = self._warned_at.get(warning.code)
+        if last is None or now - last >= WARN_EVERY_S:
+            self._warned_at[warning.code] = now
+            self.post(warning)
 
     def follow(self) -> AsyncGenerator[Message, None]:
         """Yield ``hello``, the events so far, and all further messages until the session ends.

@@ -6,7 +6,7 @@ decoder runs a thread a call. Here packets wait only behind a hole, and only for
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from aiortc import RTCRtpCodecParameters
@@ -15,6 +15,7 @@ from voxgender import metrics
 from voxgender.audio.frames import Packet
 from voxgender.engine import Call
 from voxgender.media.decoder import Decoder, Decoders
+from voxgender.media.pace import Excess, Pace
 from voxgender.media.rtp import MAX_DROPOUT, Rtp, packets_ahead, ticks_ahead
 
 REORDER_WINDOW_S = 0.06
@@ -29,13 +30,16 @@ BYE_GRACE_S = 2.0
 """Time in which a sender may resume after a goodbye (RTCP BYE). Chromium sends one when it pauses."""
 
 _MAX_HELD = 100
+_SURE = 5
+"""Packets in a row that show how fast the clock of their timestamps is."""
 
 
 class _Held(NamedTuple):
     """A packet that waits for packets before it."""
 
     packet: Packet
-    decoder: Decoder
+    decoder: Decoder | None
+    """None of a packet without audio, which has its place in the sequence all the same."""
     arrived_at: float
 
 
@@ -47,9 +51,10 @@ class AudioReceiver:
     Args:
         call: receives the packets.
         decoders: the call's decoders, configured here once the codecs are negotiated.
+        on_excess: called with the reason for each packet that is dropped because it is too much.
     """
 
-    def __init__(self, call: Call, decoders: Decoders) -> None:
+    def __init__(self, call: Call, decoders: Decoders, on_excess: Callable[[Excess], None] = lambda _: None) -> None:
         self.last_arrival = 0.0
         """Arrival of the last packet, seconds of ``time.monotonic``; 0 before the first."""
         self.lost = 0
@@ -57,6 +62,8 @@ class AudioReceiver:
         self.ended = False
         self._call = call
         self._decoders = decoders
+        self._on_excess = on_excess
+        self._pace = Pace()
         self._held: dict[int, _Held] = {}
         self._missed: dict[int, float] = {}
         self._window_s = REORDER_WINDOW_S
@@ -66,6 +73,13 @@ class AudioReceiver:
         self._last_timestamp = 0
         self._pts = 0
         self._end_pts = 0
+        self._clock_rate_hz = 0
+        self._skipped = 0
+        """Ticks of the stream's clock that the call's clock has left out."""
+        self._divisor = 1
+        """Ticks of the stream's timestamps in one of its codec's clock."""
+        self._doubled = 0
+        self._last_duration = 0
         self._timer: asyncio.TimerHandle | None = None
         self._goodbye: asyncio.TimerHandle | None = None
 
@@ -76,26 +90,28 @@ class AudioReceiver:
     def feed(self, packet: Rtp, arrived_at: float) -> None:
         """Receive a packet; packets may come in any order."""
         decoder = self._decoders.get(packet.payload_type)
-        if decoder is None or self.ended:
+        if self.ended or (decoder is None and packet.ssrc != self._ssrc):
             return
         if self._goodbye:
             self._goodbye.cancel()
             self._goodbye = None
-        if packet.ssrc != self._ssrc:
-            self._start(packet, decoder, arrived_at)
-        self.last_arrival = arrived_at
         ahead = packets_ahead(packet.sequence_number, self._highest_seq)
-        if abs(ahead) > MAX_DROPOUT:
+        if decoder is not None and self._is_start(packet, decoder, ahead):
             self._start(packet, decoder, arrived_at)
             ahead = 0
+        self.last_arrival = arrived_at
         seq = self._highest_seq + ahead
-        if seq < self._next_seq or seq in self._held:
+        if seq < self._next_seq or seq in self._held or abs(ahead) > MAX_DROPOUT:
             self._count_unusable(seq, arrived_at)
             return
-        pts = self._pts + ticks_ahead(packet.timestamp, self._last_timestamp)
-        if ahead >= 0:
-            self._highest_seq = seq
-            self._pts, self._last_timestamp = pts, packet.timestamp
+        pts = self._pts
+        if decoder is not None:
+            if decoder.clock_rate_hz != self._clock_rate_hz:
+                # Of a format that the stream has left since.
+                self._count_unusable(seq, arrived_at)
+                return
+            pts = self._place(packet, decoder, ahead)
+        self._highest_seq = max(self._highest_seq, seq)
         received = Packet(pts, packet.payload, False, packet.payload_type)
         if seq == self._next_seq and not self._held:
             self._next_seq = seq + 1
@@ -103,6 +119,38 @@ class AudioReceiver:
             return
         self._held[seq] = _Held(received, decoder, arrived_at)
         self._advance(arrived_at)
+
+    def exceed(self, excess: Excess) -> None:
+        """Tell that a packet was dropped before it was decrypted."""
+        self._on_excess(excess)
+
+    def _is_start(self, packet: Rtp, decoder: Decoder, ahead: int) -> bool:
+        """Return whether a packet begins a stream: another sender, a sequence begun anew, or another clock."""
+        if packet.ssrc != self._ssrc or abs(ahead) > MAX_DROPOUT:
+            return True
+        return ahead > 0 and decoder.clock_rate_hz != self._clock_rate_hz
+
+    def _place(self, packet: Rtp, decoder: Decoder, ahead: int) -> int:
+        """Return when a packet begins, in ticks of its codec's clock."""
+        ticks = ticks_ahead(packet.timestamp, self._last_timestamp)
+        if decoder.may_run_double:
+            self._learn_clock(ticks, ahead)
+            self._last_duration = decoder.duration(packet.payload)
+        pts = self._pts + ticks // self._divisor
+        if ahead >= 0:
+            self._pts, self._last_timestamp = pts, packet.timestamp
+        return pts
+
+    def _learn_clock(self, ticks: int, ahead: int) -> None:
+        """Learn from packets that follow one another whether their timestamps count twice as fast as they should."""
+        if ahead != 1 or not self._last_duration or ticks not in (self._last_duration, 2 * self._last_duration):
+            return
+        if ticks == self._last_duration * self._divisor:
+            self._doubled = 0
+            return
+        self._doubled += 1
+        if self._doubled >= _SURE:
+            self._divisor, self._doubled = 3 - self._divisor, 0
 
     def _count_unusable(self, seq: int, arrived_at: float) -> None:
         """Count a duplicate or a late packet; a late one makes the reorder window longer."""
@@ -133,9 +181,15 @@ class AudioReceiver:
             self._skip_hole(arrived_at)
         if self._ssrc is not None:
             pause_s = max(0.0, arrived_at - self.last_arrival)
-            self._pts = max(self._end_pts, self._pts + round(pause_s * decoder.clock_rate_hz))
+            scale = decoder.clock_rate_hz / self._clock_rate_hz
+            self._end_pts = round(self._end_pts * scale)
+            pts = round((self._pts - self._skipped) * scale + pause_s * decoder.clock_rate_hz)
+            self._pts = max(self._end_pts, pts)
+            self._skipped = 0
         self._ssrc = packet.ssrc
+        self._clock_rate_hz = decoder.clock_rate_hz
         self._last_timestamp = packet.timestamp
+        self._last_duration = self._doubled = 0
         self._next_seq = self._highest_seq = packet.sequence_number
 
     def _advance(self, now: float) -> None:
@@ -174,10 +228,26 @@ class AudioReceiver:
             self._next_seq += 1
             self._push(*in_turn, now)
 
-    def _push(self, packet: Packet, decoder: Decoder, arrived_at: float, now: float) -> None:
-        # The hole counts as audio: a loss must not delay the call's turn.
-        hole = max(0, packet.pts - self._end_pts) if self._end_pts else 0
+    def _push(self, packet: Packet, decoder: Decoder | None, arrived_at: float, now: float) -> None:
+        if decoder is None:
+            return
+        rate_hz = decoder.clock_rate_hz
+        pts = packet.pts - self._skipped
+        gap = max(0, pts - self._end_pts) if self._end_pts else 0
         duration = decoder.duration(packet.data)
-        self._end_pts = packet.pts + duration
-        duration_s = (duration + min(hole, decoder.clock_rate_hz)) / decoder.clock_rate_hz
-        self._call.push(packet, arrived_at, duration_s=duration_s, reordered_s=now - arrived_at)
+        taken_s = self._pace.take(gap / rate_hz, duration / rate_hz, arrived_at)
+        if taken_s is None:
+            self._skipped += gap + duration
+            metrics.PACKETS["excess"].inc()
+            self._on_excess("too_fast")
+            return
+        if taken_s < gap / rate_hz:
+            taken = round(taken_s * rate_hz)
+            self._skipped += gap - taken
+            pts -= gap - taken
+            gap = taken
+        self._end_pts = pts + duration
+        # A gap is time too: a call's turn must not come later because of a loss.
+        duration_s = (duration + min(gap, rate_hz)) / rate_hz
+        placed = packet if pts == packet.pts else packet._replace(pts=pts)
+        self._call.push(placed, arrived_at, duration_s=duration_s, reordered_s=now - arrived_at)

@@ -20,7 +20,7 @@ from voxgender import metrics
 from voxgender.engine import Engine
 from voxgender.errors import NotReady, SdpRejected
 from voxgender.media import negotiation
-from voxgender.media.aiortc_internals import handshake
+from voxgender.media.aiortc_internals import handshake, sctp
 from voxgender.media.aiortc_internals.certificates import Certificates
 from voxgender.media.aiortc_internals.closing import close, suppress_close_errors
 from voxgender.media.aiortc_internals.ice import HostAddresses, gather_on
@@ -29,6 +29,7 @@ from voxgender.media.aiortc_internals.sctp import wait_delivered
 from voxgender.media.decoder import Decoders
 from voxgender.media.dtls import Failure
 from voxgender.media.outbox import Outbox
+from voxgender.media.pace import EXCESSES
 from voxgender.media.receiver import AudioReceiver
 from voxgender.media.sockets import Sockets
 from voxgender.protocol import Error, Message, Warning
@@ -41,9 +42,11 @@ Reason = Literal[
     "left",
     "track_ended",
     "connect_timeout",
+    "gave_way",
     "connection_failed",
     "consent_expired",
     "silent_peer",
+    "excessive_data",
     "analysis_failed",
     "shutdown",
 ]
@@ -87,7 +90,13 @@ class Session:
         certificates.show(self._pc)
         decoders = Decoders()
         self._call = engine.open(self._on_messages, self._on_analysed, decode=decoders.decode)
-        self._receiver = AudioReceiver(self._call, decoders)
+        # It must not hold the session, which holds it.
+        outbox = self._outbox
+        self._receiver = AudioReceiver(
+            self._call,
+            decoders,
+            lambda excess: outbox.post_now_and_then(Warning(code=excess, message=EXCESSES[excess])),
+        )
         self._analysed = asyncio.Event()
         self._answered = False
         self._offer: Offer | None = None
@@ -131,6 +140,7 @@ class Session:
             self._receive(transceiver)
             suppress_close_errors(pc)
             handshake.watch(pc, self._on_insecure)
+            sctp.bound(pc, self._on_excessive_data)
             gather_on(
                 pc,
                 self._sockets,
@@ -236,6 +246,11 @@ class Session:
         logger.warning("session %s: DTLS failed: %s", self.id[:8], failure)
         metrics.DTLS_FAILED.labels(failure.kind).inc()
         self._outbox.post(Error(code="dtls_failed", message=f"The connection could not be secured: {failure}"))
+
+    def _on_excessive_data(self, excess: str) -> None:
+        logger.warning("session %s: the caller sent %s", self.id[:8], excess)
+        self._outbox.post(Error(code="excessive_data", message=f"The call was ended because its client sent {excess}."))
+        self.end_soon("excessive_data")
 
     def _on_messages(self, messages: Sequence[Message]) -> None:
         for message in messages:

@@ -11,30 +11,43 @@ import errno
 import logging
 import random
 import socket
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from struct import Struct
 from typing import Any, Protocol
 
 from voxgender import metrics
-from voxgender.engine.schedule import BUSY_CALLS, EARLY_S, EVERY_TICK, QUIET_TICK_S, Phase, next_tick
+from voxgender.engine.schedule import BUSY_CALLS, EARLY_S, EVERY_TICK, QUIET_TICK_S, TICK_S, Phase, next_tick
 from voxgender.errors import NotReady
 from voxgender.media.datagrams import AT_ONCE, DatagramReader
+from voxgender.ratelimit import RateLimit
 
 logger = logging.getLogger(__name__)
 
 CALLS = 32
 """Calls that share a socket. More would fill the kernel's buffer of one socket while the event loop is busy."""
 
-_MAX_READS = 8
-"""Reads of one socket in one tick; the rest of a flood waits until the kernel drops it."""
+READ_S = 0.01
+"""Time for one reading of a socket; the rest waits for the next."""
+CROWDED = 160
+"""Datagrams in ``TICK_S`` after which a socket is read more often: some kernels' buffers hold hardly more."""
+CROWDED_TICK_S = 0.004
+"""From one reading of such a socket to the next."""
+STRANGERS_SHARE = 0.1
+"""Share of a core that may go into checking the signatures of addresses that are not known."""
+OTHERS_PER_S = 500.0
+"""Datagrams of one call in a second that are no media: DTLS and connectivity checks."""
+OTHERS_AT_ONCE = 1_000.0
+
+_STRANGERS_AT_ONCE_S = 0.02
 _MAX_SOURCES = 16
 """Addresses that one call may send from."""
 _MAX_TRIALS = 16
 """Media packets from addresses that are not known which a socket decrypts in ``QUIET_TICK_S``."""
 _RECEIVE_BUFFER = 4 * 1024 * 1024
-"""Bytes asked for; the kernel gives up to its ``net.core.rmem_max``."""
-_SO_TIMESTAMPNS = 35  # asm-generic/socket.h; Python has no name for it
+"""Bytes asked for; without CAP_NET_ADMIN the kernel gives up to its ``net.core.rmem_max``."""
+_SO_RCVBUFFORCE, _SO_TIMESTAMPNS = 33, 35  # asm-generic/socket.h; Python has no names for them
 
 _INET = Struct("=H2s4s8x")
 _INET6 = Struct("=H2s4x16s4x")
@@ -77,6 +90,8 @@ class Sockets:
     def __init__(self, ports: tuple[int, int] | None = None) -> None:
         self._ports = ports
         self._shared: list[SharedSocket] = []
+        self.strangers = RateLimit(STRANGERS_SHARE, _STRANGERS_AT_ONCE_S)
+        """Seconds of CPU time for those who are not known yet."""
         self._reader = DatagramReader()
         self._timer: asyncio.TimerHandle | None = None
 
@@ -112,8 +127,11 @@ class Sockets:
 
     def read(self, shared: "SharedSocket") -> None:
         """Read the datagrams that wait in a socket, and deliver each to its call."""
-        for _ in range(_MAX_READS):
-            if shared.closed:
+        until = time.monotonic() + READ_S
+        count = AT_ONCE
+        while count == AT_ONCE and not shared.closed:
+            if time.monotonic() > until:
+                shared.is_crowded = True
                 return
             try:
                 datagrams = self._reader.read(shared.fileno)
@@ -123,8 +141,8 @@ class Sockets:
                 continue
             for data, source, arrived_at in datagrams:
                 shared.deliver(data, source, arrived_at)
-            if len(datagrams) < AT_ONCE:
-                return
+            count = len(datagrams)
+            shared.count(count)
 
     def remove(self, shared: "SharedSocket") -> None:
         """Remove a closed socket; stop the timer with the last one."""
@@ -135,7 +153,9 @@ class Sockets:
 
     def _tick(self) -> None:
         now = asyncio.get_running_loop().time()
-        due = [shared for shared in self._shared if not self._busy or now + EARLY_S >= shared.due_at]
+        due = [
+            shared for shared in self._shared if shared.is_crowded or not self._busy or now + EARLY_S >= shared.due_at
+        ]
         self._wait()
         for shared in due:
             if not shared.connecting:
@@ -151,13 +171,18 @@ class Sockets:
         for shared in self._shared:
             shared.due_at = min(phase.next_turn(now) for phase in shared.phases)
         at = min(shared.due_at for shared in self._shared) if self._busy else next_tick(now, QUIET_TICK_S)
+        if any(shared.is_crowded for shared in self._shared):
+            at = min(at, now + CROWDED_TICK_S)
         self._timer = loop.call_at(at, self._tick)
 
     def _bind(self, address: str) -> socket.socket:
         sock = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM)
         try:
             sock.setblocking(False)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
+            try:
+                sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BUFFER)
+            except PermissionError:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
             sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
             for port in self._candidates():
                 try:
@@ -199,6 +224,10 @@ class SharedSocket:
         self.seeking: set[CallTransport] = set()
         """Calls whose peer may be at another address now, and is asked there."""
         self.closed = False
+        self.is_crowded = False
+        """Whether so much comes that it is read more often than on the tick."""
+        self._received = 0
+        self._counted_at = 0.0
         self.sendto = sock.sendto
         self._sock = sock
         self._sockets = sockets
@@ -246,6 +275,15 @@ class SharedSocket:
             self.closed = True
             self._sock.close()
             self._sockets.remove(self)
+
+    def count(self, datagrams: int) -> None:
+        """Note how many datagrams came, whoever sent them."""
+        self._received += datagrams
+        now = self._loop.time()
+        elapsed_s = now - self._counted_at
+        if elapsed_s >= TICK_S:
+            self.is_crowded = self._received * TICK_S > CROWDED * elapsed_s
+            self._received, self._counted_at = 0, now
 
     def claim(self, source: bytes, call: "CallTransport") -> bool:
         """Route datagrams from an address to a call whose peer has proved to be there.
@@ -323,8 +361,11 @@ class SharedSocket:
         else:
             named = self._by_ufrag.get(_checked_ufrag(data))
             candidates = () if named is None else (named,)
-        for call in candidates:
-            if call is not owner and call.introduces(data):
+        if self._sockets.strangers.left(self._loop.time()) > 0:
+            began_at = time.thread_time()
+            call = next((call for call in candidates if call is not owner and call.introduces(data)), None)
+            self._sockets.strangers.spend(time.thread_time() - began_at)
+            if call is not None:
                 return call
         return owner
 
@@ -345,6 +386,7 @@ class CallTransport(asyncio.DatagramTransport):
         self._shared = shared
         self._protocol = protocol
         self._closed = False
+        self._others = RateLimit(OTHERS_PER_S, OTHERS_AT_ONCE)
         shared.add(self)
         protocol.connection_made(self)
 
@@ -358,7 +400,8 @@ class CallTransport(asyncio.DatagramTransport):
 
     def datagram_received(self, data: bytes, source: bytes) -> None:
         """Hand on anything else."""
-        self._protocol.datagram_received(data, self._address(source))
+        if self._others.take(time.monotonic()):
+            self._protocol.datagram_received(data, self._address(source))
 
     def introduces(self, data: bytes) -> bool:
         """Tell whether a STUN message from a new address proves that the call's peer is there."""

@@ -26,6 +26,7 @@ from aiortc import (
     RTCSctpTransport,
 )
 from aiortc.rtcdtlstransport import RtpReceiver
+from aiortc.rtcsctptransport import InboundStream
 
 from tests.media.aiortc_internals.pair import a_pair
 
@@ -52,7 +53,10 @@ PRIVATE: dict[type, set[str]] = {
         "_RTCRtpSender__rtp_exited", "_RTCRtpSender__rtp_header_extensions_map", "_RTCRtpSender__rtp_started",
         "_RTCRtpSender__rtp_timestamp", "_run_rtp", "_ssrc",
     },
-    RTCSctpTransport: {"_data_channel_flush", "_data_channel_queue", "_outbound_queue", "_sent_queue"},
+    RTCSctpTransport: {
+        "_advertised_rwnd", "_data_channel_flush", "_data_channel_queue", "_data_channel_receive", "_data_channels",
+        "_handle_data", "_inbound_streams", "_local_tsn", "_outbound_queue", "_sack_misordered", "_sent_queue",
+    },
 }  # fmt: skip
 """Names by the class that keeps them."""
 
@@ -68,6 +72,7 @@ UNDOCUMENTED: dict[type, set[str]] = {
     StunProtocol: {"datagram_received", "local_candidate", "receiver", "send_stun", "transactions", "transport"},
     CandidatePair: {"State", "nominated", "protocol", "remote_addr", "remote_candidate", "state", "task"},
     RTCRtpReceiver: {"receive", "stop"},
+    InboundStream: {"reassembly"},
 }
 """Names without an underscore that no documentation promises."""
 
@@ -122,6 +127,7 @@ def parts(pc: RTCPeerConnection) -> dict[type, object]:
         RtpReceiver: transceiver.receiver,
         RTCRtpSender: transceiver.sender,
         RTCSctpTransport: pc.sctp,
+        InboundStream: InboundStream(),
     }
 
 

@@ -11,9 +11,11 @@ from aiortc.rtp import RtcpByePacket, RtcpRrPacket, RtpPacket
 
 from tests.media.aiortc_internals.pair import Pair, a_pair
 from tests.rtc import LOOPBACK
+from voxgender import metrics
 from voxgender.media.aiortc_internals import reception
-from voxgender.media.aiortc_internals.ice import HostAddresses, gather_on
+from voxgender.media.aiortc_internals.ice import MAX_EARLY_MEDIA, HostAddresses, gather_on
 from voxgender.media.aiortc_internals.reception import RtpDiversion, take_over_rtp
+from voxgender.media.pace import Excess
 from voxgender.media.rtp import Rtp
 from voxgender.media.sockets import Sockets
 
@@ -27,6 +29,9 @@ class Sink:
 
     def feed(self, packet: Rtp, arrived_at: float) -> None:
         self.calls.append("feed")
+
+    def exceed(self, excess: Excess) -> None:
+        self.calls.append(excess)
 
     def bye(self) -> None:
         self.calls.append("bye")
@@ -102,7 +107,7 @@ async def test_goodbyes_and_packets_of_others_are_ignored() -> None:
         assert "bye" not in sink.calls
         await diversion._handle_rtcp_packet(RtcpByePacket(sources=[ssrc]))
         assert sink.calls[-1] == "bye"
-        await diversion._handle_rtp_packet(RtpPacket(payload_type=1, ssrc=ssrc), arrival_time_ms=0)
+        await diversion._handle_rtp_packet(RtpPacket(payload_type=1, ssrc=ssrc + 1), arrival_time_ms=0)
         assert sink.calls[-1] == "bye"
         await diversion._handle_rtp_packet(RtpPacket(payload_type=96, ssrc=ssrc), arrival_time_ms=0)
         assert sink.calls[-1] == "feed"
@@ -146,6 +151,85 @@ async def test_a_peer_that_changes_its_ssrc_for_ever_costs_no_memory() -> None:
         for ssrc in range(100):
             await call.diversion._handle_rtp_packet(RtpPacket(payload_type=96, ssrc=ssrc), arrival_time_ms=0)
         assert len(call.diversion._receptions) == 8
+
+
+def encrypted(call: Diverted, *, ssrc: int, sequence_number: int = 1) -> bytes:
+    packet = RtpPacket(payload_type=96, ssrc=ssrc, sequence_number=sequence_number, payload=b"\xf8\xff\xfe")
+    protected: bytes = call.sender.transport._tx_srtp.protect(packet.serialize())
+    return protected
+
+
+async def test_new_ssrcs_are_not_decrypted_once_there_were_many_and_known_ones_go_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """libsrtp looks through a call's streams one by one, and kept each: a packet took 1 ms after 50,000 of them."""
+    monkeypatch.setattr(reception, "read_on_tick", lambda _: None)
+    async with a_diverted_call() as call:
+        await call.sink.fed(1)
+        diversion, sink = call.diversion, call.sink
+        before = metrics.PACKETS["refused"]._value.get()
+        for ssrc in range(1, 101):
+            diversion._on_media(encrypted(call, ssrc=ssrc), 1.0)
+        assert len(diversion._heard_at) == reception.MAX_SSRCS
+        refused = 100 - (reception.MAX_SSRCS - 1)
+        assert sink.calls.count("too_many_streams") == refused
+        assert metrics.PACKETS["refused"]._value.get() == before + refused
+        # RTCP names a stream too.
+        goodbye = call.sender.transport._tx_srtp.protect_rtcp(bytes(RtcpByePacket(sources=[1_000])))
+        diversion._on_media(goodbye, 1.0)
+        assert sink.calls.count("too_many_streams") == refused + 1
+        await sink.fed(3)
+
+
+async def test_a_new_ssrc_takes_the_place_of_one_that_was_silent_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A gateway may change its SSRC with each speaker, in a call of hours."""
+    async with a_diverted_call() as call:
+        await call.sink.fed(1)
+        diversion, sink = call.diversion, call.sink
+        await call.sender.stop()
+        await asyncio.sleep(0)
+        diversion._heard_at.clear()
+        for number in range(200):
+            diversion._on_media(encrypted(call, ssrc=number + 1), number * (reception.SSRC_IDLE_S / 16))
+        assert len(diversion._heard_at) == reception.MAX_SSRCS
+        assert "too_many_streams" not in sink.calls
+        assert max(diversion._heard_at) == 200
+
+
+async def test_packets_that_decrypt_to_nothing_take_no_streams_place() -> None:
+    """Else one who can forge an address could take them all."""
+    async with a_diverted_call() as call:
+        await call.sink.fed(1)
+        known = len(call.diversion._heard_at)
+        for ssrc in range(100):
+            broken = encrypted(call, ssrc=ssrc)
+            call.diversion._on_media(broken[:-1] + bytes((broken[-1] ^ 1,)), 1.0)
+        assert len(call.diversion._heard_at) == known
+        assert "too_many_streams" not in call.sink.calls
+
+
+async def test_packets_beyond_a_rate_are_not_decrypted() -> None:
+    async with a_diverted_call() as call:
+        await call.sink.fed(1)
+        now = 1e9
+        junk = encrypted(call, ssrc=5)
+        for _ in range(3_000):
+            call.diversion._on_media(junk, now)
+        assert call.sink.calls.count("too_many_packets") >= 3_000 - reception.PACKETS_AT_ONCE
+        call.diversion._on_media(encrypted(call, ssrc=5, sequence_number=2), now + 1.0)
+        assert call.sink.calls[-1] == "feed"
+
+
+async def test_media_before_the_handshake_is_done_is_bounded() -> None:
+    """It waits in aiortc's queue, which has no bound."""
+    async with a_diverted_call() as call:
+        await call.sink.fed(1)
+        (protocol,) = call.pair.connection._protocols
+        call.pair.connection._queue = asyncio.Queue()
+        protocol.on_media = None
+        for _ in range(1_000):
+            protocol.media_received(bytes((128, 96)) + bytes(20), (LOOPBACK, 9), 0.0)
+        assert call.pair.connection._queue.qsize() == MAX_EARLY_MEDIA
 
 
 async def test_a_stopped_receiver_has_its_own_methods_again_and_its_packets_go_nowhere() -> None:

@@ -4,7 +4,7 @@ from contextlib import suppress
 
 from aiortc import InvalidStateError, RTCPeerConnection
 
-from voxgender.media.aiortc_internals import handshake
+from voxgender.media.aiortc_internals import handshake, sctp
 from voxgender.media.aiortc_internals.ice import CONSENT, GATHER
 from voxgender.media.aiortc_internals.transports import dtls_transports, ice_connections
 
@@ -42,6 +42,7 @@ async def close(pc: RTCPeerConnection) -> None:
         await pc.close()
     finally:
         handshake.release(pc)
+        sctp.release(pc)
         for dtls in dtls_transports(pc):
             dtls.remove_all_listeners()
         for connection in ice_connections(pc):

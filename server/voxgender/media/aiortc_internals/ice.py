@@ -25,6 +25,9 @@ logger = logging.getLogger(__name__)
 GATHER, CONSENT = "get_component_candidates", "query_consent"
 """aioice's methods that are replaced in a connection."""
 
+MAX_EARLY_MEDIA = 64
+"""Media packets that wait in aiortc's queue, which has no bound, until the handshake is done."""
+
 _COMPONENT = 1
 """The only ICE component: RTP and RTCP share it (RFC 5761)."""
 
@@ -173,6 +176,7 @@ class IceProtocol(ice.StunProtocol):
         super().__init__(connection)
         self._paths = paths
         self._ssrc = b""
+        self._early_media = 0
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.on_media = None
@@ -228,7 +232,9 @@ class IceProtocol(ice.StunProtocol):
     def media_received(self, data: bytes, addr: tuple[str, int], arrived_at: float) -> bool:
         """Take a media packet; tell whether the peer sent it, and for the first time, as far as can be known yet."""
         if self.on_media is None:
-            self.receiver.data_received(data, self.local_candidate.component)
+            self._early_media += 1
+            if self._early_media <= MAX_EARLY_MEDIA:
+                self.receiver.data_received(data, self.local_candidate.component)
             return True
         if not self.on_media(data, arrived_at):
             return False

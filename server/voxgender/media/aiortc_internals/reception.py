@@ -2,8 +2,10 @@
 
 import asyncio
 import random
+import struct
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Any, Protocol
 
 import pylibsrtp
@@ -11,7 +13,9 @@ from aiortc import RTCRtpCodecParameters, RTCRtpReceiver
 from aiortc.rtcrtpparameters import RTCRtpReceiveParameters
 from aiortc.rtp import AnyRtcpPacket, RtpPacket
 
+from voxgender import metrics
 from voxgender.media.aiortc_internals.ice import read_on_tick, route_media, send_now
+from voxgender.media.pace import Excess
 from voxgender.media.rtp import (
     Goodbye,
     Reception,
@@ -22,13 +26,23 @@ from voxgender.media.rtp import (
     parse_rtp,
     receiver_report,
 )
+from voxgender.ratelimit import RateLimit
 
 OPEN_AFTER_S = 1.0
 """Seconds of media after which a call is up: its data channels are open, and its sockets may be read on the tick."""
 REPORT_S = 1.0
 """Seconds between receiver reports, on average."""
 
+MAX_SSRCS = 32
+"""Streams that are decrypted. libsrtp looks through them one by one, and keeps each until the call ends."""
+SSRC_IDLE_S = 10.0
+"""A stream that was silent for so long gives its place to a new one."""
+PACKETS_PER_S = 1_000.0
+"""Media packets of one call in a second that are decrypted: more than Opus has at twice its most."""
+PACKETS_AT_ONCE = 1_000.0
+
 _MAX_STREAMS = 8
+_SSRC = struct.Struct("!L")
 
 
 class PacketSink(Protocol):
@@ -38,7 +52,14 @@ class PacketSink(Protocol):
         """Receive the negotiated codecs; called once, before the first packet."""
 
     def feed(self, packet: Rtp, arrived_at: float) -> None:
-        """Receive one decrypted packet; ``arrived_at`` in seconds of ``time.monotonic``."""
+        """Receive one decrypted packet; ``arrived_at`` in seconds of ``time.monotonic``.
+
+        Packets of a stream with audio come too if their payload type was not negotiated: they have places in the
+        sequence.
+        """
+
+    def exceed(self, excess: Excess) -> None:
+        """Receive the reason for which a packet was dropped before it was decrypted."""
 
     def bye(self) -> None:
         """Receive the sender's goodbye (RFC 3550 section 6.6); the sender may yet resume."""
@@ -65,6 +86,9 @@ class RtpDiversion:
         self._receptions: dict[int, Reception] = {}
         self._clock_rates_hz: dict[int, int] = {}
         self._report_at = 0.0
+        self._packets = RateLimit(PACKETS_PER_S, PACKETS_AT_ONCE)
+        self._heard_at: dict[int, float] = {}
+        """When each stream that was decrypted was last heard."""
         self._opening: asyncio.TimerHandle | None = None
         self._stopped = False
 
@@ -94,21 +118,53 @@ class RtpDiversion:
 
     def _on_media(self, data: bytes, arrived_at: float) -> bool:
         """Take a packet; tell whether it is the peer's, and none that came before (RFC 3711 section 3.3)."""
+        rtcp = is_rtcp(data)
+        at = 4 if rtcp else 8
+        if len(data) < at + _SSRC.size:
+            return False
+        (ssrc,) = _SSRC.unpack_from(data, at)
+        if excess := self._excess(ssrc, arrived_at):
+            metrics.PACKETS["refused"].inc()
+            self._sink.exceed(excess)
+            return False
+        srtp = self._dtls._rx_srtp
         try:
-            if is_rtcp(data):
-                self._on_rtcp(parse_rtcp(self._dtls._rx_srtp.unprotect_rtcp(data)), arrived_at)
-            else:
-                self._on_rtp(parse_rtp(self._dtls._rx_srtp.unprotect(data)), arrived_at)
+            plain = srtp.unprotect_rtcp(data) if rtcp else srtp.unprotect(data)
+            packet = None if rtcp else parse_rtp(plain)
         except (pylibsrtp.Error, ValueError):
             return False
+        self._hear(ssrc, arrived_at)
+        if packet is not None:
+            self._on_rtp(packet, arrived_at)
+        else:
+            self._on_rtcp(parse_rtcp(plain), arrived_at)
         return True
 
+    def _excess(self, ssrc: int, arrived_at: float) -> Excess | None:
+        """Tell whether a packet is too much, before it costs a decryption."""
+        if not self._packets.take(arrived_at):
+            return "too_many_packets"
+        if ssrc in self._heard_at or len(self._heard_at) < MAX_SSRCS:
+            return None
+        is_new = arrived_at - min(self._heard_at.values()) < SSRC_IDLE_S
+        return "too_many_streams" if is_new else None
+
+    def _hear(self, ssrc: int, arrived_at: float) -> None:
+        """Note that a stream was decrypted; one more than ``MAX_SSRCS`` takes the place of the most silent."""
+        if ssrc not in self._heard_at and len(self._heard_at) >= MAX_SSRCS:
+            silent = min(self._heard_at, key=self._heard_at.__getitem__)
+            del self._heard_at[silent]
+            with suppress(pylibsrtp.Error):
+                self._dtls._rx_srtp.remove_stream(silent)
+        self._heard_at[ssrc] = arrived_at
+
     def _on_rtp(self, packet: Rtp, arrived_at: float) -> None:
-        clock_rate_hz = self._clock_rates_hz.get(packet.payload_type)
-        if clock_rate_hz is None or self._stopped:
-            return
         reception = self._receptions.get(packet.ssrc)
+        clock_rate_hz = self._clock_rates_hz.get(packet.payload_type)
+        if self._stopped or (clock_rate_hz is None and reception is None):
+            return
         if reception is None:
+            assert clock_rate_hz is not None
             # Bounded, for a peer that changes its SSRC again and again.
             if len(self._receptions) >= _MAX_STREAMS:
                 self._receptions.pop(next(iter(self._receptions)))

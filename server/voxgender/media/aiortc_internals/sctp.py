@@ -1,10 +1,72 @@
-"""Wait until data channels have delivered what was sent on them."""
+"""Bound what a peer can cost by its data channels, and wait until they have delivered what was sent on them.
+
+aiortc sorts all holes and looks through all fragments with each chunk that comes, keeps a message until its end comes
+however long it is, and logs a traceback for what it did not expect. So chunks are counted before it sees them, and what
+it keeps is measured afterwards.
+"""
 
 import asyncio
+import logging
+import struct
 import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from aiortc import RTCPeerConnection
+
+from voxgender import metrics
+from voxgender.ratelimit import RateLimit
+
+logger = logging.getLogger(__name__)
+
+MAX_MESSAGE = 262_144
+"""Bytes of one message: what aiortc's SDP announces (``a=max-message-size``)."""
+MAX_UNFINISHED = 2 * MAX_MESSAGE
+"""Bytes of messages whose end has not come."""
+MAX_FRAGMENTS = 1_024
+"""Chunks of messages whose end has not come."""
+MAX_HOLES = 256
+"""Chunks that came before one that they follow."""
+MAX_CHANNELS_OPEN = 64
+"""Data channels that a peer may have open at a time; ``media.outbox`` serves the first eight of them."""
+MAX_STREAMS = 256
+"""SCTP streams that anything came on."""
+MAX_LABEL = 1_024
+"""Bytes of the message that opens a channel (RFC 8832 section 5.1), which holds its label and protocol."""
+CHUNKS_PER_S = 200.0
+"""Chunks of one call in a second; what is more is lost on the way, and sent again more slowly."""
+CHUNKS_AT_ONCE = 400.0
+
+_COMMON_HEADER = 12
+_CHUNK = struct.Struct("!BBH")
+_SACK = struct.Struct("!LLHH")
+_GAP = struct.Struct("!HH")
+_DATA, _SELECTIVE_ACK, _DCEP = 0, 3, 50
+_HANDLE, _RECEIVE = "_handle_data", "_data_channel_receive"
+_MODULO = 1 << 32
+
+
+def bound(pc: RTCPeerConnection, on_excess: Callable[[str], None]) -> None:
+    """Bound what comes over a connection's data channels.
+
+    A message that cannot be understood is ignored. After ``on_excess`` nothing more is read. Call it after
+    ``setRemoteDescription`` and before ``setLocalDescription``, and :func:`release` at the end.
+
+    Args:
+        on_excess: called once with the bound that was broken, in words that follow "it sent".
+    """
+    sctp: Any = pc.sctp
+    if sctp is not None:
+        bounded = _Bounded(sctp, on_excess)
+        vars(sctp)[_HANDLE] = bounded.handle
+        vars(sctp)[_RECEIVE] = bounded.receive
+
+
+def release(pc: RTCPeerConnection) -> None:
+    """Undo :func:`bound`: what it put into the transport holds it."""
+    if pc.sctp is not None:
+        vars(pc.sctp).pop(_HANDLE, None)
+        vars(pc.sctp).pop(_RECEIVE, None)
 
 
 async def wait_delivered(pc: RTCPeerConnection, timeout_s: float) -> bool:
@@ -21,3 +83,97 @@ async def wait_delivered(pc: RTCPeerConnection, timeout_s: float) -> bool:
             return False
         await asyncio.sleep(0.01)
     return True
+
+
+class _Bounded:
+    """Stand between the DTLS transport and an association, and between it and its channels."""
+
+    def __init__(self, sctp: Any, on_excess: Callable[[str], None]) -> None:
+        self._sctp = sctp
+        self._on_excess = on_excess
+        self._chunks = RateLimit(CHUNKS_PER_S, CHUNKS_AT_ONCE)
+        self._window = sctp._advertised_rwnd
+        self._is_over = False
+
+    async def handle(self, data: bytes) -> None:
+        """Take a packet (RFC 9260 section 3), in place of aiortc's method."""
+        if self._is_over:
+            return
+        kinds = list(_chunks(data))
+        if not self._chunks.take(time.monotonic(), len(kinds)) or not self._is_honest(data, kinds):
+            metrics.CHUNKS_IGNORED.inc(len(kinds) or 1)
+            return
+        try:
+            await type(self._sctp)._handle_data(self._sctp, data)
+        except ConnectionError:
+            raise
+        except Exception as error:  # noqa: BLE001 - aiortc raises what its parsers stumble over
+            # It may have stopped in the middle: what it keeps cannot be relied on.
+            logger.debug("SCTP packet of %d bytes: %r", len(data), error)
+            self._end("what SCTP does not allow")
+            return
+        if excess := self._excess():
+            self._end(excess)
+
+    async def receive(self, stream_id: int, kind: int, data: bytes) -> None:
+        """Take a message, in place of aiortc's method."""
+        if len(data) > MAX_MESSAGE:
+            self._end("a larger message than was announced")
+        elif kind == _DCEP and len(data) > MAX_LABEL:
+            self._end("a channel's label that is too long")
+        else:
+            try:
+                await type(self._sctp)._data_channel_receive(self._sctp, stream_id, kind, data)
+            except (AssertionError, UnicodeDecodeError, struct.error) as error:
+                # Texts that are not UTF-8, channels that are there or are not.
+                logger.debug("data channel message of %d bytes: %r", len(data), error)
+                metrics.CHUNKS_IGNORED.inc()
+
+    def _excess(self) -> str | None:
+        sctp = self._sctp
+        if len(sctp._sack_misordered) > MAX_HOLES:
+            return "too much with something missing before it"
+        if self._window - sctp._advertised_rwnd > MAX_UNFINISHED:
+            return "too many bytes of messages without an end"
+        if len(sctp._data_channels) > MAX_CHANNELS_OPEN or len(sctp._inbound_streams) > MAX_STREAMS:
+            return "on too many data channels"
+        if sum(len(stream.reassembly) for stream in sctp._inbound_streams.values()) > MAX_FRAGMENTS:
+            return "too many pieces of messages without an end"
+        return None
+
+    def _is_honest(self, data: bytes, kinds: list[tuple[int, int]]) -> bool:
+        """Tell whether acknowledgements are of what was sent: aiortc counts up through each range that one names."""
+        sctp = self._sctp
+        for kind, at in kinds:
+            if kind != _SELECTIVE_ACK:
+                continue
+            if at + _SACK.size > len(data):
+                return False
+            acknowledged, _, gaps, _ = _SACK.unpack_from(data, at)
+            sent = (sctp._local_tsn - 1 - acknowledged) % _MODULO
+            end = 0
+            for index in range(gaps):
+                position = at + _SACK.size + index * _GAP.size
+                if position + _GAP.size > len(data):
+                    return False
+                start, next_end = _GAP.unpack_from(data, position)
+                if not end < start <= next_end <= sent:
+                    return False
+                end = next_end
+        return True
+
+    def _end(self, excess: str) -> None:
+        if not self._is_over:
+            self._is_over = True
+            self._on_excess(excess)
+
+
+def _chunks(data: bytes) -> Iterator[tuple[int, int]]:
+    """Yield each chunk's type and where its value begins (RFC 9260 section 3.2)."""
+    position = _COMMON_HEADER
+    while position + _CHUNK.size <= len(data):
+        kind, _, length = _CHUNK.unpack_from(data, position)
+        yield kind, position + _CHUNK.size
+        if length < _CHUNK.size:
+            return
+        position += length + -length % 4

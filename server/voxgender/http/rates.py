@@ -1,0 +1,166 @@
+"""Limit how many requests come from one address, or for one token's subject, in a minute."""
+
+import ipaddress
+import math
+from collections import OrderedDict
+from collections.abc import Iterable
+from time import monotonic
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from voxgender.errors import SettingsError
+from voxgender.http.problem import Problem
+from voxgender.ratelimit import RateLimit
+from voxgender.settings import RateOptions
+
+REQUESTS_AN_OFFER = 10
+"""PATCHes and readers of events that go with an offer: a client sends its candidates one by one."""
+AT_ONCE_S = 10.0
+"""As much may come at once as in this time on average."""
+MAX_COUNTED = 10_000
+"""Addresses and subjects whose requests are counted; those that came least recently are forgotten."""
+
+_IPV6_SITE = 64
+"""Bits of an IPv6 address that are counted: of the others a client has as many as it likes."""
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+class Proxies:
+    """Tell clients' addresses, by ``X-Forwarded-For`` where a trusted proxy says it.
+
+    Args:
+        trusted: addresses and networks of proxies.
+
+    Raises:
+        SettingsError: one is neither.
+    """
+
+    def __init__(self, trusted: Iterable[str]) -> None:
+        self._trusted: list[Network] = []
+        for text in trusted:
+            try:
+                self._trusted.append(ipaddress.ip_network(text, strict=False))
+            except ValueError:
+                raise SettingsError(
+                    "--trusted-proxy (VOXGENDER_TRUSTED_PROXY) takes IP addresses and networks, as 10.0.0.0/8"
+                ) from None
+
+    def client(self, request: web.Request) -> str:
+        """Return the address that a request comes from: the nearest one that is no trusted proxy's.
+
+        Empty where it came over no network.
+        """
+        address = _parsed(request.remote or "")
+        if address is None:
+            return ""
+        forwarded = ",".join(request.headers.getall("X-Forwarded-For", ()))
+        for text in reversed(forwarded.split(",")):
+            if not self._is_trusted(address):
+                break
+            further = _parsed(text)
+            if further is None:
+                # Whatever stands before it, no proxy vouches for.
+                break
+            address = further
+        return str(address)
+
+    def _is_trusted(self, address: Address) -> bool:
+        return any(address in network for network in self._trusted)
+
+
+class Rates:
+    """Count requests by address and by subject, and refuse what is too many.
+
+    Args:
+        options: how many, and which proxies say whose.
+
+    Raises:
+        SettingsError: a proxy is named by what is no address.
+    """
+
+    def __init__(self, options: RateOptions) -> None:
+        per_s = options.offers_per_minute / 60.0
+        self._proxies = Proxies(options.trusted_proxy)
+        self._offers = _Limits(per_s)
+        self._others = _Limits(REQUESTS_AN_OFFER * per_s)
+
+    def client(self, request: web.Request) -> str:
+        """Return the address that a request comes from."""
+        return self._proxies.client(request)
+
+    def check_subject(self, subject: str | None) -> None:
+        """Count an offer of a token's subject.
+
+        Raises:
+            Problem: 429.
+        """
+        if subject is not None:
+            self._offers.check(("subject", subject), monotonic())
+
+    @web.middleware
+    async def middleware(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Count a request by its address, before anything is made of it."""
+        limits = self._limits(request)
+        if limits is not None and (client := self.client(request)):
+            limits.check(("address", _site(client)), monotonic())
+        return await handler(request)
+
+    def _limits(self, request: web.Request) -> "_Limits | None":
+        resource = request.match_info.route.resource
+        match request.method, resource and resource.canonical:
+            case ("POST", "/whip"):
+                return self._offers
+            case ("PATCH", "/whip/{session}") | ("GET", "/whip/{session}/events"):
+                return self._others
+        return None
+
+
+class _Limits:
+    """One limit for each of many callers."""
+
+    def __init__(self, per_s: float) -> None:
+        self._per_s = per_s
+        self._limits: OrderedDict[tuple[str, str], RateLimit] = OrderedDict()
+
+    def check(self, whose: tuple[str, str], now: float) -> None:
+        if not self._per_s:
+            return
+        limit = self._limits.get(whose)
+        if limit is None:
+            limit = self._limits[whose] = RateLimit(self._per_s, max(1.0, self._per_s * AT_ONCE_S))
+            if len(self._limits) > MAX_COUNTED:
+                self._limits.popitem(last=False)
+        self._limits.move_to_end(whose)
+        if not limit.take(now):
+            wait_s = max(1, math.ceil(limit.wait_s(now)))
+            who = "this address" if whose[0] == "address" else "this token's subject"
+            raise Problem(
+                429,
+                "too_many_requests",
+                f"Too many requests come from {who}: send fewer, and the next one in {wait_s} s.",
+                {"Retry-After": str(wait_s)},
+            )
+
+
+def _parsed(text: str) -> Address | None:
+    """Read an address as proxies write it: with a port or in brackets, too."""
+    text = text.strip()
+    if text.startswith("["):
+        text = text[1:].partition("]")[0]
+    elif text.count(":") == 1:
+        text = text.partition(":")[0]
+    try:
+        address = ipaddress.ip_address(text.partition("%")[0])
+    except ValueError:
+        return None
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        return address.ipv4_mapped
+    return address
+
+
+def _site(address: str) -> str:
+    """Return what is counted as one client's: an IPv4 address, or an IPv6 network."""
+    return str(ipaddress.ip_network(f"{address}/{_IPV6_SITE}", strict=False)) if ":" in address else address

@@ -1,0 +1,52 @@
+"""Bound how much audio a sender can make a call of: about as much as time goes by."""
+
+from collections.abc import Mapping
+from typing import Literal
+
+PACE = 2.0
+"""How much faster than real time audio is taken, in the long run."""
+BURST_S = 2.0
+"""Audio that may come at once: a network may hold packets back and then let all of them go."""
+MAX_LEAP_S = 1.0
+"""How much longer than the pause between two packets' arrivals the gap between their timestamps may be."""
+
+Excess = Literal["too_fast", "too_many_packets", "too_many_streams"]
+EXCESSES: Mapping[Excess, str] = {
+    "too_fast": f"Audio comes more than {PACE:g} times as fast as real time: what is more is left out.",
+    "too_many_packets": "More packets come than a call may send: some are left out.",
+    "too_many_streams": "The sender changes its SSRC too often: new streams are not heard.",
+}
+"""Why audio is dropped, by the code of the warning that tells its sender so."""
+
+_SHORTEST_S = 0.0025
+"""What a packet counts for at least: Opus has none that is shorter (RFC 6716 section 2.1.4)."""
+
+
+class Pace:
+    """Decide how much of a call's audio is taken, by when it arrives."""
+
+    def __init__(self) -> None:
+        self._left_s = BURST_S
+        self._arrived_at: float | None = None
+
+    def take(self, gap_s: float, duration_s: float, arrived_at: float) -> float | None:
+        """Take a packet and the gap before it.
+
+        Args:
+            gap_s: between the packet before it and this one, by their timestamps.
+            duration_s: of the packet.
+            arrived_at: seconds of ``time.monotonic``.
+
+        Returns:
+            How much of the gap is taken, in seconds; None where the packet is not taken either.
+        """
+        pause_s = 0.0 if self._arrived_at is None else max(0.0, arrived_at - self._arrived_at)
+        self._arrived_at = arrived_at if self._arrived_at is None else max(arrived_at, self._arrived_at)
+        # What was not used counts up to the burst, but a pause may be followed by a gap of its length.
+        self._left_s = min(BURST_S, self._left_s) + PACE * pause_s
+        cost_s = max(duration_s, _SHORTEST_S)
+        if cost_s > self._left_s:
+            return None
+        taken_s = min(gap_s, pause_s + MAX_LEAP_S, self._left_s - cost_s)
+        self._left_s -= cost_s + taken_s
+        return taken_s

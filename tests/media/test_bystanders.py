@@ -1,0 +1,360 @@
+"""One caller misbehaves, and the others on the same server and socket go on being told in time.
+
+Peers, server and bystanders share an event loop, so whatever holds it up shows as a gap in all bystanders' results.
+"""
+
+import asyncio
+import gc
+import logging
+import random
+import struct
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from aiortc.exceptions import InvalidStateError
+from aiortc.rtcsctptransport import DataChunk, ForwardTsnChunk, SackChunk, tsn_plus_one
+from aiortc.rtp import RtpPacket
+
+from tests.media.test_decoder import opus_payloads
+from tests.rtc import Peer, Server, ToneTrack
+from voxgender.media.aiortc_internals import reception, sctp
+from voxgender.media.aiortc_internals.ice import send_now
+from voxgender.media.pace import BURST_S, PACE
+from voxgender.protocol import Error, Hello, Message, Result, Warning
+
+LONGEST_GAP_S = 0.4
+"""Results are due every 0.2 s."""
+SPARE_S = 0.4
+"""What a busy machine may add."""
+DURATION_S = 2.0
+
+
+class Bystander:
+    """A caller who behaves, and when it was told of results."""
+
+    def __init__(self) -> None:
+        self.peer = Peer(ToneTrack())
+        self.told_at: list[float] = []
+        self._heard = asyncio.Event()
+
+    async def call(self, server: Server) -> None:
+        channel = self.peer.channel("results", ordered=False, maxRetransmits=0)
+        channel.on("message", lambda _: self._note())
+        await self.peer.call(server.http)
+        await asyncio.wait_for(self._heard.wait(), 20)
+
+    def _note(self) -> None:
+        message = self.peer.messages.get_nowait()
+        if isinstance(message, Result):
+            self.told_at.append(time.monotonic())
+            self._heard.set()
+
+    def longest_gap_s(self, since: float, until: float) -> float:
+        times = [since, *(at for at in self.told_at if since < at < until), until]
+        return max(after - before for before, after in pairwise(times))
+
+
+class Misbehaving(Peer):
+    """A caller with a real connection, who sends what it likes over it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: list[Message] = []
+        self.pc.addTransceiver("audio", direction="sendonly")
+        self.channels()
+        self.path = ""
+
+    async def connect(self, server: Server) -> None:
+        self.path = await self.call(server.http)
+        await self.until(Hello)
+        self._session = server.node._sessions[self.path.rpartition("/")[2]]
+
+    @property
+    def session(self) -> Any:
+        """The server's end."""
+        return self._session
+
+    @property
+    def dtls(self) -> Any:
+        return self.pc.getTransceivers()[0].sender.transport
+
+    @property
+    def association(self) -> Any:
+        return self.pc.sctp
+
+    def send_audio(self, payload: bytes, index: int, *, ssrc: int = 7) -> None:
+        packet = RtpPacket(payload_type=96, sequence_number=index & 0xFFFF, timestamp=960 * index, ssrc=ssrc)
+        packet.payload = payload
+        send_now(self.dtls.transport, self.dtls._tx_srtp.protect(packet.serialize()))
+
+    async def send_chunk(self, data: bytes, *, flags: int = 3, skip: int = 0, stream: int = 0) -> None:
+        chunk = DataChunk(flags=flags)
+        chunk.tsn = (self.association._local_tsn + skip) % (1 << 32)
+        chunk.stream_id, chunk.stream_seq, chunk.protocol, chunk.user_data = stream, 0, 53, data
+        self.association._local_tsn = tsn_plus_one(chunk.tsn)
+        await self.association._send_chunk(chunk)
+
+    def drain(self) -> list[Message]:
+        while not self.messages.empty():
+            self.told.append(self.messages.get_nowait())
+        return self.told
+
+    def codes(self, kind: type[Error | Warning]) -> list[str]:
+        return [message.code for message in self.drain() if isinstance(message, kind)]
+
+
+Misbehave = Callable[[Misbehaving, Callable[[], bool]], Awaitable[None]]
+
+
+class Bystanders:
+    """Three calls on one socket."""
+
+    def __init__(self, server: Server, callers: list[Bystander]) -> None:
+        self.server = server
+        self.callers = callers
+        self.peers: list[Peer] = [caller.peer for caller in callers]
+
+    async def watch(self, misbehave: Misbehave) -> tuple[float, Misbehaving]:
+        """Have somebody misbehave for some seconds; return the longest gap of all bystanders and who it was."""
+        attacker = Misbehaving()
+        self.peers.append(attacker)
+        await attacker.connect(self.server)
+        gc.collect()
+        since = time.monotonic()
+        # Once its call was ended, it cannot send any more.
+        with suppress(ConnectionError, InvalidStateError):
+            await misbehave(attacker, lambda: time.monotonic() - since < DURATION_S)
+        await asyncio.sleep(max(0.0, since + DURATION_S - time.monotonic()))
+        until = time.monotonic()
+        await asyncio.sleep(0.5)
+        return max(caller.longest_gap_s(since, until) for caller in self.callers), attacker
+
+
+@pytest.fixture
+async def bystanders(server: Server, caplog: pytest.LogCaptureFixture) -> AsyncIterator[Bystanders]:
+    bystanders = Bystanders(server, [Bystander() for _ in range(3)])
+    try:
+        for caller in bystanders.callers:
+            await caller.call(server)
+        assert len(server.node._sockets._shared) == 1
+        with caplog.at_level(logging.INFO):
+            yield bystanders
+        assert not [record for record in caplog.records if record.exc_info or "Traceback" in record.getMessage()]
+    finally:
+        for peer in bystanders.peers:
+            await peer.close()
+
+
+async def test_nobody_misbehaves(bystanders: Bystanders) -> None:
+    """The measure itself: what the others are held to."""
+
+    async def nothing(_: Misbehaving, __: Callable[[], bool]) -> None:
+        return
+
+    longest_gap_s, attacker = await bystanders.watch(nothing)
+    assert longest_gap_s < LONGEST_GAP_S + SPARE_S
+    assert attacker.session.ended_for is None
+
+
+async def test_a_new_ssrc_with_every_packet(bystanders: Bystanders) -> None:
+    """A packet cost 1 ms after 50,000 of them, until the call ended: 1,000 packets a second stopped a server."""
+    (payload,) = opus_payloads(1)
+
+    async def misbehave(attacker: Misbehaving, goes_on: Callable[[], bool]) -> None:
+        index = 0
+        while goes_on():
+            for _ in range(10):
+                attacker.send_audio(payload, index, ssrc=100 + index)
+                index += 1
+            await asyncio.sleep(0.01)
+
+    longest_gap_s, attacker = await bystanders.watch(misbehave)
+    diversion = attacker.session._pc.getTransceivers()[0].receiver.receive.__self__
+    assert len(diversion._heard_at) == reception.MAX_SSRCS
+    assert "too_many_streams" in attacker.codes(Warning)
+    assert longest_gap_s < LONGEST_GAP_S + SPARE_S
+
+
+@pytest.mark.parametrize("speed", [10, 50, 100])
+async def test_sound_that_is_faster_than_real_time(bystanders: Bystanders, speed: int) -> None:
+    """All of it was judged, and the neighbours' results came later and later."""
+    payloads = opus_payloads(50)
+    began_at = time.monotonic()
+
+    async def misbehave(attacker: Misbehaving, goes_on: Callable[[], bool]) -> None:
+        nonlocal began_at
+        index, began_at = 0, time.monotonic()
+        while goes_on():
+            while index < (time.monotonic() - began_at) * 50 * speed:
+                attacker.send_audio(payloads[index % len(payloads)], index)
+                index += 1
+                if index % 25 == 0:
+                    await asyncio.sleep(0)
+            await asyncio.sleep(0.01)
+
+    longest_gap_s, attacker = await bystanders.watch(misbehave)
+    results = [message for message in attacker.drain() if isinstance(message, Result)]
+    judged_s = max(result.end for result in results)
+    assert judged_s <= PACE * (time.monotonic() - began_at) + BURST_S
+    assert "too_fast" in attacker.codes(Warning)
+    assert longest_gap_s < LONGEST_GAP_S + SPARE_S
+
+
+async def holes(attacker: Misbehaving, goes_on: Callable[[], bool]) -> None:
+    """aiortc sorts all of them with each packet: 300 a second took half a core, 4,500 stopped the server."""
+    while goes_on():
+        for _ in range(20):
+            await attacker.send_chunk(b"x", skip=1)
+        await asyncio.sleep(0.02)
+
+
+async def fragments(attacker: Misbehaving, goes_on: Callable[[], bool]) -> None:
+    await attacker.send_chunk(bytes(1_000), flags=2)
+    while goes_on():
+        for _ in range(10):
+            await attacker.send_chunk(bytes(1_000), flags=0)
+        await asyncio.sleep(0.02)
+
+
+async def scattered_fragments(attacker: Misbehaving, goes_on: Callable[[], bool]) -> None:
+    while goes_on():
+        for _ in range(40):
+            await attacker.send_chunk(b"x", flags=random.choice([0, 2, 4, 6]), stream=random.randrange(2, 60))
+        await asyncio.sleep(0.02)
+
+
+async def one_large_message(attacker: Misbehaving, _: Callable[[], bool]) -> None:
+    """8 MB, sent as aiortc sends what it is told to send."""
+    attacker.association._remote_max_message_size = 0
+    channel = attacker.pc.createDataChannel("large")
+    opened = asyncio.Event()
+    channel.on("open", opened.set)
+    await asyncio.wait_for(opened.wait(), 10)
+    channel.send(bytes(8_000_000))
+
+
+async def many_channels(attacker: Misbehaving, _: Callable[[], bool]) -> None:
+    for number in range(3_000):
+        attacker.pc.createDataChannel(str(number))
+        if number % 20 == 0:
+            await asyncio.sleep(0.01)
+
+
+async def long_labels(attacker: Misbehaving, _: Callable[[], bool]) -> None:
+    for number in range(300):
+        attacker.pc.createDataChannel(f"{number}" * 20_000)
+        await asyncio.sleep(0)
+
+
+async def skipped_streams(attacker: Misbehaving, goes_on: Callable[[], bool]) -> None:
+    """Each FORWARD TSN names 280 streams more, and with each all of them are looked through."""
+    number = 0
+    while goes_on():
+        chunk = ForwardTsnChunk()
+        attacker.association._local_tsn = tsn_plus_one(attacker.association._local_tsn)
+        chunk.cumulative_tsn = attacker.association._local_tsn
+        chunk.streams = [((number + stream) % 65_535, 1) for stream in range(280)]
+        number += 280
+        await attacker.association._send_chunk(chunk)
+        await asyncio.sleep(0.01)
+
+
+SCTP_EXCESSES = [
+    holes, fragments, scattered_fragments, one_large_message, many_channels, long_labels, skipped_streams,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("misbehave", SCTP_EXCESSES, ids=lambda one: one.__name__)
+async def test_more_than_a_call_may_send_on_its_data_channels(bystanders: Bystanders, misbehave: Misbehave) -> None:
+    longest_gap_s, attacker = await bystanders.watch(misbehave)
+    assert attacker.session.ended_for == "excessive_data"
+    assert longest_gap_s < LONGEST_GAP_S + SPARE_S
+
+
+async def lying_acknowledgements(attacker: Misbehaving, goes_on: Callable[[], bool]) -> None:
+    """296 ranges of 65,536 numbers fit into one packet: 19 million are counted."""
+    while goes_on():
+        chunk = SackChunk()
+        chunk.cumulative_tsn = attacker.association._last_received_tsn
+        chunk.gaps = [(1, 65_535)] * 280
+        await attacker.association._send_chunk(chunk)
+        await asyncio.sleep(0.01)
+
+
+async def many_small_chunks(attacker: Misbehaving, goes_on: Callable[[], bool]) -> None:
+    """Hundreds of chunks fit into one packet."""
+    while goes_on():
+        for _ in range(20):
+            await attacker.send_chunk(b"x", flags=7)
+        await asyncio.sleep(0.004)
+
+
+async def malformed_messages(attacker: Misbehaving, goes_on: Callable[[], bool]) -> None:
+    while goes_on():
+        for kind, data in (
+            (51, b"\xff\xfe"),
+            (50, b"\x02"),
+            (50, struct.pack("!BBHLHH", 3, 0, 0, 0, 2, 0) + b"\xff\xff"),
+        ):
+            chunk = DataChunk(flags=7)
+            chunk.tsn = attacker.association._local_tsn
+            chunk.stream_id, chunk.stream_seq, chunk.protocol, chunk.user_data = 301, 0, kind, data
+            attacker.association._local_tsn = tsn_plus_one(chunk.tsn)
+            await attacker.association._send_chunk(chunk)
+        await asyncio.sleep(0.02)
+
+
+async def junk_in_records(attacker: Misbehaving, goes_on: Callable[[], bool]) -> None:
+    """DTLS records that OpenSSL looks at and throws away, from the caller's own address."""
+    while goes_on():
+        for _ in range(50):
+            send_now(attacker.dtls.transport, bytes((23, 254, 253)) + random.randbytes(60))
+        await asyncio.sleep(0.01)
+
+
+async def replayed_media(attacker: Misbehaving, goes_on: Callable[[], bool]) -> None:
+    packet = RtpPacket(payload_type=96, sequence_number=1, timestamp=1, ssrc=5, payload=b"\xf8\xff\xfe")
+    protected = attacker.dtls._tx_srtp.protect(packet.serialize())
+    while goes_on():
+        for _ in range(60):
+            send_now(attacker.dtls.transport, protected)
+        await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize(
+    "misbehave",
+    [lying_acknowledgements, many_small_chunks, malformed_messages, junk_in_records, replayed_media],
+    ids=lambda one: one.__name__,
+)
+async def test_what_is_thrown_away_costs_the_others_nothing(bystanders: Bystanders, misbehave: Misbehave) -> None:
+    longest_gap_s, attacker = await bystanders.watch(misbehave)
+    # Chunks that were dropped and are not sent again leave holes.
+    assert attacker.session.ended_for == ("excessive_data" if misbehave is many_small_chunks else None)
+    assert longest_gap_s < LONGEST_GAP_S + SPARE_S
+
+
+async def test_channels_that_are_opened_and_closed_thirty_times_are_each_told(bystanders: Bystanders) -> None:
+    """Of channels that were closed only the first six were ever told anything: the places were not given back."""
+    greeted = 0
+
+    async def misbehave(attacker: Misbehaving, _: Callable[[], bool]) -> None:
+        nonlocal greeted
+        for number in range(30):
+            closed = asyncio.Event()
+            channel = attacker.pc.createDataChannel(f"again {number}")
+            told = asyncio.Event()
+            channel.on("message", lambda _, told=told: told.set())
+            channel.on("close", lambda *_, closed=closed: closed.set())
+            await asyncio.wait_for(told.wait(), 10)
+            greeted += 1
+            channel.close()
+            await asyncio.wait_for(closed.wait(), 10)
+
+    _, attacker = await bystanders.watch(misbehave)
+    assert greeted == 30
+    assert attacker.session.ended_for is None
+    assert len(attacker.session._pc.sctp._data_channels) < sctp.MAX_CHANNELS_OPEN
