@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
 """Measure a model on labelled recordings; write its tables into docs/model-card.md and its plots into docs/images.
 
-usage: .venv/bin/python tools/model_card.py MANIFEST.csv [--split dev] [--model embedded] [--print]
+usage: .venv/bin/python tools/model_card.py MANIFEST.csv [--model embedded] [--print]
+
+Of the manifest, the splits whose names begin with "dev" are heard.
 
 --print writes nothing but the tables, to standard output. Takes some minutes.
 """
@@ -9,16 +11,20 @@ usage: .venv/bin/python tools/model_card.py MANIFEST.csv [--split dev] [--model 
 import argparse
 import re
 import tempfile
+import warnings
 import wave
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import matplotlib
 import numpy as np
+from av.audio.frame import AudioFrame
+from scipy.signal import butter, sosfilt
 from tqdm import tqdm
 from transformers import Wav2Vec2ForSequenceClassification
 
@@ -27,11 +33,14 @@ from voxgender.audio.frames import SAMPLE_RATE_HZ
 from voxgender.engine import Engine
 from voxgender.engine.files import analyze_file
 from voxgender.inference.wav2vec2 import EMBEDDED_DIRECTORY, load
+from voxgender.media.opus import Buffer, OpusDecoder
+from voxgender.peer.speech import encode
 from voxgender.protocol import Change, Message, Result
 from voxgender.training import augmentation
 from voxgender.training.evaluate import FileOutcome, evaluate, tabulated
-from voxgender.training.manifest import Clip, read_manifest, with_split
+from voxgender.training.manifest import Clip, read_manifest
 from voxgender.training.scoring import Windows, score, windows_of
+from voxgender.training.train import DEV
 
 matplotlib.use("svg")
 matplotlib.rcParams["svg.hashsalt"] = "voxgender"  # the same figures, the same file
@@ -40,6 +49,9 @@ import matplotlib.pyplot as plt  # noqa: E402
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 CARD, IMAGES = DOCS / "model-card.md", DOCS / "images"
 VOICES: Final = ("female", "male")
+ACTED = {"emodb", "nemo", "ravdess"}
+LOSSES = (0.0, 0.02, 0.05)
+"""Shares of packets that do not arrive."""
 Samples = augmentation.Samples
 
 
@@ -142,6 +154,54 @@ def words_table(network: Wav2Vec2ForSequenceClassification, clips: Sequence[Clip
     return "\n".join(lines)
 
 
+MIDDLE_HZ = 165.0
+
+
+def median_hz(audio: Samples) -> float:
+    """Median pitch by DIO; the middle where there is none."""
+    with warnings.catch_warnings():  # pyworld asks the old pkg_resources for its own version
+        warnings.simplefilter("ignore")
+        import pyworld
+
+    quiet = sosfilt(butter(2, 70, "high", fs=SAMPLE_RATE_HZ, output="sos"), audio.astype(np.float64))
+    pitch, times = pyworld.dio(quiet, SAMPLE_RATE_HZ, f0_floor=60.0, f0_ceil=700.0)
+    pitch = pyworld.stonemask(quiet, pitch, times, SAMPLE_RATE_HZ)
+    return float(np.median(pitch[pitch > 0])) if np.any(pitch) else MIDDLE_HZ
+
+
+def by_pitch(audio: Samples) -> bool:
+    return median_hz(audio) < MIDDLE_HZ
+
+
+def by_voice2gender(audio: Samples) -> bool:
+    from voice2gender import predict
+
+    pcm = (np.clip(audio, -1, 1) * 32767).astype("<i2").tobytes()
+    try:
+        return float(predict([pcm], SAMPLE_RATE_HZ)["male_probability"]) > 0.5
+    except ValueError:  # no pitch was found: the likelier one in its training
+        return True
+
+
+def others_table(network: Wav2Vec2ForSequenceClassification, clips: Sequence[Clip]) -> str:
+    """What simpler means reach on the same files; voice2gender where it is installed."""
+    ways: dict[str, Callable[[Samples], bool]] = {f"median pitch below {MIDDLE_HZ:g} Hz": by_pitch}
+    if find_spec("voice2gender"):
+        ways["voice2gender (PyPI)"] = by_voice2gender
+    corpora = sorted({clip.corpus for clip in clips})
+    found = {"the embedded model": {(one.corpus, one.kind): one.files for one in score(network, windows_of(clips))}}
+    for name, is_male in ways.items():
+        right = defaultdict(list)
+        for clip in tqdm(clips, name):
+            right[clip.corpus, clip.kind].append(is_male(read_audio(clip.path)) == (clip.kind == "male"))
+        found[name] = {key: float(np.mean(some)) for key, some in right.items()}
+    lines = ["| files right, women / men, per cent | " + " | ".join(corpora) + " |", "|---" * (len(corpora) + 1) + "|"]
+    for name, shares in found.items():
+        cells = (" / ".join(f"{100 * shares[corpus, kind]:.0f}" for kind in VOICES) for corpus in corpora)
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
 def calibration_error(sure: np.ndarray[Any, Any], right: np.ndarray[Any, Any]) -> float:
     """Expected calibration error over ten bins from 0.5 to 1."""
     bins = np.minimum(((sure - 0.5) * 20).astype(int), 9)
@@ -193,7 +253,7 @@ class Play(NamedTuple):
 
 
 def plays(clips: Sequence[Clip]) -> Iterator[Play]:
-    """A man and a woman by turns, twelve pairs a corpus; and each speaker alone. Six recordings each."""
+    """A man and a woman by turns, twelve pairs a corpus; and each speaker of three recordings or more alone."""
     rng = np.random.default_rng(0)
     for corpus in sorted({clip.corpus for clip in clips}):
         people: dict[str, dict[str, list[Clip]]] = {kind: defaultdict(list) for kind in VOICES}
@@ -204,7 +264,12 @@ def plays(clips: Sequence[Clip]) -> Iterator[Play]:
         for _ in range(12):
             pair = [(kind, str(rng.choice(sorted(people[kind])))) for kind in rng.permutation(VOICES)]
             casts.append(pair * 3)
-        casts += [[(kind, speaker)] * 6 for kind in VOICES for speaker in sorted(people[kind])]
+        casts += [
+            [(kind, speaker)] * 6
+            for kind in VOICES
+            for speaker in sorted(people[kind])
+            if len(people[kind][speaker]) >= 3
+        ]
         for cast in casts:
             said, turns, samples = [], [], 0
             for kind, speaker in cast:
@@ -214,6 +279,22 @@ def plays(clips: Sequence[Clip]) -> Iterator[Play]:
                 turns.append((samples / SAMPLE_RATE_HZ, kind))
                 samples += audio.size
             yield Play(corpus, np.concatenate(said), turns)
+
+
+def after_losses(audio: Samples, share: float, rng: np.random.Generator) -> Samples:
+    """What is left of audio that goes through Opus and loses a share of its packets, recovered as the server does."""
+    frame = AudioFrame.from_ndarray(audio[None], format="flt", layout="mono")
+    frame.sample_rate = SAMPLE_RATE_HZ
+    decoder, pcm, lost = OpusDecoder(), Buffer(), 0
+    for packet in encode([frame], loss=100 * share):
+        if rng.random() < share and lost < 6:  # 120 ms, as much as one packet makes up for
+            lost += 1
+            continue
+        if lost:
+            decoder.recover(packet, lost * SAMPLE_RATE_HZ // 50, pcm)
+        decoder.decode(packet, pcm)
+        lost = 0
+    return (pcm.take() / 32767).astype(np.float32)
 
 
 def messages_of(engine: Engine, audio: Samples) -> list[Message]:
@@ -251,39 +332,73 @@ class Changes:
     def row(self, name: str) -> str:
         count = len(self.waits_s) + self.missed
         p50, p95 = (1000 * np.quantile(self.waits_s, share) for share in (0.5, 0.95))
-        return (
-            f"| {name} | {count} | {percent(len(self.waits_s) / count)} | {p50:.0f} ms | {p95:.0f} ms "
-            f"| {self.false / self.minutes:.2f} |"
-        )
+        false = f"{self.false / self.minutes:.2f}" if self.minutes else "-"
+        return f"| {name} | {count} | {percent(len(self.waits_s) / count)} | {p50:.0f} ms | {p95:.0f} ms | {false} |"
+
+
+def told_of(engine: Engine, audio: Samples) -> list[tuple[float, str]]:
+    """When each change was told, and to which voice."""
+    told, now_s = [], 0.0
+    for message in messages_of(engine, audio):
+        if isinstance(message, Result):
+            now_s = message.end
+        elif isinstance(message, Change):
+            told.append((now_s, str(message.to)))
+    return told
 
 
 def changes_table(engine: Engine, clips: Sequence[Clip]) -> str:
-    found: dict[str, Changes] = {}
-    everything = Changes()
-    for play in plays(clips):
-        told, now_s = [], 0.0
-        for message in messages_of(engine, play.audio):
-            if isinstance(message, Result):
-                now_s = message.end
-            elif isinstance(message, Change):
-                told.append((now_s, str(message.to)))
-        found.setdefault(play.corpus, Changes()).take(play, told)
-        everything.take(play, told)
+    found: dict[tuple[float, str], Changes] = {}
+    staged = list(plays(clips))
+    for loss in LOSSES:
+        for number, play in enumerate(tqdm(staged, f"turns, {loss:.0%} lost")):
+            audio = after_losses(play.audio, loss, np.random.default_rng(number))
+            told = told_of(engine, audio)
+            spoken = "acted" if play.corpus in ACTED else "read"
+            for name in (play.corpus, spoken) if loss == 0 else (spoken,):
+                found.setdefault((loss, name), Changes()).take(play, told)
+    order = sorted(found, key=lambda row: (row[1] not in ("read", "acted"), row[1], row[0]))
     return "\n".join(
         [
-            "| corpus | changes | heard | after, p50 | after, p95 | false changes a minute of one voice |",
-            "|---|---|---|---|---|---|",
-            *(changes.row(corpus) for corpus, changes in found.items()),
-            everything.row("all"),
+            "| speech | packets lost | changes | heard | after, p50 | p95 | false changes a minute of one voice |",
+            "|---|---|---|---|---|---|---|",
+            *(found[row].row(f"{row[1]} | {row[0]:.0%}") for row in order),
         ]
     )
 
 
+def first_table(outcomes: Sequence[FileOutcome]) -> str:
+    """How long after a recording's first sound, its silence cut off, its first verdict is told."""
+    waits: dict[str, list[float]] = defaultdict(list)
+    for outcome in outcomes:
+        if outcome.clip.label not in VOICES:
+            continue
+        began_s = first_sound_s(read_audio(outcome.clip.path))
+        told = [one.end for one in outcome.results if one.label in VOICES]
+        if told:
+            for name in (outcome.clip.corpus, "all"):
+                waits[name].append(told[0] - began_s)
+    lines = ["| corpus | first verdict after, p50 | p95 |", "|---|---|---|"]
+    for name, some in sorted(waits.items(), key=lambda row: (row[0] == "all", row[0])):
+        p50, p95 = (1000 * np.quantile(some, share) for share in (0.5, 0.95))
+        lines.append(f"| {name} | {p50:.0f} ms | {p95:.0f} ms |")
+    return "\n".join(lines)
+
+
+def first_sound_s(audio: Samples) -> float:
+    return float(loud(audio)[0] * 320 / SAMPLE_RATE_HZ)
+
+
 def trimmed(audio: Samples) -> Samples:
-    """Without the silence before and after the voice: what is 35 dB below its loudest 20 ms."""
-    frames = audio[: audio.size // 320 * 320].reshape(-1, 320)
-    loud = np.flatnonzero((frames**2).mean(axis=1) > (frames**2).mean(axis=1).max() / 3000)
-    return audio[loud[0] * 320 : (loud[-1] + 1) * 320]
+    """Without the silence before and after the voice."""
+    frames = loud(audio)
+    return audio[frames[0] * 320 : (frames[-1] + 1) * 320]
+
+
+def loud(audio: Samples) -> np.ndarray[Any, Any]:
+    """Which 20 ms are less than 35 dB below the loudest."""
+    power = (audio[: audio.size // 320 * 320].reshape(-1, 320) ** 2).mean(axis=1)
+    return np.flatnonzero(power > power.max() / 3000)
 
 
 def plot(name: str, draw: Callable[[Any], None]) -> None:
@@ -373,11 +488,10 @@ def write(card: str, name: str, table: str) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("manifest", type=Path)
-    parser.add_argument("--split", default="dev")
     parser.add_argument("--model", default="embedded")
     parser.add_argument("--print", action="store_true")
     options = parser.parse_args()
-    clips = [clip for clip in with_split(read_manifest(options.manifest), options.split) if clip.label]
+    clips = [clip for clip in read_manifest(options.manifest) if clip.label and clip.split.startswith(DEV)]
     voices = [clip for clip in clips if clip.kind != "noise"]
     directory = EMBEDDED_DIRECTORY if options.model == "embedded" else options.model
     network = Wav2Vec2ForSequenceClassification.from_pretrained(directory)
@@ -387,10 +501,12 @@ def main() -> None:
         tables = {
             "pipeline": pipeline_table(outcomes),
             "told": told_table(outcomes),
+            "first verdicts": first_table(outcomes),
             "changes": changes_table(engine, voices),
             "bare windows": bare_table(network, windows_of(clips)),
             "half windows": bare_table(network, windows_of(clips, window_ms=500)),
             "words": words_table(network, voices),
+            "others": others_table(network, voices),
         }
     finally:
         engine.close()

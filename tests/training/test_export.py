@@ -24,7 +24,7 @@ def run(corpus: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> 
             hidden=32,
             layers=1,
             crops=16,
-            variants=1,
+            resynthesised_speakers=2,
             check_every=2,
             cache=cache,
             workers=1,

@@ -1,5 +1,3 @@
-import csv
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,15 +9,14 @@ import torch
 
 from voxgender.errors import ManifestError, SettingsError
 from voxgender.training import train as training
-from voxgender.training.crops import SIZE, Crops, _People, crops
+from voxgender.training.crops import SIZE, Crops, crops
 from voxgender.training.export import best_network
-from voxgender.training.guesses import guess
 from voxgender.training.manifest import KINDS, read_manifest, with_split
 from voxgender.training.network import BANDS, ROW, Pupil, build, envelopes, filter_bank, normalised, rows_in
 from voxgender.training.options import TrainOptions
-from voxgender.training.scoring import Windows, calibrate, logits_of, score
-from voxgender.training.train import CHECKPOINT, FIRST, GUESSES, TEACHER, train
-from voxgender.training.voices import Recording, recordings
+from voxgender.training.scoring import Score, Windows, calibrate, logits_of, merit, score
+from voxgender.training.train import CHECKPOINT, train
+from voxgender.training.voices import recordings
 
 
 @pytest.fixture
@@ -27,13 +24,12 @@ def options(corpus: Path, cache: Path, tmp_path: Path) -> TrainOptions:
     return TrainOptions(
         manifest=corpus,
         out=tmp_path / "run",
-        teachers=0,
         steps=40,
         batch=16,
         hidden=32,
         layers=1,
         crops=64,
-        variants=1,
+        resynthesised_speakers=2,
         check_every=20,
         cache=cache,
         workers=1,
@@ -143,35 +139,35 @@ def test_without_splits_some_speakers_are_kept_to_choose_by(
 
 def test_crops_do_not_depend_on_the_workers_and_are_made_once(corpus: Path, cache: Path, tmp_path: Path) -> None:
     clips = with_split(read_manifest(corpus), "train")
-    learned = recordings(clips, cache / "voices", variants=1, seconds=8.0, workers=1)
-    made = [
-        crops(learned, tmp_path / folder, count=24, resynthesised=0.5, seed=3, workers=workers)
-        for folder, workers in (("two", 2), ("one", 1))
-    ]
+    voices = [clip for clip in clips if clip.kind != "noise"]
+    noises = [clip for clip in clips if clip.kind == "noise"]
+    learned = recordings(voices, cache / "voices", variants=1, seconds=8.0, workers=1, called="voices")
+    behind = recordings(noises, cache / "voices", variants=0, seconds=8.0, workers=1, called="noises")
+
+    def make(folder: str, workers: int) -> Crops:
+        return crops(
+            learned[2:],
+            learned[:2],
+            behind,
+            tmp_path / folder,
+            count=24,
+            told=0.5,
+            resynthesised=0.5,
+            seed=3,
+            workers=workers,
+        )
+
+    made = [make("two", 2), make("one", 1)]
     np.testing.assert_array_equal(made[0].envelopes, made[1].envelopes)
-    np.testing.assert_array_equal(made[0].kinds, made[1].kinds)
+    np.testing.assert_array_equal(made[0].sources, made[1].sources)
     (file,) = (tmp_path / "one").iterdir()
     before = file.stat().st_mtime_ns
-    again = crops(learned, tmp_path / "one", count=24, resynthesised=0.5, seed=3, workers=1)
+    again = make("one", 1)
     assert file.stat().st_mtime_ns == before
     np.testing.assert_array_equal(again.envelopes, made[0].envelopes)
-    np.testing.assert_array_equal(again.voiced.any(axis=1), again.kinds != KINDS.index("noise"))
-
-
-def test_guesses_share_what_labelled_voices_leave_each_corpus_alike() -> None:
-    def recording(corpus: str, speaker: int, *, told: bool) -> Recording:
-        return Recording("male", f"{corpus}{speaker}", corpus, told, Path(), 1)
-
-    people = _People(
-        [recording("read", index, told=True) for index in range(20)]
-        + [recording("crowd", index, told=False) for index in range(900)]
-        + [recording("few", 0, told=False)]
-    )
-    rng = np.random.default_rng(0)
-    heard = Counter(people.any(rng).corpus for _ in range(2000))
-    assert heard["read"] == pytest.approx(1200, abs=100)
-    assert heard["crowd"] == pytest.approx(400, abs=80)
-    assert heard["few"] == pytest.approx(400, abs=80)
+    np.testing.assert_array_equal(again.loud.any(axis=1), again.sources >= 0)
+    # Those whom a teacher named count on after those whom a listener labelled.
+    assert set(again.sources.tolist()) == {-1, *range(len(learned))}
 
 
 def test_the_first_layer_starts_as_filters_that_each_hear_one_pitch() -> None:
@@ -194,7 +190,7 @@ def test_what_learns_is_given_what_the_first_layers_hear(samples: int) -> None:
     heard = envelopes(audio)
     assert heard.shape == (2, rows_in(samples), BANDS)
     with torch.inference_mode():
-        torch.testing.assert_close(Pupil(network)(heard), network(audio).logits, atol=5e-3, rtol=0)
+        torch.testing.assert_close(Pupil(network)(heard)[0], network(audio).logits, atol=5e-3, rtol=0)
 
 
 def test_a_window_of_a_crop_is_as_loud_as_if_it_were_heard_alone() -> None:
@@ -218,59 +214,48 @@ def test_what_is_heard_does_not_learn(options: TrainOptions) -> None:
             torch.testing.assert_close(value, before[name], rtol=0, atol=0)
 
 
-def test_speakers_without_a_label_are_named_first_and_learned_from(
-    options: TrainOptions, write_manifest: Callable[..., Path], corpus: Path
+def test_what_is_alike_and_who_has_no_label_is_learned_from_a_teacher(
+    options: TrainOptions, write_manifest: Callable[..., Path], corpus: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    rows = corpus.read_text(encoding="utf-8").splitlines()[1:]
-    unlabelled = [
-        f"{corpus.parent}/{sex}{index}.wav,,unlabelled,,far" for sex in ("male", "female") for index in (1, 2)
-    ]
-    told = [f"{corpus.parent}/{row}" for row in rows if "1.wav" not in row and "2.wav" not in row]
-    manifest = write_manifest("path,label,split,speaker,corpus", *told, *unlabelled)
-    options = replace(options, manifest=manifest, first_steps=80)
-    train(options)
-    named = dict(csv.reader((options.out / GUESSES).read_text(encoding="utf-8").splitlines()))
-    assert named
-    assert all(Path(path).name.startswith(label) for path, label in named.items())
-    before = (options.out / FIRST / CHECKPOINT).stat().st_mtime_ns
-    (options.out / CHECKPOINT).unlink()
-    train(options)
-    assert (options.out / FIRST / CHECKPOINT).stat().st_mtime_ns == before, "guessed again"
-
-
-@pytest.mark.parametrize(
-    ("odds", "hz", "kind"),
-    [
-        ([2.0], [120.0], "male"),
-        ([0.2, -0.1], [110.0, 0.0], "male"),
-        ([-2.0], [210.0], "female"),
-        ([0.1], [250.0], "female"),
-        ([-1.0], [110.0], None),
-        ([2.0], [220.0], None),
-        ([1.0], [165.0], None),
-        ([4.0], [0.0], None),
-    ],
-)
-def test_a_speaker_is_named_where_pitch_and_network_agree(odds: list[float], hz: list[float], kind: str | None) -> None:
-    assert guess(odds, hz) == kind
-
-
-def test_teachers_are_trained_once_and_the_last_network_learns_what_they_say(options: TrainOptions) -> None:
-    taught = replace(options, teachers=2, steps=80, check_every=40)
+    rows = [f"{corpus.parent}/{row}" for row in corpus.read_text(encoding="utf-8").splitlines()[1:]]
+    without = [row.replace(",male,train", ",,").replace(",female,train", ",,") for row in rows if "2.wav" in row]
+    manifest = write_manifest(
+        "path,label,split,speaker,corpus", *(row for row in rows if "2.wav" not in row), *without[:2]
+    )
+    taught = replace(options, manifest=manifest, teacher="resemblyzer", steps=80, check_every=40)
     found = train(taught)
+    assert "sure of 2 of 2 unlabelled ones" in capsys.readouterr().out
     assert all(score.files == 1 for score in found.scores if score.kind != "noise")
-    teachers = [options.out / f"{TEACHER}-{number}" for number in (1, 2)]
-    before = [(teacher / CHECKPOINT).stat().st_mtime_ns for teacher in teachers]
-    assert not torch.equal(*(weights(teacher)["classifier.weight"] for teacher in teachers))
-    by_labels = replace(taught, teachers=0, out=options.out / "untaught")
-    train(by_labels)
-    assert not torch.equal(weights(options.out)["classifier.weight"], weights(by_labels.out)["classifier.weight"])
-    first = weights(options.out)
-    (options.out / CHECKPOINT).unlink()
-    assert train(taught) == found
-    assert [(teacher / CHECKPOINT).stat().st_mtime_ns for teacher in teachers] == before, "taught again"
-    for name, value in weights(options.out).items():
-        torch.testing.assert_close(first[name], value, rtol=0, atol=0, msg=name)
+    state = torch.load(options.out / CHECKPOINT, weights_only=True)
+    assert state["likeness"]["weight"].shape == (256, 32)
+    assert not any("likeness" in name for name in weights(options.out)), "what is learned from only is shipped"
+
+
+def test_recordings_without_a_label_are_left_aside_without_a_teacher_which_is_said(
+    options: TrainOptions, write_manifest: Callable[..., Path], corpus: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [f"{corpus.parent}/{row}" for row in corpus.read_text(encoding="utf-8").splitlines()[1:]]
+    manifest = write_manifest("path,label,split,speaker,corpus", *rows, f"{corpus.parent}/male0.wav,,,,")
+    train(replace(options, manifest=manifest, steps=1))
+    assert "1 recordings without a label are left aside: --teacher resemblyzer" in capsys.readouterr().out
+
+
+def test_the_worst_sex_of_the_worst_corpus_counts_as_much_as_all_together() -> None:
+    good, bad = Score("read", "male", 1.0, 0.9, 10), Score("shouted", "male", 0.5, 0.6, 10)
+    noise = Score("rain", "noise", 0.0, 0.0, 10)
+    assert merit([good, noise]) == pytest.approx(0.95)
+    assert merit([good, bad]) == pytest.approx((0.55 + (0.95 + 0.55) / 2) / 2)
+    half = Score("read", "male", 0.9, 0.8, 10, window_ms=500)
+    assert merit([good, half]) == pytest.approx(0.9)
+
+
+def test_each_length_of_window_is_scored_apart() -> None:
+    rng = np.random.default_rng(0)
+    clips = [
+        Windows("a", "male", rng.normal(0, 3000, (2, samples)).astype(np.int16)) for samples in (16_000, 8_000, 16_000)
+    ]
+    found = score(build(hidden=32, layers=1), clips)
+    assert [(one.window_ms, one.count) for one in found] == [(500, 1), (1000, 2)]
 
 
 def test_the_corpus_kept_out_chooses_nothing(options: TrainOptions) -> None:

@@ -36,7 +36,7 @@ def augment(
     """
     if rng.random() < 0.4:  # a good microphone in a quiet room, as most recordings are made
         return filtered(mixed(audio, coloured_noise(audio.size, rng), rng.uniform(20, 60)), rng, roughness_db=4)
-    if voices and rng.random() < 0.1:
+    if voices and rng.random() < 0.3:
         audio = mixed(audio, excerpt(voices[int(rng.integers(len(voices)))], audio.size, rng), rng.uniform(12, 25))
     if rng.random() < 0.4:
         audio = in_a_room(audio, rng)

@@ -5,14 +5,11 @@ neither makes audio nor filters it.
 """
 
 import hashlib
-from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import nullcontext
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,21 +17,23 @@ import torch
 from tqdm import tqdm
 
 from voxgender.training.augmentation import Samples, augment, coloured_noise, excerpt, mixed
+from voxgender.training.embeddings import in_processes
 from voxgender.training.manifest import KINDS, Kind
 from voxgender.training.network import BANDS, ROW, SAMPLE_RATE_HZ, envelopes, rows_in
-from voxgender.training.voices import Recording
+from voxgender.training.people import People, any_of
+from voxgender.training.voices import FRAME, Recording, loud_frames
 
 SIZE = 2 * SAMPLE_RATE_HZ
 """Samples of a crop."""
-SHARES: dict[Kind, float] = {"female": 0.42, "male": 0.42, "noise": 0.16}
-TOLD = 0.6
-"""Share of voice crops from recordings that a listener labelled, where there are others."""
+SHARES: dict[Kind, float] = {"female": 0.43, "male": 0.43, "noise": 0.14}
 SHARD = 500
 """Crops that one job of a worker makes, and one file of the cache holds."""
 
-_T = TypeVar("_T")
-_VERSION = 5
+_FAR = 0.3
+"""How often there is somebody far behind a voice whom :func:`augment` may put there."""
+_VERSION = 6
 """Raise it when what is in the cache would come out different."""
+assert FRAME == ROW
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +43,14 @@ class Crops:
     Attributes:
         envelopes: float16, shape ``(crops, rows_in(SIZE), BANDS)``, relative to the crop's loudness.
         power: float32, shape ``(crops, SIZE // ROW)``, mean square relative to the crop's.
-        voiced: bool, shape ``(crops, SIZE // ROW)``.
-        kinds: int64, shape ``(crops,)``, index into ``KINDS``.
+        loud: bool, shape ``(crops, SIZE // ROW)``: where the voice is not pausing.
+        sources: int64, shape ``(crops,)``, index of the recording that the crop is of; -1 for noise.
     """
 
     envelopes: npt.NDArray[np.float16]
     power: npt.NDArray[np.float32]
-    voiced: npt.NDArray[np.bool_]
-    kinds: npt.NDArray[np.int64]
+    loud: npt.NDArray[np.bool_]
+    sources: npt.NDArray[np.int64]
 
     def window(self, crop: int, start: int, rows: int) -> npt.NDArray[np.float32]:
         """Envelopes of ``rows * ROW`` samples from ``start * ROW``, relative to the loudness of these."""
@@ -60,31 +59,64 @@ class Crops:
         return heard / np.float32(loudness)
 
 
+def joined(parts: Sequence[Crops]) -> Crops:
+    """Put crops together, whose sources count through the same recordings."""
+    names = [field.name for field in fields(Crops)]
+    return Crops(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """What a worker makes crops of: it is told who is heard, and with whom far behind; nobody in noise."""
+
+    seed: tuple[int, int]
+    voices: list[tuple[int, Recording, Recording] | None]
+
+
 def crops(
-    recordings: Sequence[Recording], cache: Path, *, count: int, resynthesised: float, seed: int, workers: int
+    labelled: Sequence[Recording],
+    others: Sequence[Recording],
+    noises: Sequence[Recording],
+    cache: Path,
+    *,
+    count: int,
+    told: float,
+    resynthesised: float,
+    seed: int,
+    workers: int,
 ) -> Crops:
     """Make ``count`` crops, or take them from the cache.
 
-    The sexes come up equally often, and within them speakers whom a listener labelled.
-
     Args:
-        recordings: has to hold both sexes.
+        labelled: recordings of both sexes that a listener labelled.
+        others: recordings that a teacher labelled; may be empty.
+        noises: recordings of no voice; may be empty.
         cache: folder that is made where it is not there.
-        resynthesised: share of voice crops cut from takes other than the recording as it is.
+        count: of crops.
+        told: share of voices drawn from ``labelled``, where there are ``others`` of that sex.
+        resynthesised: share of crops of a recording that are of takes other than the recording as it is, if it has any.
         seed: the same seed and recordings make the same crops, whatever the number of workers.
         workers: processes.
+
+    Returns:
+        Crops, whose sources count through ``labelled`` and then ``others``.
     """
     cache.mkdir(parents=True, exist_ok=True)
-    shards = max(1, round(count / SHARD))
     size = min(SHARD, count)
-    facts = (_VERSION, [(r.file.name, r.kind, r.speaker) for r in recordings], resynthesised, seed, size)
+    shards = max(1, round(count / size))
+    facts = (
+        _VERSION,
+        [[(one.file.name, one.clip.kind, one.clip.speaker) for one in some] for some in (labelled, others, noises)],
+        told,
+        resynthesised,
+        seed,
+        size,
+    )
     key = hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
-    make = partial(_shard, list(recordings), cache, key, seed, size, resynthesised)
-    with ProcessPoolExecutor(workers, get_context("spawn")) if workers > 1 else nullcontext() as pool:
-        made = map(make, range(shards)) if pool is None else pool.map(make, range(shards))
-        files = list(tqdm(made, "crops", shards, unit_scale=size, leave=False))
+    make = partial(_shard, noises=list(noises), resynthesised=resynthesised, cache=cache, key=key)
+    files = in_processes(make, _jobs(labelled, others, told, seed, size, shards), workers)
     arrays = _room_for(shards * size)
-    for index, file in enumerate(files):
+    for index, file in enumerate(tqdm(files, "crops", shards, unit_scale=size, leave=False)):
         with np.load(file) as stored:
             for name, whole in arrays.items():
                 whole[index * size : (index + 1) * size] = stored[name]
@@ -95,52 +127,50 @@ def _room_for(count: int) -> dict[str, Any]:
     return {
         "envelopes": np.empty((count, rows_in(SIZE), BANDS), np.float16),
         "power": np.empty((count, SIZE // ROW), np.float32),
-        "voiced": np.zeros((count, SIZE // ROW), np.bool_),
-        "kinds": np.empty(count, np.int64),
+        "loud": np.zeros((count, SIZE // ROW), np.bool_),
+        "sources": np.full(count, -1, np.int64),
     }
 
 
-class _People:
-    """Who there is to hear. Listeners' labels and guesses have their shares, and so has each corpus of guesses,
-    however many of its clips are of nobody knows whom; within them speakers come up equally often."""
+def _jobs(
+    labelled: Sequence[Recording], others: Sequence[Recording], told: float, seed: int, size: int, shards: int
+) -> Iterator[_Job]:
+    known, taught = People(labelled), People(others)
+    numbers = {id(one): index for index, one in enumerate([*labelled, *others])}
+    everybody = [*labelled, *others]
+    for index in range(shards):
+        rng = np.random.default_rng((seed, index))
+        voices: list[tuple[int, Recording, Recording] | None] = []
+        for number in rng.choice(len(SHARES), size, p=list(SHARES.values())):
+            sex = KINDS[number]
+            if sex == "noise":
+                voices.append(None)
+                continue
+            people = taught if sex in taught and (sex not in known or rng.random() >= told) else known
+            one = people.any(sex, rng)
+            voices.append((numbers[id(one)], one, any_of(everybody, rng)))
+        yield _Job((seed, index), voices)
 
-    def __init__(self, recordings: Sequence[Recording]) -> None:
-        self._told: dict[str, list[Recording]] = {}
-        self._guessed: dict[str, dict[str, list[Recording]]] = {}
-        for recording in recordings:
-            corpus = self._told if recording.told else self._guessed.setdefault(recording.corpus, {})
-            corpus.setdefault(recording.speaker, []).append(recording)
 
-    def any(self, rng: np.random.Generator) -> Recording:
-        people = self._told
-        if self._guessed and rng.random() >= TOLD:
-            people = _any(list(self._guessed.values()), rng)
-        return _any(_any(list(people.values()), rng), rng)
-
-
-def _shard(
-    recordings: list[Recording], cache: Path, key: str, seed: int, size: int, resynthesised: float, index: int
-) -> Path:
-    file = cache / f"{key}-{index:04}.npz"
+def _shard(job: _Job, *, noises: list[Recording], resynthesised: float, cache: Path, key: str) -> Path:
+    file = cache / f"{key}-{job.seed[1]:04}.npz"
     if file.exists():
         return file
     torch.set_num_threads(1)
-    rng = np.random.default_rng((seed, index))
-    people = {kind: _People([one for one in recordings if one.kind == kind]) for kind in ("female", "male")}
-    noises = [recording for recording in recordings if recording.kind == "noise"]
-    voices = [recording for recording in recordings if recording.kind != "noise"]
-    arrays = _room_for(size)
-    arrays["kinds"] = rng.choice(len(SHARES), size, p=list(SHARES.values()))
-    for row in range(size):
-        kind = KINDS[arrays["kinds"][row]]
-        if kind == "noise":
+    rng = np.random.default_rng((*job.seed, 1))
+    arrays = _room_for(len(job.voices))
+    for row, voice in enumerate(job.voices):
+        far: list[Samples] = []
+        if voice is None:
             audio = _no_voice(noises, rng)
         else:
-            audio, arrays["voiced"][row] = _voice(people[kind].any(rng), resynthesised, rng)
-        behind = [_any(noises, rng).take(0).audio] if noises else []
+            arrays["sources"][row], one, other = voice
+            audio, arrays["loud"][row] = _voice(one, resynthesised, rng)
+            if rng.random() < _FAR:
+                far = [other.take(0)]
+        behind = [any_of(noises, rng).take(0)] if noises else []
         if rng.random() < 0.15:  # music, a telephone that rings
             behind = [_tones(rng)]
-        far = [_any(voices, rng).take(0).audio] if voices and kind != "noise" else []
         audio = augment(audio, rng, noises=behind, voices=far)
         audio = audio / max(1e-6, float(np.sqrt(np.mean(audio**2))))
         arrays["envelopes"][row] = envelopes(torch.from_numpy(audio)[None])[0]
@@ -156,19 +186,20 @@ def _voice(
 ) -> tuple[Samples, npt.NDArray[np.bool_]]:
     other = recording.count > 1 and rng.random() < resynthesised
     take = recording.take(int(rng.integers(1, recording.count)) if other else 0)
+    loud = loud_frames(take)
     rows = SIZE // ROW
-    missing = max(0, rows - take.pitch.size)
+    missing = max(0, rows - loud.size)
     before = int(rng.integers(missing + 1))
-    audio = np.pad(take.audio[: take.pitch.size * ROW], (before * ROW, (missing - before) * ROW))
-    voiced = np.pad(take.pitch > 0, (before, missing - before))
-    start = int(rng.integers(voiced.size - rows + 1))
-    audio, voiced = audio[start * ROW : start * ROW + SIZE].copy(), voiced[start : start + rows].copy()
+    audio = np.pad(take[: loud.size * ROW], (before * ROW, (missing - before) * ROW))
+    loud = np.pad(loud, (before, missing - before))
+    start = int(rng.integers(loud.size - rows + 1))
+    audio, loud = audio[start * ROW : start * ROW + SIZE].copy(), loud[start : start + rows].copy()
     if rng.random() < 0.3:  # someone starts or stops to speak within the window
         quiet = int(rng.integers(rows // 8, rows * 3 // 4))
         side = slice(0, quiet) if rng.random() < 0.5 else slice(rows - quiet, rows)
         audio[side.start * ROW : side.stop * ROW] = 0
-        voiced[side] = False
-    return audio, voiced
+        loud[side] = False
+    return audio, loud
 
 
 def _no_voice(noises: list[Recording], rng: np.random.Generator) -> Samples:
@@ -177,9 +208,9 @@ def _no_voice(noises: list[Recording], rng: np.random.Generator) -> Samples:
         return coloured_noise(SIZE, rng)
     if chance < 0.2:
         return _tones(rng)
-    audio = excerpt(_any(noises, rng).take(0).audio, SIZE, rng)
+    audio = excerpt(any_of(noises, rng).take(0), SIZE, rng)
     if rng.random() < 0.2:
-        audio = mixed(audio, excerpt(_any(noises, rng).take(0).audio, SIZE, rng), rng.uniform(0, 12))
+        audio = mixed(audio, excerpt(any_of(noises, rng).take(0), SIZE, rng), rng.uniform(0, 12))
     if not audio.any():
         audio = coloured_noise(SIZE, rng)
     return audio
@@ -198,7 +229,3 @@ def _tones(rng: np.random.Generator) -> Samples:
     gate = (np.sin(2 * np.pi * rhythm * time + rng.uniform(0, 6)) > rng.uniform(-1.2, 0.5)).astype(np.float64)
     audio *= np.convolve(gate, np.hanning(320) / np.hanning(320).sum(), "same") + 1e-4
     return audio.astype(np.float32)
-
-
-def _any(items: Sequence[_T], rng: np.random.Generator) -> _T:
-    return items[int(rng.integers(len(items)))]

@@ -49,6 +49,7 @@ def export(run: Path, out: Path) -> Trained:
     rows = "\n".join(
         f"| {s.corpus or '-'} | {s.kind} | {s.count} | {100 * s.files:.1f} % | {100 * s.windows:.1f} % |"
         for s in best.scores
+        if s.window_ms == 1000
     )
     card = _CARD.format(parameters=network.num_parameters(), step=best.step, rows=rows)
     (out / "README.md").write_text(card, encoding="utf-8")

@@ -26,6 +26,7 @@ class Clip:
     split: str = ""
     speaker: str = ""
     corpus: str = ""
+    language: str = ""
 
     @property
     def kind(self) -> Kind:
@@ -36,7 +37,8 @@ class Clip:
 
 
 def read_manifest(path: str | PathLike[str]) -> list[Clip]:
-    """Read the columns ``path`` and ``label``, and of ``split``, ``speaker``, ``corpus`` those that are there.
+    """Read the columns ``path`` and ``label``, and of ``split``, ``speaker``, ``corpus``, ``language`` those
+    that are there.
 
     Paths are relative to the manifest.
 
@@ -80,6 +82,7 @@ def _clip(manifest: Path, line: int, row: dict[str, str | None]) -> Clip:
         split=(row.get("split") or "").strip(),
         speaker=(row.get("speaker") or "").strip() or name,
         corpus=(row.get("corpus") or "").strip(),
+        language=(row.get("language") or "").strip(),
     )
 
 

@@ -29,7 +29,7 @@ _RECTIFYING = 500.0
 """So steep, GELU is a rectifier for bands down to 50 dB below the window's loudness."""
 
 
-def build(*, hidden: int = 128, layers: int = 3) -> Wav2Vec2ForSequenceClassification:
+def build(*, hidden: int = 160, layers: int = 3) -> Wav2Vec2ForSequenceClassification:
     """A fresh network with ``KINDS`` as its labels, that hears a little like an ear before it has learned anything.
 
     From raw waveforms a few hundred speakers do not teach the first two layers what ears do, so these stay as they
@@ -42,13 +42,12 @@ def build(*, hidden: int = 128, layers: int = 3) -> Wav2Vec2ForSequenceClassific
       they tell of 60 dB, much as the logarithm of ``e`` does. So that the normalisation has nothing to centre, the
       first is given five times as strong and with the other sign.
     """
-    width = 128
     config = Wav2Vec2Config(
         hidden_size=hidden,
         num_hidden_layers=layers,
         num_attention_heads=4,
         intermediate_size=3 * hidden,
-        conv_dim=(BANDS * _PHASES, BANDS * len(_SIGNS), width),
+        conv_dim=(BANDS * _PHASES, BANDS * len(_SIGNS), hidden),
         conv_kernel=_KERNELS,
         conv_stride=_STRIDES,
         conv_bias=True,
@@ -132,35 +131,40 @@ def filter_bank() -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
 
 
 class Pupil(nn.Module):
-    """The part of the network that learns. It is given what the first two layers hear, which need not be told twice."""
+    """The part of the network that learns, given what the first two layers hear."""
 
     def __init__(self, network: Wav2Vec2ForSequenceClassification) -> None:
         super().__init__()
         self.network = network
 
-    def forward(self, envelopes: Tensor) -> Tensor:
-        """Logits ``(batch, labels)`` of envelopes ``(batch, rows, BANDS)`` relative to the window's loudness."""
+    def forward(self, envelopes: Tensor) -> tuple[Tensor, Tensor]:
+        """Hear a window, given as envelopes ``(batch, rows, BANDS)`` relative to its loudness.
+
+        Returns:
+            Logits ``(batch, labels)``, and what they are made of, ``(batch, hidden)``.
+        """
         convolutions: Any = self.network.wav2vec2.feature_extractor.conv_layers
         gains, biases = _gains().to(envelopes), _biases().to(envelopes)
         bands = nn.functional.gelu(envelopes[..., None] * gains + biases)
         heard = convolutions[2](bands.flatten(2).transpose(1, 2))
         projected, _ = self.network.wav2vec2.feature_projection(heard.transpose(1, 2))
         hidden = self.network.wav2vec2.encoder(projected).last_hidden_state
-        logits: Tensor = self.network.classifier(self.network.projector(hidden).mean(dim=1))
-        return logits
+        pooled: Tensor = self.network.projector(hidden).mean(dim=1)
+        return self.network.classifier(pooled), pooled
 
 
 @torch.inference_mode()
 def envelopes(audio: Tensor) -> Tensor:
     """What the second layer adds up, float32 ``(batch, rows_in(samples), BANDS)``, of audio ``(batch, samples)``."""
-    rectified = torch.conv1d(audio[:, None], _quadratures(), stride=_STRIDES[0]).abs()
-    magnitudes = rectified.reshape(len(audio), BANDS, 2, -1).sum(dim=2)
-    return nn.functional.avg_pool1d(magnitudes, _KERNELS[1]).transpose(1, 2)
+    rectified = (audio.unfold(1, _KERNEL, _STRIDES[0]) @ _quadratures()).abs()
+    rows = rectified.shape[1] // _KERNELS[1]
+    together = rectified[:, : rows * _KERNELS[1]].reshape(len(audio), rows, _KERNELS[1], BANDS, 2)
+    return together.sum(dim=4).mean(dim=2)
 
 
 @cache
 def _quadratures() -> Tensor:
-    return torch.from_numpy(filter_bank()[::2])[:, None]
+    return torch.from_numpy(filter_bank()[::2]).T.contiguous()
 
 
 def rows_in(samples: int) -> int:

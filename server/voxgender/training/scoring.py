@@ -42,6 +42,7 @@ class Score:
     files: float
     windows: float
     count: int
+    window_ms: int = 1000
 
 
 def windows_of(clips: Iterable[Clip], *, window_ms: int = 1000, hop_ms: int = 1000) -> list[Windows]:
@@ -70,34 +71,31 @@ def loud_windows(audio: npt.NDArray[np.float32], *, window_ms: int, hop_ms: int)
 
 
 def score(network: Wav2Vec2ForSequenceClassification, clips: Sequence[Windows]) -> list[Score]:
-    """Per corpus and kind, in that order. A file is what its windows' log-odds add up to."""
-    logits = logits_of(network, np.concatenate([clip.audio for clip in clips]))
-    told: dict[tuple[str, Kind], list[tuple[bool, float]]] = {}
-    start = 0
-    for clip in clips:
-        rows = logits[start : start + len(clip.audio)]
-        start += len(clip.audio)
+    """Score each length of window, corpus and kind, in that order. A file is what its windows' log-odds add up to."""
+    told: dict[tuple[int, str, Kind], list[tuple[bool, float]]] = {}
+    for clip, rows in zip(clips, _logits_of_each(network, clips), strict=True):
         if clip.kind == "noise":
-            right = (rows.argmax(dim=1) == KINDS.index("noise")).float()
-            told.setdefault((clip.corpus, clip.kind), []).append((bool(right.mean() > 0.5), float(right.mean())))
+            right = rows.argmax(dim=1) == KINDS.index("noise")
+            file = bool(right.float().mean() > 0.5)
         else:
             towards = rows[:, KINDS.index(clip.kind)] - rows[:, 1 - KINDS.index(clip.kind)]
-            told.setdefault((clip.corpus, clip.kind), []).append(
-                (bool(towards.sum() > 0), float((towards > 0).float().mean()))
-            )
+            right = towards > 0
+            file = bool(towards.sum() > 0)
+        window_ms = 1000 * clip.audio.shape[1] // SAMPLE_RATE_HZ
+        told.setdefault((window_ms, clip.corpus, clip.kind), []).append((file, float(right.float().mean())))
     return [
-        Score(corpus, kind, float(np.mean([f for f, _ in of])), float(np.mean([w for _, w in of])), len(of))
-        for (corpus, kind), of in sorted(told.items())
+        Score(corpus, kind, float(np.mean([f for f, _ in of])), float(np.mean([w for _, w in of])), len(of), window_ms)
+        for (window_ms, corpus, kind), of in sorted(told.items())
     ]
 
 
 def merit(scores: Iterable[Score]) -> float:
-    """What to choose by: the worst corpus counts most, as that is what an unknown one will be like."""
-    corpora: dict[str, list[float]] = {}
+    """Say what to choose by, 0 to 1: the worst sex of the worst corpus counts as much as the mean of all."""
+    groups: dict[tuple[str, Kind], list[float]] = {}
     for one in scores:
         if one.kind != "noise":
-            corpora.setdefault(one.corpus, []).append((one.files + one.windows) / 2)
-    means = [float(np.mean(sexes)) for sexes in corpora.values()]
+            groups.setdefault((one.corpus, one.kind), []).append((one.files + one.windows) / 2)
+    means = [float(np.mean(group)) for group in groups.values()]
     return (min(means) + float(np.mean(means))) / 2 if means else 0.0
 
 
@@ -107,10 +105,11 @@ def calibrate(network: Wav2Vec2ForSequenceClassification, clips: Sequence[Window
     That is Platt's scaling: the two numbers that make the labels likeliest, each sex of each corpus counting the same.
     """
     voices = [clip for clip in clips if clip.kind != "noise" and len(clip.audio)]
-    logits = logits_of(network, np.concatenate([clip.audio for clip in voices]))
+    logits = torch.cat(_logits_of_each(network, voices))
     odds = (logits[:, _MALE] - logits[:, _FEMALE]).double().numpy()
     signs = np.concatenate([np.full(len(clip.audio), 1.0 if clip.kind == "male" else -1.0) for clip in voices])
-    groups = np.concatenate([np.full(len(clip.audio), f"{clip.corpus} {clip.kind}") for clip in voices])
+    names = [f"{clip.corpus} {clip.kind} {clip.audio.shape[1]}" for clip in voices]
+    groups = np.concatenate([np.full(len(clip.audio), name) for name, clip in zip(names, voices, strict=True)])
     _, index, counts = np.unique(groups, return_inverse=True, return_counts=True)
 
     def surprise(found: npt.NDArray[np.float64]) -> float:
@@ -122,6 +121,17 @@ def calibrate(network: Wav2Vec2ForSequenceClassification, clips: Sequence[Window
         network.classifier.bias.mul_(scale)
         network.classifier.bias[_MALE] += shift / 2
         network.classifier.bias[_FEMALE] -= shift / 2
+
+
+def _logits_of_each(network: Wav2Vec2ForSequenceClassification, clips: Sequence[Windows]) -> list[Tensor]:
+    found: list[Tensor] = [torch.empty(0)] * len(clips)
+    for size in {clip.audio.shape[1] for clip in clips}:
+        alike = [index for index, clip in enumerate(clips) if clip.audio.shape[1] == size]
+        logits = logits_of(network, np.concatenate([clips[index].audio for index in alike]))
+        ends = np.cumsum([len(clips[index].audio) for index in alike]).tolist()
+        for index, end in zip(alike, ends, strict=True):
+            found[index] = logits[end - len(clips[index].audio) : end]
+    return found
 
 
 @torch.inference_mode()

@@ -5,9 +5,9 @@ import math
 import random
 from collections.abc import Sequence
 from copy import deepcopy
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -17,23 +17,23 @@ from tqdm import tqdm
 from transformers import Wav2Vec2ForSequenceClassification
 
 from voxgender.errors import ManifestError, SettingsError
-from voxgender.training import guesses
-from voxgender.training.crops import Crops, crops
+from voxgender.training.encoder import SIZE
 from voxgender.training.manifest import KINDS, Clip, read_manifest, with_split
+from voxgender.training.material import Material, Preparation, prepare
 from voxgender.training.network import BANDS, ROW, Pupil, build, rows_in
 from voxgender.training.options import TrainOptions
 from voxgender.training.scoring import Score, Windows, calibrate, merit, score, windows_of
-from voxgender.training.voices import Recording, recordings
 
 CHECKPOINT = "checkpoint.pt"
 BEST = "best.pt"
 OPTIONS = "options.json"
-FIRST = "first"
-TEACHER = "teacher"
-GUESSES = "guesses.csv"
+DEV = "dev"
+"""How the names of splits begin whose recordings are for choosing."""
 
-_TAUGHT = 0.7
-"""How much of what is learned is the teachers' word, which tells how doubtful a window is; the rest is its label."""
+_LIKENESS = 0.5
+"""Weight of the loss that is the distance from the teacher's embedding."""
+_SMOOTHING = 0.02
+"""Probability that a target leaves to the other labels."""
 
 _FREE = {"out", "cache", "workers", "threads", "device"}
 """Options that a run may be gone on with another value of."""
@@ -52,8 +52,9 @@ class Trained:
 def train(options: TrainOptions) -> Trained:
     """Train, or go on where an interrupted run stopped; the best weights stay in ``out`` for ``voxgender export``.
 
-    Learns from the rows of split ``train``, or of none where the manifest has no splits; chooses among its
-    checkpoints on the rows of split ``dev``, or on every tenth speaker of the others where there are none.
+    Learns from the labelled rows of split ``train``, or of no split where there is none of that name, and, with a
+    teacher, from all rows without a label. Chooses among its checkpoints on labelled rows of splits whose names begin
+    with ``dev``, or on every tenth speaker of the others where there are none.
 
     Raises:
         ManifestError: the manifest cannot be used, or holds no two sexes to learn from or to choose by.
@@ -68,12 +69,21 @@ def train(options: TrainOptions) -> Trained:
     unlabelled = [clip for clip in clips if not clip.label]
     _claim(options)
     torch.set_num_threads(options.threads)
-    known = _recordings(learned, options)
-    windows = windows_of(chosen)
-    if unlabelled and options.first_steps:
-        known += _guessed(unlabelled, known, windows, options)
-    material = _crops(known, options)
-    return _Run(options, material, windows, _teachers(material, windows, options)).go()
+    material = prepare(
+        learned,
+        unlabelled,
+        Preparation(
+            teacher=options.teacher,
+            crops=options.crops,
+            unlabelled_speakers=options.unlabelled_speakers,
+            resynthesised_speakers=options.resynthesised_speakers,
+            cache=options.cache,
+            workers=options.workers,
+            seed=options.seed,
+        ),
+    )
+    windows = [*windows_of(chosen), *windows_of(chosen, window_ms=500)]
+    return _Run(options, material, windows).go()
 
 
 def _check_device(device: str) -> None:
@@ -82,71 +92,11 @@ def _check_device(device: str) -> None:
         raise SettingsError(f"--device {device}: torch finds {count} CUDA devices on this machine")
 
 
-def _recordings(clips: Sequence[Clip], options: TrainOptions) -> list[Recording]:
-    return recordings(
-        clips,
-        options.cache / "voices",
-        variants=options.variants,
-        seconds=options.seconds,
-        workers=options.workers,
-    )
-
-
-def _crops(known: Sequence[Recording], options: TrainOptions) -> Crops:
-    return crops(
-        known,
-        options.cache / "crops",
-        count=options.crops,
-        resynthesised=options.resynthesised,
-        seed=options.seed,
-        workers=options.workers,
-    )
-
-
-def _teachers(material: Crops, chosen: Sequence[Windows], options: TrainOptions) -> list[Pupil]:
-    found = []
-    for number in range(1, options.teachers + 1):
-        alike = replace(options, out=options.out / f"{TEACHER}-{number}", seed=options.seed + number, teachers=0)
-        _claim(alike)
-        run = _Run(alike, material, chosen)
-        run.go()
-        found.append(Pupil(run.network))
-    return found
-
-
-def _guessed(
-    unlabelled: Sequence[Clip], known: Sequence[Recording], chosen: Sequence[Windows], options: TrainOptions
-) -> list[Recording]:
-    """Recordings whose speaker a first network can name. Two of each known speaker are resynthesised, too."""
-    file = options.out / GUESSES
-    if file.exists():
-        clips = guesses.restore(unlabelled, file)
-    else:
-        first = replace(
-            options, out=options.out / FIRST, steps=options.first_steps, crops=max(1, options.crops // 4), teachers=0
-        )
-        _claim(first)
-        run = _Run(first, _crops(known, first), chosen)
-        run.go()
-        clips = guesses.guessed(unlabelled, run.network)
-        guesses.save(clips, file)
-    speakers: dict[tuple[str, str], list[Clip]] = {}
-    for clip in clips:
-        speakers.setdefault((clip.corpus, clip.speaker), []).append(clip)
-    resung = [clip for theirs in speakers.values() if len(theirs) > 1 for clip in theirs[:2]]
-    plain = [clip for theirs in speakers.values() for clip in (theirs[2:] if len(theirs) > 1 else theirs)]
-    cache, workers = options.cache / "voices", options.workers
-    return [
-        *recordings(resung, cache, variants=min(3, options.variants), seconds=8.0, workers=workers, told=False),
-        *recordings(plain, cache, variants=0, seconds=options.seconds, workers=workers, told=False),
-    ]
-
-
 def _divided(clips: Sequence[Clip], manifest: Path, seed: int) -> tuple[list[Clip], list[Clip]]:
     labelled = [clip for clip in clips if clip.label]
     splits = {clip.split for clip in labelled}
     learned = with_split(labelled, "train" if "train" in splits else "")
-    chosen = with_split(labelled, "dev")
+    chosen = [clip for clip in labelled if clip.split.startswith(DEV)]
     if not chosen:
         speakers = sorted({(clip.kind, clip.speaker) for clip in learned})
         random.Random(seed).shuffle(speakers)  # noqa: S311 - not a secret
@@ -177,17 +127,16 @@ def _claim(options: TrainOptions) -> None:
 
 
 class _Run:
-    def __init__(
-        self, options: TrainOptions, material: Crops, chosen: Sequence[Windows], teachers: Sequence[Pupil] = ()
-    ) -> None:
+    def __init__(self, options: TrainOptions, material: Material, chosen: Sequence[Windows]) -> None:
         self._options = options
         self._chosen = chosen
-        self._teachers = [teacher.to(options.device).train(False) for teacher in teachers]
         torch.manual_seed(options.seed)
         self._pupil = Pupil(build(hidden=options.hidden, layers=options.layers)).to(options.device)
+        self._likeness = nn.Linear(options.hidden, SIZE).to(options.device) if material.vectors is not None else None
         self._average = AveragedModel(self._pupil.network, avg_fn=_averaged)
-        matrices = [p for p in self._pupil.parameters() if p.requires_grad and p.ndim > 1]
-        vectors = [p for p in self._pupil.parameters() if p.requires_grad and p.ndim <= 1]
+        learning = [*self._pupil.parameters(), *(self._likeness.parameters() if self._likeness else ())]
+        matrices = [p for p in learning if p.requires_grad and p.ndim > 1]
+        vectors = [p for p in learning if p.requires_grad and p.ndim <= 1]
         self._optimiser = torch.optim.AdamW(
             [{"params": matrices, "weight_decay": 0.05}, {"params": vectors, "weight_decay": 0.0}],
             lr=options.learning_rate,
@@ -216,30 +165,23 @@ class _Run:
             raise SettingsError(f"steps={options.steps}: there is nothing to do")
         return self._best
 
-    @property
-    def network(self) -> Wav2Vec2ForSequenceClassification:
-        """The average of the last steps."""
-        return self._averaged()
-
     def _learn(self) -> dict[str, float]:
-        options = self._options
-        heard, kinds = (part.to(options.device) for part in self._batches.at(self._step))
-        logits = self._pupil(heard)
-        loss = nn.functional.cross_entropy(logits, kinds, label_smoothing=0.02)
-        if self._teachers:
-            loss = (1 - _TAUGHT) * loss + _TAUGHT * nn.functional.cross_entropy(logits, self._taught(heard))
+        batch = self._batches.at(self._step)
+        logits, pooled = self._pupil(batch.heard.to(self._options.device))
+        loss = nn.functional.cross_entropy(logits, batch.kinds.to(self._options.device))
+        shown = {"loss": loss.item()}
+        if self._likeness is not None and batch.vectors is not None:
+            alike = nn.functional.cosine_similarity(self._likeness(pooled), batch.vectors.to(self._options.device))
+            distance = 1 - alike[batch.voices.to(self._options.device)].mean()
+            shown["distance"] = distance.item()
+            loss = loss + _LIKENESS * distance
         self._optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self._pupil.parameters(), 1.0)
         self._optimiser.step()
         self._schedule.step()
         self._average.update_parameters(self._pupil.network)
-        return {"loss": loss.item()}
-
-    @torch.no_grad()
-    def _taught(self, heard: Tensor) -> Tensor:
-        """What the teachers make of it: their probabilities' mean."""
-        return torch.stack([teacher(heard).softmax(dim=1) for teacher in self._teachers]).mean(dim=0)
+        return shown
 
     def _rate(self, step: int) -> float:
         warm = min(300, self._options.steps // 10 + 1)
@@ -261,6 +203,7 @@ class _Run:
         state = {
             "step": self._step,
             "pupil": self._pupil.state_dict(),
+            "likeness": self._likeness.state_dict() if self._likeness else {},
             "average": self._average.state_dict(),
             "optimiser": self._optimiser.state_dict(),
             "schedule": self._schedule.state_dict(),
@@ -279,6 +222,8 @@ class _Run:
             return
         state = torch.load(file, map_location=self._options.device, weights_only=True)
         self._pupil.load_state_dict(state["pupil"])
+        if self._likeness:
+            self._likeness.load_state_dict(state["likeness"])
         self._average.load_state_dict(state["average"])
         self._optimiser.load_state_dict(state["optimiser"])
         self._schedule.load_state_dict(state["schedule"])
@@ -302,31 +247,61 @@ def _averaged(average: Tensor, now: Tensor, steps: Tensor | int) -> Tensor:
     return average + (now - average) * max(0.002, 9 / (10 + int(steps)))
 
 
+class _Batch(NamedTuple):
+    """Windows of one length.
+
+    Attributes:
+        heard: envelopes, ``(batch, rows, BANDS)``.
+        kinds: probabilities to learn, ``(batch, len(KINDS))``.
+        voices: bool ``(batch,)``: whether it is a voice.
+        vectors: embeddings to learn, ``(batch, 256)``; zeros where there is no voice. None without a teacher.
+    """
+
+    heard: Tensor
+    kinds: Tensor
+    voices: Tensor
+    vectors: Tensor | None
+
+
 class _Batches:
     """Cuts windows of 0.5 to 1.5 s out of crops; a step's batch depends on the seed and the step alone."""
 
     _LENGTHS_MS = (500, 700, 1000, 1500)
-    _CHANCES = (0.3, 0.25, 0.35, 0.1)
-    _VOICED = 0.2
-    """Share of a window that has to be voiced, where a crop has that much."""
+    _CHANCES = (0.32, 0.2, 0.4, 0.08)
+    _LOUD = 0.4
+    """Share of a window that has to be loud, where a crop has that much."""
 
-    def __init__(self, material: Crops, size: int, seed: int) -> None:
-        self._crops, self._size, self._seed = material, size, seed
+    def __init__(self, material: Material, size: int, seed: int) -> None:
+        self._crops, self._size, self._seed = material.crops, size, seed
+        # Noise is the last source, as which -1 finds it.
+        targets = np.zeros((len(material.male) + 1, len(KINDS)), np.float32)
+        targets[:-1, KINDS.index("female")] = 1 - material.male
+        targets[:-1, KINDS.index("male")] = material.male
+        targets[-1, KINDS.index("noise")] = 1
+        self._targets = targets * (1 - _SMOOTHING) + _SMOOTHING / len(KINDS)
+        self._vectors = None
+        if material.vectors is not None:
+            self._vectors = np.concatenate([material.vectors, np.zeros_like(material.vectors[:1])])
 
-    def at(self, step: int) -> tuple[Tensor, Tensor]:
-        """Envelopes ``(batch, rows, BANDS)``, kinds ``(batch,)``."""
+    def at(self, step: int) -> _Batch:
         rng = np.random.default_rng((self._seed, step))
         rows = int(rng.choice(self._LENGTHS_MS, p=self._CHANCES)) * 16 // ROW
-        chosen = rng.integers(len(self._crops.kinds), size=self._size)
+        chosen = rng.integers(len(self._crops.sources), size=self._size)
         heard = np.empty((self._size, rows_in(rows * ROW), BANDS), np.float32)
         for index, crop in enumerate(chosen):
-            heard[index] = self._crops.window(crop, self._start(self._crops.voiced[crop], rows, rng), rows)
-        return torch.from_numpy(heard), torch.from_numpy(self._crops.kinds[chosen])
+            heard[index] = self._crops.window(crop, self._start(self._crops.loud[crop], rows, rng), rows)
+        sources = self._crops.sources[chosen]
+        return _Batch(
+            torch.from_numpy(heard),
+            torch.from_numpy(self._targets[sources]),
+            torch.from_numpy(sources >= 0),
+            None if self._vectors is None else torch.from_numpy(self._vectors[sources]),
+        )
 
     def _start(self, frames: np.ndarray[Any, Any], rows: int, rng: np.random.Generator) -> int:
-        voiced = np.concatenate([[0], np.cumsum(frames)])
-        within = voiced[rows:] - voiced[:-rows]
-        allowed = np.flatnonzero(within >= min(self._VOICED * rows, within.max()))
+        loud = np.concatenate([[0], np.cumsum(frames)])
+        within = loud[rows:] - loud[:-rows]
+        allowed = np.flatnonzero(within >= min(self._LOUD * rows, within.max()))
         return int(rng.choice(allowed))
 
 

@@ -1,0 +1,128 @@
+"""Embeddings of recordings by the pretrained speaker encoder, made once by worker processes and kept in a cache."""
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import lru_cache, partial
+from itertools import islice
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from tqdm import tqdm
+
+from voxgender.audio.files import read_audio
+from voxgender.training.augmentation import SAMPLE_RATE_HZ, Samples, augment
+from voxgender.training.encoder import SIZE, WINDOW, SpeakerEncoder, pretrained, speech_windows
+from voxgender.training.manifest import Clip
+
+_SHARD = 100
+"""Clips that one job of a worker takes, and one file of the cache holds."""
+_BATCH = 32
+_NOISES = 200
+_VERSION = 1
+"""Raise it when what is in the cache would come out different."""
+
+Embeddings = npt.NDArray[np.float32]
+
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+
+
+def embeddings(
+    clips: Sequence[Clip], cache: Path, *, view: int, noises: Sequence[Clip], seconds: float, workers: int
+) -> list[Embeddings]:
+    """Embed each clip, or take its embeddings from the cache.
+
+    Args:
+        clips: recordings of speech.
+        cache: folder that is made where it is not there.
+        view: 0 for the recordings as they are; any other number for what else may reach a server, augmented anew.
+        noises: recordings to put behind augmented ones.
+        seconds: of longer clips, only so much from the start.
+        workers: processes.
+
+    Returns:
+        Of each clip float32, shape ``(windows, 256)``: at least one window.
+
+    Raises:
+        AudioError: a clip cannot be decoded.
+        SettingsError: the package that holds the encoder's weights is not installed.
+    """
+    pretrained()  # Where it is missing, this is told before any work.
+    cache.mkdir(parents=True, exist_ok=True)
+    shards = list(_batched(clips, _SHARD))
+    behind = tuple(clip.path for clip in noises[:: max(1, len(noises) // _NOISES)]) if view else ()
+    make = partial(_shard, cache=cache, view=view, noises=behind, seconds=seconds)
+    found: list[Embeddings] = []
+    told = "embeddings" if view == 0 else f"embeddings, view {view}"
+    with tqdm(total=len(clips), desc=told, unit="clip", leave=False) as progress:
+        for shard, file in zip(shards, in_processes(make, shards, workers), strict=True):
+            with np.load(file) as stored:
+                vectors, counts = stored["vectors"].astype(np.float32), stored["counts"]
+            found += np.split(vectors, np.cumsum(counts)[:-1])
+            progress.update(len(shard))
+    return found
+
+
+def in_processes(
+    make: Callable[[_Item], _Result], items: Iterable[_Item], workers: int, *, chunk: int = 1
+) -> Iterator[_Result]:
+    """Map over worker processes, in order; in this one where ``workers`` is 1."""
+    if workers < 2:
+        yield from map(make, items)
+        return
+    with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
+        yield from pool.map(make, items, chunksize=chunk)
+
+
+def _shard(clips: Sequence[Clip], *, cache: Path, view: int, noises: tuple[Path, ...], seconds: float) -> Path:
+    stats = [(str(clip.path.resolve()), clip.path.stat().st_size, clip.path.stat().st_mtime_ns) for clip in clips]
+    facts = (_VERSION, stats, view, [str(path) for path in noises], seconds)
+    key = hashlib.sha256(repr(facts).encode()).hexdigest()[:24]
+    file = cache / f"{key}.npz"
+    if file.exists():
+        return file
+    # One thread each: several processes that share a few cores lose more by waiting for one another than they gain.
+    torch.set_num_threads(1)
+    windows = []
+    for clip in clips:
+        audio = read_audio(clip.path)[: int(seconds * SAMPLE_RATE_HZ)]
+        if view:
+            rng = np.random.default_rng([view, *hashlib.sha256(audio.tobytes()).digest()])
+            behind = [_noise(noises[int(rng.integers(len(noises)))])] if noises else []
+            audio = augment(audio, rng, noises=behind)
+        windows.append(speech_windows(audio, hop=WINDOW if view else WINDOW // 2))
+    vectors = _embed(np.concatenate(windows))
+    unfinished = file.with_suffix(".tmp.npz")
+    np.savez(unfinished, vectors=vectors.astype(np.float16), counts=np.array([len(some) for some in windows]))
+    unfinished.replace(file)
+    return file
+
+
+@torch.inference_mode()
+def _embed(windows: Samples) -> Embeddings:
+    found = np.empty((len(windows), SIZE), np.float32)
+    for start in range(0, len(windows), _BATCH):
+        batch = torch.from_numpy(windows[start : start + _BATCH])
+        found[start : start + _BATCH] = _encoder()(batch).numpy()
+    return found
+
+
+@lru_cache(1)
+def _encoder() -> SpeakerEncoder:
+    return pretrained()
+
+
+@lru_cache(_NOISES)
+def _noise(path: Path) -> Samples:
+    return read_audio(path)
+
+
+def _batched(items: Iterable[_Item], size: int) -> Iterator[list[_Item]]:
+    iterator = iter(items)
+    while batch := list(islice(iterator, size)):
+        yield batch

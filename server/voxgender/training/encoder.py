@@ -1,0 +1,108 @@
+"""A pretrained speaker encoder, which turns speech into a point in a space where alike voices lie close together.
+
+L. Wan, Q. Wang, A. Papir, I. Lopez Moreno: Generalized end-to-end loss for speaker verification, ICASSP 2018. The
+weights are those in the package ``resemblyzer`` (Apache-2.0), trained on VoxCeleb and LibriSpeech. Only its weights
+are used: its own code needs a voice detector and librosa, and hears one window at a time.
+"""
+
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from voxgender.errors import SettingsError
+from voxgender.training.augmentation import SAMPLE_RATE_HZ, Samples
+
+PACKAGE = "resemblyzer"
+SIZE = 256
+"""Numbers of an embedding."""
+WINDOW = 25_600
+"""Samples that one embedding is of: 1.6 s."""
+
+_BANDS = 40
+_FFT, _HOP = 400, 160
+_LEVEL_DB = -30.0
+"""Relative to full scale, to which speech is brought: the encoder hears power, not its logarithm."""
+_FRAME = 320
+_PAUSE_DB = 35.0
+"""How far below its loudest frames speech counts as a pause."""
+
+
+class SpeakerEncoder(nn.Module):
+    """Three LSTM layers over 40 mel bands; embeddings are of length 1."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(_BANDS, SIZE, 3, batch_first=True)
+        self.linear = nn.Linear(SIZE, SIZE)
+
+    def forward(self, audio: Tensor) -> Tensor:
+        """Embed ``(batch, samples)`` as ``(batch, SIZE)``."""
+        _, (hidden, _) = self.lstm(mel_power(audio))
+        return nn.functional.normalize(self.linear(hidden[-1]).relu(), dim=1, eps=1e-5)
+
+
+def pretrained() -> SpeakerEncoder:
+    """Load the weights that ``resemblyzer`` brings.
+
+    Raises:
+        SettingsError: the package is not installed.
+    """
+    # Found without being imported: its imports need a compiler's work and an old setuptools.
+    spec = find_spec(PACKAGE)
+    if spec is None or spec.origin is None:
+        raise SettingsError(f"--teacher {PACKAGE}: not installed; pip install 'voxgender[training]'")
+    state = torch.load(Path(spec.origin).with_name("pretrained.pt"), map_location="cpu", weights_only=True)
+    encoder = SpeakerEncoder()
+    encoder.load_state_dict({name: state["model_state"][name] for name in encoder.state_dict()})
+    return encoder.train(False)
+
+
+def mel_power(audio: Tensor) -> Tensor:
+    """Power in mel bands every 10 ms, ``(batch, 1 + samples // 160, 40)``, of audio ``(batch, samples)``."""
+    spectrum = torch.stft(
+        audio, _FFT, _HOP, window=torch.hann_window(_FFT, device=audio.device), pad_mode="constant", return_complex=True
+    )
+    return spectrum.abs().square().transpose(1, 2) @ _mel_filters().to(audio.device)
+
+
+def speech_windows(audio: Samples, *, hop: int = WINDOW // 2) -> npt.NDArray[np.float32]:
+    """Cut a recording, its pauses left out, into windows for the encoder.
+
+    Returns:
+        float32, shape ``(windows, WINDOW)``, at least one; the end of short ones is silent.
+    """
+    frames = audio[: audio.size // _FRAME * _FRAME].reshape(-1, _FRAME)
+    power = np.mean(frames**2, axis=1) if len(frames) else np.zeros(0)
+    if power.size and power.max() > 0:
+        loud = power > np.quantile(power, 0.95) * 10 ** (-_PAUSE_DB / 10)
+        # Pauses within words stay.
+        loud = np.convolve(loud, np.ones(7), "same") > 0
+        audio = frames[loud].reshape(-1)
+    level = float(np.sqrt(np.mean(audio**2))) if audio.size else 0.0
+    audio = audio * np.float32(10 ** (_LEVEL_DB / 20) / max(level, 1e-6))
+    audio = np.pad(audio, (0, max(0, WINDOW - audio.size)))
+    count = 1 + (audio.size - WINDOW) // hop
+    windows = np.lib.stride_tricks.sliding_window_view(audio, WINDOW)[: count * hop : hop]
+    return np.array(windows, dtype=np.float32)
+
+
+def _mel_filters() -> Tensor:
+    """Triangles on Slaney's mel scale, each of the same area, ``(1 + _FFT // 2, _BANDS)``, as librosa makes them.
+
+    M. Slaney: Auditory Toolbox, 1998: linear up to 1 kHz, then logarithmic.
+    """
+    mels = np.linspace(0, _mel(SAMPLE_RATE_HZ / 2), _BANDS + 2)
+    edges = np.where(mels < 15, mels * 200 / 3, 1000 * np.exp((mels - 15) * np.log(6.4) / 27))
+    hz = np.linspace(0, SAMPLE_RATE_HZ / 2, 1 + _FFT // 2)[:, None]
+    rising = (hz - edges[:-2]) / (edges[1:-1] - edges[:-2])
+    falling = (edges[2:] - hz) / (edges[2:] - edges[1:-1])
+    filters = np.maximum(0, np.minimum(rising, falling)) * 2 / (edges[2:] - edges[:-2])
+    return torch.from_numpy(filters.astype(np.float32))
+
+
+def _mel(hz: float) -> float:
+    return 15 + 27 * float(np.log(hz / 1000) / np.log(6.4))
