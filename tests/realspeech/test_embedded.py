@@ -10,52 +10,61 @@ from transformers import Wav2Vec2ForSequenceClassification
 from voxgender.engine import Engine
 from voxgender.inference.wav2vec2 import EMBEDDED_DIRECTORY, load
 from voxgender.training.evaluate import evaluate, tabulated
-from voxgender.training.manifest import Clip, read_manifest, with_split
+from voxgender.training.manifest import Clip, read_manifest
 from voxgender.training.scoring import score, windows_of
+from voxgender.training.train import DEV
 
 CARD = Path(__file__).parents[2] / "docs" / "model-card.md"
 
 
-def promised() -> dict[tuple[str, str], tuple[float, float]]:
-    """Percentages of files and windows right by corpus and voice, from the card's table of bare windows."""
-    section = CARD.read_text(encoding="utf-8").partition("<!-- bare windows -->")[2].partition("\n\n")[0]
-    row = re.compile(r"^\| ([\w-]+) \| (male|female|noise) \| \d+ \| ([\d.]+) % \| ([\d.]+) % \|", re.MULTILINE)
+def promised(table: str) -> dict[tuple[str, str], tuple[float, float]]:
+    """Percentages of files and windows right by corpus and voice, from one of the card's tables."""
+    section = CARD.read_text(encoding="utf-8").partition(f"<!-- {table} -->")[2].partition("\n\n")[0]
+    row = re.compile(r"^\| ([\w.-]+) \| (male|female|noise) \| \d+ \| ([\d.]+) % \| ([\d.]+) % \|", re.MULTILINE)
     return {(corpus, voice): (float(files), float(windows)) for corpus, voice, files, windows in row.findall(section)}
 
 
 @pytest.fixture(scope="module")
 def dev(speech: Path) -> list[Clip]:
-    return [clip for clip in with_split(read_manifest(speech / "manifest.csv"), "dev") if clip.label]
+    """What nobody learned from, in languages that were learned and in others."""
+    return [clip for clip in read_manifest(speech / "manifest.csv") if clip.label and clip.split.startswith(DEV)]
 
 
 def some(dev: list[Clip], every: int) -> list[Clip]:
     return sorted(dev, key=lambda clip: (clip.corpus, clip.label, str(clip.path)))[::every]
 
 
-def test_the_card_says_what_the_weights_do(dev: list[Clip]) -> None:
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(("table", "window_ms"), [("bare windows", 1000), ("half windows", 500)])
+def test_the_card_says_what_the_weights_do(dev: list[Clip], table: str, window_ms: int) -> None:
     network = Wav2Vec2ForSequenceClassification.from_pretrained(EMBEDDED_DIRECTORY)
     threads = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        measured = score(network, windows_of(dev))
+        measured = score(network, windows_of(dev, window_ms=window_ms))
     finally:
         torch.set_num_threads(threads)
-    card = promised()
+    card = promised(table)
     assert {(one.corpus, one.kind) for one in measured} == card.keys()
     for one in measured:
         files, windows = card[one.corpus, one.kind]
         # A file or two may tip over between processors.
-        assert 100 * one.files == pytest.approx(files, abs=2.1), f"{one.corpus} {one.kind}: files"
-        assert 100 * one.windows == pytest.approx(windows, abs=1.0), f"{one.corpus} {one.kind}: windows"
+        tipping = 100 * max(0.021, 1.1 / one.count)
+        assert 100 * one.files == pytest.approx(files, abs=tipping), f"{one.corpus} {one.kind}: files"
+        assert 100 * one.windows == pytest.approx(windows, abs=max(1.0, tipping / 2)), (
+            f"{one.corpus} {one.kind}: windows"
+        )
 
 
 def test_most_voices_are_heard_right_by_the_whole_pipeline(dev: list[Clip]) -> None:
     engine = Engine(load("embedded"))
     try:
-        rows = {(row.corpus, row.label): row for row in tabulated(evaluate(some(dev, 12), engine))}
+        rows = {(row.corpus, row.label): row for row in tabulated(evaluate(some(dev, 15), engine))}
     finally:
         engine.close()
-    voices, noise = rows["all", "voices"], rows["all", "noise"]
-    assert voices.file_accuracy is not None
-    assert voices.file_accuracy >= 0.9
+    noise = rows["all", "noise"]
+    for sex in ("male", "female"):
+        accuracy = rows["all", sex].file_accuracy
+        assert accuracy is not None
+        assert accuracy >= 0.9, sex
     assert noise.gendered_share <= 0.05

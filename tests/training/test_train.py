@@ -10,12 +10,12 @@ import torch
 from voxgender.errors import ManifestError, SettingsError
 from voxgender.training import train as training
 from voxgender.training.crops import SIZE, Crops, crops
-from voxgender.training.export import best_network
+from voxgender.training.export import best_network, export
 from voxgender.training.manifest import KINDS, read_manifest, with_split
 from voxgender.training.network import BANDS, ROW, Pupil, build, envelopes, filter_bank, normalised, rows_in
 from voxgender.training.options import TrainOptions
 from voxgender.training.scoring import Score, Windows, calibrate, logits_of, merit, score
-from voxgender.training.train import CHECKPOINT, train
+from voxgender.training.train import CHECKPOINT, noted_options, train
 from voxgender.training.voices import recordings
 
 
@@ -238,6 +238,28 @@ def test_recordings_without_a_label_are_left_aside_without_a_teacher_which_is_sa
     manifest = write_manifest("path,label,split,speaker,corpus", *rows, f"{corpus.parent}/male0.wav,,,,")
     train(replace(options, manifest=manifest, steps=1))
     assert "1 recordings without a label are left aside: --teacher resemblyzer" in capsys.readouterr().out
+
+
+def test_weights_are_gone_on_from_and_kept_in_part(options: TrainOptions, tmp_path: Path) -> None:
+    train(options)
+    export(options.out, tmp_path / "model")
+    before = weights(options.out)
+    train(replace(options, out=tmp_path / "more", start=str(tmp_path / "model"), hidden=64, layers=2, steps=2))
+    assert {name: noted_options(tmp_path / "more")[name] for name in ("hidden", "layers")} == {
+        "hidden": "32",
+        "layers": "1",
+    }
+    for name, value in weights(tmp_path / "more").items():
+        if not name.startswith("classifier"):  # calibrated anew
+            torch.testing.assert_close(value, before[name], atol=0.02, rtol=0, msg=name)
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_a_start_that_is_no_such_model_is_refused(options: TrainOptions, tmp_path: Path, there: bool) -> None:
+    if there:
+        (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(SettingsError, match=r"--start .*: no model that can be loaded"):
+        train(replace(options, start=str(tmp_path)))
 
 
 def test_the_worst_sex_of_the_worst_corpus_counts_as_much_as_all_together() -> None:

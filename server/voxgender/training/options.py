@@ -20,8 +20,10 @@ class TrainOptions:
     """Folder of the run; a run of the same options that was interrupted goes on."""
     kept_out: Annotated[str, Display(metavar="CORPUS")] = ""
     """Corpus of split dev to report on without choosing a checkpoint by it."""
-    teacher: Literal["", "resemblyzer"] = ""
+    teacher: Annotated[Literal["resemblyzer"] | None, Display(unset="labels alone")] = None
     """Speaker encoder to learn from: its embeddings, and its labels for rows without one."""
+    start: Annotated[str, Display(metavar="DIR")] = ""
+    """Model written by voxgender export, to go on from its weights at a lower rate; its size is kept."""
     steps: Annotated[int, Meta(ge=1, le=10_000_000)] = 7000
     """Steps of training."""
     batch: Annotated[int, Meta(ge=1, le=65_536)] = 48

@@ -5,7 +5,7 @@ import math
 import random
 from collections.abc import Sequence
 from copy import deepcopy
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,6 +32,12 @@ DEV = "dev"
 
 _LIKENESS = 0.5
 """Weight of the loss that is the distance from the teacher's embedding."""
+_GENTLY = 0.3
+"""Share of the learning rate with which weights are gone on from that know something."""
+_KEPT = 0.3
+"""Share of the weights gone on from in the result, which is their mean with the new ones: what is new is learned at the
+cost of what was known, and the mean loses less of either (M. Wortsman et al., Robust fine-tuning of zero-shot models,
+CVPR 2022)."""
 _SMOOTHING = 0.02
 """Probability that a target leaves to the other labels."""
 
@@ -62,6 +68,7 @@ def train(options: TrainOptions) -> Trained:
         SettingsError: ``out`` holds a run with other options, or torch has no such device.
     """
     _check_device(options.device)
+    options = _sized(options)
     clips = read_manifest(options.manifest)
     learned, chosen = _divided(clips, options.manifest, options.seed)
     if options.kept_out and all(clip.corpus == options.kept_out for clip in chosen if clip.kind != "noise"):
@@ -73,7 +80,7 @@ def train(options: TrainOptions) -> Trained:
         learned,
         unlabelled,
         Preparation(
-            teacher=options.teacher,
+            teacher=options.teacher or "",
             crops=options.crops,
             unlabelled_speakers=options.unlabelled_speakers,
             resynthesised_speakers=options.resynthesised_speakers,
@@ -90,6 +97,31 @@ def _check_device(device: str) -> None:
     kind, _, number = device.partition(":")
     if kind == "cuda" and int(number or 0) >= (count := torch.cuda.device_count()):
         raise SettingsError(f"--device {device}: torch finds {count} CUDA devices on this machine")
+
+
+def _started(directory: str) -> Wav2Vec2ForSequenceClassification:
+    try:
+        network = Wav2Vec2ForSequenceClassification.from_pretrained(directory)
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"--start {directory}: no model that can be loaded ({error})") from None
+    assert isinstance(network, Wav2Vec2ForSequenceClassification)
+    return network
+
+
+def _sized(options: TrainOptions) -> TrainOptions:
+    """Take the size from the model that is to be gone on from."""
+    if not options.start:
+        return options
+    network = _started(options.start)
+    options = replace(options, hidden=network.config.hidden_size, layers=network.config.num_hidden_layers)
+    shapes = {name: value.shape for name, value in network.state_dict().items()}
+    if shapes != {name: value.shape for name, value in _build(options).state_dict().items()}:
+        raise SettingsError(f"--start {options.start}: not of the kind that voxgender export writes")
+    return options
+
+
+def _build(options: TrainOptions) -> Wav2Vec2ForSequenceClassification:
+    return build(hidden=options.hidden, layers=options.layers)
 
 
 def _divided(clips: Sequence[Clip], manifest: Path, seed: int) -> tuple[list[Clip], list[Clip]]:
@@ -131,7 +163,11 @@ class _Run:
         self._options = options
         self._chosen = chosen
         torch.manual_seed(options.seed)
-        self._pupil = Pupil(build(hidden=options.hidden, layers=options.layers)).to(options.device)
+        network = _build(options)
+        self._started = _started(options.start).state_dict() if options.start else None
+        if self._started:
+            network.load_state_dict(self._started)
+        self._pupil = Pupil(network).to(options.device)
         self._likeness = nn.Linear(options.hidden, SIZE).to(options.device) if material.vectors is not None else None
         self._average = AveragedModel(self._pupil.network, avg_fn=_averaged)
         learning = [*self._pupil.parameters(), *(self._likeness.parameters() if self._likeness else ())]
@@ -139,7 +175,7 @@ class _Run:
         vectors = [p for p in learning if p.requires_grad and p.ndim <= 1]
         self._optimiser = torch.optim.AdamW(
             [{"params": matrices, "weight_decay": 0.05}, {"params": vectors, "weight_decay": 0.0}],
-            lr=options.learning_rate,
+            lr=options.learning_rate * (_GENTLY if options.start else 1),
         )
         self._schedule = torch.optim.lr_scheduler.LambdaLR(self._optimiser, self._rate)
         self._batches = _Batches(material, options.batch, options.seed)
@@ -192,6 +228,9 @@ class _Run:
     def _check(self, progress: "tqdm[Any]") -> None:
         by = [clip for clip in self._chosen if clip.corpus != self._options.kept_out]
         network = deepcopy(self._averaged())
+        if self._started:
+            learned = network.state_dict()
+            network.load_state_dict({name: torch.lerp(learned[name], self._started[name], _KEPT) for name in learned})
         calibrate(network, by)
         scores = score(network, self._chosen)
         found = Trained(self._step, merit(one for one in scores if one.corpus != self._options.kept_out), scores)
