@@ -71,6 +71,8 @@ async def test_pauses_of_a_speaker_and_mute_are_no_warning(server: Server, open_
     # A sender without a track sends nothing at all.
     await page.evaluate("connections[0].getSenders()[0].replaceTrack(null)")
     await page.wait_for_function("told.some(([, code]) => code === 'no_media')")
+    await page.evaluate("client.stop()")
+    await expect_no_sessions(server)
 
 
 @asynccontextmanager
