@@ -270,10 +270,6 @@ def _choose_audio(lines: tuple[MediaLine, ...], directions: list[str]) -> int:
     )
 
 
-def _no_audio(message: str) -> SdpRejected:
-    return SdpRejected(message, code="no_audio")
-
-
 def _media_line(section: _Section) -> MediaLine:
     parts = section.media.split()
     if len(parts) < 4 or not section.media.isascii():
