@@ -265,7 +265,9 @@ LOCAL = HostAddresses(("127.0.0.1", "127.0.0.2", "127.0.0.3", "127.0.0.4", "127.
 
 @pytest.fixture
 async def server(engine: Engine) -> AsyncIterator[Server]:
-    settings = given(FrontSettings, jwt_secret=_JWT_SECRET, token="for those without a token of their own")
+    settings = given(
+        FrontSettings, jwt_secret=_JWT_SECRET, token="for those without a token of their own", offers_per_minute=0
+    )
     async with a_server(engine, settings=settings) as server:
         server.node._addresses = LOCAL
         yield server

@@ -17,12 +17,13 @@ from aiortc.sdp import SessionDescription
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests import offers
+from tests import offers, options
 from tests.rtc import FRAGMENT, SDP, Server, a_server
 from voxgender.engine import Engine
 from voxgender.errors import SdpRejected
 from voxgender.media.negotiation import aiortc_offer, complete
 from voxgender.sdp import Fragment, Offer
+from voxgender.settings import FrontSettings
 
 INNER_WORDS = re.compile(r"NoneType|Traceback|not in list|invalid literal|object|Error\b|expected|unpack|<class")
 """Of Python, and of no sentence for people."""
@@ -186,7 +187,10 @@ class Strange:
     def __init__(self, engine: Engine) -> None:
         self._runner = asyncio.Runner()
         self._stack = AsyncExitStack()
-        self._server: Server = self._runner.run(self._stack.enter_async_context(a_server(engine)))
+        # All of them come from one address, faster than any client's.
+        settings = options.given(FrontSettings, offers_per_minute=0)
+        server = a_server(engine, settings=settings)
+        self._server: Server = self._runner.run(self._stack.enter_async_context(server))
         self._tasks = self._runner.run(self._count_tasks())
 
     def close(self) -> None:
