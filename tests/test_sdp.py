@@ -266,3 +266,11 @@ def test_what_is_no_fragment_is_malformed(text: str) -> None:
     with pytest.raises(SdpRejected) as caught:
         Fragment.parse(text)
     assert caught.value.code == "malformed_sdp"
+
+
+def test_an_audio_line_that_is_not_rtp_is_malformed() -> None:
+    """A space for a slash made the protocol a format, and the server's answer a 500."""
+    offer = "v=0\r\nm=audio 9 UDP/TLS RTP/SAVPF 111\r\na=ice-ufrag:abcd\r\na=ice-pwd:0123456789012345678901\r\n"
+    with pytest.raises(SdpRejected, match="payload type") as caught:
+        Offer.parse(offer)
+    assert caught.value.code == "malformed_sdp"

@@ -283,7 +283,7 @@ def _media_line(section: _Section) -> MediaLine:
     if len(formats) > PAYLOAD_TYPES:
         raise _Malformed(f"A media line has more than {PAYLOAD_TYPES} formats: there are not so many payload types.")
     unique = dict.fromkeys(formats)
-    if "RTP/" in protocol and not _PAYLOAD_TYPES.issuperset(formats):
+    if (kind == "audio" or "RTP/" in protocol) and not _PAYLOAD_TYPES.issuperset(formats):
         wrong = next(number for number in formats if number not in _PAYLOAD_TYPES)
         raise _Malformed(f"An RTP payload type is a number from 0 to 127, not {_quoted(wrong)}.")
     mid = section.first("mid")
