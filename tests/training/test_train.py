@@ -8,11 +8,23 @@ import pytest
 import torch
 
 from voxgender.errors import ManifestError, SettingsError
+from voxgender.peer.voices import MAN, speak
 from voxgender.training import train as training
 from voxgender.training.crops import SIZE, Crops, crops
 from voxgender.training.export import best_network, export
 from voxgender.training.manifest import KINDS, read_manifest, with_split
-from voxgender.training.network import BANDS, ROW, Pupil, build, envelopes, filter_bank, normalised, rows_in
+from voxgender.training.network import (
+    BANDS,
+    ROW,
+    Pupil,
+    bands,
+    build,
+    coloured,
+    envelopes,
+    filter_bank,
+    normalised,
+    rows_in,
+)
 from voxgender.training.options import TrainOptions
 from voxgender.training.scoring import Score, Windows, calibrate, logits_of, merit, score
 from voxgender.training.train import CHECKPOINT, noted_options, train
@@ -135,6 +147,17 @@ def test_without_splits_some_speakers_are_kept_to_choose_by(
     assert {clip.kind for clip in chosen} == {"male", "female"}
     assert len(chosen) == 2
     assert not {clip.speaker for clip in chosen} & {clip.speaker for clip in learned}
+
+
+def test_another_microphone_colours_envelopes_as_it_colours_the_audio() -> None:
+    audio = speak(MAN, 1.0, seed=1)[None]
+    lean_db = np.linspace(-6, 6, BANDS, dtype=np.float32)
+    heard = envelopes(normalised(torch.from_numpy(audio)))
+    spectrum = np.fft.rfft(audio) * 10 ** (np.interp(np.fft.rfftfreq(audio.size, 1 / 16_000), bands()[0], lean_db) / 20)
+    leaning = envelopes(normalised(torch.from_numpy(np.fft.irfft(spectrum, audio.size).astype(np.float32))))
+    made = coloured(heard, torch.from_numpy(lean_db)[None])
+    assert (made - leaning).abs().mean() < 0.05 * (heard - leaning).abs().mean()
+    torch.testing.assert_close(coloured(heard, torch.zeros(1, BANDS)), heard)
 
 
 def test_crops_do_not_depend_on_the_workers_and_are_made_once(corpus: Path, cache: Path, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from voxgender.training.crops import Crops, crops, joined
 from voxgender.training.embeddings import Embeddings, embeddings
 from voxgender.training.encoder import PACKAGE, SIZE
 from voxgender.training.manifest import Clip
-from voxgender.training.people import sample, spread
+from voxgender.training.people import spread
 from voxgender.training.teacher import Taught, Teacher
 from voxgender.training.voices import Recording, recordings
 
@@ -45,7 +45,6 @@ class Preparation:
         teacher: ``resemblyzer``, or empty for labels alone.
         crops: augmented crops of two seconds of all speakers (13 KB of memory each).
         told: share of voices whose label is a listener's, where a teacher labelled others.
-        unlabelled_speakers: taken, with a recording each, from each corpus in each language.
         resynthesised_speakers: labelled speakers of whom a clip is resynthesised.
         variants: resynthesised takes of each of these clips.
         resynthesised: share of crops of these clips that are of a resynthesised take.
@@ -59,7 +58,6 @@ class Preparation:
     teacher: str = ""
     crops: int = 80_000
     told: float = 0.55
-    unlabelled_speakers: int = 400
     resynthesised_speakers: int = 300
     variants: int = 4
     resynthesised: float = 0.8
@@ -87,7 +85,7 @@ def prepare(labelled: Sequence[Clip], unlabelled: Sequence[Clip], how: Preparati
     told = [Taught(clip, float(clip.label == "male"), np.zeros(SIZE, np.float32)) for clip in voices]
     taught: list[Taught] = []
     if how.teacher:
-        told, taught = _taught(voices, sample(unlabelled, how.unlabelled_speakers), noises, how)
+        told, taught = _taught(voices, unlabelled, noises, how)
     elif unlabelled:
         tqdm.write(f"{len(unlabelled)} recordings without a label are left aside: --teacher {PACKAGE} would label them")
     clips = [one.clip for one in told]

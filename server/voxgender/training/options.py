@@ -36,8 +36,6 @@ class TrainOptions:
     """Number of the transformer's layers."""
     crops: Annotated[int, Meta(ge=1, le=10_000_000)] = 40_000
     """Augmented crops of two seconds to cut batches from (13 KB of memory each)."""
-    unlabelled_speakers: Annotated[int, Meta(ge=0, le=1_000_000)] = 400
-    """Speakers without a label to take, a recording each, from each corpus in each language."""
     resynthesised_speakers: Annotated[int, Meta(ge=0, le=1_000_000)] = 300
     """Labelled speakers of whom a recording is resynthesised."""
     check_every: Annotated[int, Meta(ge=1, le=10_000_000)] = 1000

@@ -61,18 +61,6 @@ def _in_turn(queues: Iterable[Sequence[_T]]) -> Iterator[_T]:
         yield from (queue[turn] for queue in queues if turn < len(queue))
 
 
-def sample(clips: Iterable[Clip], speakers: int) -> list[Clip]:
-    """Take a clip each of at most so many speakers of each corpus in each language."""
-    places: dict[Hashable, set[str]] = {}
-    chosen = []
-    for clip in clips:
-        there = places.setdefault((clip.corpus, clip.language), set())
-        if clip.speaker not in there and len(there) < speakers:
-            there.add(clip.speaker)
-            chosen.append(clip)
-    return chosen
-
-
 def any_of(items: Sequence[_T], rng: np.random.Generator) -> _T:
     return items[int(rng.integers(len(items)))]
 

@@ -8,6 +8,7 @@ that it plainly contradicts without having learned from their speaker.
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -52,7 +53,7 @@ class Taught:
     Attributes:
         clip: with the label that the recording is learned from with.
         male: probability, by label and teacher.
-        vector: float32, shape ``(256,)``, of length 1: the mean of its windows' embeddings.
+        vector: float32, shape ``(256,)``, of length 1: the mean of the embeddings of its speaker's recordings.
     """
 
     clip: Clip
@@ -84,9 +85,7 @@ def fit(vectors: npt.NDArray[np.floating], male: npt.NDArray[np.bool_], weights:
 
 def mean_vector(windows: Embeddings) -> Embeddings:
     """The direction, shape ``(256,)``, of the mean of embeddings ``(windows, 256)``."""
-    mean = windows.mean(axis=0)
-    direction: Embeddings = mean / max(1e-6, float(np.linalg.norm(mean)))
-    return direction
+    return _direction(windows.mean(axis=0))
 
 
 class Teacher:
@@ -119,13 +118,14 @@ class Teacher:
         The probability is the mean of label and teacher.
         """
         odds = self._held_out()
-        means = _by_speaker(self._clips, odds)
+        means, vectors = _by_speaker(self._clips, odds), _by_speaker(self._clips, self._vectors)
         taught = []
-        for clip, vector in zip(self._clips, self._vectors, strict=True):
-            mean = means[clip.corpus, clip.speaker]
+        for clip in self._clips:
+            mean = float(means[clip.corpus, clip.speaker])
             sign = 1 if clip.label == "male" else -1
             if sign * mean > CONTRADICTED:
                 told = 1.0 if clip.label == "male" else 0.0
+                vector = _direction(vectors[clip.corpus, clip.speaker])
                 taught.append(Taught(clip, (told + _sigmoid(mean)) / 2, vector))
         return taught
 
@@ -136,12 +136,15 @@ class Teacher:
             clips: without labels.
             windows: of each, embeddings ``(windows, 256)``.
         """
-        vectors = [mean_vector(one) for one in windows]
-        means = _by_speaker(clips, self.probe(np.stack(vectors))) if clips else {}
+        if not clips:
+            return []
+        of_clips = np.stack([mean_vector(one) for one in windows])
+        means, vectors = _by_speaker(clips, self.probe(of_clips)), _by_speaker(clips, of_clips)
         taught = []
-        for clip, vector in zip(clips, vectors, strict=True):
-            mean = means[clip.corpus, clip.speaker]
+        for clip in clips:
+            mean = float(means[clip.corpus, clip.speaker])
             if abs(mean) > SURE:
+                vector = _direction(vectors[clip.corpus, clip.speaker])
                 taught.append(Taught(replace(clip, label="male" if mean > 0 else "female"), _sigmoid(mean), vector))
         return taught
 
@@ -172,11 +175,17 @@ def _balance(clips: Sequence[Clip]) -> Floats:
     return weights
 
 
-def _by_speaker(clips: Iterable[Clip], odds: Iterable[float]) -> dict[tuple[str, str], float]:
-    heard = defaultdict(list)
-    for clip, one in zip(clips, odds, strict=True):
-        heard[clip.corpus, clip.speaker].append(float(one))
-    return {speaker: float(np.mean(all_of)) for speaker, all_of in heard.items()}
+def _by_speaker(clips: Iterable[Clip], heard: Iterable[Any]) -> dict[tuple[str, str], npt.NDArray[Any]]:
+    """The mean over each speaker's clips."""
+    of_all = defaultdict(list)
+    for clip, one in zip(clips, heard, strict=True):
+        of_all[clip.corpus, clip.speaker].append(one)
+    return {speaker: np.mean(all_of, axis=0) for speaker, all_of in of_all.items()}
+
+
+def _direction(vector: Embeddings) -> Embeddings:
+    direction: Embeddings = vector / max(1e-6, float(np.linalg.norm(vector)))
+    return direction
 
 
 def _sigmoid(odds: float) -> float:

@@ -20,7 +20,7 @@ from voxgender.errors import ManifestError, SettingsError
 from voxgender.training.encoder import SIZE
 from voxgender.training.manifest import KINDS, Clip, read_manifest, with_split
 from voxgender.training.material import Material, Preparation, prepare
-from voxgender.training.network import BANDS, ROW, Pupil, build, rows_in
+from voxgender.training.network import BANDS, ROW, Pupil, build, coloured, rows_in
 from voxgender.training.options import TrainOptions
 from voxgender.training.scoring import Score, Windows, calibrate, merit, score, windows_of
 
@@ -30,7 +30,7 @@ OPTIONS = "options.json"
 DEV = "dev"
 """How the names of splits begin whose recordings are for choosing."""
 
-_LIKENESS = 0.5
+_LIKENESS = 1.0
 """Weight of the loss that is the distance from the teacher's embedding."""
 _GENTLY = 0.3
 """Share of the learning rate with which weights are gone on from that know something."""
@@ -38,6 +38,8 @@ _KEPT = 0.3
 """Share of the weights gone on from in the result, which is their mean with the new ones: what is new is learned at the
 cost of what was known, and the mean loses less of either (M. Wortsman et al., Robust fine-tuning of zero-shot models,
 CVPR 2022)."""
+_ROUGHNESS_DB, _TILT_DB, _KNOTS = 4.0, 6.0, 7
+"""Of microphones: how far a frequency response strays at so many places, and how far it leans from low to high."""
 _SMOOTHING = 0.02
 """Probability that a target leaves to the other labels."""
 
@@ -82,7 +84,6 @@ def train(options: TrainOptions) -> Trained:
         Preparation(
             teacher=options.teacher or "",
             crops=options.crops,
-            unlabelled_speakers=options.unlabelled_speakers,
             resynthesised_speakers=options.resynthesised_speakers,
             cache=options.cache,
             workers=options.workers,
@@ -306,7 +307,7 @@ class _Batches:
     """Cuts windows of 0.5 to 1.5 s out of crops; a step's batch depends on the seed and the step alone."""
 
     _LENGTHS_MS = (500, 700, 1000, 1500)
-    _CHANCES = (0.32, 0.2, 0.4, 0.08)
+    _CHANCES = (0.36, 0.2, 0.36, 0.08)
     _LOUD = 0.4
     """Share of a window that has to be loud, where a crop has that much."""
 
@@ -331,11 +332,22 @@ class _Batches:
             heard[index] = self._crops.window(crop, self._start(self._crops.loud[crop], rows, rng), rows)
         sources = self._crops.sources[chosen]
         return _Batch(
-            torch.from_numpy(heard),
+            coloured(torch.from_numpy(heard), torch.from_numpy(self._colours(rng))),
             torch.from_numpy(self._targets[sources]),
             torch.from_numpy(sources >= 0),
             None if self._vectors is None else torch.from_numpy(self._vectors[sources]),
         )
+
+    def _colours(self, rng: np.random.Generator) -> np.ndarray[Any, Any]:
+        """Gains in dB, ``(batch, BANDS)``: a smooth random curve and a tilt for half of the windows, 0 for the others.
+
+        A crop comes up many times, each time through another microphone.
+        """
+        knots = rng.uniform(-_ROUGHNESS_DB, _ROUGHNESS_DB, (self._size, _KNOTS))
+        knots += rng.uniform(-_TILT_DB, _TILT_DB, (self._size, 1)) * np.linspace(-1, 1, _KNOTS)
+        knots *= rng.random((self._size, 1)) < 0.5
+        at = np.linspace(0, _KNOTS - 1, BANDS)
+        return np.stack([np.interp(at, np.arange(_KNOTS), curve) for curve in knots]).astype(np.float32)
 
     def _start(self, frames: np.ndarray[Any, Any], rows: int, rng: np.random.Generator) -> int:
         loud = np.concatenate([[0], np.cumsum(frames)])
