@@ -7,12 +7,12 @@ import signal
 import subprocess
 import sys
 import wave
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.deploy.artifacts import ROOT
 from tests.deploy.packages import files, required
 from voxgender.inference.wav2vec2 import EMBEDDED_DIRECTORY
 from voxgender.peer.voices import MAN, speak
@@ -21,15 +21,14 @@ PATIENCE_S = 60.0
 
 
 @pytest.fixture(scope="module")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """An environment with the media extra's own packages, linked, and nothing else."""
+def environment(tmp_path_factory: pytest.TempPathFactory, wheel: Path) -> dict[str, str]:
+    """An environment with the built wheel, the media extra's own packages, linked, and nothing else."""
     site = tmp_path_factory.mktemp("site")
     for path, place in files(required("media")):
         (site / path).parent.mkdir(parents=True, exist_ok=True)
         (site / path).symlink_to(place)
-    # As the wheel has it.
-    shutil.copytree(ROOT / "server" / "voxgender", site / "voxgender", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copytree(ROOT / "client", site / "voxgender" / "client", ignore=shutil.ignore_patterns("node_modules"))
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(site)
     kept = {name: value for name, value in os.environ.items() if not name.startswith("VOXGENDER_")}
     return {**kept, "PYTHONPATH": str(site), "PYTHONDONTWRITEBYTECODE": "1", "HF_HUB_OFFLINE": "1"}
 
