@@ -1,12 +1,15 @@
 """The packages as a release has them, built once."""
 
+import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
 
 from tests.deploy.artifacts import ROOT
+from tests.deploy.packages import files, required
 
 
 @pytest.fixture(scope="session")
@@ -34,3 +37,16 @@ def npm_package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert ran.returncode == 0, ran.stdout + ran.stderr
     (tarball,) = out.iterdir()
     return tarball
+
+
+@pytest.fixture(scope="session")
+def media_environment(tmp_path_factory: pytest.TempPathFactory, wheel: Path) -> dict[str, str]:
+    """An environment with the built wheel, the media extra's own packages, linked, and nothing else."""
+    site = tmp_path_factory.mktemp("site")
+    for path, place in files(required("media")):
+        (site / path).parent.mkdir(parents=True, exist_ok=True)
+        (site / path).symlink_to(place)
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(site)
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("VOXGENDER_")}
+    return {**kept, "PYTHONPATH": str(site), "PYTHONDONTWRITEBYTECODE": "1", "HF_HUB_OFFLINE": "1"}
