@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from voxgender.errors import SettingsError
-from voxgender.peer.vocaltract import Voice
+from voxgender.peer.vocaltract import Speaker
 from voxgender.peer.voices import MAN, WOMAN, speak
 from voxgender.training import encoder
 from voxgender.training.embeddings import embeddings
@@ -85,7 +85,7 @@ def test_the_mean_of_windows_is_a_direction() -> None:
 def test_the_encoder_hears_voices_of_one_speaker_alike() -> None:
     network = pretrained()
 
-    def embed(voice: Voice, seed: int) -> Vectors:
+    def embed(voice: Speaker, seed: int) -> Vectors:
         found: Vectors = network(torch.from_numpy(speech_windows(speak(voice, 1.7, seed=seed))[:1]))[0].numpy()
         return found
 

@@ -104,17 +104,26 @@ def _percent(share: float | None) -> str:
 
 
 def _outcome(clip: Clip, engine: Engine) -> FileOutcome:
-    verdict = classify_file(engine, clip.path)
+    classification = classify_file(engine, clip.path)
     windows = right = 0
     seconds = gendered_s = 0.0
-    for result in verdict.results:
+    for result in classification.results:
         seconds += result.end - result.start
         if result.label in ("male", "female"):
             gendered_s += result.end - result.start
         if result.scores is not None:
             windows += 1
             right += clip.label == ("male" if result.scores.male > result.scores.female else "female")
-    return FileOutcome(clip, verdict.label, verdict.confidence, windows, right, seconds, gendered_s, verdict.results)
+    return FileOutcome(
+        clip,
+        classification.label,
+        classification.confidence,
+        windows,
+        right,
+        seconds,
+        gendered_s,
+        classification.results,
+    )
 
 
 def _rows(corpus: str, outcomes: list[FileOutcome]) -> list[Figures]:
