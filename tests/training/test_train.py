@@ -16,19 +16,19 @@ from voxgender.training.manifest import KINDS, read_manifest, with_split
 from voxgender.training.network import (
     BANDS,
     ROW,
-    Pupil,
+    Student,
     bands,
     build,
-    coloured,
     envelopes,
     filter_bank,
+    filtered,
     normalised,
     rows_in,
 )
 from voxgender.training.options import TrainOptions
+from voxgender.training.recordings import recordings
 from voxgender.training.scoring import Score, Windows, calibrate, logits_of, merit, score
 from voxgender.training.train import CHECKPOINT, noted_options, train
-from voxgender.training.voices import recordings
 
 
 @pytest.fixture
@@ -143,21 +143,21 @@ def test_without_splits_some_speakers_are_kept_to_choose_by(
 ) -> None:
     names = [(label, index) for label in ("male", "female") for index in range(4)]
     manifest = write_manifest("path,label", *(f"{corpus.parent}/{label}{index}.wav,{label}" for label, index in names))
-    learned, chosen = training._divided(read_manifest(manifest), manifest, seed=0)
+    learned, chosen = training._split_clips(read_manifest(manifest), manifest, seed=0)
     assert {clip.kind for clip in chosen} == {"male", "female"}
     assert len(chosen) == 2
     assert not {clip.speaker for clip in chosen} & {clip.speaker for clip in learned}
 
 
-def test_another_microphone_colours_envelopes_as_it_colours_the_audio() -> None:
+def test_a_microphone_changes_envelopes_as_it_changes_the_audio() -> None:
     audio = speak(MAN, 1.0, seed=1)[None]
-    lean_db = np.linspace(-6, 6, BANDS, dtype=np.float32)
-    heard = envelopes(normalised(torch.from_numpy(audio)))
-    spectrum = np.fft.rfft(audio) * 10 ** (np.interp(np.fft.rfftfreq(audio.size, 1 / 16_000), bands()[0], lean_db) / 20)
-    leaning = envelopes(normalised(torch.from_numpy(np.fft.irfft(spectrum, audio.size).astype(np.float32))))
-    made = coloured(heard, torch.from_numpy(lean_db)[None])
-    assert (made - leaning).abs().mean() < 0.05 * (heard - leaning).abs().mean()
-    torch.testing.assert_close(coloured(heard, torch.zeros(1, BANDS)), heard)
+    tilt_db = np.linspace(-6, 6, BANDS, dtype=np.float32)
+    plain = envelopes(normalised(torch.from_numpy(audio)))
+    spectrum = np.fft.rfft(audio) * 10 ** (np.interp(np.fft.rfftfreq(audio.size, 1 / 16_000), bands()[0], tilt_db) / 20)
+    tilted = envelopes(normalised(torch.from_numpy(np.fft.irfft(spectrum, audio.size).astype(np.float32))))
+    made = filtered(plain, torch.from_numpy(tilt_db)[None])
+    assert (made - tilted).abs().mean() < 0.05 * (plain - tilted).abs().mean()
+    torch.testing.assert_close(filtered(plain, torch.zeros(1, BANDS)), plain)
 
 
 def test_crops_do_not_depend_on_the_workers_and_are_made_once(corpus: Path, cache: Path, tmp_path: Path) -> None:
@@ -174,7 +174,7 @@ def test_crops_do_not_depend_on_the_workers_and_are_made_once(corpus: Path, cach
             behind,
             tmp_path / folder,
             count=24,
-            told=0.5,
+            labelled_share=0.5,
             resynthesised=0.5,
             seed=3,
             workers=workers,
@@ -213,7 +213,7 @@ def test_what_learns_is_given_what_the_first_layers_hear(samples: int) -> None:
     heard = envelopes(audio)
     assert heard.shape == (2, rows_in(samples), BANDS)
     with torch.inference_mode():
-        torch.testing.assert_close(Pupil(network)(heard)[0], network(audio).logits, atol=5e-3, rtol=0)
+        torch.testing.assert_close(Student(network)(heard)[0], network(audio).logits, atol=5e-3, rtol=0)
 
 
 def test_a_window_of_a_crop_is_as_loud_as_if_it_were_heard_alone() -> None:
