@@ -24,7 +24,7 @@ class TrainOptions:
     """Speaker encoder to learn from: its embeddings, and its labels for rows without one."""
     start: Annotated[str, Display(metavar="DIR")] = ""
     """Model written by voxgender export, to go on from its weights at a lower rate; its size is kept."""
-    steps: Annotated[int, Meta(ge=1, le=10_000_000)] = 7000
+    steps: Annotated[int, Meta(ge=1, le=10_000_000)] = 26_000
     """Steps of training."""
     batch: Annotated[int, Meta(ge=1, le=65_536)] = 48
     """Windows in a step."""
@@ -38,7 +38,7 @@ class TrainOptions:
     """Augmented crops of two seconds to cut batches from (13 KB of memory each)."""
     resynthesised_speakers: Annotated[int, Meta(ge=0, le=1_000_000)] = 300
     """Labelled speakers of whom a recording is resynthesised."""
-    check_every: Annotated[int, Meta(ge=1, le=10_000_000)] = 1000
+    check_every: Annotated[int, Meta(ge=1, le=10_000_000)] = 2000
     """Steps between two checkpoints and checks on split dev."""
     cache: Annotated[Path, Display(metavar="DIR")] = Path(".cache/voxgender")
     """Folder for prepared audio."""
