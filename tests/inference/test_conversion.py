@@ -15,13 +15,13 @@ import pytest
 import torch
 from safetensors.numpy import load_file, save_file
 
-from tests.inference.checkpoints import Array, Make, by_transformers, converted, network, voices
+from tests.inference.checkpoints import MANY_WEIGHTS, TINY, Array, Make, by_transformers, converted, network, voices
 from voxgender.errors import ModelError
 from voxgender.graphs import architecture, wav2vec2
 from voxgender.graphs.architecture import CHECKPOINT, PRECISION
 from voxgender.inference import conversion, eager, graphcache
 from voxgender.inference.checkpoint import GRAPH, read
-from voxgender.inference.conversion import export
+from voxgender.inference.conversion import export, key
 from voxgender.inference.graphcache import MODEL, WEIGHTS
 from voxgender.inference.runtime import OnnxNetwork
 from voxgender.inference.wav2vec2 import EMBEDDED_DIRECTORY, Wav2Vec2Classifier, load
@@ -208,15 +208,10 @@ def test_each_precision_is_kept(make: Make, conversions: Conversions) -> None:
     assert conversions == [False, True]
 
 
-@pytest.mark.parametrize("name", ["VERSION", "__version__"])
-def test_another_runtime_and_another_voxgender_convert_again(
-    make: Make, monkeypatch: pytest.MonkeyPatch, conversions: Conversions, name: str
-) -> None:
-    directory = make()
-    load(str(directory))
-    monkeypatch.setattr(conversion, name, "another")
-    load(str(directory))
-    assert conversions == [False, False]
+def test_another_runtime_and_another_voxgender_convert_again() -> None:
+    assert key("fingerprint", int8=False) == key("fingerprint", int8=False)
+    others = (key("fingerprint", int8=False, runtime="another"), key("fingerprint", int8=False, converter="another"))
+    assert len({key("fingerprint", int8=False), *others}) == 3
 
 
 def test_weights_of_an_older_layout_are_loaded_by_torch_once(
@@ -306,7 +301,7 @@ def test_where_the_cache_cannot_be_written_one_line_says_so(
     assert not unwritable.is_dir() or entries(unwritable) == []
 
 
-@pytest.mark.parametrize("large", [1, 10**9])
+@pytest.mark.parametrize("shape", [MANY_WEIGHTS, TINY])
 def test_without_any_room_it_is_converted_in_memory(
     make: Make,
     windows: Any,
@@ -314,10 +309,9 @@ def test_without_any_room_it_is_converted_in_memory(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
-    large: int,
+    shape: dict[str, Any],
 ) -> None:
-    directory = make()
-    monkeypatch.setattr(architecture, "_LARGE", large)
+    directory = make(**shape)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
     with caplog.at_level(logging.WARNING, "voxgender"):
         classifier = load(str(directory), precision="fp32")

@@ -394,12 +394,11 @@ async def test_a_full_socket_is_followed_by_another_and_the_last_call_closes_it(
         again.bind(names[0])
 
 
-async def test_ports_are_taken_from_the_range_until_there_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sockets_module, "CALLS", 1)
+async def test_ports_are_taken_from_the_range_until_there_are_none() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
         taken.bind((HERE, 0))
         port = taken.getsockname()[1]
-        sockets = Sockets((port, port))
+        sockets = Sockets((port, port), max_calls=1)
         with pytest.raises(NotReady, match="All UDP ports") as refused:
             place(sockets, "one")
         assert refused.value.code == "at_capacity"

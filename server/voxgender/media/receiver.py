@@ -52,9 +52,17 @@ class AudioReceiver:
         call: receives the packets.
         decoders: the call's decoders, configured here once the codecs are negotiated.
         on_excess: called with the reason for each packet that is dropped because it is too much.
+        bye_grace_s: time in which a sender may resume after a goodbye.
     """
 
-    def __init__(self, call: Call, decoders: Decoders, on_excess: Callable[[Excess], None] = lambda _: None) -> None:
+    def __init__(
+        self,
+        call: Call,
+        decoders: Decoders,
+        on_excess: Callable[[Excess], None] = lambda _: None,
+        *,
+        bye_grace_s: float = BYE_GRACE_S,
+    ) -> None:
         self.last_arrival = 0.0
         """Arrival of the last packet, seconds of ``time.monotonic``; 0 before the first."""
         self.lost = 0
@@ -63,6 +71,7 @@ class AudioReceiver:
         self._call = call
         self._decoders = decoders
         self._on_excess = on_excess
+        self._bye_grace_s = bye_grace_s
         self._pace = Pace()
         self._held: dict[int, _Held] = {}
         self._missed: dict[int, float] = {}
@@ -162,7 +171,7 @@ class AudioReceiver:
     def bye(self) -> None:
         """Note the sender's goodbye; end the audio unless the sender resumes in time."""
         if self._goodbye is None and not self.ended:
-            self._goodbye = asyncio.get_running_loop().call_later(BYE_GRACE_S, self.end)
+            self._goodbye = asyncio.get_running_loop().call_later(self._bye_grace_s, self.end)
 
     def end(self) -> None:
         """End the call's audio: push the packets held, then take no more."""

@@ -85,10 +85,12 @@ class Sockets:
 
     Args:
         ports: the first and the last UDP port that may be used; None lets the kernel choose.
+        max_calls: calls that may share one socket.
     """
 
-    def __init__(self, ports: tuple[int, int] | None = None) -> None:
+    def __init__(self, ports: tuple[int, int] | None = None, *, max_calls: int = CALLS) -> None:
         self._ports = ports
+        self._max_calls = max_calls
         self._shared: list[SharedSocket] = []
         self.strangers = RateLimit(STRANGERS_SHARE, _STRANGERS_AT_ONCE_S)
         """Seconds of CPU time for those who are not known yet."""
@@ -108,7 +110,7 @@ class Sockets:
             NotReady: every port of the range is in use by others, or shared by as many calls as are allowed.
             OSError: the address is not one of this machine's.
         """
-        room = [shared for shared in self._shared if shared.address == address and shared.calls < CALLS]
+        room = [shared for shared in self._shared if shared.address == address and shared.calls < self._max_calls]
         shared = next((shared for shared in room if phase in shared.phases), None)
         if shared is None:
             try:

@@ -8,7 +8,7 @@ import asyncio
 import random
 import secrets
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from aioice import Candidate, Connection, stun
 from aioice.candidate import candidate_priority
@@ -38,6 +38,14 @@ _MAX_CHECKED = 4
 _REMEMBERED = 64
 """Transaction ids of a caller's checks."""
 _COMPONENT = 1
+
+
+class Consent(NamedTuple):
+    """How long the caller's consent lasts, and how often it is asked for, in seconds (RFC 7675 section 5.1)."""
+
+    lasts_s: float = CONSENT_S
+    interval_s: tuple[float, float] = CONSENT_INTERVAL_S
+    """Shortest and longest time between two checks; each is drawn at random."""
 
 
 class PathCheck:
@@ -94,11 +102,13 @@ class Paths:
     Args:
         connection: the call's ICE connection; its ``query_consent`` is replaced.
         on_expired: called when the caller's consent to be sent to has expired, before the connection is closed.
+        consent: times of consent.
     """
 
-    def __init__(self, connection: Connection, on_expired: Callable[[], object]) -> None:
+    def __init__(self, connection: Connection, on_expired: Callable[[], object], consent: Consent) -> None:
         self._connection = connection
         self._on_expired = on_expired
+        self._consent = consent
         self._in_use: CandidatePair | None = None
         self._heard_at = 0.0
         self._consented_at = 0.0
@@ -140,8 +150,8 @@ class Paths:
         """Ask for the caller's consent from time to time, in place of aioice's ``query_consent``."""
         loop = asyncio.get_running_loop()
         self._consented_at = loop.time()
-        while (left_s := self._consented_at + CONSENT_S - loop.time()) > 0:
-            wait_s = min(left_s, random.uniform(*CONSENT_INTERVAL_S))  # noqa: S311 - no secret
+        while (left_s := self._consented_at + self._consent.lasts_s - loop.time()) > 0:
+            wait_s = min(left_s, random.uniform(*self._consent.interval_s))  # noqa: S311 - no secret
             until = loop.time() + wait_s
             if (pair := self._connection._nominated.get(_COMPONENT)) is None:
                 return
