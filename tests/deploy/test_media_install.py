@@ -27,7 +27,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     for path, place in files(required("media")):
         (site / path).parent.mkdir(parents=True, exist_ok=True)
         (site / path).symlink_to(place)
-    # As the wheel has it.
+    # The layout of the wheel.
     shutil.copytree(ROOT / "server" / "voxgender", site / "voxgender", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(ROOT / "client", site / "voxgender" / "client", ignore=shutil.ignore_patterns("node_modules"))
     kept = {name: value for name, value in os.environ.items() if not name.startswith("VOXGENDER_")}

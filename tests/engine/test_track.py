@@ -210,7 +210,7 @@ async def test_a_model_that_cannot_keep_up_costs_audio_and_not_memory(make: Call
         await track.ended.wait()
         (calls,) = engine._loops.values()
         (call,) = calls._calls
-        # Of 120 seconds.
+        # The track is 120 s long.
         assert call._waiting_s <= MAX_WAITING_S
         model.may_go_on.set()
         messages = await collecting

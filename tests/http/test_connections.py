@@ -100,7 +100,7 @@ class Client:
                 await asyncio.sleep(every_s)
 
     async def rest(self) -> bytes:
-        """All that comes until the server closes."""
+        """Return all that comes until the server closes."""
         with suppress(ConnectionResetError):
             return await asyncio.wait_for(self.reader.read(), 10)
         return b""

@@ -1,4 +1,4 @@
-"""How many requests of one address or one subject are taken, and whose address counts."""
+"""Requests of one address or one subject are limited, by the address that proxies vouch for."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -38,7 +38,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def conversions(monkeypatch: pytest.MonkeyPatch) -> Conversions:
-    """Whether each conversion was to eight bits."""
+    """For each conversion, whether it was to eight bits."""
     made: Conversions = []
     build = wav2vec2.build
 
@@ -59,11 +59,11 @@ def says_what_transformers_says(classifier: Wav2Vec2Classifier, directory: Path,
     return np.allclose(classifier(windows), by_transformers(directory, windows)[:, ::-1], atol=1e-4)
 
 
-# What is shipped, and what is exported
+# Graphs that are shipped or exported
 
 
 def test_the_embedded_models_graph_is_the_one_that_its_weights_give() -> None:
-    """Where this fails after a change of the writer or of the weights: run ``tools/graphs.py``."""
+    """Run ``tools/graphs.py`` if this fails after a change of the writer or of the weights."""
     found = read(str(EMBEDDED_DIRECTORY))
     shipped = onnx.load(EMBEDDED_DIRECTORY / GRAPH)
     told = {prop.key: prop.value for prop in shipped.metadata_props}
@@ -173,7 +173,7 @@ def test_a_checkpoint_without_its_weights_is_not_exported(make: Make, damage: An
     assert not (directory / GRAPH).exists()
 
 
-# What others bring
+# Checkpoints of others
 
 
 def test_a_checkpoint_is_converted_once(make: Make, windows: Any, conversions: Conversions) -> None:

@@ -90,7 +90,7 @@ async def test_results_follow_a_caller_that_is_given_one_port_after_another(serv
 
 
 async def test_a_flood_under_the_callers_own_ssrc_does_not_hide_where_it_is(server: Server) -> None:
-    """Who sees the packets on their way knows the SSRC, and nothing else is needed to be tried."""
+    """Anybody who sees the packets on their way knows the SSRC, and nothing else is needed to be tried."""
     async with a_caller(server) as (peer, path, nat), a_stranger(nat) as stranger:
         forged = next(data for data in reversed(nat.sent) if is_media(data) and not is_rtcp(data))[:12] + os.urandom(40)
         await nat.rebind()

@@ -57,7 +57,7 @@ def make_receiver(engine: Engine, *more: RTCRtpCodecParameters, bye_grace_s: flo
 
 
 def decoded(receiver: AudioReceiver) -> Sequence[Frame]:
-    """All that is ready."""
+    """Return the frames of all packets that are ready."""
     call = receiver._call
     assert call.decode is not None
     return call.decode([piece for piece in call.drain(0.0).audio if isinstance(piece, Packet)])

@@ -17,7 +17,7 @@ from voxgender.settings import RateOptions
 REQUESTS_AN_OFFER = 10
 """PATCHes and readers of events that go with an offer: a client sends its candidates one by one."""
 AT_ONCE_S = 10.0
-"""As much may come at once as in this time on average."""
+"""Time whose average number of requests may come at once."""
 MAX_COUNTED = 10_000
 """Addresses and subjects whose requests are counted; those that came least recently are forgotten."""
 
@@ -62,7 +62,7 @@ class Proxies:
                 break
             further = _parsed(text)
             if further is None:
-                # Whatever stands before it, no proxy vouches for.
+                # No proxy vouches for addresses before this one.
                 break
             address = further
         return str(address)

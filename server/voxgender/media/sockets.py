@@ -217,17 +217,17 @@ class SharedSocket:
     def __init__(self, address: str, sock: socket.socket, sockets: Sockets) -> None:
         self.address = address
         self.phases: Counter[Phase] = Counter()
-        """How many of its calls have their turns when."""
+        """Number of its calls by their phase."""
         self.due_at = 0.0
         """Time of the next read while there are many calls."""
         self.fileno = sock.fileno()
         self.name = sock.getsockname()
         self.connecting: set[CallTransport] = set()
-        self.seeking: set[CallTransport] = set()
+        self.accepting_foreign: set[CallTransport] = set()
         """Calls whose peer may be at another address now, and is asked there."""
         self.closed = False
         self.is_crowded = False
-        """Whether so much comes that it is read more often than on the tick."""
+        """True while so much arrives that it is read more often than on ticks."""
         self._received = 0
         self._counted_at = 0.0
         self.sendto = sock.sendto
@@ -263,7 +263,7 @@ class SharedSocket:
     def remove(self, call: "CallTransport") -> None:
         """Remove a call; close the socket with the last one."""
         self.read_on_tick(call)
-        self.seeking.discard(call)
+        self.accepting_foreign.discard(call)
         self._calls.discard(call)
         self.phases -= Counter((call.phase,))
         if self._by_ufrag.get(call.ufrag) is call:
@@ -310,7 +310,7 @@ class SharedSocket:
         call.ssrc = ssrc
         self._by_ssrc.setdefault(ssrc, call)
 
-    def take(self, source: bytes, call: "CallTransport") -> None:
+    def reassign(self, source: bytes, call: "CallTransport") -> None:
         """Give an address to a call whose peer has just answered from there, whoever had it before.
 
         A NAT gives a port that one caller had to another one.
@@ -331,7 +331,7 @@ class SharedSocket:
                     owner.datagram_received(data, source)
             elif (call := self._find_call(data, owner)) is not None:
                 if call is not owner and not self.claim(source, call):
-                    call.visit(source)
+                    call.note_foreign_address(source)
                 call.datagram_received(data, source)
             else:
                 metrics.STUN_IGNORED.inc()
@@ -349,7 +349,7 @@ class SharedSocket:
         if self._trials < _MAX_TRIALS:
             self._trials += 1
             if call.recognizes(data, source, arrived_at) and not self.claim(source, call):
-                call.visit(source)
+                call.note_foreign_address(source)
 
     def _find_call(self, data: bytes, owner: "CallTransport | None") -> "CallTransport | None":
         """Return the call that a STUN message is for: one whose peer proves to have sent it, else the address's owner.
@@ -359,7 +359,7 @@ class SharedSocket:
         """
         candidates: Iterable[CallTransport]
         if data[0] & 1:
-            candidates = self.connecting | self.seeking
+            candidates = self.connecting | self.accepting_foreign
         else:
             named = self._by_ufrag.get(_checked_ufrag(data))
             candidates = () if named is None else (named,)
@@ -383,7 +383,7 @@ class CallTransport(asyncio.DatagramTransport):
         """Addresses at which the call's peer has proved to be, the oldest first."""
         self.ssrc = b""
         """SSRC of the peer's latest stream."""
-        self._visited: dict[tuple[str, int], bytes] = {}
+        self._foreign: dict[tuple[str, int], bytes] = {}
         """Addresses of other calls where the peer seems to be."""
         self._shared = shared
         self._protocol = protocol
@@ -421,23 +421,23 @@ class CallTransport(asyncio.DatagramTransport):
         """Know the call by its media's SSRC too, from now on."""
         self._shared.expect(self, ssrc)
 
-    def visit(self, source: bytes) -> None:
+    def note_foreign_address(self, source: bytes) -> None:
         """Remember an address that another call has, though this call's peer seems to be there."""
-        if len(self._visited) >= _MAX_SOURCES:
-            del self._visited[next(iter(self._visited))]
-        self._visited[_address(source)] = source
+        if len(self._foreign) >= _MAX_SOURCES:
+            del self._foreign[next(iter(self._foreign))]
+        self._foreign[_address(source)] = source
 
-    def seek(self) -> None:
-        """Take answers from addresses that other calls have."""
+    def accept_foreign_addresses(self) -> None:
+        """Accept answers from addresses that other calls have."""
         if not self._closed:
-            self._shared.seeking.add(self)
+            self._shared.accepting_foreign.add(self)
 
-    def find(self, addr: tuple[str, int] | None) -> None:
-        """End seeking; the peer has answered from an address, or from none."""
-        self._shared.seeking.discard(self)
-        source = None if addr is None else self._visited.pop(addr, None)
+    def take_over_address(self, addr: tuple[str, int] | None) -> None:
+        """Stop accepting them, and take over the one from which the peer has answered, if any."""
+        self._shared.accepting_foreign.discard(self)
+        source = None if addr is None else self._foreign.pop(addr, None)
         if source is not None:
-            self._shared.take(source, self)
+            self._shared.reassign(source, self)
 
     def _address(self, source: bytes) -> tuple[str, int]:
         return self.sources.get(source) or _address(source)

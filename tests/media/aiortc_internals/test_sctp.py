@@ -1,4 +1,4 @@
-"""What a peer may send over data channels, and waiting for its acknowledgement."""
+"""A peer's data on data channels is bounded, and its acknowledgement can be waited for."""
 
 import asyncio
 import logging
@@ -173,7 +173,7 @@ async def test_each_thing_that_a_peer_makes_grow_has_a_bound(
     send: Callable[[Bounded], Awaitable[None]], caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING):
-        # As many chunks may pass as there are: the bounds behind the rate are meant.
+        # The rate is lifted, because the bounds behind it are meant.
         async with a_bounded_pair(chunks_at_once=1e6) as bounded:
             await send(bounded)
             assert EXCESSES[send] in await bounded.excess()

@@ -229,7 +229,7 @@ class IceProtocol(ice.StunProtocol):
         else:
             self._paths.remember(message)
             self.receiver.request_received(message, addr, self)
-        self._paths.heard(self, addr, time.monotonic())
+        self._paths.note_received(self, addr, time.monotonic())
 
     def media_received(self, data: bytes, addr: tuple[str, int], arrived_at: float) -> bool:
         """Take a media packet; tell whether the peer sent it, and for the first time, as far as can be known yet."""
@@ -243,7 +243,7 @@ class IceProtocol(ice.StunProtocol):
         if data[8:12] != self._ssrc and not is_rtcp(data):
             self._ssrc = data[8:12]
             self.transport.expect(self._ssrc)
-        self._paths.heard(self, addr, arrived_at)
+        self._paths.note_received(self, addr, arrived_at)
         return True
 
     def _authentic(self, data: bytes) -> stun.Message | None:

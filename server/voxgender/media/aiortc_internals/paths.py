@@ -26,13 +26,13 @@ QUIET_S = 0.5
 SPARED_S = 0.2
 """Time that the old path has to answer once the new one has answered."""
 CONSENT_INTERVAL_S = (4.0, 6.0)
-"""Between two checks of consent, at random (RFC 7675 section 5.1)."""
+"""Bounds of the time between two checks of consent, drawn at random (RFC 7675 section 5.1)."""
 CONSENT_S = 30.0
-"""How long an answer to such a check lasts (the same section)."""
+"""Time for which an answer to such a check is consent (the same section)."""
 
 _CHECK_EVERY_S = 0.25
 _CHECKS = 8
-"""Of a path that does not answer."""
+"""Checks that are sent over a path that does not answer."""
 _MAX_CHECKED = 4
 """Paths of a call that are checked at once."""
 _REMEMBERED = 64
@@ -41,7 +41,7 @@ _COMPONENT = 1
 
 
 class Consent(NamedTuple):
-    """How long the caller's consent lasts, and how often it is asked for, in seconds (RFC 7675 section 5.1)."""
+    """Times of the caller's consent to be sent to, in seconds (RFC 7675 section 5.1)."""
 
     lasts_s: float = CONSENT_S
     interval_s: tuple[float, float] = CONSENT_INTERVAL_S
@@ -134,7 +134,7 @@ class Paths:
             del self._checks_seen[next(iter(self._checks_seen))]
         self._checks_seen[check.transaction_id] = None
 
-    def heard(self, protocol: "IceProtocol", address: tuple[str, int], at: float) -> None:
+    def note_received(self, protocol: "IceProtocol", address: tuple[str, int], at: float) -> None:
         """Note that something came from an address which only the caller can have sent, and which is no copy."""
         pair = self._connection._nominated.get(_COMPONENT)
         if pair is None:
@@ -189,7 +189,7 @@ class Paths:
         """Move to another path if that answers, and the one in use does not."""
         new, found = self._pair(protocol, address), None
         quiet_since = self._heard_at
-        protocol.transport.seek()
+        protocol.transport.accept_foreign_addresses()
         try:
             with PathCheck(new) as there, PathCheck(old) as here:
                 for _ in range(_CHECKS):
@@ -207,7 +207,7 @@ class Paths:
                 found = address
         finally:
             del self._checked[address]
-            protocol.transport.find(found)
+            protocol.transport.take_over_address(found)
 
     def _pair(self, protocol: "IceProtocol", address: tuple[str, int]) -> CandidatePair:
         for candidate in self._connection._remote_candidates:

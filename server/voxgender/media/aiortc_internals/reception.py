@@ -134,7 +134,7 @@ class RtpDiversion:
             packet = None if rtcp else parse_rtp(plain)
         except (pylibsrtp.Error, ValueError):
             return False
-        self._hear(ssrc, arrived_at)
+        self._note_stream(ssrc, arrived_at)
         if packet is not None:
             self._on_rtp(packet, arrived_at)
         else:
@@ -150,7 +150,7 @@ class RtpDiversion:
         is_new = arrived_at - min(self._heard_at.values()) < SSRC_IDLE_S
         return "too_many_streams" if is_new else None
 
-    def _hear(self, ssrc: int, arrived_at: float) -> None:
+    def _note_stream(self, ssrc: int, arrived_at: float) -> None:
         """Note that a stream was decrypted; one more than ``MAX_SSRCS`` takes the place of the most silent."""
         if ssrc not in self._heard_at and len(self._heard_at) >= MAX_SSRCS:
             silent = min(self._heard_at, key=self._heard_at.__getitem__)
