@@ -32,7 +32,7 @@ from voxgender.audio.files import read_audio
 from voxgender.audio.frames import SAMPLE_RATE_HZ
 from voxgender.engine import Engine
 from voxgender.engine.files import analyze_file
-from voxgender.inference.wav2vec2 import EMBEDDED_DIRECTORY, load
+from voxgender.inference.loading import EMBEDDED_DIRECTORY, load
 from voxgender.media.opus import Buffer, OpusDecoder
 from voxgender.peer.speech import encode
 from voxgender.protocol import Change, Message, Result

@@ -14,7 +14,7 @@ import pytest
 
 from tests.deploy.artifacts import ROOT
 from tests.deploy.packages import files, required
-from voxgender.inference.wav2vec2 import EMBEDDED_DIRECTORY
+from voxgender.inference.loading import EMBEDDED_DIRECTORY
 from voxgender.peer.voices import MAN, speak
 
 PATIENCE_S = 60.0

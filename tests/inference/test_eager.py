@@ -8,7 +8,7 @@ def test_half_precision_says_nearly_the_same() -> None:
     """As a GPU would compute, here on the CPU."""
     exact, half = (
         EagerNetwork(network(**LARGE_SHAPE), normalise=True),
-        EagerNetwork(network(**LARGE_SHAPE), normalise=True, half=True),
+        EagerNetwork(network(**LARGE_SHAPE), normalise=True, precision="fp16"),
     )
     difference = np.abs(exact(voices()) - half(voices()))
     assert 0 < difference.max() < 0.1

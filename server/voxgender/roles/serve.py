@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from voxgender.engine import Engine
 from voxgender.engine.loading import load_engine
 from voxgender.http.app import create_app
+from voxgender.inference.labels import parse
 from voxgender.roles.hosting import Stop, freeze_loaded, listen, load_in_thread, url_of
 from voxgender.roles.media import drain, make_node
 from voxgender.settings import ModelOptions, ServeSettings
@@ -49,9 +50,12 @@ def make_engine(settings: ModelOptions) -> Engine:
 
     Raises:
         ModelError: the model cannot be loaded.
+        SettingsError: the hop does not fit, or the labels are malformed.
     """
     return load_engine(
         settings.model,
+        revision=settings.model_revision,
+        labels=parse(settings.labels),
         precision=settings.precision,
         device=settings.device,
         threads=settings.inference_threads,
