@@ -78,7 +78,7 @@ def asked(outcomes: Iterable[FileOutcome]) -> Iterator[list[Asked]]:
         yield [
             Asked(
                 outcome.clip.label == "male",
-                result.scores.male,
+                result.scores["male"],
                 result.label,
                 result.confidence,
                 result.end - began,

@@ -15,9 +15,13 @@ import msgspec
 
 VERSION: Literal[1] = 1
 
-Voice = Literal["male", "female"]
-Label = Literal["male", "female", "uncertain", "no_speech"]
-LABELS: tuple[Label, ...] = ("male", "female", "uncertain", "no_speech")
+Voice = str
+"""A label of the model: ``male`` and ``female``, and whatever else it tells apart."""
+Label = str
+"""A label of the model, ``uncertain`` or ``no_speech``."""
+VOICES: tuple[Voice, ...] = ("male", "female")
+VERDICTS: tuple[Label, ...] = ("uncertain", "no_speech")
+LABELS: tuple[Label, ...] = (*VOICES, *VERDICTS)
 
 RESULTS_CHANNEL = "results"
 """Label of the channel that carries ``result`` (the client opens it unordered, with no retransmits)."""
@@ -28,17 +32,15 @@ EVENTS_CHANNEL = "events"
 Seconds = Annotated[float, msgspec.Meta(ge=0, description="Seconds of this call's audio.")]
 Milliseconds = Annotated[float, msgspec.Meta(ge=0, description="Milliseconds.")]
 Probability = Annotated[float, msgspec.Meta(ge=0, le=1)]
+Rate = Annotated[
+    float, msgspec.Meta(ge=0, description="Windows of this call that are classified in a second of speech.")
+]
+Scores = dict[Voice, Probability]
+"""One window's probabilities by label, raw from the model. They add up to 1."""
 
 _SECONDS_DECIMALS = 3
 _DECIMALS = {"confidence": 4, "scores": 4, "latency_ms": 1, "stages_ms": 1}
 """Decimals of the numbers under these names; all others are seconds."""
-
-
-class Scores(msgspec.Struct, frozen=True):
-    """One window's probabilities, raw from the model. They add up to 1."""
-
-    male: Probability
-    female: Probability
 
 
 class Message(msgspec.Struct, frozen=True, tag_field="type", kw_only=True):
@@ -75,6 +77,8 @@ class Hello(Message, frozen=True, kw_only=True, tag="hello"):
     labels: tuple[Label, ...] = LABELS
     window_ms: int
     hop_ms: int
+    windows_per_s: Rate | msgspec.UnsetType = msgspec.UNSET
+    """Less than one each hop while the model cannot keep up."""
 
 
 class Result(Message, frozen=True, kw_only=True, tag="result"):
@@ -111,7 +115,7 @@ class Segment(Message, frozen=True, kw_only=True, tag="segment"):
 
 
 class Summary(Message, frozen=True, kw_only=True, tag="summary"):
-    """The whole call in seconds; the last message. ``segments`` is a count."""
+    """The whole call in seconds; the last message. ``segments`` is a count, ``others`` holds the model's further labels."""
 
     duration: Seconds
     speech: Seconds
@@ -119,6 +123,7 @@ class Summary(Message, frozen=True, kw_only=True, tag="summary"):
     female: Seconds
     uncertain: Seconds
     segments: int
+    others: dict[Voice, Seconds] = {}
 
 
 class Warning(Message, frozen=True, kw_only=True, tag="warning"):  # noqa: A001 - the wire's own word
@@ -126,6 +131,8 @@ class Warning(Message, frozen=True, kw_only=True, tag="warning"):  # noqa: A001 
 
     code: str
     message: str
+    windows_per_s: Rate | msgspec.UnsetType = msgspec.UNSET
+    """With ``overloaded`` alone."""
 
 
 class Error(Message, frozen=True, kw_only=True, tag="error"):

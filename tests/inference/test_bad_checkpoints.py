@@ -93,7 +93,9 @@ def huge_header(_: bytes) -> bytes:
 
 
 def lying_header(_: bytes) -> bytes:
-    header = json.dumps({"classifier.bias": {"dtype": "F32", "shape": [1 << 40], "data_offsets": [0, 1 << 42]}}).encode()
+    header = json.dumps(
+        {"classifier.bias": {"dtype": "F32", "shape": [1 << 40], "data_offsets": [0, 1 << 42]}}
+    ).encode()
     return struct.pack("<Q", len(header)) + header
 
 
@@ -154,7 +156,10 @@ BAD: dict[str, tuple[Damage, str]] = {
     "44.1 kHz": (preprocessing(sampling_rate=44_100), "wants audio at 44100 Hz"),
     "a rate of text": (preprocessing(sampling_rate="16k"), "wants audio at 16k Hz"),
     "no rate": (preprocessing(sampling_rate=None), "wants audio at None Hz"),
-    "other features": (preprocessing(feature_extractor_type="EncodecFeatureExtractor"), "wants EncodecFeatureExtractor's"),
+    "other features": (
+        preprocessing(feature_extractor_type="EncodecFeatureExtractor"),
+        "wants EncodecFeatureExtractor's",
+    ),
     "windows too short": (config(conv_stride=(16_000, 2)), "fails on a window of 500 ms"),
 }
 

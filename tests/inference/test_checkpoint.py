@@ -59,9 +59,7 @@ def test_a_file_that_is_missing_is_told(make: Make, missing: str) -> None:
         read(str(directory))
 
 
-@pytest.mark.parametrize(
-    "text", ["", "{", "[]", '{"id2label": null}', '{"id2label": {"x": "male"}}', "[" * 100_000]
-)
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"id2label": null}', '{"id2label": {"x": "male"}}', "[" * 100_000])
 def test_what_is_no_configuration_is_told(make: Make, text: str) -> None:
     directory = make()
     (directory / "config.json").write_text(text)

@@ -12,19 +12,18 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-import torch
 from safetensors.numpy import load_file, save_file
 
 from tests.inference.checkpoints import Array, Make, by_transformers, converted, network, voices
 from voxgender.errors import ModelError
 from voxgender.graphs import architecture, wav2vec2
 from voxgender.graphs.architecture import CHECKPOINT, PRECISION
-from voxgender.inference import conversion, eager, graphcache
+from voxgender.inference import conversion, graphcache
 from voxgender.inference.checkpoint import GRAPH, read
 from voxgender.inference.conversion import export
 from voxgender.inference.graphcache import MODEL, WEIGHTS
-from voxgender.inference.runtime import OnnxNetwork
 from voxgender.inference.loading import EMBEDDED_DIRECTORY, CheckpointClassifier, load
+from voxgender.inference.runtime import OnnxNetwork
 
 Conversions = list[bool]
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 from transformers.models.auto.modeling_auto import MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING_NAMES
 
+from tests.engine.test_files import write
 from tests.inference import tiny
 from tests.inference.checkpoints import LARGE_SHAPE, rewrite, voices
-from tests.support import write_wave
 from voxgender.engine import Engine
 from voxgender.engine.files import classify_file
 from voxgender.inference import heads
@@ -25,7 +25,7 @@ from voxgender.peer.voices import dialogue
 @pytest.fixture(scope="module")
 def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("recording") / "voices.wav"
-    write_wave(path, dialogue(turn_s=1.5, pause_s=0.8).samples)
+    write(path, dialogue(turn_s=1.5, pause_s=0.8).samples)
     return path
 
 
@@ -56,7 +56,9 @@ def test_each_head_classifies_a_file(
 
 @pytest.mark.parametrize("architecture", [name for name, head in tiny.HEADS.items() if head.is_fast])
 @pytest.mark.parametrize(
-    "shape", [{}, LARGE_SHAPE, {"do_stable_layer_norm": True, "use_weighted_layer_sum": True}], ids=["base", "large", "sum"]
+    "shape",
+    [{}, LARGE_SHAPE, {"do_stable_layer_norm": True, "use_weighted_layer_sum": True}],
+    ids=["base", "large", "sum"],
 )
 def test_the_graph_of_each_family_says_what_transformers_says(architecture: str, shape: Any, tmp_path: Path) -> None:
     directory = tiny.save(architecture, tmp_path / "checkpoint", **shape)

@@ -1,20 +1,18 @@
 import logging
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
-from transformers import Wav2Vec2Config, Wav2Vec2ForCTC, Wav2Vec2ForSequenceClassification
+from transformers import Wav2Vec2ForSequenceClassification
 
-from tests.inference.checkpoints import LARGE_SHAPE, TINY, Make, by_transformers, rewrite
+from tests.inference.checkpoints import LARGE_SHAPE, TINY, Make, by_transformers
 from voxgender.errors import ModelError
 from voxgender.graphs import architecture
 from voxgender.inference import loading
 from voxgender.inference.eager import EagerNetwork
-from voxgender.inference.runtime import OnnxNetwork
 from voxgender.inference.loading import load
+from voxgender.inference.runtime import OnnxNetwork
 
 UNUSUAL = {"hidden_act": "silu"}
 """Something that only transformers knows."""

@@ -12,8 +12,8 @@ from voxgender.graphs.architecture import Unconvertible
 from voxgender.inference import loading
 from voxgender.inference.classifier import Precision
 from voxgender.inference.eager import EagerNetwork
-from voxgender.inference.runtime import OnnxNetwork
 from voxgender.inference.loading import load
+from voxgender.inference.runtime import OnnxNetwork
 from voxgender.peer.voices import MAN, WOMAN, speak
 
 

@@ -8,7 +8,7 @@ from voxgender.decisions.observation import Observation, Span
 from voxgender.decisions.stretch import Stretch
 from voxgender.decisions.summary import Totals
 from voxgender.decisions.turns import Hop
-from voxgender.protocol import Change, Label, Segment, Summary, Voice
+from voxgender.protocol import VERDICTS, Change, Label, Segment, Summary, Voice
 
 SILENCE_S = 0.5
 """Silence that ends a stretch of one voice."""
@@ -93,7 +93,7 @@ class Decider:
         None where no voice was found.
         """
         heard = _merged(self._whole, self._stretch)
-        return None if heard is None else heard.verdict(certain=0.5)
+        return None if heard is None else heard.verdict(certain=0.0)
 
     def _listen(self) -> Iterator[Change | Segment]:
         """Name the voice of the open stretch, and cut the stretch where the voice changes."""
@@ -117,7 +117,7 @@ class Decider:
             return
         self._totals.add(segment, speech_s=stretch.speech_s)
         # A word that was over before its first window could be judged has had no change told yet.
-        if segment.label in ("male", "female"):
+        if segment.label not in VERDICTS:
             yield from self._hear(segment.label, at=segment.start, confidence=segment.confidence)
         yield segment
 

@@ -1,15 +1,18 @@
-"""Evidence for one voice or the other: log-odds of window scores, pooled.
+"""Evidence for one voice or another: log-odds of window scores, pooled.
 
-Log-odds are natural logarithms, positive for male, negative for female: swapping the voices swaps the sign.
+Log-odds are natural logarithms, by label and against the likeliest one: 0 for that, negative for all others. Between two
+voices, the difference of theirs is what one label's log-odds are commonly: shifting both changes nothing.
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from voxgender.protocol import Label, Scores, Voice
 
 LIMIT = 3.0
-"""No window says more than this (p = 0.953): a model's own certainty is worth little on a voice new to it."""
+"""No window says more than this between two voices (p = 0.953): a model's own certainty is worth little on a voice new to
+it. Among more voices each may be as much less likely as it takes for the likeliest to come to the same probability."""
 
 LIKENESS = 0.25
 """Correlation between the errors of windows of one voice that share no audio. A model that is wrong about a
@@ -18,16 +21,28 @@ speaker tends to stay wrong, so a minute of speech is worth four seconds' certai
 CERTAIN = 0.88
 """Pooled probability from which a voice is named: with the embedded model, in nine tenths of speech."""
 
+Odds = Mapping[Voice, float]
 
-def log_odds(scores: Scores) -> float:
+
+def log_odds(scores: Scores) -> Odds:
     """Return the clipped log-odds of one window."""
-    odds = math.log(max(scores.male, 1e-6)) - math.log(max(scores.female, 1e-6))
-    return max(-LIMIT, min(LIMIT, odds))
+    logarithms = {voice: math.log(max(score, 1e-6)) for voice, score in scores.items()}
+    most = max(logarithms.values())
+    limit = LIMIT + math.log(max(1, len(logarithms) - 1))
+    return {voice: max(-limit, logarithm - most) for voice, logarithm in logarithms.items()}
 
 
-def toward(voice: Voice, log_odds: float) -> float:
-    """Return the log-odds for ``voice``: positive if they speak for it."""
-    return log_odds if voice == "male" else -log_odds
+def between(voice: Voice, other: Voice, odds: Odds) -> float:
+    """Return the log-odds of one voice against another."""
+    return odds.get(voice, 0.0) - odds.get(other, 0.0)
+
+
+def leading(odds: Odds) -> Voice | None:
+    """Return the likeliest voice; None if no voice is likelier than all others."""
+    ranked = sorted(odds, key=odds.__getitem__, reverse=True)
+    if not ranked or (len(ranked) > 1 and odds[ranked[0]] == odds[ranked[1]]):
+        return None
+    return ranked[0]
 
 
 def probability(log_odds: float) -> float:
@@ -49,11 +64,11 @@ class Evidence:
     """The same, faded."""
     weight: float = 0.0
     """Sum of the probabilities that they hold a voice."""
-    odds: float = 0.0
-    """Sum of their log-odds, so weighed."""
+    odds: dict[Voice, float] = field(default_factory=dict)
+    """Sums of their log-odds, so weighed."""
     coverage: float = 0.0
 
-    def add(self, log_odds: float, *, voice: float = 1.0, unheard: float = 1.0) -> None:
+    def add(self, log_odds: Odds, *, voice: float = 1.0, unheard: float = 1.0) -> None:
         """Take in a window.
 
         Args:
@@ -62,7 +77,8 @@ class Evidence:
             unheard: share of the window that no window before it held.
         """
         self.coverage += voice * (unheard if self.windows else 1.0)
-        self.odds += voice * log_odds
+        for label, odds in log_odds.items():
+            self.odds[label] = self.odds.get(label, 0.0) + voice * odds
         self.weight += voice
         self.seen += 1.0
         self.windows += 1
@@ -70,25 +86,28 @@ class Evidence:
     def fade(self, factor: float) -> None:
         """Let what was heard so far count ``factor`` times as much as before."""
         self.coverage *= factor
-        self.odds *= factor
+        for label in self.odds:
+            self.odds[label] *= factor
         self.weight *= factor
         self.seen *= factor
 
     def merge(self, other: "Evidence") -> None:
         """Take in all that ``other`` heard."""
         self.coverage += other.coverage
-        self.odds += other.odds
+        for label, odds in other.odds.items():
+            self.odds[label] = self.odds.get(label, 0.0) + odds
         self.weight += other.weight
         self.seen += other.seen
         self.windows += other.windows
 
     @property
-    def log_odds(self) -> float:
-        """Pooled; 0 where nothing was heard."""
+    def log_odds(self) -> Odds:
+        """Pooled; nothing if nothing was heard."""
         if self.weight <= 0:
-            return 0.0
+            return {}
         independent = self.coverage / (1 + LIKENESS * max(0.0, self.coverage - 1))
-        return self.odds / self.weight * independent
+        scale = independent / self.weight
+        return {voice: odds * scale for voice, odds in self.odds.items()}
 
     @property
     def voice(self) -> float:
@@ -97,24 +116,28 @@ class Evidence:
 
     @property
     def undecided(self) -> float:
-        """Confidence of ``uncertain``: 1 where nothing speaks for either voice, 0 where one is sure."""
-        return 2 * probability(-abs(self.log_odds))
+        """Confidence of ``uncertain``: 1 where nothing speaks for any voice, 0 where one is sure."""
+        odds = self.log_odds
+        if len(odds) < 2:
+            return 1.0
+        return (1 - max(_probabilities(odds).values())) * len(odds) / (len(odds) - 1)
 
     def for_voice(self, voice: Voice) -> float:
-        """Return the pooled probability of ``voice``."""
-        return probability(toward(voice, self.log_odds))
-
-    @property
-    def leaning(self) -> Voice | None:
-        """The likelier voice; None where neither is."""
-        odds = self.log_odds
-        if odds == 0:
-            return None
-        return "male" if odds > 0 else "female"
+        """Return the pooled probability of ``voice``; 0 if no window knows it."""
+        return _probabilities(self.log_odds).get(voice, 0.0)
 
     def verdict(self, certain: float = CERTAIN) -> tuple[Label, float]:
-        """Return the likelier voice and its probability if that reaches ``certain``, else ``uncertain``."""
-        voice = self.leaning
-        if voice is not None and (confidence := self.for_voice(voice)) >= certain:
+        """Return the likeliest voice and its probability if that reaches ``certain``, else ``uncertain``."""
+        odds = self.log_odds
+        voice = leading(odds)
+        if voice is not None and (confidence := _probabilities(odds)[voice]) >= certain:
             return voice, confidence
         return "uncertain", self.undecided
+
+
+def _probabilities(odds: Odds) -> dict[Voice, float]:
+    """Return the softmax of log-odds."""
+    most = max(odds.values(), default=0.0)
+    shares = {voice: math.exp(one - most) for voice, one in odds.items()}
+    whole = sum(shares.values())
+    return {voice: share / whole for voice, share in shares.items()}

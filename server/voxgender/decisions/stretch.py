@@ -4,7 +4,7 @@ import math
 from collections import deque
 
 from voxgender.decisions.evidence import Evidence
-from voxgender.decisions.turns import Hop, find_turn
+from voxgender.decisions.turns import Hop, Turn, find_turn
 from voxgender.protocol import Label, Segment, Voice
 
 BLIP_S = 0.1
@@ -81,14 +81,14 @@ class Stretch:
         label, _ = self.now.verdict()
         if label == "uncertain" or (self.now.windows == 1 and last not in (None, label)):
             return
-        self.voice = "male" if label == "male" else "female"
+        self.voice = label
 
     def turn(self) -> "Stretch | None":
         """Give up the part in which another voice than the one named speaks, once that is plain."""
         if self.voice is None:
             return None
-        at = find_turn(self._recent, self.voice, window_s=self._window_s, lookback_s=self._lookback_s)
-        return None if at is None else self._cut(at)
+        turn = find_turn(self._recent, self.voice, window_s=self._window_s, lookback_s=self._lookback_s)
+        return None if turn is None else self._cut(turn)
 
     def verdict(self) -> tuple[Label, float]:
         """Return the present label and its confidence."""
@@ -110,18 +110,18 @@ class Stretch:
         label, confidence = self.evidence.verdict()
         return Segment(start=self.start, end=self.end, label=label, confidence=confidence)
 
-    def _cut(self, at: int) -> "Stretch | None":
-        """Split before hop ``at``. A window goes to the voice that speaks at its middle."""
+    def _cut(self, turn: Turn) -> "Stretch | None":
+        """Split before the turn's hop. A window goes to the voice that speaks at its middle."""
         hops = list(self._recent)
-        kept = hops[:at]
-        rest = Stretch(hops[at].speech[0].start, window_s=self._window_s)
-        rest.voice = "female" if self.voice == "male" else "male"
-        for hop in hops[at:]:
+        kept = hops[: turn.hop]
+        rest = Stretch(hops[turn.hop].speech[0].start, window_s=self._window_s)
+        rest.voice = turn.voice
+        for hop in hops[turn.hop :]:
             if hop.end - self._window_s / 2 < rest.start:
                 kept.append(hop._replace(speech=()))
                 hop = hop._replace(odds=None)
             rest.add(hop)
-        if rest.now.voice < VOICE or rest.now.for_voice(rest.voice) < HOLD:
+        if rest.now.voice < VOICE or rest.now.for_voice(turn.voice) < HOLD:
             return None
         self._recent = deque(kept)
         return rest

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
-from voxgender.decisions.evidence import probability, toward
+from voxgender.decisions.evidence import Odds, between, leading, probability
 from voxgender.decisions.observation import Span
 from voxgender.protocol import Voice
 
@@ -41,7 +41,7 @@ class Hop(NamedTuple):
     speech: tuple[Span, ...]
     pause: float
     """Seconds of silence before its first speech."""
-    odds: float | None
+    odds: Odds | None
     """Log-odds of the window that ends with it, as in `Evidence`."""
     voice: float
     unheard: float = 1.0
@@ -52,8 +52,16 @@ class Hop(NamedTuple):
         return sum(span.end - span.start for span in self.speech)
 
 
-def find_turn(hops: Sequence[Hop], held: Voice, *, window_s: float, lookback_s: float) -> int | None:
-    """Find the hop from which the other voice speaks.
+class Turn(NamedTuple):
+    """Another voice takes over."""
+
+    hop: int
+    """Index of the hop from which it speaks."""
+    voice: Voice
+
+
+def find_turn(hops: Sequence[Hop], held: Voice, *, window_s: float, lookback_s: float) -> Turn | None:
+    """Find the hop from which another voice speaks: the likeliest of the last window.
 
     Args:
         hops: the latest hops of one stretch of speech, oldest first, reaching back ``window_s`` further than
@@ -63,10 +71,10 @@ def find_turn(hops: Sequence[Hop], held: Voice, *, window_s: float, lookback_s: 
         lookback_s: how long before the last hop's end a change may lie.
 
     Returns:
-        Its index; None while the windows are explained well enough without a change.
+        The hop and the voice; None while the windows are explained well enough without a change.
     """
     last = hops[-1]
-    if last.odds is None or toward(held, last.odds) >= 0:
+    if last.odds is None or (taker := leading(last.odds)) is None or between(held, taker, last.odds) >= 0:
         return None
     ends = [hop.end for hop in hops]
     said = list(accumulate((hop.speech_s for hop in hops), initial=0.0))
@@ -75,7 +83,7 @@ def find_turn(hops: Sequence[Hop], held: Voice, *, window_s: float, lookback_s: 
         (
             index,
             max(bisect_right(ends, hop.end - window_s + _ROUNDING_S), after_pause[index]),
-            probability(-toward(held, hop.odds)),
+            probability(between(taker, held, hop.odds)),
             hop.voice,
         )
         for index, hop in enumerate(hops)
@@ -101,7 +109,7 @@ def find_turn(hops: Sequence[Hop], held: Voice, *, window_s: float, lookback_s: 
         margin = gain(candidate) - (GAIN_AFTER_PAUSE if hop.pause >= PAUSE_S else GAIN)
         if margin >= best:
             best, turn = margin, candidate
-    return turn
+    return None if turn is None else Turn(turn, taker)
 
 
 def _cost(score: float, share: float) -> float:

@@ -17,7 +17,8 @@ from voxgender.engine.messages import TurnTimes
 from voxgender.engine.schedule import Schedule, check_hop
 from voxgender.engine.voice import Hop, Voice
 from voxgender.inference.classifier import Classifier
-from voxgender.protocol import Hello, Scores
+from voxgender.inference.labels import OTHER
+from voxgender.protocol import VERDICTS, VOICES, Hello
 
 WINDOW_MS = 1_000
 HOP_MS = 192
@@ -62,6 +63,9 @@ class Engine:
         self.schedule = Schedule(hop_ms / 1_000)
         self._short_ms = min(window_ms, classifier.min_window_ms if classifier else window_ms)
         self._classifier = classifier
+        names = classifier.labels if classifier else VOICES
+        self._voices = tuple(label for label in names if label != OTHER)
+        self._columns = [names.index(label) for label in self._voices]
         self._activity = VoiceActivity()
         self._networks = threading.Lock()
         """Held while the networks run: files are analysed on their callers' threads."""
@@ -73,7 +77,13 @@ class Engine:
 
     def hello(self, session: str) -> Hello:
         """Return the message that tells a client which model listens, and how."""
-        return Hello(session=session, model=self.model, window_ms=self.window_ms, hop_ms=self.hop_ms)
+        return Hello(
+            session=session,
+            model=self.model,
+            labels=(*self._voices, *VERDICTS),
+            window_ms=self.window_ms,
+            hop_ms=self.hop_ms,
+        )
 
     def open(self, on_messages: OnMessages, on_end: OnEnd, *, decode: Decode | None = None) -> Call:
         """Begin a call on the running event loop.
@@ -207,7 +217,7 @@ class Engine:
 
     def _classify(self, hops: Sequence[Hop]) -> None:
         assert self._classifier is not None
-        male, female = (self._classifier.labels.index(label) for label in ("male", "female"))
+        labels = self._voices
         # Only windows of one size share a batch: padding would change the model's input.
         by_size: dict[int, list[Hop]] = {}
         for hop in hops:
@@ -215,10 +225,11 @@ class Engine:
             by_size.setdefault(hop.window.size, []).append(hop)
         for some in by_size.values():
             probabilities = self._classifier(np.stack([hop.window for hop in some if hop.window is not None]))
-            voice = np.maximum(probabilities[:, male] + probabilities[:, female], 1e-6)
-            shares = (probabilities[:, male] / voice).tolist()
+            of_voices = np.maximum(probabilities[:, self._columns], 1e-7).astype(np.float64)
+            voice = of_voices.sum(axis=1)
+            shares = (of_voices / voice[:, np.newaxis]).tolist()
             for hop, share, of_voice in zip(some, shares, voice.tolist(), strict=True):
-                hop.scores, hop.voice = Scores(male=share, female=1.0 - share), min(of_voice, 1.0)
+                hop.scores, hop.voice = dict(zip(labels, share, strict=True)), min(of_voice, 1.0)
 
     def _work(self) -> None:
         while self._turn_next():

@@ -66,7 +66,7 @@ class Messages:
 
     def _result(self, hop: Hop, turn: TurnTimes | None, now: float) -> Result:
         assert hop.verdict is not None
-        metrics.RESULTS[hop.verdict.label].inc()
+        metrics.results(hop.verdict.label).inc()
         stages_s: dict[metrics.Stage, float] = {}
         latency_s = 0.0
         if turn is not None and turn.arrived_at:

@@ -30,7 +30,9 @@ _UNNAMED = {"0": "LABEL_0", "1": "LABEL_1"}
 _MAX_JSON_BYTES = 16 << 20
 _LIMITS = {
     **dict.fromkeys(("num_hidden_layers", "encoder_layers", "decoder_layers"), 1_000),
-    **dict.fromkeys(("hidden_size", "intermediate_size", "d_model", "encoder_ffn_dim", "classifier_proj_size"), 1 << 17),
+    **dict.fromkeys(
+        ("hidden_size", "intermediate_size", "d_model", "encoder_ffn_dim", "classifier_proj_size"), 1 << 17
+    ),
 }
 """Greatest numbers in a configuration, far above any network's, by which a damaged one is known before it fills memory."""
 
@@ -89,7 +91,9 @@ class Checkpoint(NamedTuple):
         except OSError as error:
             raise Unreadable(str(error)) from error
         if needed > (memory := memory_bytes()):
-            raise Unreadable(f"its weights take {needed / 1e9:.1f} GB, and this machine has {memory / 1e9:.1f} GB of memory")
+            raise Unreadable(
+                f"its weights take {needed / 1e9:.1f} GB, and this machine has {memory / 1e9:.1f} GB of memory"
+            )
 
 
 def read(source: str, revision: str = "") -> Checkpoint:

@@ -213,7 +213,9 @@ def _model_errors(model: str) -> Iterator[None]:
     try:
         yield
     except _DAMAGE as error:
-        raise ModelError(f"model {model}: damaged, or no checkpoint of its architecture ({_first_line(error)})") from error
+        raise ModelError(
+            f"model {model}: damaged, or no checkpoint of its architecture ({_first_line(error)})"
+        ) from error
 
 
 @contextmanager

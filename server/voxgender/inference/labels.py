@@ -33,7 +33,27 @@ _SYNONYMS: Mapping[str, tuple[str, ...]] = {
     ),
 }  # fmt: skip
 _FILLERS = frozenset(
-    "voice voices speaker speakers speech gender sex label class adult audio voix stimme voz voce the a is non".split()
+    [
+        "voice",
+        "voices",
+        "speaker",
+        "speakers",
+        "speech",
+        "gender",
+        "sex",
+        "label",
+        "class",
+        "adult",
+        "audio",
+        "voix",
+        "stimme",
+        "voz",
+        "voce",
+        "the",
+        "a",
+        "is",
+        "non",
+    ]
 )
 _UNNAMED = re.compile(r"label[ _-]?\d+|\d+", re.IGNORECASE)
 _WORD = re.compile(r"[^\W_]+")
