@@ -1,3 +1,5 @@
+import { isCommon, labelColour } from './labels.js';
+
 /** @typedef {import('./message-types.js').Label} Label */
 
 const SPAN_S = 60;
@@ -10,7 +12,7 @@ const TICK_EVERY_S = 10;
 
 /**
  * The last minute, to be looked at rather than read: a band above the line for a female voice, below it for a male
- * one, around it for an uncertain one, as high as the confidence; beneath, how loud it was. Which side a band is on
+ * one, around it for an uncertain one and for a model’s further labels, as high as the confidence; beneath, how loud it was. Which side a band is on
  * tells as much as its colour, so colour is never needed.
  *
  * Colours are the canvas's own custom properties `--male`, `--female`, `--uncertain`, `--line`, `--faint`.
@@ -71,8 +73,9 @@ export class Timeline {
 
   /** @returns {Record<Label, number>} seconds of each label in the last minute */
   seconds() {
-    const seconds = { male: 0, female: 0, uncertain: 0, no_speech: 0 };
-    for (const { start, end, label } of this.#stretches) seconds[label] += end - start;
+    /** @type {Record<Label, number>} */
+    const seconds = {};
+    for (const { start, end, label } of this.#stretches) seconds[label] = (seconds[label] ?? 0) + end - start;
     return seconds;
   }
 
@@ -94,7 +97,8 @@ export class Timeline {
     context.fillRect(0, middle - 0.5, width, 1);
 
     for (const band of bands(this.#stretches)) {
-      context.fillStyle = colour(`--${band[0].label}`);
+      const { label } = band[0];
+      context.fillStyle = isCommon(label) ? colour(`--${label}`) : labelColour(label);
       this.#fillBand(band, x, middle);
     }
 

@@ -115,7 +115,7 @@ class Segment(Message, frozen=True, kw_only=True, tag="segment"):
 
 
 class Summary(Message, frozen=True, kw_only=True, tag="summary"):
-    """The whole call in seconds; the last message. ``segments`` is a count, ``others`` holds the model's further labels."""
+    """The whole call in seconds; the last message. ``segments`` is a count, ``others`` by label."""
 
     duration: Seconds
     speech: Seconds

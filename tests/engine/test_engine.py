@@ -12,7 +12,7 @@ from tests.engine.still import StillEngine, ToldCall
 from tests.support import Samples, noise, silence, sine
 from voxgender.audio.frames import Wave
 from voxgender.engine import Engine
-from voxgender.engine.engine import MAX_BEHIND
+from voxgender.engine.pace import MAX_BEHIND
 from voxgender.engine.voice import Hop
 from voxgender.errors import SettingsError
 from voxgender.inference.classifier import Classifier

@@ -30,8 +30,7 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_list_is_that_of_transformers() -> None:
-    known = {name for name in MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING_NAMES.values() if isinstance(name, str)}
-    assert set(heads.HEADS) == known == set(tiny.HEADS)
+    assert set(heads.HEADS) == set(MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING_NAMES.values()) == set(tiny.HEADS)
 
 
 @pytest.mark.parametrize("architecture", tiny.HEADS)
@@ -46,7 +45,7 @@ def test_each_head_classifies_a_file(
     assert ("runs in torch" in caplog.text) is not is_fast
     windows = voices()
     expected = tiny.by_transformers(architecture, directory, windows)
-    np.testing.assert_allclose(classifier(windows), expected[:, ::-1], atol=2e-4)
+    np.testing.assert_allclose(classifier(windows), expected[:, ::-1], atol=1e-3)
     engine = Engine(classifier)
     verdict = classify_file(engine, recording)
     assert verdict.label in ("male", "female", "uncertain")

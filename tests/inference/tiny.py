@@ -1,5 +1,6 @@
 """A tiny checkpoint of each head, with random weights, in the layout of the hub."""
 
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -47,7 +48,9 @@ def seamless() -> Any:
 
 
 def spectrogram() -> Any:
-    return transformers.ASTFeatureExtractor(max_length=128)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return transformers.ASTFeatureExtractor(max_length=128)
 
 
 class Head(NamedTuple):
@@ -129,7 +132,9 @@ def logits_of(network: Any, extractor: Any, windows: Any = None) -> torch.Tensor
 def by_transformers(architecture: str, directory: Path, windows: Any) -> Any:
     """Probabilities in the checkpoint's order."""
     network = getattr(transformers, architecture).from_pretrained(directory, dtype=torch.float32).eval()
-    extractor = HEADS[architecture].extractor().from_pretrained(directory)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        extractor = HEADS[architecture].extractor().from_pretrained(directory)
     return np.asarray(logits_of(network, extractor, windows).softmax(dim=1))
 
 

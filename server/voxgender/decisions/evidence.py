@@ -1,7 +1,7 @@
 """Evidence for one voice or another: log-odds of window scores, pooled.
 
-Log-odds are natural logarithms, by label and against the likeliest one: 0 for that, negative for all others. Between two
-voices, the difference of theirs is what one label's log-odds are commonly: shifting both changes nothing.
+Log-odds are natural logarithms, by label and against the likeliest one: 0 for that, negative for all others. The
+difference between those of two labels is the log-odds of one against the other.
 """
 
 import math
@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from voxgender.protocol import Label, Scores, Voice
 
 LIMIT = 3.0
-"""No window says more than this between two voices (p = 0.953): a model's own certainty is worth little on a voice new to
-it. Among more voices each may be as much less likely as it takes for the likeliest to come to the same probability."""
+"""No window says more than this between two voices (p = 0.953): a model's own certainty is worth little on a voice new
+to it. Among more voices the limit is higher, so that the likeliest of them comes to the same probability."""
 
 LIKENESS = 0.25
 """Correlation between the errors of windows of one voice that share no audio. A model that is wrong about a

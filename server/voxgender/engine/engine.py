@@ -14,6 +14,7 @@ from voxgender.audio.activity import CALLS_A_RUN, FRAME_S, VoiceActivity
 from voxgender.audio.frames import SAMPLE_RATE_HZ, Frame, Packet
 from voxgender.engine.call import Arrivals, Call, Decode, LoopCalls, OnEnd, OnMessages
 from voxgender.engine.messages import TurnTimes
+from voxgender.engine.pace import Pace
 from voxgender.engine.schedule import Schedule, check_hop
 from voxgender.engine.voice import Hop, Voice
 from voxgender.inference.classifier import Classifier
@@ -23,10 +24,9 @@ from voxgender.protocol import VERDICTS, VOICES, Hello
 WINDOW_MS = 1_000
 HOP_MS = 192
 """Six frames of the speech gate, three ticks."""
-MAX_BEHIND = 2
-"""Windows of one call that are classified in one turn; with more waiting, the model cannot keep up."""
 CALLS_A_TURN = CALLS_A_RUN
-"""Calls in one turn, as many as the gate takes in one run; the messages of all of them wait for the last."""
+"""Calls in one turn, as many as the gate takes in one run; the messages of all of them wait for the last. While the
+model cannot keep up, a turn takes all calls, so that they share it."""
 
 HopsOf = Mapping[Voice, Sequence[Hop]]
 
@@ -67,6 +67,7 @@ class Engine:
         self._voices = tuple(label for label in names if label != OTHER)
         self._columns = [names.index(label) for label in self._voices]
         self._activity = VoiceActivity()
+        self._pace = Pace(hop_ms / 1_000)
         self._networks = threading.Lock()
         """Held while the networks run: files are analysed on their callers' threads."""
         self._loops: dict[asyncio.AbstractEventLoop, LoopCalls] = {}
@@ -83,7 +84,13 @@ class Engine:
             labels=(*self._voices, *VERDICTS),
             window_ms=self.window_ms,
             hop_ms=self.hop_ms,
+            windows_per_s=self.windows_per_s,
         )
+
+    @property
+    def windows_per_s(self) -> float:
+        """Windows of a call that are classified in a second of its speech: fewer while the model cannot keep up."""
+        return self._pace.windows_per_s(self.clock()) if self._classifier else 0.0
 
     def open(self, on_messages: OnMessages, on_end: OnEnd, *, decode: Decode | None = None) -> Call:
         """Begin a call on the running event loop.
@@ -169,6 +176,7 @@ class Engine:
             gated_at, classified_at = self.process(hops)
         except Exception as error:  # noqa: BLE001 - whatever a model raises ends the calls that it was for
             failed |= dict.fromkeys(calls, error)
+        windows_per_s = self.windows_per_s
         told: dict[LoopCalls, list[tuple[Call, Sequence[Hop], TurnTimes, float] | tuple[Call, Exception]]] = {}
         for call in calls:
             of_loop = told.setdefault(call.loop, [])
@@ -178,7 +186,7 @@ class Engine:
             arrivals = arrived[call]
             turn = TurnTimes(
                 arrivals.arrived_at, arrivals.reordered_s, arrivals.pushed_at,
-                started_at, decoded_at, gated_at, classified_at, arrivals.dropped_s,
+                started_at, decoded_at, gated_at, classified_at, arrivals.dropped_s, windows_per_s,
             )  # fmt: skip
             of_loop.append((call, hops[call.voice], turn, call.voice.waiting_s))
         for of_calls, one in told.items():
@@ -189,8 +197,8 @@ class Engine:
     def process(self, hops: HopsOf, *, live: bool = True) -> tuple[float, float]:
         """Process hops of many calls: find speech, classify windows, decide.
 
-        The gate gets every hop. If a call has fallen behind, the model gets its newest window only, unless the calls
-        are not ``live``.
+        The gate gets every hop. If the model cannot keep up, it gets a part of the windows, the same share of each
+        call, unless the calls are not ``live``.
 
         Returns:
             The times at which the gate and the model had finished.
@@ -199,7 +207,13 @@ class Engine:
             self._find_speech(hops)
             gated_at = self.clock()
             if self._classifier is not None:
-                self._classify(list(_windows(hops, live=live)))
+                waiting = {voice: [hop for hop in some if hop.window is not None] for voice, some in hops.items()}
+                if live:
+                    chosen = self._pace.choose({voice: some for voice, some in waiting.items() if some}, gated_at)
+                    self._classify(chosen)
+                    self._pace.took(len(chosen), self.clock() - gated_at)
+                else:
+                    self._classify([hop for some in waiting.values() for hop in some])
             classified_at = self.clock()
         for voice, of_voice in hops.items():
             for hop in of_voice:
@@ -247,7 +261,8 @@ class Engine:
         with self._wake:
             while not self._due and not self._closed:
                 self._wake.wait()
-            calls, self._due = self._due[:CALLS_A_TURN], self._due[CALLS_A_TURN:]
+            most = len(self._due) if self._pace.is_short(self.clock()) else CALLS_A_TURN
+            calls, self._due = self._due[:most], self._due[most:]
         return calls
 
 
@@ -273,14 +288,3 @@ def _count(arrived: Collection[Arrivals]) -> None:
         metrics.PACKETS["received"].inc(packets)
     if unread := sum(arrivals.dropped for arrivals in arrived):
         metrics.PACKETS["unread"].inc(unread)
-
-
-def _windows(hops: HopsOf, *, live: bool) -> Iterator[Hop]:
-    """Yield the hops whose windows are classified: all, or the newest alone of a call with more than ``MAX_BEHIND``."""
-    for of_voice in hops.values():
-        waiting = [hop for hop in of_voice if hop.window is not None]
-        if live and len(waiting) > MAX_BEHIND:
-            for hop in waiting[:-1]:
-                hop.skipped = True
-            waiting = waiting[-1:]
-        yield from waiting

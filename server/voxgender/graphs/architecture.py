@@ -1,4 +1,4 @@
-"""Describe an architecture of the wav2vec2 family and its graph, for the code that writes graphs and the code that runs them."""
+"""Describe the wav2vec2 family and its graphs, for the code that writes graphs and the code that runs them."""
 
 from collections.abc import Mapping
 from typing import Any, Literal

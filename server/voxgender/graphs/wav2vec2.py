@@ -2,9 +2,11 @@
 
 The arithmetic is that of transformers' ``Wav2Vec2ForSequenceClassification`` without an attention mask (Baevski et
 al. 2020, https://arxiv.org/abs/2006.11477), and of its family: HuBERT (https://arxiv.org/abs/2106.07447), UniSpeech and
-UniSpeech-SAT have the same layers, WavLM (https://arxiv.org/abs/2110.13900) adds gated relative positions. It is laid out for ONNX Runtime on a CPU: channels last from the first sample on,
-so that each strided convolution is one matrix product over frames for the whole batch, and normalisation needs no
-transpose; fused attention; and the mean over time before the projection, which commutes with it.
+UniSpeech-SAT have the same layers, and WavLM (https://arxiv.org/abs/2110.13900) adds gated relative positions.
+
+It is laid out for ONNX Runtime on a CPU: channels last from the first sample on, so that each strided convolution is
+one matrix product over frames for the whole batch, and normalisation needs no transpose; fused attention; and the mean
+over time before the projection, which commutes with it.
 """
 
 from typing import BinaryIO

@@ -1,7 +1,7 @@
 """Read a checkpoint's files in the layout of transformers, without torch.
 
-Files are taken for hostile: JSON and safetensors hold data alone, where a pickled ``pytorch_model.bin``, or the code that
-``auto_map`` names, would be run. Neither is ever loaded.
+Files are taken for hostile: JSON and safetensors hold data alone. A pickled ``pytorch_model.bin``, and the code that
+``auto_map`` names, would be run: neither is ever loaded.
 """
 
 import hashlib
@@ -34,7 +34,7 @@ _LIMITS = {
         ("hidden_size", "intermediate_size", "d_model", "encoder_ffn_dim", "classifier_proj_size"), 1 << 17
     ),
 }
-"""Greatest numbers in a configuration, far above any network's, by which a damaged one is known before it fills memory."""
+"""Greatest numbers in a configuration, far above any network's: a damaged one is refused before it fills the memory."""
 
 
 class Unreadable(Exception):

@@ -1,10 +1,11 @@
 """Run checkpoints by transformers, in torch: as the reference, where there is no graph for them, and on GPUs.
 
-Only files that :mod:`~.checkpoint` has found are read: no hub is asked, and neither pickles nor a checkpoint's own code are
-run.
+Only files that :mod:`~.checkpoint` has found are read: no hub is asked, and neither pickles nor a checkpoint's own code
+are run.
 """
 
 import pickle
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -106,8 +107,6 @@ class SpeechClassifier(Wav2Vec2PreTrainedModel):
     audEERING's age-and-gender models call their classes' head ``gender``, and have another, ``age``, which is not read.
     """
 
-    _keys_to_ignore_on_load_unexpected = (r"^age\.",)
-
     def __init__(self, config: Any) -> None:
         super().__init__(config)
         self.wav2vec2 = Wav2Vec2Model(config)
@@ -115,7 +114,8 @@ class SpeechClassifier(Wav2Vec2PreTrainedModel):
         self.head_name = config.speech_head
         self.pooling = getattr(config, "pooling_mode", None) or "mean"
         setattr(self, self.head_name, head)
-        self.post_init()
+        self._keys_to_ignore_on_load_unexpected = [r"^age\."]
+        self.post_init()  # type: ignore[no-untyped-call]
 
     def forward(self, input_values: Tensor) -> Any:
         hidden = self.wav2vec2(input_values).last_hidden_state
@@ -132,7 +132,9 @@ def read_extractor(model: str, preprocessing: Mapping[str, Any]) -> Any:
     kind = preprocessing.get("feature_extractor_type", SAMPLES)
     if kind == SAMPLES:
         return None
-    with _model_errors(model), _quiet_transformers():
+    with _model_errors(model), _quiet_transformers(), warnings.catch_warnings():
+        # Of spectrograms' empty filters, which the checkpoint was trained with.
+        warnings.simplefilter("ignore")
         return getattr(transformers, kind).from_dict(dict(preprocessing))
 
 

@@ -18,13 +18,13 @@ _VERDICTS = ("uncertain", "no_speech")
 _SYNONYMS: Mapping[str, tuple[str, ...]] = {
     "male": (
         "male", "males", "m", "man", "men", "masculine", "masc", "homme", "masculin", "hombre", "masculino", "varon",
-        "mann", "mannlich", "maennlich", "uomo", "maschio", "maschile", "homem", "мужчина", "мужской", "муж", "男", "男性",
-        "남성", "남자", "ذكر", "पुरुष",
+        "mann", "mannlich", "maennlich", "uomo", "maschio", "maschile", "homem", "мужчина", "мужской", "муж",
+        "男", "男性", "남성", "남자", "ذكر", "पुरुष",
     ),
     "female": (
         "female", "females", "f", "fem", "w", "woman", "women", "feminine", "femme", "feminin", "femenino", "feminino",
-        "mujer", "frau", "weiblich", "donna", "femmina", "femminile", "mulher", "женщина", "женский", "жен", "女", "女性",
-        "여성", "여자", "أنثى", "महिला",
+        "mujer", "frau", "weiblich", "donna", "femmina", "femminile", "mulher", "женщина", "женский", "жен",
+        "女", "女性", "여성", "여자", "أنثى", "महिला",
     ),
     "child": ("child", "children", "kid", "kids", "enfant", "nino", "bambino", "crianca"),
     OTHER: (
@@ -32,29 +32,10 @@ _SYNONYMS: Mapping[str, tuple[str, ...]] = {
         "nonspeech", "nospeech", "nonvoice", "novoice",
     ),
 }  # fmt: skip
-_FILLERS = frozenset(
-    [
-        "voice",
-        "voices",
-        "speaker",
-        "speakers",
-        "speech",
-        "gender",
-        "sex",
-        "label",
-        "class",
-        "adult",
-        "audio",
-        "voix",
-        "stimme",
-        "voz",
-        "voce",
-        "the",
-        "a",
-        "is",
-        "non",
-    ]
-)
+_FILLERS = frozenset({
+    "voice", "voices", "speaker", "speakers", "speech", "gender", "sex", "label", "class", "adult", "audio", "voix",
+    "stimme", "voz", "voce", "the", "a", "is",
+})  # fmt: skip
 _UNNAMED = re.compile(r"label[ _-]?\d+|\d+", re.IGNORECASE)
 _WORD = re.compile(r"[^\W_]+")
 

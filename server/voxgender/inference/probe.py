@@ -9,8 +9,8 @@ from voxgender.errors import ModelError
 from voxgender.inference.classifier import SAMPLE_RATE_HZ, Windows
 
 _SAME = 1e-4
-"""Greatest ratio of two probabilities, as a logarithm, that counts as none. A network may be all but sure of its class for
-all that it is tried on, so that only the logarithms of the others tell its verdicts apart."""
+"""Greatest difference between logarithms of probabilities that counts as none. A network may be all but sure of one
+class for all that it is tried on: then only the logarithms of the others tell its verdicts apart."""
 _LEAST = 1e-37
 """Least probability that is told from none, about the least of float32."""
 _FORMANTS_HZ = (650, 1_100, 2_500)
@@ -43,7 +43,7 @@ def check(model: str, network: Network, outputs: int, *, min_window_ms: int) -> 
             found = np.asarray(network(heard))
         except Exception as error:  # whatever a runtime raises
             raise ModelError(
-                f"model {model}: fails on a window of {window_ms} ms ({_first_line(error)}); such a model cannot be used"
+                f"model {model}: fails on a window of {window_ms} ms, so that it cannot be used ({_first_line(error)})"
             ) from error
         if found.shape != (len(heard), outputs):
             raise ModelError(
@@ -52,7 +52,7 @@ def check(model: str, network: Network, outputs: int, *, min_window_ms: int) -> 
             )
         if not np.isfinite(found).all():
             raise ModelError(
-                f"model {model}: gives NaN for a voice or for noise; its weights are damaged, as by training that failed"
+                f"model {model}: gives NaN for a voice or for noise; its weights are damaged, or its training failed"
             )
         if np.abs(found.sum(axis=1) - 1).max() > 1e-3 or found.min() < -_LEAST:
             raise ModelError(f"model {model}: gives numbers that are no probabilities")
