@@ -274,3 +274,19 @@ class ClassifySettings:
     json: bool = False
     """Print one JSON object a file and line."""
     model: ModelOptions = ModelOptions()
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchModelSettings:
+    """Options of ``voxgender bench-model``."""
+
+    model: Annotated[str, Display(metavar="MODEL", positional=True)]
+    """Classifier: embedded, a local directory or a hub id."""
+    files: Annotated[tuple[Path, ...], Display(metavar="FILE", positional=True)] = ()
+    """Recording of speech on whose windows the runtimes have to agree; without one, the built-in voices."""
+    revision: Annotated[str, Display(unset="the main branch")] = ""
+    """Branch, tag or commit of the hub's repository."""
+    seconds: Annotated[float, Meta(gt=0, le=600)] = 2.0
+    """Time for each figure, in seconds."""
+    json: bool = False
+    """Print the figures as JSON."""

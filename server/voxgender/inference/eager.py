@@ -85,7 +85,7 @@ class EagerNetwork:
             features = self._extractor(list(windows), sampling_rate=SAMPLE_RATE_HZ, return_tensors="pt")
             return {name: tensor.to(self._device) for name, tensor in features.items()}
         audio = torch.from_numpy(np.ascontiguousarray(windows, dtype=np.float32)).to(self._device)
-        return {"input_values": _normalised(audio) if self._normalise else audio}
+        return {"input_values": normalised(audio) if self._normalise else audio}
 
 
 class SpeechHead(torch.nn.Module):
@@ -204,7 +204,7 @@ def _merge_parametrizations(network: torch.nn.Module) -> None:
             parametrize.remove_parametrizations(module, "weight")
 
 
-def _normalised(audio: Tensor) -> Tensor:
+def normalised(audio: Tensor) -> Tensor:
     """Normalise a batch of windows, as ``Wav2Vec2FeatureExtractor.zero_mean_unit_var_norm`` does each."""
     centred = audio - audio.mean(dim=1, keepdim=True)
     return centred * torch.rsqrt(centred.square().mean(dim=1, keepdim=True) + 1e-7)

@@ -81,11 +81,11 @@ def load(
             probabilities, or has labels that say nothing; there is no such device; or a package that this takes is not
             installed.
     """
-    name, source = _source(model, revision)
+    name, source = source_of(model, revision)
     _check_precision(precision, device)
     try:
         found = checkpoint.read(source, revision)
-        architecture = _architecture(model, found.config)
+        architecture = architecture_of(model, found.config)
         _check_preprocessing(model, found.preprocessing)
         outputs = name_outputs(model, _names(found.config, architecture), labels)
         found.check_size()
@@ -136,8 +136,12 @@ def _open(
     )
 
 
-def _source(model: str, revision: str) -> tuple[str, str]:
-    """Return the name to show, and the directory or hub id to load."""
+def source_of(model: str, revision: str) -> tuple[str, str]:
+    """Return the name to show, and the directory or hub id to load.
+
+    Raises:
+        ModelError: there is no such directory, or it is given a revision.
+    """
     if model == EMBEDDED or Path(model).expanduser().is_dir():
         if revision:
             raise ModelError(f"model {model}: is in a directory, which has no revisions; leave --model-revision out")
@@ -158,7 +162,12 @@ def _check_precision(precision: Precision, device: Device) -> None:
         raise ModelError("precision int8 is for the CPU; --device cuda takes fp32, fp16 and bf16")
 
 
-def _architecture(model: str, config: Mapping[str, Any]) -> str:
+def architecture_of(model: str, config: Mapping[str, Any]) -> str:
+    """Return the architecture's name, one of :mod:`~.heads`.
+
+    Raises:
+        ModelError: it is of another architecture, or estimates numbers.
+    """
     told = config.get("architectures")
     named = told[0] if isinstance(told, list) and told else f"an unnamed {config.get('model_type', 'model')}"
     if named not in HEADS + SPEECH_HEADS:
