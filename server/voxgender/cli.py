@@ -55,9 +55,9 @@ def media(settings: MediaSettings) -> int:
     """Take calls from signaling, as one of many media nodes."""
     from voxgender.fleet.secret import Secret
     from voxgender.roles.media import Media
-    from voxgender.roles.serve import make_engine
+    from voxgender.roles.serve import make_classifier, make_engine
 
-    role = Media(settings, make_engine, Secret(settings.fleet.secret))
+    role = Media(settings, make_engine, Secret(settings.fleet.secret), make_classifier=make_classifier)
     return _run_role(role, settings.log, "voxgender media is ready: signaling reaches it at {}")
 
 

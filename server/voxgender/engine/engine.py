@@ -17,6 +17,7 @@ from voxgender.engine.messages import TurnTimes
 from voxgender.engine.pace import Pace
 from voxgender.engine.schedule import Schedule, check_hop
 from voxgender.engine.voice import Hop, Voice
+from voxgender.errors import ModelError
 from voxgender.inference.classifier import Classifier
 from voxgender.inference.labels import OTHER
 from voxgender.protocol import VERDICTS, VOICES, Hello
@@ -65,7 +66,6 @@ class Engine:
         self._classifier = classifier
         names = classifier.labels if classifier else VOICES
         self._voices = tuple(label for label in names if label != OTHER)
-        self._columns = [names.index(label) for label in self._voices]
         self._activity = VoiceActivity()
         self._pace = Pace(hop_ms / 1_000)
         self._networks = threading.Lock()
@@ -91,6 +91,26 @@ class Engine:
     def windows_per_s(self) -> float:
         """Windows of a call that are classified in a second of its speech: fewer while the model cannot keep up."""
         return self._pace.windows_per_s(self.clock()) if self._classifier else 0.0
+
+    def swap(self, classifier: Classifier) -> None:
+        """Put another model in the place of the present one, between two turns; calls go on.
+
+        Raises:
+            ModelError: it has other labels than calls were told, or needs longer windows; or there is no model now.
+        """
+        told = tuple(label for label in classifier.labels if label != OTHER)
+        if self._classifier is None:
+            raise ModelError(f"model {classifier.name}: this server was started without a model, and stays without")
+        if set(told) != set(self._voices):
+            raise ModelError(
+                f"model {classifier.name}: tells {', '.join(told)}, but calls were told {', '.join(self._voices)}; "
+                "for other labels start a server anew"
+            )
+        if classifier.min_window_ms > self._short_ms:
+            raise ModelError(f"model {classifier.name}: needs windows of {classifier.min_window_ms} ms")
+        with self._networks:
+            self._classifier, self.model = classifier, classifier.name
+            self._pace = Pace(self.hop_ms / 1_000)
 
     def open(self, on_messages: OnMessages, on_end: OnEnd, *, decode: Decode | None = None) -> Call:
         """Begin a call on the running event loop.
@@ -232,6 +252,7 @@ class Engine:
     def _classify(self, hops: Sequence[Hop]) -> None:
         assert self._classifier is not None
         labels = self._voices
+        columns = [self._classifier.labels.index(label) for label in labels]
         # Only windows of one size share a batch: padding would change the model's input.
         by_size: dict[int, list[Hop]] = {}
         for hop in hops:
@@ -239,7 +260,7 @@ class Engine:
             by_size.setdefault(hop.window.size, []).append(hop)
         for some in by_size.values():
             probabilities = self._classifier(np.stack([hop.window for hop in some if hop.window is not None]))
-            of_voices = np.maximum(probabilities[:, self._columns], 1e-7).astype(np.float64)
+            of_voices = np.maximum(probabilities[:, columns], 1e-7).astype(np.float64)
             voice = of_voices.sum(axis=1)
             shares = (of_voices / voice[:, np.newaxis]).tolist()
             for hop, share, of_voice in zip(some, shares, voice.tolist(), strict=True):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from voxgender.engine.engine import HOP_MS, WINDOW_MS, Engine
 from voxgender.engine.schedule import check_hop
-from voxgender.inference.classifier import Device, Precision
+from voxgender.inference.classifier import Classifier, Device, Precision
 from voxgender.inference.labels import LabelPair
 
 OFF = "off"
@@ -46,14 +46,31 @@ def load_engine(
     check_hop(hop_ms)
     classifier = None
     if model != OFF:
-        # Imported late, so that health checks are answered while it loads.
-        from voxgender.inference import loading
-
-        threads = threads or max(1, (os.cpu_count() or 2) - 1)
-        classifier = loading.load(
-            model, revision=revision, labels=labels, threads=threads, precision=precision, device=device
+        classifier = load_classifier(
+            model, revision=revision, labels=labels, precision=precision, device=device, threads=threads
         )
     return Engine(classifier, window_ms=window_ms, hop_ms=hop_ms)
+
+
+def load_classifier(
+    model: str,
+    *,
+    revision: str = "",
+    labels: Sequence[LabelPair] = (),
+    precision: Precision = "auto",
+    device: Device = "cpu",
+    threads: int = 0,
+) -> Classifier:
+    """Load a model and try it. See :func:`load_engine`.
+
+    Raises:
+        ModelError: the model cannot be loaded.
+    """
+    # Imported late, so that health checks are answered while it loads.
+    from voxgender.inference import loading
+
+    threads = threads or max(1, (os.cpu_count() or 2) - 1)
+    return loading.load(model, revision=revision, labels=labels, threads=threads, precision=precision, device=device)
 
 
 def shared_engine(model: str) -> Engine:

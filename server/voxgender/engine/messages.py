@@ -4,6 +4,8 @@ import math
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+from msgspec import UNSET, UnsetType
+
 from voxgender import metrics
 from voxgender.engine.voice import Hop
 from voxgender.protocol import Message, Result, Warning
@@ -104,10 +106,10 @@ class Messages:
         message = (
             f"The server cannot keep up: of each call, {rate:.1f} windows a second are classified, of {1 / hop_s:.1f}."
         )
-        yield from self._warn(now, "overloaded", message, windows_per_s=rate)
+        yield from self._warn(now, "overloaded", message, rate)
 
-    def _warn(self, now: float, code: str, message: str, **more: float) -> Iterator[Warning]:
+    def _warn(self, now: float, code: str, message: str, windows_per_s: float | UnsetType = UNSET) -> Iterator[Warning]:
         last = self._warned.get(code)
         if last is None or now - last >= WARN_EVERY_S:
             self._warned[code] = now
-            yield Warning(code=code, message=message, **more)
+            yield Warning(code=code, message=message, windows_per_s=windows_per_s)

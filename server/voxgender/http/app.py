@@ -10,6 +10,7 @@ from voxgender.http.cors import add_cors_headers, cors_middleware
 from voxgender.http.events import Events
 from voxgender.http.health import Health, own_metrics
 from voxgender.http.iceservers import IceServers
+from voxgender.http.models import ModelResource, Models
 from voxgender.http.pages import Pages
 from voxgender.http.problems import problem_middleware
 from voxgender.http.rates import Rates
@@ -22,7 +23,11 @@ MAX_BODY = 128 * 1024
 
 
 def create_app(
-    settings: FrontSettings, calls: Calls, *, metrics: Callable[[], Awaitable[bytes]] = own_metrics
+    settings: FrontSettings,
+    calls: Calls,
+    *,
+    metrics: Callable[[], Awaitable[bytes]] = own_metrics,
+    models: Models | None = None,
 ) -> web.Application:
     """Make the application in front of a media node, or of a router to many.
 
@@ -30,6 +35,7 @@ def create_app(
         settings: options of the server.
         calls: opens, finds and ends calls.
         metrics: returns the text of ``/metrics``.
+        models: swaps the model; None if it is not this process that runs one.
 
     Raises:
         SettingsError: an ICE server, an origin, a proxy, a secret or a key set is malformed.
@@ -50,6 +56,8 @@ def create_app(
     app.add_routes(Events(calls).routes())
     app.add_routes(Health(calls.check_ready, metrics).routes())
     app.add_routes(Pages(calls, authenticator).routes())
+    if models is not None:
+        app.add_routes(ModelResource(models, authenticator).routes())
     return app
 
 

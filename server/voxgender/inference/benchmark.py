@@ -241,7 +241,8 @@ def _in_torch(job: Job, found: Checkpoint) -> Network:
 
     network = _torch_network(job, found)
     if job.runtime.precision == "int8":
-        network = torch.ao.quantization.quantize_dynamic(network, {torch.nn.Linear}, dtype=torch.qint8)
+        quantise: Any = torch.ao.quantization.quantize_dynamic
+        network = quantise(network, {torch.nn.Linear}, dtype=torch.qint8)
     return eager.EagerNetwork(
         network,
         normalise=found.normalise,

@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+import signal
+import sys
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from typing import Protocol
@@ -26,9 +28,15 @@ class Role(Protocol):
         """Take no more calls, and wait until those that are up have moved, time is up, or ``stop.now`` is set."""
         ...
 
+    def reload(self) -> None:
+        """Load the model again while calls go on, if there is one."""
+        ...
+
 
 async def run(role: Role, announce: Callable[[str], None] = lambda url: None, stop: Stop | None = None) -> None:
     """Serve until SIGINT, or until SIGTERM and all calls have moved; then end every call in good order.
+
+    SIGHUP loads the model again.
 
     Args:
         role: what to serve.
@@ -41,6 +49,9 @@ async def run(role: Role, announce: Callable[[str], None] = lambda url: None, st
     if stop is None:
         stop = Stop()
         stop.on_signals()
+        # In a terminal it says that the terminal was closed, which ends the process.
+        if not sys.stdin.isatty():
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, role.reload)
     async with AsyncExitStack() as stack:
         url = await _unless_stopped(stop, role.start(stack))
         if url is None:
