@@ -15,13 +15,13 @@ import msgspec
 
 VERSION: Literal[1] = 1
 
-Voice = str
+VoiceLabel = str
 """A label of the model: ``male`` and ``female``, and whatever else it tells apart."""
 Label = str
 """A label of the model, ``uncertain`` or ``no_speech``."""
-VOICES: tuple[Voice, ...] = ("male", "female")
-VERDICTS: tuple[Label, ...] = ("uncertain", "no_speech")
-LABELS: tuple[Label, ...] = (*VOICES, *VERDICTS)
+VOICES: tuple[VoiceLabel, ...] = ("male", "female")
+NO_VOICE: tuple[Label, ...] = ("uncertain", "no_speech")
+LABELS: tuple[Label, ...] = (*VOICES, *NO_VOICE)
 
 RESULTS_CHANNEL = "results"
 """Label of the channel that carries ``result`` (the client opens it unordered, with no retransmits)."""
@@ -35,7 +35,7 @@ Probability = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Rate = Annotated[
     float, msgspec.Meta(ge=0, description="Windows of this call that are classified in a second of speech.")
 ]
-Scores = dict[Voice, Probability]
+Scores = dict[VoiceLabel, Probability]
 """One window's probabilities by label, raw from the model. They add up to 1."""
 
 _SECONDS_DECIMALS = 3
@@ -123,7 +123,7 @@ class Summary(Message, frozen=True, kw_only=True, tag="summary"):
     female: Seconds
     uncertain: Seconds
     segments: int
-    others: dict[Voice, Seconds] = {}
+    others: dict[VoiceLabel, Seconds] = {}
 
 
 class Warning(Message, frozen=True, kw_only=True, tag="warning"):  # noqa: A001 - the wire's own word

@@ -2,11 +2,20 @@ import math
 
 import pytest
 
-from voxgender.decisions.evidence import CERTAIN, LIMIT, Evidence, Odds, between, leading, log_odds, probability
+from voxgender.decisions.evidence import (
+    MAX_LOG_ODDS,
+    MIN_PROBABILITY,
+    Evidence,
+    LogOdds,
+    between,
+    likeliest,
+    log_odds,
+    probability,
+)
 from voxgender.protocol import Scores
 
 
-def man(odds: float) -> Odds:
+def man(odds: float) -> LogOdds:
     """A window's log-odds for a man against a woman."""
     return {"male": min(0.0, odds), "female": min(0.0, -odds)}
 
@@ -15,14 +24,16 @@ def odds_of(evidence: Evidence) -> float:
     return between("male", "female", evidence.log_odds)
 
 
-def pooled(*windows: float, unheard: float = 0.2) -> Evidence:
+def pooled(*windows: float, new_share: float = 0.2) -> Evidence:
     evidence = Evidence()
     for odds in windows:
-        evidence.add(man(odds), unheard=unheard)
+        evidence.add(man(odds), new_share=new_share)
     return evidence
 
 
-@pytest.mark.parametrize(("male", "expected"), [(1.0, LIMIT), (0.0, -LIMIT), (0.5, 0.0), (0.75, math.log(3))])
+@pytest.mark.parametrize(
+    ("male", "expected"), [(1.0, MAX_LOG_ODDS), (0.0, -MAX_LOG_ODDS), (0.5, 0.0), (0.75, math.log(3))]
+)
 def test_log_odds_are_clipped_so_that_no_window_settles_the_matter(male: float, expected: float) -> None:
     odds = log_odds(Scores(male=male, female=1 - male))
     assert between("male", "female", odds) == pytest.approx(expected)
@@ -34,15 +45,15 @@ def test_log_odds_ignore_what_a_model_gives_to_other_sounds() -> None:
 
 
 def test_nothing_heard_is_wholly_undecided() -> None:
-    assert Evidence().verdict() == ("uncertain", 1.0)
+    assert Evidence().decide() == ("uncertain", 1.0)
 
 
 def test_one_window_counts_as_it_stands() -> None:
-    assert pooled(2.0).for_voice("male") == pytest.approx(probability(2.0))
+    assert pooled(2.0).probability_of("male") == pytest.approx(probability(2.0))
 
 
 def test_the_same_audio_is_not_counted_again() -> None:
-    assert odds_of(pooled(2.0, 2.0, 2.0, unheard=0.0)) == pytest.approx(odds_of(pooled(2.0)))
+    assert odds_of(pooled(2.0, 2.0, 2.0, new_share=0.0)) == pytest.approx(odds_of(pooled(2.0)))
 
 
 def test_more_audio_makes_it_surer_but_never_sure() -> None:
@@ -53,17 +64,17 @@ def test_more_audio_makes_it_surer_but_never_sure() -> None:
 def test_a_window_without_a_voice_counts_less() -> None:
     noise, voice = Evidence(), Evidence()
     for evidence, probability_of_voice in ((noise, 0.1), (voice, 0.9)):
-        evidence.add(man(3.0), voice=probability_of_voice)
+        evidence.add(man(3.0), p_voice=probability_of_voice)
     assert odds_of(noise) < odds_of(voice)
-    assert noise.verdict()[0] == "uncertain"
-    assert (noise.voice, voice.voice) == pytest.approx((0.1, 0.9))
+    assert noise.decide()[0] == "uncertain"
+    assert (noise.p_voice, voice.p_voice) == pytest.approx((0.1, 0.9))
 
 
 def test_what_has_faded_gives_way_to_what_is_new() -> None:
     evidence = pooled(*[3.0] * 20)
     evidence.fade(0.01)
     evidence.add(man(-2.0))
-    assert evidence.verdict(certain=0.5)[0] == "female"
+    assert evidence.decide(min_probability=0.5)[0] == "female"
 
 
 def test_merging_adds_up_what_both_heard() -> None:
@@ -78,24 +89,24 @@ def test_a_window_says_no_more_among_many_voices_than_between_two() -> None:
         sure = {str(label): float(label == 0) for label in range(count)}
         evidence = Evidence()
         evidence.add(log_odds(sure))
-        assert evidence.for_voice("0") == pytest.approx(probability(LIMIT))
+        assert evidence.probability_of("0") == pytest.approx(probability(MAX_LOG_ODDS))
 
 
 def test_the_likeliest_of_many_voices_is_named_once_it_is_plain() -> None:
     evidence = Evidence()
     evidence.add(log_odds({"angry": 0.7, "happy": 0.2, "sad": 0.1}))
-    assert evidence.verdict()[0] == "uncertain"
-    assert evidence.verdict(certain=0.0)[0] == "angry"
-    assert evidence.for_voice("angry") == pytest.approx(0.7)
+    assert evidence.decide()[0] == "uncertain"
+    assert evidence.decide(min_probability=0.0)[0] == "angry"
+    assert evidence.probability_of("angry") == pytest.approx(0.7)
     evidence.add(log_odds({"angry": 0.9, "happy": 0.05, "sad": 0.05}))
-    assert evidence.verdict() == ("angry", evidence.for_voice("angry"))
-    assert evidence.for_voice("angry") > CERTAIN
+    assert evidence.decide() == ("angry", evidence.probability_of("angry"))
+    assert evidence.probability_of("angry") > MIN_PROBABILITY
 
 
 def test_of_many_voices_none_leads_that_is_no_likelier_than_another() -> None:
-    assert leading({"angry": 0.0, "happy": 0.0, "sad": -1.0}) is None
-    assert leading({}) is None
+    assert likeliest({"angry": 0.0, "happy": 0.0, "sad": -1.0}) is None
+    assert likeliest({}) is None
     evidence = Evidence()
     evidence.add(log_odds({"angry": 1 / 3, "happy": 1 / 3, "sad": 1 / 3}))
-    assert evidence.verdict(certain=0.0)[0] == "uncertain"
-    assert evidence.undecided == pytest.approx(1.0)
+    assert evidence.decide(min_probability=0.0)[0] == "uncertain"
+    assert evidence.uncertainty == pytest.approx(1.0)

@@ -7,8 +7,8 @@ from tests.engine.models import Pitch
 from tests.support import Samples, silence
 from voxgender.audio.frames import Wave
 from voxgender.engine import HOP_MS, Engine
+from voxgender.engine.call_state import CallState, Hop
 from voxgender.engine.pace import MAX_BEHIND, RECOVERED_S, Pace
-from voxgender.engine.voice import Hop, Voice
 from voxgender.inference.classifier import Probabilities, Windows
 from voxgender.peer.voices import MAN, speak
 
@@ -36,7 +36,7 @@ class Calls:
     def __init__(self, model: Slow, count: int, speech: Samples) -> None:
         self.model = model
         self.engine = Engine(model, clock=lambda: model.now)
-        self.voices = [self.engine.voice() for _ in range(count)]
+        self.voices = [self.engine.new_state() for _ in range(count)]
         self.turns_s: list[float] = []
         self.classified = dict.fromkeys(self.voices, 0)
         self.skipped = dict.fromkeys(self.voices, 0)
@@ -96,7 +96,7 @@ def test_every_call_gets_the_same_share_and_no_turn_takes_longer_than_it_must(
 def test_a_call_that_joins_is_served_like_the_others(speech: Samples) -> None:
     calls = Calls(Slow(0.15), 4, speech)
     calls.turns(5.0)
-    late = calls.engine.voice()
+    late = calls.engine.new_state()
     calls.voices.append(late)
     calls.classified[late] = calls.skipped[late] = 0
     before = dict(calls.classified)
@@ -128,8 +128,8 @@ def hop() -> Hop:
     return Hop(0.0, HOP_S, silence(HOP_S), window=silence(1.0))
 
 
-def voices(count: int) -> list[Voice]:
-    return [Engine(None).voice() for _ in range(count)]
+def voices(count: int) -> list[CallState]:
+    return [Engine(None).new_state() for _ in range(count)]
 
 
 def test_the_newest_window_of_every_call_comes_before_the_second_of_any() -> None:

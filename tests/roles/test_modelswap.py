@@ -21,7 +21,7 @@ from tests.rtc import LOOPBACK
 from tests.support import Samples
 from voxgender.audio.frames import Wave
 from voxgender.engine import Engine
-from voxgender.engine.voice import Hop, Voice
+from voxgender.engine.call_state import CallState, Hop
 from voxgender.errors import ModelError, NotReady
 from voxgender.http.app import create_app
 from voxgender.http.models import ModelRequest
@@ -38,7 +38,7 @@ def says(label: str, labels: tuple[str, ...] = ("male", "female"), name: str = "
     return model
 
 
-def hear(engine: Engine, voice: Voice, audio: Samples) -> list[Hop]:
+def hear(engine: Engine, voice: CallState, audio: Samples) -> list[Hop]:
     hops = [*voice.place([Wave(audio)]), *voice.cut(exact=True)]
     engine.process({voice: hops})
     return hops
@@ -46,7 +46,7 @@ def hear(engine: Engine, voice: Voice, audio: Samples) -> list[Hop]:
 
 def test_a_call_that_goes_on_hears_the_new_model_from_the_next_turn_on() -> None:
     engine = Engine(says("male"))
-    voice, speech = engine.voice(), speak(MAN, 6.0)
+    voice, speech = engine.new_state(), speak(MAN, 6.0)
     before = hear(engine, voice, speech[:32_000])
     engine.swap(says("female"))
     after = hear(engine, voice, speech[32_000:])
@@ -58,7 +58,7 @@ def test_a_call_that_goes_on_hears_the_new_model_from_the_next_turn_on() -> None
 def test_the_same_labels_in_another_order_are_the_same() -> None:
     engine = Engine(says("male"))
     engine.swap(says("male", ("other", "female", "male")))
-    hops = hear(engine, engine.voice(), speak(MAN, 3.0))
+    hops = hear(engine, engine.new_state(), speak(MAN, 3.0))
     scores = [hop.scores for hop in hops if hop.scores]
     assert all(one["male"] > 0.9 for one in scores)
     assert engine.hello("me").labels == ("male", "female", "uncertain", "no_speech")

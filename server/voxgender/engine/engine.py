@@ -13,14 +13,14 @@ from voxgender import metrics
 from voxgender.audio.activity import CALLS_A_RUN, FRAME_S, VoiceActivity
 from voxgender.audio.frames import SAMPLE_RATE_HZ, Frame, Packet
 from voxgender.engine.call import Arrivals, Call, Decode, LoopCalls, OnEnd, OnMessages
+from voxgender.engine.call_state import CallState, Hop
 from voxgender.engine.messages import TurnTimes
 from voxgender.engine.pace import Pace
 from voxgender.engine.schedule import Schedule, check_hop
-from voxgender.engine.voice import Hop, Voice
 from voxgender.errors import ModelError
 from voxgender.inference.classifier import Classifier
 from voxgender.inference.labels import OTHER
-from voxgender.protocol import VERDICTS, VOICES, Hello
+from voxgender.protocol import NO_VOICE, VOICES, Hello
 
 WINDOW_MS = 1_000
 HOP_MS = 192
@@ -29,7 +29,7 @@ CALLS_A_TURN = CALLS_A_RUN
 """Calls in one turn, as many as the gate takes in one run; the messages of all of them wait for the last. While the
 model cannot keep up, a turn takes all calls, so that they share it."""
 
-HopsOf = Mapping[Voice, Sequence[Hop]]
+HopsOf = Mapping[CallState, Sequence[Hop]]
 
 
 class Engine:
@@ -81,7 +81,7 @@ class Engine:
         return Hello(
             session=session,
             model=self.model,
-            labels=(*self._voices, *VERDICTS),
+            labels=(*self._voices, *NO_VOICE),
             window_ms=self.window_ms,
             hop_ms=self.hop_ms,
             windows_per_s=self.windows_per_s,
@@ -134,14 +134,14 @@ class Engine:
                 calls = self._loops[loop] = LoopCalls(
                     loop, self.schedule, self.clock, submit=self.submit, forget=self.forget
                 )
-        call = Call(calls, self.voice(), decode, on_messages, on_end)
+        call = Call(calls, self.new_state(), decode, on_messages, on_end)
         calls.add(call)
         return call
 
-    def voice(self) -> Voice:
+    def new_state(self) -> CallState:
         """Return the state of a new call."""
         window, short = (ms * SAMPLE_RATE_HZ // 1_000 for ms in (self.window_ms, self._short_ms))
-        return Voice(
+        return CallState(
             window=window,
             short=short,
             hop_frames=round(self.hop_ms / 1_000 / FRAME_S),
@@ -182,12 +182,12 @@ class Engine:
         started_at = self.clock()
         calls = [call for call in calls if not call.closed]
         arrived: dict[Call, Arrivals] = {}
-        hops: dict[Voice, list[Hop]] = {}
+        hops: dict[CallState, list[Hop]] = {}
         failed: dict[Call, Exception] = {}
         for call in calls:
             arrived[call] = arrivals = call.drain(started_at)
             try:
-                hops[call.voice] = list(_cut(call, arrivals))
+                hops[call.state] = list(_cut(call, arrivals))
             except Exception as error:  # noqa: BLE001 - one call's decoder must not cost the others their turn
                 failed[call] = error
         _count(arrived.values())
@@ -208,7 +208,7 @@ class Engine:
                 arrivals.arrived_at, arrivals.reordered_s, arrivals.pushed_at,
                 started_at, decoded_at, gated_at, classified_at, arrivals.dropped_s, windows_per_s,
             )  # fmt: skip
-            of_loop.append((call, hops[call.voice], turn, call.voice.waiting_s))
+            of_loop.append((call, hops[call.state], turn, call.state.waiting_s))
         for of_calls, one in told.items():
             # The loop may have closed meanwhile: then nobody waits for the messages.
             with suppress(RuntimeError):
@@ -227,27 +227,27 @@ class Engine:
             self._find_speech(hops)
             gated_at = self.clock()
             if self._classifier is not None:
-                waiting = {voice: [hop for hop in some if hop.window is not None] for voice, some in hops.items()}
+                waiting = {state: [hop for hop in some if hop.window is not None] for state, some in hops.items()}
                 if live:
-                    chosen = self._pace.choose({voice: some for voice, some in waiting.items() if some}, gated_at)
+                    chosen = self._pace.choose({state: some for state, some in waiting.items() if some}, gated_at)
                     self._classify(chosen)
                     self._pace.took(len(chosen), self.clock() - gated_at)
                 else:
                     self._classify([hop for some in waiting.values() for hop in some])
             classified_at = self.clock()
-        for voice, of_voice in hops.items():
-            for hop in of_voice:
-                voice.decide(hop)
+        for state, of_call in hops.items():
+            for hop in of_call:
+                state.decide(hop)
         return gated_at, classified_at
 
     def _find_speech(self, hops: HopsOf) -> None:
         # One hop of each call at a time, because the network's state carries over from hop to hop.
         for turn in zip_longest(*hops.values()):
-            some = [(voice, hop) for voice, hop in zip(hops, turn, strict=True) if hop is not None]
-            frames = [voice.frames(hop) for voice, hop in some]
-            states = [voice.gate.state for voice, _ in some]
-            for (voice, hop), speech in zip(some, self._activity(frames, states), strict=True):
-                voice.find_speech(hop, speech)
+            some = [(state, hop) for state, hop in zip(hops, turn, strict=True) if hop is not None]
+            frames = [state.frames(hop) for state, hop in some]
+            gate_states = [state.gate.state for state, _ in some]
+            for (state, hop), speech in zip(some, self._activity(frames, gate_states), strict=True):
+                state.find_speech(hop, speech)
 
     def _classify(self, hops: Sequence[Hop]) -> None:
         assert self._classifier is not None
@@ -261,10 +261,10 @@ class Engine:
         for some in by_size.values():
             probabilities = self._classifier(np.stack([hop.window for hop in some if hop.window is not None]))
             of_voices = np.maximum(probabilities[:, columns], 1e-7).astype(np.float64)
-            voice = of_voices.sum(axis=1)
-            shares = (of_voices / voice[:, np.newaxis]).tolist()
-            for hop, share, of_voice in zip(some, shares, voice.tolist(), strict=True):
-                hop.scores, hop.voice = dict(zip(labels, share, strict=True)), min(of_voice, 1.0)
+            p_voice = of_voices.sum(axis=1)
+            shares = (of_voices / p_voice[:, np.newaxis]).tolist()
+            for hop, share, of_hop in zip(some, shares, p_voice.tolist(), strict=True):
+                hop.scores, hop.p_voice = dict(zip(labels, share, strict=True)), min(of_hop, 1.0)
 
     def _work(self) -> None:
         while self._turn_next():
@@ -289,17 +289,17 @@ class Engine:
 
 def _cut(call: Call, arrivals: Arrivals) -> Iterator[Hop]:
     """Decode a call's audio, put it on the call's clock and cut it into hops."""
-    voice = call.voice
+    state = call.state
     frames: Sequence[Frame]
     if call.decode is None:
         frames = [piece for piece in arrivals.audio if not isinstance(piece, Packet)]
     else:
         frames = call.decode([piece for piece in arrivals.audio if isinstance(piece, Packet)])
-    yield from voice.place(frames, arrivals.silence_s)
+    yield from state.place(frames, arrivals.silence_s)
     if arrivals.ended:
-        yield from voice.finish()
+        yield from state.finish()
     else:
-        yield from voice.cut(silence_s=arrivals.quiet_s if arrivals.silence_s else 0.0)
+        yield from state.cut(silence_s=arrivals.quiet_s if arrivals.silence_s else 0.0)
 
 
 def _count(arrived: Collection[Arrivals]) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from voxgender.engine.voice import Hop, Voice
+from voxgender.engine.call_state import CallState, Hop
 
 MAX_BEHIND = 2
 """Windows of one call that are classified in one turn; with more waiting, only the newest is."""
@@ -33,7 +33,7 @@ class Pace:
         self._short_at = -RECOVERED_S
         self._count = 0
 
-    def choose(self, waiting: Mapping[Voice, Sequence[Hop]], now: float) -> list[Hop]:
+    def choose(self, waiting: Mapping[CallState, Sequence[Hop]], now: float) -> list[Hop]:
         """Return the hops whose windows are classified, and mark the others as skipped.
 
         Args:
@@ -41,20 +41,20 @@ class Pace:
             now: seconds of the engine's clock.
         """
         most = max(1, int(self._hop_s / self._cost_s)) if self._cost_s else None
-        voices = sorted(waiting, key=lambda voice: voice.classified)
+        states = sorted(waiting, key=lambda state: state.classified)
         # The newest window of every call comes before the second of any.
         rounds = [
-            (voice, waiting[voice][-1 - behind])
+            (state, waiting[state][-1 - behind])
             for behind in range(MAX_BEHIND)
-            for voice in voices
-            if behind < len(waiting[voice]) and (not behind or len(waiting[voice]) <= MAX_BEHIND)
+            for state in states
+            if behind < len(waiting[state]) and (not behind or len(waiting[state]) <= MAX_BEHIND)
         ]
         chosen = rounds[:most]
-        for voice, _ in chosen:
+        for state, _ in chosen:
             self._count += 1
-            voice.classified = self._count
+            state.classified = self._count
         hops = {id(hop) for _, hop in chosen}
-        all_hops = [hop for of_voice in waiting.values() for hop in of_voice]
+        all_hops = [hop for of_call in waiting.values() for hop in of_call]
         for hop in all_hops:
             hop.skipped = id(hop) not in hops
         if all_hops:

@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack
 from typing import Protocol
 
 from voxgender.roles.hosting import Stop
+from voxgender.system import on_signal
 
 logger = logging.getLogger(__name__)
 
@@ -50,8 +51,8 @@ async def run(role: Role, announce: Callable[[str], None] = lambda url: None, st
         stop = Stop()
         stop.on_signals()
         # In a terminal it says that the terminal was closed, which ends the process.
-        if not sys.stdin.isatty():
-            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, role.reload)
+        if hasattr(signal, "SIGHUP") and not sys.stdin.isatty():
+            on_signal(signal.SIGHUP, role.reload)
     async with AsyncExitStack() as stack:
         url = await _unless_stopped(stop, role.start(stack))
         if url is None:
