@@ -259,7 +259,7 @@ def _in_openvino(job: Job, found: Checkpoint) -> Network:
 
     if eager.read_extractor(job.model, found.preprocessing) is not None:
         raise ValueError("features other than samples are not measured")
-    network = _torch_network(job, found).train(False)
+    network = _torch_network(job, found).train(False).requires_grad_(False)
 
     class Probabilities(torch.nn.Module):
         def forward(self, audio: torch.Tensor) -> torch.Tensor:
