@@ -6,9 +6,8 @@ import pytest
 import torch
 from transformers import Wav2Vec2ForSequenceClassification
 
-from tests.inference.checkpoints import LARGE_SHAPE, TINY, Make, by_transformers
+from tests.inference.checkpoints import LARGE_SHAPE, MANY_WEIGHTS, TINY, Make, by_transformers
 from voxgender.errors import ModelError
-from voxgender.graphs import architecture
 from voxgender.inference import loading
 from voxgender.inference.eager import EagerNetwork
 from voxgender.inference.loading import load
@@ -77,9 +76,8 @@ def test_the_name_is_the_directorys(make: Make) -> None:
     assert load(f"{make()}/").name == "checkpoint"
 
 
-def test_a_large_model_takes_the_threads_it_is_given(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(architecture, "_LARGE", 1)
-    classifier = load(str(make()), threads=2)
+def test_a_large_model_takes_the_threads_it_is_given(make: Make) -> None:
+    classifier = load(str(make(**MANY_WEIGHTS)), threads=2)
     assert isinstance(classifier.network, OnnxNetwork)
     assert classifier.network._session.get_session_options().intra_op_num_threads == 2
 

@@ -40,7 +40,7 @@ _DAMAGE = (
     ZeroDivisionError,
     pickle.UnpicklingError,
 )
-"""What transformers and torch raise at files that are not what their names say."""
+"""Exceptions of transformers and torch for damaged files and files of other kinds."""
 
 _DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
 
