@@ -1,6 +1,7 @@
 """Every head that transformers has for classifying audio, and those of two layers that it does not have."""
 
 import logging
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,12 @@ from tests.inference import tiny
 from tests.inference.checkpoints import LARGE_SHAPE, rewrite, voices
 from voxgender.engine import Engine
 from voxgender.engine.files import classify_file
+from voxgender.errors import ModelError
 from voxgender.inference import heads
+from voxgender.inference.checkpoint import read
 from voxgender.inference.eager import EagerNetwork, read_network
 from voxgender.inference.labels import parse
-from voxgender.inference.loading import load
+from voxgender.inference.loading import EMBEDDED_DIRECTORY, load
 from voxgender.inference.runtime import OnnxNetwork
 from voxgender.peer.voices import dialogue
 
@@ -117,8 +120,6 @@ def reference(architecture: str, directory: Path) -> EagerNetwork:
 
 
 def tensors(directory: Path) -> list[str]:
-    from voxgender.inference.checkpoint import read
-
     return list(read(str(directory)).weights())
 
 
@@ -130,3 +131,16 @@ def test_names_of_a_checkpoint_that_say_nothing_are_given_by_the_user(tmp_path: 
     np.testing.assert_allclose(
         classifier(voices()), np.stack([expected[:, 2], expected[:, 0] + expected[:, 1]], axis=1), atol=1e-4
     )
+
+
+def test_a_trained_model_whose_labels_say_nothing_tells_a_man_from_a_woman_once_they_are_named(
+    tmp_path: Path, recording: Path
+) -> None:
+    directory = shutil.copytree(EMBEDDED_DIRECTORY, tmp_path / "mine", ignore=shutil.ignore_patterns("*.onnx"))
+    rewrite(directory / "config.json", id2label={str(index): f"LABEL_{index}" for index in range(3)})
+    with pytest.raises(ModelError, match=r"'LABEL_0', 'LABEL_1', 'LABEL_2', and 'LABEL_0' says too little"):
+        load(str(directory))
+    own = read(str(EMBEDDED_DIRECTORY)).config["id2label"]
+    labels = ",".join(f"{'other' if name == 'noise' else name}=LABEL_{index}" for index, name in own.items())
+    engine = Engine(load(str(directory), labels=parse([labels])))
+    assert [segment.label for segment in classify_file(engine, recording).segments] == ["male", "female"]

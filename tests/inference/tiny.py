@@ -84,8 +84,15 @@ HEADS: dict[str, Head] = {
 SPEECH_HEADS: dict[str, str] = {"AgeGenderModel": "gender", "Wav2Vec2ForSpeechClassification": "classifier"}
 
 
-def save(architecture: str, directory: Path, labels: Sequence[Label] = ("female", "male"), **shape: Any) -> Path:
-    """Write a checkpoint whose verdicts on noise and on two voices differ."""
+def save(
+    architecture: str,
+    directory: Path,
+    labels: Sequence[Label] = ("female", "male"),
+    *,
+    sharpness: float = 1.0,
+    **shape: Any,
+) -> Path:
+    """Write a checkpoint whose verdicts on noise and on two voices differ, the more the sharper it is."""
     torch.manual_seed(7)
     head = HEADS[architecture]
     names = dict(enumerate(labels))
@@ -96,7 +103,7 @@ def save(architecture: str, directory: Path, labels: Sequence[Label] = ("female"
         for parameter in network.parameters():
             if parameter.ndim == 1:
                 parameter.add_(0.3 * torch.randn_like(parameter))
-        spread(network, lambda: logits_of(network, extractor))
+        spread(network, lambda: logits_of(network, extractor), sharpness)
     network.save_pretrained(directory)
     extractor.save_pretrained(directory)
     return directory
@@ -138,11 +145,11 @@ def by_transformers(architecture: str, directory: Path, windows: Any) -> Any:
     return np.asarray(logits_of(network, extractor, windows).softmax(dim=1))
 
 
-def spread(network: Any, logits: Callable[[], torch.Tensor]) -> None:
+def spread(network: Any, logits: Callable[[], torch.Tensor], sharpness: float) -> None:
     """Scale the last layer, so that its verdicts differ."""
     last = [module for module in network.modules() if isinstance(module, torch.nn.Linear)][-1]
     torch.nn.init.normal_(last.weight)
     found = logits()
-    scale = 1 / found.std(dim=0).mean().clamp_min(1e-6)
+    scale = sharpness / found.std(dim=0).mean().clamp_min(1e-6)
     last.bias.copy_((last.bias - found.mean(dim=0)) * scale)
     last.weight.mul_(scale)
