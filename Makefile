@@ -15,7 +15,7 @@ UNIT := tests/audio tests/decisions tests/engine tests/fleet tests/http \
 SLOW := tests/audio/test_{files,hostile_files}.py tests/decisions/test_timing.py \
 	tests/engine/test_{files,loading,track}.py tests/fleet/test_{directory,router}.py tests/http/test_{connections,events,whip}.py
 
-.PHONY: setup run unit test coverage lint format bench clean
+.PHONY: setup run unit test coverage lint format bench fuzz clean
 .DEFAULT_GOAL := run
 
 $(BIN)/voxgender: pyproject.toml constraints.txt tools/system-packages
@@ -67,6 +67,11 @@ format: setup
 
 bench: setup
 	$(BIN)/python -m tests.benchmarks
+
+# Nightly. A million made-up inputs for the parsers; goes on from what the last run learned (.cache/fuzz).
+CASES ?= 1000000
+fuzz: setup
+	$(BIN)/python -m tests.fuzz --cases $(CASES)
 
 clean:
 	rm -rf $(VENV) node_modules

@@ -1,5 +1,6 @@
 """Call a media node on another machine, or in another process, over its private HTTP API."""
 
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
@@ -9,6 +10,7 @@ import aiohttp
 import msgspec
 from yarl import URL
 
+from voxgender import received
 from voxgender.fleet.record import NodeRecord
 from voxgender.fleet.secret import Secret
 from voxgender.http.events import KEEPALIVE_S
@@ -32,6 +34,9 @@ END_TIMEOUT_S = 10.0
 """Time for the end of a session, whose last windows are classified and last messages delivered first."""
 RECORD_TIMEOUT_S = 1.5
 """Time for a node's record."""
+
+_SECONDS = re.compile("[0-9]{1,6}")
+"""A ``Retry-After`` that is no date. ``str.isdigit`` knows digits that ``int`` does not."""
 
 
 class Unreachable(Exception):
@@ -173,7 +178,7 @@ class RemoteNode:
         async def messages() -> AsyncGenerator[str, None]:
             try:
                 async for line in response.content:
-                    field, _, text = line.decode().rstrip("\n").partition(": ")
+                    field, _, text = line.decode(errors="replace").rstrip("\n").partition(": ")
                     if field == "data":
                         yield text
             except (aiohttp.ClientError, TimeoutError):
@@ -220,16 +225,16 @@ class RemoteNode:
 
     def _take_record(self, response: aiohttp.ClientResponse) -> None:
         if text := response.headers.get(RECORD_HEADER):
-            self._on_record(self._decoded(text.encode(), NodeRecord))
+            self._on_record(self._decoded(text.encode(errors="surrogateescape"), NodeRecord))
 
     async def _error_of(self, response: aiohttp.ClientResponse) -> Exception:
         """Return the error that a node raised, from its problem details."""
         try:
-            problem = msgspec.json.decode(await response.read(), type=_Problem)
-        except msgspec.DecodeError:
+            problem: _Problem = received.decode(await response.read(), _Problem)
+        except ValueError:
             problem = _Problem()
         retry_after = response.headers.get("Retry-After", "")
-        refusal = error_of(problem.code, problem.detail, int(retry_after) if retry_after.isdigit() else None)
+        refusal = error_of(problem.code, problem.detail, int(retry_after) if _SECONDS.fullmatch(retry_after) else None)
         if refusal is not None:
             return refusal
         why = f": {problem.detail}" if problem.detail else ""
@@ -237,8 +242,8 @@ class RemoteNode:
 
     def _decoded(self, body: bytes, kind: type[T]) -> T:
         try:
-            return msgspec.json.decode(body, type=kind)
-        except msgspec.DecodeError:
+            return received.decode(body, kind)
+        except ValueError:
             raise NoAnswer(f"{self.url} answers as no media node of this version does") from None
 
 
