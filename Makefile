@@ -72,6 +72,7 @@ bench: setup
 CASES ?= 1000000
 fuzz: setup
 	$(BIN)/python -m tests.fuzz --cases $(CASES)
+	$(BIN)/python -m pytest -q --hypothesis-profile=nightly --timeout=3600 tests/test_openapi_fuzzed.py
 
 clean:
 	rm -rf $(VENV) node_modules
