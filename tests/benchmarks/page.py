@@ -115,10 +115,10 @@ GOALS = (
     ),
     Goal("result latency of one call, p50", "single_call", 60, "ms", _row("result", "synthesised", 3)),
     Goal("result latency of one call, p95", "single_call", 120, "ms", _row("result", "synthesised", 4)),
-    Goal("result latency with 2 % loss, p95", "faults", 200, "ms", _fault("2 % loss", "latency_ms", "p95")),
+    Goal("result latency with 2 % loss, p95", "networks", 200, "ms", _fault("2 % loss", "latency_ms", "p95")),
     Goal(
         "in time again after an outage of 500 ms",
-        "faults",
+        "networks",
         1000,
         "ms",
         _fault("an outage of 500 ms", "recovery_ms", "max"),
