@@ -3,9 +3,9 @@
 
 usage: .venv/bin/python tools/licences.py [--check]
 
-Packages are those of locks/media-checkpoints-torch.txt that are installed here, by their own metadata; graphics processors'
-libraries come with torch from the default index, and are listed by name. --check writes nothing, and ends with status 1
-where the page is not current.
+Packages are those of locks/media-checkpoints-torch.txt, by the metadata of what is installed here; libraries for graphics
+processors come with torch from the default index, and are listed by name. --check writes nothing, and ends with status
+1 where the page is not current.
 """
 
 import re
@@ -62,9 +62,9 @@ _FROM_TEXT = {
 }
 _NATIVE = {
     "av": (
-        "Its wheel brings FFmpeg (LGPL-3.0-or-later, as built there), x264 and x265 (GPL-2.0-or-later), LAME, GnuTLS, GMP "
-        "and Nettle (LGPL), libopus, libvpx, libwebp and dav1d (BSD), SVT-AV1 (BSD), opencore-amr (Apache-2.0). voxgender "
-        "decodes audio alone, and encodes no video; who ships an image ships these files all the same."
+        "Its wheel brings FFmpeg (LGPL-3.0-or-later, as built there), x264 and x265 (GPL-2.0-or-later), LAME, GnuTLS, "
+        "GMP and Nettle (LGPL), libopus, libvpx, libwebp and dav1d (BSD), SVT-AV1 (BSD), opencore-amr (Apache-2.0). "
+        "voxgender decodes audio alone, and encodes no video; who ships an image ships these files all the same."
     ),
     "pylibsrtp": "Its wheel brings libsrtp (BSD-3-Clause) and OpenSSL (Apache-2.0).",
     "cryptography": "Its wheel brings OpenSSL (Apache-2.0).",

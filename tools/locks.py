@@ -3,9 +3,9 @@
 
 usage: .venv/bin/python tools/locks.py [--check]
 
-Versions are those of constraints.txt. pip takes such a file with --require-hashes, and then installs nothing else: no file
-that was changed on its way or in the index, and no package that nobody has named. --check writes nothing, asks no index,
-and ends with status 1 where a lock lacks a package, a hash or the version that is pinned.
+Versions are those of constraints.txt. pip takes such a file with --require-hashes, and then installs nothing else: no
+file that was changed on its way or in the index, and no package that nobody has named. --check writes nothing, asks no
+index, and ends with status 1 where a lock lacks a package, a hash or the version that is pinned.
 """
 
 import re

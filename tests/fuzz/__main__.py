@@ -8,6 +8,7 @@ others go on, and the exit status is 1. To try such an input again: ``python -m 
 
 import argparse
 import json
+import os
 import random
 import subprocess
 import sys
@@ -89,17 +90,13 @@ def _fuzz(arguments: argparse.Namespace) -> int:
     seeds = target.seeds()
     for number, seed in enumerate(seeds):
         (corpus / f"seed-{number}").write_bytes(seed)
-    # libFuzzer ends the process when it is done, so the contract's last look is taken when it says so.
     options = [
-        f"-runs={arguments.cases}",
-        f"-max_total_time={arguments.seconds}",
         f"-max_len={target.largest}",
         f"-timeout={_HANGS_S}",
         f"-rss_limit_mb={_MEMORY_MB}",
         f"-artifact_prefix={artifacts}/",
         "-len_control=0",
         "-verbosity=0",
-        "-print_final_stats=1",
     ]
 
     def mutate(data: bytes, largest: int, seed: int) -> bytes:
@@ -109,28 +106,35 @@ def _fuzz(arguments: argparse.Namespace) -> int:
         return mutated(seed, [data, data, chance.choice(seeds)], target.words, largest)
 
     contract = held_to_contract(target)
-    counted = _Counted(contract.__enter__(), arguments.cases, lambda: contract.__exit__(None, None, None))
+    counted = _Counted(contract.__enter__(), arguments, lambda: contract.__exit__(None, None, None))
     atheris.Setup([sys.argv[0], *options, str(corpus)], counted, custom_mutator=mutate)
     atheris.Fuzz()
     return 0
 
 
 class _Counted:
-    """Counts the cases, states the figure from time to time, and looks for leaks after the last one."""
+    """Counts the cases; after the last one, looks for leaks and ends the process.
 
-    def __init__(self, parse: Parse, cases: int, leave: Callable[[], Any]) -> None:
+    libFuzzer would end it by ``exit``, in the middle of what the target has open.
+    """
+
+    def __init__(self, parse: Parse, arguments: argparse.Namespace, leave: Callable[[], Any]) -> None:
         self._parse = parse
-        self._cases = cases
+        self._cases = arguments.cases
+        self._until = time.monotonic() + arguments.seconds
         self._leave = leave
         self._count = 0
 
     def __call__(self, data: bytes) -> None:
         self._count += 1
         self._parse(data)
-        if self._count % 1_000 == 0 or self._count == self._cases:
+        is_last = self._count >= self._cases or time.monotonic() > self._until
+        if is_last or self._count % 1_000 == 0:
             print(json.dumps({"cases": self._count}), flush=True)
-        if self._count == self._cases:
+        if is_last:
             self._leave()
+            sys.stderr.flush()
+            os._exit(0)
 
 
 def _fuzz_blindly(target: Target, cases: int, seconds: int) -> int:

@@ -114,8 +114,19 @@ class RemoteNode:
         async with self._ask("GET", "/node", timeout_s=RECORD_TIMEOUT_S) as response:
             return self._decoded(await response.read(), NodeRecord)
 
-    async def offer(self, offer_id: str, offer: str, subject: str | None, address: str = "") -> OfferResponse:
+    async def offer(
+        self,
+        offer_id: str,
+        offer: str,
+        subject: str | None,
+        address: str = "",
+        *,
+        within_s: float | None = None,
+    ) -> OfferResponse:
         """Send an offer. After :class:`NoAnswer`, withdraw it before sending it to another node.
+
+        Args:
+            within_s: time for the answer, where it is less than usual.
 
         Raises:
             Unreachable, NoAnswer
@@ -127,7 +138,7 @@ class RemoteNode:
             f"/offers/{offer_id}",
             body,
             "application/json",
-            timeout_s=self._answer_timeout_s,
+            timeout_s=min(self._answer_timeout_s, within_s or self._answer_timeout_s),
         ) as response:
             answer = await response.read()
             shown = response.headers.get(SIGNATURE_HEADER, "")

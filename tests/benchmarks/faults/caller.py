@@ -5,6 +5,8 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
+from itertools import pairwise
+from typing import Self
 
 import aiohttp
 
@@ -41,7 +43,7 @@ class Caller:
         self._task: asyncio.Task[None] | None = None
         self._listening: set[asyncio.Task[None]] = set()
 
-    async def __aenter__(self) -> "Caller":
+    async def __aenter__(self) -> Self:
         timeout = aiohttp.ClientTimeout(total=CONNECT_S, sock_connect=1.0)
         self._http = aiohttp.ClientSession(timeout=timeout)
         self._task = asyncio.create_task(self._keep_up())
@@ -60,14 +62,14 @@ class Caller:
 
     async def result(self, after: float) -> float:
         """Wait for a result that comes after a time; return when it came."""
-        while not self.arrivals or self.arrivals[-1] <= after:
+        while not self.arrivals or self.arrivals[-1] <= after:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         return next(at for at in self.arrivals if at > after)
 
     def longest_gap_s(self, since: float, until: float) -> float:
         """Return the longest time without a result between two times."""
         times = [since, *(at for at in self.arrivals if since < at < until), until]
-        return max(later - earlier for earlier, later in zip(times, times[1:], strict=False))
+        return max(later - earlier for earlier, later in pairwise(times))
 
     async def _keep_up(self) -> None:
         while True:
@@ -97,7 +99,7 @@ class Caller:
             self._listening.add(task)
             task.add_done_callback(self._listening.discard)
             async with asyncio.timeout(CONNECT_S):
-                while len(self.arrivals) == before:
+                while len(self.arrivals) == before:  # noqa: ASYNC110
                     await asyncio.sleep(0.02)
         except BaseException:
             await self._close(peer, wire)

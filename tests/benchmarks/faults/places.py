@@ -1,11 +1,13 @@
 """Where calls are placed: one server, one with workers, and a fleet; real processes that can be stopped and killed."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
+import urllib.request
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -57,19 +59,19 @@ class One(Place):
         prefix: words before the command.
     """
 
-    def __init__(
-        self, *options: str, environment: dict[str, str] | None = None, prefix: tuple[str, ...] = ()
-    ) -> None:
+    def __init__(self, *options: str, environment: dict[str, str] | None = None, prefix: tuple[str, ...] = ()) -> None:
         (port,) = free_ports(LOOPBACK, 1)
         self.urls = [f"http://{LOOPBACK}:{port}"]
         command = [*DIES_WITH_US, *prefix, *_COMMAND, "serve", "--port", str(port), *_MEDIA, *options]
         self.processes = {"server": Process("server", command, environment)}
 
-    @property
-    def child(self) -> psutil.Process:
-        """A media process of ``--workers``."""
-        children = psutil.Process(self.processes["server"].pid).children()
-        return next(child for child in children if "worker" in " ".join(child.cmdline()))
+    def worker_at(self, port: int) -> psutil.Process:
+        """Return the media process of ``--workers`` that has a UDP port."""
+        return next(
+            child
+            for child in psutil.Process(self.processes["server"].pid).children()
+            if any(socket.laddr.port == port for socket in child.net_connections("udp"))
+        )
 
 
 class OneWithAClock(One):
@@ -83,7 +85,8 @@ class OneWithAClock(One):
         environment = {
             "LD_PRELOAD": library,
             "FAKETIME_TIMESTAMP_FILE": str(self._clock),
-            "FAKETIME_NO_CACHE": "1",
+            # It reads the file once a second and not for each look at a clock.
+            "FAKETIME_CACHE_DURATION": "1",
             "FAKETIME_DONT_FAKE_MONOTONIC": "1",
         }
         super().__init__(environment=environment)
@@ -145,9 +148,6 @@ class Fleet(Place):
 
     def node_of_the_call(self) -> str:
         """Return the name of the node that has calls."""
-        import re
-        import urllib.request
-
         for name, process in self.processes.items():
             if name.startswith("node"):
                 port = process._command[process._command.index("--port") + 1]

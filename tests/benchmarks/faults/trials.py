@@ -73,11 +73,13 @@ def _network(name: str, lasts_s: float = 5.0, *, first: bool = False, **changes:
 
 
 async def _new_port(trial: Trial) -> None:
-    await trial.caller.wire.move()  # type: ignore[union-attr]
+    assert trial.caller.wire is not None
+    await trial.caller.wire.move()
 
 
 async def _new_address(trial: Trial) -> None:
-    await trial.caller.wire.move("127.0.0.3")  # type: ignore[union-attr]
+    assert trial.caller.wire is not None
+    await trial.caller.wire.move("127.0.0.3")
 
 
 def _signalled(name: str, process: Callable[[Trial], int], place: Make, lasts_s: float = 5.0) -> Fault:
@@ -110,8 +112,15 @@ def _server(trial: Trial) -> int:
     return pid
 
 
+def _worker(trial: Trial) -> psutil.Process:
+    """Return the call's own media process."""
+    assert trial.caller.wire is not None
+    process: psutil.Process = trial.place.worker_at(trial.caller.wire.server[1])
+    return process
+
+
 async def _kill_worker(trial: Trial) -> None:
-    trial.place.child.send_signal(KILL)
+    _worker(trial).send_signal(KILL)
 
 
 async def _kill_node(trial: Trial) -> None:
@@ -249,7 +258,7 @@ def faults() -> list[Fault]:
         Fault(name="the caller has another address", place=One, begin=_new_address, others=False),
         _signalled("the server stands still for 5 s", _server, One),
         _restarted("the server is killed, and started again", lambda _: "server", One),
-        _signalled("the call's worker stands still for 5 s", lambda trial: trial.place.child.pid, _workers),
+        _signalled("the call's worker stands still for 5 s", lambda trial: _worker(trial).pid, _workers),
         Fault(name="a worker is killed", place=_workers, begin=_kill_worker),
         _signalled(
             "the call's node stands still for 5 s",

@@ -41,7 +41,7 @@ class Wire:
 
     def __init__(self, conditions: Conditions, server: tuple[str, int]) -> None:
         self._conditions = conditions
-        self._server = server
+        self.server = server
         self._chance = random.Random(7)
         self._inside: Any = None
         self._outside: Any = None
@@ -51,7 +51,9 @@ class Wire:
     @classmethod
     async def open(cls, conditions: Conditions, answer: str) -> tuple["Wire", str]:
         """Open a wire for an SDP answer; return it, and the answer with the wire's address in place of the server's."""
-        (port,) = {int(port) for port in re.findall(rf"^a=candidate:.* {LOOPBACK} (\d+) typ host", answer, re.MULTILINE)}
+        (port,) = {
+            int(port) for port in re.findall(rf"^a=candidate:.* {LOOPBACK} (\d+) typ host", answer, re.MULTILINE)
+        }
         wire = cls(conditions, (LOOPBACK, port))
         wire._inside = await wire._socket(wire._from_caller, LOOPBACK)
         await wire.move()
@@ -76,10 +78,10 @@ class Wire:
 
     def _from_caller(self, data: bytes, addr: Any) -> None:
         self._caller = addr
-        self._pass(data, lambda: self._outside.sendto(data, self._server))
+        self._pass(data, lambda: self._outside.sendto(data, self.server))
 
     def _from_server(self, data: bytes, addr: Any) -> None:
-        if addr == self._server and self._caller is not None:
+        if addr == self.server and self._caller is not None:
             self._pass(data, lambda: self._inside.sendto(data, self._caller))
 
     def _pass(self, data: bytes, send: Any) -> None:
