@@ -3,9 +3,9 @@
 
 usage: .venv/bin/python tools/licences.py [--check]
 
-Packages are those of locks/media-checkpoints-torch.txt, by the metadata of what is installed here; libraries for graphics
-processors come with torch from the default index, and are listed by name. --check writes nothing, and ends with status
-1 where the page is not current.
+Packages are those of the locks, by the metadata of what is installed here; libraries for graphics processors come with
+torch from the default index, and are listed by name. --check writes nothing, and ends with status 1 where the page is
+not current.
 """
 
 import re
@@ -14,10 +14,11 @@ from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
 from typing import NamedTuple
 
-sys.path.insert(0, str(Path(__file__).parent))
-import locks
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from tools import locks
+from tools.constraints import PROJECT
 
-PAGE = locks.PROJECT / "docs" / "licences.md"
+PAGE = PROJECT / "docs" / "licences.md"
 _HEAD = """# Licences
 
 Written by `tools/licences.py`; versions are those of [the locks](../locks/). voxgender itself is Apache-2.0, the speech
@@ -107,10 +108,10 @@ def _licence(name: str) -> str:
 
 def _told(package: Distribution) -> str:
     metadata = package.metadata
-    if expression := metadata.get("License-Expression"):
-        return str(expression)
+    if "License-Expression" in metadata:
+        return metadata["License-Expression"]
     classifiers = [line.rpartition(" :: ")[2] for line in metadata.get_all("Classifier") or () if "License ::" in line]
-    text = str(metadata.get("License") or "").strip()
+    text = metadata["License"].strip() if "License" in metadata else ""
     told = text if text and "\n" not in text and len(text) < 60 else ""
     plain = [_FROM_TEXT.get(word.lower(), word) for word in ([told] if told else classifiers) if word != "OSI Approved"]
     return re.sub(r"\s+", " ", " AND ".join(dict.fromkeys(plain)))

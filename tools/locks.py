@@ -15,8 +15,8 @@ import tomllib
 from collections.abc import Iterable
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
-from constraints import END, FILE, PROJECT, follow
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from tools.constraints import END, FILE, PROJECT, follow
 
 LOCKS = PROJECT / "locks"
 EXTRAS = {

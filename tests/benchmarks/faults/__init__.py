@@ -43,7 +43,7 @@ async def measure(brief: bool) -> Measured:
             "first result of a call placed meanwhile, s",
         ),
         [
-            [row.get(key) for key in ("fault", "sees", "gap_s", "well_after_s", "lost", "other_s")]
+            [_shown(row.get(key)) for key in ("fault", "sees", "gap_s", "well_after_s", "lost", "other_s")]
             for row in rows
         ],
     )  # fmt: skip
@@ -105,6 +105,11 @@ async def _first_result_s(place: Any) -> float | None:
             return round(await asyncio.wait_for(caller.result(0), PATIENCE_S / 2) - began_at, 2)
         except TimeoutError:
             return None
+
+
+def _shown(value: object) -> object:
+    """Give times two decimals, whatever their size, so that rows compare."""
+    return f"{value:.2f}" if isinstance(value, float) else value
 
 
 def _words(seen: Counter[str]) -> str:

@@ -137,9 +137,9 @@ class Fleet(Place):
             words = ("media", "--port", str(port), "--registry", redis.url, *_MEDIA)
             self.processes[f"node-{index}"] = Process(f"node-{index}", [*DIES_WITH_US, *_COMMAND, *words], secret)
         for index, port in enumerate(ports[:2]):
-            words = ("signaling", "--port", str(port), "--registry", redis.url, *log)
+            front = ("signaling", "--port", str(port), "--registry", redis.url, *log)
             name = f"signaling-{index}"
-            self.processes[name] = Process(name, [*DIES_WITH_US, *_COMMAND, *words], secret)
+            self.processes[name] = Process(name, [*DIES_WITH_US, *_COMMAND, *front], secret)
         self.urls = [f"http://{LOOPBACK}:{port}" for port in ports[:2]]
 
     def redis(self, *words: str) -> None:
