@@ -21,7 +21,7 @@ from tools.constraints import PROJECT
 PAGE = PROJECT / "docs" / "licences.md"
 _HEAD = """# Licences
 
-Written by `tools/licences.py`; versions are those of [the locks](../locks/). voxgender itself is Apache-2.0, the speech
+Written by `tools/licences.py`; versions are those of the locks in `locks/`. voxgender itself is Apache-2.0, the speech
 gate's network MIT; both texts are in the package. The page and the browser client hold no code of others.
 
 """
