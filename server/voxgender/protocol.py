@@ -9,7 +9,7 @@ a name ends in ``_ms``. ``docs/protocol.md`` explains each message; ``docs/proto
 import json
 import math
 import sys
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
 
@@ -45,6 +45,8 @@ class Message(msgspec.Struct, frozen=True, tag_field="type", kw_only=True):
     """Base of all messages."""
 
     v: Literal[1] = VERSION
+    channel: int | None = None
+    """Channel of a stream that has several, counted from 0; each is judged apart. None if there is one."""
 
     @property
     def type(self) -> str:
@@ -64,6 +66,8 @@ class Message(msgspec.Struct, frozen=True, tag_field="type", kw_only=True):
             ValueError: a number is infinite or NaN, which JSON has no form for.
         """
         plain: dict[str, Any] = _rounded(msgspec.to_builtins(self), _SECONDS_DECIMALS)
+        if self.channel is None:
+            del plain["channel"]
         return plain
 
 
@@ -135,7 +139,13 @@ class Error(Message, frozen=True, kw_only=True, tag="error"):
     message: str
 
 
-AnyMessage = Hello | Result | Change | Segment | Summary | Warning | Error
+AnyMessage: TypeAlias = Hello | Result | Change | Segment | Summary | Warning | Error
+
+_CHANNEL = {
+    "type": "integer",
+    "minimum": 0,
+    "description": "Channel of a stream that has several, counted from 0; each is judged apart.",
+}
 
 _ROUNDED = frozenset((float, dict, list, tuple))
 """Types that are rounded, or may hold numbers to round."""
@@ -160,6 +170,8 @@ def schema() -> dict[str, Any]:
         if "v" in definition["properties"]:
             # It is always sent, though the class has a default.
             definition["required"].append("v")
+            # It is sent only where there are several.
+            definition["properties"]["channel"] = _CHANNEL
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": f"voxgender messages, v{VERSION}",
