@@ -65,6 +65,11 @@ class Chunks:
             return [_Decoder(self._formats, None).decode]
         return [_Decoder(self._formats, channel).decode for channel in range(self._channels)]
 
+    @property
+    def mixed(self) -> Callable[[Sequence[Packet]], list[Frame]]:
+        """Decoder of all channels mixed to one."""
+        return _Decoder(self._formats, None).decode
+
     def cut(self, chunk: object) -> Iterator[tuple[Packet, float]]:
         """Return a chunk's packets, each with its length in seconds; a chunk of bytes may end in mid-sample.
 
