@@ -172,6 +172,14 @@ async def test_an_error_in_its_block_ends_a_voice_at_once() -> None:
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
+async def test_a_voice_that_is_left_before_it_began_has_no_messages() -> None:
+    """Its reader waited for ever."""
+    voice = Voice(16_000)
+    voice.abandon()
+    assert await rest(voice) == []
+    await voice.close()
+
+
 async def test_silence_by_the_clock_ends_a_label(talk: Samples) -> None:
     """A source that is muted gives no sound at all."""
     async with asyncio.timeout(PATIENCE_S), Voice(16_000) as voice:

@@ -129,6 +129,14 @@ class Voice:
         if self._on_message is not None and self._unread.error is not None:
             raise self._unread.error
 
+    def abandon(self) -> None:
+        """End at once: what was pushed and is not analysed yet is left, and the messages end."""
+        self._closed = True
+        if self._running is not None:
+            self._running.cancel()
+        else:
+            self._unread.end(None)
+
     async def __aenter__(self) -> Self:
         if self._loop is None:
             self._start()
@@ -137,12 +145,12 @@ class Voice:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if error is not None and self._running is not None:
-            self._closed = True
-            self._running.cancel()
-            await asyncio.wait({self._running})
+        if error is None:
+            await self.close()
             return
-        await self.close()
+        self.abandon()
+        if self._running is not None:
+            await asyncio.wait({self._running})
 
     def __aiter__(self) -> Self:
         return self
@@ -165,6 +173,8 @@ class Voice:
     def _start(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._running = self._loop.create_task(self._run())
+        # Also of a task that is cancelled before it begins.
+        self._running.add_done_callback(lambda _: self._unread.end(None))
 
     def _wake(self) -> None:
         assert self._loop is not None
@@ -180,9 +190,6 @@ class Voice:
     async def _run(self) -> None:
         try:
             await self._analyze(await load(self._model))
-        except asyncio.CancelledError:
-            self._unread.end(None)
-            raise
         except Exception as error:  # noqa: BLE001 - it is raised where the messages are read
             self._unread.end(error)
         finally:
