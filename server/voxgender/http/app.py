@@ -7,7 +7,7 @@ from aiohttp import web
 from voxgender.http.auth import Authenticator
 from voxgender.http.calls import Calls
 from voxgender.http.cors import add_cors_headers, cors_middleware
-from voxgender.http.events import Events
+from voxgender.http.events import KEEPALIVE_S, Events
 from voxgender.http.health import Health, own_metrics
 from voxgender.http.iceservers import IceServers
 from voxgender.http.pages import Pages
@@ -22,7 +22,11 @@ MAX_BODY = 128 * 1024
 
 
 def create_app(
-    settings: FrontSettings, calls: Calls, *, metrics: Callable[[], Awaitable[bytes]] = own_metrics
+    settings: FrontSettings,
+    calls: Calls,
+    *,
+    metrics: Callable[[], Awaitable[bytes]] = own_metrics,
+    keepalive_s: float = KEEPALIVE_S,
 ) -> web.Application:
     """Make the application in front of a media node, or of a router to many.
 
@@ -30,6 +34,7 @@ def create_app(
         settings: options of the server.
         calls: opens, finds and ends calls.
         metrics: returns the text of ``/metrics``.
+        keepalive_s: time between comments on a silent event stream.
 
     Raises:
         SettingsError: an ICE server, an origin, a proxy, a secret or a key set is malformed.
@@ -47,7 +52,7 @@ def create_app(
     app.on_cleanup.append(authenticator.close)
     app.add_routes(Whip(calls, authenticator, rates, ice_servers).routes())
     app.add_routes(Sessions(calls).routes())
-    app.add_routes(Events(calls).routes())
+    app.add_routes(Events(calls, keepalive_s=keepalive_s).routes())
     app.add_routes(Health(calls.check_ready, metrics).routes())
     app.add_routes(Pages(calls, authenticator).routes())
     return app
