@@ -7,6 +7,7 @@
  * @typedef {object} Hello
  * @property {'hello'} type
  * @property {1} v
+ * @property {number} [channel] Channel of a stream that has several, counted from 0; each is judged apart.
  * @property {string} session
  * @property {string} model
  * @property {Label[]} [labels]
@@ -19,6 +20,7 @@
  * @typedef {object} Result
  * @property {'result'} type
  * @property {1} v
+ * @property {number} [channel] Channel of a stream that has several, counted from 0; each is judged apart.
  * @property {number} seq
  * @property {number} start Seconds of this call's audio.
  * @property {number} end Seconds of this call's audio.
@@ -41,6 +43,7 @@
  * @typedef {object} Change
  * @property {'change'} type
  * @property {1} v
+ * @property {number} [channel] Channel of a stream that has several, counted from 0; each is judged apart.
  * @property {number} at Seconds of this call's audio.
  * @property {Label} from
  * @property {Label} to
@@ -52,6 +55,7 @@
  * @typedef {object} Segment
  * @property {'segment'} type
  * @property {1} v
+ * @property {number} [channel] Channel of a stream that has several, counted from 0; each is judged apart.
  * @property {number} start Seconds of this call's audio.
  * @property {number} end Seconds of this call's audio.
  * @property {Label} label
@@ -63,6 +67,7 @@
  * @typedef {object} Summary
  * @property {'summary'} type
  * @property {1} v
+ * @property {number} [channel] Channel of a stream that has several, counted from 0; each is judged apart.
  * @property {number} duration Seconds of this call's audio.
  * @property {number} speech Seconds of this call's audio.
  * @property {number} male Seconds of this call's audio.
@@ -76,6 +81,7 @@
  * @typedef {object} Warning
  * @property {'warning'} type
  * @property {1} v
+ * @property {number} [channel] Channel of a stream that has several, counted from 0; each is judged apart.
  * @property {string} code
  * @property {string} message
  */
@@ -85,6 +91,7 @@
  * @typedef {object} ErrorMessage
  * @property {'error'} type
  * @property {1} v
+ * @property {number} [channel] Channel of a stream that has several, counted from 0; each is judged apart.
  * @property {string} code
  * @property {string} message
  */

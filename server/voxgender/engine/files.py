@@ -6,10 +6,11 @@ from os import PathLike
 from typing import Any, NamedTuple
 
 from voxgender.audio.files import read_frames
+from voxgender.audio.frames import Frame
 from voxgender.engine.call_state import CallState, Hop
 from voxgender.engine.engine import Engine
 from voxgender.engine.messages import Messages
-from voxgender.protocol import Label, Message, Result, Segment, Summary
+from voxgender.protocol import AnyMessage, Label, Result, Segment, Summary
 
 _FRAMES_AT_ONCE = 32
 
@@ -41,13 +42,13 @@ class FileClassification(NamedTuple):
         return f"{self.label} ({self.confidence:.0%}, {self.speech_s:.1f} s of speech)"
 
 
-def analyze_file(engine: Engine, path: str | PathLike[str]) -> Iterator[Message]:
+def analyze_file(engine: Engine, path: str | PathLike[str]) -> Iterator[AnyMessage]:
     """Yield the messages of a live call with this audio, in hops of exactly the engine's length.
 
     Raises:
         AudioError: the file is missing, is no media file, or holds no audio.
     """
-    return _messages(engine, engine.new_state(), path)
+    return _messages(engine, engine.new_state(), read_frames(path))
 
 
 def classify_file(engine: Engine, path: str | PathLike[str]) -> FileClassification:
@@ -56,8 +57,17 @@ def classify_file(engine: Engine, path: str | PathLike[str]) -> FileClassificati
     Raises:
         AudioError: the file is missing, is no media file, or holds no audio.
     """
+    return classify_frames(engine, read_frames(path))
+
+
+def classify_frames(engine: Engine, frames: Iterator[Frame]) -> FileClassification:
+    """Classify decoded frames by all of their speech.
+
+    Raises:
+        AudioError: raised by the frames' iterator.
+    """
     state = engine.new_state()
-    messages = list(_messages(engine, state, path))
+    messages = list(_messages(engine, state, frames))
     segments = tuple(message for message in messages if isinstance(message, Segment))
     label, confidence = state.overall() or (None, 0.0)
     (summary,) = (message for message in messages if isinstance(message, Summary))
@@ -65,15 +75,15 @@ def classify_file(engine: Engine, path: str | PathLike[str]) -> FileClassificati
     return FileClassification(label, confidence, summary.speech, segments, results)
 
 
-def _messages(engine: Engine, state: CallState, path: str | PathLike[str]) -> Iterator[Message]:
+def _messages(engine: Engine, state: CallState, frames: Iterator[Frame]) -> Iterator[AnyMessage]:
     messages = Messages()
-    for hops in _hops(state, path):
-        engine.process({state: hops}, live=False)
+    state.is_whole = True
+    for hops in _hops(state, frames):
+        engine.process({state: hops})
         yield from messages.of(hops, None, engine.clock(), engine.hop_ms / 1_000)
 
 
-def _hops(state: CallState, path: str | PathLike[str]) -> Iterator[list[Hop]]:
-    frames = read_frames(path)
+def _hops(state: CallState, frames: Iterator[Frame]) -> Iterator[list[Hop]]:
     while some := list(islice(frames, _FRAMES_AT_ONCE)):
         yield [*state.place(some), *state.cut(exact=True)]
     yield list(state.finish())
