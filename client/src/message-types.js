@@ -7,6 +7,7 @@
  * @typedef {object} Hello
  * @property {'hello'} type
  * @property {1} v
+ * @property {number} [channel] Channel of a stream that has several, counted from 0; each is judged apart.
  * @property {string} session
  * @property {string} model
  * @property {string[]} [labels]
@@ -20,6 +21,7 @@
  * @typedef {object} Result
  * @property {'result'} type
  * @property {1} v
+ * @property {number} [channel] Channel of a stream that has several, counted from 0; each is judged apart.
  * @property {number} seq
  * @property {number} start Seconds of this call's audio.
  * @property {number} end Seconds of this call's audio.
@@ -35,6 +37,7 @@
  * @typedef {object} Change
  * @property {'change'} type
  * @property {1} v
+ * @property {number} [channel] Channel of a stream that has several, counted from 0; each is judged apart.
  * @property {number} at Seconds of this call's audio.
  * @property {string} from
  * @property {string} to
@@ -46,6 +49,7 @@
  * @typedef {object} Segment
  * @property {'segment'} type
  * @property {1} v
+ * @property {number} [channel] Channel of a stream that has several, counted from 0; each is judged apart.
  * @property {number} start Seconds of this call's audio.
  * @property {number} end Seconds of this call's audio.
  * @property {string} label
@@ -57,6 +61,7 @@
  * @typedef {object} Summary
  * @property {'summary'} type
  * @property {1} v
+ * @property {number} [channel] Channel of a stream that has several, counted from 0; each is judged apart.
  * @property {number} duration Seconds of this call's audio.
  * @property {number} speech Seconds of this call's audio.
  * @property {number} male Seconds of this call's audio.
@@ -71,6 +76,7 @@
  * @typedef {object} Warning
  * @property {'warning'} type
  * @property {1} v
+ * @property {number} [channel] Channel of a stream that has several, counted from 0; each is judged apart.
  * @property {string} code
  * @property {string} message
  * @property {number} [windows_per_s] Windows of this call that are classified in a second of speech.
@@ -81,6 +87,7 @@
  * @typedef {object} ErrorMessage
  * @property {'error'} type
  * @property {1} v
+ * @property {number} [channel] Channel of a stream that has several, counted from 0; each is judged apart.
  * @property {string} code
  * @property {string} message
  */

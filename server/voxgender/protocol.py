@@ -9,9 +9,11 @@ a name ends in ``_ms``. ``docs/protocol.md`` explains each message; ``docs/proto
 import json
 import math
 import sys
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 import msgspec
+
+from voxgender import received
 
 VERSION: Literal[1] = 1
 
@@ -46,12 +48,11 @@ _DECIMALS = {"confidence": 4, "scores": 4, "latency_ms": 1, "stages_ms": 1}
 class Message(msgspec.Struct, frozen=True, tag_field="type", kw_only=True):
     """Base of all messages."""
 
+    type: ClassVar[str]
+    """Name of the message's type on the wire. It is a literal of each type, so that type checkers narrow by it."""
     v: Literal[1] = VERSION
-
-    @property
-    def type(self) -> str:
-        """Name of the message's type on the wire, such as ``hello`` or ``result``."""
-        return str(self.__struct_config__.tag)
+    channel: int | None = None
+    """Channel of a stream that has several, counted from 0; each is judged apart. None if there is one."""
 
     def to_json(self) -> str:
         return _encoder.encode(self.to_dict()).decode()
@@ -66,12 +67,15 @@ class Message(msgspec.Struct, frozen=True, tag_field="type", kw_only=True):
             ValueError: a number is infinite or NaN, which JSON has no form for.
         """
         plain: dict[str, Any] = _rounded(msgspec.to_builtins(self), _SECONDS_DECIMALS)
+        if self.channel is None:
+            del plain["channel"]
         return plain
 
 
 class Hello(Message, frozen=True, kw_only=True, tag="hello"):
     """First message on every channel: the model that listens, its labels, window and hop."""
 
+    type: ClassVar[Literal["hello"]] = "hello"
     session: str
     model: str
     labels: tuple[Label, ...] = LABELS
@@ -84,6 +88,7 @@ class Hello(Message, frozen=True, kw_only=True, tag="hello"):
 class Result(Message, frozen=True, kw_only=True, tag="result"):
     """The label at the end of a hop. A result may be lost on the way: the next one replaces it."""
 
+    type: ClassVar[Literal["result"]] = "result"
     seq: int
     start: Seconds
     end: Seconds
@@ -99,6 +104,7 @@ class Result(Message, frozen=True, kw_only=True, tag="result"):
 class Change(Message, frozen=True, kw_only=True, tag="change", rename={"from_": "from"}):
     """The voice heard has changed; the first voice of a call changes from ``no_speech``."""
 
+    type: ClassVar[Literal["change"]] = "change"
     at: Seconds
     from_: Label
     to: Label
@@ -108,6 +114,7 @@ class Change(Message, frozen=True, kw_only=True, tag="change", rename={"from_": 
 class Segment(Message, frozen=True, kw_only=True, tag="segment"):
     """A finished stretch of one voice."""
 
+    type: ClassVar[Literal["segment"]] = "segment"
     start: Seconds
     end: Seconds
     label: Label
@@ -117,6 +124,7 @@ class Segment(Message, frozen=True, kw_only=True, tag="segment"):
 class Summary(Message, frozen=True, kw_only=True, tag="summary"):
     """The whole call in seconds; the last message. ``segments`` is a count, ``others`` by label."""
 
+    type: ClassVar[Literal["summary"]] = "summary"
     duration: Seconds
     speech: Seconds
     male: Seconds
@@ -129,6 +137,7 @@ class Summary(Message, frozen=True, kw_only=True, tag="summary"):
 class Warning(Message, frozen=True, kw_only=True, tag="warning"):  # noqa: A001 - the wire's own word
     """Something a user may want to know; the call goes on."""
 
+    type: ClassVar[Literal["warning"]] = "warning"
     code: str
     message: str
     windows_per_s: Rate | msgspec.UnsetType = msgspec.UNSET
@@ -138,17 +147,23 @@ class Warning(Message, frozen=True, kw_only=True, tag="warning"):  # noqa: A001 
 class Error(Message, frozen=True, kw_only=True, tag="error"):
     """The call ends after this."""
 
+    type: ClassVar[Literal["error"]] = "error"
     code: str
     message: str
 
 
-AnyMessage = Hello | Result | Change | Segment | Summary | Warning | Error
+AnyMessage: TypeAlias = Hello | Result | Change | Segment | Summary | Warning | Error
+
+_CHANNEL = {
+    "type": "integer",
+    "minimum": 0,
+    "description": "Channel of a stream that has several, counted from 0; each is judged apart.",
+}
 
 _ROUNDED = frozenset((float, dict, list, tuple))
 """Types that are rounded, or may hold numbers to round."""
 
 _encoder = msgspec.json.Encoder()
-_decoder: msgspec.json.Decoder[AnyMessage] = msgspec.json.Decoder(AnyMessage)
 
 
 def decode(text: str | bytes) -> AnyMessage:
@@ -157,7 +172,8 @@ def decode(text: str | bytes) -> AnyMessage:
     Raises:
         ValueError: the text is no message of this version, or of an unknown type.
     """
-    return _decoder.decode(text)
+    message: AnyMessage = received.decode(text, AnyMessage)
+    return message
 
 
 def schema() -> dict[str, Any]:
@@ -167,6 +183,8 @@ def schema() -> dict[str, Any]:
         if "v" in definition["properties"]:
             # It is always sent, though the class has a default.
             definition["required"].append("v")
+            # It is sent only where there are several.
+            definition["properties"]["channel"] = _CHANNEL
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": f"voxgender messages, v{VERSION}",

@@ -1,6 +1,7 @@
 """Checkpoints that cannot be served: each is refused before the server is ready, by one line that says why."""
 
 import json
+import os
 import pickle
 import struct
 from collections.abc import Callable
@@ -84,6 +85,11 @@ def another_networks_weights(directory: Path) -> None:
     config(architectures=["Wav2Vec2ForSequenceClassification"], id2label={"0": "m", "1": "f"})(directory)
 
 
+def named_pipe(directory: Path) -> None:
+    (directory / "model.safetensors").unlink()
+    os.mkfifo(directory / "model.safetensors")
+
+
 def constant(tensors: dict[str, torch.Tensor]) -> None:
     tensors["classifier.weight"].zero_()
 
@@ -147,11 +153,19 @@ BAD: dict[str, tuple[Damage, str]] = {
     ),
     "without labels": (config(id2label=None), r"config\.json has no id2label"),
     "text for a number": (config(hidden_size="wide"), "hidden_size"),
-    "a number beyond reason": (config(hidden_size=10**9), r"config\.json says hidden_size is 1000000000"),
-    "layers beyond reason": (config(num_hidden_layers=10**7), r"config\.json says num_hidden_layers is 10000000"),
-    "a negative number": (config(num_hidden_layers=-1), r"config\.json says num_hidden_layers is -1"),
+    "a number beyond reason": (config(hidden_size=10**9), r"config\.json has a hidden_size that no network has"),
+    "layers beyond reason": (
+        config(num_hidden_layers=10**7),
+        r"config\.json has a num_hidden_layers that no network has",
+    ),
+    "a negative number": (config(num_hidden_layers=-1), r"config\.json has a num_hidden_layers that no network has"),
     "no architecture": (config(architectures=None), "is an unnamed wav2vec2"),
-    "no heads": (config(num_attention_heads=0), "."),
+    "no heads": (config(num_attention_heads=0), "has a num_attention_heads that no network has"),
+    "more weights than the files hold": (
+        config(hidden_size=4_096),
+        r"tells of \d+ weights, and the files hold \d+ bytes",
+    ),
+    "a named pipe": (named_pipe, r"its model\.safetensors is no regular file"),
     "8 kHz": (preprocessing(sampling_rate=8_000), "wants audio at 8000 Hz; only 16000 Hz can be given"),
     "44.1 kHz": (preprocessing(sampling_rate=44_100), "wants audio at 44100 Hz"),
     "a rate of text": (preprocessing(sampling_rate="16k"), "wants audio at 16k Hz"),

@@ -14,7 +14,7 @@ from voxgender.audio.activity import CALLS_A_RUN, FRAME_S, VoiceActivity
 from voxgender.audio.frames import SAMPLE_RATE_HZ, Frame, Packet
 from voxgender.engine.call import SILENCE_S, Arrivals, Call, Decode, LoopCalls, OnEnd, OnMessages
 from voxgender.engine.call_state import CallState, Hop
-from voxgender.engine.messages import TurnTimes
+from voxgender.engine.messages import Messages, TurnTimes
 from voxgender.engine.pace import Pace
 from voxgender.engine.schedule import Schedule, check_hop
 from voxgender.errors import ModelError
@@ -28,6 +28,9 @@ HOP_MS = 192
 CALLS_A_TURN = CALLS_A_RUN
 """Calls in one turn, as many as the gate takes in one run; the messages of all of them wait for the last. While the
 model cannot keep up, a turn takes all calls, so that they share it."""
+
+CALLS_AHEAD_A_TURN = 2
+"""Calls in a turn whose audio is ahead of time: the live calls that are due meanwhile wait for it."""
 
 HopsOf = Mapping[CallState, Sequence[Hop]]
 
@@ -75,6 +78,9 @@ class Engine:
         """Held while the networks run: files are analysed on their callers' threads."""
         self._loops: dict[asyncio.AbstractEventLoop, LoopCalls] = {}
         self._due: list[Call] = []
+        self._due_ahead: list[Call] = []
+        """Calls whose audio is ahead of time. They have every second turn at most, and few of them at once."""
+        self._was_ahead = False
         self._wake = threading.Condition()
         self._closed = False
         self._thread: threading.Thread | None = None
@@ -115,13 +121,25 @@ class Engine:
             self._classifier, self.model = classifier, classifier.name
             self._pace = Pace(self.hop_ms / 1_000)
 
-    def open(self, on_messages: OnMessages, on_end: OnEnd, *, decode: Decode | None = None) -> Call:
+    def open(
+        self,
+        on_messages: OnMessages,
+        on_end: OnEnd,
+        *,
+        decode: Decode | None = None,
+        live: bool = True,
+        messages: Messages | None = None,
+    ) -> Call:
         """Begin a call on the running event loop.
 
         Args:
             on_messages: called on the loop with the call's messages, in order.
             on_end: called on the loop after the last message, or with the error that ended the call.
             decode: decodes the packets that are pushed, on the engine's thread; None if frames are pushed.
+            live: whether the audio keeps time. Of a live call that cannot be kept up with, the oldest audio is dropped
+                and the newest window classified; time without audio is silence. A call that is not live has the clock
+                of its audio, of which all is classified: feed it (:meth:`Call.feed`).
+            messages: makes the call's messages; None for those of a single channel whose clock starts at 0.
 
         Raises:
             RuntimeError: the engine is closed.
@@ -137,7 +155,7 @@ class Engine:
                 calls = self._loops[loop] = LoopCalls(
                     loop, self.schedule, self.clock, silence_s=self._silence_s, submit=self.submit, forget=self.forget
                 )
-        call = Call(calls, self.new_state(), decode, on_messages, on_end)
+        call = Call(calls, self.new_state(), decode, on_messages, on_end, live=live, messages=messages)
         calls.add(call)
         return call
 
@@ -156,6 +174,7 @@ class Engine:
         with self._wake:
             self._closed = True
             self._due.clear()
+            self._due_ahead.clear()
             self._wake.notify()
             loops = list(self._loops.values())
         for calls in loops:
@@ -166,13 +185,15 @@ class Engine:
 
     def submit(self, calls: Sequence[Call]) -> None:
         """Hand calls whose turn it is to the engine's thread."""
+        ahead = [call for call in calls if call.is_ahead]
         with self._wake:
             if self._closed:
                 return
             if self._thread is None:
                 self._thread = threading.Thread(target=self._work, name="voxgender-engine", daemon=True)
                 self._thread.start()
-            self._due += calls
+            self._due += [call for call in calls if call not in ahead]
+            self._due_ahead += ahead
             self._wake.notify()
 
     def forget(self, calls: LoopCalls) -> None:
@@ -217,11 +238,11 @@ class Engine:
             with suppress(RuntimeError):
                 of_calls.loop.call_soon_threadsafe(of_calls.deliver, one)
 
-    def process(self, hops: HopsOf, *, live: bool = True) -> tuple[float, float]:
+    def process(self, hops: HopsOf) -> tuple[float, float]:
         """Process hops of many calls: find speech, classify windows, decide.
 
         The gate gets every hop. If the model cannot keep up, it gets a part of the windows, the same share of each
-        call, unless the calls are not ``live``.
+        call, except of calls whose state ``is_whole``.
 
         Returns:
             The times at which the gate and the model had finished.
@@ -231,12 +252,11 @@ class Engine:
             gated_at = self.clock()
             if self._classifier is not None:
                 waiting = {state: [hop for hop in some if hop.window is not None] for state, some in hops.items()}
-                if live:
-                    chosen = self._pace.choose({state: some for state, some in waiting.items() if some}, gated_at)
-                    self._classify(chosen)
-                    self._pace.took(len(chosen), self.clock() - gated_at)
-                else:
-                    self._classify([hop for some in waiting.values() for hop in some])
+                paced = {state: some for state, some in waiting.items() if some and not state.is_whole}
+                whole = [hop for state, some in waiting.items() if state.is_whole for hop in some]
+                chosen = [*self._pace.choose(paced, gated_at), *whole]
+                self._classify(chosen)
+                self._pace.took(len(chosen), self.clock() - gated_at)
             classified_at = self.clock()
         for state, of_call in hops.items():
             for hop in of_call:
@@ -283,10 +303,13 @@ class Engine:
     def _next(self) -> list[Call]:
         """Wait for calls whose turn it is, and return them; return none once the engine is closed."""
         with self._wake:
-            while not self._due and not self._closed:
+            while not self._due and not self._due_ahead and not self._closed:
                 self._wake.wait()
+            self._was_ahead = bool(self._due_ahead) and not (self._due and self._was_ahead)
             most = len(self._due) if self._pace.is_short(self.clock()) else CALLS_A_TURN
-            calls, self._due = self._due[:most], self._due[most:]
+            due, most = (self._due_ahead, CALLS_AHEAD_A_TURN) if self._was_ahead else (self._due, most)
+            calls = due[:most]
+            del due[:most]
         return calls
 
 
@@ -298,9 +321,14 @@ def _cut(call: Call, arrivals: Arrivals) -> Iterator[Hop]:
         frames = [piece for piece in arrivals.audio if not isinstance(piece, Packet)]
     else:
         frames = call.decode([piece for piece in arrivals.audio if isinstance(piece, Packet)])
+    state.is_whole = arrivals.ahead or not call.live
     yield from state.place(frames, arrivals.silence_s)
     if arrivals.ended:
         yield from state.finish()
+    elif arrivals.settles:
+        yield from state.settle()
+    elif arrivals.ahead or not (call.live or call.loop.schedule.busy):
+        yield from state.cut(exact=True)
     else:
         yield from state.cut(silence_s=arrivals.quiet_s if arrivals.silence_s else 0.0)
 

@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from voxgender.audio.files import read_frames
-from voxgender.audio.frames import Samples, Wave
+from voxgender.audio.frames import Frame, Samples, Wave
 from voxgender.engine.call_state import CallState, Hop
 from voxgender.engine.engine import WINDOW_MS, Engine
 from voxgender.engine.messages import Messages
 from voxgender.errors import AudioError
 from voxgender.inference.classifier import Probabilities, Windows
-from voxgender.protocol import VOICES, Label, Message, Result, Segment, Summary
+from voxgender.protocol import VOICES, AnyMessage, Label, Result, Segment, Summary
 
 _FRAMES_AT_ONCE = 32
 
@@ -80,9 +80,9 @@ def speech_windows(sources: Sequence[Path | Samples]) -> Windows:
     for source in sources:
         state = engine.new_state()
         if isinstance(source, np.ndarray):
-            engine.process({state: [*state.place([Wave(source)]), *state.cut(exact=True)]}, live=False)
+            list(_messages(engine, state, iter([Wave(source)])))
         else:
-            list(_messages(engine, state, source))
+            list(_messages(engine, state, read_frames(source)))
         if len(recorder.windows) >= MAX_WINDOWS:
             break
     if not recorder.windows:
@@ -90,13 +90,13 @@ def speech_windows(sources: Sequence[Path | Samples]) -> Windows:
     return np.stack(recorder.windows[:MAX_WINDOWS])
 
 
-def analyze_file(engine: Engine, path: str | PathLike[str]) -> Iterator[Message]:
+def analyze_file(engine: Engine, path: str | PathLike[str]) -> Iterator[AnyMessage]:
     """Yield the messages of a live call with this audio, in hops of exactly the engine's length.
 
     Raises:
         AudioError: the file is missing, is no media file, or holds no audio.
     """
-    return _messages(engine, engine.new_state(), path)
+    return _messages(engine, engine.new_state(), read_frames(path))
 
 
 def classify_file(engine: Engine, path: str | PathLike[str]) -> FileClassification:
@@ -105,8 +105,17 @@ def classify_file(engine: Engine, path: str | PathLike[str]) -> FileClassificati
     Raises:
         AudioError: the file is missing, is no media file, or holds no audio.
     """
+    return classify_frames(engine, read_frames(path))
+
+
+def classify_frames(engine: Engine, frames: Iterator[Frame]) -> FileClassification:
+    """Classify decoded frames by all of their speech.
+
+    Raises:
+        AudioError: raised by the frames' iterator.
+    """
     state = engine.new_state()
-    messages = list(_messages(engine, state, path))
+    messages = list(_messages(engine, state, frames))
     segments = tuple(message for message in messages if isinstance(message, Segment))
     label, confidence = state.overall() or (None, 0.0)
     (summary,) = (message for message in messages if isinstance(message, Summary))
@@ -114,15 +123,15 @@ def classify_file(engine: Engine, path: str | PathLike[str]) -> FileClassificati
     return FileClassification(label, confidence, summary.speech, segments, results)
 
 
-def _messages(engine: Engine, state: CallState, path: str | PathLike[str]) -> Iterator[Message]:
+def _messages(engine: Engine, state: CallState, frames: Iterator[Frame]) -> Iterator[AnyMessage]:
     messages = Messages()
-    for hops in _hops(state, path):
-        engine.process({state: hops}, live=False)
+    state.is_whole = True
+    for hops in _hops(state, frames):
+        engine.process({state: hops})
         yield from messages.of(hops, None, engine.clock(), engine.hop_ms / 1_000)
 
 
-def _hops(state: CallState, path: str | PathLike[str]) -> Iterator[list[Hop]]:
-    frames = read_frames(path)
+def _hops(state: CallState, frames: Iterator[Frame]) -> Iterator[list[Hop]]:
     while some := list(islice(frames, _FRAMES_AT_ONCE)):
         yield [*state.place(some), *state.cut(exact=True)]
     yield list(state.finish())

@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +17,7 @@ import numpy.typing as npt
 
 from voxgender.errors import ModelError
 from voxgender.extras import advice
-from voxgender.graphs.architecture import Weights
+from voxgender.graphs.architecture import Architecture, Unconvertible, Weights
 
 GRAPH = "voxgender.onnx"
 """File name of the graph that ``voxgender export`` writes beside a checkpoint."""
@@ -28,13 +29,15 @@ _WANTED = [_CONFIG, _PREPROCESSING, _SINGLE, _INDEX, _SHARDS, GRAPH]
 _UNNAMED = {"0": "LABEL_0", "1": "LABEL_1"}
 """What transformers takes for ``id2label`` where it is missing."""
 _MAX_JSON_BYTES = 16 << 20
-_LIMITS = {
-    **dict.fromkeys(("num_hidden_layers", "encoder_layers", "decoder_layers"), 1_000),
-    **dict.fromkeys(
-        ("hidden_size", "intermediate_size", "d_model", "encoder_ffn_dim", "classifier_proj_size"), 1 << 17
-    ),
+_LARGEST = {
+    **dict.fromkeys(("num_hidden_layers", "encoder_layers", "decoder_layers"), 512),
+    **dict.fromkeys(("num_attention_heads", "encoder_attention_heads", "decoder_attention_heads"), 1_024),
+    **dict.fromkeys(("num_conv_pos_embeddings", "num_conv_pos_embedding_groups"), 4_096),
+    **dict.fromkeys(("hidden_size", "d_model", "classifier_proj_size"), 16_384),
+    **dict.fromkeys(("conv_dim", "conv_kernel", "conv_stride"), 16_384),
+    **dict.fromkeys(("intermediate_size", "encoder_ffn_dim", "decoder_ffn_dim"), 131_072),
 }
-"""Greatest numbers in a configuration, far above any network's: a damaged one is refused before it fills the memory."""
+"""Sizes in a configuration, far above those of any network: one of 10^7 layers would be made for minutes."""
 
 
 class Unreadable(Exception):
@@ -94,6 +97,24 @@ class Checkpoint(NamedTuple):
             raise Unreadable(
                 f"its weights take {needed / 1e9:.1f} GB, and this machine has {memory / 1e9:.1f} GB of memory"
             )
+        with suppress(Unconvertible):
+            told = Architecture.of(self.config).encoder_weights
+            if needed < told:
+                raise Unreadable(f"{_CONFIG} tells of {told} weights, and the files hold {needed} bytes")
+
+
+def _check_files(directory: Path) -> None:
+    """Check that a checkpoint's folder holds plain files: to open a named pipe would wait for ever.
+
+    Raises:
+        Unreadable: it holds something else, or cannot be looked into.
+    """
+    try:
+        odd = [path.name for path in directory.iterdir() if path.exists() and not (path.is_file() or path.is_dir())]
+    except OSError as error:
+        raise Unreadable(f"cannot be read ({error.strerror})") from None
+    if odd:
+        raise Unreadable(f"its {min(odd)} is no regular file")
 
 
 def read(source: str, revision: str = "") -> Checkpoint:
@@ -110,10 +131,13 @@ def read(source: str, revision: str = "") -> Checkpoint:
     directory = Path(source)
     if not directory.is_dir():
         directory = _fetched(source, revision)
+    _check_files(directory)
     config = _json_object(directory / _CONFIG)
-    for name, most in _LIMITS.items():
-        if isinstance(value := config.get(name), int) and not 0 <= value <= most:
-            raise Unreadable(f"{_CONFIG} says {name} is {value}")
+    for name, largest in _LARGEST.items():
+        told = config.get(name, largest)
+        for size in told if isinstance(told, list) else [told]:
+            if type(size) is not int or not 0 < size <= largest:
+                raise Unreadable(f"{_CONFIG} has a {name} that no network has")
     preprocessing = _json_object(directory / _PREPROCESSING)
     try:
         # JSON has no numbers as keys.
@@ -149,6 +173,8 @@ def _json_object(file: Path) -> dict[str, Any]:
         if (size := file.stat().st_size) > _MAX_JSON_BYTES:
             raise Unreadable(f"{file.name} is {size / 1e6:.0f} MB long; that is no configuration")
         read = json.loads(file.read_text(encoding="utf-8"))
+        # Half of a surrogate pair, which JSON can name and no file can hold.
+        json.dumps(read, ensure_ascii=False).encode()
     except FileNotFoundError:
         raise Unreadable(f"it lacks {file.name}") from None
     except (OSError, ValueError, RecursionError) as error:

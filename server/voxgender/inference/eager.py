@@ -4,7 +4,6 @@ Only files that :mod:`~.checkpoint` has found are read: no hub is asked, and nei
 are run.
 """
 
-import pickle
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,8 +15,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import transformers
-from huggingface_hub.errors import StrictDataclassError
-from safetensors import SafetensorError
 from torch import Tensor
 from torch.nn.utils import parametrize
 from transformers import Wav2Vec2Model, Wav2Vec2PreTrainedModel
@@ -26,21 +23,6 @@ from transformers import logging as transformers_logging
 from voxgender.errors import ModelError
 from voxgender.inference.classifier import SAMPLE_RATE_HZ, Device, Precision, Windows
 from voxgender.inference.heads import SAMPLES, SPEECH_HEADS
-
-_DAMAGE = (
-    AttributeError,
-    EOFError,
-    KeyError,
-    OSError,
-    RuntimeError,
-    SafetensorError,
-    StrictDataclassError,
-    TypeError,
-    ValueError,
-    ZeroDivisionError,
-    pickle.UnpicklingError,
-)
-"""Exceptions of transformers and torch for damaged files and files of other kinds."""
 
 _DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
 
@@ -214,10 +196,8 @@ def normalised(audio: Tensor) -> Tensor:
 def _model_errors(model: str) -> Iterator[None]:
     try:
         yield
-    except _DAMAGE as error:
-        raise ModelError(
-            f"model {model}: damaged, or no checkpoint of its architecture ({_first_line(error)})"
-        ) from error
+    except Exception as error:  # transformers and torch raise whatever they stumble over
+        raise ModelError(f"model {model}: damaged, or of another architecture ({_first_line(error)})") from error
 
 
 @contextmanager
