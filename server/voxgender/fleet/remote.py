@@ -1,5 +1,6 @@
 """Call a media node on another machine, or in another process, over its private HTTP API."""
 
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
@@ -9,6 +10,7 @@ import aiohttp
 import msgspec
 from yarl import URL
 
+from voxgender import received
 from voxgender.fleet.record import NodeRecord
 from voxgender.fleet.secret import Secret
 from voxgender.http.events import KEEPALIVE_S
@@ -32,6 +34,9 @@ END_TIMEOUT_S = 10.0
 """Time for the end of a session, whose last windows are classified and last messages delivered first."""
 RECORD_TIMEOUT_S = 1.5
 """Time for a node's record."""
+
+_SECONDS = re.compile("[0-9]{1,6}")
+"""A ``Retry-After`` that is no date. ``str.isdigit`` knows digits that ``int`` does not."""
 
 
 class Unreachable(Exception):
@@ -109,8 +114,19 @@ class RemoteNode:
         async with self._request("GET", "/node", timeout_s=RECORD_TIMEOUT_S) as response:
             return self._decoded(await response.read(), NodeRecord)
 
-    async def offer(self, offer_id: str, offer: str, subject: str | None, address: str = "") -> OfferResponse:
+    async def offer(
+        self,
+        offer_id: str,
+        offer: str,
+        subject: str | None,
+        address: str = "",
+        *,
+        within_s: float | None = None,
+    ) -> OfferResponse:
         """Send an offer. After :class:`NoAnswer`, withdraw it before sending it to another node.
+
+        Args:
+            within_s: time for the answer, where it is less than usual.
 
         Raises:
             Unreachable, NoAnswer
@@ -122,7 +138,7 @@ class RemoteNode:
             f"/offers/{offer_id}",
             body,
             "application/json",
-            timeout_s=self._answer_timeout_s,
+            timeout_s=min(self._answer_timeout_s, within_s or self._answer_timeout_s),
         ) as response:
             answer = await response.read()
             shown = response.headers.get(SIGNATURE_HEADER, "")
@@ -173,7 +189,7 @@ class RemoteNode:
         async def messages() -> AsyncGenerator[str, None]:
             try:
                 async for line in response.content:
-                    field, _, text = line.decode().rstrip("\n").partition(": ")
+                    field, _, text = line.decode(errors="replace").rstrip("\n").partition(": ")
                     if field == "data":
                         yield text
             except (aiohttp.ClientError, TimeoutError):
@@ -220,16 +236,16 @@ class RemoteNode:
 
     def _take_record(self, response: aiohttp.ClientResponse) -> None:
         if text := response.headers.get(RECORD_HEADER):
-            self._on_record(self._decoded(text.encode(), NodeRecord))
+            self._on_record(self._decoded(text.encode(errors="surrogateescape"), NodeRecord))
 
     async def _error_of(self, response: aiohttp.ClientResponse) -> Exception:
         """Return the error that a node raised, from its problem details."""
         try:
-            problem = msgspec.json.decode(await response.read(), type=_NodeProblem)
-        except msgspec.DecodeError:
+            problem: _NodeProblem = received.decode(await response.read(), _NodeProblem)
+        except ValueError:
             problem = _NodeProblem()
         retry_after = response.headers.get("Retry-After", "")
-        refusal = error_of(problem.code, problem.detail, int(retry_after) if retry_after.isdigit() else None)
+        refusal = error_of(problem.code, problem.detail, int(retry_after) if _SECONDS.fullmatch(retry_after) else None)
         if refusal is not None:
             return refusal
         why = f": {problem.detail}" if problem.detail else ""
@@ -237,8 +253,8 @@ class RemoteNode:
 
     def _decoded(self, body: bytes, kind: type[T]) -> T:
         try:
-            return msgspec.json.decode(body, type=kind)
-        except msgspec.DecodeError:
+            return received.decode(body, kind)
+        except ValueError:
             raise NoAnswer(f"{self.url} answers as no media node of this version does") from None
 
 
