@@ -38,6 +38,8 @@ class TrainOptions:
     """Augmented crops of two seconds to cut batches from (13 KB of memory each)."""
     resynthesised_speakers: Annotated[int, Meta(ge=0, le=1_000_000)] = 300
     """Labelled speakers of whom a recording is resynthesised."""
+    extra_resynthesised: Annotated[float, Meta(ge=0, le=10), Display(metavar="SHARE")] = 0.4
+    """Additional crops of resynthesised takes alone, as a share of --crops."""
     check_every: Annotated[int, Meta(ge=1, le=10_000_000)] = 2000
     """Steps between two checkpoints and checks on split dev."""
     cache: Annotated[Path, Display(metavar="DIR")] = Path(".cache/voxgender")

@@ -83,6 +83,7 @@ def train(options: TrainOptions) -> Trained:
             teacher=options.teacher or "",
             crops=options.crops,
             resynthesised_speakers=options.resynthesised_speakers,
+            extra_resynthesised=options.extra_resynthesised,
             cache=options.cache,
             workers=options.workers,
             seed=options.seed,
