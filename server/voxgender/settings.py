@@ -186,7 +186,7 @@ class FleetOptions(FromEnvironment):
     secret: str = field(default="", repr=False)
     """Secret by which signaling and media nodes know each other; the same for all."""
     registry: Annotated[str, Display(metavar="URL")] = field(default="", repr=False)
-    """Redis where media nodes announce themselves: redis://HOST[:PORT][/DB]."""
+    """Redis where media nodes announce themselves: redis://HOST[:PORT][/DB], rediss://… with TLS."""
     region: str = ""
     """Region of this process; signaling prefers media nodes of its own region."""
 

@@ -5,6 +5,7 @@ import atexit
 import ctypes
 import functools
 import gc
+import logging
 import os
 import signal
 import sys
@@ -18,10 +19,14 @@ from aiohttp import web
 from voxgender.errors import VoxgenderError
 from voxgender.http.connections import LimitedRunner, Limits
 
+logger = logging.getLogger(__name__)
+
 T = TypeVar("T")
 
 SHUTDOWN_S = 2.0
 """Time for open requests when a server stops."""
+ENDING_S = 9.0
+"""Time from the end of the draining to that of the process. It is ended then, whatever it still waits for."""
 LIMITS = Limits()
 
 
@@ -31,9 +36,11 @@ class Stop:
     def __init__(self) -> None:
         self.asked = asyncio.Event()
         self.now = asyncio.Event()
+        self._is_of_process = False
 
     def on_signals(self) -> None:
         """Listen to the process's signals from now on."""
+        self._is_of_process = True
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, self.drain)
         loop.add_signal_handler(signal.SIGINT, self.at_once)
@@ -46,6 +53,17 @@ class Stop:
     def at_once(self) -> None:
         self.now.set()
         self.asked.set()
+
+    def end_in_time(self) -> None:
+        """End the process after ``ENDING_S`` at the latest, if it listens to signals: the calls have had their time.
+
+        A library may wait for what never comes, also after the event loop has ended: a look-up in a DNS that does not
+        answer occupies a thread that Python waits for.
+        """
+        if self._is_of_process:
+            thread = threading.Timer(ENDING_S, _leave, (1,))
+            thread.daemon = True
+            thread.start()
 
 
 async def listen(app: web.Application, stack: AsyncExitStack, *, host: str, port: int, limits: Limits = LIMITS) -> int:
@@ -127,10 +145,12 @@ def freeze_loaded() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
-def _leave() -> None:
+def _leave(status: int = 0) -> None:
+    if status:
+        logger.error("stopping took longer than %g s, so the process ends as it is", ENDING_S)
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(0)
+    os._exit(status)
 
 
 async def _runner(app: web.Application, stack: AsyncExitStack, limits: Limits) -> web.AppRunner:

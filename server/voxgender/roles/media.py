@@ -6,12 +6,12 @@ import secrets
 import socket
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
-from urllib.parse import urlsplit
 
 from aiohttp import web
 
 from voxgender.engine import Engine
 from voxgender.errors import SettingsError
+from voxgender.fleet import redisurl
 from voxgender.fleet.announcer import Announcer, NodeStatus
 from voxgender.fleet.node_api import create_node_app
 from voxgender.fleet.registry import Registry
@@ -63,7 +63,7 @@ class Media:
         settings, secret = self._settings, self._secret
         registry = None
         if settings.fleet.registry:
-            # Before anything is loaded, because it refuses malformed URLs.
+            # Before anything is loaded, because it refuses a URL that cannot be used.
             registry = Registry(settings.fleet.registry, secret)
             stack.push_async_callback(registry.close)
         node_id = new_node_id()
@@ -90,7 +90,9 @@ class Media:
 
     async def _serve_on_port(self, app: web.Application, stack: AsyncExitStack) -> str:
         settings = self._settings
-        return node_url(settings, await listen(app, stack, host=settings.http.host, port=settings.http.port))
+        port = await listen(app, stack, host=settings.http.host, port=settings.http.port)
+        # The registry's name may have to be looked up, which takes long where the DNS does not answer.
+        return await load_in_thread(lambda: node_url(settings, port))
 
 
 async def make_node(settings: NodeSettings, *, new_session_id: Callable[[], str] = random_id) -> MediaNode:
@@ -157,16 +159,16 @@ def _own_address(registry: str) -> str:
     Raises:
         SettingsError: the registry's host does not resolve, or there is no route to it.
     """
-    parts = urlsplit(registry)
-    if not parts.hostname:
+    host, port = ("", 0) if not registry else (redisurl.parse(registry).host, redisurl.parse(registry).port)
+    if not host:
         return "127.0.0.1"
     try:
-        family, kind, _, _, address = socket.getaddrinfo(parts.hostname, parts.port or 6379, type=socket.SOCK_DGRAM)[0]
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
         with socket.socket(family, kind) as probe:
             # On a datagram socket this only looks up the route.
             probe.connect(address)
             return str(probe.getsockname()[0])
     except OSError as error:
         raise SettingsError(
-            f"no way to {parts.hostname} ({error.strerror}), so say where signaling reaches this node: --node-address"
+            f"no way to {host} ({error.strerror}), so say where signaling reaches this node: --node-address"
         ) from None
