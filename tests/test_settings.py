@@ -54,6 +54,7 @@ SAID: dict[str, tuple[str, Any]] = {
     "max_sessions_per_subject": ("2", 2),
     "offers_per_minute": ("300", 300),
     "trusted_proxy": ("10.0.0.0/8,192.0.2.1", ("10.0.0.0/8", "192.0.2.1")),
+    "path_prefix": ("/voice", "/voice"),
 }
 """Of every option a text in the environment, and its value."""
 

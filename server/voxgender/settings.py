@@ -84,8 +84,17 @@ class RateOptions(FromEnvironment):
 
     offers_per_minute: Annotated[int, Meta(ge=0, le=1_000_000)] = 1_200
     """Offers from one client address, and of one JWT subject, in a minute; excess offers get 429; 0 sets no limit."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProxyOptions(FromEnvironment):
+    """Proxies in front."""
+
     trusted_proxy: tuple[str, ...] = ()
-    """Address or network of a proxy whose X-Forwarded-For tells clients' addresses, as 10.0.0.0/8; may be repeated."""
+    """Address or network of a proxy whose X-Forwarded-For and X-Forwarded-Prefix are believed, as 10.0.0.0/8; may be
+    repeated."""
+    path_prefix: Annotated[str, Display(metavar="PATH")] = ""
+    """Path that a proxy strips before requests get here, as /voice; for proxies that send no X-Forwarded-Prefix."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -216,6 +225,7 @@ class FrontSettings:
     auth: AuthOptions = AuthOptions()
     ice_servers: IceServerOptions = IceServerOptions()
     rates: RateOptions = RateOptions()
+    proxies: ProxyOptions = ProxyOptions()
     subjects: SubjectOptions = SubjectOptions()
     log: LogOptions = LogOptions()
 

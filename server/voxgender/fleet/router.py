@@ -127,8 +127,8 @@ class Router:
     async def end(self, session_id: str) -> None:
         await self._ask(session_id, lambda node: node.end(session_id))
 
-    async def follow(self, session_id: str) -> AsyncGenerator[str, None]:
-        return await self._ask(session_id, lambda node: node.follow(session_id))
+    async def follow(self, session_id: str, after: int | None = None) -> AsyncGenerator[tuple[int, str], None]:
+        return await self._ask(session_id, lambda node: node.follow(session_id, after))
 
     async def describe(self, session_id: str) -> dict[str, Any]:
         return await self._ask(session_id, lambda node: node.describe(session_id))

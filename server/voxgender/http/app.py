@@ -12,6 +12,7 @@ from voxgender.http.health import Health, own_metrics
 from voxgender.http.iceservers import IceServers
 from voxgender.http.pages import Pages
 from voxgender.http.problems import problem_middleware
+from voxgender.http.proxies import Proxies
 from voxgender.http.rates import Rates
 from voxgender.http.sessions import Sessions
 from voxgender.http.whip import Whip
@@ -37,7 +38,8 @@ def create_app(
     authenticator = Authenticator(settings.auth)
     turn = settings.ice_servers
     ice_servers = IceServers(turn.ice_server, turn_secret=turn.turn_secret, turn_ttl_s=turn.turn_ttl_s)
-    rates = Rates(settings.rates)
+    proxies = Proxies(settings.proxies)
+    rates = Rates(settings.rates, proxies)
     app = web.Application(
         client_max_size=MAX_BODY,
         middlewares=[cors_middleware(settings.origins.allow_origin), problem_middleware, rates.middleware],
@@ -45,7 +47,7 @@ def create_app(
     app.on_response_prepare.append(add_cors_headers)
     app.on_response_prepare.append(_secure)
     app.on_cleanup.append(authenticator.close)
-    app.add_routes(Whip(calls, authenticator, rates, ice_servers).routes())
+    app.add_routes(Whip(calls, authenticator, rates, ice_servers, proxies).routes())
     app.add_routes(Sessions(calls).routes())
     app.add_routes(Events(calls).routes())
     app.add_routes(Health(calls.check_ready, metrics).routes())

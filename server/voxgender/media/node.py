@@ -187,14 +187,14 @@ class MediaNode:
         """
         await self._find(session_id).end("deleted")
 
-    async def follow(self, session_id: str) -> AsyncGenerator[str, None]:
-        """Return a session's messages as JSON texts.
+    async def follow(self, session_id: str, after: int | None = None) -> AsyncGenerator[tuple[int, str], None]:
+        """Return a session's messages as numbers and JSON texts; those up to the number ``after`` are left out.
 
         Raises:
             SessionNotFound
             NotReady: it has as many followers as are allowed.
         """
-        return _texts(self._find(session_id).follow())
+        return _texts(self._find(session_id).follow(after))
 
     async def describe(self, session_id: str) -> dict[str, Any]:
         """Return one session's state.
@@ -273,7 +273,7 @@ class MediaNode:
                 session.end_soon("silent_peer")
 
 
-async def _texts(messages: AsyncGenerator[Message, None]) -> AsyncGenerator[str, None]:
+async def _texts(messages: AsyncGenerator[tuple[int, Message], None]) -> AsyncGenerator[tuple[int, str], None]:
     async with aclosing(messages):
-        async for message in messages:
-            yield message.to_json()
+        async for number, message in messages:
+            yield number, message.to_json()

@@ -200,9 +200,9 @@ class Session:
             # aioice sorts all pairs for each candidate: let other tasks run in between.
             await asyncio.sleep(0)
 
-    def follow(self) -> AsyncGenerator[Message, None]:
-        """Return the session's further messages, after ``hello`` and the events so far."""
-        return self._outbox.follow()
+    def follow(self, after: int | None = None) -> AsyncGenerator[tuple[int, Message], None]:
+        """Return the session's messages with their numbers. See :meth:`Outbox.follow`."""
+        return self._outbox.follow(after)
 
     def warn(self, code: str, message: str) -> None:
         """Send the client a warning; the call goes on."""
