@@ -76,7 +76,7 @@
  * @typedef {object} Warning
  * @property {'warning'} type
  * @property {1} v
- * @property {string} code
+ * @property {string} code For programs: overloaded, no_media, low_level, draining, …
  * @property {string} message
  */
 

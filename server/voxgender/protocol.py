@@ -124,7 +124,7 @@ class Summary(Message, frozen=True, kw_only=True, tag="summary"):
 class Warning(Message, frozen=True, kw_only=True, tag="warning"):  # noqa: A001 - the wire's own word
     """Something a user may want to know; the call goes on."""
 
-    code: str
+    code: Annotated[str, msgspec.Meta(description="For programs: overloaded, no_media, low_level, draining, …")]
     message: str
 
 

@@ -202,7 +202,17 @@ class Engine:
             some = [(voice, hop) for voice, hop in zip(hops, turn, strict=True) if hop is not None]
             frames = [voice.frames(hop) for voice, hop in some]
             states = [voice.gate.state for voice, _ in some]
-            for (voice, hop), speech in zip(some, self._activity(frames, states), strict=True):
+            # Quiet sound is given to the network once more, amplified, in the same run.
+            quiet: list[Voice] = []
+            for voice, hop in some:
+                if (amplified := voice.quiet.frames(hop.samples)) is not None:
+                    quiet.append(voice)
+                    frames.append(amplified)
+                    states.append(voice.quiet.state)
+            found = self._activity(frames, states)
+            for voice, speech in zip(quiet, found[len(some) :], strict=True):
+                voice.quiet.update(speech)
+            for (voice, hop), speech in zip(some, found[: len(some)], strict=True):
                 voice.find_speech(hop, speech)
 
     def _classify(self, hops: Sequence[Hop]) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 from voxgender.audio.activity import FRAME, SpeechProbabilities
 from voxgender.audio.frames import SAMPLE_RATE_HZ, Frame, Samples
 from voxgender.audio.gate import Gate
+from voxgender.audio.quietvoice import QuietVoice
 from voxgender.audio.ring import Ring
 from voxgender.audio.timeline import Chunk, Timeline
 from voxgender.audio.windows import WindowSelector
@@ -29,6 +30,7 @@ class Hop:
         scores: the model's probabilities for that window.
         voice: probability that the window holds a voice at all.
         skipped: True if there was no time to classify the window.
+        too_quiet: True if there is a voice that is too quiet to be heard well.
         verdict: label and events.
         closing: the last segment and the summary, at the end of a call.
     """
@@ -43,6 +45,7 @@ class Hop:
     scores: Scores | None = None
     voice: float = 1.0
     skipped: bool = False
+    too_quiet: bool = False
     verdict: Verdict | None = None
     closing: tuple[Message, ...] = ()
 
@@ -59,6 +62,7 @@ class Voice:
 
     def __init__(self, *, window: int, short: int, hop_frames: int, is_classified: bool = True) -> None:
         self.gate = Gate()
+        self.quiet = QuietVoice()
         self._timeline = Timeline()
         self._selector = WindowSelector(full=window, short=short, hop=(hop_frames + 1) * FRAME)
         self._ring = Ring(self._selector.reach) if is_classified else None
@@ -126,6 +130,7 @@ class Voice:
     def find_speech(self, hop: Hop, probabilities: SpeechProbabilities) -> None:
         """Find the hop's speech, and the window for the model."""
         hop.speech = self.gate.update(probabilities)
+        hop.too_quiet = self.quiet.found
         if hop.last:
             self.gate.end()
         if self._ring is None:
