@@ -55,6 +55,7 @@ SAID: dict[str, tuple[str, Any]] = {
     "offers_per_minute": ("300", 300),
     "trusted_proxy": ("10.0.0.0/8,192.0.2.1", ("10.0.0.0/8", "192.0.2.1")),
     "path_prefix": ("/voice", "/voice"),
+    "metrics_address": ("127.0.0.1:9090", "127.0.0.1:9090"),
 }
 """Of every option a text in the environment, and its value."""
 

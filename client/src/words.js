@@ -15,6 +15,7 @@ const EXPLANATIONS = {
   unplugged: ['The microphone was unplugged', 'Plug one in, then press Start again.'],
   unauthorized: ['This server asks for a token', 'Add #token=… to the end of this page’s address and reload.'],
   at_capacity: ['The server is full', 'All its places are taken just now.'],
+  overloaded: ['The server is busy', 'It does not keep up with the calls that it has.'],
   starting: ['The server is starting', 'It is still loading its model.'],
   draining: ['The server is restarting', 'It takes no new calls just now.'],
   shutting_down: ['The server is restarting', 'The call goes on as soon as it is back.'],

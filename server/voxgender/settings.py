@@ -39,6 +39,27 @@ class HttpOptions(FromEnvironment):
 
 
 @dataclass(frozen=True, kw_only=True)
+class MetricsOptions(FromEnvironment):
+    """Metrics."""
+
+    metrics_address: Annotated[str, Display(metavar="HOST:PORT", unset="that of --host and --port")] = ""
+    """Address of its own for GET /metrics, as 127.0.0.1:9090; it is served nowhere else then."""
+
+    def __post_init__(self) -> None:
+        if self.metrics_address and self.host_and_port is None:
+            raise SettingsError("--metrics-address (VOXGENDER_METRICS_ADDRESS) takes HOST:PORT, as 127.0.0.1:9090")
+
+    @property
+    def host_and_port(self) -> tuple[str, int] | None:
+        """The host and the TCP port; None for those of the server."""
+        host, _, port = self.metrics_address.rpartition(":")
+        host = host.removeprefix("[").removesuffix("]")
+        if not (is_host(host) and port.isascii() and port.isdigit() and int(port) <= 65_535):
+            return None
+        return host, int(port)
+
+
+@dataclass(frozen=True, kw_only=True)
 class LogOptions(FromEnvironment):
     """Log."""
 
@@ -227,6 +248,7 @@ class FrontSettings:
     rates: RateOptions = RateOptions()
     proxies: ProxyOptions = ProxyOptions()
     subjects: SubjectOptions = SubjectOptions()
+    metrics: MetricsOptions = MetricsOptions()
     log: LogOptions = LogOptions()
 
 
@@ -263,6 +285,7 @@ class MediaSettings(NodeSettings):
     """Options of ``voxgender media``."""
 
     http: HttpOptions = HttpOptions()
+    metrics: MetricsOptions = MetricsOptions()
     fleet: FleetOptions = FleetOptions()
     node: NodeAddressOptions = NodeAddressOptions()
 

@@ -1,6 +1,7 @@
 """Analyse the audio of all calls on one thread, a tick at a time: decode, find speech, classify, decide."""
 
 import asyncio
+import math
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -66,7 +67,10 @@ class Engine:
         self._networks = threading.Lock()
         """Held while the networks run: files are analysed on their callers' threads."""
         self._loops: dict[asyncio.AbstractEventLoop, LoopCalls] = {}
-        self._due: list[Call] = []
+        self._due: list[tuple[float, Call]] = []
+        """Calls whose turn it is, and since when."""
+        self._turn_due_at = math.inf
+        """Since when the turn that runs was due; infinite while none runs."""
         self._wake = threading.Condition()
         self._closed = False
         self._thread: threading.Thread | None = None
@@ -132,8 +136,15 @@ class Engine:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._work, name="voxgender-engine", daemon=True)
                 self._thread.start()
-            self._due += calls
+            now = self.clock()
+            self._due += [(now, call) for call in calls]
             self._wake.notify()
+
+    def backlog_s(self) -> float:
+        """Return how long the oldest work that is not finished has waited, in seconds."""
+        with self._wake:
+            since = min(self._turn_due_at, self._due[0][0] if self._due else math.inf)
+        return 0.0 if math.isinf(since) else max(0.0, self.clock() - since)
 
     def forget(self, calls: LoopCalls) -> None:
         """Forget an event loop that has no calls."""
@@ -244,10 +255,12 @@ class Engine:
     def _next(self) -> list[Call]:
         """Wait for calls whose turn it is, and return them; return none once the engine is closed."""
         with self._wake:
+            self._turn_due_at = math.inf
             while not self._due and not self._closed:
                 self._wake.wait()
-            calls, self._due = self._due[:CALLS_A_TURN], self._due[CALLS_A_TURN:]
-        return calls
+            due, self._due = self._due[:CALLS_A_TURN], self._due[CALLS_A_TURN:]
+            self._turn_due_at = due[0][0] if due else math.inf
+        return [call for _, call in due]
 
 
 def _cut(call: Call, arrivals: Arrivals) -> Iterator[Hop]:

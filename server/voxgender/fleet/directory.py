@@ -178,7 +178,7 @@ class Directory:
 
         def rank(member: Member) -> tuple[bool, bool, bool]:
             return (
-                member.penalised_until > now,
+                member.record.overloaded or member.penalised_until > now,
                 bool(region) and member.record.region != region,
                 subject is None and member.record.load > _BUSY,
             )
@@ -224,6 +224,8 @@ class Directory:
             member.record = msgspec.structs.replace(member.record, draining=True)
         elif refusal.code == "at_capacity":
             member.record = msgspec.structs.replace(member.record, sessions=member.record.capacity)
+        elif refusal.code == "overloaded":
+            member.record = msgspec.structs.replace(member.record, overloaded=True)
         else:
             self.penalise(member)
 

@@ -239,6 +239,10 @@ class Router:
 
     def _no_room(self) -> NotReady:
         members = self._directory.members()
+        if any(member.record.overloaded and member.has_room for member in members):
+            return NotReady(
+                "The media nodes do not keep up with the calls that they have.", code="overloaded", retry_after_s=5
+            )
         if any(not member.record.draining and not member.has_room for member in members):
             return NotReady("All media nodes are full.", code="at_capacity", retry_after_s=10)
         if members and all(member.record.draining for member in members):

@@ -1,14 +1,12 @@
 """Put the HTTP application together: routes, middlewares, headers of every response."""
 
-from collections.abc import Awaitable, Callable
-
 from aiohttp import web
 
 from voxgender.http.auth import Authenticator
 from voxgender.http.calls import Calls
 from voxgender.http.cors import add_cors_headers, cors_middleware
 from voxgender.http.events import Events
-from voxgender.http.health import Health, own_metrics
+from voxgender.http.health import Health, Metrics, MetricsText, own_metrics
 from voxgender.http.iceservers import IceServers
 from voxgender.http.pages import Pages
 from voxgender.http.problems import problem_middleware
@@ -22,15 +20,13 @@ MAX_BODY = 128 * 1024
 """Bytes of a request's body. A browser's offer has about 6 kB, and 6 kB more with each line of video."""
 
 
-def create_app(
-    settings: FrontSettings, calls: Calls, *, metrics: Callable[[], Awaitable[bytes]] = own_metrics
-) -> web.Application:
+def create_app(settings: FrontSettings, calls: Calls, *, metrics: MetricsText = own_metrics) -> web.Application:
     """Make the application in front of a media node, or of a router to many.
 
     Args:
         settings: options of the server.
         calls: opens, finds and ends calls.
-        metrics: returns the text of ``/metrics``.
+        metrics: returns the text of ``/metrics``, which is served if it has no address of its own.
 
     Raises:
         SettingsError: an ICE server, an origin, a proxy, a secret or a key set is malformed.
@@ -50,8 +46,18 @@ def create_app(
     app.add_routes(Whip(calls, authenticator, rates, ice_servers, proxies).routes())
     app.add_routes(Sessions(calls).routes())
     app.add_routes(Events(calls).routes())
-    app.add_routes(Health(calls.check_ready, metrics).routes())
+    app.add_routes(Health(calls.check_ready).routes())
+    if not settings.metrics.metrics_address:
+        app.add_routes(Metrics(metrics).routes())
     app.add_routes(Pages(calls, authenticator).routes())
+    return app
+
+
+def create_metrics_app(metrics: MetricsText = own_metrics) -> web.Application:
+    """Make an application that serves ``/metrics`` alone, for an address of its own."""
+    app = web.Application(middlewares=[problem_middleware])
+    app.on_response_prepare.append(_secure)
+    app.add_routes(Metrics(metrics).routes())
     return app
 
 

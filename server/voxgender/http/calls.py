@@ -66,3 +66,8 @@ class NodeCalls(Calls, Protocol):
     def draining(self) -> bool:
         """True once no more calls are taken."""
         ...
+
+    @property
+    def overloaded(self) -> bool:
+        """True while calls are refused because the node does not keep up."""
+        ...

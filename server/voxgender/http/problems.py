@@ -26,6 +26,7 @@ REFUSALS: Mapping[str, tuple[int, type[RequestRefused]]] = {
     "starting": (503, NotReady),
     "draining": (503, NotReady),
     "at_capacity": (503, NotReady),
+    "overloaded": (503, NotReady),
     "keys_unavailable": (503, NotReady),
     "no_node": (503, NotReady),
     "node_unreachable": (503, NotReady),

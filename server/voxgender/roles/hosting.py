@@ -17,7 +17,10 @@ from typing import TypeVar
 from aiohttp import web
 
 from voxgender.errors import VoxgenderError
+from voxgender.http.app import create_metrics_app
 from voxgender.http.connections import LimitedRunner, Limits
+from voxgender.http.health import MetricsText, own_metrics
+from voxgender.settings import MetricsOptions
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +69,15 @@ class Stop:
             thread.start()
 
 
-async def listen(app: web.Application, stack: AsyncExitStack, *, host: str, port: int, limits: Limits = LIMITS) -> int:
+async def listen(
+    app: web.Application,
+    stack: AsyncExitStack,
+    *,
+    host: str,
+    port: int,
+    limits: Limits = LIMITS,
+    option: str = "--port",
+) -> int:
     """Serve until the stack is left. Returns the TCP port.
 
     Raises:
@@ -77,10 +88,24 @@ async def listen(app: web.Application, stack: AsyncExitStack, *, host: str, port
         await web.TCPSite(runner, host, port).start()
     except OSError as error:
         raise VoxgenderError(
-            f"cannot listen on {host} port {port} ({error.strerror}); choose another with --port"
+            f"cannot listen on {host} port {port} ({error.strerror}); choose another with {option}"
         ) from None
     taken: int = runner.addresses[0][1]
     return taken
+
+
+async def listen_for_metrics(
+    options: MetricsOptions, stack: AsyncExitStack, metrics: MetricsText = own_metrics
+) -> None:
+    """Serve ``/metrics`` at its own address, if it has one, until the stack is left.
+
+    Raises:
+        VoxgenderError: the address is taken, or none of this machine.
+    """
+    if options.host_and_port is not None:
+        host, port = options.host_and_port
+        app = create_metrics_app(metrics)
+        await listen(app, stack, host=host, port=port, option="--metrics-address")
 
 
 async def listen_on_socket(app: web.Application, stack: AsyncExitStack, path: str) -> None:

@@ -19,7 +19,7 @@ from voxgender.fleet.remote import is_node_url
 from voxgender.fleet.secret import Secret
 from voxgender.media.localaddresses import local_addresses
 from voxgender.media.node import MediaNode, random_id
-from voxgender.roles.hosting import Stop, freeze_loaded, listen, load_in_thread
+from voxgender.roles.hosting import Stop, freeze_loaded, listen, listen_for_metrics, load_in_thread
 from voxgender.roles.publicaddress import public_addresses
 from voxgender.settings import MediaSettings, ModelOptions, NodeSettings
 
@@ -70,7 +70,10 @@ class Media:
         self._node = node = await make_node(settings, new_session_id=lambda: secret.new_session_id(node_id))
         status = NodeStatus(node, node_id, region=settings.fleet.region, cores=self._cores)
         # If the kernel chooses the port, it is known only now.
-        status.url = await self._serve_api(create_node_app(node, secret, status), stack)
+        serves_metrics = not settings.metrics.metrics_address
+        app = create_node_app(node, secret, status, serves_metrics=serves_metrics)
+        status.url = await self._serve_api(app, stack)
+        await listen_for_metrics(settings.metrics, stack)
         # Health checks are answered while the model loads.
         engine = await load_in_thread(lambda: self._make_engine(settings.model))
         stack.callback(engine.close)

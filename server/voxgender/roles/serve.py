@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from voxgender.engine import Engine
 from voxgender.engine.loading import load_engine
 from voxgender.http.app import create_app
-from voxgender.roles.hosting import Stop, freeze_loaded, listen, load_in_thread, url_of
+from voxgender.roles.hosting import Stop, freeze_loaded, listen, listen_for_metrics, load_in_thread, url_of
 from voxgender.roles.media import drain, make_node
 from voxgender.settings import ModelOptions, ServeSettings
 
@@ -30,6 +30,7 @@ class Standalone:
         self._node = await make_node(settings)
         app, http = create_app(settings, self._node), settings.http
         port = await listen(app, stack, host=http.host, port=http.port)
+        await listen_for_metrics(settings.metrics, stack)
         # Health checks are answered while the model loads.
         engine = await load_in_thread(lambda: make_engine(settings.model))
         stack.callback(engine.close)
