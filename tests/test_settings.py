@@ -89,6 +89,7 @@ def test_roles_know_their_own_options_and_no_others() -> None:
     }
     assert {name for name, of in roles.items() if of == set(ROLES)} == {
         "host", "port", "log_level", "max_sessions_per_subject",
+            "metrics_address",
     }  # fmt: skip
     assert roles["secret"] == {"signaling", "media"}
     assert roles["model"] == {"serve", "media"}

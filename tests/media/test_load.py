@@ -11,6 +11,7 @@ from tests.rtc import SDP, ToneTrack, a_peer, a_server
 from voxgender import metrics, protocol
 from voxgender.engine import Engine
 from voxgender.media.load import BACKLOG_S, LAG_S, SAMPLE_S, Load
+from voxgender.media.node import MediaNode
 
 
 def measured(load: Load, seconds: float, *, lag_s: float = 0.0, backlog_s: float = 0.0) -> bool:
@@ -64,6 +65,11 @@ def slow_engine() -> Iterator[tuple[Engine, asyncio.Event]]:
     engine.close()
 
 
+async def until(node: MediaNode, *, overloaded: bool) -> None:
+    while node.overloaded is not overloaded:  # noqa: ASYNC110 - measured four times a second
+        await asyncio.sleep(0.05)
+
+
 async def test_a_busy_engine_keeps_further_calls_out_and_those_that_are_up_go_on(
     slow_engine: tuple[Engine, asyncio.Event],
 ) -> None:
@@ -73,9 +79,7 @@ async def test_a_busy_engine_keeps_further_calls_out_and_those_that_are_up_go_on
         peer.channels()
         await peer.call(server.http)
         offer = await another.offer()
-        async with asyncio.timeout(15):
-            while not server.node.overloaded:  # noqa: ASYNC110 - measured four times a second
-                await asyncio.sleep(0.05)
+        await asyncio.wait_for(until(server.node, overloaded=True), 15)
         before = metrics.OFFERS_REJECTED.labels("overloaded")._value.get()
         async with server.http.post("/whip", data=offer, headers=SDP) as response:
             assert response.status == 503
@@ -86,9 +90,7 @@ async def test_a_busy_engine_keeps_further_calls_out_and_those_that_are_up_go_on
             assert response.status == 200
         await peer.until(protocol.Result)
         let_go.set()
-        async with asyncio.timeout(15):
-            while server.node.overloaded:  # noqa: ASYNC110 - measured four times a second
-                await asyncio.sleep(0.05)
+        await asyncio.wait_for(until(server.node, overloaded=False), 15)
         await another.call(server.http)
 
 
