@@ -133,7 +133,7 @@ WAYS: dict[str, Callable[[Samples, np.random.Generator], Samples]] = {
     "telephone (G.711), noise 15 dB below": lambda audio, rng: telephone(audio, rng, 15),
     "telephone (G.711), noise 5 dB below": lambda audio, rng: telephone(audio, rng, 5),
     "noise 10 dB below": lambda audio, rng: augmentation.mixed(audio, augmentation.coloured_noise(audio.size, rng), 10),
-    "a room": augmentation.in_a_room,
+    "a room": augmentation.reverberated,
     "Opus, 8 kbit/s": lambda audio, _: augmentation.through_opus(audio, bit_rate=8_000),
 }
 

@@ -6,7 +6,7 @@ import pytest
 from tests.support import Samples, noise, silence, sine
 from voxgender.audio.activity import VoiceActivity
 from voxgender.audio.quietvoice import QuietVoice
-from voxgender.peer.vocaltract import Voice
+from voxgender.peer.vocaltract import Speaker
 from voxgender.peer.voices import MAN, WOMAN, speak
 
 HOP = 3_072
@@ -39,7 +39,7 @@ def found(*parts: Samples) -> list[bool]:
 
 @pytest.mark.parametrize("voice", [MAN, WOMAN])
 @pytest.mark.parametrize("level_db", [-52, -60, -70])
-def test_a_quiet_voice_is_found_within_some_two_seconds(voice: Voice, level_db: float) -> None:
+def test_a_quiet_voice_is_found_within_some_two_seconds(voice: Speaker, level_db: float) -> None:
     """From -60 dB on women went unheard, men were called women, and nobody was told why."""
     told = found(at(speak(voice, 6.0), level_db))
     assert True in told[: round(2.7 / 0.192)]

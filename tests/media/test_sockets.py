@@ -13,6 +13,7 @@ from voxgender import metrics
 from voxgender.engine.schedule import BUSY_CALLS, QUIET_TICK_S, TICK_S, Phase
 from voxgender.errors import NotReady
 from voxgender.media import sockets as sockets_module
+from voxgender.media.datagrams import PlainReader, pack_address
 from voxgender.media.sockets import CALLS, CallTransport, Sockets
 
 HERE = "127.0.0.1"
@@ -306,8 +307,7 @@ async def test_one_calls_fault_costs_the_others_nothing(sockets: Sockets, peers:
 
 
 def packed(address: tuple[str, int]) -> bytes:
-    host, port = address
-    return sockets_module._INET.pack(socket.AF_INET, port.to_bytes(2, "big"), socket.inet_aton(host))
+    return pack_address(socket.AF_INET, *address)
 
 
 async def test_a_call_hears_from_so_many_addresses_and_no_more(sockets: Sockets) -> None:
@@ -547,7 +547,7 @@ async def test_the_time_for_checks_of_strangers_is_bounded(
     monkeypatch.setattr(call, "introduces", introduces)
     monkeypatch.setattr(time, "thread_time", lambda: cpu_s)
     monkeypatch.setattr(shared._loop, "time", lambda: now)
-    source = sockets_module._INET.pack(socket.AF_INET, b"\x10\x00", socket.inet_aton(HERE))
+    source = packed((HERE, 4096))
     for _ in range(1_000):
         shared.deliver(check("one"), source, 0.0)
     assert tried <= 21
@@ -608,4 +608,24 @@ async def test_where_there_is_but_one_port_calls_of_all_phases_share_it() -> Non
         sockets.open(HERE, "one more", Call())
     for transport in made:
         transport.close()
+    assert sockets._timer is None
+
+
+async def test_calls_connect_and_are_heard_on_an_event_loop_that_watches_no_sockets(
+    peers: list[Peer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on Windows, whose usual loop has no ``add_reader``."""
+
+    def watch(*_: object) -> None:
+        raise NotImplementedError
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "add_reader", watch)
+    sockets = Sockets(reader=PlainReader())
+    call, transport = place(sockets, "one")
+    peers[0].send(check("one"), call)
+    assert (await call.next())[1] == peers[0].address
+    transport.read_on_tick()
+    peers[0].send(RTP, call)
+    assert (await asyncio.wait_for(call.media.get(), 5))[0] == RTP
+    transport.close()
     assert sockets._timer is None

@@ -9,9 +9,9 @@ from typing import NamedTuple
 import numpy as np
 
 from voxgender.audio.frames import SAMPLE_RATE_HZ, Frame, Packet, Samples, Wave, finite
+from voxgender.engine.call_state import CallState, Hop
 from voxgender.engine.messages import Messages, TurnTimes
 from voxgender.engine.schedule import EARLY_S, TICK_S, Schedule, next_tick
-from voxgender.engine.voice import Hop, Voice
 from voxgender.errors import AudioError
 from voxgender.protocol import Message
 
@@ -48,13 +48,13 @@ class Arrivals(NamedTuple):
 class Call:
     """A call of an engine. :meth:`Engine.open` makes it, on the event loop that all its methods are called on.
 
-    Only :meth:`drain` and ``voice`` belong to the engine's thread.
+    Only :meth:`drain` and ``state`` belong to the engine's thread.
     """
 
     def __init__(
-        self, loop: "LoopCalls", voice: Voice, decode: Decode | None, on_messages: OnMessages, on_end: OnEnd
+        self, loop: "LoopCalls", state: CallState, decode: Decode | None, on_messages: OnMessages, on_end: OnEnd
     ) -> None:
-        self.voice = voice
+        self.state = state
         self.decode = decode
         self.loop = loop
         self.closed = False

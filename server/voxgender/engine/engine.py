@@ -14,9 +14,9 @@ from voxgender import metrics
 from voxgender.audio.activity import CALLS_A_RUN, FRAME_S, VoiceActivity
 from voxgender.audio.frames import SAMPLE_RATE_HZ, Frame, Packet
 from voxgender.engine.call import Arrivals, Call, Decode, LoopCalls, OnEnd, OnMessages
+from voxgender.engine.call_state import CallState, Hop
 from voxgender.engine.messages import TurnTimes
 from voxgender.engine.schedule import Schedule, check_hop
-from voxgender.engine.voice import Hop, Voice
 from voxgender.inference.classifier import Classifier
 from voxgender.protocol import Hello, Scores
 
@@ -28,7 +28,7 @@ MAX_BEHIND = 2
 CALLS_A_TURN = CALLS_A_RUN
 """Calls in one turn, as many as the gate takes in one run; the messages of all of them wait for the last."""
 
-HopsOf = Mapping[Voice, Sequence[Hop]]
+HopsOf = Mapping[CallState, Sequence[Hop]]
 
 
 class Engine:
@@ -101,14 +101,14 @@ class Engine:
                 calls = self._loops[loop] = LoopCalls(
                     loop, self.schedule, self.clock, submit=self.submit, forget=self.forget
                 )
-        call = Call(calls, self.voice(), decode, on_messages, on_end)
+        call = Call(calls, self.new_state(), decode, on_messages, on_end)
         calls.add(call)
         return call
 
-    def voice(self) -> Voice:
+    def new_state(self) -> CallState:
         """Return the state of a new call."""
         window, short = (ms * SAMPLE_RATE_HZ // 1_000 for ms in (self.window_ms, self._short_ms))
-        return Voice(
+        return CallState(
             window=window,
             short=short,
             hop_frames=round(self.hop_ms / 1_000 / FRAME_S),
@@ -156,12 +156,12 @@ class Engine:
         started_at = self.clock()
         calls = [call for call in calls if not call.closed]
         arrived: dict[Call, Arrivals] = {}
-        hops: dict[Voice, list[Hop]] = {}
+        hops: dict[CallState, list[Hop]] = {}
         failed: dict[Call, Exception] = {}
         for call in calls:
             arrived[call] = arrivals = call.drain(started_at)
             try:
-                hops[call.voice] = list(_cut(call, arrivals))
+                hops[call.state] = list(_cut(call, arrivals))
             except Exception as error:  # noqa: BLE001 - one call's decoder must not cost the others their turn
                 failed[call] = error
         _count(arrived.values())
@@ -181,7 +181,7 @@ class Engine:
                 arrivals.arrived_at, arrivals.reordered_s, arrivals.pushed_at,
                 started_at, decoded_at, gated_at, classified_at, arrivals.dropped_s,
             )  # fmt: skip
-            of_loop.append((call, hops[call.voice], turn, call.voice.waiting_s))
+            of_loop.append((call, hops[call.state], turn, call.state.waiting_s))
         for of_calls, one in told.items():
             # The loop may have closed meanwhile: then nobody waits for the messages.
             with suppress(RuntimeError):
@@ -202,29 +202,29 @@ class Engine:
             if self._classifier is not None:
                 self._classify(list(_windows(hops, live=live)))
             classified_at = self.clock()
-        for voice, of_voice in hops.items():
-            for hop in of_voice:
-                voice.decide(hop)
+        for state, of_call in hops.items():
+            for hop in of_call:
+                state.decide(hop)
         return gated_at, classified_at
 
     def _find_speech(self, hops: HopsOf) -> None:
         # One hop of each call at a time, because the network's state carries over from hop to hop.
         for turn in zip_longest(*hops.values()):
-            some = [(voice, hop) for voice, hop in zip(hops, turn, strict=True) if hop is not None]
-            frames = [voice.frames(hop) for voice, hop in some]
-            states = [voice.gate.state for voice, _ in some]
+            some = [(state, hop) for state, hop in zip(hops, turn, strict=True) if hop is not None]
+            frames = [state.frames(hop) for state, hop in some]
+            gate_states = [state.gate.state for state, _ in some]
             # Quiet sound is given to the network once more, amplified, in the same run.
-            quiet: list[Voice] = []
-            for voice, hop in some:
-                if (amplified := voice.quiet.frames(hop.samples)) is not None:
-                    quiet.append(voice)
+            quiet: list[CallState] = []
+            for state, hop in some:
+                if (amplified := state.quiet.frames(hop.samples)) is not None:
+                    quiet.append(state)
                     frames.append(amplified)
-                    states.append(voice.quiet.state)
-            found = self._activity(frames, states)
-            for voice, speech in zip(quiet, found[len(some) :], strict=True):
-                voice.quiet.update(speech)
-            for (voice, hop), speech in zip(some, found[: len(some)], strict=True):
-                voice.find_speech(hop, speech)
+                    gate_states.append(state.quiet.state)
+            found = self._activity(frames, gate_states)
+            for state, speech in zip(quiet, found[len(some) :], strict=True):
+                state.quiet.update(speech)
+            for (state, hop), speech in zip(some, found[: len(some)], strict=True):
+                state.find_speech(hop, speech)
 
     def _classify(self, hops: Sequence[Hop]) -> None:
         assert self._classifier is not None
@@ -236,10 +236,10 @@ class Engine:
             by_size.setdefault(hop.window.size, []).append(hop)
         for some in by_size.values():
             probabilities = self._classifier(np.stack([hop.window for hop in some if hop.window is not None]))
-            voice = np.maximum(probabilities[:, male] + probabilities[:, female], 1e-6)
-            shares = (probabilities[:, male] / voice).tolist()
-            for hop, share, of_voice in zip(some, shares, voice.tolist(), strict=True):
-                hop.scores, hop.voice = Scores(male=share, female=1.0 - share), min(of_voice, 1.0)
+            p_voice = np.maximum(probabilities[:, male] + probabilities[:, female], 1e-6)
+            shares = (probabilities[:, male] / p_voice).tolist()
+            for hop, share, of_hop in zip(some, shares, p_voice.tolist(), strict=True):
+                hop.scores, hop.p_voice = Scores(male=share, female=1.0 - share), min(of_hop, 1.0)
 
     def _work(self) -> None:
         while self._turn_next():
@@ -265,17 +265,17 @@ class Engine:
 
 def _cut(call: Call, arrivals: Arrivals) -> Iterator[Hop]:
     """Decode a call's audio, put it on the call's clock and cut it into hops."""
-    voice = call.voice
+    state = call.state
     frames: Sequence[Frame]
     if call.decode is None:
         frames = [piece for piece in arrivals.audio if not isinstance(piece, Packet)]
     else:
         frames = call.decode([piece for piece in arrivals.audio if isinstance(piece, Packet)])
-    yield from voice.place(frames, arrivals.silence_s)
+    yield from state.place(frames, arrivals.silence_s)
     if arrivals.ended:
-        yield from voice.finish()
+        yield from state.finish()
     else:
-        yield from voice.cut(silence_s=arrivals.quiet_s if arrivals.silence_s else 0.0)
+        yield from state.cut(silence_s=arrivals.quiet_s if arrivals.silence_s else 0.0)
 
 
 def _count(arrived: Collection[Arrivals]) -> None:
@@ -289,8 +289,8 @@ def _count(arrived: Collection[Arrivals]) -> None:
 
 def _windows(hops: HopsOf, *, live: bool) -> Iterator[Hop]:
     """Yield the hops whose windows are classified: all, or the newest alone of a call with more than ``MAX_BEHIND``."""
-    for of_voice in hops.values():
-        waiting = [hop for hop in of_voice if hop.window is not None]
+    for of_call in hops.values():
+        waiting = [hop for hop in of_call if hop.window is not None]
         if live and len(waiting) > MAX_BEHIND:
             for hop in waiting[:-1]:
                 hop.skipped = True

@@ -28,6 +28,7 @@ from voxgender.http.health import own_metrics
 from voxgender.roles.hosting import Stop, listen, listen_for_metrics, url_of
 from voxgender.roles.workermessages import DRAIN, WorkerConfig, WorkerStatus
 from voxgender.settings import MediaSettings, NodeSettings, ServeSettings
+from voxgender.system import usable_cores
 
 logger = logging.getLogger(__name__)
 
@@ -102,10 +103,12 @@ def worker_configs(settings: ServeSettings, secret: str, folder: Path) -> list[W
     """Return each worker's configuration: its share of the calls, the cores and the ports.
 
     Raises:
-        SettingsError: there are fewer calls or ports than workers.
+        SettingsError: there are fewer calls or ports than workers, or the system cannot run workers.
     """
+    if not hasattr(asyncio, "start_unix_server"):
+        raise SettingsError("--workers needs Unix sockets, which this system has not: start it without")
     count = settings.processes.workers
-    cores = len(os.sched_getaffinity(0))
+    cores = usable_cores()
     media, model = settings.media, settings.model
     if media.max_sessions < count:
         raise SettingsError(f"--workers {count} is more than the calls of --max-sessions {media.max_sessions}")
