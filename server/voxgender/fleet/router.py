@@ -155,7 +155,7 @@ class Router:
             outcome = "unreachable"
         except NoAnswer as error:
             self._directory.penalise(member)
-            logger.warning("%s; the call goes to another node", error)
+            logger.warning("%s; the call goes to another node", error, extra={"kind": member.record.id})
             self._withdraw(member, offer_id)
             outcome = "no_answer"
         except asyncio.CancelledError:

@@ -289,6 +289,8 @@ class MediaNode:
                     session.end_soon("connect_timeout")
             elif now - session.last_active_at > self._silence_timeout_s:
                 session.end_soon("silent_peer")
+            else:
+                session.warn_of_no_media(now)
 
 
 async def _texts(messages: AsyncGenerator[tuple[int, Message], None]) -> AsyncGenerator[tuple[int, str], None]:

@@ -243,7 +243,7 @@ class SharedSocket:
 
     @property
     def is_hurried(self) -> bool:
-        """Whether it is read more often than on the tick."""
+        """True while it is read more often than on the tick."""
         return self.is_crowded or bool(self.connecting and not self.is_watched)
 
     def add(self, call: "CallTransport") -> None:
