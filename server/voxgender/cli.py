@@ -14,7 +14,14 @@ from voxgender import __version__, logs, options
 from voxgender.errors import AudioError, ManifestError, SettingsError, VoxgenderError
 from voxgender.extras import advice
 from voxgender.peer.options import CallOptions, LoadOptions
-from voxgender.settings import ClassifySettings, LogOptions, MediaSettings, ServeSettings, SignalingSettings
+from voxgender.settings import (
+    ClassifySettings,
+    DoctorSettings,
+    LogOptions,
+    MediaSettings,
+    ServeSettings,
+    SignalingSettings,
+)
 from voxgender.training.options import EvaluateOptions, ExportOptions, TrainOptions
 
 if TYPE_CHECKING:
@@ -52,6 +59,25 @@ def media(settings: MediaSettings) -> int:
 
     role = Media(settings, make_engine, Secret(settings.fleet.secret))
     return _run_role(role, settings.log, "voxgender media is ready: signaling reaches it at {}")
+
+
+def doctor(settings: DoctorSettings) -> int:
+    """Examine this machine and a server's options, and say what to do."""
+    from voxgender.doctor.examination import examine
+    from voxgender.doctor.finding import Finding, as_json, has_failed
+
+    async def run() -> list[Finding]:
+        found = []
+        async for finding in examine(settings):
+            found.append(finding)
+            if not settings.json:
+                print(finding, flush=True)
+        return found
+
+    found = asyncio.run(run())
+    if settings.json:
+        print(as_json(found))
+    return int(has_failed(found))
 
 
 def call(settings: CallOptions) -> int:
@@ -157,7 +183,8 @@ def export(settings: ExportOptions) -> int:
 
 
 COMMANDS: dict[str, Callable[[Any], int]] = {
-    command.__name__: command for command in (serve, signaling, media, call, load, classify, evaluate, train, export)
+    command.__name__: command
+    for command in (serve, signaling, media, doctor, call, load, classify, evaluate, train, export)
 }
 
 

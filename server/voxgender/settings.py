@@ -290,6 +290,16 @@ class MediaSettings(NodeSettings):
     node: NodeAddressOptions = NodeAddressOptions()
 
 
+@dataclass(frozen=True, kw_only=True)
+class DoctorSettings(ServeSettings, SignalingSettings, MediaSettings):
+    """Options of ``voxgender doctor``: those of all roles, and which of them is meant."""
+
+    role: Literal["serve", "signaling", "media"] = "serve"
+    """Role whose options are examined."""
+    json: bool = False
+    """Print one JSON object."""
+
+
 ROLES: dict[str, type] = {"serve": ServeSettings, "signaling": SignalingSettings, "media": MediaSettings}
 """The options of each role of the server."""
 

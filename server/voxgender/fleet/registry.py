@@ -8,7 +8,7 @@ the ``MOVED`` of any other one, so no client for clusters is needed.
 """
 
 import re
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from voxgender.errors import SettingsError
 from voxgender.fleet import redisurl
@@ -29,6 +29,7 @@ _TIMEOUT_S = 1.0
 _NODES = "{voxgender}:nodes"
 """In braces: the hash tag of all keys (https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/)."""
 _NODE = "{voxgender}:node:"
+_PROBE = "{voxgender}:probe"
 _MAX_MOVES = 3
 """Servers of a cluster that are asked in a row; an address that has failed over is asked twice."""
 _PIPELINE_WORDS = re.compile(r"^Command # .* of pipeline caused error: ", re.DOTALL)
@@ -115,6 +116,25 @@ class Registry:
         records = map(self._record, await self._do(read))
         return [record for record in records if record is not None]
 
+    async def probe(self) -> tuple[float, bool]:
+        """Write, read and delete a key of no meaning, as a check of the login and its permissions.
+
+        Returns:
+            The server's time in seconds since 1970, and whether it is in cluster mode.
+
+        Raises:
+            RegistryLost
+        """
+
+        async def probe(redis: "Redis") -> tuple[float, bool]:
+            await redis.set(_PROBE, "1", px=1_000)
+            await redis.get(_PROBE)
+            await redis.delete(_PROBE)
+            seconds, microseconds = await redis.time()
+            return float(seconds) + float(microseconds) / 1e6, await _is_cluster(redis)
+
+        return await self._do(probe)
+
     async def close(self) -> None:
         await self._redis.aclose()
 
@@ -166,6 +186,17 @@ def _connect(address: redisurl.RedisAddress) -> "Redis":
         # One retry, for a connection that Redis had closed.
         retry=Retry(NoBackoff(), 1),
     )
+
+
+async def _is_cluster(redis: "Redis") -> bool:
+    from redis.exceptions import ResponseError
+
+    try:
+        told: Any = await redis.info("cluster")
+    except ResponseError:
+        # Its user may not ask, or the cloud does not tell.
+        return False
+    return bool(told.get("cluster_enabled"))
 
 
 def _reason(error: Exception) -> str:
