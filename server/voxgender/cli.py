@@ -278,10 +278,14 @@ def _unknown(prog: str, name: str, flags: Sequence[str]) -> str:
 
 
 def _run_role(role: "Role", log: LogOptions, ready: str) -> int:
+    from voxgender.roles.hosting import ended
     from voxgender.roles.running import run
 
     logs.start(log.log_level)
-    _run(run(role, lambda url: print(ready.format(url), flush=True)))
+    try:
+        _run(run(role, lambda url: print(ready.format(url), flush=True)))
+    finally:
+        ended()
     return 0
 
 

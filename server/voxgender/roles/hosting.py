@@ -63,9 +63,19 @@ class Stop:
         answer occupies a thread that Python waits for.
         """
         if self._is_of_process:
-            thread = threading.Timer(ENDING_S, _leave, (1,))
-            thread.daemon = True
-            thread.start()
+            timer = threading.Timer(ENDING_S, _leave, (1,))
+            timer.daemon = True
+            timer.start()
+            _ending.append(timer)
+
+
+_ending: list[threading.Timer] = []
+
+
+def ended() -> None:
+    """Note that the event loop has ended, and all threads that it waits for: the process need not be ended."""
+    while _ending:
+        _ending.pop().cancel()
 
 
 async def listen(
