@@ -57,7 +57,7 @@ SAID: dict[str, tuple[str, Any]] = {
     "path_prefix": ("/voice", "/voice"),
     "metrics_address": ("127.0.0.1:9090", "127.0.0.1:9090"),
 }
-"""Of every option a text in the environment, and its value."""
+"""A text in the environment for every option, and its value."""
 
 
 def values(settings: object) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What other systems have by other names, or not at all."""
+"""The server runs where calls of the system have other names, or do not exist."""
 
 import asyncio
 import os

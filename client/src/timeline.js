@@ -153,7 +153,7 @@ export class Timeline {
     }
   }
 
-  /** As many pixels as the screen has. */
+  /** Gives the canvas as many pixels as the screen has there. */
   #fit() {
     const { clientWidth: width, clientHeight: height } = this.#canvas;
     const ratio = window.devicePixelRatio;
@@ -188,7 +188,7 @@ function bands(spans) {
 }
 
 /**
- * How far a band reaches from the middle, 0 … 1. Confidence between two voices starts at a half, and means nothing
+ * Returns how far a band reaches from the middle, 0 … 1. Confidence between two voices starts at a half, and means nothing
  * there.
  * @param {LabelSpan} span
  */

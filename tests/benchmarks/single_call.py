@@ -27,7 +27,7 @@ from voxgender.protocol import AnyMessage, Result, VoiceLabel
 SEEDS = 4
 PAIRS = 12
 PAIRS_AT_ONCE = 4
-"""Of recordings only the decisions are timed; waiting for one call after another would take minutes."""
+"""Pairs of recordings that are sent at once: only decisions are timed, and one pair after another takes minutes."""
 CONNECTS = 12
 
 Milliseconds = npt.NDArray[np.float64]
@@ -101,7 +101,7 @@ def _decisions(reports: Sequence[Report], voices: str) -> list[tuple[object, ...
 
 
 def _delays(reports: Sequence[Report], turn: int) -> tuple[list[float], int]:
-    """How long after a turn's first packet its voice's label came, and for how many turns it never did."""
+    """Return how long after a turn's first packet its voice's label came, and for how many turns it never did."""
     delays = [report.turns[turn].delay_ms for report in reports]
     heard = [delay for delay in delays if delay is not None]
     return heard, len(delays) - len(heard)

@@ -29,7 +29,7 @@ from voxgender.protocol import AnyMessage, Change, VoiceLabel
 LOSSES_PERCENT = (0.0, 2.0, 5.0)
 READ = "librispeech-test-other"
 DIALOGUES, SPEAKERS = 5, 5
-"""Of read and of acted speech each; all are on the line at once."""
+"""Calls of read and of acted speech each; all are up at once."""
 RECORDINGS = 6
 _LONGEST_S = 5.0
 _LEAD_S = 1.2

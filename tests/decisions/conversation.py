@@ -21,7 +21,7 @@ class Part(NamedTuple):
 
 
 Noise = Callable[[float], float]
-"""What a model makes of a window's true log-odds for male."""
+"""A model's errors: its log-odds for male as a function of a window's true ones."""
 
 
 def scores(log_odds: float) -> Scores:

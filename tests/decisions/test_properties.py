@@ -1,4 +1,4 @@
-"""What holds of every call, however wild its scores."""
+"""Properties that hold for every call, however wild its scores."""
 
 from itertools import pairwise
 

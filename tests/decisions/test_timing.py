@@ -1,4 +1,4 @@
-"""How soon a voice is heard, and how often one is heard that is not there: the figures the numbers came from.
+"""Voices get their label soon, and seldom a wrong one: the figures that the constants were chosen by.
 
 Time here is the call's own, so the figures are exact and the same on every machine.
 """

@@ -1,4 +1,4 @@
-"""What runs away from a contributor's machine runs what runs on it."""
+"""Workflows run the same commands as a contributor does."""
 
 import json
 from pathlib import Path

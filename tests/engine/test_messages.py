@@ -1,4 +1,4 @@
-"""What is told of hops, and what of the time that they took."""
+"""Hops become messages, with the time that each stage took."""
 
 import numpy as np
 import pytest

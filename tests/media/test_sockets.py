@@ -23,7 +23,7 @@ PASSWORD = b"password that a call's peer knows"
 
 
 class Call:
-    """What one call was handed."""
+    """Datagrams that one call was handed."""
 
     def __init__(self) -> None:
         self.transport: Any = None
@@ -332,7 +332,7 @@ async def test_an_address_that_another_call_has_costs_a_full_call_none_of_its_ow
     assert len(transport.sources) == 16
     assert call.forgotten == []
     # The peer answers from there, so it is its own now.
-    transport.find((HERE, 9_999))
+    transport.take_over_address((HERE, 9_999))
     assert (HERE, 9_999) in transport.sources.values()
     assert not other.sources
 
@@ -357,7 +357,7 @@ async def test_media_from_a_new_address_is_known_by_its_stream_and_tried_once(
 
 
 async def test_a_flood_of_media_is_tried_within_bounds(sockets: Sockets, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who sees a call's SSRC on its way can send as much under it as the network takes."""
+    """Anybody who sees a call's SSRC on its way can send as much under it as the network takes."""
     call, transport = place(sockets, "one")
     transport.expect(b"aaaa")
     shared = sockets._shared[0]
@@ -394,12 +394,11 @@ async def test_a_full_socket_is_followed_by_another_and_the_last_call_closes_it(
         again.bind(names[0])
 
 
-async def test_ports_are_taken_from_the_range_until_there_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sockets_module, "CALLS", 1)
+async def test_ports_are_taken_from_the_range_until_there_are_none() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
         taken.bind((HERE, 0))
         port = taken.getsockname()[1]
-        sockets = Sockets((port, port))
+        sockets = Sockets((port, port), max_calls=1)
         with pytest.raises(NotReady, match="All UDP ports") as refused:
             place(sockets, "one")
         assert refused.value.code == "at_capacity"
@@ -453,7 +452,7 @@ async def test_icmp_errors_do_not_stop_the_reading(sockets: Sockets, peers: list
 async def test_with_many_calls_a_socket_is_read_when_its_calls_have_their_turn(
     sockets: Sockets, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What came of a call between two of its turns waits in the kernel: fewer wake-ups, each for more."""
+    """Datagrams that came between two of a call's turns wait in the kernel: fewer wake-ups, each for more."""
     phases = [Phase(number, 3 * TICK_S) for number in range(3)]
     for number in range(BUSY_CALLS):
         sockets.open(HERE, str(number), Call(), phases[number % 2]).read_on_tick()

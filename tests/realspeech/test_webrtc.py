@@ -55,7 +55,7 @@ def heard(report: Report) -> str | None:
 
 
 async def test_a_call_hears_what_the_same_file_is_classified_as(engine: Engine, dev: list[Clip]) -> None:
-    """What `classify` says offline and what a caller is told live come from the same pipeline."""
+    """`classify` and live calls agree, because they come from the same pipeline."""
     # The longest of each corpus and voice: seconds of speech, so that where windows begin does not tip the scales.
     clips = [
         max(

@@ -156,7 +156,7 @@ class Call:
         # Half a sample less, so that rounding of the sum does not wait for one packet more.
         if not busy and self._left_s + self._waiting_s >= self._hop_s - 0.5 / SAMPLE_RATE_HZ:
             return True
-        return now + EARLY_S >= self._due_at and (bool(self._audio) or now - self._pushed_at >= SILENCE_S)
+        return now + EARLY_S >= self._due_at and (bool(self._audio) or now - self._pushed_at >= self.loop.silence_s)
 
     def begin_turn(self, now: float) -> None:
         """Note that the call was handed to the engine."""
@@ -173,7 +173,7 @@ class Call:
             dropped_s, self._dropped_s = self._dropped_s, 0.0
             silence_s = 0.0
             arrived_at = self._arrived_at
-            if not audio and not self.ended and now - self._pushed_at >= SILENCE_S:
+            if not audio and not self.ended and now - self._pushed_at >= self.loop.silence_s:
                 silence_s, self._silent_since = now - self._silent_since, now
                 arrived_at = now
             return Arrivals(
@@ -227,6 +227,7 @@ class LoopCalls:
         loop: the event loop of the calls.
         schedule: the engine's schedule.
         clock: the engine's clock.
+        silence_s: time without audio after which a call is taken to be silent.
         submit: called with the calls whose turn it is.
         forget: called once no call is left.
     """
@@ -237,12 +238,14 @@ class LoopCalls:
         schedule: Schedule,
         clock: Callable[[], float],
         *,
+        silence_s: float,
         submit: Callable[[Sequence[Call]], None],
         forget: Callable[["LoopCalls"], None],
     ) -> None:
         self.loop = loop
         self.schedule = schedule
         self.clock = clock
+        self.silence_s = silence_s
         self._submit = submit
         self._forget = forget
         self._calls: dict[Call, None] = {}

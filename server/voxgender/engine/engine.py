@@ -13,7 +13,7 @@ import numpy as np
 from voxgender import metrics
 from voxgender.audio.activity import CALLS_A_RUN, FRAME_S, VoiceActivity
 from voxgender.audio.frames import SAMPLE_RATE_HZ, Frame, Packet
-from voxgender.engine.call import Arrivals, Call, Decode, LoopCalls, OnEnd, OnMessages
+from voxgender.engine.call import SILENCE_S, Arrivals, Call, Decode, LoopCalls, OnEnd, OnMessages
 from voxgender.engine.call_state import CallState, Hop
 from voxgender.engine.messages import TurnTimes
 from voxgender.engine.schedule import Schedule, check_hop
@@ -41,6 +41,7 @@ class Engine:
         classifier: the model; None tells speech from silence only.
         window_ms: audio that the model is given at once.
         hop_ms: time between two results.
+        silence_s: time without audio after which a call is taken to be silent.
         clock: gives seconds of ``time.monotonic``.
 
     Raises:
@@ -53,6 +54,7 @@ class Engine:
         *,
         window_ms: int = WINDOW_MS,
         hop_ms: int = HOP_MS,
+        silence_s: float = SILENCE_S,
         clock: Callable[[], float] = monotonic,
     ) -> None:
         check_hop(hop_ms)
@@ -60,6 +62,7 @@ class Engine:
         self.hop_ms = hop_ms
         self.model = classifier.name if classifier else "off"
         self.clock = clock
+        self._silence_s = silence_s
         self.schedule = Schedule(hop_ms / 1_000)
         self._short_ms = min(window_ms, classifier.min_window_ms if classifier else window_ms)
         self._classifier = classifier
@@ -99,7 +102,7 @@ class Engine:
             calls = self._loops.get(loop)
             if calls is None:
                 calls = self._loops[loop] = LoopCalls(
-                    loop, self.schedule, self.clock, submit=self.submit, forget=self.forget
+                    loop, self.schedule, self.clock, silence_s=self._silence_s, submit=self.submit, forget=self.forget
                 )
         call = Call(calls, self.new_state(), decode, on_messages, on_end)
         calls.add(call)

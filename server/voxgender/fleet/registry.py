@@ -78,7 +78,7 @@ class Registry:
             pipeline.sadd(_NODES, record.id)
             await pipeline.execute()
 
-        await self._do(write)
+        await self._execute(write)
 
     async def withdraw(self, node_id: str) -> None:
         """Delete a node's record.
@@ -93,7 +93,7 @@ class Registry:
             pipeline.srem(_NODES, node_id)
             await pipeline.execute()
 
-        await self._do(delete)
+        await self._execute(delete)
 
     async def read(self) -> list[NodeRecord]:
         """Return all records that have a lease and are signed with our secret.
@@ -113,7 +113,7 @@ class Registry:
                 await redis.srem(_NODES, *expired)
             return [text for text in texts if isinstance(text, bytes)]
 
-        records = map(self._record, await self._do(read))
+        records = map(self._record, await self._execute(read))
         return [record for record in records if record is not None]
 
     async def probe(self) -> tuple[float, bool]:
@@ -133,7 +133,7 @@ class Registry:
             seconds, microseconds = await redis.time()
             return float(seconds) + float(microseconds) / 1e6, await _is_cluster(redis)
 
-        return await self._do(probe)
+        return await self._execute(probe)
 
     async def close(self) -> None:
         await self._redis.aclose()
@@ -148,7 +148,7 @@ class Registry:
             # A record of another version of voxgender.
             return None
 
-    async def _do(self, command: "Callable[[Redis], Awaitable[T]]") -> T:
+    async def _execute(self, command: "Callable[[Redis], Awaitable[T]]") -> T:
         from redis.exceptions import MovedError, ReadOnlyError, RedisError
 
         moves = 0

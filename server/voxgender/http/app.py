@@ -5,7 +5,7 @@ from aiohttp import web
 from voxgender.http.auth import Authenticator
 from voxgender.http.calls import Calls
 from voxgender.http.cors import add_cors_headers, cors_middleware
-from voxgender.http.events import Events
+from voxgender.http.events import KEEPALIVE_S, Events
 from voxgender.http.health import Health, Metrics, MetricsText, own_metrics
 from voxgender.http.iceservers import IceServers
 from voxgender.http.pages import Pages
@@ -20,13 +20,16 @@ MAX_BODY = 128 * 1024
 """Bytes of a request's body. A browser's offer has about 6 kB, and 6 kB more with each line of video."""
 
 
-def create_app(settings: FrontSettings, calls: Calls, *, metrics: MetricsText = own_metrics) -> web.Application:
+def create_app(
+    settings: FrontSettings, calls: Calls, *, metrics: MetricsText = own_metrics, keepalive_s: float = KEEPALIVE_S
+) -> web.Application:
     """Make the application in front of a media node, or of a router to many.
 
     Args:
         settings: options of the server.
         calls: opens, finds and ends calls.
         metrics: returns the text of ``/metrics``, which is served if it has no address of its own.
+        keepalive_s: time between comments on a silent event stream.
 
     Raises:
         SettingsError: an ICE server, an origin, a proxy, a secret or a key set is malformed.
@@ -45,7 +48,7 @@ def create_app(settings: FrontSettings, calls: Calls, *, metrics: MetricsText = 
     app.on_cleanup.append(authenticator.close)
     app.add_routes(Whip(calls, authenticator, rates, ice_servers, proxies).routes())
     app.add_routes(Sessions(calls).routes())
-    app.add_routes(Events(calls).routes())
+    app.add_routes(Events(calls, keepalive_s=keepalive_s).routes())
     app.add_routes(Health(calls.check_ready).routes())
     if not settings.metrics.metrics_address:
         app.add_routes(Metrics(metrics).routes())

@@ -14,7 +14,7 @@ from voxgender.errors import NotReady, SessionNotFound, TooManySessions
 from voxgender.media.aiortc_internals.certificates import Certificates
 from voxgender.media.aiortc_internals.ice import HostAddresses
 from voxgender.media.load import Load
-from voxgender.media.session import Session
+from voxgender.media.session import Session, SessionTimes
 from voxgender.media.sockets import Sockets
 from voxgender.protocol import Message
 
@@ -47,6 +47,8 @@ class MediaNode:
         silence_timeout_s: time without packets and messages after which a peer is taken to be gone.
         new_session_id: returns unguessable ids.
         sweep_s: time between two checks of all sessions' deadlines.
+        give_way_s: time that a call has to connect before it may be ended for another one, if the node is full.
+        session_times: times after which a session takes its peer to be gone.
         load: measures whether the node keeps up.
     """
 
@@ -62,6 +64,8 @@ class MediaNode:
         silence_timeout_s: float = 15.0,
         new_session_id: Callable[[], str] = random_id,
         sweep_s: float = SWEEP_S,
+        give_way_s: float = GIVE_WAY_S,
+        session_times: SessionTimes = SessionTimes(),  # noqa: B008 - they cannot change
         load: Load | None = None,
     ) -> None:
         self._addresses = HostAddresses(tuple(ice_addresses), tuple(advertise_addresses))
@@ -73,6 +77,8 @@ class MediaNode:
         self._connect_timeout_s = connect_timeout_s
         self._silence_timeout_s = silence_timeout_s
         self._sweep_s = sweep_s
+        self._give_way_s = give_way_s
+        self._session_times = session_times
         self._load = load or Load()
         self._engine: Engine | None = None
         self._sessions: dict[str, Session] = {}
@@ -167,6 +173,7 @@ class MediaNode:
             sockets=self._sockets,
             certificates=self._certificates,
             addresses=self._addresses,
+            times=self._session_times,
             on_ended=self._forget,
         )
         # In the table before the first await, so that the limit counts offers that are being answered too.
@@ -258,7 +265,9 @@ class MediaNode:
         waiting = [
             session
             for session in self._sessions.values()
-            if session.ended_for is None and session.state != "connected" and now - session.started_at > GIVE_WAY_S
+            if session.ended_for is None
+            and session.state != "connected"
+            and now - session.started_at > self._give_way_s
         ]
         if not waiting:
             raise NotReady(

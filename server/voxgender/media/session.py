@@ -5,7 +5,7 @@ import logging
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import suppress
 from time import monotonic
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from aiortc import (
     RTCConfiguration,
@@ -25,13 +25,14 @@ from voxgender.media.aiortc_internals import handshake, sctp
 from voxgender.media.aiortc_internals.certificates import Certificates
 from voxgender.media.aiortc_internals.closing import close, suppress_close_errors
 from voxgender.media.aiortc_internals.ice import HostAddresses, gather_on
+from voxgender.media.aiortc_internals.paths import Consent
 from voxgender.media.aiortc_internals.reception import take_over_rtp
 from voxgender.media.aiortc_internals.sctp import wait_delivered
 from voxgender.media.decoder import Decoders
 from voxgender.media.dtls import Failure
 from voxgender.media.outbox import Outbox
 from voxgender.media.pace import EXCESSES
-from voxgender.media.receiver import AudioReceiver
+from voxgender.media.receiver import BYE_GRACE_S, AudioReceiver
 from voxgender.media.sockets import Sockets
 from voxgender.protocol import Error, Message, Warning
 from voxgender.sdp import MAX_CANDIDATES, Candidate, Fragment, Offer
@@ -58,6 +59,13 @@ DELIVERY_TIMEOUT_S = 1.0
 """Time for the last messages of a call to be acknowledged."""
 
 
+class SessionTimes(NamedTuple):
+    """Times after which a session takes its peer to be gone."""
+
+    bye_grace_s: float = BYE_GRACE_S
+    consent: Consent = Consent()
+
+
 class Session:
     """One call over WebRTC. :meth:`answer` begins it; :meth:`end` or the peer ends it, then ``on_ended`` is called.
 
@@ -67,6 +75,7 @@ class Session:
         sockets: the UDP sockets of all calls of the process.
         certificates: the certificate of all calls of the process.
         addresses: the addresses of host candidates.
+        times: times after which the peer is taken to be gone.
     """
 
     def __init__(
@@ -77,6 +86,7 @@ class Session:
         sockets: Sockets,
         certificates: Certificates,
         addresses: HostAddresses = HostAddresses(),  # noqa: B008 - it cannot change
+        times: SessionTimes = SessionTimes(),  # noqa: B008 - they cannot change
         on_ended: Callable[["Session"], None] = lambda _: None,
     ) -> None:
         self.id = session_id
@@ -84,6 +94,7 @@ class Session:
         self.ended_for: Reason | None = None
         self._sockets = sockets
         self._addresses = addresses
+        self._times = times
         self._on_ended = on_ended
         self._outbox = Outbox(engine.hello(session_id))
         # The default would ask a public STUN server, and can stall the answer for 5 s.
@@ -97,6 +108,7 @@ class Session:
             self._call,
             decoders,
             lambda excess: outbox.post_now_and_then(Warning(code=excess, message=EXCESSES[excess])),
+            bye_grace_s=times.bye_grace_s,
         )
         self._analysed = asyncio.Event()
         self._answered = False
@@ -148,6 +160,7 @@ class Session:
                 self._sockets,
                 self._addresses,
                 self._call.phase,
+                consent=self._times.consent,
                 on_consent_expired=lambda: self.end_soon("consent_expired"),
             )
             await pc.setLocalDescription(await pc.createAnswer())

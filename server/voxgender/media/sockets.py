@@ -85,10 +85,14 @@ class Sockets:
     Args:
         ports: the first and the last UDP port that may be used; None lets the kernel choose.
         reader: reads the sockets; None for the fastest that the system has.
+        max_calls: calls that may share one socket.
     """
 
-    def __init__(self, ports: tuple[int, int] | None = None, reader: DatagramReader | None = None) -> None:
+    def __init__(
+        self, ports: tuple[int, int] | None = None, reader: DatagramReader | None = None, *, max_calls: int = CALLS
+    ) -> None:
         self._ports = ports
+        self._max_calls = max_calls
         self._shared: list[SharedSocket] = []
         self.strangers = RateLimit(STRANGERS_SHARE, _STRANGERS_AT_ONCE_S)
         """Seconds of CPU time for those who are not known yet."""
@@ -108,7 +112,7 @@ class Sockets:
             NotReady: every port of the range is in use by others, or shared by as many calls as are allowed.
             OSError: the address is not one of this machine's.
         """
-        room = [shared for shared in self._shared if shared.address == address and shared.calls < CALLS]
+        room = [shared for shared in self._shared if shared.address == address and shared.calls < self._max_calls]
         shared = next((shared for shared in room if phase in shared.phases), None)
         if shared is None:
             try:
@@ -212,19 +216,19 @@ class SharedSocket:
     def __init__(self, address: str, sock: socket.socket, sockets: Sockets) -> None:
         self.address = address
         self.phases: Counter[Phase] = Counter()
-        """How many of its calls have their turns when."""
+        """Number of its calls by their phase."""
         self.due_at = 0.0
         """Time of the next read while there are many calls."""
         self.socket = sock
         self.name = sock.getsockname()
         self.connecting: set[CallTransport] = set()
-        self.seeking: set[CallTransport] = set()
+        self.accepting_foreign: set[CallTransport] = set()
         """Calls whose peer may be at another address now, and is asked there."""
         self.closed = False
         self.is_crowded = False
-        """Whether so much comes that it is read more often than on the tick."""
+        """True while so much arrives that it is read more often than on ticks."""
         self.is_watched = False
-        """Whether the event loop tells when something comes; else it is read on a tick."""
+        """True if the event loop tells when something arrives; else it is read on ticks."""
         self._received = 0
         self._counted_at = 0.0
         self.sendto = sock.sendto
@@ -243,7 +247,7 @@ class SharedSocket:
 
     @property
     def is_hurried(self) -> bool:
-        """True while it is read more often than on the tick."""
+        """True if it is read more often than on ticks."""
         return self.is_crowded or bool(self.connecting and not self.is_watched)
 
     def add(self, call: "CallTransport") -> None:
@@ -279,7 +283,7 @@ class SharedSocket:
     def remove(self, call: "CallTransport") -> None:
         """Remove a call; close the socket with the last one."""
         self.read_on_tick(call)
-        self.seeking.discard(call)
+        self.accepting_foreign.discard(call)
         self._calls.discard(call)
         self.phases -= Counter((call.phase,))
         if self._by_ufrag.get(call.ufrag) is call:
@@ -326,7 +330,7 @@ class SharedSocket:
         call.ssrc = ssrc
         self._by_ssrc.setdefault(ssrc, call)
 
-    def take(self, source: bytes, call: "CallTransport") -> None:
+    def reassign(self, source: bytes, call: "CallTransport") -> None:
         """Give an address to a call whose peer has just answered from there, whoever had it before.
 
         A NAT gives a port that one caller had to another one.
@@ -347,7 +351,7 @@ class SharedSocket:
                     owner.datagram_received(data, source)
             elif (call := self._find_call(data, owner)) is not None:
                 if call is not owner and not self.claim(source, call):
-                    call.visit(source)
+                    call.note_foreign_address(source)
                 call.datagram_received(data, source)
             else:
                 metrics.STUN_IGNORED.inc()
@@ -365,7 +369,7 @@ class SharedSocket:
         if self._trials < _MAX_TRIALS:
             self._trials += 1
             if call.recognizes(data, source, arrived_at) and not self.claim(source, call):
-                call.visit(source)
+                call.note_foreign_address(source)
 
     def _find_call(self, data: bytes, owner: "CallTransport | None") -> "CallTransport | None":
         """Return the call that a STUN message is for: one whose peer proves to have sent it, else the address's owner.
@@ -375,7 +379,7 @@ class SharedSocket:
         """
         candidates: Iterable[CallTransport]
         if data[0] & 1:
-            candidates = self.connecting | self.seeking
+            candidates = self.connecting | self.accepting_foreign
         else:
             named = self._by_ufrag.get(_checked_ufrag(data))
             candidates = () if named is None else (named,)
@@ -399,7 +403,7 @@ class CallTransport(asyncio.DatagramTransport):
         """Addresses at which the call's peer has proved to be, the oldest first."""
         self.ssrc = b""
         """SSRC of the peer's latest stream."""
-        self._visited: dict[tuple[str, int], bytes] = {}
+        self._foreign: dict[tuple[str, int], bytes] = {}
         """Addresses of other calls where the peer seems to be."""
         self._shared = shared
         self._protocol = protocol
@@ -437,23 +441,23 @@ class CallTransport(asyncio.DatagramTransport):
         """Know the call by its media's SSRC too, from now on."""
         self._shared.expect(self, ssrc)
 
-    def visit(self, source: bytes) -> None:
+    def note_foreign_address(self, source: bytes) -> None:
         """Remember an address that another call has, though this call's peer seems to be there."""
-        if len(self._visited) >= _MAX_SOURCES:
-            del self._visited[next(iter(self._visited))]
-        self._visited[unpack_address(source)] = source
+        if len(self._foreign) >= _MAX_SOURCES:
+            del self._foreign[next(iter(self._foreign))]
+        self._foreign[unpack_address(source)] = source
 
-    def seek(self) -> None:
-        """Take answers from addresses that other calls have."""
+    def accept_foreign_addresses(self) -> None:
+        """Accept answers from addresses that other calls have."""
         if not self._closed:
-            self._shared.seeking.add(self)
+            self._shared.accepting_foreign.add(self)
 
-    def find(self, addr: tuple[str, int] | None) -> None:
-        """End seeking; the peer has answered from an address, or from none."""
-        self._shared.seeking.discard(self)
-        source = None if addr is None else self._visited.pop(addr, None)
+    def take_over_address(self, addr: tuple[str, int] | None) -> None:
+        """Stop accepting them, and take over the one from which the peer has answered, if any."""
+        self._shared.accepting_foreign.discard(self)
+        source = None if addr is None else self._foreign.pop(addr, None)
         if source is not None:
-            self._shared.take(source, self)
+            self._shared.reassign(source, self)
 
     def _address(self, source: bytes) -> tuple[str, int]:
         return self.sources.get(source) or unpack_address(source)

@@ -33,7 +33,7 @@ class Speaker:
     f0_hz: float
     """Mean fundamental frequency."""
     formant_scale: float
-    """Of all formants, against an average man."""
+    """Factor of all formants, relative to an average man's."""
     open_quotient: float
     """Share of a glottal cycle with the glottis open; more is softer."""
     tilt_db: float

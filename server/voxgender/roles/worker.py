@@ -75,17 +75,17 @@ async def _main() -> int:
     statuses = os.fdopen(os.dup(sys.stdout.fileno()), "wb", buffering=0)
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
 
-    def tell(status: WorkerStatus) -> None:
+    def write_status(status: WorkerStatus) -> None:
         statuses.write(msgspec.json.encode(status) + b"\n")
 
     loop = asyncio.get_running_loop()
     commands = asyncio.StreamReader(limit=2**20)
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(commands), sys.stdin)
     try:
-        await work(commands, tell)
+        await work(commands, write_status)
     except VoxgenderError as error:
         status = 2 if isinstance(error, SettingsError) else 1
-        tell(WorkerStatus(error=str(error), status=status))
+        write_status(WorkerStatus(error=str(error), status=status))
         return status
     return 0
 

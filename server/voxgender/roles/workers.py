@@ -126,7 +126,7 @@ def worker_configs(settings: ServeSettings, secret: str, folder: Path) -> list[W
         own = replace(
             shared,
             media=replace(media, max_sessions=_share(media.max_sessions, number, count), udp_ports=udp_ports),
-            # As in a single process, each worker leaves one of its cores to the media.
+            # Each worker leaves one of its cores to the media, as a single process does.
             model=replace(model, inference_threads=model.inference_threads or max(1, cores // count - 1)),
         )
         made.append(

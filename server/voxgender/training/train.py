@@ -88,7 +88,7 @@ def train(options: TrainOptions) -> Trained:
         ),
     )
     windows = [*windows_of(chosen), *windows_of(chosen, window_ms=500)]
-    return _Run(options, data, windows).run()
+    return _TrainingRun(options, data, windows).run()
 
 
 def _check_device(device: str) -> None:
@@ -156,7 +156,7 @@ def _note_options(options: TrainOptions) -> None:
     file.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
 
 
-class _Run:
+class _TrainingRun:
     """A training run: network, optimiser and checkpoints."""
 
     def __init__(self, options: TrainOptions, data: TrainingData, chosen: Sequence[Windows]) -> None:
