@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import urlsplit
 
 import jwt
 from aiohttp.test_utils import make_mocked_request
@@ -166,6 +167,10 @@ def _header(text: str) -> None:
     transport = SimpleNamespace(get_extra_info=lambda name, *_: ("127.0.0.1", 1) if name == "peername" else None)
     request = make_mocked_request("POST", "/whip", {"X-Forwarded-For": value}, transport=transport)
     ipaddress.ip_address(_PROXIES.client(request))
+    request = make_mocked_request("POST", "/whip", {"X-Forwarded-Prefix": value}, transport=transport)
+    prefix = _PROXIES.prefix(request)
+    if prefix and (not prefix.startswith("/") or urlsplit(f"{prefix}/whip").netloc):
+        raise Breach(f"the prefix {prefix!r} leads elsewhere")
     ice_servers([text])
 
 
@@ -173,6 +178,7 @@ _HEADERS = (
     "192.0.2.1, 10.0.0.1",
     "2001:db8::1,::ffff:10.0.0.1, 198.51.100.7",
     "fe80::1%eth0, 127.0.0.1",
+    "/team, /voice/",
     '<turn:a?transport=udp>; rel="ice-server"; username="a"; credential="b\\"c"; credential-type="password"',
     "<stun:a>; rel=ice-server, <https://a>; rel=\"next\"; title*=UTF-8''x",
 )
