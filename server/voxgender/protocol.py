@@ -64,6 +64,9 @@ class Message(msgspec.Struct, frozen=True, tag_field="type", kw_only=True):
             ValueError: a number is infinite or NaN, which JSON has no form for.
         """
         plain: dict[str, Any] = _rounded(msgspec.to_builtins(self), _SECONDS_DECIMALS)
+        for name in _LEFT_OUT:
+            if plain.get(name, "") is None:
+                del plain[name]
         return plain
 
 
@@ -75,6 +78,10 @@ class Hello(Message, frozen=True, kw_only=True, tag="hello"):
     labels: tuple[Label, ...] = LABELS
     window_ms: int
     hop_ms: int
+    channels: Annotated[int, msgspec.Meta(ge=2)] | None = None
+    """How many channels are judged apart; not sent where there is one."""
+    name: str | None = None
+    """The name that the stream's client gave it; not sent where there is none."""
 
 
 class Result(Message, frozen=True, kw_only=True, tag="result"):
@@ -137,6 +144,9 @@ class Error(Message, frozen=True, kw_only=True, tag="error"):
 
 AnyMessage = Hello | Result | Change | Segment | Summary | Warning | Error
 
+_LEFT_OUT = ("channel", "channels", "name")
+"""Fields that are not sent where they have no value."""
+
 _ROUNDED = frozenset((float, dict, list, tuple))
 """Types that are rounded, or may hold numbers to round."""
 
@@ -160,6 +170,11 @@ def schema() -> dict[str, Any]:
         if "v" in definition["properties"]:
             # It is always sent, though the class has a default.
             definition["required"].append("v")
+        for name in _LEFT_OUT:
+            if (optional := definition["properties"].get(name)) is not None:
+                # It is left out rather than null.
+                present, _ = optional["anyOf"]
+                definition["properties"][name] = present
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": f"voxgender messages, v{VERSION}",
