@@ -133,7 +133,7 @@ async def test_finalize_tells_what_there_is_and_goes_on(server: Server) -> None:
         async with asyncio.timeout(5):
             while not isinstance(result := protocol.decode(await socket.receive_str()), protocol.Result):
                 pass
-        assert result.end == pytest.approx(0.1)
+        assert result.end == pytest.approx(0.1, abs=0.005)
         await socket.send_bytes(SECOND)
         assert of(protocol.Summary, await finish(socket))[0].duration == pytest.approx(1.1, abs=0.01)
 

@@ -4,7 +4,6 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import suppress
-from functools import partial
 from time import monotonic
 from typing import Any
 
@@ -12,13 +11,15 @@ import msgspec
 
 from voxgender import metrics
 from voxgender.audio.frames import Packet
+from voxgender.audio.pcm import PcmPackets
 from voxgender.audiostream import StreamFormat
 from voxgender.engine import Engine
+from voxgender.engine.stream import Stream
 from voxgender.errors import Ending, SdpRejected, StreamEnded
 from voxgender.media.decoder import opus_duration
 from voxgender.media.livesession import DELIVERY_TIMEOUT_S, FLUSH_TIMEOUT_S, LiveSession, Reason
-from voxgender.media.streamdecoder import make_decode
-from voxgender.protocol import Error, Message, Result
+from voxgender.media.streamdecoder import decoders, pcm_format
+from voxgender.protocol import AnyMessage, Error, Message, Result
 
 MAX_UNREAD = 256
 """Messages that may wait for the client of a stream; with more, the analysis pauses until it has read half of them."""
@@ -26,8 +27,6 @@ LONGEST_S = 86_400.0
 """Time after which a stream ends; its client may begin another one."""
 TICKET_S = 60.0
 """Time in which a ticket has to be used."""
-PIECE_S = 0.5
-"""Longest audio that is handed to the engine at once."""
 
 _OPUS_CLOCK_HZ = 48_000
 
@@ -85,19 +84,11 @@ class StreamSession(LiveSession):
         super().__init__(hello, on_ended, places=form.channels)
         self.ticket = ticket
         self.form = form
-        self._clock = engine.clock
-        self._calls = [
-            engine.open(
-                partial(self._on_messages, channel if several else None),
-                self._on_analysed,
-                decode=make_decode(form, channel),
-                live=False,
-            )
-            for channel in range(form.channels)
-        ]
-        self._from_s = form.from_ms / 1_000
-        self._rest = b""
-        """Bytes of a sample whose end has not come."""
+        pcm = pcm_format(form)
+        self._packets = None if pcm is None else PcmPackets(pcm)
+        self._stream = Stream(
+            engine, decoders(form), self._on_messages, self._on_analysed, start_s=form.from_ms / 1_000
+        )
         self._ticks = 0
         self._has_audio = False
         self._active_at = self.started_at
@@ -154,10 +145,10 @@ class StreamSession(LiveSession):
         self._touch()
         self._pushing = True
         try:
-            if self.form.encoding == "opus":
-                await self._push_opus(audio)
-            else:
-                await self._push_samples(audio)
+            if self.ended_for is not None:
+                raise self._ended()
+            self._has_audio = True
+            await self._stream.feed(self._opus(audio) if self._packets is None else self._packets.cut(audio))
         finally:
             self._pushing = False
             self._touch()
@@ -169,13 +160,11 @@ class StreamSession(LiveSession):
     async def finalize(self) -> None:
         """Analyse what has come, tell the present segment, and go on."""
         self._touch()
-        for call in self._calls:
-            call.flush()
+        self._stream.settle()
 
     async def finish(self) -> None:
         """End the audio; the last messages and the end of :meth:`messages` follow."""
-        for call in self._calls:
-            call.end()
+        self._stream.end()
 
     async def leave(self, ending: Ending = "done") -> None:
         """End the call, whose client is gone: by itself, or because it was sent away."""
@@ -193,8 +182,7 @@ class StreamSession(LiveSession):
                 text = self._unread.popleft()
                 if self._held and len(self._unread) < MAX_UNREAD // 2:
                     self._held = False
-                    for call in self._calls:
-                        call.release()
+                    self._stream.release()
                 yield text
             if self._over:
                 raise self._ended()
@@ -204,50 +192,21 @@ class StreamSession(LiveSession):
     def _touch(self) -> None:
         self._active_at = monotonic()
 
-    async def _push_samples(self, audio: bytes) -> None:
-        frame = self.form.frame_bytes
-        data = self._rest + audio if self._rest else audio
-        whole = len(data) - len(data) % frame
-        self._rest = data[whole:]
-        step = round(PIECE_S * self.form.rate_hz) * frame
-        for start in range(0, whole, step):
-            piece = data[start : min(start + step, whole)]
-            await self._push(piece, len(piece) / frame / self.form.rate_hz)
-
-    async def _push_opus(self, packet: bytes) -> None:
-        ticks = opus_duration(packet)
-        if not ticks:
+    def _opus(self, packet: bytes) -> list[tuple[Packet, float]]:
+        duration = opus_duration(packet)
+        if not duration:
             self.end_soon("malformed_audio")
             raise self._ended()
-        await self._push(packet, ticks / _OPUS_CLOCK_HZ)
-        self._ticks += ticks
-
-    async def _push(self, data: bytes, duration_s: float) -> None:
-        if self.ended_for is not None:
-            raise self._ended()
-        self._has_audio = True
-        packet, now = Packet(self._ticks, data), self._clock()
-        for call in self._calls:
-            call.push(packet, now, duration_s=duration_s)
-        for call in self._calls:
-            await call.room()
+        pts, self._ticks = self._ticks, self._ticks + duration
+        return [(Packet(pts, packet), duration / _OPUS_CLOCK_HZ)]
 
     def _ended(self) -> StreamEnded:
         return StreamEnded(*_WHY.get(self.ended_for or "track_ended", ("fault", "")))
 
-    def _on_messages(self, channel: int | None, messages: Sequence[Message]) -> None:
+    def _on_messages(self, messages: Sequence[AnyMessage]) -> None:
         for message in messages:
             if self.form.interim or not isinstance(message, Result):
-                self._post(self._placed(message, channel))
-
-    def _placed(self, message: Message, channel: int | None) -> Message:
-        """Return a message with its channel and with times of the stream's clock."""
-        changes: dict[str, Any] = {} if channel is None else {"channel": channel}
-        if self._from_s:
-            for name in ("start", "end", "at"):
-                if (seconds := getattr(message, name, None)) is not None:
-                    changes[name] = self._from_s + seconds
-        return msgspec.structs.replace(message, **changes) if changes else message
+                self._post(message)
 
     def _post(self, message: Message) -> None:
         super()._post(message)
@@ -257,26 +216,24 @@ class StreamSession(LiveSession):
         self._news.set()
         if len(self._unread) >= MAX_UNREAD and not self._held and self.ended_for is None:
             self._held = True
-            for call in self._calls:
-                call.hold()
+            self._stream.hold()
 
     def _on_analysed(self, error: Exception | None) -> None:
-        if error is not None:
-            self._fail(error)
-            self._post(Error(code="analysis_failed", message="The server failed to analyse the audio."))
-            self.end_soon("analysis_failed")
-        if all(call.closed for call in self._calls):
-            self._analysed.set()
+        self._analysed.set()
+        if error is None:
             self.end_soon("track_ended")
+            return
+        self._fail(error)
+        self._post(Error(code="analysis_failed", message="The server failed to analyse the audio."))
+        self.end_soon("analysis_failed")
 
     async def _end(self, reason: Reason) -> None:
         try:
             if (told := self._told(reason)) is not None:
                 self._post(told)
-            for call in self._calls:
-                call.release()
-                call.end()
-            if not all(call.closed for call in self._calls):
+            self._stream.release()
+            self._stream.end()
+            if not self._analysed.is_set():
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._analysed.wait(), FLUSH_TIMEOUT_S)
             self._outbox.close()
@@ -286,8 +243,7 @@ class StreamSession(LiveSession):
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._left.wait(), DELIVERY_TIMEOUT_S)
         finally:
-            for call in self._calls:
-                call.abandon()
+            self._stream.abandon()
             was_connected = not self.ticket
             self._on_ended(self)
             if was_connected:
