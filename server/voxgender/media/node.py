@@ -11,7 +11,7 @@ from typing import Any
 from voxgender import metrics
 from voxgender.audiostream import StreamFormat
 from voxgender.engine import Engine
-from voxgender.errors import NotReady, SessionNotFound, TooManySessions
+from voxgender.errors import NotReady, NoUdp, SessionNotFound, TooManySessions
 from voxgender.media.aiortc_internals.certificates import Certificates
 from voxgender.media.aiortc_internals.ice import HostAddresses
 from voxgender.media.livesession import LiveSession
@@ -43,6 +43,7 @@ class MediaNode:
         ice_addresses: local addresses for media; empty for all but loopback.
         advertise_addresses: public addresses that lead to them, told to peers in their place.
         udp_ports: the first and the last port for media; None lets the kernel choose.
+        no_udp: refuse offers with :class:`NoUdp`; streams alone are taken.
         max_sessions: offers above that get :class:`NotReady`.
         max_sessions_per_subject: offers of one subject above that get :class:`TooManySessions`; 0 for no such limit.
         connect_timeout_s: time for a session to connect before it is ended.
@@ -57,6 +58,7 @@ class MediaNode:
         ice_addresses: Sequence[str] = (),
         advertise_addresses: Sequence[str] = (),
         udp_ports: tuple[int, int] | None = None,
+        no_udp: bool = False,
         max_sessions: int = 100,
         max_sessions_per_subject: int = 0,
         connect_timeout_s: float = 15.0,
@@ -66,6 +68,7 @@ class MediaNode:
     ) -> None:
         self._addresses = HostAddresses(tuple(ice_addresses), tuple(advertise_addresses))
         self._sockets = Sockets(udp_ports)
+        self._no_udp = no_udp
         self._certificates = Certificates()
         self._new_session_id = new_session_id
         self._max_sessions = max_sessions
@@ -147,7 +150,10 @@ class MediaNode:
             NotReady: the model is still being loaded, the node is full, or it is shutting down.
             TooManySessions: the subject has reached its limit on this node.
             SdpRejected: the offer cannot be answered.
+            NoUdp: no UDP reaches this node.
         """
+        if self._no_udp:
+            raise NoUdp("This server takes calls over WebSockets alone: connect to /listen.")
         engine = await self._admit(subject, address, places=1)
         session = Session(
             self._new_session_id(),
