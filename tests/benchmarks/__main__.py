@@ -19,6 +19,7 @@ from tests.benchmarks import (
     old_loop,
     single_call,
     turns,
+    websocket,
     workers,
 )
 from tests.benchmarks.page import ARTIFACTS
@@ -41,6 +42,7 @@ BENCHMARKS = {
     "single_call": Benchmark(single_call.measure),
     "turns": Benchmark(turns.measure),
     "faults": Benchmark(faults.measure),
+    "websocket": Benchmark(websocket.measure),
     "memory": Benchmark(memory.measure),
     "model": Benchmark(model.measure, model.prepare),
     "limits": Benchmark(limits.measure),
