@@ -31,7 +31,12 @@ $(VENV)/.dev: $(BIN)/voxgender package.json tools/system-packages
 	npm install --no-audit --no-fund --loglevel=error
 	@touch $@
 
-setup: $(VENV)/.dev
+$(VENV)/.integrations: $(VENV)/.dev tests/integrations/requirements.txt
+	rm -rf $(VENV)/integrations
+	$(PIP) install --no-deps --target $(VENV)/integrations --requirement tests/integrations/requirements.txt
+	@touch $@
+
+setup: $(VENV)/.integrations
 
 run: $(BIN)/voxgender
 	$(BIN)/voxgender serve

@@ -103,7 +103,7 @@ def test_a_voice_becomes_a_change_a_segment_and_a_summary(voice: Voice) -> None:
     for hop in hops:
         voice.decide(hop)
     changes = [event for hop in hops if hop.verdict for event in hop.verdict.events if event.type == "change"]
-    assert [(change.from_, change.to) for change in changes] == [("no_speech", "female")]  # type: ignore[union-attr]
+    assert [(change.from_, change.to) for change in changes] == [("no_speech", "female")]
     (summary,) = hops[-1].closing
     assert isinstance(summary, Summary)
     assert summary.duration == pytest.approx(16 * 0.192, abs=0.001)

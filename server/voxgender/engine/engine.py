@@ -278,7 +278,7 @@ def _cut(call: Call, arrivals: Arrivals) -> Iterator[Hop]:
         yield from voice.finish()
     elif arrivals.settles:
         yield from voice.settle()
-    elif not call.live and (arrivals.ahead or not call.loop.schedule.busy):
+    elif arrivals.ahead or not (call.live or call.loop.schedule.busy):
         yield from voice.cut(exact=True)
     else:
         yield from voice.cut(silence_s=arrivals.quiet_s if arrivals.silence_s else 0.0)

@@ -6,6 +6,7 @@ from os import PathLike
 from typing import Any, NamedTuple
 
 from voxgender.audio.files import read_frames
+from voxgender.audio.frames import Frame
 from voxgender.engine.engine import Engine
 from voxgender.engine.messages import Messages
 from voxgender.engine.voice import Hop, Voice
@@ -47,7 +48,7 @@ def analyze_file(engine: Engine, path: str | PathLike[str]) -> Iterator[AnyMessa
     Raises:
         AudioError: the file is missing, is no media file, or holds no audio.
     """
-    return _messages(engine, engine.voice(), path)
+    return _messages(engine, engine.voice(), read_frames(path))
 
 
 def classify_file(engine: Engine, path: str | PathLike[str]) -> FileVerdict:
@@ -56,8 +57,17 @@ def classify_file(engine: Engine, path: str | PathLike[str]) -> FileVerdict:
     Raises:
         AudioError: the file is missing, is no media file, or holds no audio.
     """
+    return classify_frames(engine, read_frames(path))
+
+
+def classify_frames(engine: Engine, frames: Iterator[Frame]) -> FileVerdict:
+    """Classify decoded frames by all of their speech.
+
+    Raises:
+        AudioError: raised by the frames' iterator.
+    """
     voice = engine.voice()
-    messages = list(_messages(engine, voice, path))
+    messages = list(_messages(engine, voice, frames))
     segments = tuple(message for message in messages if isinstance(message, Segment))
     label, confidence = voice.overall() or (None, 0.0)
     (summary,) = (message for message in messages if isinstance(message, Summary))
@@ -65,16 +75,15 @@ def classify_file(engine: Engine, path: str | PathLike[str]) -> FileVerdict:
     return FileVerdict(label, confidence, summary.speech, segments, results)
 
 
-def _messages(engine: Engine, voice: Voice, path: str | PathLike[str]) -> Iterator[AnyMessage]:
+def _messages(engine: Engine, voice: Voice, frames: Iterator[Frame]) -> Iterator[AnyMessage]:
     messages = Messages()
     voice.is_whole = True
-    for hops in _hops(voice, path):
+    for hops in _hops(voice, frames):
         engine.process({voice: hops})
         yield from messages.of(hops, None, engine.clock(), engine.hop_ms / 1_000)
 
 
-def _hops(voice: Voice, path: str | PathLike[str]) -> Iterator[list[Hop]]:
-    frames = read_frames(path)
+def _hops(voice: Voice, frames: Iterator[Frame]) -> Iterator[list[Hop]]:
     while some := list(islice(frames, _FRAMES_AT_ONCE)):
         yield [*voice.place(some), *voice.cut(exact=True)]
     yield list(voice.finish())
