@@ -15,7 +15,7 @@ UNIT := tests/audio tests/decisions tests/engine tests/fleet tests/http \
 SLOW := tests/audio/test_{files,hostile_files}.py tests/decisions/test_timing.py \
 	tests/engine/test_{files,loading,track}.py tests/fleet/test_{directory,router}.py tests/http/test_{connections,events,whip}.py
 
-.PHONY: setup run unit test coverage lint format bench clean
+.PHONY: setup run docs unit test coverage lint format bench clean
 .DEFAULT_GOAL := run
 
 $(BIN)/voxgender: pyproject.toml constraints.txt tools/system-packages
@@ -45,7 +45,12 @@ unit: setup
 	$(BIN)/coverage run -m pytest -q --hypothesis-profile=unit $(UNIT) $$(printf -- '--ignore=%s ' $(SLOW))
 	$(BIN)/coverage report --format=total | sed 's/.*/coverage: & % of the server, by these tests alone/'
 
-test: setup lint
+# The site in build/site; a link that leads nowhere fails.
+docs: setup
+	npm run --silent --workspace docs/site build
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
+test: setup lint docs
 	node --test client/test/*.test.js
 	$(BIN)/python -m pytest
 

@@ -1,4 +1,4 @@
-"""What tests of more than one module start from."""
+"""Fixtures of tests of more than one module."""
 
 import os
 from collections.abc import AsyncIterator, Iterator

@@ -56,7 +56,7 @@ SAID: dict[str, tuple[str, Any]] = {
     "offers_per_minute": ("300", 300),
     "trusted_proxy": ("10.0.0.0/8,192.0.2.1", ("10.0.0.0/8", "192.0.2.1")),
 }
-"""Of every option a text in the environment, and its value."""
+"""A text in the environment for every option, and its value."""
 
 
 def values(settings: object) -> dict[str, Any]:

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What a fleet needs and costs: write the tables of docs/deployment/ from the figures below.
+"""Write what a fleet needs and costs: the tables of docs/deployment/ from the figures below.
 
 usage: tools/capacity.py [--check]
 
@@ -27,7 +27,7 @@ NODE_CPU = 38e-6  # of a core of each signaling instance, for each node that it 
 REDIS_CPU_A_COMMAND_S = 36e-6  # of Redis, reading many records with one command included
 RECORD_BYTES = 185
 SENT_KBIT_S = 15.2  # by a node for a call, IP headers included: results, RTCP, consent checks
-# As the code has it: a node's SET and SADD every 2 s; an instance's SMEMBERS and MGET every second.
+# The code's rates: a node's SET and SADD every 2 s; an instance's SMEMBERS and MGET every second.
 NODE_COMMANDS_S = 1.0
 INSTANCE_COMMANDS_S = 2.0
 
@@ -58,7 +58,7 @@ DNS_ADDRESSES = 4_000  # IPv4 addresses in one answer of 64 KiB, 16 bytes each (
 
 
 class Fleet(NamedTuple):
-    """What so many calls at once need."""
+    """Resources that so many calls at once need."""
 
     calls: int
 
@@ -73,7 +73,7 @@ class Fleet(NamedTuple):
 
     @property
     def view_cpu(self) -> float:
-        """Of a core of each signaling instance, to keep all nodes in view."""
+        """Share of a core of each signaling instance that keeps all nodes in view."""
         return self.nodes * NODE_CPU
 
     @property

@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 
     from voxgender.audio.pcm import Encoding
     from voxgender.embedding.voice import Voice
-    from voxgender.engine.files import FileVerdict
+    from voxgender.engine.files import FileClassification
 
 __all__ = [
     "AnyMessage",
     "AudioError",
     "Change",
     "Error",
-    "FileVerdict",
+    "FileClassification",
     "Hello",
     "Label",
     "ModelError",
@@ -99,7 +99,7 @@ async def classify(
     encoding: "Encoding | None" = None,
     channels: int | None = None,
     model: str = "embedded",
-) -> "FileVerdict":
+) -> "FileClassification":
     """Classify a file or a recording by all of its speech, on another thread than the event loop's.
 
     >>> verdict = await classify("voice.wav")
@@ -128,7 +128,7 @@ def classify_sync(
     encoding: "Encoding | None" = None,
     channels: int | None = None,
     model: str = "embedded",
-) -> "FileVerdict":
+) -> "FileClassification":
     """Classify a file or a recording on the present thread: :func:`classify` for programs without an event loop."""
     from voxgender.embedding import classification
 
@@ -141,8 +141,8 @@ def __getattr__(name: str) -> Any:
         from voxgender.embedding.voice import Voice
 
         return Voice
-    if name == "FileVerdict":
-        from voxgender.engine.files import FileVerdict
+    if name == "FileClassification":
+        from voxgender.engine.files import FileClassification
 
-        return FileVerdict
+        return FileClassification
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

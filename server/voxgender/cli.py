@@ -119,15 +119,15 @@ def classify(settings: ClassifySettings) -> int:
     try:
         for path in settings.files:
             try:
-                verdict = classify_file(engine, path)
+                classification = classify_file(engine, path)
             except AudioError as error:
                 _fail(error, 1)
                 failed = True
                 continue
             if settings.json:
-                print(json.dumps({"file": str(path), **verdict.to_dict()}), flush=True)
+                print(json.dumps({"file": str(path), **classification.to_dict()}), flush=True)
             else:
-                print(f"{path}: {verdict}", flush=True)
+                print(f"{path}: {classification}", flush=True)
     finally:
         engine.close()
     return int(failed)

@@ -15,7 +15,7 @@ import msgspec
 
 VERSION: Literal[1] = 1
 
-Voice = Literal["male", "female"]
+VoiceLabel = Literal["male", "female"]
 Label = Literal["male", "female", "uncertain", "no_speech"]
 LABELS: tuple[Label, ...] = ("male", "female", "uncertain", "no_speech")
 

@@ -31,7 +31,7 @@ LIMIT_S = 300.0
 class Benchmark(NamedTuple):
     measure: Callable[[bool], Awaitable[Measured]]
     prepare: Callable[[], None] = lambda: None
-    """What takes long and is not measured: run before the clock starts."""
+    """Prepare what takes long and is not measured, before the clock starts."""
 
 
 BENCHMARKS = {

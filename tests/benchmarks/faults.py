@@ -1,4 +1,4 @@
-"""What a bad network does to a few calls' results: one row a fault, the rest of the machine idle."""
+"""Measure what a bad network does to a few calls' results: one row a fault, the rest of the machine idle."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What ``docs/deployment`` holds, read: each place that starts a role, with the environment that it gives it."""
+"""Read ``docs/deployment``: each place that starts a role, with the environment that the role gets."""
 
 import re
 from collections.abc import Iterator
@@ -82,7 +82,7 @@ def heredoc(path: str, word: str) -> list[str]:
 
 
 def script_constants(path: str) -> dict[str, str]:
-    """What a shell script sets with ``readonly``."""
+    """Return the variables that a shell script sets with ``readonly``."""
     lines = re.findall(r"^readonly (.*)$", text(path), re.MULTILINE)
     return dict(re.findall(r"(\w+)=(\S+)", " ".join(lines)))
 

@@ -1,4 +1,4 @@
-"""What one file says, others rely on: ports, times, names of images and of secrets."""
+"""Files agree on ports, times, names of images and of secrets."""
 
 import re
 import subprocess
@@ -37,7 +37,7 @@ MEDIA = [start for start in STARTS if start.role == "media"]
 CLOUD_RUN_KILLS_S = 10.0
 """After SIGTERM."""
 END_S = FLUSH_TIMEOUT_S + 2 * DELIVERY_TIMEOUT_S + SHUTDOWN_S
-"""What a node takes to end its last calls, once their time to move is up."""
+"""Time that a node takes to end its last calls, once their time to move is up."""
 SHUTDOWN_OF_A_MACHINE_S = 90
 """https://cloud.google.com/compute/docs/instances/deleting-instance: what a machine's own shutdown gets."""
 

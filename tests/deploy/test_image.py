@@ -1,4 +1,4 @@
-"""What the images hold."""
+"""The images hold what their roles need, and no more."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""What the library loads, and what of the process it takes."""
+"""The library loads few modules, and leaves signals, logging and the event loop alone."""
 
 import subprocess
 import sys
@@ -20,7 +20,7 @@ def modules_after(program: str) -> set[str]:
 
 
 def server_parts(modules: set[str]) -> set[str]:
-    """Of some modules those that a library has no use for."""
+    """Return those of some modules that a library has no use for."""
     unwanted = ("torch", "transformers", "aiohttp", "uvloop", "redis", "jwt", "fastapi")
     ours = ("http", "signaling", "media", "fleet", "roles", "settings", "serve", "hosting", "workers", "worker", "peer")
     return {

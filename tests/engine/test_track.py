@@ -102,18 +102,13 @@ def make() -> Iterator[Callable[..., Engine]]:
     made: list[Engine] = []
 
     def engine(classifier: Classifier | None) -> Engine:
-        made.append(Engine(classifier))
+        # A busy machine is no track that has stopped giving; test_call.py has those, on a virtual clock.
+        made.append(Engine(classifier, silence_s=1_000.0))
         return made[-1]
 
     yield engine
     for one in made:
         one.close()
-
-
-@pytest.fixture(autouse=True)
-def no_silence(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A busy machine is no track that has stopped giving; test_call.py has those, on a virtual clock."""
-    monkeypatch.setattr("voxgender.engine.call.SILENCE_S", 1_000.0)
 
 
 async def follow(engine: Engine, track: Lockstep) -> AsyncGenerator[Message, None]:

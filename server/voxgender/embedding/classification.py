@@ -11,12 +11,12 @@ from voxgender.errors import AudioError
 if TYPE_CHECKING:
     from voxgender.audio.frames import Frame
     from voxgender.audio.pcm import Encoding
-    from voxgender.engine.files import FileVerdict
+    from voxgender.engine.files import FileClassification
 
 
 def classify(
     source: Any, *, rate: int | None, encoding: "Encoding | None", channels: int | None, model: str
-) -> "FileVerdict":
+) -> "FileClassification":
     """Classify a path, bytes, an array or a sequence of them by all of its speech, on the present thread."""
     from voxgender.engine.files import classify_file, classify_frames
     from voxgender.engine.loading import shared_engine

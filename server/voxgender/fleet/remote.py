@@ -67,7 +67,7 @@ class OfferResponse(msgspec.Struct, frozen=True):
     """SDP, or a ticket."""
 
 
-class _Problem(msgspec.Struct, frozen=True):
+class _NodeProblem(msgspec.Struct, frozen=True):
     code: str = ""
     detail: str = ""
 
@@ -114,7 +114,7 @@ class RemoteNode:
             Unreachable, NoAnswer
             NotReady: it is starting.
         """
-        async with self._ask("GET", "/node", timeout_s=RECORD_TIMEOUT_S) as response:
+        async with self._request("GET", "/node", timeout_s=RECORD_TIMEOUT_S) as response:
             return self._decoded(await response.read(), NodeRecord)
 
     async def offer(
@@ -127,7 +127,7 @@ class RemoteNode:
             NotReady, TooManySessions, SdpRejected
         """
         body = msgspec.json.encode(OfferRequest(offer, subject, address))
-        async with self._ask(
+        async with self._request(
             "PUT",
             f"/offers/{offer_id}",
             body,
@@ -179,38 +179,38 @@ class RemoteNode:
         Raises:
             Unreachable, NoAnswer
         """
-        async with self._ask("DELETE", f"/offers/{offer_id}", timeout_s=END_TIMEOUT_S):
+        async with self._request("DELETE", f"/offers/{offer_id}", timeout_s=END_TIMEOUT_S):
             pass
 
     async def trickle(self, session_id: str, fragment: str) -> None:
         """Add candidates. Raises ``Unreachable``, ``NoAnswer``, ``SessionNotFound`` or ``SdpRejected``."""
         path, body = _path(session_id), fragment.encode()
-        async with self._ask("PATCH", path, body, FRAGMENT, timeout_s=self._answer_timeout_s):
+        async with self._request("PATCH", path, body, FRAGMENT, timeout_s=self._answer_timeout_s):
             pass
 
     async def end(self, session_id: str) -> None:
         """End a session."""
-        async with self._ask("DELETE", _path(session_id), timeout_s=END_TIMEOUT_S):
+        async with self._request("DELETE", _path(session_id), timeout_s=END_TIMEOUT_S):
             pass
 
     async def describe(self, session_id: str) -> dict[str, Any]:
         """Return a session's state."""
-        async with self._ask("GET", _path(session_id), timeout_s=self._answer_timeout_s) as response:
+        async with self._request("GET", _path(session_id), timeout_s=self._answer_timeout_s) as response:
             return self._decoded(await response.read(), dict[str, Any])
 
     async def describe_all(self) -> list[dict[str, Any]]:
         """Return the states of all the node's sessions."""
-        async with self._ask("GET", "/sessions", timeout_s=self._answer_timeout_s) as response:
+        async with self._request("GET", "/sessions", timeout_s=self._answer_timeout_s) as response:
             return self._decoded(await response.read(), dict[str, list[dict[str, Any]]])["sessions"]
 
     async def metrics(self) -> str:
         """Return the node's metrics as Prometheus text."""
-        async with self._ask("GET", "/metrics", timeout_s=self._answer_timeout_s) as response:
+        async with self._request("GET", "/metrics", timeout_s=self._answer_timeout_s) as response:
             return await response.text()
 
     async def follow(self, session_id: str) -> AsyncGenerator[str, None]:
         """Return a session's messages as JSON texts, until the session or the node ends."""
-        asking = self._ask("GET", f"{_path(session_id)}/events", timeout_s=None)
+        asking = self._request("GET", f"{_path(session_id)}/events", timeout_s=None)
         response = await asking.__aenter__()
 
         async def messages() -> AsyncGenerator[str, None]:
@@ -228,7 +228,7 @@ class RemoteNode:
         return messages()
 
     @asynccontextmanager
-    async def _ask(
+    async def _request(
         self,
         method: str,
         path: str,
@@ -271,9 +271,9 @@ class RemoteNode:
     async def _error_of(self, response: aiohttp.ClientResponse) -> Exception:
         """Return the error that a node raised, from its problem details."""
         try:
-            problem = msgspec.json.decode(await response.read(), type=_Problem)
+            problem = msgspec.json.decode(await response.read(), type=_NodeProblem)
         except msgspec.DecodeError:
-            problem = _Problem()
+            problem = _NodeProblem()
         retry_after = response.headers.get("Retry-After", "")
         refusal = error_of(problem.code, problem.detail, int(retry_after) if retry_after.isdigit() else None)
         if refusal is not None:

@@ -133,7 +133,7 @@ class Router:
             SessionNotFound: the ticket was used, has expired, or never was.
             NotReady: its node cannot be reached now.
         """
-        return await self._ask(ticket, lambda node: node.redeem(ticket))
+        return await self._forward(ticket, lambda node: node.redeem(ticket))
 
     async def _place(self, offer: str | StreamFormat, subject: str | None, address: str) -> OfferResponse:
         self.check_ready()
@@ -164,16 +164,16 @@ class Router:
 
     async def trickle(self, session_id: str, fragment: str) -> None:
         Fragment.parse(fragment)
-        await self._ask(session_id, lambda node: node.trickle(session_id, fragment))
+        await self._forward(session_id, lambda node: node.trickle(session_id, fragment))
 
     async def end(self, session_id: str) -> None:
-        await self._ask(session_id, lambda node: node.end(session_id))
+        await self._forward(session_id, lambda node: node.end(session_id))
 
     async def follow(self, session_id: str) -> AsyncGenerator[str, None]:
-        return await self._ask(session_id, lambda node: node.follow(session_id))
+        return await self._forward(session_id, lambda node: node.follow(session_id))
 
     async def describe(self, session_id: str) -> dict[str, Any]:
-        return await self._ask(session_id, lambda node: node.describe(session_id))
+        return await self._forward(session_id, lambda node: node.describe(session_id))
 
     async def describe_all(self) -> list[dict[str, Any]]:
         """Return the sessions of all nodes that answer."""
@@ -227,7 +227,7 @@ class Router:
             else:
                 return
 
-    async def _ask(self, session_id: str, ask: Callable[[RemoteNode], Awaitable[T]]) -> T:
+    async def _forward(self, session_id: str, request: Callable[[RemoteNode], Awaitable[T]]) -> T:
         """Send a request to the node that has a session.
 
         Raises:
@@ -249,7 +249,7 @@ class Router:
                 )
             raise SessionNotFound(_GONE)
         try:
-            return await ask(member.node)
+            return await request(member.node)
         except Unreachable as error:
             self._note_unreachable(member, error)
             if error.refused:

@@ -30,7 +30,7 @@ _DAMAGE = (
     ValueError,
     pickle.UnpicklingError,
 )
-"""What transformers and torch raise at files that are not what their names say."""
+"""Exceptions of transformers and torch for damaged files and files of other kinds."""
 
 
 class EagerNetwork:

@@ -15,7 +15,7 @@ from voxgender.errors import NotReady, NoUdp, SessionNotFound, TooManySessions
 from voxgender.media.aiortc_internals.certificates import Certificates
 from voxgender.media.aiortc_internals.ice import HostAddresses
 from voxgender.media.livesession import LiveSession
-from voxgender.media.session import Session
+from voxgender.media.session import Session, SessionTimes
 from voxgender.media.sockets import Sockets
 from voxgender.media.streamsession import StreamSession
 from voxgender.protocol import Message
@@ -50,6 +50,8 @@ class MediaNode:
         silence_timeout_s: time without packets and messages after which a peer is taken to be gone.
         new_session_id: returns unguessable ids.
         sweep_s: time between two checks of all sessions' deadlines.
+        give_way_s: time that a call has to connect before it may be ended for another one, if the node is full.
+        session_times: times after which a session takes its peer to be gone.
     """
 
     def __init__(
@@ -65,6 +67,8 @@ class MediaNode:
         silence_timeout_s: float = 15.0,
         new_session_id: Callable[[], str] = random_id,
         sweep_s: float = SWEEP_S,
+        give_way_s: float = GIVE_WAY_S,
+        session_times: SessionTimes = SessionTimes(),  # noqa: B008 - they cannot change
     ) -> None:
         self._addresses = HostAddresses(tuple(ice_addresses), tuple(advertise_addresses))
         self._sockets = Sockets(udp_ports)
@@ -76,6 +80,8 @@ class MediaNode:
         self._connect_timeout_s = connect_timeout_s
         self._silence_timeout_s = silence_timeout_s
         self._sweep_s = sweep_s
+        self._give_way_s = give_way_s
+        self._session_times = session_times
         self._engine: Engine | None = None
         self._sessions: dict[str, Session] = {}
         self._streams: dict[str, StreamSession] = {}
@@ -161,6 +167,7 @@ class MediaNode:
             sockets=self._sockets,
             certificates=self._certificates,
             addresses=self._addresses,
+            times=self._session_times,
             on_ended=self._forget,
         )
         # Before the first await, so that the limit counts offers that are being answered too.
@@ -317,7 +324,9 @@ class MediaNode:
         waiting = [
             session
             for session in self._all()
-            if session.ended_for is None and session.state != "connected" and now - session.started_at > GIVE_WAY_S
+            if session.ended_for is None
+            and session.state != "connected"
+            and now - session.started_at > self._give_way_s
         ]
         if not waiting:
             raise NotReady(

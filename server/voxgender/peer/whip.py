@@ -186,15 +186,15 @@ class WhipClient:
         return f"{self.endpoint}: not a voxgender server ({status})"
 
 
-class _Problem(msgspec.Struct):
+class _ProblemDetails(msgspec.Struct):
     title: str = ""
     detail: str = ""
 
 
-async def _problem(response: aiohttp.ClientResponse) -> _Problem:
+async def _problem(response: aiohttp.ClientResponse) -> _ProblemDetails:
     if response.content_type != "application/problem+json":
-        return _Problem()
+        return _ProblemDetails()
     try:
-        return msgspec.json.decode(await response.read(), type=_Problem)
+        return msgspec.json.decode(await response.read(), type=_ProblemDetails)
     except msgspec.DecodeError:
-        return _Problem()
+        return _ProblemDetails()

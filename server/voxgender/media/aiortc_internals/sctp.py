@@ -46,18 +46,20 @@ _HANDLE, _RECEIVE = "_handle_data", "_data_channel_receive"
 _MODULO = 1 << 32
 
 
-def bound(pc: RTCPeerConnection, on_excess: Callable[[str], None]) -> None:
+def bound(pc: RTCPeerConnection, on_excess: Callable[[str], None], *, chunks_at_once: float = CHUNKS_AT_ONCE) -> None:
     """Bound what comes over a connection's data channels.
 
     A message that cannot be understood is ignored. After ``on_excess`` nothing more is read. Call it after
     ``setRemoteDescription`` and before ``setLocalDescription``, and :func:`release` at the end.
 
     Args:
+        pc: the connection.
         on_excess: called once with the bound that was broken, in words that follow "it sent".
+        chunks_at_once: chunks that may come together.
     """
     sctp: Any = pc.sctp
     if sctp is not None:
-        bounded = _Bounded(sctp, on_excess)
+        bounded = _Bounded(sctp, on_excess, chunks_at_once)
         vars(sctp)[_HANDLE] = bounded.handle
         vars(sctp)[_RECEIVE] = bounded.receive
 
@@ -88,10 +90,10 @@ async def wait_delivered(pc: RTCPeerConnection, timeout_s: float) -> bool:
 class _Bounded:
     """Stand between the DTLS transport and an association, and between it and its channels."""
 
-    def __init__(self, sctp: Any, on_excess: Callable[[str], None]) -> None:
+    def __init__(self, sctp: Any, on_excess: Callable[[str], None], chunks_at_once: float) -> None:
         self._sctp = sctp
         self._on_excess = on_excess
-        self._chunks = RateLimit(CHUNKS_PER_S, CHUNKS_AT_ONCE)
+        self._chunks = RateLimit(CHUNKS_PER_S, chunks_at_once)
         self._window = sctp._advertised_rwnd
         self._is_over = False
 

@@ -2,7 +2,7 @@
 
 /**
  * Results that follow each other with one label.
- * @typedef {object} Stretch
+ * @typedef {object} LabelRun
  * @property {Label} label
  * @property {number} start seconds
  * @property {number} end seconds
@@ -12,16 +12,16 @@
 
 const KEPT = 200;
 
-/** The text stream: one line for each stretch of a label, the newest growing with every result. */
-export class Stretches {
-  /** @type {Stretch[]} oldest first */
+/** The text stream: one line for each run of a label, the newest growing with every result. */
+export class LabelRuns {
+  /** @type {LabelRun[]} oldest first */
   all = [];
 
   /**
    * @param {number} end seconds
    * @param {Label} label
    * @param {number} confidence
-   * @returns {{stretch: Stretch, isNew: boolean}} where the result belongs
+   * @returns {{run: LabelRun, isNew: boolean}} where the result belongs
    */
   add(end, label, confidence) {
     const last = this.all.at(-1);
@@ -29,11 +29,11 @@ export class Stretches {
       last.end = end;
       last.results += 1;
       last.confidence += (confidence - last.confidence) / last.results;
-      return { stretch: last, isNew: false };
+      return { run: last, isNew: false };
     }
-    const stretch = { label, start: last?.end ?? end, end, confidence, results: 1 };
-    this.all.push(stretch);
+    const run = { label, start: last?.end ?? end, end, confidence, results: 1 };
+    this.all.push(run);
     if (this.all.length > KEPT) this.all.shift();
-    return { stretch, isNew: true };
+    return { run, isNew: true };
   }
 }

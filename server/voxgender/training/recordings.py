@@ -1,4 +1,4 @@
-"""The recordings to learn from, decoded once, some of them resynthesised, kept in a cache folder."""
+"""Decode the recordings of a training once, resynthesise some of them, and keep them in a cache folder."""
 
 import hashlib
 from collections.abc import Sequence
@@ -17,38 +17,38 @@ from voxgender.training.manifest import Clip
 from voxgender.training.resynthesis import resynthesised
 
 FRAME = 320
-"""Samples of a frame, 20 ms, which is loud or not."""
+"""Samples of a frame, 20 ms; each frame is either loud or not."""
 
 _RESYNTHESISED = 5 * SAMPLE_RATE_HZ
-"""Of speech, only so much is resynthesised, which takes a third of its time."""
+"""Longest speech of a clip that is resynthesised; that takes a third of the speech's time."""
 _PAUSE_DB = 20.0
-"""How far below the loud frames of a recording the others are."""
+"""Level below a recording's loud frames under which a frame is not loud."""
 _VERSION = 6
-"""Raise it when what is in the cache would come out different."""
+"""Raise it if the same recordings would now give other files."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """A labelled clip in the cache, as several takes; the first is the clip as it is."""
+    """A labelled clip in the cache, in several takes; the first is the clip as it is."""
 
     clip: Clip
     file: Path
     count: int
 
-    def take(self, index: int) -> Samples:
-        """Return a take, float32 ``(samples,)``. It is shared: not to be written to."""
-        return _take(self.file, index)
+    def read(self, take: int = 0) -> Samples:
+        """Return a take, float32 ``(samples,)``. Do not write to it: it is shared."""
+        return _read(self.file, take)
 
 
 @lru_cache(1500)
-def _take(file: Path, index: int) -> Samples:
+def _read(file: Path, take: int) -> Samples:
     with np.load(file) as stored:
-        audio: Samples = stored[f"take{index}"].astype(np.float32) / 32767
+        audio: Samples = stored[f"take{take}"].astype(np.float32) / 32767
     return audio
 
 
 def loud_frames(audio: Samples) -> npt.NDArray[np.bool_]:
-    """Tell which frames, bool ``(samples // FRAME,)``, are within 20 dB of the loud ones: the vowels, as a rule."""
+    """Find the frames within 20 dB of the loudest ones, mostly vowels: bool ``(samples // FRAME,)``."""
     frames = audio[: audio.size // FRAME * FRAME].reshape(-1, FRAME)
     if not len(frames):
         return np.zeros(0, np.bool_)
@@ -60,15 +60,15 @@ def loud_frames(audio: Samples) -> npt.NDArray[np.bool_]:
 def recordings(
     clips: Sequence[Clip], cache: Path, *, variants: int, seconds: float, workers: int, called: str
 ) -> list[Recording]:
-    """Decode and resynthesise, or take from the cache.
+    """Decode and resynthesise clips, or read them from the cache.
 
     Args:
         clips: labelled clips.
-        cache: folder that is made where it is not there.
+        cache: folder, made if it does not exist.
         variants: resynthesised takes of each clip.
-        seconds: of longer clips, only so much from the start.
-        workers: processes.
-        called: by the progress bar.
+        seconds: longest part of a clip that is used, from its start.
+        workers: number of processes.
+        called: name in the progress bar.
 
     Raises:
         AudioError: a clip cannot be decoded.
@@ -88,7 +88,7 @@ def _recording(clip: Clip, *, cache: Path, variants: int, seconds: float) -> Rec
         audio = read_audio(clip.path)[: int(seconds * SAMPLE_RATE_HZ)]
         takes = [audio]
         if variants:
-            # What is heard decides, so that the same recordings give the same voices in any folder.
+            # The audio is the seed, so that the same recordings give the same takes in any folder.
             rng = np.random.default_rng(list(hashlib.sha256(audio.tobytes()).digest()))
             begins = int(loud_frames(audio).argmax()) * FRAME if audio.size >= FRAME else 0
             takes += resynthesised(audio[begins : begins + _RESYNTHESISED], clip.kind, variants, rng)

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from voxgender.training.manifest import Clip, Kind
-from voxgender.training.people import People, sample, spread
-from voxgender.training.voices import Recording
+from voxgender.training.recordings import Recording
+from voxgender.training.sampling import SpeakerSampler, sample, spread
 
 
 def clips(sex: Kind, speakers: int, *, corpus: str = "read", language: str = "en", each: int = 1) -> list[Clip]:
@@ -19,8 +19,8 @@ def clips(sex: Kind, speakers: int, *, corpus: str = "read", language: str = "en
 
 def heard(people: list[Clip], sex: Kind, times: int = 4000) -> Counter[str]:
     rng = np.random.default_rng(0)
-    drawn = People([Recording(clip, clip.path, 1) for clip in people])
-    return Counter(drawn.any(sex, rng).clip.language for _ in range(times))
+    drawn = SpeakerSampler([Recording(clip, clip.path, 1) for clip in people])
+    return Counter(drawn.draw(sex, rng).clip.language for _ in range(times))
 
 
 def test_a_language_comes_up_as_often_for_both_sexes_however_few_its_women_are() -> None:
@@ -39,14 +39,14 @@ def test_a_language_comes_up_as_often_for_both_sexes_however_few_its_women_are()
 def test_speakers_come_up_alike_however_much_there_is_of_them() -> None:
     people = [*clips("male", 1, each=50), *clips("female", 2), *clips("male", 4)[1:]]
     rng = np.random.default_rng(0)
-    drawn = People([Recording(clip, clip.path, 1) for clip in people])
-    found = Counter(drawn.any("male", rng).clip.speaker for _ in range(4000))
+    drawn = SpeakerSampler([Recording(clip, clip.path, 1) for clip in people])
+    found = Counter(drawn.draw("male", rng).clip.speaker for _ in range(4000))
     assert all(count == pytest.approx(1000, abs=120) for count in found.values())
     assert len(found) == 4
 
 
 def test_it_is_told_of_which_sex_nobody_is() -> None:
-    people = People([Recording(clip, clip.path, 1) for clip in clips("male", 2)])
+    people = SpeakerSampler([Recording(clip, clip.path, 1) for clip in clips("male", 2)])
     assert "male" in people
     assert "female" not in people
 

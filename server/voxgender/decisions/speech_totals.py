@@ -1,10 +1,10 @@
-"""Add up the seconds of a whole call."""
+"""Add up a whole call's speech for its summary."""
 
 from voxgender.protocol import Label, Segment, Summary
 
 
-class Totals:
-    """Speech by label, added up from segments. Their pauses do not count as speech."""
+class SpeechTotals:
+    """Speech of finished segments by label, without the pauses inside them."""
 
     def __init__(self) -> None:
         self._seconds: dict[Label, float] = {"male": 0.0, "female": 0.0, "uncertain": 0.0}

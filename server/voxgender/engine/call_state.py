@@ -11,7 +11,7 @@ from voxgender.audio.gate import Gate
 from voxgender.audio.ring import Ring
 from voxgender.audio.timeline import Chunk, Timeline
 from voxgender.audio.windows import WindowSelector
-from voxgender.decisions import Decider, Observation, Span, Verdict
+from voxgender.decisions import Decider, Decision, Observation, Span
 from voxgender.protocol import Change, Label, Scores, Segment, Summary
 
 
@@ -25,12 +25,12 @@ class Hop:
         last: True for the end of the call.
         settles: True where a client asks for all that can be said so far; the hop is empty.
         silence_s: time without packets that it stands for; 0 if it holds received audio.
-        speech: stretches of speech, in samples from the start of the hop.
+        speech: spans of speech, in samples from the start of the hop.
         window: the audio for the model, if any.
         scores: the model's probabilities for that window.
-        voice: probability that the window holds a voice at all.
+        p_voice: probability that the window holds a voice at all.
         skipped: True if there was no time to classify the window.
-        verdict: label and events.
+        decision: label and events.
         closing: the last segment and, at the end of a call, the summary.
     """
 
@@ -43,13 +43,13 @@ class Hop:
     speech: Sequence[tuple[int, int]] = ()
     window: Samples | None = None
     scores: Scores | None = None
-    voice: float = 1.0
+    p_voice: float = 1.0
     skipped: bool = False
-    verdict: Verdict | None = None
+    decision: Decision | None = None
     closing: tuple[Change | Segment | Summary, ...] = ()
 
 
-class Voice:
+class CallState:
     """State of one call. The steps of a hop are called in order, from one thread at a time.
 
     Args:
@@ -156,7 +156,7 @@ class Voice:
             Span(max(hop.start_s, hop.start_s + start / SAMPLE_RATE_HZ), hop.start_s + end / SAMPLE_RATE_HZ)
             for start, end in hop.speech
         )
-        hop.verdict = self._decider.observe(Observation(hop.start_s, hop.end_s, speech, hop.scores, hop.voice))
+        hop.decision = self._decider.observe(Observation(hop.start_s, hop.end_s, speech, hop.scores, hop.p_voice))
         if hop.last:
             hop.closing = self._decider.finish(hop.end_s)
         elif hop.settles:
