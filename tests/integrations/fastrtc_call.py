@@ -8,6 +8,7 @@ from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 from fastrtc import Stream
 
 from tests.engine.models import Pitch
+from tests.examples import run_example_of
 from tests.support import TimedTrack, in_real_time, silence
 from voxgender.engine import Engine, loading
 from voxgender.integrations.fastrtc import VoiceHandler
@@ -15,6 +16,7 @@ from voxgender.peer.voices import WOMAN, speak
 
 
 async def main() -> None:
+    run_example_of("fastrtc")
     loading._engines["embedded"] = Engine(Pitch())
     called: list[str] = []
     stream = Stream(
@@ -23,7 +25,7 @@ async def main() -> None:
     )  # fmt: skip
     pc = RTCPeerConnection(RTCConfiguration(iceServers=[]))
     pc.createDataChannel("text")
-    voice = np.repeat(np.concatenate([silence(0.3), speak(WOMAN, 2.5), silence(1.2)]), 3)
+    voice = np.repeat(np.concatenate([silence(0.3), speak(WOMAN, 1.5), silence(0.8)]), 3)
     pc.addTrack(TimedTrack(in_real_time(voice, rate=48_000), ends=False))
     await pc.setLocalDescription(await pc.createOffer())
     offer = {"sdp": pc.localDescription.sdp, "type": "offer", "webrtc_id": "caller"}

@@ -11,6 +11,7 @@ from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
 from pipecat.tests.utils import SleepFrame, run_test
 
 from tests.engine.models import Pitch
+from tests.examples import run_example_of
 from tests.support import Samples, silence
 from voxgender.engine import Engine, loading
 from voxgender.integrations.pipecat import VoiceFrame, VoiceProcessor
@@ -38,9 +39,10 @@ def frames_of(voice: Samples, user: str) -> list[Frame]:
 
 
 async def main() -> None:
+    run_example_of("pipecat")
     loading._engines["embedded"] = Engine(Pitch())
     sink = Sink()
-    sent: list[Any] = [*frames_of(speak(MAN, 2.0), "ben"), *frames_of(speak(WOMAN, 2.0), "ana"), TextFrame("hello")]
+    sent: list[Any] = [*frames_of(speak(MAN, 1.5), "ben"), *frames_of(speak(WOMAN, 1.5), "ana"), TextFrame("hello")]
     wrong = InputAudioRawFrame(audio=bytes(640), sample_rate=4_000, num_channels=1)
     down, up = await run_test(Pipeline([VoiceProcessor(), sink]), frames_to_send=[*sent, wrong, SleepFrame(0.5)])
     passed = [frame for frame in down if isinstance(frame, InputAudioRawFrame)]
