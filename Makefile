@@ -15,7 +15,7 @@ UNIT := tests/audio tests/decisions tests/engine tests/fleet tests/http \
 SLOW := tests/audio/test_{files,hostile_files}.py tests/decisions/test_timing.py \
 	tests/engine/test_{files,loading,stream,track}.py tests/fleet/test_{directory,router}.py tests/http/test_{connections,events,whip}.py
 
-.PHONY: setup run docs unit test coverage lint format bench clean
+.PHONY: setup run docs unit test coverage lint format bench fuzz soak audit sbom clean
 .DEFAULT_GOAL := run
 
 $(BIN)/voxgender: pyproject.toml constraints.txt tools/system-packages
@@ -77,6 +77,31 @@ format: setup
 
 bench: setup
 	$(BIN)/python -m tests.benchmarks
+
+# Nightly. A million made-up inputs for the parsers; goes on from what the last run learned (.cache/fuzz).
+CASES ?= 1000000
+fuzz: setup
+	$(BIN)/python -m tests.fuzz --cases $(CASES)
+	$(BIN)/python -m pytest -q --hypothesis-profile=nightly --timeout=3600 tests/test_openapi_fuzzed.py
+
+# An hour: make soak MINUTES=60
+MINUTES ?= 10
+soak: setup
+	$(BIN)/python -m pytest tests/soak --timeout=0 -s --soak-minutes=$(MINUTES)
+
+# Known vulnerabilities, of what the images and the client's tools install. A package that the advisory service does not
+# answer for counts as a failure: it was not looked at.
+audit: setup
+	$(BIN)/pip-audit --strict --require-hashes --disable-pip --progress-spinner=off --requirement locks/media-checkpoints-torch.txt
+	npm audit
+
+# The parts of each image, in CycloneDX, with their hashes.
+sbom: setup
+	mkdir -p artifacts/sbom
+	for lock in signaling media media-checkpoints media-checkpoints-torch; do \
+	  $(BIN)/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible \
+	    --output-file artifacts/sbom/$$lock.cdx.json locks/$$lock.txt || exit 1; \
+	done
 
 clean:
 	rm -rf $(VENV) node_modules

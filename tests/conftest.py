@@ -12,6 +12,8 @@ from voxgender.engine import Engine
 
 # For `make unit`; all other runs take the default, 100.
 settings.register_profile("unit", max_examples=20)
+# For `make fuzz`.
+settings.register_profile("nightly", max_examples=5_000)
 
 
 @pytest.fixture(scope="session", autouse=True)

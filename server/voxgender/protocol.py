@@ -13,6 +13,8 @@ from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 import msgspec
 
+from voxgender import received
+
 VERSION: Literal[1] = 1
 
 VoiceLabel = Literal["male", "female"]
@@ -165,7 +167,6 @@ _ROUNDED = frozenset((float, dict, list, tuple))
 """Types that are rounded, or may hold numbers to round."""
 
 _encoder = msgspec.json.Encoder()
-_decoder: msgspec.json.Decoder[AnyMessage] = msgspec.json.Decoder(AnyMessage)
 
 
 def decode(text: str | bytes) -> AnyMessage:
@@ -174,7 +175,8 @@ def decode(text: str | bytes) -> AnyMessage:
     Raises:
         ValueError: the text is no message of this version, or of an unknown type.
     """
-    return _decoder.decode(text)
+    message: AnyMessage = received.decode(text, AnyMessage)
+    return message
 
 
 def schema() -> dict[str, Any]:

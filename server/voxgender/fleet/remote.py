@@ -1,6 +1,7 @@
 """Call a media node on another machine, or in another process, over its private HTTP API."""
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
@@ -10,6 +11,7 @@ import aiohttp
 import msgspec
 from yarl import URL
 
+from voxgender import received
 from voxgender.audiostream import StreamFormat
 from voxgender.errors import NotReady, SessionNotFound
 from voxgender.fleet.record import NodeRecord
@@ -36,6 +38,9 @@ END_TIMEOUT_S = 10.0
 """Time for the end of a session, whose last windows are classified and last messages delivered first."""
 RECORD_TIMEOUT_S = 1.5
 """Time for a node's record."""
+
+_SECONDS = re.compile("[0-9]{1,6}")
+"""A ``Retry-After`` that is no date. ``str.isdigit`` knows digits that ``int`` does not."""
 
 
 class Unreachable(Exception):
@@ -118,9 +123,18 @@ class RemoteNode:
             return self._decoded(await response.read(), NodeRecord)
 
     async def offer(
-        self, offer_id: str, offer: str | StreamFormat, subject: str | None, address: str = ""
+        self,
+        offer_id: str,
+        offer: str | StreamFormat,
+        subject: str | None,
+        address: str = "",
+        *,
+        within_s: float | None = None,
     ) -> OfferResponse:
         """Send an offer. After :class:`NoAnswer`, withdraw it before sending it to another node.
+
+        Args:
+            within_s: time for the answer, where it is less than usual.
 
         Raises:
             Unreachable, NoAnswer
@@ -132,7 +146,7 @@ class RemoteNode:
             f"/offers/{offer_id}",
             body,
             "application/json",
-            timeout_s=self._answer_timeout_s,
+            timeout_s=min(self._answer_timeout_s, within_s or self._answer_timeout_s),
         ) as response:
             answer = await response.read()
             shown = response.headers.get(SIGNATURE_HEADER, "")
@@ -216,7 +230,7 @@ class RemoteNode:
         async def messages() -> AsyncGenerator[str, None]:
             try:
                 async for line in response.content:
-                    field, _, text = line.decode().rstrip("\n").partition(": ")
+                    field, _, text = line.decode(errors="replace").rstrip("\n").partition(": ")
                     if field == "data":
                         yield text
             except (aiohttp.ClientError, TimeoutError):
@@ -266,16 +280,16 @@ class RemoteNode:
 
     def _take_record(self, response: aiohttp.ClientResponse) -> None:
         if text := response.headers.get(RECORD_HEADER):
-            self._on_record(self._decoded(text.encode(), NodeRecord))
+            self._on_record(self._decoded(text.encode(errors="surrogateescape"), NodeRecord))
 
     async def _error_of(self, response: aiohttp.ClientResponse) -> Exception:
         """Return the error that a node raised, from its problem details."""
         try:
-            problem = msgspec.json.decode(await response.read(), type=_NodeProblem)
-        except msgspec.DecodeError:
+            problem: _NodeProblem = received.decode(await response.read(), _NodeProblem)
+        except ValueError:
             problem = _NodeProblem()
         retry_after = response.headers.get("Retry-After", "")
-        refusal = error_of(problem.code, problem.detail, int(retry_after) if retry_after.isdigit() else None)
+        refusal = error_of(problem.code, problem.detail, int(retry_after) if _SECONDS.fullmatch(retry_after) else None)
         if refusal is not None:
             return refusal
         why = f": {problem.detail}" if problem.detail else ""
@@ -283,8 +297,8 @@ class RemoteNode:
 
     def _decoded(self, body: bytes, kind: type[T]) -> T:
         try:
-            return msgspec.json.decode(body, type=kind)
-        except msgspec.DecodeError:
+            return received.decode(body, kind)
+        except ValueError:
             raise NoAnswer(f"{self.url} answers as no media node of this version does") from None
 
 

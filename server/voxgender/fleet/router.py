@@ -24,6 +24,9 @@ T = TypeVar("T")
 
 PLACE_TIMEOUT_S = 6.0
 """Time after which no further node is tried for a call; clients wait for about ten seconds."""
+FIRST_ANSWER_S = 1.0
+"""Time for the answer of the node that is asked first, where another one has room: a node that stands still must not
+keep its callers for longer than they need to notice."""
 MAX_UNANSWERED = 2
 """Nodes that may leave an offer unanswered before it is refused."""
 _WITHDRAWALS = 4
@@ -151,7 +154,8 @@ class Router:
                 await self._refresh_room()
                 continue
             passed_over.add(member.record.id)
-            placed = await self._offer(member, offer_id, offer, subject, address)
+            within_s = FIRST_ANSWER_S if not unanswered and self._has_others(passed_over) else None
+            placed = await self._offer(member, offer_id, offer, subject, address, within_s=within_s)
             if isinstance(placed, OfferResponse):
                 return placed
             unanswered += placed == "no_answer"
@@ -182,13 +186,20 @@ class Router:
         return [session for answer in answers if isinstance(answer, list) for session in answer]
 
     async def _offer(
-        self, member: Member, offer_id: str, offer: str | StreamFormat, subject: str | None, address: str
+        self,
+        member: Member,
+        offer_id: str,
+        offer: str | StreamFormat,
+        subject: str | None,
+        address: str,
+        *,
+        within_s: float | None = None,
     ) -> "OfferResponse | Literal['refused', 'unreachable', 'no_answer']":
         """Return a node's answer, or the reason to try another node."""
         outcome: Literal["refused", "unreachable", "no_answer"]
         try:
             with self._directory.reserve(member):
-                placed = await member.node.offer(offer_id, offer, subject, address)
+                placed = await member.node.offer(offer_id, offer, subject, address, within_s=within_s)
         except NotReady as refusal:
             self._directory.note_refusal(member, refusal)
             outcome = "refused"
@@ -268,6 +279,13 @@ class Router:
         await self._directory.refresh()
         full = [member for member in self._directory.members() if not member.has_room]
         await self._directory.query(random.sample(full, min(_ASKED_FOR_ROOM, len(full))))
+
+    def _has_others(self, passed_over: Collection[str]) -> bool:
+        """Tell whether a node that was not asked yet has room."""
+        return any(
+            member.has_room and not member.record.draining and member.record.id not in passed_over
+            for member in self._directory.members()
+        )
 
     def _full(self, passed_over: Collection[str]) -> Member | None:
         """Return any node that is full and was not asked yet, those of this region first."""

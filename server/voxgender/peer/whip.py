@@ -13,6 +13,7 @@ import msgspec
 from aiortc import RTCIceServer
 from yarl import URL
 
+from voxgender import received
 from voxgender.errors import CallError
 
 ANSWER_TIMEOUT_S = 10.0
@@ -195,6 +196,6 @@ async def _problem(response: aiohttp.ClientResponse) -> _ProblemDetails:
     if response.content_type != "application/problem+json":
         return _ProblemDetails()
     try:
-        return msgspec.json.decode(await response.read(), type=_ProblemDetails)
-    except msgspec.DecodeError:
+        return received.decode(await response.read(), _ProblemDetails)
+    except ValueError:
         return _ProblemDetails()

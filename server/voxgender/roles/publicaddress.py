@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 from aiohttp import ClientError, ClientSession, ClientTimeout
 
+from voxgender import received
 from voxgender.errors import SettingsError
 
 GCP = "gcp"
@@ -75,8 +76,8 @@ async def _on_google_cloud(pauses_s: Sequence[float]) -> list[str]:
             f"{host}; name the address itself"
         )
     try:
-        interfaces = msgspec.json.decode(body, type=list[_Interface])
-    except msgspec.DecodeError:
+        interfaces: list[_Interface] = received.decode(body, list[_Interface])
+    except ValueError:
         interfaces = []
     found = [config.external_ip for interface in interfaces for config in interface.access_configs]
     if not any(found):
