@@ -2,6 +2,7 @@ import { explain } from 'voxgender';
 
 import { write } from './dom.js';
 
+/** @typedef {import('voxgender').InputChange} InputChange */
 /** @typedef {import('voxgender').StateChange} StateChange */
 /** @typedef {import('voxgender').Warning} Warning */
 
@@ -46,6 +47,13 @@ export class Notice {
   showError(error) {
     const { title, advice } = explain(error);
     this.#show(title, advice, { final: true });
+  }
+
+  /** @param {InputChange} change */
+  showInput({ error }) {
+    if (!error) return this.#hide();
+    const { title, advice } = explain(error);
+    this.#show(title, advice);
   }
 
   /** @param {Warning} warning */

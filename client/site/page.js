@@ -101,5 +101,6 @@ client.addEventListener('result', ({ detail }) => {
 });
 
 client.addEventListener('warning', ({ detail }) => notice.showWarning(detail));
+client.addEventListener('input', ({ detail }) => notice.showInput(detail));
 
 picker.refresh();

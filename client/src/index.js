@@ -20,6 +20,8 @@ export { explain, LABEL_WORDS } from './words.js';
 /** @typedef {import('./events.js').State} State */
 /** @typedef {import('./events.js').StateChange} StateChange */
 /** @typedef {import('./events.js').SessionStart} SessionStart */
+/** @typedef {import('./events.js').InputChange} InputChange */
 /** @typedef {import('./events.js').ClientEvents} ClientEvents */
 /** @typedef {import('./reconnect-policy.js').ReconnectPolicy} ReconnectPolicy */
 /** @typedef {import('./reconnect-policy.js').FailedAttempt} FailedAttempt */
+/** @typedef {import('./tap.js').CurrentTrack} CurrentTrack */

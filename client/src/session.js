@@ -59,7 +59,7 @@ export class Session {
   #summary = /** @type {ReturnType<typeof deferred<void>>} */ (deferred());
 
   /**
-   * @param {MediaStreamTrack} track
+   * @param {MediaStreamTrack | null} track
    * @param {RTCIceServer[]} iceServers
    * @param {RTCIceTransportPolicy} iceTransportPolicy
    * @param {(message: Message) => void} onmessage
@@ -68,7 +68,7 @@ export class Session {
     this.#onmessage = onmessage;
     const connection = new RTCPeerConnection({ iceServers, iceTransportPolicy, bundlePolicy: 'max-bundle' });
     this.#connection = connection;
-    this.#sender = connection.addTransceiver(track, { direction: 'sendonly' }).sender;
+    this.#sender = connection.addTransceiver(track ?? 'audio', { direction: 'sendonly' }).sender;
     // A late result is worth nothing: the next one replaces it. Everything else has to arrive.
     const results = connection.createDataChannel('results', { ordered: false, maxRetransmits: 0 });
     this.#events = connection.createDataChannel('events');
@@ -102,7 +102,7 @@ export class Session {
 
   /**
    * Open a session; resolves once the server listens.
-   * @param {MediaStreamTrack} track
+   * @param {MediaStreamTrack | null} track
    * @param {{endpoint: string | URL, token: string | null, iceServers: RTCIceServer[],
    *          iceTransportPolicy: RTCIceTransportPolicy, signal: AbortSignal,
    *          onmessage: (message: Message) => void}} options
@@ -122,9 +122,9 @@ export class Session {
     }
   }
 
-  /** @param {MediaStreamTrack} track */
+  /** @param {MediaStreamTrack | null} track null sends nothing */
   async replaceTrack(track) {
-    await this.#sender.replaceTrack(track);
+    if (!this.#closed) await this.#sender.replaceTrack(track);
   }
 
   /** @returns {Promise<number | null>} to the server and back, in milliseconds; null while unknown */

@@ -1,8 +1,7 @@
-import { MicrophoneError, VoxgenderError } from './errors.js';
+import { VoxgenderError } from './errors.js';
 import { ClientEvent } from './events.js';
 import { Handover, NOTHING_TOLD, latestAfter } from './handover.js';
-import { Input, audioTrackOf } from './input.js';
-import { openMicrophone } from './microphone.js';
+import { Microphone, inputOf } from './input.js';
 import { abortable, deferred } from './promises.js';
 import { exponentialBackoff } from './reconnect-policy.js';
 import { Session } from './session.js';
@@ -10,10 +9,13 @@ import { Tally } from './tally.js';
 
 /** @typedef {import('./message-types.js').Message} Message */
 /** @typedef {import('./message-types.js').Summary} Summary */
+/** @typedef {import('./errors.js').MicrophoneError} MicrophoneError */
 /** @typedef {import('./events.js').ClientEvents} ClientEvents */
 /** @typedef {import('./events.js').State} State */
 /** @typedef {import('./events.js').StateChange} StateChange */
+/** @typedef {import('./input.js').Input} Input */
 /** @typedef {import('./reconnect-policy.js').ReconnectPolicy} ReconnectPolicy */
+/** @typedef {import('./tap.js').VoiceTap} VoiceTap */
 
 /** @typedef {string | null | (() => string | null | Promise<string | null>)} Token */
 
@@ -65,7 +67,6 @@ export class VoxgenderClient extends EventTarget {
   #input = null;
   /** @type {string | null} */
   #deviceId = null;
-  #microphoneTurn = 0;
 
   /**
    * @param {string | URL} endpoint the server's WHIP endpoint
@@ -106,7 +107,7 @@ export class VoxgenderClient extends EventTarget {
 
   /**
    * Start listening. Starting twice is starting once.
-   * @param {MediaStream | MediaStreamTrack} [source] the microphone where left out
+   * @param {MediaStream | MediaStreamTrack | VoiceTap} [source] the microphone where left out
    * @returns {Promise<void>} resolves when live for the first time
    * @throws {VoxgenderError} it cannot work, and waiting will not change that
    * @throws {DOMException} `AbortError`: stopped before it was live
@@ -135,13 +136,15 @@ export class VoxgenderClient extends EventTarget {
 
   /**
    * Listen to another track from now on, with no interruption.
-   * @param {MediaStreamTrack} track stays the caller's
+   * @param {MediaStreamTrack | VoiceTap} track stays the caller's
    * @throws {VoxgenderError} nothing is running, or the track has ended already
    */
   async replaceTrack(track) {
     if (!this.#run) throw new VoxgenderError('not_started', 'There is nothing to replace: start(track) first');
-    this.#microphoneTurn += 1;
-    await this.#listenTo(audioTrackOf(track), false);
+    const input = inputOf(track, this.#listenerFor(this.#run.controller));
+    this.#input?.release();
+    this.#input = input;
+    await this.#listenTo(input.track);
   }
 
   /**
@@ -151,7 +154,9 @@ export class VoxgenderClient extends EventTarget {
    */
   async useMicrophone(deviceId) {
     this.#deviceId = deviceId;
-    if (this.#run && this.#input?.owned) await this.#switchMicrophone(this.#run.controller.signal);
+    const microphone = this.#input;
+    if (!(microphone instanceof Microphone) || !microphone.track || !this.#run) return;
+    await abortable(microphone.use(deviceId), this.#run.controller.signal);
   }
 
   /** @returns {Promise<number | null>} to the server and back, in milliseconds; null while unknown */
@@ -184,7 +189,7 @@ export class VoxgenderClient extends EventTarget {
   }
 
   /**
-   * @param {MediaStream | MediaStreamTrack | undefined} source
+   * @param {MediaStream | MediaStreamTrack | VoiceTap | undefined} source
    * @param {AbortController} controller
    * @param {ReturnType<typeof deferred<void>>} live
    * @param {Promise<unknown>} [before] the run that is still ending
@@ -206,7 +211,7 @@ export class VoxgenderClient extends EventTarget {
     let reason;
     try {
       signal.throwIfAborted();
-      await this.#open(source, signal);
+      await this.#open(source, controller);
       await this.#stayConnected(signal, live);
     } catch (error) {
       reason = error;
@@ -217,7 +222,8 @@ export class VoxgenderClient extends EventTarget {
     globalThis.document?.removeEventListener('visibilitychange', this.#look);
     clearInterval(looking);
     // The microphone's light goes out at once, not when the server has answered.
-    this.#release();
+    this.#input?.release();
+    this.#input = null;
     this.#successor?.abandon();
     await this.#session?.close();
     this.#session = this.#successor = null;
@@ -231,16 +237,20 @@ export class VoxgenderClient extends EventTarget {
   }
 
   /**
-   * @param {MediaStream | MediaStreamTrack | undefined} source
-   * @param {AbortSignal} signal
+   * @param {MediaStream | MediaStreamTrack | VoiceTap | undefined} source
+   * @param {AbortController} controller
    */
-  async #open(source, signal) {
+  async #open(source, controller) {
+    const listener = this.#listenerFor(controller);
     if (source) {
-      await this.#listenTo(audioTrackOf(source), false);
-    } else {
-      this.#setState('requesting-microphone');
-      await this.#switchMicrophone(signal);
+      this.#input = inputOf(source, listener);
+      await this.#listenTo(this.track);
+      return;
     }
+    this.#setState('requesting-microphone');
+    const microphone = new Microphone(listener);
+    this.#input = microphone;
+    await abortable(microphone.use(this.#deviceId), controller.signal);
   }
 
   /**
@@ -282,7 +292,7 @@ export class VoxgenderClient extends EventTarget {
    * @param {(message: Message) => void} onmessage
    */
   async #call(signal, onmessage) {
-    const session = await Session.open(/** @type {MediaStreamTrack} */ (this.track), {
+    const session = await Session.open(this.track, {
       endpoint: this.#endpoint,
       token: await abortable(askForToken(this.#token), signal),
       iceServers: this.#iceServers,
@@ -291,7 +301,7 @@ export class VoxgenderClient extends EventTarget {
       onmessage,
     });
     // The track may have been replaced while the session was being opened.
-    await session.replaceTrack(/** @type {MediaStreamTrack} */ (this.track));
+    await session.replaceTrack(this.track);
     return session;
   }
 
@@ -393,6 +403,8 @@ export class VoxgenderClient extends EventTarget {
     this.#tally.observe(message);
     this.#latest = latestAfter(this.#latest, message);
     this.#input?.look();
+    // With no track to listen to there is no sound to miss.
+    if (message.type === 'warning' && message.code === 'no_media' && !this.track) return;
     // Nothing had been heard of a session that was still there, and now it is heard again.
     if (message.type === 'result' && this.#state === 'reconnecting') this.#setState('live');
     if (message.type !== 'summary') this.#emit(message.type, message);
@@ -407,62 +419,25 @@ export class VoxgenderClient extends EventTarget {
   }
 
   /**
-   * Ask for the microphone and listen to it.
-   * @param {AbortSignal} signal
+   * @param {AbortController} controller of the run that the input is for
+   * @returns {import('./input.js').InputListener}
    */
-  async #switchMicrophone(signal) {
-    const turn = (this.#microphoneTurn += 1);
-    const opening = openMicrophone(this.#deviceId);
-    try {
-      await abortable(opening, signal);
-    } catch (error) {
-      opening.then(
-        (track) => track.stop(),
-        () => {},
-      );
-      throw error;
-    }
-    const track = await opening;
-    if (turn === this.#microphoneTurn) await this.#listenTo(track, true);
-    else track.stop();
+  #listenerFor(controller) {
+    return {
+      ontrack: (track) => void this.#listenTo(track),
+      onproblem: (error) => this.#emit('input', { error }),
+      // A given track that comes to its end is as good as `stop`.
+      onend: (error) => (error ? controller.abort(error) : controller.abort()),
+    };
   }
 
-  /**
-   * @param {MediaStreamTrack} track
-   * @param {boolean} owned
-   */
-  async #listenTo(track, owned) {
-    this.#release();
-    this.#input = new Input(track, { owned, onended: () => this.#endOfInput(owned) });
-    this.#emit('track', track);
+  /** @param {MediaStreamTrack | null} track null for nothing at the moment */
+  async #listenTo(track) {
+    if (track) this.#emit('track', track);
     await Promise.all([this.#session?.replaceTrack(track), this.#successor?.replaceTrack(track)]);
   }
 
-  #release() {
-    this.#input?.release();
-    this.#input = null;
-  }
-
   #look = () => this.#input?.look();
-
-  /**
-   * A microphone was unplugged, or the page's leave to use it taken back; or a given track has come to its end.
-   * @param {boolean} owned
-   */
-  async #endOfInput(owned) {
-    const controller = this.#run?.controller;
-    if (!controller) return;
-    if (!owned) {
-      controller.abort();
-      return;
-    }
-    try {
-      await this.#switchMicrophone(controller.signal);
-    } catch (error) {
-      const unplugged = error instanceof MicrophoneError && error.code === 'not_found';
-      controller.abort(unplugged ? new MicrophoneError('unplugged', 'The microphone was unplugged') : error);
-    }
-  }
 
   /**
    * @param {State} state

@@ -22,6 +22,14 @@ export class FakeTrack extends EventTarget {
     FakeTrack.live.delete(this);
   }
 
+  muted = false;
+
+  /** By the browser, as when a telephone call takes the microphone. */
+  setMuted(muted) {
+    this.muted = muted;
+    this.dispatchEvent(new Event(muted ? 'mute' : 'unmute'));
+  }
+
   unplug() {
     this.stop();
     this.dispatchEvent(new Event('ended'));
@@ -175,5 +183,47 @@ export class FakeMicrophones {
     if (this.error) throw this.error;
     const track = new FakeTrack();
     return { getAudioTracks: () => [track] };
+  }
+}
+
+/** Gives one sample for ever. */
+export class FakeAudioContext {
+  static open = new Set();
+  static sample = 0.001;
+  static state = 'running';
+  currentTime = 5;
+
+  static install() {
+    FakeAudioContext.sample = 0.001;
+    FakeAudioContext.state = 'running';
+    globalThis.AudioContext = FakeAudioContext;
+    globalThis.AnalyserNode = class {
+      getFloatTimeDomainData(samples) {
+        samples.fill(FakeAudioContext.sample);
+      }
+    };
+    globalThis.MediaStream = class {};
+  }
+
+  static uninstall() {
+    for (const name of ['AudioContext', 'AnalyserNode', 'MediaStream']) delete globalThis[name];
+  }
+
+  constructor() {
+    FakeAudioContext.open.add(this);
+  }
+
+  get state() {
+    return FakeAudioContext.state;
+  }
+
+  createMediaStreamSource() {
+    return { connect() {}, disconnect() {} };
+  }
+
+  async resume() {}
+
+  async close() {
+    FakeAudioContext.open.delete(this);
   }
 }
