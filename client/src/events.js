@@ -2,6 +2,7 @@
 /** @typedef {import('./message-types.js').Hello} Hello */
 /** @typedef {import('./errors.js').VoxgenderError} VoxgenderError */
 /** @typedef {import('./errors.js').MicrophoneError} MicrophoneError */
+/** @typedef {import('./session.js').Transport} Transport */
 
 /**
  * @typedef {'idle' | 'requesting-microphone' | 'connecting' | 'live' | 'reconnecting' | 'stopped' | 'failed'} State
@@ -9,6 +10,7 @@
 /**
  * @typedef {object} StateChange
  * @property {State} state
+ * @property {Transport | null} transport how sound and messages travel; null where there is no session
  * @property {VoxgenderError | null} error why: with `failed`, and with `connecting` and `reconnecting` after a try failed
  * @property {number | null} retryMs how long until the next try; null while none is being waited for
  */

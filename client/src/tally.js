@@ -71,6 +71,9 @@ function empty() {
   return { v: 1, type: 'summary', duration: 0, speech: 0, male: 0, female: 0, uncertain: 0, segments: 0 };
 }
 
+/** @type {Readonly<Summary>} */
+export const NOTHING_HEARD = empty();
+
 const FIGURES = /** @type {const} */ (['duration', 'speech', 'male', 'female', 'uncertain', 'segments']);
 
 /**

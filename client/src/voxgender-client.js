@@ -1,13 +1,14 @@
+import { Caller } from './caller.js';
 import { VoxgenderError } from './errors.js';
 import { ClientEvent } from './events.js';
 import { Handover, NOTHING_TOLD, latestAfter } from './handover.js';
 import { Microphone, inputOf } from './input.js';
 import { abortable, deferred } from './promises.js';
 import { exponentialBackoff } from './reconnect-policy.js';
-import { Session } from './session.js';
-import { Tally } from './tally.js';
+import { Tally, NOTHING_HEARD } from './tally.js';
 
 /** @typedef {import('./message-types.js').Message} Message */
+/** @typedef {import('./message-types.js').Hello} Hello */
 /** @typedef {import('./message-types.js').Summary} Summary */
 /** @typedef {import('./errors.js').MicrophoneError} MicrophoneError */
 /** @typedef {import('./events.js').ClientEvents} ClientEvents */
@@ -15,6 +16,8 @@ import { Tally } from './tally.js';
 /** @typedef {import('./events.js').StateChange} StateChange */
 /** @typedef {import('./input.js').Input} Input */
 /** @typedef {import('./reconnect-policy.js').ReconnectPolicy} ReconnectPolicy */
+/** @typedef {import('./session.js').Session} Session */
+/** @typedef {import('./session.js').Transport} Transport */
 /** @typedef {import('./tap.js').VoiceTap} VoiceTap */
 
 /** @typedef {string | null | (() => string | null | Promise<string | null>)} Token */
@@ -25,6 +28,9 @@ const LOOK_EVERY_MS = 1_000;
 const LONGEST_TIMER_MS = 2 ** 31 - 1;
 /** A session that held this long was a good one; the next loss starts with a short wait again. */
 const STABLE_MS = 10_000;
+
+/** Not a module that is imported: the browser's audio thread loads it by its URL. */
+const WORKLET_URL = new URL('./capture-worklet.js', import.meta.url);
 
 /**
  * From `start` to its end, whichever way that comes.
@@ -48,11 +54,10 @@ const STABLE_MS = 10_000;
  * client opened are stopped with it; tracks that it was given are not.
  */
 export class VoxgenderClient extends EventTarget {
-  #endpoint;
   #token;
-  #iceServers;
-  #iceTransportPolicy;
   #reconnectPolicy;
+  #callerOptions;
+  #caller;
   /** @type {State} */
   #state = 'idle';
   /** @type {Run | null} */
@@ -74,22 +79,30 @@ export class VoxgenderClient extends EventTarget {
    * @param {Token} [options.token] is sent as a bearer; a function is asked for one before each call, as tokens expire
    * @param {RTCIceServer[]} [options.iceServers] add to those that the server advises
    * @param {RTCIceTransportPolicy} [options.iceTransportPolicy] `relay` goes by TURN servers alone
+   * @param {'auto' | Transport} [options.transport] `auto` goes by a WebSocket where WebRTC finds no way through
+   * @param {string | URL} [options.workletUrl] of the library's capture-worklet.js, where a bundler has put it elsewhere
    * @param {ReconnectPolicy} [options.reconnectPolicy] decides when a try that failed is followed by another one
    */
-  constructor(
-    endpoint,
-    { token = null, iceServers = [], iceTransportPolicy = 'all', reconnectPolicy = exponentialBackoff() } = {},
-  ) {
+  constructor(endpoint, options = {}) {
     super();
-    this.#endpoint = endpoint;
+    const { token = null, iceServers = [], iceTransportPolicy = 'all', transport = 'auto' } = options;
+    const { workletUrl = WORKLET_URL, reconnectPolicy = exponentialBackoff() } = options;
     this.#token = token;
-    this.#iceServers = iceServers;
-    this.#iceTransportPolicy = iceTransportPolicy;
     this.#reconnectPolicy = reconnectPolicy;
+    this.#callerOptions = { endpoint, iceServers, iceTransportPolicy, transport, workletUrl };
+    this.#caller = new Caller(this.#callerOptions);
   }
 
   get state() {
     return this.#state;
+  }
+
+  /**
+   * How sound and messages travel now.
+   * @returns {Transport | null} null where there is no session
+   */
+  get transport() {
+    return this.#session?.transport ?? null;
   }
 
   /** The track that is being listened to, if any. */
@@ -199,6 +212,7 @@ export class VoxgenderClient extends EventTarget {
     await before;
     const { signal } = controller;
     this.#tally = new Tally();
+    this.#caller = new Caller(this.#callerOptions);
     const leave = () => {
       this.#session?.abandon();
       this.#successor?.abandon();
@@ -267,13 +281,14 @@ export class VoxgenderClient extends EventTarget {
       this.#setState(state, { error });
       this.#latest = NOTHING_TOLD;
       try {
-        this.#session = await this.#call(signal, (message) => this.#receive(message));
+        this.#session = await this.#call(signal, (message) => this.#receive(message), { resume: true });
         const sinceMs = performance.now();
         state = 'reconnecting';
         this.#setState('live');
         live.resolve();
         error = await this.#moveWhenNeeded(signal);
         this.#session.abandon();
+        this.#session = null;
         if (performance.now() - sinceMs > STABLE_MS) failures = 0;
       } catch (thrown) {
         signal.throwIfAborted();
@@ -290,16 +305,11 @@ export class VoxgenderClient extends EventTarget {
    * Place one call.
    * @param {AbortSignal} signal
    * @param {(message: Message) => void} onmessage
+   * @param {{resume: boolean}} options
    */
-  async #call(signal, onmessage) {
-    const session = await Session.open(this.track, {
-      endpoint: this.#endpoint,
-      token: await abortable(askForToken(this.#token), signal),
-      iceServers: this.#iceServers,
-      iceTransportPolicy: this.#iceTransportPolicy,
-      signal,
-      onmessage,
-    });
+  async #call(signal, onmessage, { resume }) {
+    const token = await abortable(askForToken(this.#token), signal);
+    const session = await this.#caller.call(this.track, { token, signal, onmessage, resume });
     // The track may have been replaced while the session was being opened.
     await session.replaceTrack(this.track);
     return session;
@@ -366,7 +376,9 @@ export class VoxgenderClient extends EventTarget {
       handover.hurry();
     });
     try {
-      const fresh = (this.#successor = await this.#call(signal, (message) => handover.take(message)));
+      const fresh = (this.#successor = await this.#call(signal, (message) => handover.take(message), {
+        resume: false,
+      }));
       const useless = Promise.race([fresh.lost, fresh.unheard]).then((error) => Promise.reject(error));
       await abortable(Promise.race([handover.settled, old.lost, useless]), signal);
       // Its last segment and its summary come before anything of the other one, if they can come at all.
@@ -380,7 +392,7 @@ export class VoxgenderClient extends EventTarget {
     } finally {
       this.#successor = null;
     }
-    if (this.#state !== 'live') this.#setState('live');
+    if (this.#state !== 'live' || this.transport !== old.transport) this.#setState('live');
     handover.finish({
       onresume: (resumption) => this.#resume(resumption),
       onmessage: (message) => this.#receive(message),
@@ -400,6 +412,7 @@ export class VoxgenderClient extends EventTarget {
 
   /** @param {Message} message */
   #receive(message) {
+    this.#caller.observe(message);
     this.#tally.observe(message);
     this.#latest = latestAfter(this.#latest, message);
     this.#input?.look();
@@ -408,7 +421,16 @@ export class VoxgenderClient extends EventTarget {
     // Nothing had been heard of a session that was still there, and now it is heard again.
     if (message.type === 'result' && this.#state === 'reconnecting') this.#setState('live');
     if (message.type !== 'summary') this.#emit(message.type, message);
-    if (message.type === 'hello') this.#emit('session', { hello: message, resumedAt: 0 });
+    if (message.type === 'hello') this.#begin(message, this.#caller.startS);
+  }
+
+  /**
+   * @param {Hello} hello
+   * @param {number} resumedAt
+   */
+  #begin(hello, resumedAt) {
+    if (resumedAt) this.#tally.resume({ resumedAt, told: NOTHING_HEARD });
+    this.#emit('session', { hello, resumedAt });
   }
 
   /** @param {import('./handover.js').Resumption} resumption */
@@ -445,7 +467,7 @@ export class VoxgenderClient extends EventTarget {
    */
   #setState(state, { error = null, retryMs = null } = {}) {
     this.#state = state;
-    this.#emit('state', { state, error, retryMs });
+    this.#emit('state', { state, transport: this.transport, error, retryMs });
   }
 
   /**

@@ -58,9 +58,10 @@ const PROPERTIES = /** @type {const} */ (['token', 'source']);
  *     element.source = track;      // analyses it, or a tap of a call, for as long as the element is on the page
  *     element.show(result);        // or shows a result that came another way
  *
- * Attributes `endpoint`, `token` and `ice-transport-policy` (`relay` for TURN servers alone) count from the next `source`
- * on, and so does the property `token`: a function that gives one, for tokens that expire. Repeats the client's `state` and `result` events. Colours
- * are `--voxgender-male`, `--voxgender-female` and `--voxgender-quiet`; parts are `mark`, `word` and `confidence`.
+ * Attributes `endpoint`, `token`, `transport` and `ice-transport-policy` (`relay` for TURN servers alone) count from the next
+ * `source` on, and so does the property `token`: a function that gives one, for tokens that expire. Repeats the client's
+ * `state` and `result` events, and has the label as `data-label` and the transport as `data-transport`. Colours are
+ * `--voxgender-male`, `--voxgender-female` and `--voxgender-quiet`; parts are `mark`, `word` and `confidence`.
  */
 export class VoxgenderVoice extends Base {
   static observedAttributes = ['endpoint'];
@@ -143,6 +144,7 @@ export class VoxgenderVoice extends Base {
     const client = new VoxgenderClient(new URL(endpoint, document.baseURI), {
       token: this.token ?? this.getAttribute('token'),
       iceTransportPolicy: this.getAttribute('ice-transport-policy') === 'relay' ? 'relay' : 'all',
+      transport: transportOf(this.getAttribute('transport')),
     });
     this.#client = client;
     client.addEventListener('result', ({ detail }) => {
@@ -165,7 +167,9 @@ export class VoxgenderVoice extends Base {
   }
 
   /** @param {import('./events.js').StateChange} change */
-  #showState({ state, error }) {
+  #showState({ state, transport, error }) {
+    if (transport) this.dataset['transport'] = transport;
+    else delete this.dataset['transport'];
     if (error) this.#write(null, explain(error).title, '');
     else if (state === 'connecting' || state === 'reconnecting') this.#write(null, 'Connecting…', '');
     else if (state === 'live') this.#write(null, 'Listening…', '');
@@ -184,6 +188,14 @@ export class VoxgenderVoice extends Base {
     if (this.#word.textContent !== word) this.#word.textContent = word;
     this.#confidence.textContent = confidence;
   }
+}
+
+/**
+ * @param {string | null} name
+ * @returns {'auto' | import('./session.js').Transport}
+ */
+function transportOf(name) {
+  return name === 'webrtc' || name === 'websocket' ? name : 'auto';
 }
 
 /** @param {string} name of a part, and its class */

@@ -31,6 +31,11 @@ const EXPLANATIONS = {
     'No way through for audio',
     'The server answers, but audio does not get there. A firewall may be blocking UDP.',
   ],
+  asleep: ['The browser waits for you', 'Click or press a key anywhere on this page.'],
+  no_worklet: [
+    'This page lacks a part of voxgender',
+    'Its maker has to serve capture-worklet.js from the page’s own server.',
+  ],
   no_relay: [
     'No way through the relay',
     'The TURN server did not answer, or did not take the login that this server gave.',
