@@ -11,7 +11,7 @@ import pytest
 from prometheus_client.metrics import MetricWrapperBase
 
 from voxgender import metrics
-from voxgender.media.session import Reason
+from voxgender.media.livesession import Reason
 from voxgender.protocol import LABELS
 
 ROOT = Path(__file__).parents[1]

@@ -7,11 +7,14 @@
  * @typedef {object} Hello
  * @property {'hello'} type
  * @property {1} v
+ * @property {number} [channel] Channel of a stream that has several, counted from 0; each is judged apart.
  * @property {string} session
  * @property {string} model
  * @property {Label[]} [labels]
  * @property {number} window_ms
  * @property {number} hop_ms
+ * @property {number} [channels] How many channels are judged apart, if several.
+ * @property {string} [name] The name that the stream's client gave it, if any.
  */
 
 /**
@@ -19,6 +22,7 @@
  * @typedef {object} Result
  * @property {'result'} type
  * @property {1} v
+ * @property {number} [channel] Channel of a stream that has several, counted from 0; each is judged apart.
  * @property {number} seq
  * @property {number} start Seconds of this call's audio.
  * @property {number} end Seconds of this call's audio.
@@ -41,6 +45,7 @@
  * @typedef {object} Change
  * @property {'change'} type
  * @property {1} v
+ * @property {number} [channel] Channel of a stream that has several, counted from 0; each is judged apart.
  * @property {number} at Seconds of this call's audio.
  * @property {Label} from
  * @property {Label} to
@@ -52,6 +57,7 @@
  * @typedef {object} Segment
  * @property {'segment'} type
  * @property {1} v
+ * @property {number} [channel] Channel of a stream that has several, counted from 0; each is judged apart.
  * @property {number} start Seconds of this call's audio.
  * @property {number} end Seconds of this call's audio.
  * @property {Label} label
@@ -63,6 +69,7 @@
  * @typedef {object} Summary
  * @property {'summary'} type
  * @property {1} v
+ * @property {number} [channel] Channel of a stream that has several, counted from 0; each is judged apart.
  * @property {number} duration Seconds of this call's audio.
  * @property {number} speech Seconds of this call's audio.
  * @property {number} male Seconds of this call's audio.
@@ -76,6 +83,7 @@
  * @typedef {object} Warning
  * @property {'warning'} type
  * @property {1} v
+ * @property {number} [channel] Channel of a stream that has several, counted from 0; each is judged apart.
  * @property {string} code
  * @property {string} message
  */
@@ -85,6 +93,7 @@
  * @typedef {object} ErrorMessage
  * @property {'error'} type
  * @property {1} v
+ * @property {number} [channel] Channel of a stream that has several, counted from 0; each is judged apart.
  * @property {string} code
  * @property {string} message
  */

@@ -9,7 +9,7 @@ a name ends in ``_ms``. ``docs/protocol.md`` explains each message; ``docs/proto
 import json
 import math
 import sys
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
 
@@ -45,6 +45,8 @@ class Message(msgspec.Struct, frozen=True, tag_field="type", kw_only=True):
     """Base of all messages."""
 
     v: Literal[1] = VERSION
+    channel: int | None = None
+    """Channel of a stream that has several, counted from 0; each is judged apart. None if there is one."""
 
     @property
     def type(self) -> str:
@@ -64,6 +66,9 @@ class Message(msgspec.Struct, frozen=True, tag_field="type", kw_only=True):
             ValueError: a number is infinite or NaN, which JSON has no form for.
         """
         plain: dict[str, Any] = _rounded(msgspec.to_builtins(self), _SECONDS_DECIMALS)
+        for name in _LEFT_OUT:
+            if plain.get(name, "") is None:
+                del plain[name]
         return plain
 
 
@@ -75,6 +80,10 @@ class Hello(Message, frozen=True, kw_only=True, tag="hello"):
     labels: tuple[Label, ...] = LABELS
     window_ms: int
     hop_ms: int
+    channels: int | None = None
+    """How many channels of a stream are judged apart; None if there is one."""
+    name: str | None = None
+    """The name that a stream's client gave it, if any."""
 
 
 class Result(Message, frozen=True, kw_only=True, tag="result"):
@@ -135,7 +144,18 @@ class Error(Message, frozen=True, kw_only=True, tag="error"):
     message: str
 
 
-AnyMessage = Hello | Result | Change | Segment | Summary | Warning | Error
+AnyMessage: TypeAlias = Hello | Result | Change | Segment | Summary | Warning | Error
+
+_LEFT_OUT: dict[str, dict[str, Any]] = {
+    "channel": {
+        "type": "integer",
+        "minimum": 0,
+        "description": "Channel of a stream that has several, counted from 0; each is judged apart.",
+    },
+    "channels": {"type": "integer", "minimum": 2, "description": "How many channels are judged apart, if several."},
+    "name": {"type": "string", "description": "The name that the stream's client gave it, if any."},
+}
+"""Fields that are not sent where they are None, and their schema."""
 
 _ROUNDED = frozenset((float, dict, list, tuple))
 """Types that are rounded, or may hold numbers to round."""
@@ -160,6 +180,8 @@ def schema() -> dict[str, Any]:
         if "v" in definition["properties"]:
             # It is always sent, though the class has a default.
             definition["required"].append("v")
+        for name in _LEFT_OUT.keys() & definition["properties"]:
+            definition["properties"][name] = _LEFT_OUT[name]
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": f"voxgender messages, v{VERSION}",

@@ -25,7 +25,7 @@ from tools import capacity
 from tools.dockerfile_steps import stages
 from voxgender.fleet.directory import REFRESH_S
 from voxgender.fleet.registry import RENEW_S
-from voxgender.media.session import DELIVERY_TIMEOUT_S, FLUSH_TIMEOUT_S
+from voxgender.media.livesession import DELIVERY_TIMEOUT_S, FLUSH_TIMEOUT_S
 from voxgender.options import read
 from voxgender.roles.hosting import SHUTDOWN_S
 from voxgender.settings import HttpOptions, MediaSettings

@@ -127,11 +127,17 @@ def test_only_windows_of_one_size_share_a_batch(man: Samples) -> None:
     assert all(batch.shape[1] in (SHORT, FULL) for batch in model.heard)
 
 
+def hear_all(engine: Engine, source: Source, hops: int = 10) -> None:
+    source.voice.is_whole = True
+    engine.process({source.voice: source.next(hops)})
+    source.voice.is_whole = False
+
+
 def test_of_a_call_that_fell_behind_the_gate_hears_all_and_the_model_the_newest(man: Samples) -> None:
     model = Pitch()
     engine = Engine(model)
     behind = Source(engine, man)
-    engine.process({behind.voice: behind.next(10)}, live=False)
+    hear_all(engine, behind)
     model.heard.clear()
     hops = behind.next(MAX_BEHIND + 3)
     engine.process({behind.voice: hops})
@@ -144,7 +150,7 @@ def test_of_a_call_that_fell_behind_the_gate_hears_all_and_the_model_the_newest(
 def test_a_call_that_is_a_little_behind_loses_nothing(man: Samples) -> None:
     engine = Engine(Pitch())
     source = Source(engine, man)
-    engine.process({source.voice: source.next(10)}, live=False)
+    hear_all(engine, source)
     hops = source.next(MAX_BEHIND)
     engine.process({source.voice: hops})
     assert all(hop.scores and not hop.skipped for hop in hops)
@@ -153,7 +159,8 @@ def test_a_call_that_is_a_little_behind_loses_nothing(man: Samples) -> None:
 def test_the_call_that_is_behind_takes_nothing_from_the_others(man: Samples, woman: Samples) -> None:
     engine = Engine(Pitch())
     behind, prompt = Source(engine, man), Source(engine, woman)
-    engine.process({behind.voice: behind.next(10), prompt.voice: prompt.next(10)}, live=False)
+    hear_all(engine, behind)
+    hear_all(engine, prompt)
     (hop,) = hops = prompt.next()
     engine.process({behind.voice: behind.next(MAX_BEHIND + 1), prompt.voice: hops})
     assert hop.scores is not None

@@ -4,7 +4,7 @@ import asyncio
 import gc
 import logging
 import threading
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing
 from itertools import pairwise
 from pathlib import Path
@@ -135,7 +135,7 @@ async def drain(engine: Engine, track: MediaStreamTrack) -> list[Message]:
 M = TypeVar("M", bound=Message)
 
 
-def only(kind: type[M], messages: list[Message]) -> list[M]:
+def only(kind: type[M], messages: Sequence[Message]) -> list[M]:
     return [message for message in messages if isinstance(message, kind)]
 
 

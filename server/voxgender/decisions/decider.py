@@ -82,6 +82,10 @@ class Decider:
             return Verdict("no_speech", 1.0, tuple(events))
         return Verdict(*self._stretch.verdict(), tuple(events))
 
+    def settle(self) -> tuple[Change | Segment, ...]:
+        """End the present segment, if there is one; a voice that goes on begins another."""
+        return tuple(self._close())
+
     def finish(self, at: float) -> tuple[Change | Segment | Summary, ...]:
         """End the call at ``at`` seconds: its last segment, if one is open, and the summary."""
         return *self._close(), self._totals.summary(duration=max(at, self._now))

@@ -13,7 +13,7 @@ from voxgender import metrics
 from voxgender.audio.activity import CALLS_A_RUN, FRAME_S, VoiceActivity
 from voxgender.audio.frames import SAMPLE_RATE_HZ, Frame, Packet
 from voxgender.engine.call import Arrivals, Call, Decode, LoopCalls, OnEnd, OnMessages
-from voxgender.engine.messages import TurnTimes
+from voxgender.engine.messages import Messages, TurnTimes
 from voxgender.engine.schedule import Schedule, check_hop
 from voxgender.engine.voice import Hop, Voice
 from voxgender.inference.classifier import Classifier
@@ -26,6 +26,9 @@ MAX_BEHIND = 2
 """Windows of one call that are classified in one turn; with more waiting, the model cannot keep up."""
 CALLS_A_TURN = CALLS_A_RUN
 """Calls in one turn, as many as the gate takes in one run; the messages of all of them wait for the last."""
+
+CALLS_AHEAD_A_TURN = 2
+"""Calls in a turn whose audio is ahead of time: the live calls that are due meanwhile wait for it."""
 
 HopsOf = Mapping[Voice, Sequence[Hop]]
 
@@ -67,6 +70,9 @@ class Engine:
         """Held while the networks run: files are analysed on their callers' threads."""
         self._loops: dict[asyncio.AbstractEventLoop, LoopCalls] = {}
         self._due: list[Call] = []
+        self._due_ahead: list[Call] = []
+        """Calls whose audio is ahead of time. They have every second turn at most, and few of them at once."""
+        self._was_ahead = False
         self._wake = threading.Condition()
         self._closed = False
         self._thread: threading.Thread | None = None
@@ -75,13 +81,25 @@ class Engine:
         """Return the message that tells a client which model listens, and how."""
         return Hello(session=session, model=self.model, window_ms=self.window_ms, hop_ms=self.hop_ms)
 
-    def open(self, on_messages: OnMessages, on_end: OnEnd, *, decode: Decode | None = None) -> Call:
+    def open(
+        self,
+        on_messages: OnMessages,
+        on_end: OnEnd,
+        *,
+        decode: Decode | None = None,
+        live: bool = True,
+        messages: Messages | None = None,
+    ) -> Call:
         """Begin a call on the running event loop.
 
         Args:
             on_messages: called on the loop with the call's messages, in order.
             on_end: called on the loop after the last message, or with the error that ended the call.
             decode: decodes the packets that are pushed, on the engine's thread; None if frames are pushed.
+            live: whether the audio keeps time. Of a live call that cannot be kept up with, the oldest audio is dropped
+                and the newest window classified; time without audio is silence. A call that is not live has the clock
+                of its audio, of which all is classified: feed it (:meth:`Call.feed`).
+            messages: makes the call's messages; None for those of a single channel whose clock starts at 0.
 
         Raises:
             RuntimeError: the engine is closed.
@@ -97,7 +115,7 @@ class Engine:
                 calls = self._loops[loop] = LoopCalls(
                     loop, self.schedule, self.clock, submit=self.submit, forget=self.forget
                 )
-        call = Call(calls, self.voice(), decode, on_messages, on_end)
+        call = Call(calls, self.voice(), decode, on_messages, on_end, live=live, messages=messages)
         calls.add(call)
         return call
 
@@ -116,6 +134,7 @@ class Engine:
         with self._wake:
             self._closed = True
             self._due.clear()
+            self._due_ahead.clear()
             self._wake.notify()
             loops = list(self._loops.values())
         for calls in loops:
@@ -126,13 +145,15 @@ class Engine:
 
     def submit(self, calls: Sequence[Call]) -> None:
         """Hand calls whose turn it is to the engine's thread."""
+        ahead = [call for call in calls if call.is_ahead]
         with self._wake:
             if self._closed:
                 return
             if self._thread is None:
                 self._thread = threading.Thread(target=self._work, name="voxgender-engine", daemon=True)
                 self._thread.start()
-            self._due += calls
+            self._due += [call for call in calls if call not in ahead]
+            self._due_ahead += ahead
             self._wake.notify()
 
     def forget(self, calls: LoopCalls) -> None:
@@ -176,11 +197,11 @@ class Engine:
             with suppress(RuntimeError):
                 of_calls.loop.call_soon_threadsafe(of_calls.deliver, one)
 
-    def process(self, hops: HopsOf, *, live: bool = True) -> tuple[float, float]:
+    def process(self, hops: HopsOf) -> tuple[float, float]:
         """Process hops of many calls: find speech, classify windows, decide.
 
-        The gate gets every hop. If a call has fallen behind, the model gets its newest window only, unless the calls
-        are not ``live``.
+        The gate gets every hop. If a call has fallen behind, the model gets its newest window only, unless its voice
+        ``is_whole``.
 
         Returns:
             The times at which the gate and the model had finished.
@@ -189,7 +210,7 @@ class Engine:
             self._find_speech(hops)
             gated_at = self.clock()
             if self._classifier is not None:
-                self._classify(list(_windows(hops, live=live)))
+                self._classify(list(_windows(hops)))
             classified_at = self.clock()
         for voice, of_voice in hops.items():
             for hop in of_voice:
@@ -234,9 +255,12 @@ class Engine:
     def _next(self) -> list[Call]:
         """Wait for calls whose turn it is, and return them; return none once the engine is closed."""
         with self._wake:
-            while not self._due and not self._closed:
+            while not self._due and not self._due_ahead and not self._closed:
                 self._wake.wait()
-            calls, self._due = self._due[:CALLS_A_TURN], self._due[CALLS_A_TURN:]
+            self._was_ahead = bool(self._due_ahead) and not (self._due and self._was_ahead)
+            due, most = (self._due_ahead, CALLS_AHEAD_A_TURN) if self._was_ahead else (self._due, CALLS_A_TURN)
+            calls = due[:most]
+            del due[:most]
         return calls
 
 
@@ -248,9 +272,14 @@ def _cut(call: Call, arrivals: Arrivals) -> Iterator[Hop]:
         frames = [piece for piece in arrivals.audio if not isinstance(piece, Packet)]
     else:
         frames = call.decode([piece for piece in arrivals.audio if isinstance(piece, Packet)])
+    voice.is_whole = arrivals.ahead or not call.live
     yield from voice.place(frames, arrivals.silence_s)
     if arrivals.ended:
         yield from voice.finish()
+    elif arrivals.settles:
+        yield from voice.settle()
+    elif not call.live and (arrivals.ahead or not call.loop.schedule.busy):
+        yield from voice.cut(exact=True)
     else:
         yield from voice.cut(silence_s=arrivals.quiet_s if arrivals.silence_s else 0.0)
 
@@ -264,11 +293,11 @@ def _count(arrived: Collection[Arrivals]) -> None:
         metrics.PACKETS["unread"].inc(unread)
 
 
-def _windows(hops: HopsOf, *, live: bool) -> Iterator[Hop]:
+def _windows(hops: HopsOf) -> Iterator[Hop]:
     """Yield the hops whose windows are classified: all, or the newest alone of a call with more than ``MAX_BEHIND``."""
-    for of_voice in hops.values():
+    for voice, of_voice in hops.items():
         waiting = [hop for hop in of_voice if hop.window is not None]
-        if live and len(waiting) > MAX_BEHIND:
+        if not voice.is_whole and len(waiting) > MAX_BEHIND:
             for hop in waiting[:-1]:
                 hop.skipped = True
             waiting = waiting[-1:]

@@ -9,7 +9,7 @@ from voxgender.audio.files import read_frames
 from voxgender.engine.engine import Engine
 from voxgender.engine.messages import Messages
 from voxgender.engine.voice import Hop, Voice
-from voxgender.protocol import Label, Message, Result, Segment, Summary
+from voxgender.protocol import AnyMessage, Label, Result, Segment, Summary
 
 _FRAMES_AT_ONCE = 32
 
@@ -41,7 +41,7 @@ class FileVerdict(NamedTuple):
         return f"{self.label} ({self.confidence:.0%}, {self.speech_s:.1f} s of speech)"
 
 
-def analyze_file(engine: Engine, path: str | PathLike[str]) -> Iterator[Message]:
+def analyze_file(engine: Engine, path: str | PathLike[str]) -> Iterator[AnyMessage]:
     """Yield the messages of a live call with this audio, in hops of exactly the engine's length.
 
     Raises:
@@ -65,10 +65,11 @@ def classify_file(engine: Engine, path: str | PathLike[str]) -> FileVerdict:
     return FileVerdict(label, confidence, summary.speech, segments, results)
 
 
-def _messages(engine: Engine, voice: Voice, path: str | PathLike[str]) -> Iterator[Message]:
+def _messages(engine: Engine, voice: Voice, path: str | PathLike[str]) -> Iterator[AnyMessage]:
     messages = Messages()
+    voice.is_whole = True
     for hops in _hops(voice, path):
-        engine.process({voice: hops}, live=False)
+        engine.process({voice: hops})
         yield from messages.of(hops, None, engine.clock(), engine.hop_ms / 1_000)
 
 

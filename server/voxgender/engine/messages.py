@@ -4,9 +4,11 @@ import math
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+import msgspec
+
 from voxgender import metrics
 from voxgender.engine.voice import Hop
-from voxgender.protocol import Message, Result, Warning
+from voxgender.protocol import AnyMessage, Change, Result, Segment, Warning
 
 WARN_EVERY_S = 10.0
 """Time after which a warning that still holds is repeated."""
@@ -31,14 +33,21 @@ class TurnTimes(NamedTuple):
 
 
 class Messages:
-    """Makes one call's messages: numbers results, and repeats a warning only now and then."""
+    """Makes one call's messages: numbers results, and repeats a warning only now and then.
 
-    def __init__(self) -> None:
+    Args:
+        channel: of a stream that has several, noted in each message.
+        start_s: where the call's clock starts.
+    """
+
+    def __init__(self, *, channel: int | None = None, start_s: float = 0.0) -> None:
+        self._channel = channel
+        self._start_s = start_s
         self._sequence = 0
         self._warned: dict[str, float] = {}
 
-    def of(self, hops: Iterable[Hop], turn: TurnTimes | None, now: float, hop_s: float) -> Iterator[Message]:
-        """Yield the messages of hops that were processed in one turn.
+    def of(self, hops: Iterable[Hop], turn: TurnTimes | None, now: float, hop_s: float) -> Iterator[AnyMessage]:
+        """Return the messages of hops that were processed in one turn.
 
         Args:
             hops: in order.
@@ -46,6 +55,10 @@ class Messages:
             now: seconds of ``time.monotonic``.
             hop_s: nominal length of a hop.
         """
+        messages = self._of(hops, turn, now, hop_s)
+        return messages if self._channel is None and not self._start_s else map(self._placed, messages)
+
+    def _of(self, hops: Iterable[Hop], turn: TurnTimes | None, now: float, hop_s: float) -> Iterator[AnyMessage]:
         if turn is not None and turn.dropped_s:
             metrics.WINDOWS_DROPPED.inc(math.ceil(turn.dropped_s / hop_s))
             yield from self._overloaded(now)
@@ -63,6 +76,17 @@ class Messages:
                 yield self._result(hop, turn, now)
             yield from hop.verdict.events
             yield from hop.closing
+
+    def _placed(self, message: AnyMessage) -> AnyMessage:
+        """Return a message with its channel, and its times on the call's clock."""
+        match message:
+            case Result() | Segment():
+                times = {"start": message.start + self._start_s, "end": message.end + self._start_s}
+            case Change():
+                times = {"at": message.at + self._start_s}
+            case _:
+                times = {}
+        return msgspec.structs.replace(message, channel=self._channel, **times)
 
     def _result(self, hop: Hop, turn: TurnTimes | None, now: float) -> Result:
         assert hop.verdict is not None

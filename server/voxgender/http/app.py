@@ -10,6 +10,7 @@ from voxgender.http.cors import add_cors_headers, cors_middleware
 from voxgender.http.events import Events
 from voxgender.http.health import Health, own_metrics
 from voxgender.http.iceservers import IceServers
+from voxgender.http.listen import Listen, Streams
 from voxgender.http.pages import Pages
 from voxgender.http.problems import problem_middleware
 from voxgender.http.rates import Rates
@@ -46,6 +47,9 @@ def create_app(
     app.on_response_prepare.append(_secure)
     app.on_cleanup.append(authenticator.close)
     app.add_routes(Whip(calls, authenticator, rates, ice_servers).routes())
+    streams = Streams()
+    app.on_shutdown.append(streams.shut_down)
+    app.add_routes(Listen(calls, authenticator, rates, streams).routes())
     app.add_routes(Sessions(calls).routes())
     app.add_routes(Events(calls).routes())
     app.add_routes(Health(calls.check_ready, metrics).routes())
