@@ -3,6 +3,7 @@
 import asyncio
 import socket as socket_module
 import struct
+from collections.abc import Iterable
 from typing import Any
 from urllib.parse import quote
 
@@ -62,7 +63,7 @@ async def refusal(http: ClientSession, path: str, status: int, code: str, **head
         return problem
 
 
-def of(kind: type[protocol.Message], messages: list[protocol.Message]) -> list[Any]:
+def of(kind: type[protocol.Message], messages: Iterable[protocol.Message]) -> list[Any]:
     return [message for message in messages if isinstance(message, kind)]
 
 

@@ -8,6 +8,7 @@ from voxgender.http.auth import Authenticator
 from voxgender.http.calls import Calls
 from voxgender.http.cors import add_cors_headers, cors_middleware
 from voxgender.http.events import Events
+from voxgender.http.gateways import Gateways
 from voxgender.http.health import Health, own_metrics
 from voxgender.http.iceservers import IceServers
 from voxgender.http.listen import Listen, Streams
@@ -49,6 +50,7 @@ def create_app(
     app.add_routes(Whip(calls, authenticator, rates, ice_servers).routes())
     streams = Streams()
     app.on_shutdown.append(streams.shut_down)
+    app.add_routes(Gateways(calls, authenticator, rates, streams).routes())
     app.add_routes(Listen(calls, authenticator, rates, streams).routes())
     app.add_routes(Sessions(calls).routes())
     app.add_routes(Events(calls).routes())

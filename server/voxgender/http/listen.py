@@ -1,7 +1,7 @@
 """Serve ``/listen``: calls over a WebSocket, for programs and for networks that let only HTTPS through."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import aclosing
 from types import MappingProxyType
 from typing import Literal
@@ -32,6 +32,9 @@ _NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 _PONG = '{"type":"pong"}'
 
 
+Take = Callable[[WebSocket, Stream], Awaitable[None]]
+
+
 class _Text(msgspec.Struct):
     type: Literal["ping", "finalize", "close"]
 
@@ -60,19 +63,32 @@ class Streams:
         socket = WebSocket(stream.form.max_message)
         # As the one of WHIP: programs can read it before the first message.
         socket.headers.update({**headers, "Location": f"/whip/{stream.id}"})
-        gone = self._live[stream] = asyncio.Event()
-        reading: asyncio.Task[None] | None = None
         try:
             await socket.prepare(request)
-            reading = asyncio.create_task(_read(socket, stream), name=f"listen-{stream.id[:8]}")
-            ended = await _write(socket, stream)
+        except BaseException:
+            await stream.leave()
+            raise
+        return await self.carry(socket, stream, _take)
+
+    async def carry(self, socket: WebSocket, stream: Stream, take: Take, *, is_told: bool = True) -> WebSocket:
+        """Carry a stream over a WebSocket that is open, until either ends.
+
+        Args:
+            socket: of the client.
+            stream: where the client's audio goes.
+            take: takes the client's messages until it leaves; raises ``StreamEnded`` to send it away.
+            is_told: whether the client is sent the stream's messages.
+        """
+        gone = self._live[stream] = asyncio.Event()
+        reading = asyncio.create_task(_read(socket, stream, take), name=f"listen-{stream.id[:8]}")
+        try:
+            ended = await _write(socket if is_told else None, stream)
             if self._stopping:
                 ended = StreamEnded("draining", "The server is shutting down: connect again, with from_ms.")
             await socket.end(ended)
         finally:
-            if reading is not None:
-                reading.cancel()
-                await asyncio.gather(reading, return_exceptions=True)
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
             await stream.leave()
             del self._live[stream]
             gone.set()
@@ -138,12 +154,13 @@ class Listen:
         return preflight(request, "GET, OPTIONS, POST", {})
 
 
-async def _write(socket: WebSocket, stream: Stream) -> StreamEnded:
-    """Send a stream's messages; return its end."""
+async def _write(socket: WebSocket | None, stream: Stream) -> StreamEnded:
+    """Send a stream's messages, or let them pass; return its end."""
     try:
         async with aclosing(stream.messages()) as texts:
             async for text in texts:
-                await socket.send(text)
+                if socket is not None:
+                    await socket.send(text)
     except StreamEnded as ended:
         if ended.ending == "unread":
             await stream.leave("unread")
@@ -151,16 +168,16 @@ async def _write(socket: WebSocket, stream: Stream) -> StreamEnded:
     return StreamEnded("fault", "The server lost the call: connect again, with from_ms.")
 
 
-async def _read(socket: WebSocket, stream: Stream) -> None:
-    """Take a client's messages until it leaves, finishes, or is sent away."""
+async def _read(socket: WebSocket, stream: Stream, take: Take) -> None:
+    """Take a client's messages until it leaves or is sent away."""
     try:
-        await _take_all(socket, stream)
+        await take(socket, stream)
         await stream.leave()
     except StreamEnded as ended:
         await asyncio.gather(stream.leave(ended.ending), socket.end(ended))
 
 
-async def _take_all(socket: WebSocket, stream: Stream) -> None:
+async def _take(socket: WebSocket, stream: Stream) -> None:
     form = stream.form
     least_bytes = 1 if form.encoding == "opus" else LEAST_S * form.rate_hz * form.frame_bytes
     finished = False

@@ -44,8 +44,12 @@ _TOO_BIG = "The message is larger than one may be: send one second of audio at m
 _BROKEN = {1002: "The frame is not as RFC 6455 has it.", 1007: "The text is not UTF-8.", 1009: _TOO_BIG}
 
 
-def check_upgrade(request: web.Request) -> None:
+def check_upgrade(request: web.Request, *, any_protocol: bool = False) -> None:
     """Check that a request asks for a WebSocket.
+
+    Args:
+        request: the request.
+        any_protocol: whether other subprotocols may be offered; none of them is agreed to.
 
     Raises:
         Problem: 426, or 400 if its handshake is malformed.
@@ -59,7 +63,7 @@ def check_upgrade(request: web.Request) -> None:
             {"Upgrade": "websocket", "Connection": "Upgrade"},
         )
     offered = ",".join(headers.getall("Sec-WebSocket-Protocol", ()))
-    if offered and PROTOCOL not in [each.strip() for each in offered.split(",")]:
+    if offered and not any_protocol and PROTOCOL not in [each.strip() for each in offered.split(",")]:
         raise Problem(400, "malformed_request", f"Offer the subprotocol '{PROTOCOL}', or none.")
     if not web.WebSocketResponse(protocols=(PROTOCOL,)).can_prepare(request):
         raise Problem(400, "malformed_request", "The WebSocket handshake is not as RFC 6455 section 4.2.1 has it.")
