@@ -29,6 +29,9 @@ const DRAINING = 'draining';
 /** States of ICE in which there is a way through. */
 const FOUND = new Set(['connected', 'completed']);
 
+/** A server without one can be reached by nobody. */
+const CANDIDATE = /^a=candidate:/m;
+
 const PING = JSON.stringify({ v: 1, type: 'ping' });
 
 /** @implements {Session} */
@@ -123,7 +126,7 @@ export class WebRtcSession {
     try {
       const lost = session.lost.then((error) => Promise.reject(error));
       const live = session
-        .#negotiate(endpoint, token, iceServers)
+        .#negotiate(endpoint, token, iceServers, iceTimeoutMs)
         .then(() => session.#becomeLive(iceTimeoutMs ?? CONNECT_TIMEOUT_MS));
       await abortable(Promise.race([live, lost]), signal);
       return session;
@@ -173,8 +176,9 @@ export class WebRtcSession {
    * @param {string | URL} endpoint
    * @param {string | null} token
    * @param {RTCIceServer[]} iceServers
+   * @param {number} [iceTimeoutMs] where there is another way to try
    */
-  async #negotiate(endpoint, token, iceServers) {
+  async #negotiate(endpoint, token, iceServers, iceTimeoutMs) {
     const connection = this.#connection;
     const offer = await connection.createOffer();
     // The offer goes out before it is applied: a server that can be reached needs none of our candidates, and what
@@ -182,6 +186,7 @@ export class WebRtcSession {
     this.#resource = whip.publish(endpoint, offer.sdp ?? '', { token });
     const resource = await this.#resource;
     if (this.#closed) return;
+    if (iceTimeoutMs !== undefined && !CANDIDATE.test(resource.answer)) throw noMediaPath();
     if (resource.iceServers.length) {
       connection.setConfiguration({
         ...connection.getConfiguration(),

@@ -48,6 +48,7 @@ export class FakePeerConnection {
   static open = new Set();
   static all = [];
   connectionState = 'new';
+  iceConnectionState = 'checking';
   channels = {};
   configuration;
 
@@ -56,6 +57,8 @@ export class FakePeerConnection {
     FakePeerConnection.open.add(this);
     FakePeerConnection.all.push(this);
   }
+
+  addEventListener() {}
 
   addTransceiver(track) {
     this.track = track;
@@ -119,6 +122,8 @@ export class FakeServer {
   /** URL to connection: of the nth POST to the nth connection. */
   sessions = new Map();
   summary = { duration: 2, speech: 1, male: 1, female: 0, uncertain: 0, segments: 1 };
+  /** The answer to who asks for a ticket. */
+  ticket = { status: 201 };
   /** What is said of sessions that are over. */
   gone = 404;
   /** Whether media gets through. */
@@ -132,6 +137,7 @@ export class FakeServer {
     globalThis.RTCPeerConnection = FakePeerConnection;
     globalThis.fetch = async (url, { method = 'GET', headers }) => {
       this.requests.push({ method, url: String(url), headers });
+      if (method === 'POST' && new URL(url).pathname.endsWith('/listen')) return this.#ticket();
       if (method === 'POST') return await this.#post();
       return method === 'DELETE' ? this.#delete(String(url)) : this.#status(String(url));
     };
@@ -150,6 +156,11 @@ export class FakeServer {
     return new Response(body, { status, headers: status === 201 ? { Location: url, ...headers } : headers });
   }
 
+  #ticket() {
+    const { status, body = '{}', headers = { Location: `/listen/ticket-${this.requests.length}` } } = this.ticket;
+    return new Response(body, { status, headers });
+  }
+
   #status(url) {
     if (this.hangs) return new Promise(() => {});
     return new Response(null, { status: this.sessions.has(url) ? 200 : this.gone });
@@ -164,6 +175,7 @@ export class FakeServer {
 
   connected(connection) {
     if (!this.reachable) return;
+    connection.iceConnectionState = 'connected';
     for (const label of ['results', 'events']) connection.receive(label, { type: 'hello', session: 's', hop_ms: 192 });
   }
 }
@@ -196,6 +208,8 @@ export class FakeAudioContext {
   static install() {
     FakeAudioContext.sample = 0.001;
     FakeAudioContext.state = 'running';
+    FakeAudioContext.moduleError = null;
+    globalThis.AudioWorkletNode = FakeWorkletNode;
     globalThis.AudioContext = FakeAudioContext;
     globalThis.AnalyserNode = class {
       getFloatTimeDomainData(samples) {
@@ -206,7 +220,7 @@ export class FakeAudioContext {
   }
 
   static uninstall() {
-    for (const name of ['AudioContext', 'AnalyserNode', 'MediaStream']) delete globalThis[name];
+    for (const name of ['AudioContext', 'AudioWorkletNode', 'AnalyserNode', 'MediaStream']) delete globalThis[name];
   }
 
   constructor() {
@@ -221,9 +235,87 @@ export class FakeAudioContext {
     return { connect() {}, disconnect() {} };
   }
 
+  audioWorklet = {
+    addModule: async () => {
+      if (FakeAudioContext.moduleError) throw FakeAudioContext.moduleError;
+    },
+  };
+
   async resume() {}
 
   async close() {
     FakeAudioContext.open.delete(this);
+  }
+}
+
+/** Gives a frame when a test says so. */
+class FakeWorkletNode {
+  static all = [];
+  port = {};
+
+  constructor() {
+    FakeWorkletNode.all.push(this);
+  }
+
+  connect() {}
+}
+
+/** @param {number} count of 40 ms that are captured */
+export function capture(count) {
+  for (let frame = 0; frame < count; frame += 1) {
+    for (const node of FakeWorkletNode.all) node.port.onmessage?.({ data: new Float32Array(640).fill(0.5) });
+  }
+}
+
+/** The server's `/listen`, seen from a page. */
+export class FakeWebSocket {
+  static OPEN = 1;
+  static all = [];
+  /** Whether a socket that opens is greeted. */
+  static greets = true;
+  readyState = FakeWebSocket.OPEN;
+  bufferedAmount = 0;
+  sent = [];
+
+  static install() {
+    FakeWebSocket.all = [];
+    FakeWebSocket.greets = true;
+    globalThis.WebSocket = FakeWebSocket;
+  }
+
+  static uninstall() {
+    delete globalThis.WebSocket;
+  }
+
+  constructor(url, protocols) {
+    Object.assign(this, { url: String(url), protocols });
+    FakeWebSocket.all.push(this);
+    if (FakeWebSocket.greets) queueMicrotask(() => this.receive({ type: 'hello', session: 's', hop_ms: 192 }));
+  }
+
+  receive(message) {
+    this.onmessage?.({ data: JSON.stringify({ v: 1, ...message }) });
+  }
+
+  /** Closed by the server. */
+  end(code, reason = '') {
+    this.readyState = 3;
+    this.onclose?.({ code, reason });
+  }
+
+  send(data) {
+    this.sent.push(data);
+    if (data === JSON.stringify({ type: 'close' })) {
+      this.receive({ type: 'summary', ...FakeServer.current.summary });
+      this.end(1000);
+    }
+  }
+
+  get sounds() {
+    return this.sent.filter((data) => typeof data !== 'string').length;
+  }
+
+  close() {
+    this.readyState = 3;
   }
 }

@@ -18,6 +18,8 @@ PREFERENCES = {
     "media.navigator.streams.fake": True,
     "media.navigator.permission.disabled": True,
     "media.autoplay.default": 0,
+    # A loudspeaker, which machines that run tests lack; without one no audio context would run.
+    "media.cubeb.force_mock_context": True,
     # Nothing goes out that the test did not ask for.
     "app.normandy.enabled": False,
     "browser.safebrowsing.malware.enabled": False,
