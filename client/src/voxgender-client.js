@@ -149,7 +149,7 @@ export class VoxgenderClient extends EventTarget {
 
   /**
    * Listen to another track from now on, with no interruption.
-   * @param {MediaStreamTrack | VoiceTap} track stays the caller's
+   * @param {MediaStream | MediaStreamTrack | VoiceTap} track stays the caller's
    * @throws {VoxgenderError} nothing is running, or the track has ended already
    */
   async replaceTrack(track) {
