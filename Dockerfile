@@ -23,19 +23,20 @@ FROM python:${PYTHON} AS signaling-packages
 WORKDIR /src
 RUN python -m venv --without-pip /opt/voxgender
 COPY pyproject.toml constraints.txt ./
-RUN python -c "import tomllib; p = tomllib.load(open('pyproject.toml', 'rb'))['project']; print(*p['dependencies'], *p['optional-dependencies']['registry'], sep='\n')" > signaling.txt \
- && python -m pip --python /opt/voxgender/bin/python install --no-cache-dir --constraint constraints.txt --requirement signaling.txt
+COPY locks locks
+RUN python -m pip --python /opt/voxgender/bin/python install --no-cache-dir --require-hashes --requirement locks/signaling.txt
 
 FROM signaling-packages AS media-packages
 # `media` runs the embedded model; `checkpoints` adds others, and `torch` those that need it.
 ARG EXTRAS=media
-# Where pip looks besides its own index; one with the CPU build of torch saves gigabytes of CUDA.
+# Where pip looks besides its own index; one with the CPU build of torch saves gigabytes of CUDA. Its files have other
+# hashes than the lock, so with it only the versions are held.
 ARG PIP_EXTRA_INDEX_URL
-RUN python -c "import os, tomllib; extras = tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']; print(*(line for name in os.environ['EXTRAS'].split(',') for line in extras[name] if not line.startswith('voxgender')), sep='\n')" > media.txt \
+RUN python -c "import os, tomllib; extras = tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']; names = os.environ['EXTRAS'].split(','); lock = 'locks/' + '-'.join(names) + '.txt'; print(*((line for name in names for line in extras[name] if not line.startswith('voxgender')) if os.environ.get('PIP_EXTRA_INDEX_URL') else [open(lock).read()]), sep='\n')" > media.txt \
  && python -m pip --python /opt/voxgender/bin/python install --no-cache-dir --constraint constraints.txt --requirement media.txt
 
 FROM signaling-packages AS package
-RUN python -m venv /opt/build && /opt/build/bin/python -m pip install --no-cache-dir --constraint constraints.txt hatchling
+RUN python -m venv /opt/build && /opt/build/bin/python -m pip install --no-cache-dir --require-hashes --requirement locks/build.txt
 COPY README.md LICENSE ./
 COPY server server
 COPY client client

@@ -13,9 +13,9 @@ UNIT := tests/audio tests/decisions tests/engine tests/fleet tests/http \
 	tests/peer/test_{faults,meter,pacer,player,report,whip}.py tests/deploy/test_{agreement,environment}.py \
 	tests/test_{documents,onnxsession,options,protocol,sdp,settings}.py
 SLOW := tests/audio/test_{files,hostile_files}.py tests/decisions/test_timing.py \
-	tests/engine/test_{files,loading,track}.py tests/fleet/test_{directory,router}.py tests/http/test_{connections,events,whip}.py
+	tests/engine/test_{files,loading,stream,track}.py tests/fleet/test_{directory,router}.py tests/http/test_{connections,events,whip}.py
 
-.PHONY: sdks setup run unit test coverage lint format bench clean
+.PHONY: setup run docs unit test coverage lint format sdks bench fuzz soak audit sbom clean
 .DEFAULT_GOAL := run
 
 $(BIN)/voxgender: pyproject.toml constraints.txt tools/system-packages
@@ -31,7 +31,12 @@ $(VENV)/.dev: $(BIN)/voxgender package.json tools/system-packages
 	npm install --no-audit --no-fund --loglevel=error
 	@touch $@
 
-setup: $(VENV)/.dev
+$(VENV)/.integrations: $(VENV)/.dev tests/integrations/requirements.txt
+	rm -rf $(VENV)/integrations
+	$(PIP) install --no-deps --target $(VENV)/integrations --requirement tests/integrations/requirements.txt
+	@touch $@
+
+setup: $(VENV)/.integrations
 
 run: $(BIN)/voxgender
 	$(BIN)/voxgender serve
@@ -40,7 +45,12 @@ unit: setup
 	$(BIN)/coverage run -m pytest -q --hypothesis-profile=unit $(UNIT) $$(printf -- '--ignore=%s ' $(SLOW))
 	$(BIN)/coverage report --format=total | sed 's/.*/coverage: & % of the server, by these tests alone/'
 
-test: setup lint
+# The site in build/site; a link that leads nowhere fails.
+docs: setup
+	npm run --silent --workspace docs/site build
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
+test: setup lint docs
 	node --test client/test/*.test.js
 	$(BIN)/python -m pytest
 
@@ -72,6 +82,31 @@ sdks: setup
 
 bench: setup
 	$(BIN)/python -m tests.benchmarks
+
+# Nightly. A million made-up inputs for the parsers; goes on from what the last run learned (.cache/fuzz).
+CASES ?= 1000000
+fuzz: setup
+	$(BIN)/python -m tests.fuzz --cases $(CASES)
+	$(BIN)/python -m pytest -q --hypothesis-profile=nightly --timeout=3600 tests/test_openapi_fuzzed.py
+
+# An hour: make soak MINUTES=60
+MINUTES ?= 10
+soak: setup
+	$(BIN)/python -m pytest tests/soak --timeout=0 -s --soak-minutes=$(MINUTES)
+
+# Known vulnerabilities, of what the images and the client's tools install. A package that the advisory service does not
+# answer for counts as a failure: it was not looked at.
+audit: setup
+	$(BIN)/pip-audit --strict --require-hashes --disable-pip --progress-spinner=off --requirement locks/media-checkpoints-torch.txt
+	npm audit
+
+# The parts of each image, in CycloneDX, with their hashes.
+sbom: setup
+	mkdir -p artifacts/sbom
+	for lock in signaling media media-checkpoints media-checkpoints-torch; do \
+	  $(BIN)/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible \
+	    --output-file artifacts/sbom/$$lock.cdx.json locks/$$lock.txt || exit 1; \
+	done
 
 clean:
 	rm -rf $(VENV) node_modules

@@ -1,7 +1,7 @@
 """Answer Twilio's phone calls, and print how each of the two voices is heard.
 
-Twilio's webhook asks this program what to do with a call. It gets a ticket from voxgender, answers with TwiML that sends
-both tracks there, and follows the labels at the session's URL; nothing else has to reach it.
+Twilio's webhook asks this program what to do with a call. It gets a ticket from voxgender, answers with TwiML that
+sends both tracks there, and follows the labels at the session's URL; nothing else has to reach it.
 
     voxgender serve --host 0.0.0.0                        # behind TLS, as wss://voice.example.org
     VOXGENDER_PUBLIC=wss://voice.example.org python examples/twilio.py --dial +15550100

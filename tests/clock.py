@@ -32,6 +32,6 @@ class _Jumping(selectors.DefaultSelector):
 
 
 def run_virtual(main: Coroutine[Any, Any, T]) -> T:
-    """As ``asyncio.run``, with ``time.monotonic`` on the same virtual clock."""
+    """Run a coroutine as ``asyncio.run`` does, with ``time.monotonic`` on the same virtual clock."""
     with asyncio.Runner(loop_factory=VirtualLoop) as runner, patch("time.monotonic", runner.get_loop().time):
         return runner.run(main)

@@ -1,4 +1,4 @@
-"""What tests of more than one module start from."""
+"""Fixtures of tests of more than one module."""
 
 import os
 from collections.abc import AsyncIterator, Iterator
@@ -12,6 +12,8 @@ from voxgender.engine import Engine
 
 # For `make unit`; all other runs take the default, 100.
 settings.register_profile("unit", max_examples=20)
+# For `make fuzz`.
+settings.register_profile("nightly", max_examples=5_000)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -41,11 +41,11 @@ class Nat:
     def __init__(self, server: tuple[str, int]) -> None:
         self.server = server
         self.sent: list[bytes] = []
-        """All that the caller has sent."""
+        """Datagrams that the caller has sent."""
         self.way_back = True
-        """Whether the caller gets anything."""
+        """True while datagrams reach the caller."""
         self.delay_s = 0.0
-        """How long each datagram takes."""
+        """Time that each datagram takes."""
         self.intercept: Callable[[bytes], None] | None = None
         """Takes the caller's datagrams in the server's place."""
         self._inside: Any = None

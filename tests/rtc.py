@@ -16,6 +16,7 @@ from voxgender import protocol
 from voxgender.engine import Engine
 from voxgender.http.app import create_app
 from voxgender.http.connections import Limits
+from voxgender.http.events import KEEPALIVE_S
 from voxgender.media.aiortc_internals.ice import bind_ice
 from voxgender.media.node import MediaNode
 from voxgender.roles.hosting import LIMITS, listen
@@ -120,13 +121,18 @@ class Server:
 
 @asynccontextmanager
 async def a_server(
-    engine: Engine | None, *, settings: FrontSettings | None = None, http_limits: Limits = LIMITS, **limits: Any
+    engine: Engine | None,
+    *,
+    settings: FrontSettings | None = None,
+    http_limits: Limits = LIMITS,
+    keepalive_s: float = KEEPALIVE_S,
+    **limits: Any,
 ) -> AsyncIterator[Server]:
     """Serve on a free loopback port. Without an engine it stays in the state before its model is loaded."""
     node = MediaNode(ice_addresses=[LOOPBACK], **limits)
     if engine is not None:
         node.start(engine)
-    app = create_app(settings or FrontSettings(), node)
+    app = create_app(settings or FrontSettings(), node, keepalive_s=keepalive_s)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(node.close)
         port = await listen(app, stack, host=LOOPBACK, port=0, limits=http_limits)

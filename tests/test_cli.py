@@ -100,7 +100,7 @@ COMMAND_LINES = {
     "train": ("/no/such/manifest", "--out", "/no/such/folder"),
     "export": ("/no/such/run", "/no/such/folder"),
 }
-"""What a command has to be told besides the option that is tested."""
+"""Arguments that a command needs besides the option that is tested."""
 OPTIONS = [(name, option) for name, command in COMMANDS.items() for option in options_of(settings_of(command))]
 each_option = pytest.mark.parametrize(
     ("command", "option"), OPTIONS, ids=[f"{command} {option.name}" for command, option in OPTIONS]

@@ -1,4 +1,4 @@
-"""What ``docs/`` says of options, metrics and limits is what the code has."""
+"""``docs/`` agrees with the code on options, metrics, limits and steps."""
 
 import ast
 import re

@@ -1,4 +1,4 @@
-"""What a server's log says, and what it never says."""
+"""A server's log says what operators need, and holds no secret."""
 
 import asyncio
 import io

@@ -100,7 +100,7 @@ def request_of(method: str, path: str, body: bytes = b"", /, **headers: str) -> 
 
 
 def _full(line: str | Callable[[int], str], *, most: int = MAX_LINES - 40) -> str:
-    """As many lines of one kind as are let through."""
+    """Return as many lines of one kind as pass."""
     lines: list[str] = []
     room = MAX_BODY - 4096
     for number in range(most):
@@ -260,7 +260,7 @@ CHARSETS = (
     "x",
 )
 LOCAL = HostAddresses(("127.0.0.1", "127.0.0.2", "127.0.0.3", "127.0.0.4", "127.0.0.5", "127.0.0.6"))
-"""As many as a host of several networks has: each is paired with every candidate of a client."""
+"""Addresses of a host in several networks: each is paired with every candidate of a client."""
 
 
 @pytest.fixture

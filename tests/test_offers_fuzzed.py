@@ -26,7 +26,7 @@ from voxgender.sdp import Fragment, Offer
 from voxgender.settings import FrontSettings
 
 INNER_WORDS = re.compile(r"NoneType|Traceback|not in list|invalid literal|object|Error\b|expected|unpack|<class")
-"""Of Python, and of no sentence for people."""
+"""Words of Python, which no sentence for people holds."""
 
 _SIZES = ("9" * 40, "9" * 3000, "A" * 300)
 _SIGNS = (" ", "\t", "\x00", "\x0b", "\x85", "\N{LINE SEPARATOR}", "\N{ARABIC-INDIC DIGIT ONE}", "\N{SUPERSCRIPT TWO}")
@@ -246,7 +246,7 @@ def test_a_server_answers_or_refuses_a_broken_offer_and_nothing_of_it_stays(
 
     with caplog.at_level(logging.WARNING):
         every()
-        # What tasks leave unsaid is logged when they are freed.
+        # Exceptions that nobody retrieved are logged when their tasks are freed.
         gc.collect()
     assert [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR] == []
     assert statuses.count(201) > 30

@@ -26,13 +26,13 @@ DOCUMENT: dict[str, Any] = yaml.safe_load((ROOT / "docs" / "openapi.yaml").read_
 
 
 def routes() -> set[tuple[str, str]]:
-    """What the application serves, as (method, path)."""
+    """Return what the application serves, as (method, path)."""
     router = create_app(FrontSettings(), MediaNode()).router
     return {(route.method, route.resource.canonical) for route in router.routes() if route.resource}
 
 
 def resolve(node: dict[str, Any]) -> dict[str, Any]:
-    """What a ``$ref`` of the document points at."""
+    """Return what a ``$ref`` of the document points at."""
     while "$ref" in node:
         target: Any = DOCUMENT
         for name in node["$ref"].removeprefix("#/").split("/"):

@@ -39,6 +39,7 @@ SAID: dict[str, tuple[str, Any]] = {
     "workers": ("2", 2),
     "advertise_address": ("198.51.100.7", ("198.51.100.7",)),
     "udp_ports": ("40000-40100", "40000-40100"),
+    "no_udp": ("true", True),
     "secret": ("shared", "shared"),
     "registry": ("redis://cache:6379/0", "redis://cache:6379/0"),
     "nodes": ("http://a:1,dns:b:2", ("http://a:1", "dns:b:2")),
@@ -55,7 +56,7 @@ SAID: dict[str, tuple[str, Any]] = {
     "offers_per_minute": ("300", 300),
     "trusted_proxy": ("10.0.0.0/8,192.0.2.1", ("10.0.0.0/8", "192.0.2.1")),
 }
-"""Of every option a text in the environment, and its value."""
+"""A text in the environment for every option, and its value."""
 
 
 def values(settings: object) -> dict[str, Any]:

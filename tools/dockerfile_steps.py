@@ -37,7 +37,7 @@ SECRET = "not-a-secret-but-long-enough-to-be-one"
 
 
 class Target(NamedTuple):
-    """What is promised of an image, and what its command needs to start without the rest of a fleet."""
+    """Promises of an image, and arguments with which its command starts without the rest of a fleet."""
 
     packages_mb: float
     ready_s: float
@@ -195,7 +195,7 @@ def check_packages(image: Image, promised: Target) -> None:
 
 
 def check_start(image: Image, promised: Target) -> None:
-    """How soon it is ready and how much memory it has then: the best of some starts."""
+    """Measure how soon it is ready and how much memory it has then: the best of some starts."""
     served = [serve(image, promised) for _ in range(STARTS)]
     ready_s, cpu_s, memory_mb = map(min, zip(*served, strict=True))
     print(f"-- {cpu_s:.2f} s of CPU until ready", flush=True)

@@ -66,11 +66,11 @@ class Asked(NamedTuple):
     label: str
     confidence: float
     heard_s: float
-    """Since the file's first speech."""
+    """Time since the file's first speech."""
 
 
 def asked(outcomes: Iterable[FileOutcome]) -> Iterator[list[Asked]]:
-    """Of each voice, the results with speech in them."""
+    """Results with speech, by voice."""
     for outcome in outcomes:
         if outcome.clip.label not in VOICES:
             continue
@@ -133,7 +133,7 @@ WAYS: dict[str, Callable[[Samples, np.random.Generator], Samples]] = {
     "telephone (G.711), noise 15 dB below": lambda audio, rng: telephone(audio, rng, 15),
     "telephone (G.711), noise 5 dB below": lambda audio, rng: telephone(audio, rng, 5),
     "noise 10 dB below": lambda audio, rng: augmentation.mixed(audio, augmentation.coloured_noise(audio.size, rng), 10),
-    "a room": augmentation.in_a_room,
+    "a room": augmentation.reverberated,
     "Opus, 8 kbit/s": lambda audio, _: augmentation.through_opus(audio, bit_rate=8_000),
 }
 
@@ -186,7 +186,7 @@ def by_voice2gender(audio: Samples) -> bool:
 
 
 def others_table(clips: Sequence[Clip]) -> str:
-    """What simpler means reach on the same files; voice2gender where it is installed."""
+    """Evaluate simpler means on the same files; voice2gender if it is installed."""
     ways: dict[str, Callable[[Samples], bool]] = {f"median pitch below {MIDDLE_HZ:g} Hz": by_pitch}
     if find_spec("voice2gender"):
         ways["voice2gender (PyPI)"] = by_voice2gender
@@ -281,7 +281,7 @@ def plays(clips: Sequence[Clip]) -> Iterator[Play]:
 
 
 def after_losses(audio: Samples, share: float, rng: np.random.Generator) -> Samples:
-    """What is left of audio that goes through Opus and loses a share of its packets, recovered as the server does."""
+    """Send audio through Opus, drop a share of its packets, and conceal the loss as the server does."""
     frame = AudioFrame.from_ndarray(audio[None], format="flt", layout="mono")
     frame.sample_rate = SAMPLE_RATE_HZ
     decoder, pcm, lost = OpusDecoder(), Buffer(), 0
@@ -308,7 +308,7 @@ def messages_of(engine: Engine, audio: Samples) -> list[Message]:
 
 @dataclass
 class Changes:
-    """What was told of changes of voice."""
+    """Figures of changes of voice."""
 
     waits_s: list[float] = field(default_factory=list)
     missed: int = 0
@@ -369,7 +369,7 @@ def changes_table(engine: Engine, clips: Sequence[Clip]) -> str:
 
 
 def first_table(outcomes: Sequence[FileOutcome]) -> str:
-    """How long after a recording's first sound, its silence cut off, its first verdict is told."""
+    """Measure the time from a recording's first sound, its silence cut off, to its first label."""
     waits: dict[str, list[float]] = defaultdict(list)
     for outcome in outcomes:
         if outcome.clip.label not in VOICES:

@@ -6,7 +6,7 @@ import { LevelMeter, Timeline } from 'voxgender';
 
 /** A gap of more hops than this between two results stays a gap. */
 const BRIDGED_HOPS = 4;
-/** How often the picture moves for people who asked for less motion. */
+/** Time between two moves of the picture for people who asked for less motion. */
 const CALM_FRAME_MS = 1_000;
 
 /** The last minute and the level, moving while a call runs. */

@@ -1,15 +1,15 @@
 import { LABEL_WORDS } from 'voxgender';
 
 import { minutes, percent } from './format.js';
-import { Stretches } from './stretches.js';
+import { LabelRuns } from './label-runs.js';
 
 /** @typedef {import('voxgender').Label} Label */
 /** @typedef {import('voxgender').Result} Result */
 
-/** One line for each stretch of a label, the newest on top and growing. */
+/** One line for each run of a label, the newest on top and growing. */
 export class TextStream {
   #list;
-  #stretches = new Stretches();
+  #runs = new LabelRuns();
 
   /** @param {HTMLElement} list */
   constructor(list) {
@@ -17,7 +17,7 @@ export class TextStream {
   }
 
   clear() {
-    this.#stretches = new Stretches();
+    this.#runs = new LabelRuns();
     this.#list.replaceChildren();
   }
 
@@ -26,12 +26,12 @@ export class TextStream {
    * @param {number} end of it, seconds of the page
    */
   add({ label, confidence }, end) {
-    const { stretch, isNew } = this.#stretches.add(end, label, confidence);
-    if (isNew) this.#begin(label, stretch.start);
+    const { run, isNew } = this.#runs.add(end, label, confidence);
+    if (isNew) this.#begin(label, run.start);
     const [length, sure] = this.#list.firstElementChild?.querySelectorAll('.length, .confidence') ?? [];
     if (!length || !sure) return;
-    length.textContent = `${(stretch.end - stretch.start).toFixed(1)} s`;
-    sure.textContent = percent(stretch.confidence);
+    length.textContent = `${(run.end - run.start).toFixed(1)} s`;
+    sure.textContent = percent(run.confidence);
   }
 
   /**
@@ -49,6 +49,6 @@ export class TextStream {
       line.append(part);
     }
     this.#list.prepend(line);
-    if (this.#list.children.length > this.#stretches.all.length) this.#list.lastElementChild?.remove();
+    if (this.#list.children.length > this.#runs.all.length) this.#list.lastElementChild?.remove();
   }
 }

@@ -10,9 +10,9 @@ export class VoxgenderError extends Error {
     super(message, { cause });
     this.name = new.target.name;
     this.code = code;
-    /** Whether trying again later can help. */
+    /** True if trying again later can help. */
     this.heals = heals;
-    /** How long the server asked to wait before that, if it did. */
+    /** Time that the server asked to wait before that, if it did. */
     this.retryAfterMs = retryAfterMs;
   }
 }

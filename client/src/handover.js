@@ -34,7 +34,7 @@ export function latestAfter(latest, message) {
 }
 
 /**
- * Where a new call goes on for an old one.
+ * The point at which a new call takes over from an old one.
  * @typedef {object} Resumption
  * @property {Hello} hello of the new call
  * @property {number} resumedAt seconds of the new call's audio that the old one has told
@@ -49,7 +49,7 @@ export class Handover {
   /** @type {{message: Message, atMs: number}[]} */
   #held = [];
   #hasResult = false;
-  /** Whether the new call has to hear the same as the old one before it takes over. */
+  /** True if the new call has to agree with the old one before it takes over. */
   #mustAgree = true;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #timer;

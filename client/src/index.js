@@ -18,6 +18,8 @@ export { explain, LABEL_WORDS } from './words.js';
 /** @typedef {import('./message-types.js').ErrorMessage} ErrorMessage */
 /** @typedef {import('./message-types.js').Label} Label */
 /** @typedef {import('./session.js').Transport} Transport */
+/** @typedef {import('./message-types.js').Scores} Scores */
+/** @typedef {import('./voxgender-client.js').Token} Token */
 /** @typedef {import('./events.js').State} State */
 /** @typedef {import('./events.js').StateChange} StateChange */
 /** @typedef {import('./events.js').SessionStart} SessionStart */

@@ -1,6 +1,6 @@
 const FLOOR_DB = -60;
 
-/** How loud a track is. Closing it leaves the track alone. */
+/** Measures how loud a track is. Closing the meter leaves the track alone. */
 export class LevelMeter {
   #context = new AudioContext({ latencyHint: 'interactive' });
   #analyser = new AnalyserNode(this.#context, { fftSize: 1024 });

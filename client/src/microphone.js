@@ -19,7 +19,7 @@ export const VOICE_CONSTRAINTS = {
  * @throws {MicrophoneError}
  */
 export async function openMicrophone(deviceId = null) {
-  // Where an origin is insecure, browsers hide the whole interface.
+  // Browsers hide the whole interface from insecure origins.
   if (!navigator.mediaDevices) {
     throw new MicrophoneError('insecure_origin', 'Browsers give the microphone to secure pages only');
   }

@@ -13,7 +13,7 @@ export class Tally {
   #session = empty();
   /** The part of this session's own summary that another call has told. */
   #skipped = empty();
-  /** Where this session's results begin, and how far they are, in seconds of its audio. */
+  /** Begin and end of this session's results, in seconds of its audio. */
   #fromS = 0;
   #endS = 0;
   /** @type {import('./message-types.js').Label} */

@@ -6,7 +6,7 @@ const LABEL_LANE_PX = 20;
 const LEVEL_LANE_SHARE = 0.2;
 const TICK_EVERY_S = 10;
 
-/** @typedef {{start: number, end: number, label: Label, confidence: number}} Stretch */
+/** @typedef {{start: number, end: number, label: Label, confidence: number}} LabelSpan */
 
 /**
  * The last minute, to be looked at rather than read: a band above the line for a female voice, below it for a male
@@ -18,8 +18,8 @@ const TICK_EVERY_S = 10;
 export class Timeline {
   #canvas;
   #context;
-  /** @type {Stretch[]} */
-  #stretches = [];
+  /** @type {LabelSpan[]} */
+  #spans = [];
   /** @type {{at: number, level: number}[]} */
   #levels = [];
   #observer;
@@ -41,8 +41,8 @@ export class Timeline {
    * @param {number} confidence
    */
   addVoice(start, end, label, confidence) {
-    this.#stretches.push({ start, end, label, confidence });
-    while ((this.#stretches[0]?.end ?? Infinity) < end - SPAN_S) this.#stretches.shift();
+    this.#spans.push({ start, end, label, confidence });
+    while ((this.#spans[0]?.end ?? Infinity) < end - SPAN_S) this.#spans.shift();
   }
 
   /**
@@ -60,7 +60,7 @@ export class Timeline {
   }
 
   clear() {
-    this.#stretches = [];
+    this.#spans = [];
     this.#levels = [];
     this.draw(0);
   }
@@ -72,7 +72,7 @@ export class Timeline {
   /** @returns {Record<Label, number>} seconds of each label in the last minute */
   seconds() {
     const seconds = { male: 0, female: 0, uncertain: 0, no_speech: 0 };
-    for (const { start, end, label } of this.#stretches) seconds[label] += end - start;
+    for (const { start, end, label } of this.#spans) seconds[label] += end - start;
     return seconds;
   }
 
@@ -93,7 +93,7 @@ export class Timeline {
     context.fillStyle = colour('--line');
     context.fillRect(0, middle - 0.5, width, 1);
 
-    for (const band of bands(this.#stretches)) {
+    for (const band of bands(this.#spans)) {
       context.fillStyle = colour(`--${band[0].label}`);
       this.#fillBand(band, x, middle);
     }
@@ -122,7 +122,7 @@ export class Timeline {
     const down = first.label === 'female' ? 0 : 1;
     const context = this.#context;
     /** @type {[at: number, reach: number][]} */
-    const edge = band.map((stretch) => [(stretch.start + stretch.end) / 2, reach(stretch) * (middle - 4)]);
+    const edge = band.map((span) => [(span.start + span.end) / 2, reach(span) * (middle - 4)]);
     edge.unshift([first.start, edge[0]?.[1] ?? 0]);
     edge.push([last.end, edge.at(-1)?.[1] ?? 0]);
     context.beginPath();
@@ -153,7 +153,7 @@ export class Timeline {
     }
   }
 
-  /** As many pixels as the screen has. */
+  /** Gives the canvas as many pixels as the screen has there. */
   #fit() {
     const { clientWidth: width, clientHeight: height } = this.#canvas;
     const ratio = window.devicePixelRatio;
@@ -167,30 +167,30 @@ export class Timeline {
 }
 
 /**
- * Stretches of one label without a gap between them.
- * @typedef {[Stretch, ...Stretch[]]} Band
+ * Spans of one label without a gap between them.
+ * @typedef {[LabelSpan, ...LabelSpan[]]} Band
  */
 
 /**
- * @param {readonly Stretch[]} stretches
+ * @param {readonly LabelSpan[]} spans
  * @returns {Band[]}
  */
-function bands(stretches) {
+function bands(spans) {
   /** @type {Band[]} */
   const all = [];
-  for (const stretch of stretches) {
+  for (const span of spans) {
     const last = all.at(-1)?.at(-1);
-    if (stretch.label === 'no_speech') continue;
-    if (last?.label === stretch.label && stretch.start - last.end < 0.01) all.at(-1)?.push(stretch);
-    else all.push([stretch]);
+    if (span.label === 'no_speech') continue;
+    if (last?.label === span.label && span.start - last.end < 0.01) all.at(-1)?.push(span);
+    else all.push([span]);
   }
   return all;
 }
 
 /**
- * How far a band reaches from the middle, 0 … 1. Confidence between two voices starts at a half, and means nothing
+ * Returns how far a band reaches from the middle, 0 … 1. Confidence between two voices starts at a half, and means nothing
  * there.
- * @param {Stretch} stretch
+ * @param {LabelSpan} span
  */
 function reach({ label, confidence }) {
   if (label === 'uncertain') return 0.1;

@@ -238,7 +238,7 @@ export class WebRtcSession {
     let relays = 0;
     /** @type {Set<string>} */
     const refusals = new Set();
-    // Told at once, and perhaps before anybody waits for it.
+    // It may be told before anybody waits for it.
     this.#live.promise.catch(() => {});
     connection.addEventListener('icecandidate', ({ candidate }) => {
       if (candidate?.candidate) relays += 1;

@@ -29,7 +29,7 @@ afterEach(async () => {
   assert.equal(FakeTrack.live.size, 0, 'a microphone was left open');
 });
 
-/** What has been started ends up as far as it can without any time going by. */
+/** Lets all that was started run as far as it can without any time passing. */
 const settle = async () => {
   for (let i = 0; i < 5; i += 1) await new Promise(setImmediate);
 };

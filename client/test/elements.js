@@ -1,4 +1,4 @@
-/** As much of an element as the parts of the page use. */
+/** The part of an element that the page uses. */
 export class FakeElement {
   textContent = '';
   hidden = true;

@@ -16,7 +16,7 @@ export class FakeTrack extends EventTarget {
     return Object.assign(new FakeTrack(), { enabled: this.enabled });
   }
 
-  /** As with the real one, no event tells of it. */
+  /** No event tells of it, as with the real one. */
   stop() {
     this.readyState = 'ended';
     FakeTrack.live.delete(this);
@@ -122,13 +122,13 @@ export class FakeServer {
   /** URL to connection: of the nth POST to the nth connection. */
   sessions = new Map();
   summary = { duration: 2, speech: 1, male: 1, female: 0, uncertain: 0, segments: 1 };
-  /** The answer to who asks for a ticket. */
+  /** The answer to a request for a ticket. */
   ticket = { status: 201 };
-  /** What is said of sessions that are over. */
+  /** Answers about sessions that are over. */
   gone = 404;
-  /** Whether media gets through. */
+  /** True while media gets through. */
   reachable = true;
-  /** Whether it never says whether it has a session. */
+  /** True if it never says whether it has a session. */
   hangs = false;
 
   install() {

@@ -119,15 +119,15 @@ def classify(settings: ClassifySettings) -> int:
     try:
         for path in settings.files:
             try:
-                verdict = classify_file(engine, path)
+                classification = classify_file(engine, path)
             except AudioError as error:
                 _fail(error, 1)
                 failed = True
                 continue
             if settings.json:
-                print(json.dumps({"file": str(path), **verdict.to_dict()}), flush=True)
+                print(json.dumps({"file": str(path), **classification.to_dict()}), flush=True)
             else:
-                print(f"{path}: {verdict}", flush=True)
+                print(f"{_printable(str(path))}: {classification}", flush=True)
     finally:
         engine.close()
     return int(failed)
@@ -287,8 +287,13 @@ def _run(main: Coroutine[Any, Any, T]) -> T:
 
 
 def _fail(error: VoxgenderError | str, status: int) -> int:
-    print("voxgender:", *str(error).splitlines(), file=sys.stderr)
+    print("voxgender:", *(_printable(line) for line in str(error).splitlines()), file=sys.stderr)
     return status
+
+
+def _printable(text: str) -> str:
+    """Escape what a terminal would obey: a message may quote an argument, a file's name or what a file holds."""
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
 
 
 if __name__ == "__main__":

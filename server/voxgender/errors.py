@@ -58,6 +58,12 @@ class StreamRejected(RequestRefused):
     code = "malformed_stream"
 
 
+class NoUdp(RequestRefused):
+    """A call by WebRTC, on a server that no UDP reaches."""
+
+    code = "no_udp"
+
+
 class SessionNotFound(RequestRefused):
     """No live session has that id: it has ended, or never was."""
 

@@ -98,7 +98,7 @@ class LogHandler(logging.StreamHandler[TextIO]):
 
     def emit(self, record: logging.LogRecord) -> None:
         now = self._clock()
-        self._count_out(now - REPEAT_S)
+        self._report_repeated(now - REPEAT_S)
         kind = _kind(record)
         if kind is None or (kind not in self._kinds and len(self._kinds) >= _MAX_KINDS):
             self._write(self.format(record))
@@ -111,7 +111,7 @@ class LogHandler(logging.StreamHandler[TextIO]):
     def close(self) -> None:
         self.acquire()
         try:
-            self._count_out(self._clock())
+            self._report_repeated(self._clock())
         finally:
             self.release()
         super().close()
@@ -119,7 +119,7 @@ class LogHandler(logging.StreamHandler[TextIO]):
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
         """Print nothing: the base class would print the entry's arguments."""
 
-    def _count_out(self, until: float) -> None:
+    def _report_repeated(self, until: float) -> None:
         for kind, repeated in [*self._kinds.items()]:
             if repeated.since <= until:
                 del self._kinds[kind]
@@ -150,7 +150,7 @@ class _Repeated:
 
 def describe(error: BaseException) -> str:
     """Return an error's type, its causes and the place that raised it, without the message."""
-    return ", after ".join(f"{_name(each)}{_place(each)}" for each in _chain(error))
+    return ", after ".join(f"{_name(each)}{_call_stack(each)}" for each in _chain(error))
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
@@ -169,7 +169,7 @@ def _name(error: BaseException) -> str:
     return name
 
 
-def _place(error: BaseException) -> str:
+def _call_stack(error: BaseException) -> str:
     frames = [(frame.f_code, line) for frame, line in traceback.walk_tb(error.__traceback__)][-_MAX_FRAMES:]
     places = [f"{Path(code.co_filename).name}:{line} {code.co_name}" for code, line in reversed(frames)]
     return f" at {' < '.join(places)}" if places else ""

@@ -25,7 +25,8 @@ def open_session(model: Path | bytes, threads: int = 1) -> Any:
     """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    options.log_severity_level = 3
+    # It raises what it logs as errors, and would write them to the terminal in colours as well.
+    options.log_severity_level = 4
     # Threads that wait by spinning would take the cores that media needs.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     source = model if isinstance(model, bytes) else str(model)

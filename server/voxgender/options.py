@@ -191,7 +191,7 @@ def read(kind: type[T], flags: Mapping[str, Any] | None = None, environ: Mapping
         raise TypeError(f"{kind.__name__} has no option {', '.join(sorted(unknown))}")
     values = {}
     for option in declared:
-        source, value = _given(option, flags, environ)
+        source, value = _value_given(option, flags, environ)
         if not source:
             if option.default is MISSING:
                 raise SettingsError(f"{option.flag} is required")
@@ -244,7 +244,7 @@ def _metavar(option: Option) -> str:
     return option.name.rpartition("_")[2].upper()
 
 
-def _given(option: Option, flags: Mapping[str, Any], environ: Mapping[str, str]) -> tuple[str, Any]:
+def _value_given(option: Option, flags: Mapping[str, Any], environ: Mapping[str, str]) -> tuple[str, Any]:
     """Find the name by which a value was given, and the value; the name is empty if no value was given."""
     if flags.get(option.name) is not None:
         return option.flag, flags[option.name]

@@ -9,13 +9,15 @@ a name ends in ``_ms``. ``docs/protocol.md`` explains each message; ``docs/proto
 import json
 import math
 import sys
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 import msgspec
 
+from voxgender import received
+
 VERSION: Literal[1] = 1
 
-Voice = Literal["male", "female"]
+VoiceLabel = Literal["male", "female"]
 Label = Literal["male", "female", "uncertain", "no_speech"]
 LABELS: tuple[Label, ...] = ("male", "female", "uncertain", "no_speech")
 
@@ -44,14 +46,11 @@ class Scores(msgspec.Struct, frozen=True):
 class Message(msgspec.Struct, frozen=True, tag_field="type", kw_only=True):
     """Base of all messages."""
 
+    type: ClassVar[str]
+    """Name of the message's type on the wire. It is a literal of each type, so that type checkers narrow by it."""
     v: Literal[1] = VERSION
     channel: int | None = None
     """Channel of a stream that has several, counted from 0; each is judged apart. None if there is one."""
-
-    @property
-    def type(self) -> str:
-        """Name of the message's type on the wire, such as ``hello`` or ``result``."""
-        return str(self.__struct_config__.tag)
 
     def to_json(self) -> str:
         return _encoder.encode(self.to_dict()).decode()
@@ -75,6 +74,7 @@ class Message(msgspec.Struct, frozen=True, tag_field="type", kw_only=True):
 class Hello(Message, frozen=True, kw_only=True, tag="hello"):
     """First message on every channel: the model that listens, its labels, window and hop."""
 
+    type: ClassVar[Literal["hello"]] = "hello"
     session: str
     model: str
     labels: tuple[Label, ...] = LABELS
@@ -89,6 +89,7 @@ class Hello(Message, frozen=True, kw_only=True, tag="hello"):
 class Result(Message, frozen=True, kw_only=True, tag="result"):
     """The label at the end of a hop. A result may be lost on the way: the next one replaces it."""
 
+    type: ClassVar[Literal["result"]] = "result"
     seq: int
     start: Seconds
     end: Seconds
@@ -104,6 +105,7 @@ class Result(Message, frozen=True, kw_only=True, tag="result"):
 class Change(Message, frozen=True, kw_only=True, tag="change", rename={"from_": "from"}):
     """The voice heard has changed; the first voice of a call changes from ``no_speech``."""
 
+    type: ClassVar[Literal["change"]] = "change"
     at: Seconds
     from_: Label
     to: Label
@@ -113,6 +115,7 @@ class Change(Message, frozen=True, kw_only=True, tag="change", rename={"from_": 
 class Segment(Message, frozen=True, kw_only=True, tag="segment"):
     """A finished stretch of one voice."""
 
+    type: ClassVar[Literal["segment"]] = "segment"
     start: Seconds
     end: Seconds
     label: Label
@@ -122,6 +125,7 @@ class Segment(Message, frozen=True, kw_only=True, tag="segment"):
 class Summary(Message, frozen=True, kw_only=True, tag="summary"):
     """The whole call in seconds; the last message. ``segments`` is a count."""
 
+    type: ClassVar[Literal["summary"]] = "summary"
     duration: Seconds
     speech: Seconds
     male: Seconds
@@ -133,6 +137,7 @@ class Summary(Message, frozen=True, kw_only=True, tag="summary"):
 class Warning(Message, frozen=True, kw_only=True, tag="warning"):  # noqa: A001 - the wire's own word
     """Something a user may want to know; the call goes on."""
 
+    type: ClassVar[Literal["warning"]] = "warning"
     code: str
     message: str
 
@@ -140,6 +145,7 @@ class Warning(Message, frozen=True, kw_only=True, tag="warning"):  # noqa: A001 
 class Error(Message, frozen=True, kw_only=True, tag="error"):
     """The call ends after this."""
 
+    type: ClassVar[Literal["error"]] = "error"
     code: str
     message: str
 
@@ -161,7 +167,6 @@ _ROUNDED = frozenset((float, dict, list, tuple))
 """Types that are rounded, or may hold numbers to round."""
 
 _encoder = msgspec.json.Encoder()
-_decoder: msgspec.json.Decoder[AnyMessage] = msgspec.json.Decoder(AnyMessage)
 
 
 def decode(text: str | bytes) -> AnyMessage:
@@ -170,7 +175,8 @@ def decode(text: str | bytes) -> AnyMessage:
     Raises:
         ValueError: the text is no message of this version, or of an unknown type.
     """
-    return _decoder.decode(text)
+    message: AnyMessage = received.decode(text, AnyMessage)
+    return message
 
 
 def schema() -> dict[str, Any]:

@@ -28,7 +28,7 @@ MAX_MID = 64
 MIN_MESSAGE_SIZE = 1200
 """Bytes that data channels have to carry in one message: as many as the longest of ours has."""
 PAYLOAD_TYPES = 128
-"""How many RTP payload types there are (RFC 3550 section 5.1: 7 bits)."""
+"""Number of RTP payload types (RFC 3550 section 5.1: 7 bits)."""
 
 STATIC_CODECS = {0: "PCMU", 8: "PCMA", 9: "G722"}
 """Payload types that need no ``a=rtpmap`` line (RFC 3551 section 6)."""
@@ -108,7 +108,7 @@ class Transport:
     ufrag: str
     password: str
     fingerprints: tuple[str, ...]
-    """Of the certificate, as in SDP: ``sha-256 AB:CD:…``."""
+    """Fingerprint of the certificate, as in SDP: ``sha-256 AB:CD:…``."""
     setup: str
     """``actpass``, ``active`` or ``passive`` (RFC 8842)."""
     ice_lite: bool
@@ -145,15 +145,15 @@ class Offer:
 
     lines: tuple[MediaLine, ...]
     audio_index: int
-    """Of the line in ``lines`` whose audio is taken: the first that sends."""
+    """Index in ``lines`` of the line whose audio is received: the first that sends."""
     data_index: int | None
-    """Of the line of data channels that share the audio's transport; None without any."""
+    """Index of the line of data channels that share the audio's transport; None without any."""
     bundle: tuple[str, ...]
     """Names of the lines that share the audio's transport, in the offer's order; empty if it has none."""
     transport: Transport
     candidates: tuple[Candidate, ...]
     codecs: tuple[Codec, ...]
-    """Of the audio, in the offer's order of preference; at least one."""
+    """Codecs of the audio, in the offer's order of preference; at least one."""
     header_extensions: tuple[HeaderExtension, ...]
     direction: str
     """``sendrecv`` or ``sendonly``."""

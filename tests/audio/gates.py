@@ -17,9 +17,9 @@ class SoloGate(Gate):
 
     def finish(self) -> list[tuple[int, int]]:
         (speech,) = self._activity([self.last_frames()], [self.state])
-        stretches = self.update(speech)
+        spans = self.update(speech)
         self.end()
-        return stretches
+        return spans
 
 
 class Scripted(VoiceActivity):

@@ -5,11 +5,11 @@ from tests.audio.gates import Scripted, SoloGate
 from tests.support import Samples, noise, silence, sine
 from voxgender.audio.activity import FRAME, VoiceActivity
 from voxgender.audio.gate import ENTER_FRAMES, LEAVE_FRAMES, Gate
-from voxgender.peer.vocaltract import Voice
+from voxgender.peer.vocaltract import Speaker
 from voxgender.peer.voices import MAN, WOMAN, speak
 
 HOP = 6 * FRAME
-Stretches = list[tuple[int, int]]
+Spans = list[tuple[int, int]]
 
 
 @pytest.fixture(scope="module")
@@ -28,19 +28,19 @@ class Told(Scripted):
         return np.array(said, dtype=np.float32)
 
 
-def told(*probabilities: float) -> tuple[Gate, Stretches]:
+def told(*probabilities: float) -> tuple[Gate, Spans]:
     """A gate that was given a frame for each probability, all at once, and what it found."""
     gate = SoloGate(Told(*probabilities))
     return gate, gate.hear(silence(len(probabilities) * FRAME / 16_000))
 
 
-def listen(activity: VoiceActivity, audio: Samples, chunk: int = HOP) -> Stretches:
-    """Speech in samples from the start of the call, touching stretches joined."""
+def listen(activity: VoiceActivity, audio: Samples, chunk: int = HOP) -> Spans:
+    """Speech in samples from the start of the call, touching spans joined."""
     gate = SoloGate(activity)
-    found: Stretches = []
+    found: Spans = []
 
-    def add(stretches: Stretches, position: int) -> None:
-        for start, end in stretches:
+    def add(spans: Spans, position: int) -> None:
+        for start, end in spans:
             if found and found[-1][1] == position + start:
                 found[-1] = (found[-1][0], position + end)
             else:
@@ -52,8 +52,8 @@ def listen(activity: VoiceActivity, audio: Samples, chunk: int = HOP) -> Stretch
     return found
 
 
-def share(stretches: Stretches, audio: Samples) -> float:
-    return sum(end - start for start, end in stretches) / audio.size
+def share(spans: Spans, audio: Samples) -> float:
+    return sum(end - start for start, end in spans) / audio.size
 
 
 def pink(seconds: float) -> Samples:
@@ -78,7 +78,7 @@ def test_what_is_no_voice_is_no_speech(activity: VoiceActivity, audio: Samples) 
 
 @pytest.mark.parametrize("voice", [MAN, WOMAN])
 @pytest.mark.parametrize("gain", [0.1, 1.0, 5.0])
-def test_a_voice_is_speech_however_loud(activity: VoiceActivity, voice: Voice, gain: float) -> None:
+def test_a_voice_is_speech_however_loud(activity: VoiceActivity, voice: Speaker, gain: float) -> None:
     audio = np.concatenate([noise(1.0, level=0.0003), np.clip(gain * speak(voice, 4.0), -1, 1), silence(1.0)])
     found = listen(activity, audio.astype(np.float32))
     assert share(found, audio) > 0.5
@@ -102,7 +102,7 @@ def test_calls_do_not_hear_each_other(activity: VoiceActivity) -> None:
     voice = speak(MAN, 2.0)
     alone = listen(activity, voice)
     first, second = SoloGate(activity), SoloGate(activity)
-    heard: Stretches = []
+    heard: Spans = []
     for start in range(0, voice.size, HOP):
         heard += [(start + a, start + b) for a, b in first.hear(voice[start : start + HOP])]
         assert second.hear(noise(HOP / 16_000, seed=start)) == []
@@ -115,9 +115,9 @@ def test_one_loud_frame_opens_nothing() -> None:
 
 
 def test_speech_begins_with_enough_loud_frames() -> None:
-    gate, stretches = told(0.1, 0.9, 0.9, 0.9)
+    gate, spans = told(0.1, 0.9, 0.9, 0.9)
     assert ENTER_FRAMES == 2
-    assert stretches == [(2 * FRAME, 4 * FRAME)]
+    assert spans == [(2 * FRAME, 4 * FRAME)]
     assert gate.speaking
     assert gate.utterance == 3 * FRAME
 
@@ -128,8 +128,8 @@ def test_speech_goes_on_at_a_probability_that_would_not_begin_it() -> None:
 
 
 def test_a_pause_between_words_ends_no_utterance_but_is_no_speech() -> None:
-    gate, stretches = told(0.9, 0.9, *[0.1] * (LEAVE_FRAMES - 1), 0.9)
-    assert stretches == [(FRAME, 2 * FRAME), ((LEAVE_FRAMES + 1) * FRAME, (LEAVE_FRAMES + 2) * FRAME)]
+    gate, spans = told(0.9, 0.9, *[0.1] * (LEAVE_FRAMES - 1), 0.9)
+    assert spans == [(FRAME, 2 * FRAME), ((LEAVE_FRAMES + 1) * FRAME, (LEAVE_FRAMES + 2) * FRAME)]
     assert gate.speaking
     assert not gate.ended
     assert gate.utterance == (LEAVE_FRAMES + 2) * FRAME

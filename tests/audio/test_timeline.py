@@ -20,7 +20,7 @@ def at(*starts_s: float, each_s: float = 0.02, rate: int = 16_000) -> list[Audio
 
 
 def place(*made: AudioFrame) -> Samples:
-    """All that comes out, one frame in at a time, what was skipped left out."""
+    """Return all samples, put in one frame at a time, without the time that was skipped."""
     timeline = Timeline()
     chunks = [chunk for one in made for chunk in timeline.place([one])]
     return np.concatenate([chunk.samples for chunk in (*chunks, timeline.flush())])

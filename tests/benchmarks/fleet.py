@@ -1,4 +1,4 @@
-"""What signaling and the registry cost: the constants of ``tools/capacity.py``.
+"""Measure what signaling and the registry cost: the constants of ``tools/capacity.py``.
 
     python -m tests.benchmarks.fleet
 
@@ -44,7 +44,7 @@ IDLE_S = 12.0
 MANY_NODES = 1_000
 WRITERS = 10
 ARTIFACT = Path(__file__).parents[2] / "artifacts" / "benchmarks" / "fleet.json"
-# As long as a browser's offer and its answer.
+# The lengths of a browser's offer and its answer.
 OFFER = "v=0\r\n" + "a=candidate:1 1 udp 2122260223 192.0.2.1 40000 typ host\r\n" * 100
 ANSWER = "v=0\r\n" + "a=candidate:1 1 udp 2122260223 192.0.2.2 20000 typ host\r\n" * 20
 
@@ -104,7 +104,7 @@ assert SECRET.sign("same", b"") == type(SECRET)(SECRET_TEXT).sign("same", b"")
 
 
 async def commands(redis: "Redis") -> Counter[str]:
-    """How often each command has been called."""
+    """Return how often each command has been called."""
     stats: dict[str, dict[str, float]] = await redis.info("commandstats")
     own = ("info", "client", "hello")
     found = {name.removeprefix("cmdstat_"): int(each["calls"]) for name, each in stats.items()}
@@ -177,7 +177,7 @@ class Crowd:
 
 
 async def many_nodes(registry: Registry, redis: "Redis", front: Signaling) -> dict[str, float]:
-    """What it costs an instance and Redis that there are many nodes."""
+    """Measure what many nodes cost an instance and Redis."""
     crowd = Crowd()
     app = web.Application()
     app.router.add_get("/{number}/node", crowd.answer)
@@ -204,7 +204,7 @@ async def many_nodes(registry: Registry, redis: "Redis", front: Signaling) -> di
 
 
 async def wire() -> dict[str, float]:
-    """What a call sends and receives, IP headers included: read off the cable of a node's own host. Needs root."""
+    """Measure what a call sends and receives, IP headers included, on the cable of a node's own host. Needs root."""
     if reason := why_not():
         print(f"not measured: {reason}", file=sys.stderr)
         return {}

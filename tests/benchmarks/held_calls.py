@@ -1,4 +1,4 @@
-"""How many calls the server holds with the embedded model, the callers on the same machine."""
+"""Measure how many calls the server holds with the embedded model, the callers on the same machine."""
 
 from typing import Any
 

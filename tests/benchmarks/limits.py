@@ -1,4 +1,4 @@
-"""What a call costs at the very least: the parts that no server can leave out, each alone, on one thread."""
+"""Measure the least cost of a call: the parts that no server can leave out, each alone, on one thread."""
 
 import asyncio
 import socket

@@ -11,7 +11,7 @@ import torch
 
 
 def describe() -> dict[str, Any]:
-    """What a reader needs to know of it; no names."""
+    """Describe the machine to a reader, without names."""
     return {
         "cpu": _cpu(),
         "cores": os.cpu_count(),
@@ -24,7 +24,7 @@ def describe() -> dict[str, Any]:
 
 
 def pinned_to(core: int) -> Callable[[], None] | None:
-    """What a child process calls first to stay on one core, where there is more than one and the system can."""
+    """Keep this process on one core, if there is more than one and the system can; child processes call it first."""
     if not hasattr(os, "sched_setaffinity") or len(os.sched_getaffinity(0)) < 2:
         return None
     cores = sorted(os.sched_getaffinity(0))

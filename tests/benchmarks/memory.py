@@ -1,4 +1,4 @@
-"""Whether anything stays behind: the server over a thousand calls in waves, and one call over an hour's packets."""
+"""Measure what stays behind: the server over a thousand calls in waves, and one call over an hour's packets."""
 
 import asyncio
 import gc

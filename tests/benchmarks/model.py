@@ -19,7 +19,7 @@ from voxgender.inference.eager import EagerNetwork, weights_of
 from voxgender.inference.runtime import OnnxNetwork
 
 SECONDS = 1.5
-"""Of measuring, a cell; of a large model's, five times as long."""
+"""Time for which a cell of the table is measured; five times as long for a large model."""
 
 EMBEDDED = "embedded"
 LARGE = "wav2vec2-large shape"

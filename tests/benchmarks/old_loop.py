@@ -43,7 +43,7 @@ _FRAME_S = 0.02
 
 
 class Behind(NamedTuple):
-    """How a loop fared over ``SECONDS`` of every caller's speech."""
+    """Figures of a loop over ``SECONDS`` of every caller's speech."""
 
     verdicts_per_s: float
     """A caller's, within that time."""

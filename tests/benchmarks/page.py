@@ -1,8 +1,8 @@
-"""Write what was measured into ``docs/performance.md``: ``python -m tests.benchmarks.page [--check]``.
+"""Write what was measured into the documents: ``python -m tests.benchmarks.page [--check]``.
 
 Between ``<!-- benchmark: NAME -->`` and ``<!-- /benchmark -->`` stand plot and table of a benchmark's newest run, and
 ``summary`` sets all of them against what was to be reached. Plots go to ``docs/images``. ``--check`` writes nothing,
-and ends with status 1 where the page is not current.
+and ends with status 1 where a page is not current.
 """
 
 import json
@@ -16,7 +16,7 @@ from tests.benchmarks.tables import markdown
 
 ROOT = Path(__file__).parents[2]
 ARTIFACTS = ROOT / "artifacts" / "benchmarks"
-PAGE = ROOT / "docs" / "performance.md"
+PAGES = (ROOT / "docs" / "performance.md", ROOT / "docs" / "reliability.md")
 IMAGES = ROOT / "docs" / "images"
 
 _BLOCK = re.compile(r"(<!-- benchmark: (\w+) -->\n).*?(<!-- /benchmark -->)", re.DOTALL)
@@ -115,10 +115,10 @@ GOALS = (
     ),
     Goal("result latency of one call, p50", "single_call", 60, "ms", _row("result", "synthesised", 3)),
     Goal("result latency of one call, p95", "single_call", 120, "ms", _row("result", "synthesised", 4)),
-    Goal("result latency with 2 % loss, p95", "faults", 200, "ms", _fault("2 % loss", "latency_ms", "p95")),
+    Goal("result latency with 2 % loss, p95", "networks", 200, "ms", _fault("2 % loss", "latency_ms", "p95")),
     Goal(
         "in time again after an outage of 500 ms",
-        "faults",
+        "networks",
         1000,
         "ms",
         _fault("an outage of 500 ms", "recovery_ms", "max"),
@@ -208,13 +208,17 @@ def main(arguments: list[str]) -> int:
     if arguments not in ([], ["--check"]):
         print("usage: python -m tests.benchmarks.page [--check]", file=sys.stderr)
         return 2
-    page = PAGE.read_text()
-    current = written(page, ARTIFACTS)
+    stale = 0
+    for path in PAGES:
+        page = path.read_text()
+        current = written(page, ARTIFACTS)
+        if not arguments:
+            path.write_text(current)
+        elif current != page:
+            print(f"docs/{path.name} is not current: run python -m tests.benchmarks.page", file=sys.stderr)
+            stale = 1
     if arguments:
-        if current != page:
-            print("docs/performance.md is not current: run python -m tests.benchmarks.page", file=sys.stderr)
-        return int(current != page)
-    PAGE.write_text(current)
+        return stale
     for plot in ARTIFACTS.glob("*.svg"):
         (IMAGES / _image(plot)).write_text(plot.read_text())
     return 0

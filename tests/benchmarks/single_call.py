@@ -21,13 +21,13 @@ from voxgender.peer import speech
 from voxgender.peer.caller import Caller
 from voxgender.peer.report import Latency, Report
 from voxgender.peer.speech import Speech
-from voxgender.peer.voices import Turn
-from voxgender.protocol import AnyMessage, Result, Voice
+from voxgender.peer.voices import SpeakerTurn
+from voxgender.protocol import AnyMessage, Result, VoiceLabel
 
 SEEDS = 4
 PAIRS = 12
 PAIRS_AT_ONCE = 4
-"""Of recordings only the decisions are timed; waiting for one call after another would take minutes."""
+"""Pairs of recordings that are sent at once: only decisions are timed, and one pair after another takes minutes."""
 CONNECTS = 12
 
 Milliseconds = npt.NDArray[np.float64]
@@ -101,7 +101,7 @@ def _decisions(reports: Sequence[Report], voices: str) -> list[tuple[object, ...
 
 
 def _delays(reports: Sequence[Report], turn: int) -> tuple[list[float], int]:
-    """How long after a turn's first packet its voice's label came, and for how many turns it never did."""
+    """Return how long after a turn's first packet its voice's label came, and for how many turns it never did."""
     delays = [report.turns[turn].delay_ms for report in reports]
     heard = [delay for delay in delays if delay is not None]
     return heard, len(delays) - len(heard)
@@ -138,8 +138,8 @@ def _one_after_another(rows: Sequence[dict[str, str]]) -> Speech:
         samples = Resampler().convert(list(read_frames(path)))
         (turn,) = speech.from_file(path).turns
         end_s = at_s + samples.size / SAMPLE_RATE_HZ
-        label: Voice = "male" if row["label"] == "male" else "female"
-        turns.append(Turn(at_s + turn.start, end_s + _PAUSE_S / 2, label))
+        label: VoiceLabel = "male" if row["label"] == "male" else "female"
+        turns.append(SpeakerTurn(at_s + turn.start, end_s + _PAUSE_S / 2, label))
         pieces += [samples, pause]
         at_s = end_s + _PAUSE_S
     frame = AudioFrame.from_ndarray(np.concatenate(pieces)[None], format="flt", layout="mono")

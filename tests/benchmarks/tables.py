@@ -1,4 +1,4 @@
-"""What a benchmark hands back."""
+"""Tables that benchmarks return."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
@@ -8,7 +8,7 @@ class Measured(NamedTuple):
     figures: dict[str, Any]
     """All of it, for programs."""
     table: str
-    """What matters, in Markdown."""
+    """The main figures, in Markdown."""
     plot: str = ""
     """The same as SVG, where there is something to see."""
 

@@ -23,13 +23,13 @@ from voxgender.peer.caller import Caller
 from voxgender.peer.faults import Faults, FaultyLink
 from voxgender.peer.report import Latency, Report
 from voxgender.peer.speech import Speech
-from voxgender.peer.voices import Turn
-from voxgender.protocol import AnyMessage, Change, Voice
+from voxgender.peer.voices import SpeakerTurn
+from voxgender.protocol import AnyMessage, Change, VoiceLabel
 
 LOSSES_PERCENT = (0.0, 2.0, 5.0)
 READ = "librispeech-test-other"
 DIALOGUES, SPEAKERS = 5, 5
-"""Of read and of acted speech each; all are on the line at once."""
+"""Calls of read and of acted speech each; all are up at once."""
 RECORDINGS = 6
 _LONGEST_S = 5.0
 _LEAD_S = 1.2
@@ -126,8 +126,8 @@ def _spoken(rows: Sequence[dict[str, str]]) -> Speech:
     for row in rows:
         samples = _trimmed(read_audio(CORPUS / row["path"])[: round(_LONGEST_S * SAMPLE_RATE_HZ)])
         end_s = at_s + samples.size / SAMPLE_RATE_HZ
-        label: Voice = "male" if row["label"] == "male" else "female"
-        turns.append(Turn(at_s, end_s + 0.5, label))
+        label: VoiceLabel = "male" if row["label"] == "male" else "female"
+        turns.append(SpeakerTurn(at_s, end_s + 0.5, label))
         pieces.append(samples * np.float32(0.7 / max(1e-6, float(np.abs(samples).max()))))
         at_s = end_s
     frame = AudioFrame.from_ndarray(np.concatenate([*pieces, silence])[None], format="flt", layout="mono")

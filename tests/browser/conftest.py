@@ -29,7 +29,7 @@ PLAIN_VOICES = {
 }
 MICROPHONE_HZ = 48_000
 WAIT_MS = 30_000
-"""How long a word on the screen may take before the test gives up: for a machine with everything else to do."""
+"""Time after which a test gives up waiting for a word on the screen, long enough for a busy machine."""
 
 expect.set_options(timeout=WAIT_MS)
 

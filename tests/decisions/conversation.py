@@ -5,23 +5,23 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-from voxgender.decisions import Decider, Observation, Span, Verdict
-from voxgender.protocol import Scores, Voice
+from voxgender.decisions import Decider, Decision, Observation, Span
+from voxgender.protocol import Scores, VoiceLabel
 
 HOP_S = 0.192
 WINDOW_S = 1.0
 FIRST_WINDOW_S = 0.5
 
 
-class Turn(NamedTuple):
+class Part(NamedTuple):
     """One voice, or silence, for a while."""
 
-    voice: Voice | None
+    voice: VoiceLabel | None
     seconds: float
 
 
 Noise = Callable[[float], float]
-"""What a model makes of a window's true log-odds for male."""
+"""A model's errors: its log-odds for male as a function of a window's true ones."""
 
 
 def scores(log_odds: float) -> Scores:
@@ -41,7 +41,7 @@ def flawed(*, wrong: float, seed: int, spread: float = 0.7) -> Noise:
 
 
 def converse(
-    turns: Sequence[Turn], *, clarity: float = 4.0, noise: Noise = lambda odds: odds, offset: float = 0.0
+    turns: Sequence[Part], *, clarity: float = 4.0, noise: Noise = lambda odds: odds, offset: float = 0.0
 ) -> Iterator[Observation]:
     """Play a conversation as the audio side would tell it, the first hop ``offset`` seconds short.
 
@@ -49,7 +49,7 @@ def converse(
     holds of each voice crosses over linearly, and so do the log-odds of a model that pools over time, from
     ``-clarity`` to ``clarity``.
     """
-    spoken: list[tuple[Span, Voice | None]] = []
+    spoken: list[tuple[Span, VoiceLabel | None]] = []
     at = 0.0
     for turn in turns:
         spoken.append((Span(at, at + turn.seconds), turn.voice))
@@ -77,6 +77,6 @@ def converse(
         start, end = end, end + HOP_S
 
 
-def decide(observations: Iterator[Observation] | Sequence[Observation]) -> tuple[Decider, list[Verdict]]:
+def decide(observations: Iterator[Observation] | Sequence[Observation]) -> tuple[Decider, list[Decision]]:
     decider = Decider(window_s=WINDOW_S)
     return decider, [decider.observe(observation) for observation in observations]

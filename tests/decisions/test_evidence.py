@@ -2,18 +2,20 @@ import math
 
 import pytest
 
-from voxgender.decisions.evidence import LIMIT, Evidence, log_odds, probability
+from voxgender.decisions.evidence import MAX_LOG_ODDS, Evidence, log_odds, probability
 from voxgender.protocol import Scores
 
 
-def pooled(*windows: float, unheard: float = 0.2) -> Evidence:
+def pooled(*windows: float, new_share: float = 0.2) -> Evidence:
     evidence = Evidence()
     for odds in windows:
-        evidence.add(odds, unheard=unheard)
+        evidence.add(odds, new_share=new_share)
     return evidence
 
 
-@pytest.mark.parametrize(("male", "expected"), [(1.0, LIMIT), (0.0, -LIMIT), (0.5, 0.0), (0.75, math.log(3))])
+@pytest.mark.parametrize(
+    ("male", "expected"), [(1.0, MAX_LOG_ODDS), (0.0, -MAX_LOG_ODDS), (0.5, 0.0), (0.75, math.log(3))]
+)
 def test_log_odds_are_clipped_so_that_no_window_settles_the_matter(male: float, expected: float) -> None:
     assert log_odds(Scores(male=male, female=1 - male)) == pytest.approx(expected)
 
@@ -23,15 +25,15 @@ def test_log_odds_ignore_what_a_model_gives_to_other_sounds() -> None:
 
 
 def test_nothing_heard_is_wholly_undecided() -> None:
-    assert Evidence().verdict() == ("uncertain", 1.0)
+    assert Evidence().decide() == ("uncertain", 1.0)
 
 
 def test_one_window_counts_as_it_stands() -> None:
-    assert pooled(2.0).for_voice("male") == pytest.approx(probability(2.0))
+    assert pooled(2.0).probability_of("male") == pytest.approx(probability(2.0))
 
 
 def test_the_same_audio_is_not_counted_again() -> None:
-    assert pooled(2.0, 2.0, 2.0, unheard=0.0).log_odds == pytest.approx(pooled(2.0).log_odds)
+    assert pooled(2.0, 2.0, 2.0, new_share=0.0).log_odds == pytest.approx(pooled(2.0).log_odds)
 
 
 def test_more_audio_makes_it_surer_but_never_sure() -> None:
@@ -42,17 +44,17 @@ def test_more_audio_makes_it_surer_but_never_sure() -> None:
 def test_a_window_without_a_voice_counts_less() -> None:
     noise, voice = Evidence(), Evidence()
     for evidence, probability_of_voice in ((noise, 0.1), (voice, 0.9)):
-        evidence.add(3.0, voice=probability_of_voice)
+        evidence.add(3.0, p_voice=probability_of_voice)
     assert noise.log_odds < voice.log_odds
-    assert noise.verdict()[0] == "uncertain"
-    assert (noise.voice, voice.voice) == pytest.approx((0.1, 0.9))
+    assert noise.decide()[0] == "uncertain"
+    assert (noise.p_voice, voice.p_voice) == pytest.approx((0.1, 0.9))
 
 
 def test_what_has_faded_gives_way_to_what_is_new() -> None:
     evidence = pooled(*[3.0] * 20)
     evidence.fade(0.01)
     evidence.add(-2.0)
-    assert evidence.leaning == "female"
+    assert evidence.likelier == "female"
 
 
 def test_merging_adds_up_what_both_heard() -> None:

@@ -1,11 +1,11 @@
-"""What holds of every call, however wild its scores."""
+"""Properties that hold for every call, however wild its scores."""
 
 from itertools import pairwise
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from voxgender.decisions import Decider, Observation, Span, Verdict
+from voxgender.decisions import Decider, Decision, Observation, Span
 from voxgender.decisions.decider import HANGOVER_S
 from voxgender.protocol import Change, Label, Scores, Segment, Summary
 
@@ -55,12 +55,12 @@ def calls(draw: st.DrawFn) -> list[Observation]:
 Told = list[Change | Segment | Summary]
 
 
-def play(observations: list[Observation]) -> tuple[list[Verdict], Told, tuple[Label, float] | None]:
+def play(observations: list[Observation]) -> tuple[list[Decision], Told, tuple[Label, float] | None]:
     decider = Decider(window_s=1.0)
-    verdicts = [decider.observe(observation) for observation in observations]
-    events: Told = [event for verdict in verdicts for event in verdict.events]
+    decisions = [decider.observe(observation) for observation in observations]
+    events: Told = [event for decision in decisions for event in decision.events]
     events += decider.finish(observations[-1].end if observations else 0.0)
-    return verdicts, events, decider.overall()
+    return decisions, events, decider.overall()
 
 
 @on_a_busy_machine_too
@@ -94,17 +94,17 @@ def test_the_summary_adds_up(observations: list[Observation]) -> None:
 @on_a_busy_machine_too
 @given(calls())
 def test_no_gender_while_the_gate_hears_nothing(observations: list[Observation]) -> None:
-    verdicts, events, _ = play(observations)
+    decisions, events, _ = play(observations)
     speech_end = -HANGOVER_S
     before: Label = "no_speech"
-    for observation, verdict in zip(observations, verdicts, strict=True):
+    for observation, decision in zip(observations, decisions, strict=True):
         if observation.speech:
             speech_end = observation.speech[-1].end
-        elif verdict.label in ("male", "female"):
+        elif decision.label in ("male", "female"):
             assert observation.end - speech_end < HANGOVER_S
-            assert verdict.label == before
-            assert not any(isinstance(event, Change) for event in verdict.events)
-        before = verdict.label
+            assert decision.label == before
+            assert not any(isinstance(event, Change) for event in decision.events)
+        before = decision.label
     spans = [span for observation in observations for span in observation.speech]
     for event in events:
         if isinstance(event, Segment):
@@ -117,9 +117,9 @@ def test_swapping_the_voices_swaps_the_labels_and_nothing_else(observations: lis
     mirrored = [
         o._replace(scores=o.scores and Scores(male=o.scores.female, female=o.scores.male)) for o in observations
     ]
-    verdicts, events, overall = play(observations)
+    decisions, events, overall = play(observations)
     mirrored_verdicts, mirrored_events, mirrored_overall = play(mirrored)
-    assert [(SWAPPED[v.label], v.confidence) for v in verdicts] == [(v.label, v.confidence) for v in mirrored_verdicts]
+    assert [(SWAPPED[v.label], v.confidence) for v in decisions] == [(v.label, v.confidence) for v in mirrored_verdicts]
     assert [_swapped(event) for event in events] == mirrored_events
     assert overall == (mirrored_overall and (SWAPPED[mirrored_overall[0]], mirrored_overall[1]))
 
@@ -144,8 +144,8 @@ def _swapped(event: Change | Segment | Summary) -> Change | Segment | Summary:
 @on_a_busy_machine_too
 @given(calls())
 def test_confidence_is_a_probability_and_a_named_voice_is_the_likelier(observations: list[Observation]) -> None:
-    verdicts, events, overall = play(observations)
-    told: list[tuple[Label, float]] = [(verdict.label, verdict.confidence) for verdict in verdicts]
+    decisions, events, overall = play(observations)
+    told: list[tuple[Label, float]] = [(decision.label, decision.confidence) for decision in decisions]
     told += [(event.to, event.confidence) for event in events if isinstance(event, Change)]
     told += [(event.label, event.confidence) for event in events if isinstance(event, Segment)]
     told += [overall] if overall else []
@@ -158,16 +158,16 @@ def test_confidence_is_a_probability_and_a_named_voice_is_the_likelier(observati
 @on_a_busy_machine_too
 @given(calls())
 def test_changes_follow_one_another(observations: list[Observation]) -> None:
-    verdicts, _, _ = play(observations)
+    decisions, _, _ = play(observations)
     heard: Label = "no_speech"
     at = 0.0
-    for observation, verdict in zip(observations, verdicts, strict=True):
-        for event in verdict.events:
+    for observation, decision in zip(observations, decisions, strict=True):
+        for event in decision.events:
             if isinstance(event, Change):
                 assert event.from_ == heard
                 assert event.to in ("male", "female")
                 assert event.to != heard
                 assert at <= event.at <= observation.end
                 heard, at = event.to, event.at
-        if verdict.label in ("male", "female"):
-            assert verdict.label == heard
+        if decision.label in ("male", "female"):
+            assert decision.label == heard

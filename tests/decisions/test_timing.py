@@ -1,4 +1,4 @@
-"""How soon a voice is heard, and how often one is heard that is not there: the figures the numbers came from.
+"""Voices get their label soon, and seldom a wrong one: the figures that the constants were chosen by.
 
 Time here is the call's own, so the figures are exact and the same on every machine.
 """
@@ -9,15 +9,15 @@ from statistics import median
 import pytest
 
 from voxgender.decisions import Decider, Observation, Span
-from voxgender.protocol import Change, Voice
+from voxgender.protocol import Change, VoiceLabel
 
-from .conversation import HOP_S, WINDOW_S, Turn, converse, flawed, scores
+from .conversation import HOP_S, WINDOW_S, Part, converse, flawed, scores
 
 CLARITIES = (3.0, 4.0, 6.0)
 """Log-odds of a window; of the embedded model's, half are above 3 on each corpus."""
 
 
-def delays(*turns: Turn, to: Voice, clarity: float, wrong: float, calls: int = 60) -> list[float]:
+def delays(*turns: Part, to: VoiceLabel, clarity: float, wrong: float, calls: int = 60) -> list[float]:
     """Seconds from the start of the last turn to the change ``to`` its voice; a call without one counts 9."""
     began = sum(turn.seconds for turn in turns[:-1])
     dice = random.Random(7)
@@ -42,20 +42,20 @@ def delays(*turns: Turn, to: Voice, clarity: float, wrong: float, calls: int = 6
 
 @pytest.mark.parametrize("clarity", CLARITIES)
 def test_a_voice_is_heard_within_700_ms(clarity: float) -> None:
-    assert median(delays(Turn(None, 0.3), Turn("female", 3), to="female", clarity=clarity, wrong=0.0)) <= 0.7
+    assert median(delays(Part(None, 0.3), Part("female", 3), to="female", clarity=clarity, wrong=0.0)) <= 0.7
 
 
 @pytest.mark.parametrize("clarity", CLARITIES)
 @pytest.mark.parametrize("wrong", [0.0, 0.12])
 def test_a_voice_that_takes_over_is_heard_within_900_ms(clarity: float, wrong: float) -> None:
-    assert median(delays(Turn("male", 3.5), Turn("female", 3), to="female", clarity=clarity, wrong=wrong)) <= 0.9
+    assert median(delays(Part("male", 3.5), Part("female", 3), to="female", clarity=clarity, wrong=wrong)) <= 0.9
 
 
 def test_a_pause_makes_it_sooner() -> None:
-    man, woman = Turn("male", 3.5), Turn("female", 3)
+    man, woman = Part("male", 3.5), Part("female", 3)
     at_once = delays(man, woman, to="female", clarity=6.0, wrong=0.0)
     for pause in (0.3, 1.0):
-        parted = delays(man, Turn(None, pause), woman, to="female", clarity=6.0, wrong=0.0)
+        parted = delays(man, Part(None, pause), woman, to="female", clarity=6.0, wrong=0.0)
         assert sum(parted) < sum(at_once)
         assert max(parted) < 0.9
 

@@ -1,4 +1,4 @@
-"""What ``docs/deployment`` holds, read: each place that starts a role, with the environment that it gives it."""
+"""Read ``docs/deployment``: each place that starts a role, with the environment that the role gets."""
 
 import re
 from collections.abc import Iterator
@@ -82,7 +82,7 @@ def heredoc(path: str, word: str) -> list[str]:
 
 
 def script_constants(path: str) -> dict[str, str]:
-    """What a shell script sets with ``readonly``."""
+    """Return the variables that a shell script sets with ``readonly``."""
     lines = re.findall(r"^readonly (.*)$", text(path), re.MULTILINE)
     return dict(re.findall(r"(\w+)=(\S+)", " ".join(lines)))
 
@@ -90,6 +90,8 @@ def script_constants(path: str) -> dict[str, str]:
 def starts() -> Iterator[Start]:
     """Every place where a role is started."""
     yield Start("cloud-run", "signaling", _listed(documents("cloud-run/service.yaml")[0]["spec"]["template"]["spec"]))
+    alone = documents("cloud-run-alone/service.yaml")[0]["spec"]["template"]["spec"]
+    yield Start("cloud-run-alone", "serve", _listed(alone))
     media = _listed(pod("gke/base/media.yaml", "media"))
     yield Start("gke/whole", "media", media)
     yield Start("gke/media", "media", media | _listed(pod("gke/media/registry.yaml", "media")))

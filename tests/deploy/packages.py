@@ -1,4 +1,4 @@
-"""What an extra of the package installs, found among the packages that are installed here."""
+"""Find the packages that an extra installs among those that are installed here."""
 
 import tomllib
 from collections.abc import Iterable, Iterator

@@ -1,4 +1,4 @@
-"""Whatever a file gives a role to start with, the role takes."""
+"""Roles accept the environments that the files of ``docs/deployment`` give them."""
 
 import re
 

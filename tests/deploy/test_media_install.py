@@ -1,7 +1,6 @@
 """The commands where ``pip install 'voxgender[media]'`` was all: what else is installed here cannot be imported."""
 
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -12,26 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.deploy.artifacts import ROOT
-from tests.deploy.packages import files, required
 from voxgender.inference.wav2vec2 import EMBEDDED_DIRECTORY
 from voxgender.peer.voices import MAN, speak
 
 PATIENCE_S = 60.0
-
-
-@pytest.fixture(scope="module")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """An environment with the media extra's own packages, linked, and nothing else."""
-    site = tmp_path_factory.mktemp("site")
-    for path, place in files(required("media")):
-        (site / path).parent.mkdir(parents=True, exist_ok=True)
-        (site / path).symlink_to(place)
-    # As the wheel has it.
-    shutil.copytree(ROOT / "server" / "voxgender", site / "voxgender", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copytree(ROOT / "client", site / "voxgender" / "client", ignore=shutil.ignore_patterns("node_modules"))
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("VOXGENDER_")}
-    return {**kept, "PYTHONPATH": str(site), "PYTHONDONTWRITEBYTECODE": "1", "HF_HUB_OFFLINE": "1"}
 
 
 def command(*arguments: object) -> list[str]:
@@ -39,17 +22,17 @@ def command(*arguments: object) -> list[str]:
     return [sys.executable, "-S", "-m", "voxgender.cli", *map(str, arguments)]
 
 
-def run(environment: dict[str, str], *arguments: object) -> subprocess.CompletedProcess[str]:
+def run(media_environment: dict[str, str], *arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        command(*arguments), env=environment, capture_output=True, text=True, timeout=PATIENCE_S, check=False
+        command(*arguments), env=media_environment, capture_output=True, text=True, timeout=PATIENCE_S, check=False
     )
 
 
 @pytest.fixture
-def server(environment: dict[str, str]) -> Iterator[str]:
+def server(media_environment: dict[str, str]) -> Iterator[str]:
     arguments = command("serve", "--port", 0, "--ice-address", "127.0.0.1")
     with subprocess.Popen(
-        arguments, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        arguments, env=media_environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as started:
         assert started.stdout is not None
         try:
@@ -78,38 +61,38 @@ def checkpoint(tmp_path: Path) -> Path:
     return Path(shutil.copytree(EMBEDDED_DIRECTORY, tmp_path / "own", ignore=shutil.ignore_patterns("*.onnx")))
 
 
-def test_torch_is_not_to_be_had(environment: dict[str, str]) -> None:
+def test_torch_is_not_to_be_had(media_environment: dict[str, str]) -> None:
     program = (
         "import importlib.util as u\n"
         "names = ('torch', 'transformers', 'onnx', 'silero_vad', 'safetensors', 'huggingface_hub', 'scipy')\n"
         "print([name for name in names if u.find_spec(name)], bool(u.find_spec('onnxruntime')))"
     )
     found = subprocess.run(
-        [sys.executable, "-S", "-c", program], env=environment, capture_output=True, text=True, check=True
+        [sys.executable, "-S", "-c", program], env=media_environment, capture_output=True, text=True, check=True
     )
     assert found.stdout == "[] True\n"
 
 
-def test_files_are_classified(environment: dict[str, str], recording: Path) -> None:
-    ran = run(environment, "classify", "--json", recording)
+def test_files_are_classified(media_environment: dict[str, str], recording: Path) -> None:
+    ran = run(media_environment, "classify", "--json", recording)
     assert ran.returncode == 0, ran.stderr
     assert json.loads(ran.stdout)["label"] == "male"
 
 
-def test_a_call_is_served_and_placed(environment: dict[str, str], server: str) -> None:
-    ran = run(environment, "call", server, "--json")
+def test_a_call_is_served_and_placed(media_environment: dict[str, str], server: str) -> None:
+    ran = run(media_environment, "call", server, "--json")
     assert ran.returncode == 0, ran.stderr
     messages = [json.loads(line) for line in ran.stdout.splitlines()]
     labels = [message["label"] for message in messages if message.get("type") == "segment"]
     assert labels == ["male", "female"]
 
 
-def test_analyze_loads_its_model(environment: dict[str, str]) -> None:
+def test_analyze_loads_its_model(media_environment: dict[str, str]) -> None:
     program = (
         "from voxgender.engine.loading import shared_engine; a = shared_engine('embedded'); print(a.model); a.close()"
     )
     ran = subprocess.run(
-        [sys.executable, "-S", "-c", program], env=environment, capture_output=True, text=True, check=True
+        [sys.executable, "-S", "-c", program], env=media_environment, capture_output=True, text=True, check=True
     )
     assert ran.stdout == "embedded\n"
 
@@ -123,18 +106,20 @@ def refused(ran: subprocess.CompletedProcess[str]) -> str:
     return line
 
 
-def test_another_checkpoint_names_the_extra_that_converts_it(environment: dict[str, str], checkpoint: Path) -> None:
+def test_another_checkpoint_names_the_extra_that_converts_it(
+    media_environment: dict[str, str], checkpoint: Path
+) -> None:
     for arguments in (("classify", "--model", checkpoint, "x.wav"), ("classify", "--precision", "int8", "x.wav")):
-        line = refused(run(environment, *arguments))
+        line = refused(run(media_environment, *arguments))
         assert "converting it needs onnx: pip install 'voxgender[checkpoints]'" in line
 
 
-def test_a_hub_names_the_extra_that_fetches_from_it(environment: dict[str, str]) -> None:
-    line = refused(run(environment, "classify", "--model", "somebody/voices", "x.wav"))
+def test_a_hub_names_the_extra_that_fetches_from_it(media_environment: dict[str, str]) -> None:
+    line = refused(run(media_environment, "classify", "--model", "somebody/voices", "x.wav"))
     assert "fetching it from the hub needs huggingface_hub: pip install 'voxgender[checkpoints]'" in line
 
 
-def test_what_needs_torch_names_its_extra(environment: dict[str, str], checkpoint: Path, tmp_path: Path) -> None:
+def test_what_needs_torch_names_its_extra(media_environment: dict[str, str], checkpoint: Path, tmp_path: Path) -> None:
     config = checkpoint / "config.json"
     config.write_text(config.read_text().replace('"hidden_act": "gelu"', '"hidden_act": "silu"'))
     (tmp_path / "manifest.csv").write_text("path,label\n")
@@ -144,9 +129,9 @@ def test_what_needs_torch_names_its_extra(environment: dict[str, str], checkpoin
         ("train", tmp_path / "manifest.csv", "--out", tmp_path / "run"),
         ("export", tmp_path / "run", tmp_path / "out"),
     ):
-        assert "pip install 'voxgender[torch]'" in refused(run(environment, *arguments))
+        assert "pip install 'voxgender[torch]'" in refused(run(media_environment, *arguments))
 
 
-def test_evaluation_names_its_extra(environment: dict[str, str], tmp_path: Path) -> None:
-    line = refused(run(environment, "evaluate", tmp_path / "manifest.csv"))
+def test_evaluation_names_its_extra(media_environment: dict[str, str], tmp_path: Path) -> None:
+    line = refused(run(media_environment, "evaluate", tmp_path / "manifest.csv"))
     assert line == "voxgender: this command needs tqdm: pip install 'voxgender[training]'"

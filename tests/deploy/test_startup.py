@@ -14,7 +14,7 @@ from voxgender.roles.media import node_url
 from voxgender.settings import MediaSettings
 
 IMAGE = "europe-west1-docker.pkg.dev/acme/voxgender/media:1.2.3"
-# As the metadata server and Secret Manager write them; the latter spreads its JSON over lines.
+# The forms of the metadata server and of Secret Manager, which spreads its JSON over lines.
 CURL = """#!/bin/sh
 for url; do :; done
 case "$url" in
@@ -32,7 +32,7 @@ case "$url" in
 esac
 """
 RECORD = '#!/bin/sh\necho "${0##*/} $*" >>"$CALLS"\n'
-# What the script writes to is a file system of this run alone.
+# The script writes to a file system of this run alone.
 ALONE = """
 mount -t tmpfs none /etc/systemd/system
 mount -t tmpfs none /var/lib
@@ -43,7 +43,7 @@ cp -r /etc/systemd/system /var/lib/voxgender "$2"
 
 @pytest.fixture(scope="module")
 def started(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the script has left: ``calls``, ``voxgender/environment``, ``system/voxgender.service``."""
+    """Files that the script has left: ``calls``, ``voxgender/environment``, ``system/voxgender.service``."""
     if os.geteuid() != 0 or shutil.which("unshare") is None or not Path("/etc/systemd/system").is_dir():
         pytest.skip("needs root, unshare (util-linux) and a folder of systemd's")
     folder = tmp_path_factory.mktemp("machine")

@@ -80,7 +80,7 @@ def test_terraform_is_formatted() -> None:
 
 
 def test_terraform_uses_what_it_declares_and_declares_what_it_uses() -> None:
-    """What ``terraform validate`` looks at too, once the providers are there."""
+    """``terraform validate`` needs the providers for this check."""
     blocks: dict[str, list[dict[str, Any]]] = {}
     for path in TERRAFORM:
         for kind, found in terraform(f"terraform/{path.name}").items():

@@ -38,7 +38,7 @@ class Pitch:
 
 
 class Held(Pitch):
-    """As the other, but only when it is let."""
+    """A classifier that works only when it is allowed to."""
 
     name = "held"
 

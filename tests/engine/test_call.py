@@ -64,7 +64,7 @@ def heard(timed: Iterable[tuple[float, AudioFrame]], *, wait_s: float = 0.0) -> 
 
 
 def lengths(results: list[Result]) -> list[int]:
-    """Of each result's hop, in frames of the gate."""
+    """Lengths of the results' hops, in frames of the gate."""
     return [round((result.end - result.start) / FRAME_S) for result in results]
 
 
@@ -170,7 +170,7 @@ def test_what_came_before_a_stall_stands_before_its_silence(timestamps_go_on: bo
     )
     told = heard([*in_time(sine(1.1)), *resumed])
     assert touch(told.results)
-    # Where timestamps stand still, the time since the last silent hop is not known.
+    # If timestamps stand still, the time since the last silent hop is not known.
     assert told.results[-1].end == pytest.approx(2.1 + mute_s, abs=0.002 if timestamps_go_on else SILENCE_S)
 
 

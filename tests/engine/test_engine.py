@@ -12,8 +12,8 @@ from tests.engine.still import StillEngine, ToldCall
 from tests.support import Samples, noise, silence, sine
 from voxgender.audio.frames import Wave
 from voxgender.engine import Engine
+from voxgender.engine.call_state import Hop
 from voxgender.engine.engine import MAX_BEHIND
-from voxgender.engine.voice import Hop
 from voxgender.errors import SettingsError
 from voxgender.inference.classifier import Classifier, ClassLabel
 from voxgender.peer.voices import MAN, WOMAN, speak
@@ -26,7 +26,7 @@ class Source:
     """One call's audio, hop by hop."""
 
     def __init__(self, engine: Engine, audio: Samples) -> None:
-        self.voice = engine.voice()
+        self.state = engine.new_state()
         self._audio = audio
         self._at = 0
 
@@ -34,13 +34,13 @@ class Source:
         """The next few hops, none once all was given."""
         part = self._audio[self._at : self._at + hops * HOP]
         self._at += hops * HOP
-        return [*self.voice.place([Wave(part)]), *self.voice.cut(exact=True)]
+        return [*self.state.place([Wave(part)]), *self.state.cut(exact=True)]
 
     def rest(self) -> Iterator[list[Hop]]:
         """The other hops one at a time, and the end of the call."""
         while hops := self.next():
             yield hops
-        yield list(self.voice.finish())
+        yield list(self.state.finish())
 
 
 def judge_all(classifier: Classifier | None, audio: Samples) -> list[Hop]:
@@ -48,7 +48,7 @@ def judge_all(classifier: Classifier | None, audio: Samples) -> list[Hop]:
     source = Source(engine, audio)
     judged = []
     for hops in source.rest():
-        engine.process({source.voice: hops})
+        engine.process({source.state: hops})
         judged += hops
     return judged
 
@@ -77,7 +77,7 @@ def test_silence_and_noise_never_reach_the_model() -> None:
     model = Pitch()
     hops = judge_all(model, np.concatenate([silence(3), noise(3)]))
     assert model.heard == []
-    assert all((list(hop.speech), hop.scores, hop.voice) == ([], None, 1.0) for hop in hops)
+    assert all((list(hop.speech), hop.scores, hop.p_voice) == ([], None, 1.0) for hop in hops)
 
 
 def test_a_voice_is_scored_from_its_first_half_second(man: Samples) -> None:
@@ -101,7 +101,7 @@ def test_calls_judged_together_are_judged_as_if_alone(man: Samples, woman: Sampl
     sources = [Source(engine, audio) for audio in audios]
     together: list[list[Hop]] = [[] for _ in sources]
     while any(turn := [source.next() for source in sources]):
-        engine.process({source.voice: hops for source, hops in zip(sources, turn, strict=True)})
+        engine.process({source.state: hops for source, hops in zip(sources, turn, strict=True)})
         for one, hops in zip(together, turn, strict=True):
             one += hops
     for one, audio in zip(together, audios, strict=True):
@@ -117,10 +117,10 @@ def test_only_windows_of_one_size_share_a_batch(man: Samples) -> None:
     engine = Engine(model)
     early, late = Source(engine, man[8_000:]), Source(engine, man)
     for _ in range(5):
-        engine.process({early.voice: early.next()})
+        engine.process({early.state: early.next()})
     model.heard.clear()
     for _ in range(14):
-        engine.process({early.voice: early.next(), late.voice: late.next()})
+        engine.process({early.state: early.next(), late.state: late.next()})
     shapes = {batch.shape for batch in model.heard}
     assert (1, SHORT) in shapes
     assert (2, FULL) in shapes
@@ -128,9 +128,9 @@ def test_only_windows_of_one_size_share_a_batch(man: Samples) -> None:
 
 
 def hear_all(engine: Engine, source: Source, hops: int = 10) -> None:
-    source.voice.is_whole = True
-    engine.process({source.voice: source.next(hops)})
-    source.voice.is_whole = False
+    source.state.is_whole = True
+    engine.process({source.state: source.next(hops)})
+    source.state.is_whole = False
 
 
 def test_of_a_call_that_fell_behind_the_gate_hears_all_and_the_model_the_newest(man: Samples) -> None:
@@ -140,7 +140,7 @@ def test_of_a_call_that_fell_behind_the_gate_hears_all_and_the_model_the_newest(
     hear_all(engine, behind)
     model.heard.clear()
     hops = behind.next(MAX_BEHIND + 3)
-    engine.process({behind.voice: hops})
+    engine.process({behind.state: hops})
     assert len(model.windows) == 1
     assert hops[-1].scores is not None
     assert [hop.skipped for hop in hops] == [True] * (MAX_BEHIND + 2) + [False]
@@ -152,7 +152,7 @@ def test_a_call_that_is_a_little_behind_loses_nothing(man: Samples) -> None:
     source = Source(engine, man)
     hear_all(engine, source)
     hops = source.next(MAX_BEHIND)
-    engine.process({source.voice: hops})
+    engine.process({source.state: hops})
     assert all(hop.scores and not hop.skipped for hop in hops)
 
 
@@ -162,7 +162,7 @@ def test_the_call_that_is_behind_takes_nothing_from_the_others(man: Samples, wom
     hear_all(engine, behind)
     hear_all(engine, prompt)
     (hop,) = hops = prompt.next()
-    engine.process({behind.voice: behind.next(MAX_BEHIND + 1), prompt.voice: hops})
+    engine.process({behind.state: behind.next(MAX_BEHIND + 1), prompt.state: hops})
     assert hop.scores is not None
     assert hop.scores.female > 0.9
 
@@ -179,7 +179,7 @@ def test_columns_are_those_of_the_model(labels: tuple[ClassLabel, ...]) -> None:
     assert hop.scores is not None
     assert hop.scores.male == pytest.approx(0.75)
     assert hop.scores.female == pytest.approx(0.25)
-    assert hop.voice == pytest.approx(0.8)
+    assert hop.p_voice == pytest.approx(0.8)
 
 
 def test_a_model_sure_of_no_voice_still_gives_scores_that_add_up() -> None:
@@ -188,7 +188,7 @@ def test_a_model_sure_of_no_voice_still_gives_scores_that_add_up() -> None:
     assert hop.scores is not None
     assert 0 <= hop.scores.male <= 1
     assert hop.scores.male + hop.scores.female == 1
-    assert hop.voice < 1e-5
+    assert hop.p_voice < 1e-5
 
 
 async def test_a_slow_model_skips_turns_and_tells_of_the_newest_audio(man: Samples) -> None:

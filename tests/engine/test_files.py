@@ -76,16 +76,16 @@ def test_a_file_is_judged_without_a_thread_and_all_of_its_windows_are(
 
 
 def test_a_file_is_judged_as_a_whole(make: Callable[[Classifier | None], Engine], tmp_path: Path) -> None:
-    verdict = classify_file(make(Pitch()), write(tmp_path / "woman.wav", speak(WOMAN, 4.0)))
-    assert verdict.label == "female"
-    assert verdict.confidence > 0.75
-    assert verdict.speech_s == pytest.approx(4.0, abs=0.6)
-    assert str(verdict).startswith("female (")
-    plain = json.loads(json.dumps(verdict.to_dict()))
+    classification = classify_file(make(Pitch()), write(tmp_path / "woman.wav", speak(WOMAN, 4.0)))
+    assert classification.label == "female"
+    assert classification.confidence > 0.75
+    assert classification.speech_s == pytest.approx(4.0, abs=0.6)
+    assert str(classification).startswith("female (")
+    plain = json.loads(json.dumps(classification.to_dict()))
     assert set(plain) == {"label", "confidence", "speech_seconds", "segments"}
     assert plain["segments"] == [
         {"start": round(s.start, 3), "end": round(s.end, 3), "label": "female", "confidence": round(s.confidence, 4)}
-        for s in verdict.segments
+        for s in classification.segments
     ]
 
 
@@ -94,10 +94,10 @@ def test_a_file_with_nobody_in_it_has_no_label(
     make: Callable[[Classifier | None], Engine], tmp_path: Path, audio: Samples
 ) -> None:
     model = Pitch()
-    verdict = classify_file(make(model), write(tmp_path / "nobody.wav", audio))
-    assert verdict.to_dict() == {"label": None, "confidence": 0.0, "speech_seconds": 0.0, "segments": []}
-    assert str(verdict) == "no speech"
-    assert {result.label for result in verdict.results} == {"no_speech"}
+    classification = classify_file(make(model), write(tmp_path / "nobody.wav", audio))
+    assert classification.to_dict() == {"label": None, "confidence": 0.0, "speech_seconds": 0.0, "segments": []}
+    assert str(classification) == "no speech"
+    assert {result.label for result in classification.results} == {"no_speech"}
     assert model.heard == []
 
 
@@ -105,9 +105,9 @@ def test_noise_that_sounds_like_speech_has_no_label_where_the_model_knows_better
     make: Callable[[Classifier | None], Engine], tmp_path: Path
 ) -> None:
     model = Fixed(("male", "female", "other"), (0.05, 0.05, 0.9))
-    verdict = classify_file(make(model), write(tmp_path / "parrot.wav", speak(WOMAN, 3.0)))
-    assert verdict.label is None
-    assert verdict.segments == ()
+    classification = classify_file(make(model), write(tmp_path / "parrot.wav", speak(WOMAN, 3.0)))
+    assert classification.label is None
+    assert classification.segments == ()
 
 
 def test_a_word_of_a_third_of_a_second_is_judged(make: Callable[[Classifier | None], Engine], tmp_path: Path) -> None:

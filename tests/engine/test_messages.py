@@ -1,11 +1,11 @@
-"""What is told of hops, and what of the time that they took."""
+"""Hops become messages, with the time that each stage took."""
 
 import numpy as np
 import pytest
 
-from voxgender.decisions import Verdict
+from voxgender.decisions import Decision
+from voxgender.engine.call_state import Hop
 from voxgender.engine.messages import NO_MEDIA_S, WARN_EVERY_S, Messages, TurnTimes
-from voxgender.engine.voice import Hop
 from voxgender.protocol import Change, Message, Result, Scores, Segment, Summary, Warning, decode
 
 HOP_S = 0.192
@@ -20,7 +20,7 @@ SUMMARY = Summary(duration=1.0, speech=0.9, male=0.0, female=0.9, uncertain=0.0,
 
 def hop(number: int, **more: object) -> Hop:
     made = Hop(number * HOP_S, (number + 1) * HOP_S, np.zeros(3_072, dtype=np.float32))
-    made.verdict = Verdict("no_speech", 1.0, ())
+    made.decision = Decision("no_speech", 1.0, ())
     for name, value in more.items():
         setattr(made, name, value)
     return made
@@ -47,7 +47,7 @@ def test_each_hop_is_a_result_in_order() -> None:
 
 
 def test_a_result_is_followed_by_its_events() -> None:
-    heard = hop(0, verdict=Verdict("female", 0.9, (CHANGE,)), scores=Scores(male=0.1, female=0.9))
+    heard = hop(0, decision=Decision("female", 0.9, (CHANGE,)), scores=Scores(male=0.1, female=0.9))
     result, change = of(Messages(), heard)
     assert isinstance(result, Result)
     assert (result.label, result.confidence, result.scores) == ("female", 0.9, Scores(male=0.1, female=0.9))

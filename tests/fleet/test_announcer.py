@@ -1,4 +1,4 @@
-"""What a node says of itself, and how it goes on saying it."""
+"""A node announces itself, and renews the announcement."""
 
 import asyncio
 from types import SimpleNamespace

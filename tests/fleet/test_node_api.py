@@ -79,7 +79,7 @@ async def test_with_every_answer_the_node_says_how_full_it_is(engine: Engine) ->
 
 
 async def test_an_answer_that_was_changed_on_its_way_is_none(engine: Engine) -> None:
-    """Whoever could put a fingerprint of its own into it could listen to the call."""
+    """Anybody who could put a fingerprint of their own into it could listen to the call."""
 
     class Meddler(Secret):
         def sign(self, purpose: str, text: bytes) -> str:

@@ -13,6 +13,7 @@ from tests.rtc import FRAGMENT, SDP, ToneTrack, a_peer
 from voxgender import protocol
 from voxgender.engine import Engine
 from voxgender.errors import TooManySessions
+from voxgender.fleet import router
 from voxgender.fleet.directory import Member
 from voxgender.fleet.remote import RemoteNode
 from voxgender.fleet.secret import Secret
@@ -279,6 +280,22 @@ async def test_a_slow_node_is_passed_over_and_left_with_nothing(engine: Engine) 
             for _ in range(3):
                 await place(front)
             assert slow.node.live == 0
+
+
+async def test_the_node_that_is_asked_first_has_less_time_where_another_one_has_room(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Callers of a node that stood still had no result for 5.5 s, of which signaling waited 3 s for that node."""
+    monkeypatch.setattr(router, "FIRST_ANSWER_S", 0.2)
+    # Without the shorter time, nobody would be asked after the first.
+    monkeypatch.setattr(router, "PLACE_TIMEOUT_S", 1.0)
+    async with (
+        a_node(engine, make=HeldNode) as one,
+        a_node(engine, make=HeldNode) as two,
+        a_front(one, two, timings={"answer_timeout_s": 1.5}) as front,
+    ):
+        await refusal(await post(front, await an_offer()), 503, "no_node")
+        assert [node.node.asked.is_set() for node in (one, two) if isinstance(node.node, HeldNode)] == [True, True]
 
 
 async def test_only_a_slow_node_is_no_node(engine: Engine) -> None:

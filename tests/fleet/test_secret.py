@@ -1,4 +1,4 @@
-"""What only holders of the shared secret can make."""
+"""Signatures and session ids that only holders of the shared secret can make."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Where signaling is told to find nodes."""
+"""Signaling finds nodes in a list, by DNS or in a registry."""
 
 import pytest
 

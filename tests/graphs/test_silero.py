@@ -34,7 +34,7 @@ def by_silero(frames: Samples) -> Samples:
 
 
 def test_the_file_in_the_package_is_the_one_that_is_written() -> None:
-    """Where this fails after a change of the writer, or of the package ``silero-vad``: run ``tools/graphs.py``."""
+    """Run ``tools/graphs.py`` if this fails after a change of the writer or of the package ``silero-vad``."""
     assert NETWORK.read_bytes() == silero.build().SerializeToString()
 
 

@@ -86,7 +86,7 @@ class Call:
 
 
 async def refusal(response: ClientResponse) -> Refused:
-    """What a problem says; fails where the answer is none that a client could act on (RFC 9457)."""
+    """Return a problem's code; fail if the answer is no problem that a client could act on (RFC 9457)."""
     assert response.content_type == "application/problem+json", await response.text()
     problem = await response.json(content_type=None)
     retry_after = response.headers.get("Retry-After")
@@ -105,7 +105,7 @@ class Caller:
         self.gap_s = 0.0
         """The longest time without a result."""
         self.nodes: list[str] = []
-        """Where the call has been."""
+        """Nodes that the call has been on, in order."""
         self._heard_at: float | None = None
         self.lost = 0
         """Moves that were no move: the old call ended before the new one said a word."""

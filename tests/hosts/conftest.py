@@ -10,7 +10,7 @@ from aiohttp import ClientSession, ClientTimeout
 
 from tests.hosts import network
 from tests.hosts.network import Network
-from tests.hosts.processes import MediaNode, Process, Redis, Signaling, Turn
+from tests.hosts.processes import MediaNode, Process, Redis, Signaling, TurnServer
 
 
 class Hosts:
@@ -19,7 +19,7 @@ class Hosts:
     def __init__(self, lab: Network, directory: Path) -> None:
         self.lab = lab
         turn_host, *media_hosts = lab.hosts
-        self.turn = Turn(turn_host, directory)
+        self.turn = TurnServer(turn_host, directory)
         redis_port, *ports = free_ports(lab.private, 3)
         self.redis = Redis(lab.private, redis_port)
         self.signaling = [

@@ -16,11 +16,11 @@ from typing import Literal, Self
 
 Side = Literal["public", "private"]
 _SUBNETS: dict[Side, str] = {"public": "198.18", "private": "198.19"}
-"""Of the range that RFC 2544 sets aside for tests of networks, so that no real host is hidden."""
+"""Network from the range that RFC 2544 sets aside for tests, so that no real host is hidden."""
 
 
 def why_not() -> str | None:
-    """What keeps this machine from having namespaces; None where nothing does."""
+    """Return what keeps this machine from having namespaces; None if nothing does."""
     if os.geteuid() != 0:
         return "network namespaces need root"
     if shutil.which("ip") is None or shutil.which("setpriv") is None:
@@ -55,7 +55,7 @@ class Host:
     def bytes_on(self, side: Side) -> tuple[int, int]:
         """Received and sent so far."""
         statistics = Path(f"/sys/class/net/{self._port(side)}/statistics")
-        # Of the cable's other end, where it is the other way round.
+        # At the cable's other end it is the other way round.
         received, sent = (int((statistics / name).read_text()) for name in ("tx_bytes", "rx_bytes"))
         return received, sent
 

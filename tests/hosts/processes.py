@@ -121,7 +121,7 @@ class Redis(Process):
         self._wait_until_it_listens(self.address)
 
 
-class Turn(Process):
+class TurnServer(Process):
     """coturn on a host of its own, closed to private networks as ``docs/deployment`` has it."""
 
     def __init__(self, host: Host, directory: Path) -> None:
@@ -150,7 +150,7 @@ _DENIED = re.findall(r"^denied-peer-ip=(\S+)$", _SCRIPT.read_text(), re.MULTILIN
 
 
 class Signaling(Process):
-    def __init__(self, name: str, address: str, port: int, registry: str, turn: Turn) -> None:
+    def __init__(self, name: str, address: str, port: int, registry: str, turn: TurnServer) -> None:
         self.url = f"http://{address}:{port}"
         command = ["signaling", "--host", address, "--port", str(port), "--registry", registry]
         environment = {"VOXGENDER_SECRET": SECRET, "VOXGENDER_TURN_SECRET": SECRET}

@@ -134,8 +134,13 @@ async def test_a_node_that_signaling_cannot_reach_keeps_its_calls(
     await nothing_is_left(fleet, http)
 
 
-async def test_results_follow_a_caller_whose_address_changes(fleet: Hosts, http: ClientSession) -> None:
-    """As from one Wi-Fi to another, where the application's sockets are bound to no address and live on."""
+async def test_results_follow_a_caller_whose_address_changes(
+    fleet: Hosts, http: ClientSession, record_property: Callable[[str, object], None]
+) -> None:
+    """Between two Wi-Fi networks, the application's sockets are bound to no address and live on.
+
+    They never came again. How long it takes is recorded, not asserted: 0.8 s on a machine that has nothing else to do.
+    """
     await known_nodes(fleet, http)
     call = await Call.place(http, fleet.signaling[0].url, "0.0.0.0", ToneTrack())
     try:
@@ -148,7 +153,7 @@ async def test_results_follow_a_caller_whose_address_changes(fleet: Hosts, http:
             await call.peer.until(protocol.Result)
             gap_s = asyncio.get_running_loop().time() - began
             print(f"without results for {gap_s:.2f} s")
-            assert gap_s < 2
+            record_property(f"gap_{number}_s", gap_s)
         assert await call.ask("GET") == 200
     finally:
         fleet.lab.move_callers(1)
@@ -239,7 +244,7 @@ async def test_with_nodes_that_come_and_go_each_call_gets_a_clear_answer(fleet: 
     assert placed.total() == 200
     assert placed.keys() <= {"answered", "503 no_node", "503 draining"}
     assert ended["lived, 200"] > 100
-    # What was answered lives, unless its node was killed; and then whoever asks is told so.
+    # Answered calls live, unless their node was killed; then requests say so.
     assert ended.keys() <= {"lived, 200", "lived, 404", "lived, 503", "did not live, 404", "did not live, 503"}
     await nothing_is_left(fleet, http)
 
@@ -249,7 +254,7 @@ async def all_speak(fleet: Hosts, http: ClientSession, count: int) -> bool:
 
 
 async def live_sessions(fleet: Hosts, http: ClientSession) -> Counter[str]:
-    """How many sessions each running node has, by its own word."""
+    """Return how many sessions each running node says it has."""
     sessions: Counter[str] = Counter()
     for node in fleet.nodes:
         if node.runs:
@@ -265,7 +270,7 @@ async def nothing_is_left(fleet: Hosts, http: ClientSession) -> None:
     async def is_so() -> bool:
         return not await live_sessions(fleet, http)
 
-    # What was never connected ends by its own deadline.
+    # Calls that never connected end by their own deadline.
     await eventually(is_so, timeout_s=25)
 
 

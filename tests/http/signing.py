@@ -1,4 +1,4 @@
-"""Whoever signs callers' tokens: its keys, the set that it publishes, and the tokens."""
+"""Sign callers' tokens: keys, the key set that is published, and tokens."""
 
 import base64
 import json
@@ -42,7 +42,7 @@ class Signer:
 
 
 def claims(**changed: Any) -> dict[str, Any]:
-    """What a good token says, but for what is changed; None leaves a claim out."""
+    """Return a valid token's claims with some changed; None leaves a claim out."""
     said = {"sub": "ann", "aud": "voxgender", "exp": int(time.time()) + 300} | changed
     return {name: value for name, value in said.items() if value is not None}
 

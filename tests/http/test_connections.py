@@ -100,7 +100,7 @@ class Client:
                 await asyncio.sleep(every_s)
 
     async def rest(self) -> bytes:
-        """All that comes until the server closes."""
+        """Return all that comes until the server closes."""
         with suppress(ConnectionResetError):
             return await asyncio.wait_for(self.reader.read(), 10)
         return b""
@@ -260,8 +260,7 @@ async def test_events_end_whose_reader_stops(engine: Engine, monkeypatch: pytest
             ended.set()
 
     monkeypatch.setattr(events.Events, "stream", watched)
-    monkeypatch.setattr(events, "KEEPALIVE_S", 0.0)
-    async with a_server(engine, http_limits=SHORT) as server, a_peer(ToneTrack()) as peer:
+    async with a_server(engine, http_limits=SHORT, keepalive_s=0.0) as server, a_peer(ToneTrack()) as peer:
         async with server.http.post("/whip", data=await peer.offer(), headers={"Content-Type": "application/sdp"}) as r:
             path = r.headers["Location"]
         async with a_reader_that_stops(int(server.url.rpartition(":")[2]), f"{path}/events"):

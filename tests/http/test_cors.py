@@ -47,7 +47,7 @@ async def test_an_allow_list_keeps_other_origins_out(engine: Engine) -> None:
 async def test_what_an_allow_list_answers_varies_with_the_origin_whoever_asks(
     engine: Engine, method: str, path: str, status: int, origin: str | None
 ) -> None:
-    """What a cache kept of one origin, allowed or refused, must not be shown to another one."""
+    """A cache must not show one origin the answer that it kept of another one's, allowed or refused."""
     headers = {} if origin is None else {"Origin": origin}
     async with (
         a_server(engine, settings=LISTED) as server,

@@ -2,11 +2,9 @@
 
 import asyncio
 
-import pytest
-
-from tests.rtc import Server, ToneTrack, a_peer
+from tests.rtc import Server, ToneTrack, a_peer, a_server
 from voxgender import protocol
-from voxgender.http import events
+from voxgender.engine import Engine
 
 
 async def test_a_publisher_without_a_data_channel_follows_its_session(server: Server) -> None:
@@ -51,10 +49,9 @@ async def test_a_follower_that_leaves_does_not_end_the_call(server: Server) -> N
         assert len(server.node.sessions()) == 1
 
 
-async def test_a_quiet_stream_is_kept_alive(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_quiet_stream_is_kept_alive(engine: Engine) -> None:
     """Proxies close streams on which nothing comes."""
-    monkeypatch.setattr(events, "KEEPALIVE_S", 0.01)
-    async with a_peer(ToneTrack()) as peer:
+    async with a_server(engine, keepalive_s=0.01) as server, a_peer(ToneTrack()) as peer:
         async with server.http.post(
             "/whip", data=await peer.offer(), headers={"Content-Type": "application/sdp"}
         ) as response:

@@ -1,4 +1,4 @@
-"""How many requests of one address or one subject are taken, and whose address counts."""
+"""Requests of one address or one subject are limited, by the address that proxies vouch for."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -15,7 +15,6 @@ from tests.rtc import FRAGMENT, SDP, Server, ToneTrack, a_peer, a_server
 from voxgender import metrics
 from voxgender.engine import Engine
 from voxgender.errors import SettingsError
-from voxgender.http import rates
 from voxgender.http.problem import Problem
 from voxgender.http.rates import REQUESTS_AN_OFFER, Proxies, Rates, _Limits, _site
 from voxgender.settings import FrontSettings, RateOptions
@@ -155,9 +154,8 @@ def test_an_ipv6_client_has_a_whole_network_to_call_from() -> None:
     assert _site("192.0.2.1") == "192.0.2.1"
 
 
-def test_so_many_are_counted_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rates, "MAX_COUNTED", 100)
-    limits = _Limits(1.0)
+def test_so_many_are_counted_and_no_more() -> None:
+    limits = _Limits(1.0, max_counted=100)
     for number in range(1_000):
         limits.check(("address", str(number)), 0.0)
         limits.check(("address", "busy"), float(number))

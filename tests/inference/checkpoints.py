@@ -42,6 +42,13 @@ LARGE_SHAPE: dict[str, Any] = {
     "num_conv_pos_embeddings": 128,
 }
 """wav2vec2-large-xlsr-53 in everything but its widths."""
+MANY_WEIGHTS: dict[str, Any] = {
+    "hidden_size": 1_024,
+    "num_hidden_layers": 1,
+    "intermediate_size": 3_072,
+    "num_conv_pos_embedding_groups": 16,
+}
+"""The smallest change to ``TINY`` that makes a network large: ten million weights in the encoder."""
 
 
 def network(labels: tuple[str, ...] = ("female", "male"), **config: Any) -> Wav2Vec2ForSequenceClassification:

@@ -119,7 +119,7 @@ def test_a_fingerprint_is_of_what_the_files_say(make: Make, tmp_path: Path) -> N
     directory = make()
     told = read(str(directory)).fingerprint()
     copied = shutil.copytree(directory, tmp_path / "elsewhere")
-    # As a checkout with other line ends would have it.
+    # The line ends of another checkout.
     (copied / "config.json").write_text((copied / "config.json").read_text().replace("\n", "\r\n"), newline="")
     assert read(str(copied)).fingerprint() == told
     rewrite(copied / "config.json", layer_norm_eps=1e-3)

@@ -5,7 +5,7 @@ from voxgender.inference.eager import EagerNetwork
 
 
 def test_half_precision_says_nearly_the_same() -> None:
-    """As a GPU would compute, here on the CPU."""
+    """Compute on the CPU as a GPU would."""
     exact, half = (
         EagerNetwork(network(**LARGE_SHAPE), normalise=True),
         EagerNetwork(network(**LARGE_SHAPE), normalise=True, half=True),

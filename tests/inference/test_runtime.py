@@ -1,13 +1,13 @@
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from transformers import Wav2Vec2ForSequenceClassification
 
-from tests.inference.checkpoints import converted, network, voices
+from tests.inference.checkpoints import MANY_WEIGHTS, TINY, converted, network, voices
 from voxgender.audio.activity import NETWORK
-from voxgender.graphs import architecture
 from voxgender.graphs.architecture import Unconvertible
 from voxgender.inference import wav2vec2
 from voxgender.inference.classifier import Precision
@@ -48,9 +48,8 @@ def test_a_batch_of_any_size_says_what_its_windows_say_alone(batch: int) -> None
 def test_a_large_network_goes_by_way_of_files_that_do_not_stay(
     precision: Precision, encoder: Precision, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(architecture, "_LARGE", 1_000)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    reference = network(hidden_size=64, intermediate_size=128)
+    reference = network(**MANY_WEIGHTS)
     graph = converted(reference, precision=precision)
     assert list(tmp_path.iterdir()) == []
     assert graph.precision == encoder
@@ -63,14 +62,10 @@ def test_small_networks_are_exact_unless_asked_otherwise() -> None:
     assert converted(reference).precision == "fp32"
 
 
-@pytest.mark.parametrize(("large", "threads"), [(1_000, 2), (1_000_000, 1)])
-def test_threads_are_for_large_networks_and_sleep_when_idle(
-    large: int, threads: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize(("shape", "threads"), [(MANY_WEIGHTS, 2), (TINY, 1)])
+def test_threads_are_for_large_networks_and_sleep_when_idle(shape: dict[str, Any], threads: int) -> None:
     """Threads that spin for the next batch would take the cores that media needs."""
-    monkeypatch.setattr(architecture, "_LARGE", large)
-    reference = network()
-    graph = converted(reference, threads=2)
+    graph = converted(network(**shape), threads=2)
     options = graph._session.get_session_options()
     assert options.intra_op_num_threads == threads
     assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"

@@ -8,9 +8,8 @@ import torch
 from safetensors.torch import load_file
 from transformers import Wav2Vec2Config, Wav2Vec2ForCTC, Wav2Vec2ForSequenceClassification
 
-from tests.inference.checkpoints import LARGE_SHAPE, TINY, Make, by_transformers, rewrite
+from tests.inference.checkpoints import LARGE_SHAPE, MANY_WEIGHTS, TINY, Make, by_transformers, rewrite
 from voxgender.errors import ModelError
-from voxgender.graphs import architecture
 from voxgender.inference import wav2vec2
 from voxgender.inference.eager import EagerNetwork
 from voxgender.inference.runtime import OnnxNetwork
@@ -79,9 +78,8 @@ def test_the_name_is_the_directorys(make: Make) -> None:
     assert load(f"{make()}/").name == "checkpoint"
 
 
-def test_a_large_model_takes_the_threads_it_is_given(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(architecture, "_LARGE", 1)
-    classifier = load(str(make()), threads=2)
+def test_a_large_model_takes_the_threads_it_is_given(make: Make) -> None:
+    classifier = load(str(make(**MANY_WEIGHTS)), threads=2)
     assert isinstance(classifier._network, OnnxNetwork)
     assert classifier._network._session.get_session_options().intra_op_num_threads == 2
 

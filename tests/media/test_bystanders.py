@@ -29,7 +29,7 @@ from voxgender.protocol import Error, Hello, Message, Result, Warning
 LONGEST_GAP_S = 0.4
 """Results are due every 0.2 s."""
 SPARE_S = 0.4
-"""What a busy machine may add."""
+"""Time that a busy machine may add."""
 DURATION_S = 2.0
 
 
@@ -338,7 +338,7 @@ async def test_what_is_thrown_away_costs_the_others_nothing(bystanders: Bystande
 
 
 async def test_channels_that_are_opened_and_closed_thirty_times_are_each_told(bystanders: Bystanders) -> None:
-    """Of channels that were closed only the first six were ever told anything: the places were not given back."""
+    """Closed channels kept their places, so that only the first six ever got messages."""
     greeted = 0
 
     async def misbehave(attacker: Misbehaving, _: Callable[[], bool]) -> None:

@@ -6,15 +6,15 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-import pytest
 from aioice import stun
 
 from tests.nat import Nat, call_behind_nat, udp_port
 from tests.rtc import Peer, Server, ToneTrack, a_peer, a_server
 from voxgender import metrics
 from voxgender.engine import Engine
-from voxgender.media.aiortc_internals import paths
+from voxgender.media.aiortc_internals.paths import HEARD_ELSEWHERE_S, QUIET_S, Consent
 from voxgender.media.rtp import is_rtcp
+from voxgender.media.session import SessionTimes
 from voxgender.protocol import Error, Hello, Result
 
 
@@ -84,13 +84,13 @@ async def test_results_follow_a_caller_that_is_given_one_port_after_another(serv
     async with a_caller(server) as (peer, path, nat):
         for _ in range(3):
             await nat.rebind()
-            await asyncio.sleep(paths.QUIET_S + 0.1)
+            await asyncio.sleep(QUIET_S + 0.1)
         assert await results_again_after_s(peer) < 2
         assert answers_go_to(server, path) == nat.mapped
 
 
 async def test_a_flood_under_the_callers_own_ssrc_does_not_hide_where_it_is(server: Server) -> None:
-    """Who sees the packets on their way knows the SSRC, and nothing else is needed to be tried."""
+    """Anybody who sees the packets on their way knows the SSRC, and nothing else is needed to be tried."""
     async with a_caller(server) as (peer, path, nat), a_stranger(nat) as stranger:
         forged = next(data for data in reversed(nat.sent) if is_media(data) and not is_rtcp(data))[:12] + os.urandom(40)
         await nat.rebind()
@@ -190,7 +190,7 @@ async def test_nobody_else_moves_a_call_not_even_while_its_caller_is_silent(serv
         # The caller's path falls silent. What it sends now is another matter: see the next test.
         nat.intercept = lambda _: None
         async with a_stranger(nat) as stranger:
-            for _ in range(int(2 * paths.QUIET_S / 0.05)):
+            for _ in range(int(2 * QUIET_S / 0.05)):
                 await asyncio.sleep(0.05)
                 media = [data for data in nat.sent if is_media(data)]
                 checks = [data for data in nat.sent if is_check(data)]
@@ -213,7 +213,7 @@ async def test_packets_that_somebody_held_back_move_nothing(server: Server) -> N
     async with a_caller(server) as (peer, path, nat), a_stranger(nat) as stranger:
         mapped = nat.mapped
         nat.intercept = stranger.send
-        await asyncio.sleep(2 * paths.QUIET_S + 0.5)
+        await asyncio.sleep(2 * QUIET_S + 0.5)
         assert any(is_check(data) for data in stranger.got), "it was to be asked"
         assert not any(20 <= data[0] < 64 for data in stranger.got), "nothing of the call may go there"
         assert answers_go_to(server, path) == mapped
@@ -236,9 +236,9 @@ async def test_somebody_who_is_quicker_than_the_caller_does_not_get_between_the_
 
         # While the caller is heard nothing from elsewhere is even looked at, so it begins after a gap.
         nat.intercept = lambda _: None
-        await asyncio.sleep(2 * paths.HEARD_ELSEWHERE_S)
+        await asyncio.sleep(2 * HEARD_ELSEWHERE_S)
         nat.intercept = race
-        await asyncio.sleep(2 * paths.QUIET_S + 1)
+        await asyncio.sleep(2 * QUIET_S + 1)
         assert any(is_check(data) for data in stranger.got), "it was to be asked"
         assert answers_go_to(server, path) == mapped
         assert await results_again_after_s(peer) < 2
@@ -271,14 +271,11 @@ async def test_a_copied_nomination_does_not_bring_back_an_address_that_was_left(
         assert await results_again_after_s(peer) < 2
 
 
-async def test_a_call_whose_caller_no_longer_answers_ends_with_a_reason(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_call_whose_caller_no_longer_answers_ends_with_a_reason(engine: Engine) -> None:
     """Consent (RFC 7675): nothing may be sent for longer to who does not say that it is wanted."""
-    monkeypatch.setattr(paths, "CONSENT_S", 1.0)
-    monkeypatch.setattr(paths, "CONSENT_INTERVAL_S", (0.1, 0.2))
+    times = SessionTimes(consent=Consent(1.0, (0.1, 0.2)))
     before = metrics.SESSIONS_ENDED.labels("consent_expired")._value.get()
-    async with a_server(engine) as server, a_caller(server) as (_, path, nat):
+    async with a_server(engine, session_times=times) as server, a_caller(server) as (_, path, nat):
         (session,) = server.node._sessions.values()
         messages = session.follow()
         await asyncio.sleep(1.5)
@@ -294,11 +291,10 @@ async def test_a_call_whose_caller_no_longer_answers_ends_with_a_reason(
             assert response.status == 404
 
 
-async def test_a_long_way_is_no_missing_consent(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_long_way_is_no_missing_consent(engine: Engine) -> None:
     """aioice waits half a second for an answer: calls by satellite ended after half a minute."""
-    monkeypatch.setattr(paths, "CONSENT_S", 2.0)
-    monkeypatch.setattr(paths, "CONSENT_INTERVAL_S", (0.8, 0.9))
-    async with a_server(engine) as server, a_caller(server) as (peer, _, nat):
+    times = SessionTimes(consent=Consent(2.0, (0.8, 0.9)))
+    async with a_server(engine, session_times=times) as server, a_caller(server) as (peer, _, nat):
         nat.delay_s = 0.3
         await asyncio.sleep(4)
         (session,) = server.node._sessions.values()

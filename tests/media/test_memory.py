@@ -20,7 +20,7 @@ from aiortc import RTCDataChannel, RTCPeerConnection, RTCRtpReceiver
 from tests.replay import replay
 from tests.rtc import SDP, Server, ToneTrack, a_peer
 from voxgender.engine import Call, Engine
-from voxgender.engine.voice import Voice
+from voxgender.engine.call_state import CallState
 from voxgender.media.outbox import Outbox
 from voxgender.media.receiver import AudioReceiver
 from voxgender.media.session import Session
@@ -34,8 +34,8 @@ from voxgender.protocol import Hello, Result
 CALLS = 100
 AT_ONCE = 10
 OF_A_CALL = (
-    Session, Outbox, AudioReceiver, Call, Voice, Caller, RTCPeerConnection, RTCDataChannel, RTCRtpReceiver, Connection,
-    StunProtocol,
+    Session, Outbox, AudioReceiver, Call, CallState, Caller, RTCPeerConnection, RTCDataChannel, RTCRtpReceiver,
+    Connection, StunProtocol,
 )  # fmt: skip
 
 
@@ -45,7 +45,7 @@ def packets() -> list[bytes]:
 
 
 def alive() -> Counter[str]:
-    """How many there are of what a call is made of."""
+    """Count the objects of the classes that a call is made of."""
     gc.collect()
     kinds = {kind: kind.__name__ for kind in OF_A_CALL}
     return Counter(kinds[type(thing)] for thing in gc.get_objects() if type(thing) in kinds)
@@ -63,7 +63,7 @@ async def test_nothing_of_a_hundred_calls_is_left(server: Server, packets: list[
         async with places:
             await Caller(server.url, Speech(packets, ()), duration_s=0.1, pacer=pacer).run()
 
-    # What is made once, at the first call, is none of the others'.
+    # The first call makes objects that the others share.
     await place()
     await asyncio.sleep(0)
     before, files, tasks = alive(), open_files(), len(asyncio.all_tasks())
@@ -90,7 +90,7 @@ def no_collector() -> Iterator[None]:
 
 
 def parts(session: Session) -> dict[str, "weakref.ref[object]"]:
-    """What a call is made of."""
+    """Return the objects that a call is made of."""
     pc = session._pc
     (transceiver,) = pc.getTransceivers()
     dtls = transceiver.receiver.transport
@@ -100,7 +100,7 @@ def parts(session: Session) -> dict[str, "weakref.ref[object]"]:
         session._outbox,
         session._receiver,
         session._call,
-        session._call.voice,
+        session._call.state,
         pc,
         transceiver.receiver,
         dtls,
@@ -193,7 +193,7 @@ async def test_a_refused_offer_leaves_nothing_for_the_garbage_collector(server: 
 
 
 async def test_ten_minutes_of_packets_leave_nothing_in_a_call(packets: list[bytes]) -> None:
-    """Of 30,000 packets and 3,000 results, with losses; sequence numbers go round on the way."""
+    """Run 30,000 packets and 3,000 results, with losses; sequence numbers wrap on the way."""
     engine = Engine(None)
     blocks: list[int] = []
     try:

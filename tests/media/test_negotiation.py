@@ -1,4 +1,4 @@
-"""What aiortc is shown of an offer, and what becomes of its answer."""
+"""aiortc gets an offer that is written for it, and its answer is completed."""
 
 from aiortc.sdp import SessionDescription
 

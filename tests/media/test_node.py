@@ -65,12 +65,9 @@ async def an_offer() -> str:
         return await peer.offer()
 
 
-async def test_where_all_places_are_taken_the_oldest_without_a_connection_gives_way(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_where_all_places_are_taken_the_oldest_without_a_connection_gives_way(engine: Engine) -> None:
     """Offers that never connect filled the server for 15 s; first those of the address that asks for more."""
-    monkeypatch.setattr(node_module, "GIVE_WAY_S", 0.0)
-    async with a_server(engine, max_sessions=3) as server:
+    async with a_server(engine, max_sessions=3, give_way_s=0.0) as server:
         node, offer = server.node, await an_offer()
         first, _ = await node.open(offer, address="192.0.2.1")
         second, _ = await node.open(offer, address="192.0.2.2")

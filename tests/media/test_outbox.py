@@ -1,4 +1,4 @@
-"""Who is sent what, in what order, and what slow listeners cost (nothing)."""
+"""Messages reach each listener in order, and slow listeners cost the others nothing."""
 
 import asyncio
 from typing import Any
@@ -157,7 +157,7 @@ async def test_a_crowd_of_followers_is_refused() -> None:
 
 
 def test_a_channel_that_has_closed_gives_its_place_back() -> None:
-    """Of channels that were opened and closed one after another only the first eight were ever told anything."""
+    """Only the first eight of the channels that were opened and closed one after another got messages."""
     outbox = Outbox(HELLO)
     kept = attach(outbox)
     for _ in range(30):

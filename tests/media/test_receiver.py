@@ -13,10 +13,10 @@ from voxgender import metrics
 from voxgender.audio.frames import Frame, Packet
 from voxgender.engine import Engine
 from voxgender.engine.call import MAX_WAITING_S
-from voxgender.media import receiver as receiver_module
 from voxgender.media.decoder import Decoders
 from voxgender.media.pace import BURST_S, MAX_LEAP_S, PACE
 from voxgender.media.receiver import (
+    BYE_GRACE_S,
     MAX_REORDER_WINDOW_S,
     MIN_REORDER_WINDOW_S,
     REORDER_WINDOW_S,
@@ -46,18 +46,18 @@ async def receiver(engine: Engine) -> AsyncIterator[AudioReceiver]:
     made._call.abandon()
 
 
-def make_receiver(engine: Engine, *more: RTCRtpCodecParameters) -> AudioReceiver:
+def make_receiver(engine: Engine, *more: RTCRtpCodecParameters, bye_grace_s: float = BYE_GRACE_S) -> AudioReceiver:
     """A receiver whose packets nobody takes but the test."""
     decoders = Decoders()
     call = engine.open(lambda _: None, lambda _: None, decode=decoders.decode)
     call.hold()
-    receiver = AudioReceiver(call, decoders)
+    receiver = AudioReceiver(call, decoders, bye_grace_s=bye_grace_s)
     receiver.configure([OPUS, PCMU, *more])
     return receiver
 
 
 def decoded(receiver: AudioReceiver) -> Sequence[Frame]:
-    """All that is ready."""
+    """Return the frames of all packets that are ready."""
     call = receiver._call
     assert call.decode is not None
     return call.decode([piece for piece in call.drain(0.0).audio if isinstance(piece, Packet)])
@@ -222,11 +222,9 @@ async def test_the_end_gives_what_is_left_and_then_nothing(receiver: AudioReceiv
     assert pts(receiver) == []
 
 
-async def test_a_goodbye_followed_by_packets_is_a_pause(
-    receiver: AudioReceiver, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_goodbye_followed_by_packets_is_a_pause(engine: Engine) -> None:
     """Chromium says RTCP BYE when its sender has no track for a while."""
-    monkeypatch.setattr(receiver_module, "BYE_GRACE_S", 0.01)
+    receiver = make_receiver(engine, bye_grace_s=0.01)
     receiver.feed(packet(0), 0.0)
     receiver.bye()
     receiver.feed(packet(1), 0.02)

@@ -12,9 +12,8 @@ from aiortc import RTCDataChannel, RTCPeerConnection
 from tests.rtc import SDP, Peer, Server, ToneTrack, a_peer, a_server
 from voxgender.audio.activity import FRAME_S
 from voxgender.engine import Engine
-from voxgender.media import receiver as receiver_module
 from voxgender.media.outbox import Outbox
-from voxgender.media.session import Session
+from voxgender.media.session import Session, SessionTimes
 from voxgender.protocol import Error, Hello, Result, Segment, Summary, Warning
 
 
@@ -98,11 +97,9 @@ async def test_a_call_that_is_over_before_its_channels_open_still_gets_its_summa
         await ending
 
 
-async def test_a_track_that_ends_ends_the_call_with_its_summary(
-    server: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(receiver_module, "BYE_GRACE_S", 0.1)
-    async with a_peer(track := ToneTrack(limit=25)) as peer:
+async def test_a_track_that_ends_ends_the_call_with_its_summary(engine: Engine) -> None:
+    times = SessionTimes(bye_grace_s=0.1)
+    async with a_server(engine, session_times=times) as server, a_peer(track := ToneTrack(limit=25)) as peer:
         peer.channels()
         await peer.call(server.http)
         while track.readyState == "live":

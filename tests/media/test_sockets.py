@@ -13,6 +13,7 @@ from voxgender import metrics
 from voxgender.engine.schedule import BUSY_CALLS, QUIET_TICK_S, TICK_S, Phase
 from voxgender.errors import NotReady
 from voxgender.media import sockets as sockets_module
+from voxgender.media.datagrams import PlainReader, pack_address
 from voxgender.media.sockets import CALLS, CallTransport, Sockets
 
 HERE = "127.0.0.1"
@@ -22,7 +23,7 @@ PASSWORD = b"password that a call's peer knows"
 
 
 class Call:
-    """What one call was handed."""
+    """Datagrams that one call was handed."""
 
     def __init__(self) -> None:
         self.transport: Any = None
@@ -306,8 +307,7 @@ async def test_one_calls_fault_costs_the_others_nothing(sockets: Sockets, peers:
 
 
 def packed(address: tuple[str, int]) -> bytes:
-    host, port = address
-    return sockets_module._INET.pack(socket.AF_INET, port.to_bytes(2, "big"), socket.inet_aton(host))
+    return pack_address(socket.AF_INET, *address)
 
 
 async def test_a_call_hears_from_so_many_addresses_and_no_more(sockets: Sockets) -> None:
@@ -332,7 +332,7 @@ async def test_an_address_that_another_call_has_costs_a_full_call_none_of_its_ow
     assert len(transport.sources) == 16
     assert call.forgotten == []
     # The peer answers from there, so it is its own now.
-    transport.find((HERE, 9_999))
+    transport.take_over_address((HERE, 9_999))
     assert (HERE, 9_999) in transport.sources.values()
     assert not other.sources
 
@@ -357,7 +357,7 @@ async def test_media_from_a_new_address_is_known_by_its_stream_and_tried_once(
 
 
 async def test_a_flood_of_media_is_tried_within_bounds(sockets: Sockets, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who sees a call's SSRC on its way can send as much under it as the network takes."""
+    """Anybody who sees a call's SSRC on its way can send as much under it as the network takes."""
     call, transport = place(sockets, "one")
     transport.expect(b"aaaa")
     shared = sockets._shared[0]
@@ -394,12 +394,11 @@ async def test_a_full_socket_is_followed_by_another_and_the_last_call_closes_it(
         again.bind(names[0])
 
 
-async def test_ports_are_taken_from_the_range_until_there_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sockets_module, "CALLS", 1)
+async def test_ports_are_taken_from_the_range_until_there_are_none() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
         taken.bind((HERE, 0))
         port = taken.getsockname()[1]
-        sockets = Sockets((port, port))
+        sockets = Sockets((port, port), max_calls=1)
         with pytest.raises(NotReady, match="All UDP ports") as refused:
             place(sockets, "one")
         assert refused.value.code == "at_capacity"
@@ -453,7 +452,7 @@ async def test_icmp_errors_do_not_stop_the_reading(sockets: Sockets, peers: list
 async def test_with_many_calls_a_socket_is_read_when_its_calls_have_their_turn(
     sockets: Sockets, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What came of a call between two of its turns waits in the kernel: fewer wake-ups, each for more."""
+    """Datagrams that came between two of a call's turns wait in the kernel: fewer wake-ups, each for more."""
     phases = [Phase(number, 3 * TICK_S) for number in range(3)]
     for number in range(BUSY_CALLS):
         sockets.open(HERE, str(number), Call(), phases[number % 2]).read_on_tick()
@@ -547,7 +546,7 @@ async def test_the_time_for_checks_of_strangers_is_bounded(
     monkeypatch.setattr(call, "introduces", introduces)
     monkeypatch.setattr(time, "thread_time", lambda: cpu_s)
     monkeypatch.setattr(shared._loop, "time", lambda: now)
-    source = sockets_module._INET.pack(socket.AF_INET, b"\x10\x00", socket.inet_aton(HERE))
+    source = packed((HERE, 4096))
     for _ in range(1_000):
         shared.deliver(check("one"), source, 0.0)
     assert tried <= 21
@@ -608,4 +607,24 @@ async def test_where_there_is_but_one_port_calls_of_all_phases_share_it() -> Non
         sockets.open(HERE, "one more", Call())
     for transport in made:
         transport.close()
+    assert sockets._timer is None
+
+
+async def test_calls_connect_and_are_heard_on_an_event_loop_that_watches_no_sockets(
+    peers: list[Peer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on Windows, whose usual loop has no ``add_reader``."""
+
+    def watch(*_: object) -> None:
+        raise NotImplementedError
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "add_reader", watch)
+    sockets = Sockets(reader=PlainReader())
+    call, transport = place(sockets, "one")
+    peers[0].send(check("one"), call)
+    assert (await call.next())[1] == peers[0].address
+    transport.read_on_tick()
+    peers[0].send(RTP, call)
+    assert (await asyncio.wait_for(call.media.get(), 5))[0] == RTP
+    transport.close()
     assert sockets._timer is None

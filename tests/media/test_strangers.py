@@ -1,4 +1,4 @@
-"""What a stranger with a plain UDP socket can do to a call, knowing its ICE name or its address: nothing."""
+"""A stranger with a UDP socket who knows a call's ICE name or address cannot harm the call."""
 
 import asyncio
 import logging
@@ -69,7 +69,7 @@ async def until_ignored(count: float) -> None:
 
 
 def silent(strangers: list[socket.socket]) -> bool:
-    """Whether none was sent anything."""
+    """Return whether none was sent anything."""
     for each in strangers:
         try:
             each.recv(2_000)

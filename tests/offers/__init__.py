@@ -3,7 +3,7 @@
 from pathlib import Path
 
 CLIENTS = {path.stem: path.read_bytes().decode() for path in sorted(Path(__file__).parent.glob("*.sdp"))}
-"""Of Chromium 156 and Firefox 153 as they made them; of GStreamer, OBS and aiortc in their shapes."""
+"""Offers that Chromium 156 and Firefox 153 made, and offers in the form of GStreamer's, OBS's and aiortc's."""
 
 TRANSPORT = (
     "c=IN IP4 0.0.0.0\r\na=ice-ufrag:abcd\r\na=ice-pwd:0123456789012345678901\r\n"

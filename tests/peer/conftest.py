@@ -13,7 +13,7 @@ from tests.rtc import Server, a_server
 from voxgender.engine import Engine
 from voxgender.peer import speech
 from voxgender.peer.speech import Speech
-from voxgender.peer.voices import Turn
+from voxgender.peer.voices import SpeakerTurn
 from voxgender.settings import FrontSettings
 
 
@@ -25,7 +25,7 @@ def dialogue_packets() -> list[bytes]:
 @pytest.fixture
 def short_speech(dialogue_packets: list[bytes]) -> Speech:
     """A second and a half of the man."""
-    return Speech(dialogue_packets[25:100], (Turn(0.0, 1.5, "male"),))
+    return Speech(dialogue_packets[25:100], (SpeakerTurn(0.0, 1.5, "male"),))
 
 
 Serve = Callable[..., Awaitable[Server]]

@@ -48,7 +48,7 @@ def faulty(clock: Time, faults: Faults, call: int = 0, *, outage_after_s: float 
 
 
 class Receiver:
-    """What gets through, and when."""
+    """Return the datagrams that get through, and when."""
 
     def __init__(self, clock: Time) -> None:
         self._clock = clock

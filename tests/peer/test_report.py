@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from voxgender.peer.report import Latency, Recorder
-from voxgender.peer.voices import Turn
+from voxgender.peer.voices import SpeakerTurn
 from voxgender.protocol import Hello, Label, Result, Summary, Warning
 
 
@@ -69,7 +69,7 @@ def test_lost_and_unordered_results_are_told_apart(order: list[int], lost: int, 
 
 
 def test_a_turn_s_delay_runs_from_its_first_packet_to_the_first_right_result() -> None:
-    turns = [Turn(1.0, 3.0, "male"), Turn(4.0, 6.0, "female")]
+    turns = [SpeakerTurn(1.0, 3.0, "male"), SpeakerTurn(4.0, 6.0, "female")]
     recorder = Recorder(SENT, turns)
     for seq, (end, label, at) in enumerate(
         [
@@ -90,7 +90,7 @@ def test_a_turn_s_delay_runs_from_its_first_packet_to_the_first_right_result() -
 
 
 def test_any_voice_will_do_where_nobody_told_who_speaks() -> None:
-    recorder = Recorder(SENT, [Turn(1.0, math.inf, None)])
+    recorder = Recorder(SENT, [SpeakerTurn(1.0, math.inf, None)])
     recorder.add(result(0, 1.2, "no_speech"), 101.3)
     recorder.add(result(1, 1.4, "uncertain"), 101.5)
     recorder.add(result(2, 1.6, "female"), 101.7)
@@ -100,7 +100,7 @@ def test_any_voice_will_do_where_nobody_told_who_speaks() -> None:
 
 
 def test_a_turn_that_was_missed_says_so() -> None:
-    recorder = Recorder(SENT, [Turn(1.0, 3.0, "male")])
+    recorder = Recorder(SENT, [SpeakerTurn(1.0, 3.0, "male")])
     recorder.add(result(0, 3.5, "male"), 104.0)
 
     (turn,) = recorder.report(ended="played").turns

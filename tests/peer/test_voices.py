@@ -6,7 +6,7 @@ import onnxruntime
 import pytest
 import silero_vad
 
-from voxgender.peer.vocaltract import SAMPLE_RATE_HZ, Samples, Voice
+from voxgender.peer.vocaltract import SAMPLE_RATE_HZ, Samples, Speaker
 from voxgender.peer.voices import MAN, WOMAN, Dialogue, dialogue, speak
 
 CHUNK = 512
@@ -56,7 +56,7 @@ def envelope_db(samples: Samples) -> np.ndarray:
 
 
 @pytest.mark.parametrize(("voice", "low_hz", "high_hz"), [(MAN, 105, 125), (WOMAN, 195, 225)], ids=["man", "woman"])
-def test_the_pitch_is_the_speaker_s_and_moves_like_speech(voice: Voice, low_hz: float, high_hz: float) -> None:
+def test_the_pitch_is_the_speaker_s_and_moves_like_speech(voice: Speaker, low_hz: float, high_hz: float) -> None:
     pitch = pitch_hz(speak(voice, 6.0, seed=7))
 
     assert pitch.size > 50

@@ -12,8 +12,8 @@ from voxgender.media.aiortc_internals.ice import bind_ice
 from voxgender.peer.sending import RtpWriter, write_rtp
 
 
-class TurnReport:
-    """What a plain aiortc peer takes from the wire."""
+class Received:
+    """Packets, reports and messages that a plain aiortc peer has received."""
 
     def __init__(self) -> None:
         self.packets: asyncio.Queue[RtpPacket] = asyncio.Queue()
@@ -22,45 +22,45 @@ class TurnReport:
 
 
 @asynccontextmanager
-async def a_call() -> AsyncIterator[tuple[RTCPeerConnection, RtpWriter, TurnReport]]:
+async def a_call() -> AsyncIterator[tuple[RTCPeerConnection, RtpWriter, Received]]:
     """A connected caller with its writer, and what the other side hears."""
     caller, callee = (RTCPeerConnection(RTCConfiguration(iceServers=[])) for _ in range(2))
-    heard = TurnReport()
+    received = Received()
     ready: asyncio.Future[RtpWriter] = asyncio.get_running_loop().create_future()
     channel = caller.createDataChannel("chat")
     opened = asyncio.Event()
     channel.on("open", opened.set)
-    callee.on("datachannel", lambda channel: channel.on("message", heard.messages.put_nowait))
+    callee.on("datachannel", lambda channel: channel.on("message", received.messages.put_nowait))
     try:
         transceiver = caller.addTransceiver("audio", direction="sendonly")
         write_rtp(transceiver, ready.set_result)
         bind_ice(caller, ["127.0.0.1"])
         await caller.setLocalDescription(await caller.createOffer())
         await callee.setRemoteDescription(caller.localDescription)
-        _listen(callee, heard)
+        _listen(callee, received)
         bind_ice(callee, ["127.0.0.1"])
         await callee.setLocalDescription(await callee.createAnswer())
         await caller.setRemoteDescription(callee.localDescription)
         async with asyncio.timeout(10):
             writer = await ready
             await opened.wait()
-            yield caller, writer, heard
+            yield caller, writer, received
     finally:
         await caller.close()
         await callee.close()
 
 
-def _listen(callee: RTCPeerConnection, heard: TurnReport) -> None:
+def _listen(callee: RTCPeerConnection, received: Received) -> None:
     (transceiver,) = callee.getTransceivers()
     receiver: Any = transceiver.receiver
     handle_rtcp = receiver._handle_rtcp_packet
 
     async def rtp(packet: RtpPacket, arrival_time_ms: int) -> None:
-        heard.packets.put_nowait(packet)
+        received.packets.put_nowait(packet)
 
     async def rtcp(packet: Any) -> None:
         if isinstance(packet, RtcpSrPacket):
-            heard.reports.put_nowait(packet)
+            received.reports.put_nowait(packet)
         await handle_rtcp(packet)
 
     receiver._handle_rtp_packet = rtp

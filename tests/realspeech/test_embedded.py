@@ -26,7 +26,7 @@ def promised(table: str) -> dict[tuple[str, str], tuple[float, float]]:
 
 @pytest.fixture(scope="module")
 def dev(speech: Path) -> list[Clip]:
-    """What nobody learned from, in languages that were learned and in others."""
+    """Recordings that nobody learned from, in languages that were learned and in others."""
     return [clip for clip in read_manifest(speech / "manifest.csv") if clip.label and clip.split.startswith(DEV)]
 
 

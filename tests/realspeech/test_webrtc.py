@@ -55,7 +55,7 @@ def heard(report: Report) -> str | None:
 
 
 async def test_a_call_hears_what_the_same_file_is_classified_as(engine: Engine, dev: list[Clip]) -> None:
-    """What `classify` says offline and what a caller is told live come from the same pipeline."""
+    """`classify` and live calls agree, because they come from the same pipeline."""
     # The longest of each corpus and voice: seconds of speech, so that where windows begin does not tip the scales.
     clips = [
         max(
@@ -69,10 +69,10 @@ async def test_a_call_hears_what_the_same_file_is_classified_as(engine: Engine, 
     reports = await calls(engine, clips)
     # Readers are plain; of an actor's sob, where windows begin decides.
     assert [heard(report) for report in reports[:2]] == [clip.label for clip in clips[:2]]
-    assert [most(verdict.segments) for verdict in offline[:2]] == [clip.label for clip in clips[:2]]
-    for report, verdict in zip(reports, offline, strict=True):
+    assert [most(classification.segments) for classification in offline[:2]] == [clip.label for clip in clips[:2]]
+    for report, classification in zip(reports, offline, strict=True):
         assert report.summary is not None
-        assert report.summary.speech == pytest.approx(verdict.speech_s, rel=0.15)
+        assert report.summary.speech == pytest.approx(classification.speech_s, rel=0.15)
 
 
 async def test_noise_gets_no_gender(engine: Engine, dev: list[Clip]) -> None:

@@ -1,4 +1,4 @@
-"""Where a media node says that it is reached."""
+"""A media node says at which address it is reached."""
 
 import socket
 

@@ -13,14 +13,14 @@ from voxgender.roles.publicaddress import public_addresses
 
 
 def interface(*external: str | None) -> dict[str, object]:
-    """As the metadata server writes it: an access config without an address has an empty one."""
+    """Write an interface as the metadata server does: an access config without an address has an empty one."""
     configs = [{"externalIp": address or "", "type": "ONE_TO_ONE_NAT"} for address in external]
     return {"accessConfigs": configs, "ip": "10.128.0.7", "mac": "42:01:0a:80:00:07", "mtu": 1460}
 
 
 @dataclass
 class Metadata:
-    """What the server will say, and what it was asked."""
+    """Answers that the server will give, and requests that it got."""
 
     interfaces: object = field(default_factory=lambda: [interface("203.0.113.7")])
     flavor: str = "Google"

@@ -1,4 +1,4 @@
-"""What each worker is given of the whole, and what becomes of one that hangs."""
+"""Workers share the machine and the limits, and one that hangs is replaced."""
 
 import asyncio
 import signal

@@ -10,7 +10,7 @@ from voxgender.training import augmentation
 Samples = npt.NDArray[np.float32]
 
 WAYS: dict[str, Callable[[Samples, np.random.Generator], Samples]] = {
-    "room": augmentation.in_a_room,
+    "room": augmentation.reverberated,
     "filtered": lambda audio, rng: augmentation.filtered(audio, rng, roughness_db=8),
     "band": augmentation.band_limited,
     "clipped": augmentation.clipped,
@@ -79,7 +79,7 @@ def test_g711_leaves_no_highs(voice: Samples) -> None:
 def test_a_room_lasts_longer_than_the_voice_in_it() -> None:
     click = np.zeros(16_000, np.float32)
     click[0] = 1
-    heard = augmentation.in_a_room(click, np.random.default_rng(0))
+    heard = augmentation.reverberated(click, np.random.default_rng(0))
     assert heard[0] == pytest.approx(1, abs=1e-3)
     assert np.abs(heard[400:1600]).max() > 1e-4
 

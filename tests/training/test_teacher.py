@@ -6,20 +6,20 @@ import pytest
 import torch
 
 from voxgender.errors import SettingsError
-from voxgender.peer.vocaltract import Voice
+from voxgender.peer.vocaltract import Speaker
 from voxgender.peer.voices import MAN, WOMAN, speak
 from voxgender.training import encoder
 from voxgender.training.embeddings import embeddings
 from voxgender.training.encoder import SIZE, WINDOW, mel_power, pretrained, speech_windows
-from voxgender.training.manifest import Clip, Heard, read_manifest
-from voxgender.training.material import Preparation, prepare
+from voxgender.training.manifest import Clip, ClipLabel, read_manifest
+from voxgender.training.preparation import PreparationOptions, prepare
 from voxgender.training.teacher import Teacher, fit, mean_vector
 
 Vectors = npt.NDArray[np.float32]
 
 
 def people(
-    rng: np.random.Generator, label: Heard, voice: Heard, speakers: int, *, name: str, clearness: float = 3.0
+    rng: np.random.Generator, label: ClipLabel, voice: ClipLabel, speakers: int, *, name: str, clearness: float = 3.0
 ) -> tuple[list[Clip], list[Vectors]]:
     """Clips labelled ``label``, two windows of two clips each, whose embeddings lie where those of ``voice`` do."""
     clips, windows = [], []
@@ -85,7 +85,7 @@ def test_the_mean_of_windows_is_a_direction() -> None:
 def test_the_encoder_hears_voices_of_one_speaker_alike() -> None:
     network = pretrained()
 
-    def embed(voice: Voice, seed: int) -> Vectors:
+    def embed(voice: Speaker, seed: int) -> Vectors:
         found: Vectors = network(torch.from_numpy(speech_windows(speak(voice, 1.7, seed=seed))[:1]))[0].numpy()
         return found
 
@@ -147,4 +147,4 @@ def test_without_the_package_it_is_said_how_to_get_it(monkeypatch: pytest.Monkey
 def test_an_unknown_teacher_is_refused(corpus: Path, tmp_path: Path) -> None:
     clips = [clip for clip in read_manifest(corpus) if clip.split == "train"]
     with pytest.raises(SettingsError, match="--teacher socrates: unknown; there is resemblyzer"):
-        prepare(clips, [], Preparation(teacher="socrates", cache=tmp_path, workers=1))
+        prepare(clips, [], PreparationOptions(teacher="socrates", cache=tmp_path, workers=1))

@@ -12,11 +12,11 @@ from voxgender.training import train as training
 from voxgender.training.crops import SIZE, Crops, crops
 from voxgender.training.export import best_network, export
 from voxgender.training.manifest import KINDS, read_manifest, with_split
-from voxgender.training.network import BANDS, ROW, Pupil, build, envelopes, filter_bank, normalised, rows_in
+from voxgender.training.network import BANDS, ROW, Student, build, envelopes, filter_bank, normalised, rows_in
 from voxgender.training.options import TrainOptions
+from voxgender.training.recordings import recordings
 from voxgender.training.scoring import Score, Windows, calibrate, logits_of, merit, score
 from voxgender.training.train import CHECKPOINT, noted_options, train
-from voxgender.training.voices import recordings
 
 
 @pytest.fixture
@@ -131,7 +131,7 @@ def test_without_splits_some_speakers_are_kept_to_choose_by(
 ) -> None:
     names = [(label, index) for label in ("male", "female") for index in range(4)]
     manifest = write_manifest("path,label", *(f"{corpus.parent}/{label}{index}.wav,{label}" for label, index in names))
-    learned, chosen = training._divided(read_manifest(manifest), manifest, seed=0)
+    learned, chosen = training._split_clips(read_manifest(manifest), manifest, seed=0)
     assert {clip.kind for clip in chosen} == {"male", "female"}
     assert len(chosen) == 2
     assert not {clip.speaker for clip in chosen} & {clip.speaker for clip in learned}
@@ -151,7 +151,7 @@ def test_crops_do_not_depend_on_the_workers_and_are_made_once(corpus: Path, cach
             behind,
             tmp_path / folder,
             count=24,
-            told=0.5,
+            labelled_share=0.5,
             resynthesised=0.5,
             seed=3,
             workers=workers,
@@ -190,7 +190,7 @@ def test_what_learns_is_given_what_the_first_layers_hear(samples: int) -> None:
     heard = envelopes(audio)
     assert heard.shape == (2, rows_in(samples), BANDS)
     with torch.inference_mode():
-        torch.testing.assert_close(Pupil(network)(heard)[0], network(audio).logits, atol=5e-3, rtol=0)
+        torch.testing.assert_close(Student(network)(heard)[0], network(audio).logits, atol=5e-3, rtol=0)
 
 
 def test_a_window_of_a_crop_is_as_loud_as_if_it_were_heard_alone() -> None:

@@ -50,17 +50,21 @@ _FORMATS = ",".join(
 )
 
 
-def read_frames(path: str | PathLike[str]) -> Generator[AudioFrame, None, None]:
+def read_frames(path: str | PathLike[str], *, max_searched: int = MAX_SEARCHED) -> Generator[AudioFrame, None, None]:
     """Decode a file's first audio stream, frame by frame; skip damaged packets.
 
     Files that name other files, such as playlists, are refused, and so are pipes, devices and folders. Bytes that are
     appended to the file meanwhile are not read.
 
+    Args:
+        path: the file.
+        max_searched: bytes read without a frame of audio among them after which the file is given up.
+
     Raises:
         AudioError: the file is missing, is no media file, or holds no audio that can be decoded.
     """
     name = fspath(path)
-    with _Source(name) as source:
+    with _Source(name, max_searched) as source:
         empty, not_numbers = True, 0
         with _open(name, source) as container:
             if not container.streams.audio:
@@ -91,15 +95,19 @@ def read_frames(path: str | PathLike[str]) -> Generator[AudioFrame, None, None]:
         logger.warning("%s: %d samples are infinite or no numbers, and were taken for silence", name, not_numbers)
 
 
-def read_audio(path: str | PathLike[str]) -> npt.NDArray[np.float32]:
+def read_audio(path: str | PathLike[str], *, max_s: float = MAX_WHOLE_S) -> npt.NDArray[np.float32]:
     """Read a whole file.
+
+    Args:
+        path: the file.
+        max_s: longest audio that is read.
 
     Returns:
         float32, shape ``(samples,)``, mono, 16 kHz, full scale ±1.
 
     Raises:
         AudioError: the file is missing, is no media file, holds no audio that can be decoded, or lasts more than
-            :data:`MAX_WHOLE_S`.
+            ``max_s``.
     """
     resampler = Resampler()
     frames = read_frames(path)
@@ -107,8 +115,8 @@ def read_audio(path: str | PathLike[str]) -> npt.NDArray[np.float32]:
     while some := list(islice(frames, _FRAMES_AT_ONCE)):
         pieces.append(resampler.convert(some))
         samples += pieces[-1].size
-        if samples > MAX_WHOLE_S * SAMPLE_RATE_HZ:
-            raise AudioError(f"{fspath(path)}: lasts more than {MAX_WHOLE_S // 3_600} hours; cut it into pieces")
+        if samples > max_s * SAMPLE_RATE_HZ:
+            raise AudioError(f"{fspath(path)}: lasts more than {max_s / 3_600:g} hours; cut it into pieces")
     pieces.append(resampler.flush())
     return np.concatenate(pieces)
 
@@ -119,12 +127,17 @@ class _Source:
     FFmpeg calls these methods from C, which no exception can cross. So an exception is kept, FFmpeg is told that the
     file has ended, and :meth:`interruptible` raises the exception.
 
+    Args:
+        name: the file.
+        max_searched: bytes that are read without finding audio.
+
     Raises:
         AudioError: there is no such file, or it cannot be read.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, max_searched: int) -> None:
         self.name = name
+        self._max_searched = max_searched
         try:
             if not stat.S_ISREG(Path(name).stat().st_mode):
                 # Checked before opening: to open a named pipe waits for ever for its other end.
@@ -188,8 +201,8 @@ class _Source:
 
     def _search(self, cost: int) -> None:
         self._searched += cost
-        if self._searched > MAX_SEARCHED and self._broken is None:
-            self._broken = AudioError(f"{self.name}: holds no audio in {MAX_SEARCHED >> 20} MiB of it")
+        if self._searched > self._max_searched and self._broken is None:
+            self._broken = AudioError(f"{self.name}: holds no audio in {self._max_searched >> 20} MiB of it")
 
     def _interrupt(self, *_: object) -> None:
         self._broken = KeyboardInterrupt()

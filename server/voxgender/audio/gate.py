@@ -61,19 +61,19 @@ class Gate:
         """Update the gate by the network's probabilities for the last :meth:`frames`.
 
         Returns:
-            Stretches of speech as ``(start, end)`` in samples relative to the first new sample; a start may be
+            Spans of speech as ``(start, end)`` in samples relative to the first new sample; a start may be
             negative where samples before the first new one did not fill a frame.
         """
         self.ended = False
         self.state = speech.state
-        stretches: list[tuple[int, int]] = []
+        spans: list[tuple[int, int]] = []
         for index, probability in enumerate(speech.probabilities.tolist()):
             if self._is_speech(probability):
                 start = self._offset + index * FRAME
-                if stretches and stretches[-1][1] == start:
-                    start = stretches.pop()[0]
-                stretches.append((start, self._offset + (index + 1) * FRAME))
-        return stretches
+                if spans and spans[-1][1] == start:
+                    start = spans.pop()[0]
+                spans.append((start, self._offset + (index + 1) * FRAME))
+        return spans
 
     def push(self, samples: Samples, activity: VoiceActivity) -> list[tuple[int, int]]:
         """Run the network for this call alone: :meth:`frames` and :meth:`update` in one."""

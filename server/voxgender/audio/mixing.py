@@ -15,7 +15,7 @@ _MIXED_ABOVE = 0.2
 the second the mean again. A voice on one channel alone has 0.25, unrelated channels 0.5, equal channels 1.
 """
 _LOUDER = 2.0
-"""How many times the energy of the channel in use the other one needs to replace it."""
+"""Energy that a channel needs to replace the one in use, relative to that one's."""
 _MEMORY_S = 0.2
 _FADE_S = 0.01
 _MEAN = np.array([0.5, 0.5], dtype=np.float32)

@@ -73,10 +73,10 @@ class PcmFormat:
 class PcmPackets:
     """Cuts a stream of chunks into packets of whole samples. A chunk may end in mid-sample."""
 
-    def __init__(self, format: PcmFormat) -> None:  # noqa: A002 - the field's own word
+    def __init__(self, format: PcmFormat, *, pts: int = 0) -> None:  # noqa: A002 - the field's own word
         self.format = format
         self._rest = b""
-        self._pts = 0
+        self._pts = pts
         self._longest = max(1, int(PACKET_S * format.rate_hz)) * format.frame_bytes
 
     def cut(self, chunk: bytes | bytearray | memoryview) -> Iterator[tuple[Packet, float]]:
@@ -93,6 +93,10 @@ class PcmPackets:
             packet = Packet(self._pts, piece)
             self._pts += len(piece) // size
             yield packet, len(piece) // size / self.format.rate_hz
+
+    def followed_by(self, format: PcmFormat) -> "PcmPackets":  # noqa: A002 - the field's own word
+        """Return what cuts the rest of the stream, of another format; the clock goes on."""
+        return PcmPackets(format, pts=round(self._pts * format.rate_hz / self.format.rate_hz))
 
     def skip(self, chunk: bytes | bytearray | memoryview) -> float:
         """Leave out a chunk, as if it had been lost: silence stands for it. Return its length in seconds."""

@@ -41,7 +41,7 @@ class WindowSelector:
         self.full = full
         self.short = short
         self.reach = max(full, short + LEAVE_FRAMES * FRAME + hop) + FRAME
-        """How far before the newest sample a window may begin, in samples. The gate notices an utterance's end after
+        """Samples by which a window may begin before the newest sample. The gate finds an utterance's end after
         ``LEAVE_FRAMES`` quiet frames, at the latest one hop after that; part of a frame may still wait."""
         self._selected = False
 

@@ -3,28 +3,28 @@
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+from voxgender.decisions.change_point import HopEvidence
 from voxgender.decisions.evidence import Evidence, log_odds
 from voxgender.decisions.observation import Observation, Span
-from voxgender.decisions.stretch import Stretch
-from voxgender.decisions.summary import Totals
-from voxgender.decisions.turns import Hop
-from voxgender.protocol import Change, Label, Segment, Summary, Voice
+from voxgender.decisions.open_segment import OpenSegment
+from voxgender.decisions.speech_totals import SpeechTotals
+from voxgender.protocol import Change, Label, Segment, Summary, VoiceLabel
 
 SILENCE_S = 0.5
-"""Silence that ends a stretch of one voice."""
+"""Silence that ends a segment."""
 
 HANGOVER_S = 0.3
-"""How long a label outlives speech, so that the pauses between words do not flicker."""
+"""Time for which a label outlives speech, so that it does not flicker in the pauses between words."""
 
 _ROUNDING_S = 1e-6
 
 
-class Verdict(NamedTuple):
+class Decision(NamedTuple):
     """The label at the end of a hop, and the events in it.
 
-    ``confidence`` of a voice is its pooled probability over the last seconds; of ``uncertain``, how undecided
-    that is, 1 where nothing is known yet; of ``no_speech``, 1 where the gate hears no speech, else the
-    probability that what it hears is no voice.
+    ``confidence`` of a voice is its pooled probability over the last seconds. That of ``uncertain`` is 1 if both voices
+    are equally likely, and falls to 0 as one becomes certain. That of ``no_speech`` is 1 if the gate finds no speech,
+    else the probability that there is no voice in it.
     """
 
     label: Label
@@ -40,21 +40,21 @@ class Decider:
         self._window_s = window_s
         self._now = 0.0
         self._speech_end = 0.0
-        self._stretch: Stretch | None = None
-        self._voice: Voice | None = None
-        self._whole: Evidence | None = None
-        self._totals = Totals()
+        self._open: OpenSegment | None = None
+        self._voice: VoiceLabel | None = None
+        self._finished: Evidence | None = None
+        self._totals = SpeechTotals()
 
-    def observe(self, observation: Observation) -> Verdict:
-        """Take in one hop.
+    def observe(self, observation: Observation) -> Decision:
+        """Add one hop, and decide the label at its end.
 
-        A change is reckoned from where the new voice began: at the start of its speech or, where it took over
-        without a pause, at the hop that explains the windows best, up to 1.5 windows in the past.
+        A change's time is that at which the new voice began: the start of its speech or, if it took over without a
+        pause, the hop that explains the windows best, up to 1.5 windows in the past.
 
         Raises:
             ValueError: the hop ends before it starts, or starts before the last one ended.
         """
-        start, end, speech, scores, voice = observation
+        start, end, speech, scores, p_voice = observation
         if not self._now - _ROUNDING_S <= start <= end:
             raise ValueError(f"Hops come in order, but {start} to {end} s came after {self._now} s.")
         self._now = end
@@ -64,23 +64,23 @@ class Decider:
         utterances = list(_utterances(speech, after=self._speech_end, until=end))
         for index, spans in enumerate(utterances or [()]):
             latest = index >= len(utterances) - 1
-            pause = spans[0].start - self._speech_end if spans else 0.0
-            if pause >= SILENCE_S:
+            pause_s = spans[0].start - self._speech_end if spans else 0.0
+            if pause_s >= SILENCE_S:
                 events += self._close()
-            if self._stretch is None and spans:
-                self._stretch = Stretch(spans[0].start, window_s=self._window_s)
-            if self._stretch is not None:
-                self._stretch.add(Hop(end, spans, pause, odds if latest else None, voice))
+            if self._open is None and spans:
+                self._open = OpenSegment(spans[0].start, window_s=self._window_s)
+            if self._open is not None:
+                self._open.add(HopEvidence(end, spans, pause_s, odds if latest else None, p_voice))
             if spans:
                 self._speech_end = spans[-1].end
 
         if utterances:
-            events += self._listen()
+            events += self._update_voice()
         elif end - self._speech_end >= SILENCE_S:
             events += self._close()
-        if self._stretch is None or end - self._speech_end >= HANGOVER_S:
-            return Verdict("no_speech", 1.0, tuple(events))
-        return Verdict(*self._stretch.verdict(), tuple(events))
+        if self._open is None or end - self._speech_end >= HANGOVER_S:
+            return Decision("no_speech", 1.0, tuple(events))
+        return Decision(*self._open.decide(), tuple(events))
 
     def settle(self) -> tuple[Change | Segment, ...]:
         """End the present segment, if there is one; a voice that goes on begins another."""
@@ -93,57 +93,57 @@ class Decider:
     def overall(self) -> tuple[Label, float] | None:
         """Return label and confidence of the whole call, from all windows pooled.
 
-        The likelier voice, however little likelier, and its probability; ``uncertain`` where no window tells;
-        None where no voice was found.
+        The label is the likelier voice, however little likelier, and the confidence its probability. The label is
+        ``uncertain`` if neither voice is likelier. None is returned if there was no voice.
         """
-        heard = _merged(self._whole, self._stretch)
-        return None if heard is None else heard.verdict(certain=0.5)
+        evidence = _merged(self._finished, self._open)
+        return None if evidence is None else evidence.decide(min_probability=0.5)
 
-    def _listen(self) -> Iterator[Change | Segment]:
-        """Name the voice of the open stretch, and cut the stretch where the voice changes."""
-        stretch = self._stretch
-        if stretch is None:
+    def _update_voice(self) -> Iterator[Change | Segment]:
+        """Name the voice of the open segment, and split the segment if the voice has changed."""
+        segment = self._open
+        if segment is None:
             return
-        stretch.name(last=self._voice)
-        if (rest := stretch.turn()) is not None:
+        segment.name_voice(last=self._voice)
+        if (rest := segment.split_at_change()) is not None:
             yield from self._close()
-            self._stretch = stretch = rest
-        voice = stretch.voice
+            self._open = segment = rest
+        voice = segment.voice
         if voice is not None:
-            yield from self._hear(voice, at=stretch.start, confidence=stretch.now.for_voice(voice))
+            yield from self._change_to(voice, at=segment.start, confidence=segment.recent.probability_of(voice))
 
     def _close(self) -> Iterator[Change | Segment]:
-        stretch, self._stretch = self._stretch, None
-        if stretch is None:
+        closing, self._open = self._open, None
+        if closing is None:
             return
-        self._whole = _merged(self._whole, stretch)
-        if (segment := stretch.segment()) is None:
+        self._finished = _merged(self._finished, closing)
+        if (segment := closing.finish()) is None:
             return
-        self._totals.add(segment, speech_s=stretch.speech_s)
-        # A word that was over before its first window could be judged has had no change told yet.
+        self._totals.add(segment, speech_s=closing.speech_s)
+        # A word that ended before its first window was scored has had no change yet.
         if segment.label in ("male", "female"):
-            yield from self._hear(segment.label, at=segment.start, confidence=segment.confidence)
+            yield from self._change_to(segment.label, at=segment.start, confidence=segment.confidence)
         yield segment
 
-    def _hear(self, voice: Voice, *, at: float, confidence: float) -> Iterator[Change]:
+    def _change_to(self, voice: VoiceLabel, *, at: float, confidence: float) -> Iterator[Change]:
         if voice != self._voice:
             yield Change(at=at, from_=self._voice or "no_speech", to=voice, confidence=confidence)
             self._voice = voice
 
 
-def _merged(whole: Evidence | None, stretch: Stretch | None) -> Evidence | None:
-    """Merge the evidence of ``stretch`` into a copy of ``whole``, if the stretch is a voice."""
-    if stretch is None or not stretch.is_voice:
-        return whole
+def _merged(finished: Evidence | None, segment: OpenSegment | None) -> Evidence | None:
+    """Merge the evidence of ``segment`` into a copy of ``finished``, if the segment is a voice."""
+    if segment is None or not segment.is_voice:
+        return finished
     merged = Evidence()
-    for evidence in (whole, stretch.evidence):
+    for evidence in (finished, segment.evidence):
         if evidence is not None:
             merged.merge(evidence)
     return merged
 
 
 def _utterances(speech: Iterable[Span], *, after: float, until: float) -> Iterator[tuple[Span, ...]]:
-    """Group the spans of one hop, split at silence that ends a stretch; cut them to ``after`` and ``until``."""
+    """Group the spans of one hop, split at silence that ends a segment; cut them to ``after`` and ``until``."""
     spans: list[Span] = []
     for span in speech:
         span = Span(max(span.start, after), min(span.end, until))

@@ -6,7 +6,7 @@ from voxgender.protocol import Scores
 
 
 class Span(NamedTuple):
-    """A stretch of time, in seconds of the call's audio."""
+    """A span of time, in seconds of the call's audio."""
 
     start: float
     end: float
@@ -22,7 +22,7 @@ class Observation(NamedTuple):
     """Speech inside this hop, from the gate, in order."""
 
     scores: Scores | None
-    """Of the window that ends at ``end``; None where none was scored: no speech, too little, or dropped."""
+    """Scores of the window that ends at ``end``; None if none was scored: no speech, too little, or dropped."""
 
-    voice: float = 1.0
-    """Probability that the window holds a voice at all (1 - p(other))."""
+    p_voice: float = 1.0
+    """Probability that the window holds a voice at all: 1 - p(noise)."""

@@ -9,9 +9,9 @@ from typing import NamedTuple
 import numpy as np
 
 from voxgender.audio.frames import SAMPLE_RATE_HZ, Frame, Packet, Samples, Wave
+from voxgender.engine.call_state import CallState, Hop
 from voxgender.engine.messages import Messages, TurnTimes
 from voxgender.engine.schedule import EARLY_S, TICK_S, Schedule, next_tick
-from voxgender.engine.voice import Hop, Voice
 from voxgender.errors import AudioError
 from voxgender.protocol import AnyMessage
 
@@ -54,13 +54,13 @@ class Arrivals(NamedTuple):
 class Call:
     """A call of an engine. :meth:`Engine.open` makes it, on the event loop that all its methods are called on.
 
-    Only :meth:`drain` and ``voice`` belong to the engine's thread.
+    Only :meth:`drain` and ``state`` belong to the engine's thread.
     """
 
     def __init__(
         self,
         loop: "LoopCalls",
-        voice: Voice,
+        state: CallState,
         decode: Decode | None,
         on_messages: OnMessages,
         on_end: OnEnd,
@@ -68,7 +68,7 @@ class Call:
         live: bool = True,
         messages: Messages | None = None,
     ) -> None:
-        self.voice = voice
+        self.state = state
         self.decode = decode
         self.live = live
         self.loop = loop
@@ -210,7 +210,9 @@ class Call:
         if now + EARLY_S < self._due_at:
             return False
         # A stream that is not live has the clock of its audio: only a whole hop can be cut from it, but on a tick.
-        return (bool(self._audio) and (self.live or busy)) or (self.live and now - self._pushed_at >= SILENCE_S)
+        return (bool(self._audio) and (self.live or busy)) or (
+            self.live and now - self._pushed_at >= self.loop.silence_s
+        )
 
     def begin_turn(self, now: float) -> None:
         """Note that the call was handed to the engine."""
@@ -228,7 +230,7 @@ class Call:
             silence_s = 0.0
             settles, self._settles = self._settles, False
             arrived_at = self._arrived_at
-            if self.live and not audio and not self.ended and now - self._pushed_at >= SILENCE_S:
+            if self.live and not audio and not self.ended and now - self._pushed_at >= self.loop.silence_s:
                 silence_s, self._silent_since = now - self._silent_since, now
                 arrived_at = now
             return Arrivals(
@@ -290,6 +292,7 @@ class LoopCalls:
         loop: the event loop of the calls.
         schedule: the engine's schedule.
         clock: the engine's clock.
+        silence_s: time without audio after which a call is taken to be silent.
         submit: called with the calls whose turn it is.
         forget: called once no call is left.
     """
@@ -300,12 +303,14 @@ class LoopCalls:
         schedule: Schedule,
         clock: Callable[[], float],
         *,
+        silence_s: float,
         submit: Callable[[Sequence[Call]], None],
         forget: Callable[["LoopCalls"], None],
     ) -> None:
         self.loop = loop
         self.schedule = schedule
         self.clock = clock
+        self.silence_s = silence_s
         self._submit = submit
         self._forget = forget
         self._calls: dict[Call, None] = {}

@@ -12,10 +12,10 @@ import numpy as np
 from voxgender import metrics
 from voxgender.audio.activity import CALLS_A_RUN, FRAME_S, VoiceActivity
 from voxgender.audio.frames import SAMPLE_RATE_HZ, Frame, Packet
-from voxgender.engine.call import Arrivals, Call, Decode, LoopCalls, OnEnd, OnMessages
+from voxgender.engine.call import SILENCE_S, Arrivals, Call, Decode, LoopCalls, OnEnd, OnMessages
+from voxgender.engine.call_state import CallState, Hop
 from voxgender.engine.messages import Messages, TurnTimes
 from voxgender.engine.schedule import Schedule, check_hop
-from voxgender.engine.voice import Hop, Voice
 from voxgender.inference.classifier import Classifier
 from voxgender.protocol import Hello, Scores
 
@@ -30,7 +30,7 @@ CALLS_A_TURN = CALLS_A_RUN
 CALLS_AHEAD_A_TURN = 2
 """Calls in a turn whose audio is ahead of time: the live calls that are due meanwhile wait for it."""
 
-HopsOf = Mapping[Voice, Sequence[Hop]]
+HopsOf = Mapping[CallState, Sequence[Hop]]
 
 
 class Engine:
@@ -43,6 +43,7 @@ class Engine:
         classifier: the model; None tells speech from silence only.
         window_ms: audio that the model is given at once.
         hop_ms: time between two results.
+        silence_s: time without audio after which a call is taken to be silent.
         clock: gives seconds of ``time.monotonic``.
 
     Raises:
@@ -55,6 +56,7 @@ class Engine:
         *,
         window_ms: int = WINDOW_MS,
         hop_ms: int = HOP_MS,
+        silence_s: float = SILENCE_S,
         clock: Callable[[], float] = monotonic,
     ) -> None:
         check_hop(hop_ms)
@@ -62,6 +64,7 @@ class Engine:
         self.hop_ms = hop_ms
         self.model = classifier.name if classifier else "off"
         self.clock = clock
+        self._silence_s = silence_s
         self.schedule = Schedule(hop_ms / 1_000)
         self._short_ms = min(window_ms, classifier.min_window_ms if classifier else window_ms)
         self._classifier = classifier
@@ -113,16 +116,16 @@ class Engine:
             calls = self._loops.get(loop)
             if calls is None:
                 calls = self._loops[loop] = LoopCalls(
-                    loop, self.schedule, self.clock, submit=self.submit, forget=self.forget
+                    loop, self.schedule, self.clock, silence_s=self._silence_s, submit=self.submit, forget=self.forget
                 )
-        call = Call(calls, self.voice(), decode, on_messages, on_end, live=live, messages=messages)
+        call = Call(calls, self.new_state(), decode, on_messages, on_end, live=live, messages=messages)
         calls.add(call)
         return call
 
-    def voice(self) -> Voice:
+    def new_state(self) -> CallState:
         """Return the state of a new call."""
         window, short = (ms * SAMPLE_RATE_HZ // 1_000 for ms in (self.window_ms, self._short_ms))
-        return Voice(
+        return CallState(
             window=window,
             short=short,
             hop_frames=round(self.hop_ms / 1_000 / FRAME_S),
@@ -166,12 +169,12 @@ class Engine:
         started_at = self.clock()
         calls = [call for call in calls if not call.closed]
         arrived: dict[Call, Arrivals] = {}
-        hops: dict[Voice, list[Hop]] = {}
+        hops: dict[CallState, list[Hop]] = {}
         failed: dict[Call, Exception] = {}
         for call in calls:
             arrived[call] = arrivals = call.drain(started_at)
             try:
-                hops[call.voice] = list(_cut(call, arrivals))
+                hops[call.state] = list(_cut(call, arrivals))
             except Exception as error:  # noqa: BLE001 - one call's decoder must not cost the others their turn
                 failed[call] = error
         _count(arrived.values())
@@ -191,7 +194,7 @@ class Engine:
                 arrivals.arrived_at, arrivals.reordered_s, arrivals.pushed_at,
                 started_at, decoded_at, gated_at, classified_at, arrivals.dropped_s,
             )  # fmt: skip
-            of_loop.append((call, hops[call.voice], turn, call.voice.waiting_s))
+            of_loop.append((call, hops[call.state], turn, call.state.waiting_s))
         for of_calls, one in told.items():
             # The loop may have closed meanwhile: then nobody waits for the messages.
             with suppress(RuntimeError):
@@ -212,19 +215,19 @@ class Engine:
             if self._classifier is not None:
                 self._classify(list(_windows(hops)))
             classified_at = self.clock()
-        for voice, of_voice in hops.items():
-            for hop in of_voice:
-                voice.decide(hop)
+        for state, of_call in hops.items():
+            for hop in of_call:
+                state.decide(hop)
         return gated_at, classified_at
 
     def _find_speech(self, hops: HopsOf) -> None:
         # One hop of each call at a time, because the network's state carries over from hop to hop.
         for turn in zip_longest(*hops.values()):
-            some = [(voice, hop) for voice, hop in zip(hops, turn, strict=True) if hop is not None]
-            frames = [voice.frames(hop) for voice, hop in some]
-            states = [voice.gate.state for voice, _ in some]
-            for (voice, hop), speech in zip(some, self._activity(frames, states), strict=True):
-                voice.find_speech(hop, speech)
+            some = [(state, hop) for state, hop in zip(hops, turn, strict=True) if hop is not None]
+            frames = [state.frames(hop) for state, hop in some]
+            gate_states = [state.gate.state for state, _ in some]
+            for (state, hop), speech in zip(some, self._activity(frames, gate_states), strict=True):
+                state.find_speech(hop, speech)
 
     def _classify(self, hops: Sequence[Hop]) -> None:
         assert self._classifier is not None
@@ -236,10 +239,10 @@ class Engine:
             by_size.setdefault(hop.window.size, []).append(hop)
         for some in by_size.values():
             probabilities = self._classifier(np.stack([hop.window for hop in some if hop.window is not None]))
-            voice = np.maximum(probabilities[:, male] + probabilities[:, female], 1e-6)
-            shares = (probabilities[:, male] / voice).tolist()
-            for hop, share, of_voice in zip(some, shares, voice.tolist(), strict=True):
-                hop.scores, hop.voice = Scores(male=share, female=1.0 - share), min(of_voice, 1.0)
+            p_voice = np.maximum(probabilities[:, male] + probabilities[:, female], 1e-6)
+            shares = (probabilities[:, male] / p_voice).tolist()
+            for hop, share, of_hop in zip(some, shares, p_voice.tolist(), strict=True):
+                hop.scores, hop.p_voice = Scores(male=share, female=1.0 - share), min(of_hop, 1.0)
 
     def _work(self) -> None:
         while self._turn_next():
@@ -266,22 +269,22 @@ class Engine:
 
 def _cut(call: Call, arrivals: Arrivals) -> Iterator[Hop]:
     """Decode a call's audio, put it on the call's clock and cut it into hops."""
-    voice = call.voice
+    state = call.state
     frames: Sequence[Frame]
     if call.decode is None:
         frames = [piece for piece in arrivals.audio if not isinstance(piece, Packet)]
     else:
         frames = call.decode([piece for piece in arrivals.audio if isinstance(piece, Packet)])
-    voice.is_whole = arrivals.ahead or not call.live
-    yield from voice.place(frames, arrivals.silence_s)
+    state.is_whole = arrivals.ahead or not call.live
+    yield from state.place(frames, arrivals.silence_s)
     if arrivals.ended:
-        yield from voice.finish()
+        yield from state.finish()
     elif arrivals.settles:
-        yield from voice.settle()
-    elif not call.live and (arrivals.ahead or not call.loop.schedule.busy):
-        yield from voice.cut(exact=True)
+        yield from state.settle()
+    elif arrivals.ahead or not (call.live or call.loop.schedule.busy):
+        yield from state.cut(exact=True)
     else:
-        yield from voice.cut(silence_s=arrivals.quiet_s if arrivals.silence_s else 0.0)
+        yield from state.cut(silence_s=arrivals.quiet_s if arrivals.silence_s else 0.0)
 
 
 def _count(arrived: Collection[Arrivals]) -> None:
@@ -295,9 +298,9 @@ def _count(arrived: Collection[Arrivals]) -> None:
 
 def _windows(hops: HopsOf) -> Iterator[Hop]:
     """Yield the hops whose windows are classified: all, or the newest alone of a call with more than ``MAX_BEHIND``."""
-    for voice, of_voice in hops.items():
-        waiting = [hop for hop in of_voice if hop.window is not None]
-        if not voice.is_whole and len(waiting) > MAX_BEHIND:
+    for state, of_call in hops.items():
+        waiting = [hop for hop in of_call if hop.window is not None]
+        if not state.is_whole and len(waiting) > MAX_BEHIND:
             for hop in waiting[:-1]:
                 hop.skipped = True
             waiting = waiting[-1:]

@@ -6,16 +6,17 @@ from os import PathLike
 from typing import Any, NamedTuple
 
 from voxgender.audio.files import read_frames
+from voxgender.audio.frames import Frame
+from voxgender.engine.call_state import CallState, Hop
 from voxgender.engine.engine import Engine
 from voxgender.engine.messages import Messages
-from voxgender.engine.voice import Hop, Voice
 from voxgender.protocol import AnyMessage, Label, Result, Segment, Summary
 
 _FRAMES_AT_ONCE = 32
 
 
-class FileVerdict(NamedTuple):
-    """Label of a whole file; None if no speech was found."""
+class FileClassification(NamedTuple):
+    """Label of a whole file, from all of its speech; ``label`` is None if there is no speech."""
 
     label: Label | None
     confidence: float
@@ -47,34 +48,42 @@ def analyze_file(engine: Engine, path: str | PathLike[str]) -> Iterator[AnyMessa
     Raises:
         AudioError: the file is missing, is no media file, or holds no audio.
     """
-    return _messages(engine, engine.voice(), path)
+    return _messages(engine, engine.new_state(), read_frames(path))
 
 
-def classify_file(engine: Engine, path: str | PathLike[str]) -> FileVerdict:
+def classify_file(engine: Engine, path: str | PathLike[str]) -> FileClassification:
     """Classify a file by all of its speech.
 
     Raises:
         AudioError: the file is missing, is no media file, or holds no audio.
     """
-    voice = engine.voice()
-    messages = list(_messages(engine, voice, path))
+    return classify_frames(engine, read_frames(path))
+
+
+def classify_frames(engine: Engine, frames: Iterator[Frame]) -> FileClassification:
+    """Classify decoded frames by all of their speech.
+
+    Raises:
+        AudioError: raised by the frames' iterator.
+    """
+    state = engine.new_state()
+    messages = list(_messages(engine, state, frames))
     segments = tuple(message for message in messages if isinstance(message, Segment))
-    label, confidence = voice.overall() or (None, 0.0)
+    label, confidence = state.overall() or (None, 0.0)
     (summary,) = (message for message in messages if isinstance(message, Summary))
     results = tuple(message for message in messages if isinstance(message, Result))
-    return FileVerdict(label, confidence, summary.speech, segments, results)
+    return FileClassification(label, confidence, summary.speech, segments, results)
 
 
-def _messages(engine: Engine, voice: Voice, path: str | PathLike[str]) -> Iterator[AnyMessage]:
+def _messages(engine: Engine, state: CallState, frames: Iterator[Frame]) -> Iterator[AnyMessage]:
     messages = Messages()
-    voice.is_whole = True
-    for hops in _hops(voice, path):
-        engine.process({voice: hops})
+    state.is_whole = True
+    for hops in _hops(state, frames):
+        engine.process({state: hops})
         yield from messages.of(hops, None, engine.clock(), engine.hop_ms / 1_000)
 
 
-def _hops(voice: Voice, path: str | PathLike[str]) -> Iterator[list[Hop]]:
-    frames = read_frames(path)
+def _hops(state: CallState, frames: Iterator[Frame]) -> Iterator[list[Hop]]:
     while some := list(islice(frames, _FRAMES_AT_ONCE)):
-        yield [*voice.place(some), *voice.cut(exact=True)]
-    yield list(voice.finish())
+        yield [*state.place(some), *state.cut(exact=True)]
+    yield list(state.finish())

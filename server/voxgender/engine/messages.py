@@ -7,7 +7,7 @@ from typing import NamedTuple
 import msgspec
 
 from voxgender import metrics
-from voxgender.engine.voice import Hop
+from voxgender.engine.call_state import Hop
 from voxgender.protocol import AnyMessage, Change, Result, Segment, Warning
 
 WARN_EVERY_S = 10.0
@@ -63,7 +63,7 @@ class Messages:
             metrics.WINDOWS_DROPPED.inc(math.ceil(turn.dropped_s / hop_s))
             yield from self._overloaded(now)
         for hop in hops:
-            assert hop.verdict is not None
+            assert hop.decision is not None
             if hop.silence_s >= NO_MEDIA_S:
                 yield from self._warn(now, "no_media", "No audio packets arrive; check the network and the microphone.")
             elif not hop.silence_s:
@@ -74,7 +74,7 @@ class Messages:
                 yield from self._overloaded(now)
             if hop.end_s > hop.start_s:
                 yield self._result(hop, turn, now)
-            yield from hop.verdict.events
+            yield from hop.decision.events
             yield from hop.closing
 
     def _placed(self, message: AnyMessage) -> AnyMessage:
@@ -89,8 +89,8 @@ class Messages:
         return msgspec.structs.replace(message, channel=self._channel, **times)
 
     def _result(self, hop: Hop, turn: TurnTimes | None, now: float) -> Result:
-        assert hop.verdict is not None
-        metrics.RESULTS[hop.verdict.label].inc()
+        assert hop.decision is not None
+        metrics.RESULTS[hop.decision.label].inc()
         stages_s: dict[metrics.Stage, float] = {}
         latency_s = 0.0
         if turn is not None and turn.arrived_at:
@@ -114,8 +114,8 @@ class Messages:
             seq=self._sequence,
             start=hop.start_s,
             end=hop.end_s,
-            label=hop.verdict.label,
-            confidence=hop.verdict.confidence,
+            label=hop.decision.label,
+            confidence=hop.decision.confidence,
             scores=hop.scores,
             latency_ms=latency_s * 1_000,
             stages_ms={stage: seconds * 1_000 for stage, seconds in stages_s.items()},

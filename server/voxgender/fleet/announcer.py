@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import os
 from collections.abc import Callable
 from contextlib import suppress
 from time import monotonic, process_time
@@ -10,6 +9,7 @@ from time import monotonic, process_time
 from voxgender.fleet.record import NodeRecord
 from voxgender.fleet.registry import RENEW_S, Registry, RegistryLost
 from voxgender.http.calls import NodeCalls
+from voxgender.system import usable_cores
 from voxgender.version import __version__
 
 logger = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ class NodeStatus:
         self.id = node_id
         self.url = url
         self._region = region
-        self._cores = cores or len(os.sched_getaffinity(0))
+        self._cores = cores or usable_cores()
         self._beat = 0
         self._clock, self._cpu_clock = clock, cpu_clock
         self._measured_at, self._cpu_s = clock(), cpu_clock()

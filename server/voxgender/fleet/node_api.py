@@ -4,6 +4,7 @@ import msgspec
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
+from voxgender import received
 from voxgender.fleet.announcer import NodeStatus
 from voxgender.fleet.offers import Offers
 from voxgender.fleet.remote import RECORD_HEADER, SIGNATURE_HEADER, OfferRequest, OfferResponse, signed_text
@@ -64,8 +65,8 @@ class _NodeApi:
     async def offer(self, request: web.Request) -> web.Response:
         """Answer an offer; a repeated offer, known by its id, gets the same answer."""
         try:
-            asked = msgspec.json.decode(await read_body(request), type=OfferRequest)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            asked: OfferRequest = received.decode(await read_body(request), OfferRequest)
+        except ValueError:
             raise Problem(400, "malformed_sdp", 'The body has to be JSON: {"offer": SDP, "subject": ...}.') from None
         offer_id = request.match_info["offer"]
         session_id, answer = await self._offers.answer(offer_id, asked.offer, asked.subject, asked.address)

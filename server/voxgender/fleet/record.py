@@ -5,6 +5,8 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from voxgender import received
+
 
 class NodeRecord(msgspec.Struct, frozen=True, kw_only=True):
     """A node's state at one moment."""
@@ -34,4 +36,4 @@ class NodeRecord(msgspec.Struct, frozen=True, kw_only=True):
         Raises:
             ValueError: the text is no record.
         """
-        return msgspec.json.decode(text, type=NodeRecord)
+        return received.decode(text, NodeRecord)

@@ -57,7 +57,7 @@ class Registry:
         pipeline = self._redis.pipeline(transaction=False)
         pipeline.set(_NODE + record.id, signed, px=self._lease_ms)
         pipeline.sadd(_NODES, record.id)
-        await self._do(pipeline.execute())
+        await self._execute(pipeline.execute())
 
     async def withdraw(self, node_id: str) -> None:
         """Delete a node's record.
@@ -68,7 +68,7 @@ class Registry:
         pipeline = self._redis.pipeline(transaction=False)
         pipeline.delete(_NODE + node_id)
         pipeline.srem(_NODES, node_id)
-        await self._do(pipeline.execute())
+        await self._execute(pipeline.execute())
 
     async def read(self) -> list[NodeRecord]:
         """Return all records that have a lease and are signed with our secret.
@@ -76,14 +76,14 @@ class Registry:
         Raises:
             RegistryLost
         """
-        ids: list[bytes] = list(await self._do(self._redis.smembers(_NODES)))
+        ids: list[bytes] = list(await self._execute(self._redis.smembers(_NODES)))
         if not ids:
             return []
-        texts: list[bytes | None] = await self._do(self._redis.mget([_NODE.encode() + node_id for node_id in ids]))
+        texts: list[bytes | None] = await self._execute(self._redis.mget([_NODE.encode() + node_id for node_id in ids]))
         expired = [node_id for node_id, text in zip(ids, texts, strict=True) if text is None]
         if expired:
             # A node that is only late adds itself again with its next record.
-            await self._do(self._redis.srem(_NODES, *expired))
+            await self._execute(self._redis.srem(_NODES, *expired))
         records = (self._record(text) for text in texts if text is not None)
         return [record for record in records if record is not None]
 
@@ -100,7 +100,7 @@ class Registry:
             # A record of another version of voxgender.
             return None
 
-    async def _do(self, command: Any) -> Any:
+    async def _execute(self, command: Any) -> Any:
         from redis.exceptions import RedisError
 
         try:

@@ -1,6 +1,7 @@
 """Call a media node on another machine, or in another process, over its private HTTP API."""
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
@@ -10,6 +11,7 @@ import aiohttp
 import msgspec
 from yarl import URL
 
+from voxgender import received
 from voxgender.audiostream import StreamFormat
 from voxgender.errors import NotReady, SessionNotFound
 from voxgender.fleet.record import NodeRecord
@@ -36,6 +38,9 @@ END_TIMEOUT_S = 10.0
 """Time for the end of a session, whose last windows are classified and last messages delivered first."""
 RECORD_TIMEOUT_S = 1.5
 """Time for a node's record."""
+
+_SECONDS = re.compile("[0-9]{1,6}")
+"""A ``Retry-After`` that is no date. ``str.isdigit`` knows digits that ``int`` does not."""
 
 
 class Unreachable(Exception):
@@ -67,7 +72,7 @@ class OfferResponse(msgspec.Struct, frozen=True):
     """SDP, or a ticket."""
 
 
-class _Problem(msgspec.Struct, frozen=True):
+class _NodeProblem(msgspec.Struct, frozen=True):
     code: str = ""
     detail: str = ""
 
@@ -114,25 +119,34 @@ class RemoteNode:
             Unreachable, NoAnswer
             NotReady: it is starting.
         """
-        async with self._ask("GET", "/node", timeout_s=RECORD_TIMEOUT_S) as response:
+        async with self._request("GET", "/node", timeout_s=RECORD_TIMEOUT_S) as response:
             return self._decoded(await response.read(), NodeRecord)
 
     async def offer(
-        self, offer_id: str, offer: str | StreamFormat, subject: str | None, address: str = ""
+        self,
+        offer_id: str,
+        offer: str | StreamFormat,
+        subject: str | None,
+        address: str = "",
+        *,
+        within_s: float | None = None,
     ) -> OfferResponse:
         """Send an offer. After :class:`NoAnswer`, withdraw it before sending it to another node.
+
+        Args:
+            within_s: time for the answer, where it is less than usual.
 
         Raises:
             Unreachable, NoAnswer
             NotReady, TooManySessions, SdpRejected
         """
         body = msgspec.json.encode(OfferRequest(offer, subject, address))
-        async with self._ask(
+        async with self._request(
             "PUT",
             f"/offers/{offer_id}",
             body,
             "application/json",
-            timeout_s=self._answer_timeout_s,
+            timeout_s=min(self._answer_timeout_s, within_s or self._answer_timeout_s),
         ) as response:
             answer = await response.read()
             shown = response.headers.get(SIGNATURE_HEADER, "")
@@ -179,44 +193,44 @@ class RemoteNode:
         Raises:
             Unreachable, NoAnswer
         """
-        async with self._ask("DELETE", f"/offers/{offer_id}", timeout_s=END_TIMEOUT_S):
+        async with self._request("DELETE", f"/offers/{offer_id}", timeout_s=END_TIMEOUT_S):
             pass
 
     async def trickle(self, session_id: str, fragment: str) -> None:
         """Add candidates. Raises ``Unreachable``, ``NoAnswer``, ``SessionNotFound`` or ``SdpRejected``."""
         path, body = _path(session_id), fragment.encode()
-        async with self._ask("PATCH", path, body, FRAGMENT, timeout_s=self._answer_timeout_s):
+        async with self._request("PATCH", path, body, FRAGMENT, timeout_s=self._answer_timeout_s):
             pass
 
     async def end(self, session_id: str) -> None:
         """End a session."""
-        async with self._ask("DELETE", _path(session_id), timeout_s=END_TIMEOUT_S):
+        async with self._request("DELETE", _path(session_id), timeout_s=END_TIMEOUT_S):
             pass
 
     async def describe(self, session_id: str) -> dict[str, Any]:
         """Return a session's state."""
-        async with self._ask("GET", _path(session_id), timeout_s=self._answer_timeout_s) as response:
+        async with self._request("GET", _path(session_id), timeout_s=self._answer_timeout_s) as response:
             return self._decoded(await response.read(), dict[str, Any])
 
     async def describe_all(self) -> list[dict[str, Any]]:
         """Return the states of all the node's sessions."""
-        async with self._ask("GET", "/sessions", timeout_s=self._answer_timeout_s) as response:
+        async with self._request("GET", "/sessions", timeout_s=self._answer_timeout_s) as response:
             return self._decoded(await response.read(), dict[str, list[dict[str, Any]]])["sessions"]
 
     async def metrics(self) -> str:
         """Return the node's metrics as Prometheus text."""
-        async with self._ask("GET", "/metrics", timeout_s=self._answer_timeout_s) as response:
+        async with self._request("GET", "/metrics", timeout_s=self._answer_timeout_s) as response:
             return await response.text()
 
     async def follow(self, session_id: str) -> AsyncGenerator[str, None]:
         """Return a session's messages as JSON texts, until the session or the node ends."""
-        asking = self._ask("GET", f"{_path(session_id)}/events", timeout_s=None)
+        asking = self._request("GET", f"{_path(session_id)}/events", timeout_s=None)
         response = await asking.__aenter__()
 
         async def messages() -> AsyncGenerator[str, None]:
             try:
                 async for line in response.content:
-                    field, _, text = line.decode().rstrip("\n").partition(": ")
+                    field, _, text = line.decode(errors="replace").rstrip("\n").partition(": ")
                     if field == "data":
                         yield text
             except (aiohttp.ClientError, TimeoutError):
@@ -228,7 +242,7 @@ class RemoteNode:
         return messages()
 
     @asynccontextmanager
-    async def _ask(
+    async def _request(
         self,
         method: str,
         path: str,
@@ -266,16 +280,16 @@ class RemoteNode:
 
     def _take_record(self, response: aiohttp.ClientResponse) -> None:
         if text := response.headers.get(RECORD_HEADER):
-            self._on_record(self._decoded(text.encode(), NodeRecord))
+            self._on_record(self._decoded(text.encode(errors="surrogateescape"), NodeRecord))
 
     async def _error_of(self, response: aiohttp.ClientResponse) -> Exception:
         """Return the error that a node raised, from its problem details."""
         try:
-            problem = msgspec.json.decode(await response.read(), type=_Problem)
-        except msgspec.DecodeError:
-            problem = _Problem()
+            problem: _NodeProblem = received.decode(await response.read(), _NodeProblem)
+        except ValueError:
+            problem = _NodeProblem()
         retry_after = response.headers.get("Retry-After", "")
-        refusal = error_of(problem.code, problem.detail, int(retry_after) if retry_after.isdigit() else None)
+        refusal = error_of(problem.code, problem.detail, int(retry_after) if _SECONDS.fullmatch(retry_after) else None)
         if refusal is not None:
             return refusal
         why = f": {problem.detail}" if problem.detail else ""
@@ -283,8 +297,8 @@ class RemoteNode:
 
     def _decoded(self, body: bytes, kind: type[T]) -> T:
         try:
-            return msgspec.json.decode(body, type=kind)
-        except msgspec.DecodeError:
+            return received.decode(body, kind)
+        except ValueError:
             raise NoAnswer(f"{self.url} answers as no media node of this version does") from None
 
 

@@ -24,6 +24,9 @@ T = TypeVar("T")
 
 PLACE_TIMEOUT_S = 6.0
 """Time after which no further node is tried for a call; clients wait for about ten seconds."""
+FIRST_ANSWER_S = 1.0
+"""Time for the answer of the node that is asked first, where another one has room: a node that stands still must not
+keep its callers for longer than they need to notice."""
 MAX_UNANSWERED = 2
 """Nodes that may leave an offer unanswered before it is refused."""
 _WITHDRAWALS = 4
@@ -133,7 +136,7 @@ class Router:
             SessionNotFound: the ticket was used, has expired, or never was.
             NotReady: its node cannot be reached now.
         """
-        return await self._ask(ticket, lambda node: node.redeem(ticket))
+        return await self._forward(ticket, lambda node: node.redeem(ticket))
 
     async def _place(self, offer: str | StreamFormat, subject: str | None, address: str) -> OfferResponse:
         self.check_ready()
@@ -151,7 +154,8 @@ class Router:
                 await self._refresh_room()
                 continue
             passed_over.add(member.record.id)
-            placed = await self._offer(member, offer_id, offer, subject, address)
+            within_s = FIRST_ANSWER_S if not unanswered and self._has_others(passed_over) else None
+            placed = await self._offer(member, offer_id, offer, subject, address, within_s=within_s)
             if isinstance(placed, OfferResponse):
                 return placed
             unanswered += placed == "no_answer"
@@ -164,16 +168,16 @@ class Router:
 
     async def trickle(self, session_id: str, fragment: str) -> None:
         Fragment.parse(fragment)
-        await self._ask(session_id, lambda node: node.trickle(session_id, fragment))
+        await self._forward(session_id, lambda node: node.trickle(session_id, fragment))
 
     async def end(self, session_id: str) -> None:
-        await self._ask(session_id, lambda node: node.end(session_id))
+        await self._forward(session_id, lambda node: node.end(session_id))
 
     async def follow(self, session_id: str) -> AsyncGenerator[str, None]:
-        return await self._ask(session_id, lambda node: node.follow(session_id))
+        return await self._forward(session_id, lambda node: node.follow(session_id))
 
     async def describe(self, session_id: str) -> dict[str, Any]:
-        return await self._ask(session_id, lambda node: node.describe(session_id))
+        return await self._forward(session_id, lambda node: node.describe(session_id))
 
     async def describe_all(self) -> list[dict[str, Any]]:
         """Return the sessions of all nodes that answer."""
@@ -182,13 +186,20 @@ class Router:
         return [session for answer in answers if isinstance(answer, list) for session in answer]
 
     async def _offer(
-        self, member: Member, offer_id: str, offer: str | StreamFormat, subject: str | None, address: str
+        self,
+        member: Member,
+        offer_id: str,
+        offer: str | StreamFormat,
+        subject: str | None,
+        address: str,
+        *,
+        within_s: float | None = None,
     ) -> "OfferResponse | Literal['refused', 'unreachable', 'no_answer']":
         """Return a node's answer, or the reason to try another node."""
         outcome: Literal["refused", "unreachable", "no_answer"]
         try:
             with self._directory.reserve(member):
-                placed = await member.node.offer(offer_id, offer, subject, address)
+                placed = await member.node.offer(offer_id, offer, subject, address, within_s=within_s)
         except NotReady as refusal:
             self._directory.note_refusal(member, refusal)
             outcome = "refused"
@@ -227,7 +238,7 @@ class Router:
             else:
                 return
 
-    async def _ask(self, session_id: str, ask: Callable[[RemoteNode], Awaitable[T]]) -> T:
+    async def _forward(self, session_id: str, request: Callable[[RemoteNode], Awaitable[T]]) -> T:
         """Send a request to the node that has a session.
 
         Raises:
@@ -249,7 +260,7 @@ class Router:
                 )
             raise SessionNotFound(_GONE)
         try:
-            return await ask(member.node)
+            return await request(member.node)
         except Unreachable as error:
             self._note_unreachable(member, error)
             if error.refused:
@@ -268,6 +279,13 @@ class Router:
         await self._directory.refresh()
         full = [member for member in self._directory.members() if not member.has_room]
         await self._directory.query(random.sample(full, min(_ASKED_FOR_ROOM, len(full))))
+
+    def _has_others(self, passed_over: Collection[str]) -> bool:
+        """Tell whether a node that was not asked yet has room."""
+        return any(
+            member.has_room and not member.record.draining and member.record.id not in passed_over
+            for member in self._directory.members()
+        )
 
     def _full(self, passed_over: Collection[str]) -> Member | None:
         """Return any node that is full and was not asked yet, those of this region first."""

@@ -59,7 +59,7 @@ class Architecture(msgspec.Struct, frozen=True, kw_only=True):
         """
         try:
             found = msgspec.convert(config, cls)
-        except msgspec.ValidationError as error:
+        except (msgspec.ValidationError, UnicodeEncodeError) as error:
             raise Unconvertible(f"unusual configuration: {error}") from None
         if found.add_adapter or found.adapter_attn_dim is not None:
             raise Unconvertible("it has adapters")

@@ -7,7 +7,7 @@ from aiohttp import web
 from voxgender.http.auth import Authenticator
 from voxgender.http.calls import Calls
 from voxgender.http.cors import add_cors_headers, cors_middleware
-from voxgender.http.events import Events
+from voxgender.http.events import KEEPALIVE_S, Events
 from voxgender.http.gateways import Gateways
 from voxgender.http.health import Health, own_metrics
 from voxgender.http.iceservers import IceServers
@@ -24,7 +24,11 @@ MAX_BODY = 128 * 1024
 
 
 def create_app(
-    settings: FrontSettings, calls: Calls, *, metrics: Callable[[], Awaitable[bytes]] = own_metrics
+    settings: FrontSettings,
+    calls: Calls,
+    *,
+    metrics: Callable[[], Awaitable[bytes]] = own_metrics,
+    keepalive_s: float = KEEPALIVE_S,
 ) -> web.Application:
     """Make the application in front of a media node, or of a router to many.
 
@@ -32,6 +36,7 @@ def create_app(
         settings: options of the server.
         calls: opens, finds and ends calls.
         metrics: returns the text of ``/metrics``.
+        keepalive_s: time between comments on a silent event stream.
 
     Raises:
         SettingsError: an ICE server, an origin, a proxy, a secret or a key set is malformed.
@@ -53,7 +58,7 @@ def create_app(
     app.add_routes(Gateways(calls, authenticator, rates, streams).routes())
     app.add_routes(Listen(calls, authenticator, rates, streams).routes())
     app.add_routes(Sessions(calls).routes())
-    app.add_routes(Events(calls).routes())
+    app.add_routes(Events(calls, keepalive_s=keepalive_s).routes())
     app.add_routes(Health(calls.check_ready, metrics).routes())
     app.add_routes(Pages(calls, authenticator).routes())
     return app

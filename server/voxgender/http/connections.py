@@ -71,10 +71,10 @@ class LimitedRunner(web.AppRunner):
         self._limits = limits
 
     async def _make_server(self) -> web.Server:
-        return _Server(await super()._make_server(), self._limits)
+        return _HttpServer(await super()._make_server(), self._limits)
 
 
-class _Server(web.Server):
+class _HttpServer(web.Server):
     def __init__(self, made: web.Server, limits: Limits) -> None:
         super().__init__(
             made.request_handler,
@@ -173,7 +173,7 @@ class Connection(web.RequestHandler):
     ) -> web.StreamResponse:
         if isinstance(exc, BadHttpMessage):
             problem = Problem(400, "malformed_request", _reason(exc))
-            self._blame(type(exc).__name__)
+            self._count_broken(type(exc).__name__)
         else:
             logger.error("request failed", exc_info=exc)
             problem = Problem(500, "internal_error", "The server made a mistake; its log says which.")
@@ -187,7 +187,7 @@ class Connection(web.RequestHandler):
         error = kw.get("exc_info")
         if isinstance(error, web.RequestPayloadError):
             # The rest of a body that no handler reads.
-            self._blame(type(error).__name__)
+            self._count_broken(type(error).__name__)
         elif not isinstance(error, (ConnectionError, TimeoutError, aiohttp.ClientConnectionError)):
             logger.error("connection failed", exc_info=error)
 
@@ -220,18 +220,18 @@ class Connection(web.RequestHandler):
             return
         if self._in_body():
             assert self._body is not None
-            self._blame("StalledBody")
+            self._count_broken("StalledBody")
             self._body.set_exception(BodyStalled())
             self._body = None
             return
         # Browsers open connections in advance: those are closed without an answer.
         if self._begun:
-            self._blame("StalledHead")
+            self._count_broken("StalledHead")
             if self._waiter is not None:
-                self._tell_late()
+                self._send_timeout()
         self.force_close()
 
-    def _tell_late(self) -> None:
+    def _send_timeout(self) -> None:
         if self.transport is None:
             return
         problem = Problem(408, "too_slow", f"The request's head did not come whole within {self._limits.head_s:g} s.")
@@ -241,7 +241,7 @@ class Connection(web.RequestHandler):
             b"Content-Length: %d\r\nConnection: close\r\n\r\n%b" % (len(body), body)
         )
 
-    def _blame(self, kind: str) -> None:
+    def _count_broken(self, kind: str) -> None:
         metrics.REQUESTS_BROKEN.labels(kind).inc()
         address = self.peername[0] if isinstance(self.peername, tuple) else "a local process"
         logger.info("broken request from %s: %s", address, kind, extra={"kind": kind})

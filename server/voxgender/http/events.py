@@ -13,10 +13,16 @@ KEEPALIVE_S = 15.0
 
 
 class Events:
-    """``GET /whip/{session}/events``: the same messages as on the data channel, one JSON text an event."""
+    """``GET /whip/{session}/events``: the same messages as on the data channel, one JSON text an event.
 
-    def __init__(self, calls: Calls) -> None:
+    Args:
+        calls: holds the sessions.
+        keepalive_s: time without a message after which a comment is sent.
+    """
+
+    def __init__(self, calls: Calls, *, keepalive_s: float = KEEPALIVE_S) -> None:
         self._calls = calls
+        self._keepalive_s = keepalive_s
 
     def routes(self) -> list[web.RouteDef]:
         return [web.get("/whip/{session}/events", self.stream, allow_head=False)]
@@ -33,7 +39,7 @@ class Events:
         )
         await response.prepare(request)
         try:
-            async with aclosing(_with_keepalive(messages)) as texts:
+            async with aclosing(_with_keepalive(messages, self._keepalive_s)) as texts:
                 async for text in texts:
                     await response.write(text.encode())
             await response.write_eof()
@@ -43,11 +49,11 @@ class Events:
         return response
 
 
-async def _with_keepalive(messages: AsyncGenerator[str, None]) -> AsyncGenerator[str, None]:
+async def _with_keepalive(messages: AsyncGenerator[str, None], keepalive_s: float) -> AsyncGenerator[str, None]:
     waiting = asyncio.ensure_future(anext(messages, None))
     try:
         while True:
-            done, _ = await asyncio.wait((waiting,), timeout=KEEPALIVE_S)
+            done, _ = await asyncio.wait((waiting,), timeout=keepalive_s)
             if not done:
                 yield ": still here\n\n"
                 continue

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 from aiohttp import WSMsgType, web
 
+from voxgender import received
 from voxgender.audiostream import Encoding, StreamFormat, parse
 from voxgender.errors import RequestRefused, StreamEnded, StreamRejected
 from voxgender.http.auth import Authenticator
@@ -62,9 +63,6 @@ class _Start(msgspec.Struct, frozen=True):
     tracks: tuple[str, ...]
     """Tracks that are announced; none if the gateway does not say."""
     parameters: dict[str, str]
-
-
-_events = msgspec.json.Decoder(_Event)
 
 
 class Gateway(ABC):
@@ -270,9 +268,10 @@ async def _next(socket: WebSocket) -> _Event | None:
     if message.type is WSMsgType.BINARY:
         raise StreamEnded("unsupported", "A media stream has texts alone: send audio to /listen.")
     try:
-        return _events.decode(message.data)
-    except (msgspec.DecodeError, RecursionError):
+        event: _Event = received.decode(message.data, _Event)
+    except ValueError:
         raise _NOT_JSON from None
+    return event
 
 
 def _form(start: _Start, wishes: StreamFormat, *, many: bool) -> StreamFormat:

@@ -20,7 +20,7 @@ _FORM = re.compile(
 )
 
 
-class _Server(NamedTuple):
+class _IceServer(NamedTuple):
     uri: str
     login: tuple[str, str] | None
     is_relay: bool
@@ -67,7 +67,7 @@ class IceServers:
         tag = session_tag or secrets.token_hex(8)
         return [self._link(server, tag if subject is None else f"{subject}/{tag}") for server in self._servers]
 
-    def _link(self, server: _Server, user: str) -> str:
+    def _link(self, server: _IceServer, user: str) -> str:
         link = f'<{server.uri}>; rel="ice-server"'
         if not server.is_relay:
             return link
@@ -80,7 +80,7 @@ class IceServers:
         return username, password
 
 
-def _parse(server: str, has_secret: bool) -> _Server:
+def _parse(server: str, has_secret: bool) -> _IceServer:
     form = _FORM.fullmatch(server)
     if form is None:
         raise SettingsError(
@@ -96,7 +96,7 @@ def _parse(server: str, has_secret: bool) -> _Server:
     if login is not None and not is_relay:
         raise SettingsError(f"{named} takes no user and password")
     uri = f"{form['scheme']}:{form['host']}{form['port'] or ''}{form['query'] or ''}"
-    return _Server(uri, login, is_relay)
+    return _IceServer(uri, login, is_relay)
 
 
 def _quoted(text: str) -> str:

@@ -9,6 +9,7 @@ from typing import Literal
 import msgspec
 from aiohttp import WSMsgType, web
 
+from voxgender import received
 from voxgender.audiostream import parse
 from voxgender.errors import StreamEnded
 from voxgender.http.auth import Authenticator
@@ -217,10 +218,11 @@ def _text(text: str) -> Literal["ping", "finalize", "close"]:
     if len(text) > MAX_TEXT:
         raise StreamEnded("too_big", f"A text has {MAX_TEXT} characters at most.")
     try:
-        return msgspec.json.decode(text, type=_Text).type
+        command: _Text = received.decode(text, _Text)
     except msgspec.ValidationError:
         raise StreamEnded(
             "unsupported", 'The text is not known: send {"type": "ping"}, "finalize" or "close".'
         ) from None
-    except (msgspec.DecodeError, RecursionError):
+    except ValueError:
         raise StreamEnded("malformed", 'The text is no JSON: send {"type": "ping"}, "finalize" or "close".') from None
+    return command.type

@@ -8,7 +8,15 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from voxgender import metrics
-from voxgender.errors import NotReady, RequestRefused, SdpRejected, SessionNotFound, StreamRejected, TooManySessions
+from voxgender.errors import (
+    NotReady,
+    NoUdp,
+    RequestRefused,
+    SdpRejected,
+    SessionNotFound,
+    StreamRejected,
+    TooManySessions,
+)
 from voxgender.http.connections import BodyStalled
 from voxgender.http.problem import Problem
 
@@ -26,6 +34,7 @@ REFUSALS: Mapping[str, tuple[int, type[RequestRefused]]] = {
     "ice_restart": (422, SdpRejected),
     # Not 503: the server is healthy, and another server must not be tried.
     "too_many_sessions": (429, TooManySessions),
+    "no_udp": (501, NoUdp),
     "starting": (503, NotReady),
     "draining": (503, NotReady),
     "at_capacity": (503, NotReady),

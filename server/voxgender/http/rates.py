@@ -17,7 +17,7 @@ from voxgender.settings import RateOptions
 REQUESTS_AN_OFFER = 10
 """PATCHes and readers of events that go with an offer: a client sends its candidates one by one."""
 AT_ONCE_S = 10.0
-"""As much may come at once as in this time on average."""
+"""Time whose average number of requests may come at once."""
 MAX_COUNTED = 10_000
 """Addresses and subjects whose requests are counted; those that came least recently are forgotten."""
 
@@ -62,7 +62,7 @@ class Proxies:
                 break
             further = _parsed(text)
             if further is None:
-                # Whatever stands before it, no proxy vouches for.
+                # No proxy vouches for addresses before this one.
                 break
             address = further
         return str(address)
@@ -121,10 +121,11 @@ class Rates:
 
 
 class _Limits:
-    """One limit for each of many callers."""
+    """One limit for each of many callers, of whom the ``max_counted`` latest are remembered."""
 
-    def __init__(self, per_s: float) -> None:
+    def __init__(self, per_s: float, *, max_counted: int = MAX_COUNTED) -> None:
         self._per_s = per_s
+        self._max_counted = max_counted
         self._limits: OrderedDict[tuple[str, str], RateLimit] = OrderedDict()
 
     def check(self, whose: tuple[str, str], now: float) -> None:
@@ -133,7 +134,7 @@ class _Limits:
         limit = self._limits.get(whose)
         if limit is None:
             limit = self._limits[whose] = RateLimit(self._per_s, max(1.0, self._per_s * AT_ONCE_S))
-            if len(self._limits) > MAX_COUNTED:
+            if len(self._limits) > self._max_counted:
                 self._limits.popitem(last=False)
         self._limits.move_to_end(whose)
         if not limit.take(now):

@@ -69,6 +69,20 @@ class Checkpoint(NamedTuple):
         return _SafeTensors(self.weight_files)
 
 
+def check_files(directory: Path) -> None:
+    """Check that a checkpoint's folder holds plain files: to open a named pipe would wait for ever.
+
+    Raises:
+        ModelError: it holds something else, or cannot be looked into.
+    """
+    try:
+        odd = [path.name for path in directory.iterdir() if path.exists() and not (path.is_file() or path.is_dir())]
+    except OSError as error:
+        raise ModelError(f"model {directory}: cannot be read ({error.strerror})") from None
+    if odd:
+        raise ModelError(f"model {directory}: its {min(odd)} is no regular file")
+
+
 def read(source: str) -> Checkpoint:
     """Read two JSON files, and find the weights.
 
@@ -110,6 +124,8 @@ def _fetched(repository: str) -> Path:
 def _json_object(file: Path) -> dict[str, Any]:
     try:
         read = json.loads(file.read_text(encoding="utf-8"))
+        # Half of a surrogate pair, which JSON can name and no file can hold.
+        json.dumps(read, ensure_ascii=False).encode()
     except FileNotFoundError:
         raise Unreadable(f"it lacks {file.name}") from None
     except (OSError, ValueError, RecursionError) as error:
@@ -125,9 +141,12 @@ def _weight_files(directory: Path) -> tuple[Path, ...]:
     if (directory / _INDEX).is_file():
         try:
             names = sorted(set(_json_object(directory / _INDEX)["weight_map"].values()))
-            return tuple(directory / name for name in names)
+            outside = any(name != Path(name).name for name in names)
         except (AttributeError, KeyError, TypeError):
             raise Unreadable(f"{_INDEX} has no weight_map") from None
+        if outside:
+            raise ModelError(f"model {directory}: its {_INDEX} names files outside of it")
+        return tuple(directory / name for name in names)
     if older := sorted(directory.glob(_OLDER)):
         return tuple(older)
     raise Unreadable(f"it lacks {_SINGLE}")

@@ -61,7 +61,7 @@ def open_network(
         model = build(shape, weights(), normalise=normalise, int8=int8, checkpoint=fingerprint, external=external)
         return bytes(model.SerializeToString())
 
-    if fingerprint and (network := _cached(_key(fingerprint, int8=int8), convert, threads)):
+    if fingerprint and (network := _cached(key(fingerprint, int8=int8), convert, threads)):
         return network
     try:
         with TemporaryDirectory(prefix="voxgender-") as folder:
@@ -127,12 +127,19 @@ def _cached(key: str, convert: Callable[[BinaryIO | None], bytes], threads: int)
         return None
 
 
-def _key(fingerprint: str, *, int8: bool) -> str:
-    """Hash all that a graph depends on: the checkpoint, its precision, the runtime's version, the converter's code."""
-    converter = Path(architecture_module.__file__).parent
-    digest = hashlib.sha256(f"{fingerprint} {int8} {VERSION} {__version__}".encode())
+def key(fingerprint: str, *, int8: bool, runtime: str = VERSION, converter: str = __version__) -> str:
+    """Hash all that a graph depends on, as the name of its entry in the cache.
+
+    Args:
+        fingerprint: fingerprint of the checkpoint.
+        int8: whether the encoder's matrix products are in eight bits.
+        runtime: version of ONNX Runtime.
+        converter: version of voxgender; the converter's code is hashed, too.
+    """
+    graphs = Path(architecture_module.__file__).parent
+    digest = hashlib.sha256(f"{fingerprint} {int8} {runtime} {converter}".encode())
     for source in ("architecture.py", "builder.py", "wav2vec2.py"):
-        digest.update((converter / source).read_bytes())
+        digest.update((graphs / source).read_bytes())
     return digest.hexdigest()
 
 

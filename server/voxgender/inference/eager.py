@@ -1,6 +1,5 @@
 """Run wav2vec2 checkpoints by transformers, in torch: as the reference, and if there is no graph for them."""
 
-import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,8 +8,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from huggingface_hub.errors import StrictDataclassError
-from safetensors import SafetensorError
 from torch import Tensor
 from torch.nn.utils import parametrize
 from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2ForSequenceClassification
@@ -18,19 +15,6 @@ from transformers import logging as transformers_logging
 
 from voxgender.errors import ModelError
 from voxgender.inference.classifier import Device, Windows
-
-_DAMAGE = (
-    AttributeError,
-    EOFError,
-    KeyError,
-    RuntimeError,
-    SafetensorError,
-    StrictDataclassError,
-    TypeError,
-    ValueError,
-    pickle.UnpicklingError,
-)
-"""What transformers and torch raise at files that are not what their names say."""
 
 
 class EagerNetwork:
@@ -81,6 +65,8 @@ def read_preprocessing(model: str, source: str) -> dict[str, Any]:
     """Read ``preprocessor_config.json`` by transformers. See :func:`read_config`."""
     with _model_errors(model, source), _quiet_transformers():
         preprocessing, _ = Wav2Vec2FeatureExtractor.get_feature_extractor_dict(source)
+    if not isinstance(preprocessing, dict):
+        raise ModelError(f"model {model}: its preprocessor_config.json holds no object")
     return preprocessing
 
 
@@ -144,7 +130,7 @@ def _model_errors(model: str, source: str) -> Iterator[None]:
         raise ModelError(
             f"model {model}: no such directory here, and not to be had from the hub ({_first_line(error)})"
         ) from error
-    except _DAMAGE as error:
+    except Exception as error:  # transformers and torch raise whatever they stumble over
         raise ModelError(f"model {model}: damaged, or not a wav2vec2 checkpoint ({_first_line(error)})") from error
 
 

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from voxgender.errors import ModelError
 from voxgender.extras import advice
-from voxgender.graphs.architecture import Unconvertible
+from voxgender.graphs.architecture import Architecture, Unconvertible
 from voxgender.inference import checkpoint
 from voxgender.inference.classifier import SAMPLE_RATE_HZ, ClassLabel, Device, Precision, Probabilities, Windows
 from voxgender.inference.conversion import open_network
@@ -34,6 +34,19 @@ _SYNONYMS: Mapping[str, ClassLabel] = {
     **dict.fromkeys(("female", "f", "w", "woman", "women", "feminine"), "female"),
 }
 _ORDER: tuple[ClassLabel, ...] = ("male", "female", "other")
+_LARGEST = {
+    "hidden_size": 16_384,
+    "num_hidden_layers": 512,
+    "num_attention_heads": 1_024,
+    "intermediate_size": 131_072,
+    "conv_dim": 16_384,
+    "conv_kernel": 16_384,
+    "conv_stride": 16_384,
+    "num_conv_pos_embeddings": 4_096,
+    "num_conv_pos_embedding_groups": 4_096,
+    "classifier_proj_size": 16_384,
+}
+"""Sizes in a configuration, far above those of any network: one of 10^7 layers would be made for minutes."""
 
 
 class Network(Protocol):
@@ -82,11 +95,14 @@ def load(model: str, *, threads: int = 1, precision: Precision = "auto", device:
             takes is not installed.
     """
     name, source = _source(model)
+    if Path(source).is_dir():
+        checkpoint.check_files(Path(source))
     if device == "cuda":
         return _load_by_transformers(model, threads, precision, device, "it cannot run on a CUDA device but in torch")
     try:
         found = checkpoint.read(source)
         _check_architecture(model, found.config)
+        _check_sizes(model, found.config, found.directory)
         _check_preprocessing(model, found.preprocessing)
         outputs = _outputs(model, found.config["id2label"])
         network = open_network(
@@ -102,7 +118,7 @@ def load(model: str, *, threads: int = 1, precision: Precision = "auto", device:
         return _load_by_transformers(model, threads, precision, device, str(reason))
     except ModuleNotFoundError as missing:
         raise ModelError(f"model {model}: converting it {advice(missing)}") from missing
-    return Wav2Vec2Classifier(name, network, outputs)
+    return _tried(model, Wav2Vec2Classifier(name, network, outputs))
 
 
 def _load_by_transformers(
@@ -116,7 +132,9 @@ def _load_by_transformers(
 
     name, source = _source(model)
     eager.prepare(device, threads)
-    _check_architecture(model, eager.read_config(model, source))
+    config = eager.read_config(model, source)
+    _check_architecture(model, config)
+    _check_sizes(model, config, Path(source))
     preprocessing = eager.read_preprocessing(model, source)
     _check_preprocessing(model, preprocessing)
     loaded = eager.read_network(model, source)
@@ -139,9 +157,10 @@ def _load_by_transformers(
         except Unconvertible as unconvertible:
             logger.warning("model %s runs in torch, slower than it could: %s", model, unconvertible)
         else:
-            return Wav2Vec2Classifier(name, converted, outputs)
+            return _tried(model, Wav2Vec2Classifier(name, converted, outputs))
     half = device == "cuda" and precision != "fp32"
-    return Wav2Vec2Classifier(name, eager.EagerNetwork(loaded, normalise=normalise, device=device, half=half), outputs)
+    network = eager.EagerNetwork(loaded, normalise=normalise, device=device, half=half)
+    return _tried(model, Wav2Vec2Classifier(name, network, outputs))
 
 
 def _source(model: str) -> tuple[str, str]:
@@ -158,9 +177,46 @@ def _source(model: str) -> tuple[str, str]:
 
 
 def _check_architecture(model: str, config: Mapping[str, Any]) -> None:
-    architectures = config.get("architectures") or [f"an unnamed {config.get('model_type', 'model')}"]
+    architectures = config.get("architectures")
+    if not isinstance(architectures, list) or not architectures:
+        architectures = [f"an unnamed {config.get('model_type', 'model')}"]
     if _ARCHITECTURE not in architectures:
         raise ModelError(f"model {model}: is {architectures[0]}; only {_ARCHITECTURE} can be used")
+
+
+def _check_sizes(model: str, config: Mapping[str, Any], directory: Path) -> None:
+    """Check that a configuration's sizes are a network's, and that its weights can be in the files.
+
+    Raises:
+        ModelError: they are not.
+    """
+    for name, largest in _LARGEST.items():
+        told = config.get(name, largest)
+        for size in told if isinstance(told, list | tuple) else [told]:
+            if type(size) is not int or not 0 < size <= largest:
+                raise ModelError(f"model {model}: config.json has a {name} that no network has")
+    with suppress(Unconvertible):
+        weights = Architecture.of(config).encoder_weights
+        held = sum(file.stat().st_size for kind in ("safetensors", "bin") for file in directory.glob(f"*.{kind}"))
+        if 0 < held < weights:
+            raise ModelError(f"model {model}: config.json tells of {weights} weights, and the files hold {held} bytes")
+
+
+def _tried(model: str, classifier: Wav2Vec2Classifier) -> Wav2Vec2Classifier:
+    """Return a classifier that has classified a second of noise: one that cannot would end every call.
+
+    Raises:
+        ModelError: it fails, or gives what are no probabilities.
+    """
+    noise = np.random.default_rng(0).normal(0.0, 0.1, (1, SAMPLE_RATE_HZ)).astype(np.float32)
+    try:
+        heard = classifier(noise)
+    except Exception as error:
+        why = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise ModelError(f"model {model}: it fails to classify a second of noise ({why[:200]})") from error
+    if not np.isfinite(heard).all():
+        raise ModelError(f"model {model}: it gives no numbers for a second of noise; its weights are damaged")
+    return classifier
 
 
 def _check_preprocessing(model: str, preprocessing: Mapping[str, Any]) -> None:

@@ -1,103 +1,80 @@
-"""Read many datagrams by one system call: recvmmsg(2), which Python's ``socket`` does not offer.
+"""Read the datagrams that wait in UDP sockets: many by one system call on Linux, one by one elsewhere."""
 
-The layouts are those of 64-bit Linux, where ``struct mmsghdr`` has 64 bytes.
-"""
-
-import ctypes
-import os
+import socket
 import time
+from struct import Struct
+from typing import Protocol
 
 AT_ONCE = 64
-"""Datagrams read by one call."""
+"""Datagrams of one reading."""
 
 _LARGEST = 2_048  # above any path's MTU
-_NAME = 28  # sizeof(struct sockaddr_in6)
-_CONTROL = 32  # CMSG_SPACE(sizeof(struct timespec))
-_MSG_DONTWAIT = 0x40
-_MAX_WAIT_S = 1.0
-
-# PyDLL keeps the interpreter's lock: the call never waits, and to take the lock again costs more than the call.
-_recvmmsg = ctypes.PyDLL(None, use_errno=True).recvmmsg
-_recvmmsg.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int, ctypes.c_void_p)
-
+_INET = Struct("=H2s4s8x")
+_INET6 = Struct("=H2s4x16s4x")
+_FAMILY = Struct("=H")
 
 Datagram = tuple[bytes, bytes, float]
-"""Data, source (a ``struct sockaddr``, as the kernel gave it), and arrival at the kernel in seconds of
-``time.monotonic``."""
+"""Data, source (see :func:`pack_address`), and arrival in seconds of ``time.monotonic``: at the kernel on Linux,
+elsewhere when it was read."""
 
 
-class _Header(ctypes.Structure):
-    """``struct msghdr``."""
+class DatagramReader(Protocol):
+    """Reads non-blocking UDP sockets; one reader serves any number of them."""
 
-    _fields_ = (
-        ("name", ctypes.c_void_p),
-        ("namelen", ctypes.c_uint32),
-        ("iov", ctypes.c_void_p),
-        ("iovlen", ctypes.c_size_t),
-        ("control", ctypes.c_void_p),
-        ("controllen", ctypes.c_size_t),
-        ("flags", ctypes.c_int),
-    )
+    def prepare(self, sock: socket.socket) -> None:
+        """Set the options that reading needs, once a socket."""
+        ...
 
-
-class _Message(ctypes.Structure):
-    """``struct mmsghdr``."""
-
-    _fields_ = (("header", _Header), ("len", ctypes.c_uint))
-
-
-class _Piece(ctypes.Structure):
-    """``struct iovec``."""
-
-    _fields_ = (("base", ctypes.c_void_p), ("len", ctypes.c_size_t))
-
-
-class DatagramReader:
-    """Reads non-blocking UDP sockets that have ``SO_TIMESTAMPNS`` set; one reader serves any number of sockets."""
-
-    def __init__(self) -> None:
-        self._messages = (_Message * AT_ONCE)()
-        self._pieces = (_Piece * AT_ONCE)()
-        data, names, control = (bytearray(AT_ONCE * size) for size in (_LARGEST, _NAME, _CONTROL))
-        self._data, self._names = memoryview(data), memoryview(names)
-        self._stamps = memoryview(control).cast("q")
-        self._memory = tuple((ctypes.c_char * len(area)).from_buffer(area) for area in (data, names, control))
-        at_data, at_names, at_control = (ctypes.addressof(area) for area in self._memory)
-        for index, (message, piece) in enumerate(zip(self._messages, self._pieces, strict=True)):
-            header = message.header
-            piece.base, piece.len = at_data + index * _LARGEST, _LARGEST
-            header.name, header.control = at_names + index * _NAME, at_control + index * _CONTROL
-            header.iov, header.iovlen = ctypes.addressof(piece), 1
-            header.namelen, header.controllen = _NAME, _CONTROL
-        # Views, because access to single ctypes structures is slow.
-        view = memoryview(self._messages).cast("B")
-        self._words, self._longs = view.cast("I"), view.cast("Q")
-        self._address = ctypes.addressof(self._messages)
-
-    def read(self, fileno: int) -> list[Datagram]:
+    def read(self, sock: socket.socket) -> list[Datagram]:
         """Read up to ``AT_ONCE`` datagrams that wait in a socket.
 
         Raises:
             OSError: an ICMP error that came back for something sent, or the socket is closed.
         """
-        count = _recvmmsg(fileno, self._address, AT_ONCE, _MSG_DONTWAIT, None)
-        if count < 0:
-            number = ctypes.get_errno()
-            error = OSError(number, os.strerror(number))
-            if isinstance(error, BlockingIOError | InterruptedError):
-                return []
-            raise error
-        words, longs, stamps, names, data = self._words, self._longs, self._stamps, self._names, self._data
-        now, wall = time.monotonic(), time.time()
+        ...
+
+
+def datagram_reader() -> DatagramReader:
+    """Return the fastest reader that this system has."""
+    try:
+        from voxgender.media.recvmmsg import RecvmmsgReader
+    except (ImportError, AttributeError):  # another system, or another C library
+        return PlainReader()
+    return RecvmmsgReader()
+
+
+class PlainReader:
+    """Reads with what every system's sockets have."""
+
+    def prepare(self, sock: socket.socket) -> None:
+        """Do nothing: every socket can be read so."""
+
+    def read(self, sock: socket.socket) -> list[Datagram]:
+        """Read up to ``AT_ONCE`` datagrams; an error that comes after some is left for the next reading."""
         datagrams: list[Datagram] = []
-        for index in range(count):
-            waited_s = wall - stamps[4 * index + 2] - stamps[4 * index + 3] * 1e-9
-            # If the wall clock was set meanwhile, the timestamp is useless.
-            arrived_at = now - waited_s if 0.0 < waited_s < _MAX_WAIT_S else now
-            name, start = index * _NAME, index * _LARGEST
-            source = bytes(names[name : name + words[16 * index + 2]])
-            datagrams.append((bytes(data[start : start + words[16 * index + 14]]), source, arrived_at))
-            # The kernel has replaced the sizes of the buffers by the sizes used.
-            words[16 * index + 2] = _NAME
-            longs[8 * index + 5] = _CONTROL
+        for _ in range(AT_ONCE):
+            try:
+                data, (host, port, *_scope) = sock.recvfrom(_LARGEST)
+            except (BlockingIOError, InterruptedError):
+                break
+            except OSError:
+                if not datagrams:
+                    raise
+                break
+            datagrams.append((data, pack_address(sock.family, host, port), time.monotonic()))
         return datagrams
+
+
+def pack_address(family: int, host: str, port: int) -> bytes:
+    """Return an address as a ``struct sockaddr`` in Linux's layout, which keys addresses on every system."""
+    layout = _INET if family == socket.AF_INET else _INET6
+    return layout.pack(family, port.to_bytes(2, "big"), socket.inet_pton(family, host.partition("%")[0]))
+
+
+def unpack_address(source: bytes) -> tuple[str, int]:
+    """Return the host and port of such a ``struct sockaddr``."""
+    if _FAMILY.unpack_from(source)[0] == socket.AF_INET:
+        _, port, host = _INET.unpack_from(source)
+        return socket.inet_ntop(socket.AF_INET, host), int.from_bytes(port, "big")
+    _, port, host = _INET6.unpack_from(source)
+    return socket.inet_ntop(socket.AF_INET6, host), int.from_bytes(port, "big")

@@ -44,7 +44,7 @@ class Decoder(Protocol):
 
     clock_rate_hz: int
     may_run_double: bool
-    """Whether some senders' timestamps count twice as fast as the format says."""
+    """True if some senders' timestamps count twice as fast as the format says."""
 
     def duration(self, data: bytes) -> int:
         """Return the length of a payload in ticks of the RTP clock; zero if it is unknown."""

@@ -20,7 +20,7 @@ SUITES = tuple(
 """Cipher suites by OpenSSL's names. The ECDSA ones serve browsers, the RSA ones peers that have an RSA certificate."""
 
 FIRST_REPEAT_S = 0.05
-"""How long the first flight waits for an answer before it is sent again; then twice as long each time.
+"""Time after which the first flight is sent again without an answer; it doubles each time.
 
 OpenSSL begins with a second (RFC 6347 section 4.2.4.1). Peers that open DTLS a moment after ICE is up (FFmpeg) lose
 the first flight, always.

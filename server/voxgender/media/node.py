@@ -11,11 +11,11 @@ from typing import Any
 from voxgender import metrics
 from voxgender.audiostream import StreamFormat
 from voxgender.engine import Engine
-from voxgender.errors import NotReady, SessionNotFound, TooManySessions
+from voxgender.errors import NotReady, NoUdp, SessionNotFound, TooManySessions
 from voxgender.media.aiortc_internals.certificates import Certificates
 from voxgender.media.aiortc_internals.ice import HostAddresses
 from voxgender.media.livesession import LiveSession
-from voxgender.media.session import Session
+from voxgender.media.session import Session, SessionTimes
 from voxgender.media.sockets import Sockets
 from voxgender.media.streamsession import StreamSession
 from voxgender.protocol import Message
@@ -43,12 +43,15 @@ class MediaNode:
         ice_addresses: local addresses for media; empty for all but loopback.
         advertise_addresses: public addresses that lead to them, told to peers in their place.
         udp_ports: the first and the last port for media; None lets the kernel choose.
+        no_udp: refuse offers with :class:`NoUdp`; streams alone are taken.
         max_sessions: offers above that get :class:`NotReady`.
         max_sessions_per_subject: offers of one subject above that get :class:`TooManySessions`; 0 for no such limit.
         connect_timeout_s: time for a session to connect before it is ended.
         silence_timeout_s: time without packets and messages after which a peer is taken to be gone.
         new_session_id: returns unguessable ids.
         sweep_s: time between two checks of all sessions' deadlines.
+        give_way_s: time that a call has to connect before it may be ended for another one, if the node is full.
+        session_times: times after which a session takes its peer to be gone.
     """
 
     def __init__(
@@ -57,15 +60,19 @@ class MediaNode:
         ice_addresses: Sequence[str] = (),
         advertise_addresses: Sequence[str] = (),
         udp_ports: tuple[int, int] | None = None,
+        no_udp: bool = False,
         max_sessions: int = 100,
         max_sessions_per_subject: int = 0,
         connect_timeout_s: float = 15.0,
         silence_timeout_s: float = 15.0,
         new_session_id: Callable[[], str] = random_id,
         sweep_s: float = SWEEP_S,
+        give_way_s: float = GIVE_WAY_S,
+        session_times: SessionTimes = SessionTimes(),  # noqa: B008 - they cannot change
     ) -> None:
         self._addresses = HostAddresses(tuple(ice_addresses), tuple(advertise_addresses))
         self._sockets = Sockets(udp_ports)
+        self._no_udp = no_udp
         self._certificates = Certificates()
         self._new_session_id = new_session_id
         self._max_sessions = max_sessions
@@ -73,6 +80,8 @@ class MediaNode:
         self._connect_timeout_s = connect_timeout_s
         self._silence_timeout_s = silence_timeout_s
         self._sweep_s = sweep_s
+        self._give_way_s = give_way_s
+        self._session_times = session_times
         self._engine: Engine | None = None
         self._sessions: dict[str, Session] = {}
         self._streams: dict[str, StreamSession] = {}
@@ -147,7 +156,10 @@ class MediaNode:
             NotReady: the model is still being loaded, the node is full, or it is shutting down.
             TooManySessions: the subject has reached its limit on this node.
             SdpRejected: the offer cannot be answered.
+            NoUdp: no UDP reaches this node.
         """
+        if self._no_udp:
+            raise NoUdp("This server takes calls over WebSockets alone: connect to /listen.")
         engine = await self._admit(subject, address, places=1)
         session = Session(
             self._new_session_id(),
@@ -155,6 +167,7 @@ class MediaNode:
             sockets=self._sockets,
             certificates=self._certificates,
             addresses=self._addresses,
+            times=self._session_times,
             on_ended=self._forget,
         )
         # Before the first await, so that the limit counts offers that are being answered too.
@@ -311,7 +324,9 @@ class MediaNode:
         waiting = [
             session
             for session in self._all()
-            if session.ended_for is None and session.state != "connected" and now - session.started_at > GIVE_WAY_S
+            if session.ended_for is None
+            and session.state != "connected"
+            and now - session.started_at > self._give_way_s
         ]
         if not waiting:
             raise NotReady(

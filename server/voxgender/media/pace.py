@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from typing import Literal
 
 PACE = 2.0
-"""How much faster than real time audio is taken, in the long run."""
+"""Rate at which audio is accepted in the long run, in times real time."""
 BURST_S = 2.0
 """Audio that may come at once: a network may hold packets back and then let all of them go."""
 MAX_LEAP_S = 1.0
-"""How much longer than the pause between two packets' arrivals the gap between their timestamps may be."""
+"""Seconds by which the gap between two packets' timestamps may exceed the time between their arrivals."""
 
 Excess = Literal["too_fast", "too_many_packets", "too_many_streams"]
 EXCESSES: Mapping[Excess, str] = {
@@ -16,10 +16,10 @@ EXCESSES: Mapping[Excess, str] = {
     "too_many_packets": "More packets come than a call may send: some are left out.",
     "too_many_streams": "The sender changes its SSRC too often: new streams are not heard.",
 }
-"""Why audio is dropped, by the code of the warning that tells its sender so."""
+"""Texts of the warnings that tell a sender why its audio is dropped, by their codes."""
 
 _SHORTEST_S = 0.0025
-"""What a packet counts for at least: Opus has none that is shorter (RFC 6716 section 2.1.4)."""
+"""Least duration that a packet counts for: Opus has no shorter one (RFC 6716 section 2.1.4)."""
 
 
 class Pace:

@@ -19,7 +19,7 @@ from voxgender.media.pace import Excess, Pace
 from voxgender.media.rtp import MAX_DROPOUT, Rtp, packets_ahead, ticks_ahead
 
 REORDER_WINDOW_S = 0.06
-"""How long a hole in the sequence holds back the packets after it, at first."""
+"""Time for which a hole in the sequence holds back later packets, at first."""
 MIN_REORDER_WINDOW_S = 0.02
 MAX_REORDER_WINDOW_S = 0.12
 """Bounds of the time that a hole holds packets back: the lower for paths that only lose packets, the upper for paths
@@ -52,9 +52,17 @@ class AudioReceiver:
         call: receives the packets.
         decoders: the call's decoders, configured here once the codecs are negotiated.
         on_excess: called with the reason for each packet that is dropped because it is too much.
+        bye_grace_s: time in which a sender may resume after a goodbye.
     """
 
-    def __init__(self, call: Call, decoders: Decoders, on_excess: Callable[[Excess], None] = lambda _: None) -> None:
+    def __init__(
+        self,
+        call: Call,
+        decoders: Decoders,
+        on_excess: Callable[[Excess], None] = lambda _: None,
+        *,
+        bye_grace_s: float = BYE_GRACE_S,
+    ) -> None:
         self.last_arrival = 0.0
         """Arrival of the last packet, seconds of ``time.monotonic``; 0 before the first."""
         self.lost = 0
@@ -63,6 +71,7 @@ class AudioReceiver:
         self._call = call
         self._decoders = decoders
         self._on_excess = on_excess
+        self._bye_grace_s = bye_grace_s
         self._pace = Pace()
         self._held: dict[int, _Held] = {}
         self._missed: dict[int, float] = {}
@@ -107,10 +116,10 @@ class AudioReceiver:
         pts = self._pts
         if decoder is not None:
             if decoder.clock_rate_hz != self._clock_rate_hz:
-                # Of a format that the stream has left since.
+                # The stream has changed to another format since.
                 self._count_unusable(seq, arrived_at)
                 return
-            pts = self._place(packet, decoder, ahead)
+            pts = self._timestamp_of(packet, decoder, ahead)
         self._highest_seq = max(self._highest_seq, seq)
         received = Packet(pts, packet.payload, False, packet.payload_type)
         if seq == self._next_seq and not self._held:
@@ -130,18 +139,18 @@ class AudioReceiver:
             return True
         return ahead > 0 and decoder.clock_rate_hz != self._clock_rate_hz
 
-    def _place(self, packet: Rtp, decoder: Decoder, ahead: int) -> int:
+    def _timestamp_of(self, packet: Rtp, decoder: Decoder, ahead: int) -> int:
         """Return when a packet begins, in ticks of its codec's clock."""
         ticks = ticks_ahead(packet.timestamp, self._last_timestamp)
         if decoder.may_run_double:
-            self._learn_clock(ticks, ahead)
+            self._detect_doubled_clock(ticks, ahead)
             self._last_duration = decoder.duration(packet.payload)
         pts = self._pts + ticks // self._divisor
         if ahead >= 0:
             self._pts, self._last_timestamp = pts, packet.timestamp
         return pts
 
-    def _learn_clock(self, ticks: int, ahead: int) -> None:
+    def _detect_doubled_clock(self, ticks: int, ahead: int) -> None:
         """Learn from packets that follow one another whether their timestamps count twice as fast as they should."""
         if ahead != 1 or not self._last_duration or ticks not in (self._last_duration, 2 * self._last_duration):
             return
@@ -162,7 +171,7 @@ class AudioReceiver:
     def bye(self) -> None:
         """Note the sender's goodbye; end the audio unless the sender resumes in time."""
         if self._goodbye is None and not self.ended:
-            self._goodbye = asyncio.get_running_loop().call_later(BYE_GRACE_S, self.end)
+            self._goodbye = asyncio.get_running_loop().call_later(self._bye_grace_s, self.end)
 
     def end(self) -> None:
         """End the call's audio: push the packets held, then take no more."""

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from time import monotonic
-from typing import Any
+from typing import Any, NamedTuple
 
 from aiortc import (
     RTCConfiguration,
@@ -24,18 +24,26 @@ from voxgender.media.aiortc_internals import handshake, sctp
 from voxgender.media.aiortc_internals.certificates import Certificates
 from voxgender.media.aiortc_internals.closing import close, suppress_close_errors
 from voxgender.media.aiortc_internals.ice import HostAddresses, gather_on
+from voxgender.media.aiortc_internals.paths import Consent
 from voxgender.media.aiortc_internals.reception import take_over_rtp
 from voxgender.media.aiortc_internals.sctp import wait_delivered
 from voxgender.media.decoder import Decoders
 from voxgender.media.dtls import Failure
 from voxgender.media.livesession import DELIVERY_TIMEOUT_S, FLUSH_TIMEOUT_S, LiveSession, Reason
 from voxgender.media.pace import EXCESSES
-from voxgender.media.receiver import AudioReceiver
+from voxgender.media.receiver import BYE_GRACE_S, AudioReceiver
 from voxgender.media.sockets import Sockets
 from voxgender.protocol import Error, Message, Warning
 from voxgender.sdp import MAX_CANDIDATES, Candidate, Fragment, Offer
 
 logger = logging.getLogger(__name__)
+
+
+class SessionTimes(NamedTuple):
+    """Times after which a session takes its peer to be gone."""
+
+    bye_grace_s: float = BYE_GRACE_S
+    consent: Consent = Consent()
 
 
 class Session(LiveSession):
@@ -47,6 +55,7 @@ class Session(LiveSession):
         sockets: the UDP sockets of all calls of the process.
         certificates: the certificate of all calls of the process.
         addresses: the addresses of host candidates.
+        times: times after which the peer is taken to be gone.
     """
 
     def __init__(
@@ -57,11 +66,13 @@ class Session(LiveSession):
         sockets: Sockets,
         certificates: Certificates,
         addresses: HostAddresses = HostAddresses(),  # noqa: B008 - it cannot change
+        times: SessionTimes = SessionTimes(),  # noqa: B008 - they cannot change
         on_ended: Callable[["Session"], None] = lambda _: None,
     ) -> None:
         super().__init__(engine.hello(session_id), on_ended)
         self._sockets = sockets
         self._addresses = addresses
+        self._times = times
         # The default would ask a public STUN server, and can stall the answer for 5 s.
         self._pc = RTCPeerConnection(RTCConfiguration(iceServers=[]))
         certificates.show(self._pc)
@@ -73,6 +84,7 @@ class Session(LiveSession):
             self._call,
             decoders,
             lambda excess: outbox.post_now_and_then(Warning(code=excess, message=EXCESSES[excess])),
+            bye_grace_s=times.bye_grace_s,
         )
         self._analysed = asyncio.Event()
         self._answered = False
@@ -116,6 +128,7 @@ class Session(LiveSession):
                 self._sockets,
                 self._addresses,
                 self._call.phase,
+                consent=self._times.consent,
                 on_consent_expired=lambda: self.end_soon("consent_expired"),
             )
             await pc.setLocalDescription(await pc.createAnswer())

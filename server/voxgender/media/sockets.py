@@ -11,16 +11,18 @@ import errno
 import logging
 import random
 import socket
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from struct import Struct
 from typing import Any, Protocol
 
 from voxgender import metrics
 from voxgender.engine.schedule import BUSY_CALLS, EARLY_S, EVERY_TICK, QUIET_TICK_S, TICK_S, Phase, next_tick
 from voxgender.errors import NotReady
-from voxgender.media.datagrams import AT_ONCE, DatagramReader
+from voxgender.media.datagrams import AT_ONCE, DatagramReader, datagram_reader, unpack_address
 from voxgender.ratelimit import RateLimit
 
 logger = logging.getLogger(__name__)
@@ -47,11 +49,8 @@ _MAX_TRIALS = 16
 """Media packets from addresses that are not known which a socket decrypts in ``QUIET_TICK_S``."""
 _RECEIVE_BUFFER = 4 * 1024 * 1024
 """Bytes asked for; without CAP_NET_ADMIN the kernel gives up to its ``net.core.rmem_max``."""
-_SO_RCVBUFFORCE, _SO_TIMESTAMPNS = 33, 35  # asm-generic/socket.h; Python has no names for them
+_SO_RCVBUFFORCE = 33  # Linux, asm-generic/socket.h; Python has no name for it
 
-_INET = Struct("=H2s4s8x")
-_INET6 = Struct("=H2s4x16s4x")
-_FAMILY = Struct("=H")
 _STUN = Struct("!HHI12x")
 _ATTRIBUTE = Struct("!HH")
 
@@ -85,14 +84,19 @@ class Sockets:
 
     Args:
         ports: the first and the last UDP port that may be used; None lets the kernel choose.
+        reader: reads the sockets; None for the fastest that the system has.
+        max_calls: calls that may share one socket.
     """
 
-    def __init__(self, ports: tuple[int, int] | None = None) -> None:
+    def __init__(
+        self, ports: tuple[int, int] | None = None, reader: DatagramReader | None = None, *, max_calls: int = CALLS
+    ) -> None:
         self._ports = ports
+        self._max_calls = max_calls
         self._shared: list[SharedSocket] = []
         self.strangers = RateLimit(STRANGERS_SHARE, _STRANGERS_AT_ONCE_S)
         """Seconds of CPU time for those who are not known yet."""
-        self._reader = DatagramReader()
+        self._reader = reader or datagram_reader()
         self._timer: asyncio.TimerHandle | None = None
 
     def open(self, address: str, ufrag: str, protocol: CallProtocol, phase: Phase = EVERY_TICK) -> "CallTransport":
@@ -108,7 +112,7 @@ class Sockets:
             NotReady: every port of the range is in use by others, or shared by as many calls as are allowed.
             OSError: the address is not one of this machine's.
         """
-        room = [shared for shared in self._shared if shared.address == address and shared.calls < CALLS]
+        room = [shared for shared in self._shared if shared.address == address and shared.calls < self._max_calls]
         shared = next((shared for shared in room if phase in shared.phases), None)
         if shared is None:
             try:
@@ -134,7 +138,7 @@ class Sockets:
                 shared.is_crowded = True
                 return
             try:
-                datagrams = self._reader.read(shared.fileno)
+                datagrams = self._reader.read(shared.socket)
             except OSError as error:
                 # An ICMP error for something sent: ICE notices a dead path by itself.
                 logger.debug("%s: %s", shared.address, error)
@@ -154,11 +158,11 @@ class Sockets:
     def _tick(self) -> None:
         now = asyncio.get_running_loop().time()
         due = [
-            shared for shared in self._shared if shared.is_crowded or not self._busy or now + EARLY_S >= shared.due_at
+            shared for shared in self._shared if shared.is_hurried or not self._busy or now + EARLY_S >= shared.due_at
         ]
         self._wait()
         for shared in due:
-            if not shared.connecting:
+            if not shared.is_watched:
                 self.read(shared)
 
     @property
@@ -171,7 +175,7 @@ class Sockets:
         for shared in self._shared:
             shared.due_at = min(phase.next_turn(now) for phase in shared.phases)
         at = min(shared.due_at for shared in self._shared) if self._busy else next_tick(now, QUIET_TICK_S)
-        if any(shared.is_crowded for shared in self._shared):
+        if any(shared.is_hurried for shared in self._shared):
             at = min(at, now + CROWDED_TICK_S)
         self._timer = loop.call_at(at, self._tick)
 
@@ -179,11 +183,8 @@ class Sockets:
         sock = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM)
         try:
             sock.setblocking(False)
-            try:
-                sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BUFFER)
-            except PermissionError:
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
-            sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+            _enlarge_buffer(sock)
+            self._reader.prepare(sock)
             for port in self._candidates():
                 try:
                     sock.bind((address, port))
@@ -215,21 +216,22 @@ class SharedSocket:
     def __init__(self, address: str, sock: socket.socket, sockets: Sockets) -> None:
         self.address = address
         self.phases: Counter[Phase] = Counter()
-        """How many of its calls have their turns when."""
+        """Number of its calls by their phase."""
         self.due_at = 0.0
         """Time of the next read while there are many calls."""
-        self.fileno = sock.fileno()
+        self.socket = sock
         self.name = sock.getsockname()
         self.connecting: set[CallTransport] = set()
-        self.seeking: set[CallTransport] = set()
+        self.accepting_foreign: set[CallTransport] = set()
         """Calls whose peer may be at another address now, and is asked there."""
         self.closed = False
         self.is_crowded = False
-        """Whether so much comes that it is read more often than on the tick."""
+        """True while so much arrives that it is read more often than on ticks."""
+        self.is_watched = False
+        """True if the event loop tells when something arrives; else it is read on ticks."""
         self._received = 0
         self._counted_at = 0.0
         self.sendto = sock.sendto
-        self._sock = sock
         self._sockets = sockets
         self._loop = asyncio.get_running_loop()
         self._calls: set[CallTransport] = set()
@@ -243,12 +245,17 @@ class SharedSocket:
     def calls(self) -> int:
         return len(self._calls)
 
+    @property
+    def is_hurried(self) -> bool:
+        """True if it is read more often than on ticks."""
+        return self.is_crowded or bool(self.connecting and not self.is_watched)
+
     def add(self, call: "CallTransport") -> None:
         self._calls.add(call)
         self._by_ufrag[call.ufrag] = call
         self.phases[call.phase] += 1
         if not self.connecting:
-            self._loop.add_reader(self.fileno, self._sockets.read, self)
+            self._watch()
         self.connecting.add(call)
 
     def read_on_tick(self, call: "CallTransport") -> None:
@@ -256,12 +263,27 @@ class SharedSocket:
         if call in self.connecting:
             self.connecting.remove(call)
             if not self.connecting:
-                self._loop.remove_reader(self.fileno)
+                self._unwatch()
+
+    def _watch(self) -> None:
+        """Have the socket read whenever something comes."""
+        try:
+            self._loop.add_reader(self.socket, self._sockets.read, self)
+        except NotImplementedError:
+            # Windows' usual event loop. What a call sends while it connects is then read on a short tick.
+            self.is_watched = False
+        else:
+            self.is_watched = True
+
+    def _unwatch(self) -> None:
+        if self.is_watched:
+            self._loop.remove_reader(self.socket)
+            self.is_watched = False
 
     def remove(self, call: "CallTransport") -> None:
         """Remove a call; close the socket with the last one."""
         self.read_on_tick(call)
-        self.seeking.discard(call)
+        self.accepting_foreign.discard(call)
         self._calls.discard(call)
         self.phases -= Counter((call.phase,))
         if self._by_ufrag.get(call.ufrag) is call:
@@ -273,7 +295,7 @@ class SharedSocket:
             del self._by_ssrc[call.ssrc]
         if not self._calls:
             self.closed = True
-            self._sock.close()
+            self.socket.close()
             self._sockets.remove(self)
 
     def count(self, datagrams: int) -> None:
@@ -298,7 +320,7 @@ class SharedSocket:
                 return False
             del call.sources[oldest], self._by_source[oldest]
         self._by_source[source] = call
-        call.sources[source] = _address(source)
+        call.sources[source] = unpack_address(source)
         return True
 
     def expect(self, call: "CallTransport", ssrc: bytes) -> None:
@@ -308,7 +330,7 @@ class SharedSocket:
         call.ssrc = ssrc
         self._by_ssrc.setdefault(ssrc, call)
 
-    def take(self, source: bytes, call: "CallTransport") -> None:
+    def reassign(self, source: bytes, call: "CallTransport") -> None:
         """Give an address to a call whose peer has just answered from there, whoever had it before.
 
         A NAT gives a port that one caller had to another one.
@@ -329,7 +351,7 @@ class SharedSocket:
                     owner.datagram_received(data, source)
             elif (call := self._find_call(data, owner)) is not None:
                 if call is not owner and not self.claim(source, call):
-                    call.visit(source)
+                    call.note_foreign_address(source)
                 call.datagram_received(data, source)
             else:
                 metrics.STUN_IGNORED.inc()
@@ -347,7 +369,7 @@ class SharedSocket:
         if self._trials < _MAX_TRIALS:
             self._trials += 1
             if call.recognizes(data, source, arrived_at) and not self.claim(source, call):
-                call.visit(source)
+                call.note_foreign_address(source)
 
     def _find_call(self, data: bytes, owner: "CallTransport | None") -> "CallTransport | None":
         """Return the call that a STUN message is for: one whose peer proves to have sent it, else the address's owner.
@@ -357,7 +379,7 @@ class SharedSocket:
         """
         candidates: Iterable[CallTransport]
         if data[0] & 1:
-            candidates = self.connecting | self.seeking
+            candidates = self.connecting | self.accepting_foreign
         else:
             named = self._by_ufrag.get(_checked_ufrag(data))
             candidates = () if named is None else (named,)
@@ -381,7 +403,7 @@ class CallTransport(asyncio.DatagramTransport):
         """Addresses at which the call's peer has proved to be, the oldest first."""
         self.ssrc = b""
         """SSRC of the peer's latest stream."""
-        self._visited: dict[tuple[str, int], bytes] = {}
+        self._foreign: dict[tuple[str, int], bytes] = {}
         """Addresses of other calls where the peer seems to be."""
         self._shared = shared
         self._protocol = protocol
@@ -419,26 +441,26 @@ class CallTransport(asyncio.DatagramTransport):
         """Know the call by its media's SSRC too, from now on."""
         self._shared.expect(self, ssrc)
 
-    def visit(self, source: bytes) -> None:
+    def note_foreign_address(self, source: bytes) -> None:
         """Remember an address that another call has, though this call's peer seems to be there."""
-        if len(self._visited) >= _MAX_SOURCES:
-            del self._visited[next(iter(self._visited))]
-        self._visited[_address(source)] = source
+        if len(self._foreign) >= _MAX_SOURCES:
+            del self._foreign[next(iter(self._foreign))]
+        self._foreign[unpack_address(source)] = source
 
-    def seek(self) -> None:
-        """Take answers from addresses that other calls have."""
+    def accept_foreign_addresses(self) -> None:
+        """Accept answers from addresses that other calls have."""
         if not self._closed:
-            self._shared.seeking.add(self)
+            self._shared.accepting_foreign.add(self)
 
-    def find(self, addr: tuple[str, int] | None) -> None:
-        """End seeking; the peer has answered from an address, or from none."""
-        self._shared.seeking.discard(self)
-        source = None if addr is None else self._visited.pop(addr, None)
+    def take_over_address(self, addr: tuple[str, int] | None) -> None:
+        """Stop accepting them, and take over the one from which the peer has answered, if any."""
+        self._shared.accepting_foreign.discard(self)
+        source = None if addr is None else self._foreign.pop(addr, None)
         if source is not None:
-            self._shared.take(source, self)
+            self._shared.reassign(source, self)
 
     def _address(self, source: bytes) -> tuple[str, int]:
-        return self.sources.get(source) or _address(source)
+        return self.sources.get(source) or unpack_address(source)
 
     def sendto(self, data: Any, addr: Any = None) -> None:
         if self._closed:
@@ -466,6 +488,16 @@ class CallTransport(asyncio.DatagramTransport):
         self.close()
 
 
+def _enlarge_buffer(sock: socket.socket) -> None:
+    if sys.platform == "linux":
+        with suppress(PermissionError):
+            sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BUFFER)
+            return
+    # A system may refuse more than it allows.
+    with suppress(OSError):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
+
+
 def _is_media(data: bytes) -> bool:
     """Tell SRTP and SRTCP from STUN and DTLS (RFC 7983 section 7)."""
     return len(data) > 1 and 127 < data[0] < 192
@@ -486,11 +518,3 @@ def _checked_ufrag(data: bytes) -> str:
             return data[position : position + length].partition(b":")[0].decode("ascii", "replace")
         position += length + -length % 4
     return ""
-
-
-def _address(source: bytes) -> tuple[str, int]:
-    if _FAMILY.unpack_from(source)[0] == socket.AF_INET:
-        _, port, host = _INET.unpack_from(source)
-        return socket.inet_ntop(socket.AF_INET, host), int.from_bytes(port, "big")
-    _, port, host = _INET6.unpack_from(source)
-    return socket.inet_ntop(socket.AF_INET6, host), int.from_bytes(port, "big")

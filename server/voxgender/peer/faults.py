@@ -125,7 +125,7 @@ class FaultyLink:
             length_s = self._faults.outage_ms / 1000
             self._up = False
             self.outages.append((now, now + length_s))
-            self._later(length_s, self._mend)
+            self._later(length_s, self._restore)
 
     def close(self) -> None:
         """Drop the datagrams that are held."""
@@ -143,7 +143,7 @@ class FaultyLink:
         if not self._up or self._loses():
             return
         late_s = self._lateness()
-        overtaken, twice = self._happens(self._faults.reorder), self._happens(self._faults.duplicate)
+        overtaken, twice = self._occurs(self._faults.reorder), self._occurs(self._faults.duplicate)
         for _ in range(2 if twice else 1):
             if overtaken:
                 self._later(late_s + OVERTAKEN_S, partial(out, datagram))
@@ -154,7 +154,7 @@ class FaultyLink:
             else:
                 out(datagram)
 
-    def _happens(self, percent: float) -> bool:
+    def _occurs(self, percent: float) -> bool:
         return percent > 0 and self._random.random() * 100 < percent
 
     def _loses(self) -> bool:
@@ -175,7 +175,7 @@ class FaultyLink:
     def _begin(self) -> None:
         self._lossy = True
 
-    def _mend(self) -> None:
+    def _restore(self) -> None:
         self._up = True
 
     def _later(self, delay_s: float, then: Callable[[], object]) -> None:

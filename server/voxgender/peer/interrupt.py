@@ -1,9 +1,10 @@
 """Turn Ctrl-C into a request to end in good order."""
 
-import asyncio
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+
+from voxgender.system import on_signal
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -12,25 +13,15 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 def interruptible(stop: Callable[[], None]) -> Iterator[None]:
     """Call ``stop`` on the first SIGINT or SIGTERM within the block; the second one acts as it always does.
 
-    Does nothing if the event loop takes no signals: outside the main thread, and on Windows.
+    Does nothing outside the main thread, which gets no signals.
     """
-    loop = asyncio.get_running_loop()
+    with ExitStack() as handlers:
 
-    def restore() -> None:
-        for number in _SIGNALS:
-            loop.remove_signal_handler(number)
+        def stop_once() -> None:
+            handlers.close()
+            stop()
 
-    def stop_once() -> None:
-        restore()
-        stop()
-
-    try:
-        for number in _SIGNALS:
-            loop.add_signal_handler(number, stop_once)
-    except (NotImplementedError, RuntimeError, ValueError):
+        with suppress(ValueError):
+            for number in _SIGNALS:
+                handlers.callback(on_signal(number, stop_once))
         yield
-        return
-    try:
-        yield
-    finally:
-        restore()

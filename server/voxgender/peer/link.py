@@ -49,8 +49,8 @@ class _LinkedTransport:
         return getattr(self._transport, name)
 
     def sendto(self, data: bytes, address: Any = None) -> None:
-        self._link.send(data, partial(self._out, address=address))
+        self._link.send(data, partial(self._send_out, address=address))
 
-    def _out(self, data: bytes, address: Any) -> None:
+    def _send_out(self, data: bytes, address: Any) -> None:
         if not self._transport.is_closing():
             self._transport.sendto(data, address)

@@ -10,6 +10,7 @@ import aiohttp
 import msgspec
 from yarl import URL
 
+from voxgender import received
 from voxgender.audiostream import StreamFormat
 from voxgender.errors import CallError
 from voxgender.peer.caller import CallLost, OnMessage, ignore
@@ -52,7 +53,7 @@ class ListenClient(WhipClient):
             async with self._http.post(self.endpoint.with_query(_query(form))) as response:
                 if response.status != 201 or response.content_type != "application/json":
                     raise CallError(await self._refusal(response))
-                ticket = msgspec.json.decode(await response.read(), type=_Ticket)
+                ticket: _Ticket = received.decode(await response.read(), _Ticket)
             timeout = aiohttp.ClientWSTimeout(ws_close=END_S)
             return await self._http.ws_connect(
                 response.url.join(URL(ticket.url)), timeout=timeout, heartbeat=HEARTBEAT_S

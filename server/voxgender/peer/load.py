@@ -160,7 +160,7 @@ async def load(
         ]
     async with aiohttp.ClientSession(headers=headers) as http, asyncio.TaskGroup() as group:
         meter = Meter(http, target.with_path(target.path.removesuffix("/whip") + "/metrics"))
-        run = _Run(callers, faults, on_progress)
+        run = _LoadRun(callers, faults, on_progress)
         with interruptible(run.stop):
             idle = await meter.read()
             await run.place_calls(group)
@@ -173,7 +173,7 @@ async def load(
     return run.report(idle, begin, end)
 
 
-class _Run:
+class _LoadRun:
     """The calls of one run."""
 
     def __init__(
@@ -205,13 +205,13 @@ class _Run:
             if self._stopped.is_set():
                 break
             self._placed += 1
-            group.create_task(self._see_through(caller))
-            self._tell(0.0)
+            group.create_task(self._run_caller(caller))
+            self._report_progress(0.0)
             await self._pause(1 / CALLS_PER_S)
-            await self._until(lambda: self._placed - self._settled < CONNECTING)
-        await self._until(lambda: self._settled == self._placed)
+            await self._wait_until(lambda: self._placed - self._settled < CONNECTING)
+        await self._wait_until(lambda: self._settled == self._placed)
         deadline = time.monotonic() + FIRST_RESULT_S
-        await self._until(lambda: self._without_result == 0 or time.monotonic() > deadline)
+        await self._wait_until(lambda: self._without_result == 0 or time.monotonic() > deadline)
 
     @property
     def _without_result(self) -> int:
@@ -224,7 +224,7 @@ class _Run:
         cutting = asyncio.get_running_loop().call_later(seconds / 2, self._cut)
         try:
             while (left := end - time.monotonic()) > 0 and self._connected and not self._stopped.is_set():
-                self._tell(left)
+                self._report_progress(left)
                 await self._pause(min(1.0, left))
         finally:
             cutting.cancel()
@@ -277,7 +277,7 @@ class _Run:
             faults=self._faults,
         )
 
-    async def _see_through(self, caller: Caller | StreamCaller) -> None:
+    async def _run_caller(self, caller: Caller | StreamCaller) -> None:
         def connected() -> None:
             self._connected.add(caller)
             self._settled += 1
@@ -305,7 +305,7 @@ class _Run:
             if caller.link is not None:
                 caller.link.cut()
 
-    def _tell(self, seconds_left: float) -> None:
+    def _report_progress(self, seconds_left: float) -> None:
         since = time.monotonic() - 1.0
         while self._recent and self._recent[0][0] < since:
             self._recent.popleft()
@@ -322,7 +322,7 @@ class _Run:
             )
         )
 
-    async def _until(self, reached: Callable[[], bool]) -> None:
+    async def _wait_until(self, reached: Callable[[], bool]) -> None:
         while not reached() and not self._stopped.is_set():
             await self._pause(0.05)
 

@@ -34,7 +34,7 @@ class Reading(NamedTuple):
         found = {}
         for stage, buckets in self.stages.items():
             before = begin.stages.get(stage, {})
-            latency = _read_off({bound: count - before.get(bound, 0.0) for bound, count in buckets.items()})
+            latency = _percentiles({bound: count - before.get(bound, 0.0) for bound, count in buckets.items()})
             if latency is not None:
                 found[stage] = latency
         return found
@@ -71,7 +71,7 @@ class Meter:
         )
 
 
-def _read_off(buckets: Buckets) -> Latency | None:
+def _percentiles(buckets: Buckets) -> Latency | None:
     """Return a histogram's percentiles in milliseconds, or None if it is empty."""
     total = max(buckets.values(), default=0.0)
     if not total:

@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from voxgender.peer.speech import PACKET_S
-from voxgender.peer.voices import Turn
-from voxgender.protocol import AnyMessage, Hello, Result, Summary, Voice, Warning
+from voxgender.peer.voices import SpeakerTurn
+from voxgender.protocol import AnyMessage, Hello, Result, Summary, VoiceLabel, Warning
 
 IN_TIME_MS = 200.0
 """Greatest useful latency of a result in a live call."""
@@ -50,7 +50,7 @@ class TurnReport(msgspec.Struct, frozen=True, kw_only=True):
     """A speaker's turn, and the delay until the server named the voice."""
 
     start: float
-    label: Voice | None
+    label: VoiceLabel | None
     """The speaker's voice, if known."""
     delay_ms: float | None
     """Time from sending the turn's first packet to the first result with its label, or with any voice's label if the
@@ -91,7 +91,7 @@ class Recorder:
     def __init__(
         self,
         sent: Sequence[float],
-        turns: Sequence[Turn] = (),
+        turns: Sequence[SpeakerTurn] = (),
         *,
         outages: Sequence[tuple[float, float]] = (),
     ) -> None:

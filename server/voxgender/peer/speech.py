@@ -23,7 +23,7 @@ from voxgender.audio.resampler import Resampler
 from voxgender.errors import AudioError
 from voxgender.media.decoder import opus_duration
 from voxgender.peer import vocaltract
-from voxgender.peer.voices import Turn, dialogue
+from voxgender.peer.voices import SpeakerTurn, dialogue
 
 T = TypeVar("T")
 
@@ -42,7 +42,7 @@ class Speech(NamedTuple):
     """Encoded speech, and the speakers' turns in it."""
 
     packets: Iterable[bytes]
-    turns: tuple[Turn, ...]
+    turns: tuple[SpeakerTurn, ...]
     wideband: Iterable[bytes] | None = None
     """The same packets for a receiver that asks for 16 kHz and for 40 ms in a packet.
 
@@ -86,7 +86,7 @@ def from_file(path: str | PathLike[str], loss: float = 0.0, given_up: Event | No
         AudioError: the file is missing, is no media file, holds no audio, or was given up.
     """
     start = _first_speech(path, given_up or Event())
-    turns = () if start is None else (Turn(start, math.inf, None),)
+    turns = () if start is None else (SpeakerTurn(start, math.inf, None),)
     wideband = encode(read_frames(path), loss=loss, wideband=True)
     return Speech(encode(read_frames(path), loss=loss), turns, wideband)
 
@@ -154,8 +154,8 @@ def _first_speech(path: str | PathLike[str], given_up: Event) -> float | None:
         if given_up.is_set():
             raise AudioError(f"{fspath(path)}: was given up")
         samples = resampler.convert([frame])
-        if stretches := gate.push(samples, activity):
-            return max(0.0, (searched + stretches[0][0]) / vocaltract.SAMPLE_RATE_HZ)
+        if spans := gate.push(samples, activity):
+            return max(0.0, (searched + spans[0][0]) / vocaltract.SAMPLE_RATE_HZ)
         searched += samples.size
     if not searched:
         raise AudioError(f"{fspath(path)}: holds no audio that can be decoded")

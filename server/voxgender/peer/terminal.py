@@ -71,10 +71,10 @@ class TextPrinter:
                 self._greeted = True
                 self._line(f"{message.model}, {message.window_ms} ms windows every {message.hop_ms} ms")
             case Result() if self._live:
-                now = _heard(message.end, message.label, message.confidence)
+                now = _label_line(message.end, message.label, message.confidence)
                 self._write(f"{_ERASE_LINE}{now}   {message.latency_ms:4.0f} ms")
             case Change():
-                self._line(_side(message) + _heard(message.at, message.to, message.confidence))
+                self._line(_side(message) + _label_line(message.at, message.to, message.confidence))
             case Segment():
                 span = f"{message.start:.2f} – {message.end:.2f} s"
                 self._line(f"{_side(message)}           {span}: {WORDS[message.label]} {message.confidence:.0%}")
@@ -204,7 +204,7 @@ async def load(
     out, err = out or sys.stdout, err or sys.stderr
     live = err.isatty()
 
-    def tell(progress: Progress) -> None:
+    def show(progress: Progress) -> None:
         if live:
             print(f"{_ERASE_LINE}{_progress_line(progress, peers, seconds)}", end="", file=err, flush=True)
 
@@ -218,7 +218,7 @@ async def load(
             transport=transport,
             allow_remote=allow_remote,
             faults=faults,
-            on_progress=tell,
+            on_progress=show,
         )
     finally:
         if live:
@@ -243,7 +243,7 @@ def _progress_line(progress: Progress, peers: int, seconds: float) -> str:
     )
 
 
-def _heard(at: float, label: Label, confidence: float) -> str:
+def _label_line(at: float, label: Label, confidence: float) -> str:
     heard = f"{at:7.2f} s  {WORDS[label]}"
     return heard if label == "no_speech" else f"{heard:<20} {confidence:4.0%}"
 

@@ -27,13 +27,13 @@ _FREQUENCIES_HZ = np.fft.rfftfreq(_FFT, 1 / SAMPLE_RATE_HZ)
 
 
 @dataclass(frozen=True, slots=True)
-class Voice:
+class Speaker:
     """A speaker's anatomy and manner of speaking."""
 
     f0_hz: float
     """Mean fundamental frequency."""
     formant_scale: float
-    """Of all formants, against an average man."""
+    """Factor of all formants, relative to an average man's."""
     open_quotient: float
     """Share of a glottal cycle with the glottis open; more is softer."""
     tilt_db: float
@@ -60,8 +60,8 @@ class Articulation(NamedTuple):
     nasality: Track
 
 
-def render(voice: Voice, articulation: Articulation, random: np.random.Generator) -> Samples:
-    """Synthesise an articulation with a voice.
+def render(speaker: Speaker, articulation: Articulation, random: np.random.Generator) -> Samples:
+    """Synthesise an articulation with a speaker.
 
     Returns:
         float32, shape ``(frames * 80,)``, mono, 16 kHz; the level is arbitrary.
@@ -73,29 +73,29 @@ def render(voice: Voice, articulation: Articulation, random: np.random.Generator
         return np.interp(at, np.arange(frames), track)
 
     voicing = fine(articulation.voicing)
-    pulses, opening = _glottis(voice, fine(articulation.f0_hz), random)
-    breath = (fine(articulation.aspiration) + voice.breath * voicing) * opening
+    pulses, opening = _glottis(speaker, fine(articulation.f0_hz), random)
+    breath = (fine(articulation.aspiration) + speaker.breath * voicing) * opening
     source = voicing * pulses + breath * random.normal(size=at.size)
     friction = fine(articulation.frication) * random.normal(size=at.size)
-    output = _filter(source, _tract(voice, articulation)) + _filter(friction, _constriction(articulation))
+    output = _filter(source, _tract(speaker, articulation)) + _filter(friction, _constriction(articulation))
     return output.astype(np.float32)
 
 
-def _glottis(voice: Voice, f0_hz: Track, random: np.random.Generator) -> tuple[Track, Track]:
+def _glottis(speaker: Speaker, f0_hz: Track, random: np.random.Generator) -> tuple[Track, Track]:
     """Return the flow derivative, of unit power and with no aliasing, and how far the glottis is open."""
     cycles = np.cumsum(f0_hz) / SAMPLE_RATE_HZ
     marks = np.arange(np.ceil(cycles[-1]) + 2)
-    phase = cycles + np.interp(cycles, marks, random.normal(0.0, voice.jitter, marks.size).cumsum() * 0.5)
-    strength = np.interp(cycles, marks, random.normal(1.0, voice.shimmer, marks.size))
-    harmonics = np.fft.rfft(_pulse(voice.open_quotient))
+    phase = cycles + np.interp(cycles, marks, random.normal(0.0, speaker.jitter, marks.size).cumsum() * 0.5)
+    strength = np.interp(cycles, marks, random.normal(1.0, speaker.shimmer, marks.size))
+    harmonics = np.fft.rfft(_pulse(speaker.open_quotient))
     flow = np.zeros_like(phase)
     for number in range(1, int(0.48 * SAMPLE_RATE_HZ / f0_hz.min())):
         frequency = number * f0_hz
         audible = frequency < 0.48 * SAMPLE_RATE_HZ
-        tilt = 10 ** (-voice.tilt_db / 20 * np.minimum(frequency / 3000, 1.5))
+        tilt = 10 ** (-speaker.tilt_db / 20 * np.minimum(frequency / 3000, 1.5))
         turn = 2 * np.pi * (number * phase % 1.0) + np.angle(harmonics[number])
         flow += audible * tilt * abs(harmonics[number]) * np.cos(turn)
-    opening = np.where(phase % 1.0 < voice.open_quotient, 1.0, 0.3)
+    opening = np.where(phase % 1.0 < speaker.open_quotient, 1.0, 0.3)
     return strength * flow / np.sqrt(np.mean(flow**2)), opening
 
 
@@ -105,12 +105,12 @@ def _pulse(open_quotient: float) -> Track:
     return np.where(t < 1.0, 2 * t - 3 * t**2, 0.0)
 
 
-def _tract(voice: Voice, articulation: Articulation) -> Spectra:
+def _tract(speaker: Speaker, articulation: Articulation) -> Spectra:
     frames = articulation.f0_hz.size
     # A tract resonates about every 1000 Hz, up to the end of the band.
-    higher_hz = np.arange(3500.0, SAMPLE_RATE_HZ / 2 / voice.formant_scale, 1000.0)
+    higher_hz = np.arange(3500.0, SAMPLE_RATE_HZ / 2 / speaker.formant_scale, 1000.0)
     higher = np.broadcast_to(higher_hz, (frames, higher_hz.size))
-    formants_hz = np.hstack([articulation.formants_hz, higher]) * voice.formant_scale
+    formants_hz = np.hstack([articulation.formants_hz, higher]) * speaker.formant_scale
     # Bandwidths after Klatt's table for vowels; a nose coupled in damps the mouth.
     widths_hz = 40.0 + 0.04 * formants_hz
     widths_hz[:, 1:3] *= 1 + articulation.nasality[:, None]

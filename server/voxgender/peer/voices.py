@@ -9,11 +9,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from voxgender.peer.vocaltract import FRAME_S, SAMPLE_RATE_HZ, Articulation, Samples, Track, Voice, render
-from voxgender.protocol import Voice as Label
+from voxgender.peer.vocaltract import FRAME_S, SAMPLE_RATE_HZ, Articulation, Samples, Speaker, Track, render
+from voxgender.protocol import VoiceLabel
 
-MAN = Voice(f0_hz=115.0, formant_scale=1.0, open_quotient=0.55, tilt_db=3.0, breath=0.06)
-WOMAN = Voice(f0_hz=212.0, formant_scale=1.17, open_quotient=0.65, tilt_db=5.0, breath=0.1)
+MAN = Speaker(f0_hz=115.0, formant_scale=1.0, open_quotient=0.55, tilt_db=3.0, breath=0.06)
+WOMAN = Speaker(f0_hz=212.0, formant_scale=1.17, open_quotient=0.65, tilt_db=5.0, breath=0.1)
 
 _LEVEL = 0.08
 """RMS of speech: -22 dBFS, about where a browser's gain control puts a voice."""
@@ -21,19 +21,19 @@ _ROOM = 0.0003
 """RMS of the room: a live microphone is never digitally silent."""
 
 
-class Turn(NamedTuple):
+class SpeakerTurn(NamedTuple):
     """A speaker's turn, in seconds from the start; ``label`` is None if it is not known."""
 
     start: float
     end: float
-    label: Label | None
+    label: VoiceLabel | None
 
 
 class Dialogue(NamedTuple):
     """Speech, and the true turns of its speakers."""
 
     samples: Samples
-    turns: tuple[Turn, ...]
+    turns: tuple[SpeakerTurn, ...]
 
 
 def dialogue(*, turn_s: float = 4.5, pause_s: float = 1.5, seed: int = 0) -> Dialogue:
@@ -52,11 +52,11 @@ def dialogue(*, turn_s: float = 4.5, pause_s: float = 1.5, seed: int = 0) -> Dia
     woman_end_s = woman_start_s + woman.size / SAMPLE_RATE_HZ
     return Dialogue(
         samples.astype(np.float32),
-        (Turn(man_start_s, man_end_s, "male"), Turn(woman_start_s, woman_end_s, "female")),
+        (SpeakerTurn(man_start_s, man_end_s, "male"), SpeakerTurn(woman_start_s, woman_end_s, "female")),
     )
 
 
-def speak(voice: Voice, seconds: float, *, seed: int = 0) -> Samples:
+def speak(speaker: Speaker, seconds: float, *, seed: int = 0) -> Samples:
     """Synthesise babble from the first sample to the last.
 
     Returns:
@@ -67,11 +67,11 @@ def speak(voice: Voice, seconds: float, *, seed: int = 0) -> Samples:
     frames = round(seconds / FRAME_S)
     bounds = np.linspace(0, frames, phrases + 1).round().astype(int)
     parts = [
-        _phrase(voice, end - start, random, final=number == phrases)
+        _phrase(speaker, end - start, random, final=number == phrases)
         for number, (start, end) in enumerate(pairwise(bounds), start=1)
     ]
     articulation = Articulation(*(np.concatenate(tracks) for tracks in zip(*parts, strict=True)))
-    samples = render(voice, articulation, random)
+    samples = render(speaker, articulation, random)
     samples *= _LEVEL / np.sqrt(np.mean(samples**2))
     return np.clip(samples, -1.0, 1.0)
 
@@ -135,7 +135,7 @@ _CODAS = ("", "", "", "n", "m", "l", "s")
 _BREATH = _Sound((500, 1500, 2500), 110, voicing=0.0, aspiration=0.01)
 
 
-def _phrase(voice: Voice, frames: int, random: np.random.Generator, *, final: bool) -> Articulation:
+def _phrase(speaker: Speaker, frames: int, random: np.random.Generator, *, final: bool) -> Articulation:
     """Make about two seconds of syllables with one melody, ended by a breath unless it is the last phrase."""
     sounds = [] if final else [_BREATH]
     spoken_ms = frames * FRAME_S * 1000 - sum(sound.ms for sound in sounds)
@@ -157,7 +157,7 @@ def _phrase(voice: Voice, frames: int, random: np.random.Generator, *, final: bo
     # Tongue, lips and folds have mass: targets are approached, not jumped to.
     voicing, aspiration, frication = (_glide(targets[:, column], 25) for column in (3, 4, 5))
     return Articulation(
-        f0_hz=voice.f0_hz * _glide(melody, 60),
+        f0_hz=speaker.f0_hz * _glide(melody, 60),
         formants_hz=np.column_stack([_glide(targets[:, column], 55) for column in range(3)]),
         voicing=voicing * stress,
         aspiration=aspiration,

@@ -13,6 +13,7 @@ import msgspec
 from aiortc import RTCIceServer
 from yarl import URL
 
+from voxgender import received
 from voxgender.errors import CallError
 
 ANSWER_TIMEOUT_S = 10.0
@@ -186,15 +187,15 @@ class WhipClient:
         return f"{self.endpoint}: not a voxgender server ({status})"
 
 
-class _Problem(msgspec.Struct):
+class _ProblemDetails(msgspec.Struct):
     title: str = ""
     detail: str = ""
 
 
-async def _problem(response: aiohttp.ClientResponse) -> _Problem:
+async def _problem(response: aiohttp.ClientResponse) -> _ProblemDetails:
     if response.content_type != "application/problem+json":
-        return _Problem()
+        return _ProblemDetails()
     try:
-        return msgspec.json.decode(await response.read(), type=_Problem)
-    except msgspec.DecodeError:
-        return _Problem()
+        return received.decode(await response.read(), _ProblemDetails)
+    except ValueError:
+        return _ProblemDetails()

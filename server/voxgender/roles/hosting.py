@@ -2,7 +2,6 @@
 
 import asyncio
 import atexit
-import ctypes
 import functools
 import gc
 import os
@@ -17,6 +16,7 @@ from aiohttp import web
 
 from voxgender.errors import VoxgenderError
 from voxgender.http.connections import LimitedRunner, Limits
+from voxgender.system import on_signal, release_memory
 
 T = TypeVar("T")
 
@@ -34,9 +34,8 @@ class Stop:
 
     def on_signals(self) -> None:
         """Listen to the process's signals from now on."""
-        loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGTERM, self.drain)
-        loop.add_signal_handler(signal.SIGINT, self.at_once)
+        on_signal(signal.SIGTERM, self.drain)
+        on_signal(signal.SIGINT, self.at_once)
 
     def drain(self) -> None:
         if self.asked.is_set():
@@ -118,13 +117,11 @@ async def load_in_thread(load: Callable[[], T]) -> T:
 def freeze_loaded() -> None:
     """Exclude all present objects from garbage collection. Takes 0.1 s: call it before the first session.
 
-    To collect them would stop every call for 40 ms. Memory that only loading needed is returned to the system, if the C
-    library can do that (glibc).
+    To collect them would stop every call for 40 ms. Memory that only loading needed is returned to the system.
     """
     gc.collect()
     gc.freeze()
-    with suppress(AttributeError):
-        ctypes.CDLL(None).malloc_trim(0)
+    release_memory()
 
 
 def _leave() -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 from aiohttp import ClientError, ClientSession, ClientTimeout
 
+from voxgender import received
 from voxgender.errors import SettingsError
 
 GCP = "gcp"
@@ -68,15 +69,15 @@ def _is_address(text: str) -> bool:
 async def _on_google_cloud(pauses_s: Sequence[float]) -> list[str]:
     host = os.environ.get("GCE_METADATA_HOST") or METADATA_HOST
     async with ClientSession(timeout=ClientTimeout(total=_TIMEOUT_S)) as http:
-        body = await _ask(http, f"http://{host}{_INTERFACES}", pauses_s)
+        body = await _fetch(http, f"http://{host}{_INTERFACES}", pauses_s)
     if body is None:
         raise SettingsError(
             f"--advertise-address {GCP} (VOXGENDER_ADVERTISE_ADDRESS): no metadata server of Google Cloud answers at "
             f"{host}; name the address itself"
         )
     try:
-        interfaces = msgspec.json.decode(body, type=list[_Interface])
-    except msgspec.DecodeError:
+        interfaces: list[_Interface] = received.decode(body, list[_Interface])
+    except ValueError:
         interfaces = []
     found = [config.external_ip for interface in interfaces for config in interface.access_configs]
     if not any(found):
@@ -87,7 +88,7 @@ async def _on_google_cloud(pauses_s: Sequence[float]) -> list[str]:
     return [address for address in found if address]
 
 
-async def _ask(http: ClientSession, url: str, pauses_s: Sequence[float]) -> bytes | None:
+async def _fetch(http: ClientSession, url: str, pauses_s: Sequence[float]) -> bytes | None:
     """Return the answer's body, or None. In a machine's first seconds its metadata server may not answer yet."""
     for pause_s in (*pauses_s, None):
         try:

@@ -22,6 +22,7 @@ from voxgender.fleet.secret import Secret
 from voxgender.roles.hosting import Stop, listen_on_socket
 from voxgender.roles.running import run
 from voxgender.roles.workermessages import DRAIN, WorkerConfig, WorkerStatus
+from voxgender.system import on_signal
 
 
 async def work(commands: asyncio.StreamReader, tell: Callable[[WorkerStatus], None]) -> None:
@@ -36,10 +37,9 @@ async def work(commands: asyncio.StreamReader, tell: Callable[[WorkerStatus], No
     settings = config.settings
     logs.start(settings.log.log_level, process=f"worker {config.number}")
     stop = Stop()
-    loop = asyncio.get_running_loop()
     # Ctrl-C reaches all processes of the terminal; the front decides what it means.
-    loop.add_signal_handler(signal.SIGINT, lambda: None)
-    loop.add_signal_handler(signal.SIGTERM, stop.asked.set)
+    on_signal(signal.SIGINT, lambda: None)
+    on_signal(signal.SIGTERM, stop.asked.set)
 
     async def serve_api(app: web.Application, stack: AsyncExitStack) -> str:
         await listen_on_socket(app, stack, config.socket)
@@ -75,17 +75,17 @@ async def _main() -> int:
     statuses = os.fdopen(os.dup(sys.stdout.fileno()), "wb", buffering=0)
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
 
-    def tell(status: WorkerStatus) -> None:
+    def write_status(status: WorkerStatus) -> None:
         statuses.write(msgspec.json.encode(status) + b"\n")
 
     loop = asyncio.get_running_loop()
     commands = asyncio.StreamReader(limit=2**20)
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(commands), sys.stdin)
     try:
-        await work(commands, tell)
+        await work(commands, write_status)
     except VoxgenderError as error:
         status = 2 if isinstance(error, SettingsError) else 1
-        tell(WorkerStatus(error=str(error), status=status))
+        write_status(WorkerStatus(error=str(error), status=status))
         return status
     return 0
 

@@ -28,6 +28,7 @@ from voxgender.http.health import own_metrics
 from voxgender.roles.hosting import Stop, listen, url_of
 from voxgender.roles.workermessages import DRAIN, WorkerConfig, WorkerStatus
 from voxgender.settings import MediaSettings, NodeSettings, ServeSettings
+from voxgender.system import usable_cores
 
 logger = logging.getLogger(__name__)
 
@@ -101,10 +102,12 @@ def worker_configs(settings: ServeSettings, secret: str, folder: Path) -> list[W
     """Return each worker's configuration: its share of the calls, the cores and the ports.
 
     Raises:
-        SettingsError: there are fewer calls or ports than workers.
+        SettingsError: there are fewer calls or ports than workers, or the system cannot run workers.
     """
+    if not hasattr(asyncio, "start_unix_server"):
+        raise SettingsError("--workers needs Unix sockets, which this system has not: start it without")
     count = settings.processes.workers
-    cores = len(os.sched_getaffinity(0))
+    cores = usable_cores()
     media, model = settings.media, settings.model
     if media.max_sessions < count:
         raise SettingsError(f"--workers {count} is more than the calls of --max-sessions {media.max_sessions}")
@@ -122,7 +125,7 @@ def worker_configs(settings: ServeSettings, secret: str, folder: Path) -> list[W
         own = replace(
             shared,
             media=replace(media, max_sessions=_share(media.max_sessions, number, count), udp_ports=udp_ports),
-            # As in a single process, each worker leaves one of its cores to the media.
+            # Each worker leaves one of its cores to the media, as a single process does.
             model=replace(model, inference_threads=model.inference_threads or max(1, cores // count - 1)),
         )
         made.append(

@@ -1,4 +1,4 @@
-"""What happens to a voice between a mouth and a server: rooms, noise, microphones, codecs.
+"""Augment recordings with what happens to a voice on its way to a server: rooms, noise, microphones, codecs.
 
 Every function takes and returns float32, shape ``(samples,)``, 16 kHz, of the same length.
 """
@@ -26,20 +26,20 @@ _OPUS_DELAY = 104
 def augment(
     audio: Samples, rng: np.random.Generator, *, noises: Sequence[Samples] = (), voices: Sequence[Samples] = ()
 ) -> Samples:
-    """One of the many ways in which this may reach a server.
+    """Return the audio as it may reach a server, one way out of many.
 
     Args:
         audio: a voice, or any other sound.
-        noises: recordings to put behind it; coloured noise is always at hand.
-        voices: other people, to be heard far behind it.
-        rng: decides everything.
+        noises: recordings that may be mixed in; coloured noise may be mixed in without any.
+        voices: other people, who may be mixed in as if they were far away.
+        rng: source of all chance.
     """
     if rng.random() < 0.4:  # a good microphone in a quiet room, as most recordings are made
         return filtered(mixed(audio, coloured_noise(audio.size, rng), rng.uniform(20, 60)), rng, roughness_db=4)
     if voices and rng.random() < 0.3:
         audio = mixed(audio, excerpt(voices[int(rng.integers(len(voices)))], audio.size, rng), rng.uniform(12, 25))
     if rng.random() < 0.4:
-        audio = in_a_room(audio, rng)
+        audio = reverberated(audio, rng)
     if rng.random() < 0.6:
         if noises and rng.random() < 0.6:
             noise = excerpt(noises[int(rng.integers(len(noises)))], audio.size, rng)
@@ -67,7 +67,7 @@ def augment(
 
 
 def excerpt(audio: Samples, size: int, rng: np.random.Generator) -> Samples:
-    """A random stretch of ``size`` samples; what is shorter is repeated."""
+    """Return ``size`` samples from a random place; audio that is shorter is repeated."""
     if audio.size < size:
         audio = np.tile(audio, -(-size // audio.size))
     start = rng.integers(audio.size - size + 1)
@@ -75,7 +75,7 @@ def excerpt(audio: Samples, size: int, rng: np.random.Generator) -> Samples:
 
 
 def mixed(audio: Samples, behind: Samples, ratio_db: float) -> Samples:
-    """Add ``behind``, so loud that ``audio`` has ``ratio_db`` more power than it."""
+    """Add ``behind`` at a level ``ratio_db`` below that of ``audio``."""
     power, other = float(np.mean(audio**2)), float(np.mean(behind**2))
     if not power or not other:
         return audio
@@ -83,7 +83,7 @@ def mixed(audio: Samples, behind: Samples, ratio_db: float) -> Samples:
 
 
 def coloured_noise(size: int, rng: np.random.Generator) -> Samples:
-    """Steady noise with 1/f^a power, from white to brown, sometimes with the hum of the mains."""
+    """Make steady noise with 1/f^a power, from white to brown, sometimes with the hum of the mains."""
     spectrum = np.fft.rfft(rng.standard_normal(size))
     hz = np.fft.rfftfreq(size, 1 / SAMPLE_RATE_HZ)
     spectrum *= np.maximum(hz, 20) ** (-rng.uniform(0, 2) / 2)
@@ -95,11 +95,11 @@ def coloured_noise(size: int, rng: np.random.Generator) -> Samples:
     return noise.astype(np.float32)
 
 
-def in_a_room(audio: Samples, rng: np.random.Generator) -> Samples:
-    """Direct sound, some echoes off walls and a tail that dies away within 0.1 to 0.9 s."""
+def reverberated(audio: Samples, rng: np.random.Generator) -> Samples:
+    """Add a room: some echoes off walls and a tail that decays by 60 dB in 0.1 to 0.9 s."""
     reverberation_s = rng.uniform(0.1, 0.9)
     size = int(reverberation_s * SAMPLE_RATE_HZ)
-    decay = 10 ** (-3 * np.arange(size) / size)  # 60 dB
+    decay = 10 ** (-3 * np.arange(size) / size)
     tail = rng.standard_normal(size) * decay
     tail[: int(rng.uniform(0.001, 0.005) * SAMPLE_RATE_HZ)] = 0
     tail *= 10 ** (-rng.uniform(-3, 15) / 20) / np.sqrt(np.sum(tail**2))
@@ -111,7 +111,7 @@ def in_a_room(audio: Samples, rng: np.random.Generator) -> Samples:
 
 
 def filtered(audio: Samples, rng: np.random.Generator, *, roughness_db: float) -> Samples:
-    """A microphone's frequency response: a smooth random curve over mel-like bands, and a tilt."""
+    """Apply a microphone's frequency response: a smooth random curve over octave bands, and a tilt."""
     hz = np.fft.rfftfreq(audio.size, 1 / SAMPLE_RATE_HZ)
     octave = np.log2(np.maximum(hz, 60) / 60)  # 0 ... 7
     knots = np.arange(9)
@@ -121,7 +121,13 @@ def filtered(audio: Samples, rng: np.random.Generator, *, roughness_db: float) -
 
 
 def band_limited(audio: Samples, rng: np.random.Generator, *, telephone: bool = False) -> Samples:
-    """A ``telephone``, or it may as well be a cheap microphone without lows or a codec without highs."""
+    """Limit the band as a telephone, a cheap microphone without lows or a codec without highs does.
+
+    Args:
+        audio: the audio.
+        rng: source of all chance.
+        telephone: limit it as a telephone does, and in no other way.
+    """
     hz = np.fft.rfftfreq(audio.size, 1 / SAMPLE_RATE_HZ)
     low, high = [
         (rng.uniform(200, 400), rng.uniform(3200, 3600)),
@@ -134,7 +140,7 @@ def band_limited(audio: Samples, rng: np.random.Generator, *, telephone: bool = 
 
 
 def clipped(audio: Samples, rng: np.random.Generator) -> Samples:
-    """Too loud for the converter, hard or soft."""
+    """Clip the peaks, hard or soft, as a converter does if the audio is too loud."""
     limit = float(np.quantile(np.abs(audio), rng.uniform(0.9, 0.995))) or 1.0
     if rng.random() < 0.5:
         return np.clip(audio, -limit, limit)
@@ -143,7 +149,7 @@ def clipped(audio: Samples, rng: np.random.Generator) -> Samples:
 
 
 def denoised(audio: Samples, rng: np.random.Generator) -> Samples:
-    """What a microphone's noise suppression leaves: the faint parts of each band cut out, with the flutter of that.
+    """Suppress noise as a microphone's software does: cut the faint parts of each band out, which leaves a flutter.
 
     Spectral subtraction, S. F. Boll: Suppression of acoustic noise in speech using spectral subtraction, IEEE
     Transactions on Acoustics, Speech and Signal Processing 27(2), 1979.
@@ -157,7 +163,7 @@ def denoised(audio: Samples, rng: np.random.Generator) -> Samples:
 
 
 def levelled(audio: Samples, rng: np.random.Generator) -> Samples:
-    """Automatic gain control: what is faint comes nearer to what is loud."""
+    """Apply automatic gain control: raise the level of faint parts."""
     width = int(rng.uniform(0.02, 0.3) * SAMPLE_RATE_HZ)
     # The filter's running sum may fall below zero by a rounding.
     level = np.sqrt(np.maximum(0.0, uniform_filter1d(audio.astype(np.float64) ** 2, width))) + 1e-9
@@ -167,18 +173,18 @@ def levelled(audio: Samples, rng: np.random.Generator) -> Samples:
 
 
 def through_g711(audio: Samples, rng: np.random.Generator) -> Samples:
-    """The telephone network: 8 kHz and G.711's mu-law, 8 bits a sample."""
+    """Encode and decode as the telephone network does: 8 kHz and G.711's mu-law, 8 bits a sample."""
     peak = float(np.abs(audio).max()) or 1.0
     level = peak / rng.uniform(0.1, 1.0)
     narrow = np.clip(resample_poly(audio / level, 1, 2), -1, 1)
     compressed = np.round(np.sign(narrow) * np.log1p(255 * np.abs(narrow)) / np.log(256) * 127) / 127
-    heard = np.sign(compressed) * np.expm1(np.abs(compressed) * np.log(256)) / 255
-    wide: Samples = (resample_poly(heard, 2, 1)[: audio.size] * level).astype(np.float32)
+    decoded = np.sign(compressed) * np.expm1(np.abs(compressed) * np.log(256)) / 255
+    wide: Samples = (resample_poly(decoded, 2, 1)[: audio.size] * level).astype(np.float32)
     return _fitted(wide, audio.size)
 
 
 def through_opus(audio: Samples, *, bit_rate: int) -> Samples:
-    """Opus (RFC 6716) at ``bit_rate`` bits a second, there and back."""
+    """Encode and decode with Opus (RFC 6716) at ``bit_rate`` bits a second."""
     peak = float(np.abs(audio).max()) or 1.0
     encoder = av.CodecContext.create("libopus", "w")
     encoder.sample_rate = SAMPLE_RATE_HZ
@@ -192,15 +198,15 @@ def through_opus(audio: Samples, *, bit_rate: int) -> Samples:
     decoder.layout = "mono"
     pcm = (audio * (0.9 * 32767 / peak)).astype(np.int16)
     pcm = np.pad(pcm, (0, -pcm.size % _OPUS_FRAME + 2 * _OPUS_FRAME))
-    heard = []
+    pieces = []
     for start in range(0, pcm.size, _OPUS_FRAME):
         frame = AudioFrame.from_ndarray(pcm[None, start : start + _OPUS_FRAME], format="s16", layout="mono")
         frame.sample_rate = SAMPLE_RATE_HZ
         frame.pts = start
         for packet in encoder.encode(frame):
-            heard += [decoded.to_ndarray().reshape(-1) for decoded in decoder.decode(av.Packet(bytes(packet)))]
-    # FFmpeg has Opus decoded at 48 kHz, whatever went in.
-    wide = resample_poly(np.concatenate(heard).astype(np.float32), 1, 3)[_OPUS_DELAY:]
+            pieces += [piece.to_ndarray().reshape(-1) for piece in decoder.decode(av.Packet(bytes(packet)))]
+    # FFmpeg decodes Opus at 48 kHz, whatever the input's rate.
+    wide = resample_poly(np.concatenate(pieces).astype(np.float32), 1, 3)[_OPUS_DELAY:]
     return _fitted((wide * (peak / (0.9 * 32767))).astype(np.float32), audio.size)
 
 

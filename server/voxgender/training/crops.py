@@ -1,7 +1,7 @@
-"""Two-second crops, augmented, as the first layers hear them: what a batch is cut from.
+"""Make augmented crops of two seconds, as the output of the fixed first layers, to cut batches from.
 
-Made once by worker processes, kept in a cache folder. The layers that hear do not learn, so that a step of training
-neither makes audio nor filters it.
+Worker processes make them once and keep them in a cache folder. The first layers do not learn, so a step of training
+neither augments nor filters audio.
 """
 
 import hashlib
@@ -20,31 +20,31 @@ from voxgender.training.augmentation import Samples, augment, coloured_noise, ex
 from voxgender.training.embeddings import in_processes
 from voxgender.training.manifest import KINDS, Kind
 from voxgender.training.network import BANDS, ROW, SAMPLE_RATE_HZ, envelopes, rows_in
-from voxgender.training.people import People, any_of
-from voxgender.training.voices import FRAME, Recording, loud_frames
+from voxgender.training.recordings import FRAME, Recording, loud_frames
+from voxgender.training.sampling import SpeakerSampler, choose
 
 SIZE = 2 * SAMPLE_RATE_HZ
 """Samples of a crop."""
 SHARES: dict[Kind, float] = {"female": 0.43, "male": 0.43, "noise": 0.14}
 SHARD = 500
-"""Crops that one job of a worker makes, and one file of the cache holds."""
+"""Crops of one job of a worker and of one file of the cache."""
 
-_FAR = 0.3
-"""How often there is somebody far behind a voice whom :func:`augment` may put there."""
+_DISTANT_VOICE_SHARE = 0.3
+"""Share of voices for which :func:`augment` may mix in another, distant one."""
 _VERSION = 6
-"""Raise it when what is in the cache would come out different."""
+"""Raise it if the same recordings would now give other crops."""
 assert FRAME == ROW
 
 
 @dataclass(frozen=True, slots=True)
 class Crops:
-    """Many crops.
+    """Crops, as arrays.
 
     Attributes:
         envelopes: float16, shape ``(crops, rows_in(SIZE), BANDS)``, relative to the crop's loudness.
         power: float32, shape ``(crops, SIZE // ROW)``, mean square relative to the crop's.
-        loud: bool, shape ``(crops, SIZE // ROW)``: where the voice is not pausing.
-        sources: int64, shape ``(crops,)``, index of the recording that the crop is of; -1 for noise.
+        loud: bool, shape ``(crops, SIZE // ROW)``: True where there is a voice and no pause.
+        sources: int64, shape ``(crops,)``, index of the crop's recording; -1 for noise.
     """
 
     envelopes: npt.NDArray[np.float16]
@@ -53,21 +53,21 @@ class Crops:
     sources: npt.NDArray[np.int64]
 
     def window(self, crop: int, start: int, rows: int) -> npt.NDArray[np.float32]:
-        """Envelopes of ``rows * ROW`` samples from ``start * ROW``, relative to the loudness of these."""
+        """Return envelopes of ``rows * ROW`` samples from ``start * ROW``, relative to their loudness."""
         loudness = np.sqrt(max(1e-6, float(self.power[crop, start : start + rows].mean())))
-        heard = self.envelopes[crop, start : start + rows_in(rows * ROW)].astype(np.float32)
-        return heard / np.float32(loudness)
+        window = self.envelopes[crop, start : start + rows_in(rows * ROW)].astype(np.float32)
+        return window / np.float32(loudness)
 
 
 def joined(parts: Sequence[Crops]) -> Crops:
-    """Put crops together, whose sources count through the same recordings."""
+    """Concatenate crops whose sources are indices into the same recordings."""
     names = [field.name for field in fields(Crops)]
     return Crops(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    """What a worker makes crops of: it is told who is heard, and with whom far behind; nobody in noise."""
+    """A worker's job: for each crop the voice's index, its recording and a distant voice's; None for noise."""
 
     seed: tuple[int, int]
     voices: list[tuple[int, Recording, Recording] | None]
@@ -80,26 +80,26 @@ def crops(
     cache: Path,
     *,
     count: int,
-    told: float,
+    labelled_share: float,
     resynthesised: float,
     seed: int,
     workers: int,
 ) -> Crops:
-    """Make ``count`` crops, or take them from the cache.
+    """Make ``count`` crops, or read them from the cache.
 
     Args:
-        labelled: recordings of both sexes that a listener labelled.
+        labelled: recordings of both sexes with their own labels.
         others: recordings that a teacher labelled; may be empty.
-        noises: recordings of no voice; may be empty.
-        cache: folder that is made where it is not there.
-        count: of crops.
-        told: share of voices drawn from ``labelled``, where there are ``others`` of that sex.
-        resynthesised: share of crops of a recording that are of takes other than the recording as it is, if it has any.
-        seed: the same seed and recordings make the same crops, whatever the number of workers.
-        workers: processes.
+        noises: recordings without a voice; may be empty.
+        cache: folder, made if it does not exist.
+        count: number of crops.
+        labelled_share: share of voices drawn from ``labelled``, if there are ``others`` of that sex.
+        resynthesised: share of resynthesised takes among the crops of a recording, if it has any.
+        seed: random seed; the same seed and recordings make the same crops with any number of workers.
+        workers: number of processes.
 
     Returns:
-        Crops, whose sources count through ``labelled`` and then ``others``.
+        Crops, whose sources are indices into ``labelled`` followed by ``others``.
     """
     cache.mkdir(parents=True, exist_ok=True)
     size = min(SHARD, count)
@@ -107,15 +107,15 @@ def crops(
     facts = (
         _VERSION,
         [[(one.file.name, one.clip.kind, one.clip.speaker) for one in some] for some in (labelled, others, noises)],
-        told,
+        labelled_share,
         resynthesised,
         seed,
         size,
     )
     key = hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
-    make = partial(_shard, noises=list(noises), resynthesised=resynthesised, cache=cache, key=key)
-    files = in_processes(make, _jobs(labelled, others, told, seed, size, shards), workers)
-    arrays = _room_for(shards * size)
+    make = partial(_make_shard, noises=list(noises), resynthesised=resynthesised, cache=cache, key=key)
+    files = in_processes(make, _jobs(labelled, others, labelled_share, seed, size, shards), workers)
+    arrays = _empty_arrays(shards * size)
     for index, file in enumerate(tqdm(files, "crops", shards, unit_scale=size, leave=False)):
         with np.load(file) as stored:
             for name, whole in arrays.items():
@@ -123,7 +123,7 @@ def crops(
     return Crops(**arrays)
 
 
-def _room_for(count: int) -> dict[str, Any]:
+def _empty_arrays(count: int) -> dict[str, Any]:
     return {
         "envelopes": np.empty((count, rows_in(SIZE), BANDS), np.float16),
         "power": np.empty((count, SIZE // ROW), np.float32),
@@ -133,9 +133,9 @@ def _room_for(count: int) -> dict[str, Any]:
 
 
 def _jobs(
-    labelled: Sequence[Recording], others: Sequence[Recording], told: float, seed: int, size: int, shards: int
+    labelled: Sequence[Recording], others: Sequence[Recording], labelled_share: float, seed: int, size: int, shards: int
 ) -> Iterator[_Job]:
-    known, taught = People(labelled), People(others)
+    known, pseudo_labelled = SpeakerSampler(labelled), SpeakerSampler(others)
     numbers = {id(one): index for index, one in enumerate([*labelled, *others])}
     everybody = [*labelled, *others]
     for index in range(shards):
@@ -146,19 +146,23 @@ def _jobs(
             if sex == "noise":
                 voices.append(None)
                 continue
-            people = taught if sex in taught and (sex not in known or rng.random() >= told) else known
-            one = people.any(sex, rng)
-            voices.append((numbers[id(one)], one, any_of(everybody, rng)))
+            sampler = (
+                pseudo_labelled
+                if sex in pseudo_labelled and (sex not in known or rng.random() >= labelled_share)
+                else known
+            )
+            one = sampler.draw(sex, rng)
+            voices.append((numbers[id(one)], one, choose(everybody, rng)))
         yield _Job((seed, index), voices)
 
 
-def _shard(job: _Job, *, noises: list[Recording], resynthesised: float, cache: Path, key: str) -> Path:
+def _make_shard(job: _Job, *, noises: list[Recording], resynthesised: float, cache: Path, key: str) -> Path:
     file = cache / f"{key}-{job.seed[1]:04}.npz"
     if file.exists():
         return file
     torch.set_num_threads(1)
     rng = np.random.default_rng((*job.seed, 1))
-    arrays = _room_for(len(job.voices))
+    arrays = _empty_arrays(len(job.voices))
     for row, voice in enumerate(job.voices):
         far: list[Samples] = []
         if voice is None:
@@ -166,10 +170,10 @@ def _shard(job: _Job, *, noises: list[Recording], resynthesised: float, cache: P
         else:
             arrays["sources"][row], one, other = voice
             audio, arrays["loud"][row] = _voice(one, resynthesised, rng)
-            if rng.random() < _FAR:
-                far = [other.take(0)]
-        behind = [any_of(noises, rng).take(0)] if noises else []
-        if rng.random() < 0.15:  # music, a telephone that rings
+            if rng.random() < _DISTANT_VOICE_SHARE:
+                far = [other.read()]
+        behind = [choose(noises, rng).read()] if noises else []
+        if rng.random() < 0.15:  # music, or a telephone that rings
             behind = [_tones(rng)]
         audio = augment(audio, rng, noises=behind, voices=far)
         audio = audio / max(1e-6, float(np.sqrt(np.mean(audio**2))))
@@ -185,7 +189,7 @@ def _voice(
     recording: Recording, resynthesised: float, rng: np.random.Generator
 ) -> tuple[Samples, npt.NDArray[np.bool_]]:
     other = recording.count > 1 and rng.random() < resynthesised
-    take = recording.take(int(rng.integers(1, recording.count)) if other else 0)
+    take = recording.read(int(rng.integers(1, recording.count)) if other else 0)
     loud = loud_frames(take)
     rows = SIZE // ROW
     missing = max(0, rows - loud.size)
@@ -194,7 +198,7 @@ def _voice(
     loud = np.pad(loud, (before, missing - before))
     start = int(rng.integers(loud.size - rows + 1))
     audio, loud = audio[start * ROW : start * ROW + SIZE].copy(), loud[start : start + rows].copy()
-    if rng.random() < 0.3:  # someone starts or stops to speak within the window
+    if rng.random() < 0.3:  # somebody starts or stops to speak within the crop
         quiet = int(rng.integers(rows // 8, rows * 3 // 4))
         side = slice(0, quiet) if rng.random() < 0.5 else slice(rows - quiet, rows)
         audio[side.start * ROW : side.stop * ROW] = 0
@@ -208,16 +212,16 @@ def _no_voice(noises: list[Recording], rng: np.random.Generator) -> Samples:
         return coloured_noise(SIZE, rng)
     if chance < 0.2:
         return _tones(rng)
-    audio = excerpt(any_of(noises, rng).take(0), SIZE, rng)
+    audio = excerpt(choose(noises, rng).read(), SIZE, rng)
     if rng.random() < 0.2:
-        audio = mixed(audio, excerpt(any_of(noises, rng).take(0), SIZE, rng), rng.uniform(0, 12))
+        audio = mixed(audio, excerpt(choose(noises, rng).read(), SIZE, rng), rng.uniform(0, 12))
     if not audio.any():
         audio = coloured_noise(SIZE, rng)
     return audio
 
 
 def _tones(rng: np.random.Generator) -> Samples:
-    """Beeps, chords, sirens: pitch without a voice."""
+    """Make beeps, chords and sirens: pitch without a voice."""
     time = np.arange(SIZE) / SAMPLE_RATE_HZ
     audio = np.zeros(SIZE)
     glide = rng.choice([0.0, rng.uniform(-1, 1)])

@@ -1,4 +1,4 @@
-"""Embeddings of recordings by the pretrained speaker encoder, made once by worker processes and kept in a cache."""
+"""Embed recordings with the pretrained speaker encoder, once, in worker processes; keep the embeddings in a cache."""
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -20,11 +20,11 @@ from voxgender.training.encoder import SIZE, WINDOW, SpeakerEncoder, pretrained,
 from voxgender.training.manifest import Clip
 
 _SHARD = 100
-"""Clips that one job of a worker takes, and one file of the cache holds."""
+"""Clips of one job of a worker and of one file of the cache."""
 _BATCH = 32
 _NOISES = 200
 _VERSION = 1
-"""Raise it when what is in the cache would come out different."""
+"""Raise it if the same recordings would now give other embeddings."""
 
 Embeddings = npt.NDArray[np.float32]
 
@@ -35,31 +35,31 @@ _Result = TypeVar("_Result")
 def embeddings(
     clips: Sequence[Clip], cache: Path, *, view: int, noises: Sequence[Clip], seconds: float, workers: int
 ) -> list[Embeddings]:
-    """Embed each clip, or take its embeddings from the cache.
+    """Embed each clip, or read its embeddings from the cache.
 
     Args:
         clips: recordings of speech.
-        cache: folder that is made where it is not there.
-        view: 0 for the recordings as they are; any other number for what else may reach a server, augmented anew.
-        noises: recordings to put behind augmented ones.
-        seconds: of longer clips, only so much from the start.
-        workers: processes.
+        cache: folder, made if it does not exist.
+        view: 0 for the recordings as they are; each other number for an augmentation of its own.
+        noises: recordings to mix into augmented ones.
+        seconds: longest part of a clip that is used, from its start.
+        workers: number of processes.
 
     Returns:
-        Of each clip float32, shape ``(windows, 256)``: at least one window.
+        For each clip float32, shape ``(windows, 256)``: at least one window.
 
     Raises:
         AudioError: a clip cannot be decoded.
         SettingsError: the package that holds the encoder's weights is not installed.
     """
-    pretrained()  # Where it is missing, this is told before any work.
+    pretrained()  # So that a missing package is reported before any work.
     cache.mkdir(parents=True, exist_ok=True)
     shards = list(_batched(clips, _SHARD))
     behind = tuple(clip.path for clip in noises[:: max(1, len(noises) // _NOISES)]) if view else ()
-    make = partial(_shard, cache=cache, view=view, noises=behind, seconds=seconds)
+    make = partial(_embed_shard, cache=cache, view=view, noises=behind, seconds=seconds)
     found: list[Embeddings] = []
-    told = "embeddings" if view == 0 else f"embeddings, view {view}"
-    with tqdm(total=len(clips), desc=told, unit="clip", leave=False) as progress:
+    title = "embeddings" if view == 0 else f"embeddings, view {view}"
+    with tqdm(total=len(clips), desc=title, unit="clip", leave=False) as progress:
         for shard, file in zip(shards, in_processes(make, shards, workers), strict=True):
             with np.load(file) as stored:
                 vectors, counts = stored["vectors"].astype(np.float32), stored["counts"]
@@ -71,7 +71,7 @@ def embeddings(
 def in_processes(
     make: Callable[[_Item], _Result], items: Iterable[_Item], workers: int, *, chunk: int = 1
 ) -> Iterator[_Result]:
-    """Map over worker processes, in order; in this one where ``workers`` is 1."""
+    """Map over worker processes, in order; in this process if ``workers`` is 1."""
     if workers < 2:
         yield from map(make, items)
         return
@@ -79,7 +79,7 @@ def in_processes(
         yield from pool.map(make, items, chunksize=chunk)
 
 
-def _shard(clips: Sequence[Clip], *, cache: Path, view: int, noises: tuple[Path, ...], seconds: float) -> Path:
+def _embed_shard(clips: Sequence[Clip], *, cache: Path, view: int, noises: tuple[Path, ...], seconds: float) -> Path:
     stats = [(str(clip.path.resolve()), clip.path.stat().st_size, clip.path.stat().st_mtime_ns) for clip in clips]
     facts = (_VERSION, stats, view, [str(path) for path in noises], seconds)
     key = hashlib.sha256(repr(facts).encode()).hexdigest()[:24]

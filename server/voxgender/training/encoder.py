@@ -1,8 +1,8 @@
-"""A pretrained speaker encoder, which turns speech into a point in a space where alike voices lie close together.
+"""Run a pretrained speaker encoder: it embeds speech so that similar voices lie close together.
 
 L. Wan, Q. Wang, A. Papir, I. Lopez Moreno: Generalized end-to-end loss for speaker verification, ICASSP 2018. The
 weights are those in the package ``resemblyzer`` (Apache-2.0), trained on VoxCeleb and LibriSpeech. Only its weights
-are used: its own code needs a voice detector and librosa, and hears one window at a time.
+are used: its own code needs a voice detector and librosa, and embeds one window at a time.
 """
 
 from importlib.util import find_spec
@@ -20,19 +20,19 @@ PACKAGE = "resemblyzer"
 SIZE = 256
 """Numbers of an embedding."""
 WINDOW = 25_600
-"""Samples that one embedding is of: 1.6 s."""
+"""Samples of the audio of one embedding: 1.6 s."""
 
 _BANDS = 40
 _FFT, _HOP = 400, 160
 _LEVEL_DB = -30.0
-"""Relative to full scale, to which speech is brought: the encoder hears power, not its logarithm."""
+"""RMS level that speech is scaled to, relative to full scale: the encoder's input is power, not its logarithm."""
 _FRAME = 320
 _PAUSE_DB = 35.0
-"""How far below its loudest frames speech counts as a pause."""
+"""Level below its loudest frames under which speech counts as a pause."""
 
 
 class SpeakerEncoder(nn.Module):
-    """Three LSTM layers over 40 mel bands; embeddings are of length 1."""
+    """Three LSTM layers over 40 mel bands. Embeddings have length 1."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -51,7 +51,7 @@ def pretrained() -> SpeakerEncoder:
     Raises:
         SettingsError: the package is not installed.
     """
-    # Found without being imported: its imports need a compiler's work and an old setuptools.
+    # Not imported: its imports need a compiler and an old setuptools.
     spec = find_spec(PACKAGE)
     if spec is None or spec.origin is None:
         raise SettingsError(f"--teacher {PACKAGE}: not installed; pip install 'voxgender[training]'")
@@ -62,7 +62,7 @@ def pretrained() -> SpeakerEncoder:
 
 
 def mel_power(audio: Tensor) -> Tensor:
-    """Power in mel bands every 10 ms, ``(batch, 1 + samples // 160, 40)``, of audio ``(batch, samples)``."""
+    """Return the power in mel bands every 10 ms, ``(batch, 1 + samples // 160, 40)``, of audio ``(batch, samples)``."""
     spectrum = torch.stft(
         audio, _FFT, _HOP, window=torch.hann_window(_FFT, device=audio.device), pad_mode="constant", return_complex=True
     )
@@ -70,7 +70,7 @@ def mel_power(audio: Tensor) -> Tensor:
 
 
 def speech_windows(audio: Samples, *, hop: int = WINDOW // 2) -> npt.NDArray[np.float32]:
-    """Cut a recording, its pauses left out, into windows for the encoder.
+    """Remove the pauses from a recording, and cut it into windows for the encoder.
 
     Returns:
         float32, shape ``(windows, WINDOW)``, at least one; the end of short ones is silent.
@@ -91,7 +91,7 @@ def speech_windows(audio: Samples, *, hop: int = WINDOW // 2) -> npt.NDArray[np.
 
 
 def _mel_filters() -> Tensor:
-    """Triangles on Slaney's mel scale, each of the same area, ``(1 + _FFT // 2, _BANDS)``, as librosa makes them.
+    """Return triangles on Slaney's mel scale, all of the same area, ``(1 + _FFT // 2, _BANDS)``, as librosa does.
 
     M. Slaney: Auditory Toolbox, 1998: linear up to 1 kHz, then logarithmic.
     """

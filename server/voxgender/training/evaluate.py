@@ -1,4 +1,4 @@
-"""How good a model is on recordings, through the very pipeline that listens to calls: ``voxgender evaluate``."""
+"""Evaluate a model on labelled recordings, by the same pipeline as live calls: ``voxgender evaluate``."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -8,28 +8,28 @@ from typing import Any, NamedTuple
 from voxgender.engine import Engine
 from voxgender.engine.files import classify_file
 from voxgender.protocol import Result
-from voxgender.training.manifest import Clip, Heard
+from voxgender.training.manifest import Clip, ClipLabel
 
 ALL = "all"
-"""Name of the row that takes all corpora together."""
+"""Name of the row for all corpora together."""
 
 
 class FileOutcome(NamedTuple):
-    """What the pipeline made of one labelled recording."""
+    """Outcome of the pipeline for one labelled recording."""
 
     clip: Clip
     label: str | None
-    """Of the whole file; None where no speech was found."""
+    """Label of the whole file; None if no speech was found."""
     confidence: float
     windows: int
-    """That the model was asked about."""
+    """Windows that the model classified."""
     windows_right: int
     seconds: float
-    """Told of in results: the file, in whole hops."""
+    """Length of all results: the file, in whole hops."""
     gendered_seconds: float
-    """Of these, called male or female."""
+    """Length of the results labelled male or female."""
     results: tuple[Result, ...] = ()
-    """All that was told while it was heard."""
+    """All results, in order."""
 
     @property
     def right(self) -> bool:
@@ -38,29 +38,29 @@ class FileOutcome(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Recordings of one corpus and label together. Shares between 0 and 1; None where there is nothing to count."""
+    """Figures for the recordings of one corpus and label. Shares are 0 to 1, or None without anything to count."""
 
     corpus: str
     label: str
     """``male``, ``female``, ``voices`` (both), ``noise`` or ``human-sound``."""
     files: int
     file_accuracy: float | None
-    """Voices only. A file where no speech is found, or that stays uncertain, is a wrong one."""
+    """For voices only. A file without speech, or one that stays uncertain, counts as wrong."""
     window_accuracy: float | None
-    """Voices only: of the windows that the model was asked about, whatever it was sure of."""
+    """For voices only: share of the classified windows whose likelier label is right."""
     no_speech_files: int
     uncertain_files: int
     windows: int
     seconds: float
     gendered_share: float
-    """Share of the time that was called male or female. For noise, all of it is wrong."""
+    """Share of the time labelled male or female; for noise, all of that is wrong."""
 
     def to_dict(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self.__slots__}
 
 
 def evaluate(clips: Iterable[Clip], engine: Engine) -> Iterator[FileOutcome]:
-    """Run the pipeline over each labelled clip; the others are passed over.
+    """Run the pipeline over each labelled clip; others are skipped.
 
     Raises:
         AudioError: a recording cannot be decoded.
@@ -71,7 +71,7 @@ def evaluate(clips: Iterable[Clip], engine: Engine) -> Iterator[FileOutcome]:
 
 
 def tabulated(outcomes: Iterable[FileOutcome]) -> list[Figures]:
-    """Per corpus, then for all corpora: male, female, both, and what is no voice, as far as there is any."""
+    """Return figures for each corpus, then for all: male, female, both, and sounds without a voice."""
     outcomes = list(outcomes)
     corpora = defaultdict(list)
     for outcome in outcomes:
@@ -81,7 +81,7 @@ def tabulated(outcomes: Iterable[FileOutcome]) -> list[Figures]:
 
 
 def as_dict(figures: Iterable[Figures]) -> dict[str, Any]:
-    """``{"corpora": {corpus: {label: figures}}, "all": {label: figures}}``, as ``--json`` prints it."""
+    """Return ``{"corpora": {corpus: {label: figures}}, "all": {label: figures}}``, as ``--json`` prints it."""
     corpora: dict[str, dict[str, Any]] = {}
     for row in figures:
         corpora.setdefault(row.corpus, {})[row.label] = row.to_dict()
@@ -89,7 +89,7 @@ def as_dict(figures: Iterable[Figures]) -> dict[str, Any]:
 
 
 def as_table(figures: Iterable[Figures]) -> str:
-    """A table for people; shares in percent."""
+    """Format a table with shares in percent."""
     lines = [f"{'corpus':<32}{'heard as':<12}{'files':>6}{'right':>9}{'windows':>9}{'right':>9}{'gendered':>10}"]
     lines += [
         f"{row.corpus:<32}{row.label:<12}{row.files:>6}{_percent(row.file_accuracy):>9}"
@@ -104,21 +104,22 @@ def _percent(share: float | None) -> str:
 
 
 def _outcome(clip: Clip, engine: Engine) -> FileOutcome:
-    verdict = classify_file(engine, clip.path)
+    whole = classify_file(engine, clip.path)
     windows = right = 0
     seconds = gendered_s = 0.0
-    for result in verdict.results:
+    for result in whole.results:
         seconds += result.end - result.start
         if result.label in ("male", "female"):
             gendered_s += result.end - result.start
         if result.scores is not None:
             windows += 1
             right += clip.label == ("male" if result.scores.male > result.scores.female else "female")
-    return FileOutcome(clip, verdict.label, verdict.confidence, windows, right, seconds, gendered_s, verdict.results)
+    label, confidence, *_ = whole
+    return FileOutcome(clip, label, confidence, windows, right, seconds, gendered_s, whole.results)
 
 
 def _rows(corpus: str, outcomes: list[FileOutcome]) -> list[Figures]:
-    groups: list[tuple[str, tuple[Heard, ...]]] = [
+    groups: list[tuple[str, tuple[ClipLabel, ...]]] = [
         ("male", ("male",)),
         ("female", ("female",)),
         ("voices", ("male", "female")),

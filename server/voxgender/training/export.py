@@ -36,7 +36,7 @@ def export(run: Path, out: Path) -> Trained:
 
     Args:
         run: the ``out`` folder of a training.
-        out: folder that is made where it is not there.
+        out: folder, made if it does not exist.
 
     Raises:
         ModelError: ``run`` holds no weights, or damaged ones.
@@ -57,10 +57,10 @@ def export(run: Path, out: Path) -> Trained:
 
 
 def best_network(run: Path) -> tuple[Wav2Vec2ForSequenceClassification, Trained]:
-    """The network of a run, with its best weights.
+    """Return the network of a run with its best weights, and how the run reached them.
 
     Raises:
-        ModelError: as :func:`export`.
+        ModelError: ``run`` holds no weights, or damaged ones.
     """
     file = run / BEST
     if not file.is_file():

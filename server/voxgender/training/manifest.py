@@ -1,4 +1,4 @@
-"""Manifests: a CSV that says where recordings are and what is heard in them."""
+"""Read manifests: CSV files that list recordings and their labels."""
 
 import csv
 from collections.abc import Iterable
@@ -9,20 +9,21 @@ from typing import Literal, TypeGuard, get_args
 
 from voxgender.errors import ManifestError
 
-Heard = Literal["male", "female", "noise", "human-sound", ""]
-"""``human-sound`` is coughs, laughter, crying: noise to learn from, counted apart; empty is not labelled."""
+ClipLabel = Literal["male", "female", "noise", "human-sound", ""]
+"""Label of a recording, empty if it has none. Coughs, laughter and crying are ``human-sound``: noise for training, but
+a row of its own in figures."""
 
 Kind = Literal["female", "male", "noise"]
 KINDS: tuple[Kind, ...] = ("female", "male", "noise")
-"""What the embedded model tells apart, in the order of its outputs."""
+"""Labels of the embedded model, in the order of its outputs."""
 
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """A row of the manifest. Columns that the file does not have are empty, and every clip its own speaker."""
+    """A row of a manifest. Columns that the file lacks are empty; without speakers, each clip has one of its own."""
 
     path: Path
-    label: Heard
+    label: ClipLabel
     split: str = ""
     speaker: str = ""
     corpus: str = ""
@@ -30,20 +31,19 @@ class Clip:
 
     @property
     def kind(self) -> Kind:
-        """The output that should light up for it."""
+        """The model's label that is right for it."""
         if not self.label:
             raise ValueError(f"{self.path} has no label")
         return "noise" if self.label == "human-sound" else self.label
 
 
 def read_manifest(path: str | PathLike[str]) -> list[Clip]:
-    """Read the columns ``path`` and ``label``, and of ``split``, ``speaker``, ``corpus``, ``language`` those
-    that are there.
+    """Read the columns ``path`` and ``label``, and ``split``, ``speaker``, ``corpus``, ``language`` if they exist.
 
     Paths are relative to the manifest.
 
     Raises:
-        ManifestError: it cannot be read, lacks a column, names an unknown label or a file that is not there.
+        ManifestError: it cannot be read, lacks a column, or names an unknown label or a missing file.
     """
     manifest = Path(path)
     try:
@@ -72,7 +72,7 @@ def _clip(manifest: Path, line: int, row: dict[str, str | None]) -> Clip:
     if not name:
         raise ManifestError(f"{manifest}, line {line}: no path")
     path = manifest.parent / name
-    if not _is_heard(label):
+    if not _is_label(label):
         raise ManifestError(f"{manifest}, line {line}: label {label!r} is none of male, female, noise")
     if not path.is_file():
         raise ManifestError(f"{manifest}, line {line}: {path}: no such file")
@@ -86,5 +86,5 @@ def _clip(manifest: Path, line: int, row: dict[str, str | None]) -> Clip:
     )
 
 
-def _is_heard(label: str) -> TypeGuard[Heard]:
-    return label in get_args(Heard)
+def _is_label(label: str) -> TypeGuard[ClipLabel]:
+    return label in get_args(ClipLabel)

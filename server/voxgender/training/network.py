@@ -1,4 +1,4 @@
-"""The compact wav2vec2 that is trained from scratch, and how it hears before it has learned anything."""
+"""Build the compact wav2vec2 that is trained from scratch, with first layers that are filters and stay so."""
 
 from functools import cache
 from typing import Any
@@ -23,24 +23,25 @@ _KNEE = 1.5
 _SIGNS = (float(len(_STEEPNESS)), *(-1.0 for _ in _STEEPNESS))
 
 _FAINT = 1e-4
-"""Layer normalisation divides by sqrt(variance + 1e-5). What is this faint it leaves as it is but for a factor."""
+"""Scale of the input of layer normalisation, which divides by sqrt(variance + 1e-5): input this faint is multiplied by
+a constant instead of being normalised."""
 _LOUDER = 1e-5**0.5 / _FAINT
 _RECTIFYING = 500.0
-"""So steep, GELU is a rectifier for bands down to 50 dB below the window's loudness."""
+"""Factor by which GELU becomes a rectifier for bands down to 50 dB below the window's loudness."""
 
 
 def build(*, hidden: int = 160, layers: int = 3) -> Wav2Vec2ForSequenceClassification:
-    """A fresh network with ``KINDS`` as its labels, that hears a little like an ear before it has learned anything.
+    """Build a fresh network with ``KINDS`` as its labels and with fixed first layers that work a little like an ear.
 
-    From raw waveforms a few hundred speakers do not teach the first two layers what ears do, so these stay as they
-    are made here. They are linear but for GELU: their normalisation, which would make every frame equally loud and
-    so raise the noise in pauses to the level of the voice, is kept from it by how faint its input is.
+    A few hundred speakers are not enough to learn the first two layers from raw waveforms, so these stay as they are
+    made here. Their normalisation would make all frames equally loud, and so raise the noise in pauses to the level of
+    the voice. Their input is so faint that it does not: the layers are linear but for GELU.
 
     - The first layer is a bank of band-pass filters (:func:`filter_bank`), each with both signs, which GELU rectifies.
     - The second adds up a band's phases to its envelope ``e``, relative to the window's loudness, and gives
-      ``GELU(2 e)`` and, steeper and steeper, ``GELU(1.5 - g e)``, which bends at a lower and lower level: together
-      they tell of 60 dB, much as the logarithm of ``e`` does. So that the normalisation has nothing to centre, the
-      first is given five times as strong and with the other sign.
+      ``GELU(2 e)`` and ``GELU(1.5 - g e)`` for rising slopes ``g``, each of which bends at a lower level. Together they
+      resolve 60 dB, much as the logarithm of ``e`` does. The first is fed in five times as strong and with the other
+      sign, so that the normalisation has nothing to centre.
     """
     config = Wav2Vec2Config(
         hidden_size=hidden,
@@ -56,7 +57,7 @@ def build(*, hidden: int = 160, layers: int = 3) -> Wav2Vec2ForSequenceClassific
         num_conv_pos_embeddings=17,
         num_conv_pos_embedding_groups=8,
         classifier_proj_size=hidden,
-        # Augmented anew in every crop, the voices are more than so small a network ever learns by heart.
+        # The voices are augmented anew in each crop: so small a network cannot learn them by heart.
         apply_spec_augment=False,
         layerdrop=0.0,
         hidden_dropout=0.0,
@@ -86,7 +87,7 @@ def build(*, hidden: int = 160, layers: int = 3) -> Wav2Vec2ForSequenceClassific
         second.layer_norm.bias.copy_(_biases().repeat(BANDS))
     for layer in (first, second):
         layer.requires_grad_(False)
-    # Else transformers makes the input require gradients.
+    # Otherwise transformers makes the input require gradients.
     network.wav2vec2.feature_extractor._requires_grad = False  # noqa: SLF001
     return network
 
@@ -100,17 +101,17 @@ def _biases() -> Tensor:
 
 
 def feature_extractor() -> Wav2Vec2FeatureExtractor:
-    """What turns samples into the network's input: zero mean, unit variance."""
+    """Return the feature extractor that scales samples to zero mean and unit variance."""
     return Wav2Vec2FeatureExtractor(
         sampling_rate=SAMPLE_RATE_HZ, do_normalize=True, return_attention_mask=False, padding_value=0.0
     )
 
 
 def filter_bank() -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
-    """Hann-windowed cosines and sines with both signs, which GELU rectifies into each band's envelope.
+    """Return Hann-windowed cosines and sines with both signs, which GELU rectifies into each band's envelope.
 
-    Up to 1 kHz the bands are 31 Hz apart, so that harmonics and with them the pitch are seen one by one; above they
-    widen like the ear's. Highs are raised, as speech has little power there.
+    Up to 1 kHz the bands are 31 Hz apart, so that single harmonics and with them the pitch are resolved; above, they
+    widen as the ear's do. Highs are raised, because speech has little power there.
 
     Returns:
         float32, shape ``(BANDS * 4, 512)``; cos, -cos, sin, -sin of the first band, then of the next.
@@ -130,24 +131,24 @@ def filter_bank() -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
     return np.stack(filters).astype(np.float32)
 
 
-class Pupil(nn.Module):
-    """The part of the network that learns, given what the first two layers hear."""
+class Student(nn.Module):
+    """The layers that learn; their input is the output of the fixed ones."""
 
     def __init__(self, network: Wav2Vec2ForSequenceClassification) -> None:
         super().__init__()
         self.network = network
 
     def forward(self, envelopes: Tensor) -> tuple[Tensor, Tensor]:
-        """Hear a window, given as envelopes ``(batch, rows, BANDS)`` relative to its loudness.
+        """Classify windows, given as envelopes ``(batch, rows, BANDS)`` relative to the window's loudness.
 
         Returns:
-            Logits ``(batch, labels)``, and what they are made of, ``(batch, hidden)``.
+            Logits ``(batch, labels)``, and the pooled features that they are made from, ``(batch, hidden)``.
         """
         convolutions: Any = self.network.wav2vec2.feature_extractor.conv_layers
         gains, biases = _gains().to(envelopes), _biases().to(envelopes)
         bands = nn.functional.gelu(envelopes[..., None] * gains + biases)
-        heard = convolutions[2](bands.flatten(2).transpose(1, 2))
-        projected, _ = self.network.wav2vec2.feature_projection(heard.transpose(1, 2))
+        features = convolutions[2](bands.flatten(2).transpose(1, 2))
+        projected, _ = self.network.wav2vec2.feature_projection(features.transpose(1, 2))
         hidden = self.network.wav2vec2.encoder(projected).last_hidden_state
         pooled: Tensor = self.network.projector(hidden).mean(dim=1)
         return self.network.classifier(pooled), pooled
@@ -155,7 +156,7 @@ class Pupil(nn.Module):
 
 @torch.inference_mode()
 def envelopes(audio: Tensor) -> Tensor:
-    """What the second layer adds up, float32 ``(batch, rows_in(samples), BANDS)``, of audio ``(batch, samples)``."""
+    """Return the envelopes, float32 ``(batch, rows_in(samples), BANDS)``, of audio ``(batch, samples)``."""
     rectified = (audio.unfold(1, _KERNEL, _STRIDES[0]) @ _quadratures()).abs()
     rows = rectified.shape[1] // _KERNELS[1]
     together = rectified[:, : rows * _KERNELS[1]].reshape(len(audio), rows, _KERNELS[1], BANDS, 2)
@@ -168,10 +169,11 @@ def _quadratures() -> Tensor:
 
 
 def rows_in(samples: int) -> int:
+    """Return the number of rows of envelopes of so many samples."""
     return ((samples - _KERNEL) // _STRIDES[0] + 1) // _KERNELS[1]
 
 
 def normalised(audio: Tensor) -> Tensor:
-    """Zero mean and unit variance in each row, as ``Wav2Vec2FeatureExtractor`` makes it."""
+    """Scale each row to zero mean and unit variance, as ``Wav2Vec2FeatureExtractor`` does."""
     centred = audio - audio.mean(dim=1, keepdim=True)
     return centred / (centred.square().mean(dim=1, keepdim=True) + 1e-7).sqrt()

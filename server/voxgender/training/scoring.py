@@ -1,6 +1,6 @@
-"""How good a network is on bare windows of recordings it has not learned from; what training chooses by.
+"""Score a network on bare windows of recordings that it has not learned from, to choose among checkpoints.
 
-What a user meets (the speech gate, the smoothing) is measured by :mod:`voxgender.training.evaluate`.
+The whole pipeline, with speech gate and smoothing, is measured by :mod:`voxgender.training.evaluate`.
 """
 
 from collections.abc import Iterable, Sequence
@@ -35,7 +35,7 @@ class Windows:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """Shares between 0 and 1. Of noise, right is whatever is not given a gender."""
+    """Accuracy on one kind of recording of one corpus; ``files`` and ``windows`` are shares, 0 to 1."""
 
     corpus: str
     kind: Kind
@@ -46,7 +46,7 @@ class Score:
 
 
 def windows_of(clips: Iterable[Clip], *, window_ms: int = 1000, hop_ms: int = 1000) -> list[Windows]:
-    """Cut clips into windows, and leave out those 30 dB below the clip's loudest.
+    """Cut clips into windows, and leave out those more than 30 dB below a clip's loudest.
 
     Raises:
         AudioError: a clip cannot be decoded.
@@ -58,9 +58,9 @@ def windows_of(clips: Iterable[Clip], *, window_ms: int = 1000, hop_ms: int = 10
 
 
 def loud_windows(audio: npt.NDArray[np.float32], *, window_ms: int, hop_ms: int) -> npt.NDArray[np.int16]:
-    """Cut audio into windows, int16 ``(windows, samples)``, and leave out those 30 dB below its loudest.
+    """Cut audio into windows, int16 ``(windows, samples)``, and leave out those more than 30 dB below the loudest.
 
-    What is shorter than a window is filled up with silence.
+    Audio shorter than a window is padded with silence.
     """
     size, hop = window_ms * SAMPLE_RATE_HZ // 1000, hop_ms * SAMPLE_RATE_HZ // 1000
     audio = np.pad(audio, (0, max(0, size - audio.size)))
@@ -71,8 +71,8 @@ def loud_windows(audio: npt.NDArray[np.float32], *, window_ms: int, hop_ms: int)
 
 
 def score(network: Wav2Vec2ForSequenceClassification, clips: Sequence[Windows]) -> list[Score]:
-    """Score each length of window, corpus and kind, in that order. A file is what its windows' log-odds add up to."""
-    told: dict[tuple[int, str, Kind], list[tuple[bool, float]]] = {}
+    """Score each length of window, corpus and kind, in that order; a file's log-odds are the sum of its windows'."""
+    outcomes: dict[tuple[int, str, Kind], list[tuple[bool, float]]] = {}
     for clip, rows in zip(clips, _logits_of_each(network, clips), strict=True):
         if clip.kind == "noise":
             right = rows.argmax(dim=1) == KINDS.index("noise")
@@ -82,15 +82,18 @@ def score(network: Wav2Vec2ForSequenceClassification, clips: Sequence[Windows]) 
             right = towards > 0
             file = bool(towards.sum() > 0)
         window_ms = 1000 * clip.audio.shape[1] // SAMPLE_RATE_HZ
-        told.setdefault((window_ms, clip.corpus, clip.kind), []).append((file, float(right.float().mean())))
+        outcomes.setdefault((window_ms, clip.corpus, clip.kind), []).append((file, float(right.float().mean())))
     return [
         Score(corpus, kind, float(np.mean([f for f, _ in of])), float(np.mean([w for _, w in of])), len(of), window_ms)
-        for (window_ms, corpus, kind), of in sorted(told.items())
+        for (window_ms, corpus, kind), of in sorted(outcomes.items())
     ]
 
 
 def merit(scores: Iterable[Score]) -> float:
-    """Say what to choose by, 0 to 1: the worst sex of the worst corpus counts as much as the mean of all."""
+    """Return the figure that checkpoints are chosen by, 0 to 1: mean of the mean accuracy and of the worst group's.
+
+    A group is a sex of a corpus.
+    """
     groups: dict[tuple[str, Kind], list[float]] = {}
     for one in scores:
         if one.kind != "noise":
@@ -100,9 +103,9 @@ def merit(scores: Iterable[Score]) -> float:
 
 
 def calibrate(network: Wav2Vec2ForSequenceClassification, clips: Sequence[Windows]) -> None:
-    """Fold into the classifier by how much its log-odds have to be scaled and shifted to be true on ``clips``.
+    """Calibrate the classifier: scale and shift its log-odds so that its probabilities are right on ``clips``.
 
-    That is Platt's scaling: the two numbers that make the labels likeliest, each sex of each corpus counting the same.
+    This is Platt's scaling, with the same weight for each sex of each corpus. Scale and shift go into the weights.
     """
     voices = [clip for clip in clips if clip.kind != "noise" and len(clip.audio)]
     logits = torch.cat(_logits_of_each(network, voices))
@@ -112,10 +115,10 @@ def calibrate(network: Wav2Vec2ForSequenceClassification, clips: Sequence[Window
     groups = np.concatenate([np.full(len(clip.audio), name) for name, clip in zip(names, voices, strict=True)])
     _, index, counts = np.unique(groups, return_inverse=True, return_counts=True)
 
-    def surprise(found: npt.NDArray[np.float64]) -> float:
+    def negative_log_likelihood(found: npt.NDArray[np.float64]) -> float:
         return float(np.mean(np.logaddexp(0, -signs * (found[0] * odds + found[1])) / counts[index]))
 
-    scale, shift = minimize(surprise, [1.0, 0.0], method="Nelder-Mead").x
+    scale, shift = minimize(negative_log_likelihood, [1.0, 0.0], method="Nelder-Mead").x
     with torch.no_grad():
         network.classifier.weight.mul_(scale)
         network.classifier.bias.mul_(scale)
@@ -136,7 +139,7 @@ def _logits_of_each(network: Wav2Vec2ForSequenceClassification, clips: Sequence[
 
 @torch.inference_mode()
 def logits_of(network: Wav2Vec2ForSequenceClassification, windows: npt.NDArray[np.int16], *, batch: int = 64) -> Tensor:
-    """Logits ``(windows, labels)`` of windows ``(windows, samples)``."""
+    """Return the logits ``(windows, labels)`` of windows ``(windows, samples)``."""
     was_training = network.training
     network.train(False)
     found = [

@@ -1,8 +1,7 @@
-"""A teacher: it hears the sex of every speaker in the embeddings of a pretrained speaker encoder.
+"""Label speakers by a teacher: a logistic regression on embeddings of a pretrained speaker encoder.
 
-A logistic regression on embeddings, taught by the labelled recordings as they are and augmented. Then it is asked about
-all recordings of each speaker together. Speakers of whom it is not sure are left out, and so are labelled recordings
-that it plainly contradicts without having learned from their speaker.
+The teacher learns from the labelled recordings, and labels each speaker by all recordings of the speaker. It leaves out
+speakers of whom it is not sure, and labelled speakers whose label it contradicts plainly without having learned it.
 """
 
 from collections import defaultdict
@@ -16,10 +15,10 @@ from scipy.optimize import minimize
 from voxgender.training.embeddings import Embeddings
 from voxgender.training.manifest import Clip
 
-SURE = 2.0
-"""Log-odds, in the mean over a speaker's recordings, from which an unlabelled speaker is taken for one of a sex."""
-CONTRADICTED = -2.0
-"""Log-odds for its own label below which a labelled speaker is left out."""
+MIN_LOG_ODDS = 2.0
+"""Mean log-odds of a speaker's recordings from which an unlabelled speaker gets a label."""
+CONTRADICTED_LOG_ODDS = -2.0
+"""Mean log-odds for a speaker's own label below which a labelled speaker is left out."""
 FOLDS = 5
 
 _RIDGE = 1e-4
@@ -29,29 +28,29 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """Log-odds of male, linear in an embedding.
+    """A linear function from an embedding to the log-odds of male.
 
     Attributes:
         weights: shape ``(256,)``.
-        bias: of the log-odds.
+        bias: log-odds at the origin.
     """
 
     weights: Floats
     bias: float
 
     def __call__(self, vectors: npt.NDArray[np.floating]) -> Floats:
-        """Log-odds ``(count,)`` of embeddings ``(count, 256)``."""
+        """Return the log-odds ``(count,)`` of embeddings ``(count, 256)``."""
         odds: Floats = vectors @ self.weights + self.bias
         return odds
 
 
 @dataclass(frozen=True, slots=True)
-class Taught:
-    """A recording of which the teacher knows something.
+class SoftLabel:
+    """A recording with the probability that a network is to learn for it.
 
     Attributes:
-        clip: with the label that the recording is learned from with.
-        male: probability, by label and teacher.
+        clip: the recording, with its own label or the teacher's.
+        male: probability that the voice is heard as male.
         vector: float32, shape ``(256,)``, of length 1: the mean of its windows' embeddings.
     """
 
@@ -61,12 +60,12 @@ class Taught:
 
 
 def fit(vectors: npt.NDArray[np.floating], male: npt.NDArray[np.bool_], weights: npt.NDArray[np.floating]) -> Probe:
-    """Find the probe that makes the labels likeliest, each with its weight, and its own weights small.
+    """Fit a logistic regression with L2 regularisation.
 
     Args:
         vectors: embeddings, shape ``(count, 256)``.
         male: labels, shape ``(count,)``.
-        weights: shape ``(count,)``.
+        weights: weights of the embeddings in the loss, shape ``(count,)``.
     """
     vectors = vectors.astype(np.float64)
     signs = np.where(male, 1.0, -1.0)
@@ -83,18 +82,18 @@ def fit(vectors: npt.NDArray[np.floating], male: npt.NDArray[np.bool_], weights:
 
 
 def mean_vector(windows: Embeddings) -> Embeddings:
-    """The direction, shape ``(256,)``, of the mean of embeddings ``(windows, 256)``."""
+    """Return the mean of embeddings ``(windows, 256)``, scaled to length 1: shape ``(256,)``."""
     mean = windows.mean(axis=0)
     direction: Embeddings = mean / max(1e-6, float(np.linalg.norm(mean)))
     return direction
 
 
 class Teacher:
-    """Learns from labelled recordings; names the speakers of others.
+    """Learns from labelled recordings, and labels others.
 
     Args:
-        clips: labelled male or female.
-        views: of each way of hearing them, of each clip, embeddings ``(windows, 256)``; the first as they are.
+        clips: recordings labelled male or female.
+        views: for each view, for each clip, embeddings ``(windows, 256)``; the first view is not augmented.
     """
 
     def __init__(self, clips: Sequence[Clip], views: Sequence[Sequence[Embeddings]]) -> None:
@@ -113,40 +112,42 @@ class Teacher:
         self._weights = _balance(clips)[self._owner]
         self.probe = fit(self._rows, self._male, self._weights)
 
-    def labelled(self) -> list[Taught]:
-        """The labelled recordings, but those of speakers whose labels a probe that knows nothing of them contradicts.
+    def labelled(self) -> list[SoftLabel]:
+        """Return the labelled recordings, without speakers whose label a probe contradicts that did not learn it.
 
-        The probability is the mean of label and teacher.
+        The probability is the mean of the label's and the teacher's.
         """
         odds = self._held_out()
         means = _by_speaker(self._clips, odds)
-        taught = []
+        labelled = []
         for clip, vector in zip(self._clips, self._vectors, strict=True):
             mean = means[clip.corpus, clip.speaker]
             sign = 1 if clip.label == "male" else -1
-            if sign * mean > CONTRADICTED:
-                told = 1.0 if clip.label == "male" else 0.0
-                taught.append(Taught(clip, (told + _sigmoid(mean)) / 2, vector))
-        return taught
+            if sign * mean > CONTRADICTED_LOG_ODDS:
+                label = 1.0 if clip.label == "male" else 0.0
+                labelled.append(SoftLabel(clip, (label + _sigmoid(mean)) / 2, vector))
+        return labelled
 
-    def unlabelled(self, clips: Sequence[Clip], windows: Sequence[Embeddings]) -> list[Taught]:
-        """Those of ``clips`` of whose speaker the teacher is sure; a clip without a speaker stands for one.
+    def unlabelled(self, clips: Sequence[Clip], windows: Sequence[Embeddings]) -> list[SoftLabel]:
+        """Label the recordings of the speakers of whom the teacher is sure; the others are left out.
 
         Args:
-            clips: without labels.
-            windows: of each, embeddings ``(windows, 256)``.
+            clips: recordings without labels.
+            windows: for each clip, embeddings ``(windows, 256)``.
         """
         vectors = [mean_vector(one) for one in windows]
         means = _by_speaker(clips, self.probe(np.stack(vectors))) if clips else {}
-        taught = []
+        labelled = []
         for clip, vector in zip(clips, vectors, strict=True):
             mean = means[clip.corpus, clip.speaker]
-            if abs(mean) > SURE:
-                taught.append(Taught(replace(clip, label="male" if mean > 0 else "female"), _sigmoid(mean), vector))
-        return taught
+            if abs(mean) > MIN_LOG_ODDS:
+                labelled.append(
+                    SoftLabel(replace(clip, label="male" if mean > 0 else "female"), _sigmoid(mean), vector)
+                )
+        return labelled
 
     def _held_out(self) -> Floats:
-        """Log-odds of each labelled clip by a probe that has not learned from its speaker."""
+        """Return the log-odds of each labelled clip by a probe that has not learned from its speaker."""
         speakers = sorted({(clip.corpus, clip.speaker) for clip in self._clips})
         order = np.random.default_rng(0).permutation(len(speakers))
         folds = {speaker: int(place) % FOLDS for speaker, place in zip(speakers, order, strict=True)}
@@ -161,7 +162,7 @@ class Teacher:
 
 
 def _balance(clips: Sequence[Clip]) -> Floats:
-    """Weights that make the sexes count the same, and in each of them a speaker as the root of their clips' number."""
+    """Return weights by which the sexes count the same, and a speaker as the square root of the number of clips."""
     speakers: dict[tuple[str, str], int] = defaultdict(int)
     for clip in clips:
         speakers[clip.corpus, clip.speaker] += 1
@@ -173,10 +174,10 @@ def _balance(clips: Sequence[Clip]) -> Floats:
 
 
 def _by_speaker(clips: Iterable[Clip], odds: Iterable[float]) -> dict[tuple[str, str], float]:
-    heard = defaultdict(list)
+    of_speaker = defaultdict(list)
     for clip, one in zip(clips, odds, strict=True):
-        heard[clip.corpus, clip.speaker].append(float(one))
-    return {speaker: float(np.mean(all_of)) for speaker, all_of in heard.items()}
+        of_speaker[clip.corpus, clip.speaker].append(float(one))
+    return {speaker: float(np.mean(all_of)) for speaker, all_of in of_speaker.items()}
 
 
 def _sigmoid(odds: float) -> float:

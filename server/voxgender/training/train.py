@@ -1,4 +1,4 @@
-"""From a manifest to weights: ``voxgender train``."""
+"""Train a model from a manifest of recordings: ``voxgender train``."""
 
 import json
 import math
@@ -19,67 +19,65 @@ from transformers import Wav2Vec2ForSequenceClassification
 from voxgender.errors import ManifestError, SettingsError
 from voxgender.training.encoder import SIZE
 from voxgender.training.manifest import KINDS, Clip, read_manifest, with_split
-from voxgender.training.material import Material, Preparation, prepare
-from voxgender.training.network import BANDS, ROW, Pupil, build, rows_in
+from voxgender.training.network import BANDS, ROW, Student, build, rows_in
 from voxgender.training.options import TrainOptions
+from voxgender.training.preparation import PreparationOptions, TrainingData, prepare
 from voxgender.training.scoring import Score, Windows, calibrate, merit, score, windows_of
 
 CHECKPOINT = "checkpoint.pt"
 BEST = "best.pt"
 OPTIONS = "options.json"
 DEV = "dev"
-"""How the names of splits begin whose recordings are for choosing."""
+"""Beginning of the names of the splits that checkpoints are chosen by."""
 
-_LIKENESS = 0.5
-"""Weight of the loss that is the distance from the teacher's embedding."""
-_GENTLY = 0.3
-"""Share of the learning rate with which weights are gone on from that know something."""
-_KEPT = 0.3
-"""Share of the weights gone on from in the result, which is their mean with the new ones: what is new is learned at the
-cost of what was known, and the mean loses less of either (M. Wortsman et al., Robust fine-tuning of zero-shot models,
-CVPR 2022)."""
+_EMBEDDING_LOSS_WEIGHT = 0.5
+"""Weight of the distance from the encoder's embedding in the loss."""
+_FINE_TUNING_RATE = 0.3
+"""Share of the learning rate that is used with ``--start``."""
+_START_SHARE = 0.3
+"""Share of the weights of ``--start`` in the result, a mean of old and new weights. Fine-tuning loses some of what was
+known, and the mean loses less of both (M. Wortsman et al., Robust fine-tuning of zero-shot models, CVPR 2022)."""
 _SMOOTHING = 0.02
-"""Probability that a target leaves to the other labels."""
+"""Label smoothing: probability of a target that is spread over all labels."""
 
-_FREE = {"out", "cache", "workers", "threads", "device"}
-"""Options that a run may be gone on with another value of."""
+_CHANGEABLE = {"out", "cache", "workers", "threads", "device"}
+"""Options that may change when an interrupted run is resumed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """How a run ended."""
+    """Outcome of a run: the step of its best weights, and how good these are."""
 
     step: int
-    """At which the best weights were reached."""
     merit: float
     scores: list[Score]
 
 
 def train(options: TrainOptions) -> Trained:
-    """Train, or go on where an interrupted run stopped; the best weights stay in ``out`` for ``voxgender export``.
+    """Train, or resume an interrupted run; the best weights are kept in ``out`` for ``voxgender export``.
 
-    Learns from the labelled rows of split ``train``, or of no split where there is none of that name, and, with a
-    teacher, from all rows without a label. Chooses among its checkpoints on labelled rows of splits whose names begin
-    with ``dev``, or on every tenth speaker of the others where there are none.
+    Learns from the labelled rows of split ``train`` (of rows without a split if there is no such split) and, with a
+    teacher, from all rows without a label. Chooses among checkpoints by the labelled rows of splits whose names begin
+    with ``dev``, or by a tenth of the speakers if there are none.
 
     Raises:
-        ManifestError: the manifest cannot be used, or holds no two sexes to learn from or to choose by.
+        ManifestError: the manifest cannot be used, or lacks a sex among the rows to learn from or to choose by.
         AudioError: a recording cannot be decoded.
         SettingsError: ``out`` holds a run with other options, or torch has no such device.
     """
     _check_device(options.device)
-    options = _sized(options)
+    options = _with_size_of_start(options)
     clips = read_manifest(options.manifest)
-    learned, chosen = _divided(clips, options.manifest, options.seed)
+    learned, chosen = _split_clips(clips, options.manifest, options.seed)
     if options.kept_out and all(clip.corpus == options.kept_out for clip in chosen if clip.kind != "noise"):
         raise ManifestError(f"{options.manifest}: without {options.kept_out} there is no recording to choose by")
     unlabelled = [clip for clip in clips if not clip.label]
-    _claim(options)
+    _note_options(options)
     torch.set_num_threads(options.threads)
-    material = prepare(
+    data = prepare(
         learned,
         unlabelled,
-        Preparation(
+        PreparationOptions(
             teacher=options.teacher or "",
             crops=options.crops,
             unlabelled_speakers=options.unlabelled_speakers,
@@ -90,7 +88,7 @@ def train(options: TrainOptions) -> Trained:
         ),
     )
     windows = [*windows_of(chosen), *windows_of(chosen, window_ms=500)]
-    return _Run(options, material, windows).go()
+    return _TrainingRun(options, data, windows).run()
 
 
 def _check_device(device: str) -> None:
@@ -99,7 +97,7 @@ def _check_device(device: str) -> None:
         raise SettingsError(f"--device {device}: torch finds {count} CUDA devices on this machine")
 
 
-def _started(directory: str) -> Wav2Vec2ForSequenceClassification:
+def _load_start(directory: str) -> Wav2Vec2ForSequenceClassification:
     try:
         network = Wav2Vec2ForSequenceClassification.from_pretrained(directory)
     except (OSError, ValueError) as error:
@@ -108,11 +106,11 @@ def _started(directory: str) -> Wav2Vec2ForSequenceClassification:
     return network
 
 
-def _sized(options: TrainOptions) -> TrainOptions:
-    """Take the size from the model that is to be gone on from."""
+def _with_size_of_start(options: TrainOptions) -> TrainOptions:
+    """Return the options with the size of the model that ``--start`` names, if any."""
     if not options.start:
         return options
-    network = _started(options.start)
+    network = _load_start(options.start)
     options = replace(options, hidden=network.config.hidden_size, layers=network.config.num_hidden_layers)
     shapes = {name: value.shape for name, value in network.state_dict().items()}
     if shapes != {name: value.shape for name, value in _build(options).state_dict().items()}:
@@ -124,7 +122,7 @@ def _build(options: TrainOptions) -> Wav2Vec2ForSequenceClassification:
     return build(hidden=options.hidden, layers=options.layers)
 
 
-def _divided(clips: Sequence[Clip], manifest: Path, seed: int) -> tuple[list[Clip], list[Clip]]:
+def _split_clips(clips: Sequence[Clip], manifest: Path, seed: int) -> tuple[list[Clip], list[Clip]]:
     labelled = [clip for clip in clips if clip.label]
     splits = {clip.split for clip in labelled}
     learned = with_split(labelled, "train" if "train" in splits else "")
@@ -146,9 +144,9 @@ def _tenth(speakers: list[tuple[str, str]]) -> list[tuple[str, str]]:
     return speakers[: max(1, len(speakers) // 10)] if len(speakers) > 1 else []
 
 
-def _claim(options: TrainOptions) -> None:
-    """Note in ``out`` what the run is, so that no other goes on with its checkpoint."""
-    facts = {name: str(value) for name, value in asdict(options).items() if name not in _FREE}
+def _note_options(options: TrainOptions) -> None:
+    """Write the options into ``out``, so that no run with other options resumes from its checkpoint."""
+    facts = {name: str(value) for name, value in asdict(options).items() if name not in _CHANGEABLE}
     file = options.out / OPTIONS
     if file.exists():
         if noted_options(options.out) != facts:
@@ -158,38 +156,40 @@ def _claim(options: TrainOptions) -> None:
     file.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
 
 
-class _Run:
-    def __init__(self, options: TrainOptions, material: Material, chosen: Sequence[Windows]) -> None:
+class _TrainingRun:
+    """A training run: network, optimiser and checkpoints."""
+
+    def __init__(self, options: TrainOptions, data: TrainingData, chosen: Sequence[Windows]) -> None:
         self._options = options
         self._chosen = chosen
         torch.manual_seed(options.seed)
         network = _build(options)
-        self._started = _started(options.start).state_dict() if options.start else None
-        if self._started:
-            network.load_state_dict(self._started)
-        self._pupil = Pupil(network).to(options.device)
-        self._likeness = nn.Linear(options.hidden, SIZE).to(options.device) if material.vectors is not None else None
-        self._average = AveragedModel(self._pupil.network, avg_fn=_averaged)
-        learning = [*self._pupil.parameters(), *(self._likeness.parameters() if self._likeness else ())]
+        self._start = _load_start(options.start).state_dict() if options.start else None
+        if self._start:
+            network.load_state_dict(self._start)
+        self._student = Student(network).to(options.device)
+        self._embedding = nn.Linear(options.hidden, SIZE).to(options.device) if data.vectors is not None else None
+        self._average = AveragedModel(self._student.network, avg_fn=_averaged)
+        learning = [*self._student.parameters(), *(self._embedding.parameters() if self._embedding else ())]
         matrices = [p for p in learning if p.requires_grad and p.ndim > 1]
         vectors = [p for p in learning if p.requires_grad and p.ndim <= 1]
         self._optimiser = torch.optim.AdamW(
             [{"params": matrices, "weight_decay": 0.05}, {"params": vectors, "weight_decay": 0.0}],
-            lr=options.learning_rate * (_GENTLY if options.start else 1),
+            lr=options.learning_rate * (_FINE_TUNING_RATE if options.start else 1),
         )
         self._schedule = torch.optim.lr_scheduler.LambdaLR(self._optimiser, self._rate)
-        self._batches = _Batches(material, options.batch, options.seed)
+        self._batches = _Batches(data, options.batch, options.seed)
         self._step = 0
         self._best: Trained | None = None
 
-    def go(self) -> Trained:
+    def run(self) -> Trained:
         options = self._options
         self._resume()
-        self._pupil.train()
+        self._student.train()
         shown: dict[str, float] = {}
         with tqdm(total=options.steps, initial=self._step, desc="train", unit="step") as progress:
             while self._step < options.steps:
-                for name, loss in self._learn().items():
+                for name, loss in self._train_step().items():
                     shown[name] = 0.98 * shown.get(name, loss) + 0.02 * loss
                 self._step += 1
                 progress.update()
@@ -201,22 +201,22 @@ class _Run:
             raise SettingsError(f"steps={options.steps}: there is nothing to do")
         return self._best
 
-    def _learn(self) -> dict[str, float]:
-        batch = self._batches.at(self._step)
-        logits, pooled = self._pupil(batch.heard.to(self._options.device))
+    def _train_step(self) -> dict[str, float]:
+        batch = self._batches.batch(self._step)
+        logits, pooled = self._student(batch.envelopes.to(self._options.device))
         loss = nn.functional.cross_entropy(logits, batch.kinds.to(self._options.device))
         shown = {"loss": loss.item()}
-        if self._likeness is not None and batch.vectors is not None:
-            alike = nn.functional.cosine_similarity(self._likeness(pooled), batch.vectors.to(self._options.device))
+        if self._embedding is not None and batch.vectors is not None:
+            alike = nn.functional.cosine_similarity(self._embedding(pooled), batch.vectors.to(self._options.device))
             distance = 1 - alike[batch.voices.to(self._options.device)].mean()
             shown["distance"] = distance.item()
-            loss = loss + _LIKENESS * distance
+            loss = loss + _EMBEDDING_LOSS_WEIGHT * distance
         self._optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(self._pupil.parameters(), 1.0)
+        nn.utils.clip_grad_norm_(self._student.parameters(), 1.0)
         self._optimiser.step()
         self._schedule.step()
-        self._average.update_parameters(self._pupil.network)
+        self._average.update_parameters(self._student.network)
         return shown
 
     def _rate(self, step: int) -> float:
@@ -228,9 +228,11 @@ class _Run:
     def _check(self, progress: "tqdm[Any]") -> None:
         by = [clip for clip in self._chosen if clip.corpus != self._options.kept_out]
         network = deepcopy(self._averaged())
-        if self._started:
+        if self._start:
             learned = network.state_dict()
-            network.load_state_dict({name: torch.lerp(learned[name], self._started[name], _KEPT) for name in learned})
+            network.load_state_dict(
+                {name: torch.lerp(learned[name], self._start[name], _START_SHARE) for name in learned}
+            )
         calibrate(network, by)
         scores = score(network, self._chosen)
         found = Trained(self._step, merit(one for one in scores if one.corpus != self._options.kept_out), scores)
@@ -241,8 +243,8 @@ class _Run:
             _save({"best": asdict(found), "weights": network.state_dict()}, self._options.out / BEST)
         state = {
             "step": self._step,
-            "pupil": self._pupil.state_dict(),
-            "likeness": self._likeness.state_dict() if self._likeness else {},
+            "pupil": self._student.state_dict(),
+            "likeness": self._embedding.state_dict() if self._embedding else {},
             "average": self._average.state_dict(),
             "optimiser": self._optimiser.state_dict(),
             "schedule": self._schedule.state_dict(),
@@ -260,9 +262,9 @@ class _Run:
         if not file.exists():
             return
         state = torch.load(file, map_location=self._options.device, weights_only=True)
-        self._pupil.load_state_dict(state["pupil"])
-        if self._likeness:
-            self._likeness.load_state_dict(state["likeness"])
+        self._student.load_state_dict(state["pupil"])
+        if self._embedding:
+            self._embedding.load_state_dict(state["likeness"])
         self._average.load_state_dict(state["average"])
         self._optimiser.load_state_dict(state["optimiser"])
         self._schedule.load_state_dict(state["schedule"])
@@ -271,18 +273,18 @@ class _Run:
 
 
 def trained(plain: dict[str, Any]) -> Trained:
-    """Read back what a checkpoint notes."""
+    """Return the outcome that a checkpoint holds as plain values."""
     return Trained(plain["step"], plain["merit"], [Score(**one) for one in plain["scores"]])
 
 
 def noted_options(run: Path) -> dict[str, str]:
-    """The options that a run was started with, as text."""
+    """Return the options that a run was started with, as text."""
     noted: dict[str, str] = json.loads((run / OPTIONS).read_text(encoding="utf-8"))
     return noted
 
 
 def _averaged(average: Tensor, now: Tensor, steps: Tensor | int) -> Tensor:
-    """Over the last five hundred steps; at the start over fewer, or it would be of what knew nothing."""
+    """Return the mean of the last five hundred steps; of fewer at the start, when the network knows nothing yet."""
     return average + (now - average) * max(0.002, 9 / (10 + int(steps)))
 
 
@@ -290,48 +292,48 @@ class _Batch(NamedTuple):
     """Windows of one length.
 
     Attributes:
-        heard: envelopes, ``(batch, rows, BANDS)``.
+        envelopes: inputs, ``(batch, rows, BANDS)``.
         kinds: probabilities to learn, ``(batch, len(KINDS))``.
-        voices: bool ``(batch,)``: whether it is a voice.
-        vectors: embeddings to learn, ``(batch, 256)``; zeros where there is no voice. None without a teacher.
+        voices: bool ``(batch,)``: True for a voice.
+        vectors: embeddings to learn, ``(batch, 256)``, zero for noise; None without a teacher.
     """
 
-    heard: Tensor
+    envelopes: Tensor
     kinds: Tensor
     voices: Tensor
     vectors: Tensor | None
 
 
 class _Batches:
-    """Cuts windows of 0.5 to 1.5 s out of crops; a step's batch depends on the seed and the step alone."""
+    """Cuts windows of 0.5 to 1.5 s out of crops. The batch of a step depends on the seed and the step alone."""
 
     _LENGTHS_MS = (500, 700, 1000, 1500)
-    _CHANCES = (0.32, 0.2, 0.4, 0.08)
-    _LOUD = 0.4
-    """Share of a window that has to be loud, where a crop has that much."""
+    _PROBABILITIES = (0.32, 0.2, 0.4, 0.08)
+    _MIN_LOUD_SHARE = 0.4
+    """Share of a window that has to be loud, if the crop allows it."""
 
-    def __init__(self, material: Material, size: int, seed: int) -> None:
-        self._crops, self._size, self._seed = material.crops, size, seed
-        # Noise is the last source, as which -1 finds it.
-        targets = np.zeros((len(material.male) + 1, len(KINDS)), np.float32)
-        targets[:-1, KINDS.index("female")] = 1 - material.male
-        targets[:-1, KINDS.index("male")] = material.male
+    def __init__(self, data: TrainingData, size: int, seed: int) -> None:
+        self._crops, self._size, self._seed = data.crops, size, seed
+        # Noise is the last source, so that the index -1 finds it.
+        targets = np.zeros((len(data.male) + 1, len(KINDS)), np.float32)
+        targets[:-1, KINDS.index("female")] = 1 - data.male
+        targets[:-1, KINDS.index("male")] = data.male
         targets[-1, KINDS.index("noise")] = 1
         self._targets = targets * (1 - _SMOOTHING) + _SMOOTHING / len(KINDS)
         self._vectors = None
-        if material.vectors is not None:
-            self._vectors = np.concatenate([material.vectors, np.zeros_like(material.vectors[:1])])
+        if data.vectors is not None:
+            self._vectors = np.concatenate([data.vectors, np.zeros_like(data.vectors[:1])])
 
-    def at(self, step: int) -> _Batch:
+    def batch(self, step: int) -> _Batch:
         rng = np.random.default_rng((self._seed, step))
-        rows = int(rng.choice(self._LENGTHS_MS, p=self._CHANCES)) * 16 // ROW
+        rows = int(rng.choice(self._LENGTHS_MS, p=self._PROBABILITIES)) * 16 // ROW
         chosen = rng.integers(len(self._crops.sources), size=self._size)
-        heard = np.empty((self._size, rows_in(rows * ROW), BANDS), np.float32)
+        inputs = np.empty((self._size, rows_in(rows * ROW), BANDS), np.float32)
         for index, crop in enumerate(chosen):
-            heard[index] = self._crops.window(crop, self._start(self._crops.loud[crop], rows, rng), rows)
+            inputs[index] = self._crops.window(crop, self._start(self._crops.loud[crop], rows, rng), rows)
         sources = self._crops.sources[chosen]
         return _Batch(
-            torch.from_numpy(heard),
+            torch.from_numpy(inputs),
             torch.from_numpy(self._targets[sources]),
             torch.from_numpy(sources >= 0),
             None if self._vectors is None else torch.from_numpy(self._vectors[sources]),
@@ -340,7 +342,7 @@ class _Batches:
     def _start(self, frames: np.ndarray[Any, Any], rows: int, rng: np.random.Generator) -> int:
         loud = np.concatenate([[0], np.cumsum(frames)])
         within = loud[rows:] - loud[:-rows]
-        allowed = np.flatnonzero(within >= min(self._LOUD * rows, within.max()))
+        allowed = np.flatnonzero(within >= min(self._MIN_LOUD_SHARE * rows, within.max()))
         return int(rng.choice(allowed))
 
 

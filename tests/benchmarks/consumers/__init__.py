@@ -1,1 +1,1 @@
-"""What the media plane is compared with: other servers, as small as they can be, behind the same WHIP endpoint."""
+"""Servers that the media plane is compared with, as small as they can be, behind the same WHIP endpoint."""

@@ -47,7 +47,7 @@ async def test_what_is_under_way_when_the_connection_closes_is_no_error() -> Non
 
 
 async def test_close_undoes_what_aiortc_leaves_of_a_call_that_never_came_up() -> None:
-    """That it is enough, tests/media/test_memory.py shows."""
+    """tests/media/test_memory.py shows that it is enough."""
     caller, callee = (RTCPeerConnection(RTCConfiguration(iceServers=[])) for _ in range(2))
     caller.addTrack(ToneTrack())
     on_loopback(caller)

@@ -108,7 +108,7 @@ async def test_a_peer_may_have_any_usual_certificate_in_either_role(server: Serv
 
 
 async def test_a_peer_that_offers_rsa_suites_alone_is_served_as_the_dtls_server(server: Server) -> None:
-    """Who offers both roles is answered as the server: its certificate decides, so both kinds of suites work."""
+    """A caller that offers both roles becomes the server: its certificate decides, so both kinds of suites work."""
     peer = caller(certificate(rsa_key(), RSA_ONLY))
     try:
         await call(peer, server, "actpass")

@@ -14,7 +14,7 @@ from tests.rtc import LOOPBACK
 from voxgender import metrics
 from voxgender.media.aiortc_internals import reception
 from voxgender.media.aiortc_internals.ice import MAX_EARLY_MEDIA, HostAddresses, gather_on
-from voxgender.media.aiortc_internals.reception import RtpDiversion, take_over_rtp
+from voxgender.media.aiortc_internals.reception import REPORT_S, RtpDiversion, take_over_rtp
 from voxgender.media.pace import Excess
 from voxgender.media.rtp import Rtp
 from voxgender.media.sockets import Sockets
@@ -57,12 +57,12 @@ class Diverted(NamedTuple):
 
 
 @asynccontextmanager
-async def a_diverted_call() -> AsyncIterator[Diverted]:
+async def a_diverted_call(report_s: float = REPORT_S) -> AsyncIterator[Diverted]:
     sink = Sink()
     diversions: list[RtpDiversion] = []
 
     def before_answer(callee: RTCPeerConnection) -> None:
-        diversions.append(take_over_rtp(callee.getTransceivers()[0].receiver, sink))
+        diversions.append(take_over_rtp(callee.getTransceivers()[0].receiver, sink, report_s=report_s))
         gather_on(callee, Sockets(), HostAddresses((LOOPBACK,)))
 
     async with a_pair(before_answer) as pair:
@@ -121,10 +121,9 @@ async def test_the_sink_learns_of_a_lost_connection() -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_senders_are_told_how_their_packets_arrive(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reception, "REPORT_S", 0.1)
+async def test_senders_are_told_how_their_packets_arrive() -> None:
     told: asyncio.Queue[RtcpRrPacket] = asyncio.Queue()
-    async with a_diverted_call() as call:
+    async with a_diverted_call(report_s=0.1) as call:
         sender = call.sender
         plain = sender._handle_rtcp_packet
 

@@ -1,4 +1,4 @@
-"""What a peer may send over data channels, and waiting for its acknowledgement."""
+"""A peer's data on data channels is bounded, and its acknowledgement can be waited for."""
 
 import asyncio
 import logging
@@ -13,7 +13,6 @@ from aiortc.rtcsctptransport import DataChunk, ForwardTsnChunk, SackChunk, tsn_p
 
 from tests.media.aiortc_internals.pair import Pair, a_pair, on_loopback
 from voxgender import metrics
-from voxgender.media.aiortc_internals import sctp as sctp_module
 from voxgender.media.aiortc_internals.closing import close
 from voxgender.media.aiortc_internals.sctp import (
     CHUNKS_AT_ONCE,
@@ -86,23 +85,17 @@ class Bounded:
 
 
 @asynccontextmanager
-async def a_bounded_pair() -> AsyncIterator[Bounded]:
+async def a_bounded_pair(*, chunks_at_once: float = CHUNKS_AT_ONCE) -> AsyncIterator[Bounded]:
     excesses: asyncio.Queue[str] = asyncio.Queue()
 
     def before_answer(callee: RTCPeerConnection) -> None:
         on_loopback(callee)
-        bound(callee, excesses.put_nowait)
+        bound(callee, excesses.put_nowait, chunks_at_once=chunks_at_once)
 
     async with a_pair(before_answer) as pair:
         # It is answered what it did not ask for, which aiortc takes no better than we did.
-        bound(pair.caller, lambda _: None)
+        bound(pair.caller, lambda _: None, chunks_at_once=chunks_at_once)
         yield Bounded(pair, excesses)
-
-
-@pytest.fixture
-def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let as many chunks pass as there are, to show the bounds behind the rate."""
-    monkeypatch.setattr(sctp_module, "CHUNKS_AT_ONCE", 1e6)
 
 
 async def holes(bounded: Bounded) -> None:
@@ -175,13 +168,13 @@ EXCESSES: dict[Callable[[Bounded], Awaitable[None]], str] = {
 }
 
 
-@pytest.mark.usefixtures("unhurried")
 @pytest.mark.parametrize("send", EXCESSES, ids=lambda send: send.__name__)
 async def test_each_thing_that_a_peer_makes_grow_has_a_bound(
     send: Callable[[Bounded], Awaitable[None]], caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING):
-        async with a_bounded_pair() as bounded:
+        # The rate is lifted, because the bounds behind it are meant.
+        async with a_bounded_pair(chunks_at_once=1e6) as bounded:
             await send(bounded)
             assert EXCESSES[send] in await bounded.excess()
             streams = bounded.ours._inbound_streams.values()
@@ -270,17 +263,18 @@ async def test_acknowledgements_of_what_was_never_sent_are_not_counted_through()
 
 
 async def test_chunks_beyond_a_rate_are_lost_on_the_way_and_the_call_goes_on() -> None:
-    async with a_bounded_pair() as bounded:
+    at_once = 20
+    async with a_bounded_pair(chunks_at_once=at_once) as bounded:
         ignored = metrics.CHUNKS_IGNORED._value.get()
         received: asyncio.Queue[str] = asyncio.Queue()
         bounded.ours._data_channels[bounded.pair.channel.id].on("message", received.put_nowait)
-        for number in range(int(CHUNKS_AT_ONCE) + 200):
+        for number in range(600):
             await bounded.send(b"x", flags=7)
             if number % 50 == 0:
                 await asyncio.sleep(0.005)
         while metrics.CHUNKS_IGNORED._value.get() == ignored:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
-        assert received.qsize() <= CHUNKS_AT_ONCE + 200
+        assert received.qsize() < 600
         assert bounded.excesses.empty()
 
 

@@ -23,14 +23,14 @@ def watch(pc: RTCPeerConnection, on_failure: Callable[[Failure], None]) -> None:
     """
     told = False
 
-    def tell(failure: Failure) -> None:
+    def fail_once(failure: Failure) -> None:
         nonlocal told
         if not told:
             told = True
             on_failure(failure)
 
     for dtls in dtls_transports(pc):
-        _take_over(dtls, tell)
+        _take_over(dtls, fail_once)
 
 
 def release(pc: RTCPeerConnection) -> None:

@@ -15,7 +15,7 @@ from aiortc import RTCIceTransport, RTCPeerConnection
 
 from voxgender import metrics
 from voxgender.engine.schedule import EVERY_TICK, Phase
-from voxgender.media.aiortc_internals.paths import Paths
+from voxgender.media.aiortc_internals.paths import Consent, Paths
 from voxgender.media.aiortc_internals.transports import ice_connections
 from voxgender.media.rtp import is_rtcp
 from voxgender.media.sockets import CallTransport, Sockets
@@ -71,6 +71,7 @@ def gather_on(
     addresses: HostAddresses,
     phase: Phase = EVERY_TICK,
     *,
+    consent: Consent = Consent(),  # noqa: B008 - it cannot change
     on_consent_expired: Callable[[], object] = lambda: None,
 ) -> None:
     """Gather host candidates on shared sockets; no STUN server is asked. Call it when :func:`bind_ice` may be called.
@@ -82,12 +83,13 @@ def gather_on(
         sockets: shared by all calls.
         addresses: of this node.
         phase: when the call has its turns.
-        on_consent_expired: called when the peer has answered no check for ``CONSENT_S``; the connection then closes.
+        consent: how long the peer's consent lasts, and how often it is asked for.
+        on_consent_expired: called when the peer's consent has expired; the connection then closes.
     """
     for connection in ice_connections(pc):
         # Unguessable and unique for each transport, because checks are routed by it.
         connection._local_username = secrets.token_hex(8)
-        paths = Paths(connection, on_consent_expired)
+        paths = Paths(connection, on_consent_expired, consent)
         vars(connection)[CONSENT] = paths.keep_consent
         vars(connection)[GATHER] = partial(_host_candidates, connection, paths, sockets, addresses.resolved(), phase)
 
@@ -227,7 +229,7 @@ class IceProtocol(ice.StunProtocol):
         else:
             self._paths.remember(message)
             self.receiver.request_received(message, addr, self)
-        self._paths.heard(self, addr, time.monotonic())
+        self._paths.note_received(self, addr, time.monotonic())
 
     def media_received(self, data: bytes, addr: tuple[str, int], arrived_at: float) -> bool:
         """Take a media packet; tell whether the peer sent it, and for the first time, as far as can be known yet."""
@@ -241,7 +243,7 @@ class IceProtocol(ice.StunProtocol):
         if data[8:12] != self._ssrc and not is_rtcp(data):
             self._ssrc = data[8:12]
             self.transport.expect(self._ssrc)
-        self._paths.heard(self, addr, arrived_at)
+        self._paths.note_received(self, addr, arrived_at)
         return True
 
     def _authentic(self, data: bytes) -> stun.Message | None:

@@ -8,7 +8,7 @@ import asyncio
 import random
 import secrets
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from aioice import Candidate, Connection, stun
 from aioice.candidate import candidate_priority
@@ -26,18 +26,26 @@ QUIET_S = 0.5
 SPARED_S = 0.2
 """Time that the old path has to answer once the new one has answered."""
 CONSENT_INTERVAL_S = (4.0, 6.0)
-"""Between two checks of consent, at random (RFC 7675 section 5.1)."""
+"""Bounds of the time between two checks of consent, drawn at random (RFC 7675 section 5.1)."""
 CONSENT_S = 30.0
-"""How long an answer to such a check lasts (the same section)."""
+"""Time for which an answer to such a check is consent (the same section)."""
 
 _CHECK_EVERY_S = 0.25
 _CHECKS = 8
-"""Of a path that does not answer."""
+"""Checks that are sent over a path that does not answer."""
 _MAX_CHECKED = 4
 """Paths of a call that are checked at once."""
 _REMEMBERED = 64
 """Transaction ids of a caller's checks."""
 _COMPONENT = 1
+
+
+class Consent(NamedTuple):
+    """Times of the caller's consent to be sent to, in seconds (RFC 7675 section 5.1)."""
+
+    lasts_s: float = CONSENT_S
+    interval_s: tuple[float, float] = CONSENT_INTERVAL_S
+    """Shortest and longest time between two checks; each is drawn at random."""
 
 
 class PathCheck:
@@ -94,11 +102,13 @@ class Paths:
     Args:
         connection: the call's ICE connection; its ``query_consent`` is replaced.
         on_expired: called when the caller's consent to be sent to has expired, before the connection is closed.
+        consent: times of consent.
     """
 
-    def __init__(self, connection: Connection, on_expired: Callable[[], object]) -> None:
+    def __init__(self, connection: Connection, on_expired: Callable[[], object], consent: Consent) -> None:
         self._connection = connection
         self._on_expired = on_expired
+        self._consent = consent
         self._in_use: CandidatePair | None = None
         self._heard_at = 0.0
         self._consented_at = 0.0
@@ -124,7 +134,7 @@ class Paths:
             del self._checks_seen[next(iter(self._checks_seen))]
         self._checks_seen[check.transaction_id] = None
 
-    def heard(self, protocol: "IceProtocol", address: tuple[str, int], at: float) -> None:
+    def note_received(self, protocol: "IceProtocol", address: tuple[str, int], at: float) -> None:
         """Note that something came from an address which only the caller can have sent, and which is no copy."""
         pair = self._connection._nominated.get(_COMPONENT)
         if pair is None:
@@ -140,8 +150,8 @@ class Paths:
         """Ask for the caller's consent from time to time, in place of aioice's ``query_consent``."""
         loop = asyncio.get_running_loop()
         self._consented_at = loop.time()
-        while (left_s := self._consented_at + CONSENT_S - loop.time()) > 0:
-            wait_s = min(left_s, random.uniform(*CONSENT_INTERVAL_S))  # noqa: S311 - no secret
+        while (left_s := self._consented_at + self._consent.lasts_s - loop.time()) > 0:
+            wait_s = min(left_s, random.uniform(*self._consent.interval_s))  # noqa: S311 - no secret
             until = loop.time() + wait_s
             if (pair := self._connection._nominated.get(_COMPONENT)) is None:
                 return
@@ -179,7 +189,7 @@ class Paths:
         """Move to another path if that answers, and the one in use does not."""
         new, found = self._pair(protocol, address), None
         quiet_since = self._heard_at
-        protocol.transport.seek()
+        protocol.transport.accept_foreign_addresses()
         try:
             with PathCheck(new) as there, PathCheck(old) as here:
                 for _ in range(_CHECKS):
@@ -197,7 +207,7 @@ class Paths:
                 found = address
         finally:
             del self._checked[address]
-            protocol.transport.find(found)
+            protocol.transport.take_over_address(found)
 
     def _pair(self, protocol: "IceProtocol", address: tuple[str, int]) -> CandidatePair:
         for candidate in self._connection._remote_candidates:

@@ -79,12 +79,13 @@ class RtpDiversion:
     packets are read in bursts, and so there is no timer for the reports.
     """
 
-    def __init__(self, receiver: RTCRtpReceiver, sink: PacketSink) -> None:
+    def __init__(self, receiver: RTCRtpReceiver, sink: PacketSink, report_s: float) -> None:
         self._receiver: Any = receiver
         self._dtls: Any = receiver.transport
         self._sink = sink
         self._receptions: dict[int, Reception] = {}
         self._clock_rates_hz: dict[int, int] = {}
+        self._report_s = report_s
         self._report_at = 0.0
         self._packets = RateLimit(PACKETS_PER_S, PACKETS_AT_ONCE)
         self._heard_at: dict[int, float] = {}
@@ -133,7 +134,7 @@ class RtpDiversion:
             packet = None if rtcp else parse_rtp(plain)
         except (pylibsrtp.Error, ValueError):
             return False
-        self._hear(ssrc, arrived_at)
+        self._note_stream(ssrc, arrived_at)
         if packet is not None:
             self._on_rtp(packet, arrived_at)
         else:
@@ -149,7 +150,7 @@ class RtpDiversion:
         is_new = arrived_at - min(self._heard_at.values()) < SSRC_IDLE_S
         return "too_many_streams" if is_new else None
 
-    def _hear(self, ssrc: int, arrived_at: float) -> None:
+    def _note_stream(self, ssrc: int, arrived_at: float) -> None:
         """Note that a stream was decrypted; one more than ``MAX_SSRCS`` takes the place of the most silent."""
         if ssrc not in self._heard_at and len(self._heard_at) >= MAX_SSRCS:
             silent = min(self._heard_at, key=self._heard_at.__getitem__)
@@ -175,7 +176,7 @@ class RtpDiversion:
             if self._report_at:
                 self._report()
             # At random, so that calls that began together do not report together (RFC 3550 section 6.3.1).
-            self._report_at = arrived_at + REPORT_S * (0.5 + random.random())  # noqa: S311
+            self._report_at = arrived_at + self._report_s * (0.5 + random.random())  # noqa: S311
 
     def _on_rtcp(self, packets: Iterable[SenderReport | Goodbye], arrived_at: float) -> None:
         for packet in packets:
@@ -204,8 +205,11 @@ class RtpDiversion:
         self._sink.end()
 
 
-def take_over_rtp(receiver: RTCRtpReceiver, sink: PacketSink) -> RtpDiversion:
-    """Hand a receiver's packets to ``sink``. Call it before the connection is made; the sockets are ``gather_on``'s."""
-    diversion = RtpDiversion(receiver, sink)
+def take_over_rtp(receiver: RTCRtpReceiver, sink: PacketSink, *, report_s: float = REPORT_S) -> RtpDiversion:
+    """Hand a receiver's packets to ``sink``, and send receiver reports every ``report_s`` seconds on average.
+
+    Call it before the connection is made; the sockets are ``gather_on``'s.
+    """
+    diversion = RtpDiversion(receiver, sink, report_s)
     vars(receiver).update(receive=diversion.receive, stop=diversion.stop)
     return diversion

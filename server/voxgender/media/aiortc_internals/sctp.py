@@ -10,7 +10,7 @@ import logging
 import struct
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from aiortc import RTCPeerConnection
 
@@ -41,23 +41,28 @@ _COMMON_HEADER = 12
 _CHUNK = struct.Struct("!BBH")
 _SACK = struct.Struct("!LLHH")
 _GAP = struct.Struct("!HH")
-_DATA, _SELECTIVE_ACK, _DCEP = 0, 3, 50
+_PARAMETER = struct.Struct("!HH")
+_SELECTIVE_ACK, _DCEP = 3, 50
+_PARAMETERS_AT = {1: 16, 2: 16, 4: 0, 5: 0, 6: 0, 9: 0, 130: 0}
+"""Chunk types with parameters or causes, and where in their value these begin (RFC 9260 section 3.3, RFC 6525)."""
 _HANDLE, _RECEIVE = "_handle_data", "_data_channel_receive"
 _MODULO = 1 << 32
 
 
-def bound(pc: RTCPeerConnection, on_excess: Callable[[str], None]) -> None:
+def bound(pc: RTCPeerConnection, on_excess: Callable[[str], None], *, chunks_at_once: float = CHUNKS_AT_ONCE) -> None:
     """Bound what comes over a connection's data channels.
 
     A message that cannot be understood is ignored. After ``on_excess`` nothing more is read. Call it after
     ``setRemoteDescription`` and before ``setLocalDescription``, and :func:`release` at the end.
 
     Args:
+        pc: the connection.
         on_excess: called once with the bound that was broken, in words that follow "it sent".
+        chunks_at_once: chunks that may come together.
     """
     sctp: Any = pc.sctp
     if sctp is not None:
-        bounded = _Bounded(sctp, on_excess)
+        bounded = _Bounded(sctp, on_excess, chunks_at_once)
         vars(sctp)[_HANDLE] = bounded.handle
         vars(sctp)[_RECEIVE] = bounded.receive
 
@@ -88,10 +93,10 @@ async def wait_delivered(pc: RTCPeerConnection, timeout_s: float) -> bool:
 class _Bounded:
     """Stand between the DTLS transport and an association, and between it and its channels."""
 
-    def __init__(self, sctp: Any, on_excess: Callable[[str], None]) -> None:
+    def __init__(self, sctp: Any, on_excess: Callable[[str], None], chunks_at_once: float) -> None:
         self._sctp = sctp
         self._on_excess = on_excess
-        self._chunks = RateLimit(CHUNKS_PER_S, CHUNKS_AT_ONCE)
+        self._chunks = RateLimit(CHUNKS_PER_S, chunks_at_once)
         self._window = sctp._advertised_rwnd
         self._is_over = False
 
@@ -99,9 +104,9 @@ class _Bounded:
         """Take a packet (RFC 9260 section 3), in place of aiortc's method."""
         if self._is_over:
             return
-        kinds = list(_chunks(data))
-        if not self._chunks.take(time.monotonic(), len(kinds)) or not self._is_honest(data, kinds):
-            metrics.CHUNKS_IGNORED.inc(len(kinds) or 1)
+        chunks = list(_chunks(data))
+        if not self._chunks.take(time.monotonic(), len(chunks)) or not self._is_sound(data, chunks):
+            metrics.CHUNKS_IGNORED.inc(len(chunks) or 1)
             return
         try:
             await type(self._sctp)._handle_data(self._sctp, data)
@@ -141,25 +146,28 @@ class _Bounded:
             return "too many pieces of messages without an end"
         return None
 
-    def _is_honest(self, data: bytes, kinds: list[tuple[int, int]]) -> bool:
-        """Tell whether acknowledgements are of what was sent: aiortc counts up through each range that one names."""
+    def _is_sound(self, data: bytes, chunks: "list[_Chunk]") -> bool:
+        return all(
+            self._is_honest(data, chunk) if chunk.kind == _SELECTIVE_ACK else _has_an_end(data, chunk)
+            for chunk in chunks
+        )
+
+    def _is_honest(self, data: bytes, ack: "_Chunk") -> bool:
+        """Tell whether an acknowledgement is of what was sent: aiortc counts up through each range that one names."""
+        if ack.end - ack.start < _SACK.size:
+            return False
         sctp = self._sctp
-        for kind, at in kinds:
-            if kind != _SELECTIVE_ACK:
-                continue
-            if at + _SACK.size > len(data):
+        acknowledged, _, gaps, _ = _SACK.unpack_from(data, ack.start)
+        sent = (sctp._local_tsn - 1 - acknowledged) % _MODULO
+        end = 0
+        for index in range(gaps):
+            position = ack.start + _SACK.size + index * _GAP.size
+            if position + _GAP.size > ack.end:
                 return False
-            acknowledged, _, gaps, _ = _SACK.unpack_from(data, at)
-            sent = (sctp._local_tsn - 1 - acknowledged) % _MODULO
-            end = 0
-            for index in range(gaps):
-                position = at + _SACK.size + index * _GAP.size
-                if position + _GAP.size > len(data):
-                    return False
-                start, next_end = _GAP.unpack_from(data, position)
-                if not end < start <= next_end <= sent:
-                    return False
-                end = next_end
+            start, next_end = _GAP.unpack_from(data, position)
+            if not end < start <= next_end <= sent:
+                return False
+            end = next_end
         return True
 
     def _end(self, excess: str) -> None:
@@ -168,12 +176,34 @@ class _Bounded:
             self._on_excess(excess)
 
 
-def _chunks(data: bytes) -> Iterator[tuple[int, int]]:
-    """Yield each chunk's type and where its value begins (RFC 9260 section 3.2)."""
+class _Chunk(NamedTuple):
+    """A chunk's type, and where in the packet its value is."""
+
+    kind: int
+    start: int
+    end: int
+
+
+def _chunks(data: bytes) -> Iterator[_Chunk]:
+    """Yield a packet's chunks (RFC 9260 section 3.2)."""
     position = _COMMON_HEADER
     while position + _CHUNK.size <= len(data):
         kind, _, length = _CHUNK.unpack_from(data, position)
-        yield kind, position + _CHUNK.size
+        yield _Chunk(kind, position + _CHUNK.size, min(position + length, len(data)))
         if length < _CHUNK.size:
             return
         position += length + -length % 4
+
+
+def _has_an_end(data: bytes, chunk: _Chunk) -> bool:
+    """Tell whether a chunk's parameters end: aiortc reads one of no length again and again, for ever."""
+    offset = _PARAMETERS_AT.get(chunk.kind)
+    if offset is None:
+        return True
+    position = chunk.start + offset
+    while position + _PARAMETER.size <= chunk.end:
+        _, length = _PARAMETER.unpack_from(data, position)
+        if length < _PARAMETER.size:
+            return False
+        position += length + -length % 4
+    return True

@@ -1,0 +1,25 @@
+"""Add up a whole call's speech for its summary."""
+
+from voxgender.protocol import Label, Segment, Summary
+
+
+class SpeechTotals:
+    """Speech of finished segments by label, without the pauses inside them."""
+
+    def __init__(self) -> None:
+        self._seconds: dict[Label, float] = {"male": 0.0, "female": 0.0, "uncertain": 0.0}
+        self._segments = 0
+
+    def add(self, segment: Segment, *, speech_s: float) -> None:
+        self._seconds[segment.label] += speech_s
+        self._segments += 1
+
+    def summary(self, *, duration: float) -> Summary:
+        return Summary(
+            duration=duration,
+            speech=sum(self._seconds.values()),
+            male=self._seconds["male"],
+            female=self._seconds["female"],
+            uncertain=self._seconds["uncertain"],
+            segments=self._segments,
+        )

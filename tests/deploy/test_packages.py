@@ -1,0 +1,86 @@
+"""The packages that go to the registries of Python and JavaScript, as built files."""
+
+import json
+import re
+import subprocess
+import tarfile
+import zipfile
+from email import message_from_string
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.deploy.artifacts import ROOT
+from voxgender import __version__
+
+SERVER = ROOT / "server"
+CLIENT = ROOT / "client"
+
+
+def in_git(*folders: str) -> set[Path]:
+    """Files of the repository below some folders, those that are new included."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", *folders],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    return {path for path in map(Path, listed.splitlines()) if (ROOT / path).is_file()}
+
+
+def test_the_wheel_has_the_server_and_the_page_and_nothing_else(wheel: Path) -> None:
+    """It had the client's tests in it, and node_modules where they were installed."""
+    with zipfile.ZipFile(wheel) as archive:
+        names = {name for name in archive.namelist() if not re.match(r"voxgender-[\d.]+\.dist-info/", name)}
+    server = {path.relative_to("server").as_posix() for path in in_git("server")}
+    page = {f"voxgender/{path.as_posix()}" for path in in_git("client/src", "client/site")}
+    assert names == server | page
+
+
+def test_the_wheel_says_what_it_is(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        (metadata,) = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA")]
+        said = message_from_string(archive.read(metadata).decode())
+        licences = {name for name in archive.namelist() if ".dist-info/licenses/" in name}
+    assert said["Version"] == __version__
+    assert {url.partition(",")[0] for url in said.get_all("Project-URL", [])} >= {"Documentation", "Issues", "Source"}
+    assert len(licences) == len(said.get_all("License-File", []))
+    assert "Typing :: Typed" in said.get_all("Classifier", [])
+
+
+def test_the_version_is_one() -> None:
+    """It stood in four places, and nothing held them together."""
+    assert json.loads((CLIENT / "package.json").read_text())["version"] == __version__
+    for page in ("openapi.yaml", "openapi-node.yaml"):
+        assert yaml.safe_load((ROOT / "docs" / page).read_text())["info"]["version"] == __version__
+
+
+def test_the_tarball_has_the_library_its_types_and_its_licence(npm_package: Path) -> None:
+    with tarfile.open(npm_package) as archive:
+        names = set(archive.getnames())
+    library = {f"package/{path.relative_to('client').as_posix()}" for path in in_git("client/src")}
+    assert library | {f"package/{name}" for name in ("README.md", "LICENSE", "package.json")} <= names
+    assert {name for name in names if not name.startswith(("package/src/", "package/types/"))} == {
+        f"package/{name}" for name in ("README.md", "LICENSE", "package.json")
+    }
+    assert (CLIENT / "LICENSE").read_text() == (ROOT / "LICENSE").read_text()
+
+
+@pytest.mark.parametrize("check", [["publint", "run", "--strict"], ["attw", "--profile", "esm-only"]])
+def test_the_tarball_is_right_for_bundlers_and_for_types(npm_package: Path, check: list[str]) -> None:
+    command = ["npx", "--no-install", *check, str(npm_package)]
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+def test_a_program_imports_the_package_that_it_installed(npm_package: Path, tmp_path: Path) -> None:
+    (tmp_path / "package.json").write_text('{"name": "program", "private": true, "type": "module"}')
+    install = ["npm", "install", "--offline", "--no-audit", "--no-fund", "--silent", str(npm_package)]
+    subprocess.run(install, cwd=tmp_path, capture_output=True, check=True)
+    program = "import * as voxgender from 'voxgender'; console.log(new voxgender.VoxgenderClient('/whip').state)"
+    ran = subprocess.run(
+        ["node", "--input-type=module", "--eval", program], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert (ran.stdout, ran.stderr) == ("idle\n", "")
