@@ -23,7 +23,7 @@ const WARN_EVERY_MS = 10_000;
 /** Close codes (RFC 6455 section 7.4.1) that say the server cannot read this client: calling again would not help. */
 const NOT_UNDERSTOOD = new Set([1003, 1007, 1009]);
 /** @type {Readonly<Record<number, string>>} */
-const CODES = { 1001: 'draining', 1008: 'policy', 1011: 'server_error', 1013: 'overloaded' };
+const CODES = { 1001: 'draining', 1008: 'policy', 1011: 'server_error', 1012: 'draining', 1013: 'at_capacity' };
 
 const PING = JSON.stringify({ type: 'ping' });
 const CLOSE = JSON.stringify({ type: 'close' });
@@ -149,17 +149,15 @@ export class WebSocketSession {
    * @param {boolean} opus
    */
   async #connect(endpoint, token, workletUrl, startS, opus) {
-    const [capture, encoder] = await Promise.all([
-      Capture.open(workletUrl, (frame) => this.#take(frame)),
-      openEncoder(
-        {
-          onpacket: (packet) => this.#send(packet),
-          onerror: (error) => this.#lose(new ConnectionError('encoder', `Opus cannot be encoded: ${String(error)}`)),
-        },
-        { opus },
-      ),
-    ]);
+    const capture = await Capture.open(workletUrl, (frame) => this.#take(frame));
     this.#capture = capture;
+    const encoder = await openEncoder(
+      {
+        onpacket: (packet) => this.#send(packet),
+        onerror: (error) => this.#lose(new ConnectionError('encoder', `Opus cannot be encoded: ${String(error)}`)),
+      },
+      { opus },
+    );
     this.#encoder = encoder;
     if (this.#closed) return this.#release();
     capture.replaceTrack(this.#track);
