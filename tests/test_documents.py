@@ -104,3 +104,11 @@ def test_the_index_of_decisions_has_every_page() -> None:
     pages = DOCS / "decisions"
     linked = re.findall(r"\]\((\d{4}[^)]*)\)", (pages / "README.md").read_text())
     assert linked == sorted(page.name for page in pages.glob("[0-9]*.md"))
+
+
+def test_each_line_for_an_sdk_is_one_that_is_checked_against_the_sdk() -> None:
+    """``make sdks`` checks and runs those of ``taps.ts``."""
+    taps = (ROOT / "tests/sdks/src/taps.ts").read_text()
+    lines = re.findall(r"^tap\(.*\);$", (DOCS / "embedding.md").read_text(), re.MULTILINE)
+    assert len(lines) == 8
+    assert [line for line in lines if line not in taps] == []
