@@ -141,7 +141,7 @@ class Warning(Message, frozen=True, kw_only=True, tag="warning"):  # noqa: A001 
     code: str
     message: str
     windows_per_s: Rate | msgspec.UnsetType = msgspec.UNSET
-    """With ``overloaded`` alone."""
+    """Present in the warning ``overloaded`` alone."""
 
 
 class Error(Message, frozen=True, kw_only=True, tag="error"):
