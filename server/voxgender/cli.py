@@ -11,12 +11,14 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, get_type_hints
 
 from voxgender import __version__, logs, options
+from voxgender.audiostream import StreamFormat
 from voxgender.errors import AudioError, ManifestError, SettingsError, VoxgenderError
 from voxgender.extras import advice
-from voxgender.peer.options import CallOptions, LoadOptions
+from voxgender.peer.options import CallOptions, ListenOptions, LoadOptions
 from voxgender.settings import (
     BenchModelSettings,
     ClassifySettings,
+    DoctorSettings,
     LogOptions,
     MediaSettings,
     ServeSettings,
@@ -61,6 +63,25 @@ def media(settings: MediaSettings) -> int:
     return _run_role(role, settings.log, "voxgender media is ready: signaling reaches it at {}")
 
 
+def doctor(settings: DoctorSettings) -> int:
+    """Examine this machine and a server's options, and say what to do."""
+    from voxgender.doctor.examination import examine
+    from voxgender.doctor.finding import Finding, as_json, has_failed
+
+    async def run() -> list[Finding]:
+        found = []
+        async for finding in examine(settings):
+            found.append(finding)
+            if not settings.json:
+                print(finding, flush=True)
+        return found
+
+    found = asyncio.run(run())
+    if settings.json:
+        print(as_json(found))
+    return int(has_failed(found))
+
+
 def call(settings: CallOptions) -> int:
     """Place one call, play speech, and print the labels live."""
     from voxgender.peer import terminal
@@ -78,6 +99,23 @@ def call(settings: CallOptions) -> int:
     return 0
 
 
+def listen(settings: ListenOptions) -> int:
+    """Stream a file, or audio from stdin, over a WebSocket as fast as it is taken, and print the labels."""
+    from voxgender.peer import terminal
+
+    _run(
+        terminal.listen(
+            settings.url,
+            settings.file,
+            raw=StreamFormat(encoding=settings.encoding, rate_hz=settings.rate, channels=settings.channels),
+            apart=settings.apart,
+            token=settings.auth.token,
+            json=settings.json,
+        )
+    )
+    return 0
+
+
 def load(settings: LoadOptions) -> int:
     """Place many calls at once, to measure a server of your own."""
     from voxgender.peer import terminal
@@ -89,6 +127,7 @@ def load(settings: LoadOptions) -> int:
             seconds=settings.seconds,
             audio=settings.audio,
             token=settings.auth.token,
+            transport=settings.transport,
             allow_remote=settings.allow_remote,
             faults=settings.faults,
             json=settings.json,
@@ -184,7 +223,7 @@ def export(settings: ExportOptions) -> int:
 
 COMMANDS: dict[str, Callable[[Any], int]] = {
     command.__name__.replace("_", "-"): command
-    for command in (serve, signaling, media, call, load, classify, evaluate, train, export, bench_model)
+    for command in (serve, signaling, media, doctor, call, listen, load, classify, evaluate, train, export, bench_model)
 }
 
 
@@ -278,10 +317,14 @@ def _unknown(prog: str, name: str, flags: Sequence[str]) -> str:
 
 
 def _run_role(role: "Role", log: LogOptions, ready: str) -> int:
+    from voxgender.roles.hosting import ended
     from voxgender.roles.running import run
 
     logs.start(log.log_level)
-    _run(run(role, lambda url: print(ready.format(url), flush=True)))
+    try:
+        _run(run(role, lambda url: print(ready.format(url), flush=True)))
+    finally:
+        ended()
     return 0
 
 

@@ -90,6 +90,8 @@ def script_constants(path: str) -> dict[str, str]:
 def starts() -> Iterator[Start]:
     """Every place where a role is started."""
     yield Start("cloud-run", "signaling", _listed(documents("cloud-run/service.yaml")[0]["spec"]["template"]["spec"]))
+    alone = documents("cloud-run-alone/service.yaml")[0]["spec"]["template"]["spec"]
+    yield Start("cloud-run-alone", "serve", _listed(alone))
     media = _listed(pod("gke/base/media.yaml", "media"))
     yield Start("gke/whole", "media", media)
     yield Start("gke/media", "media", media | _listed(pod("gke/media/registry.yaml", "media")))
@@ -127,6 +129,7 @@ def _terraform(path: str) -> dict[str, str]:
         "VOXGENDER_ALLOW_ORIGIN": "https://www.example.org",
     }
     known = block(path, "locals")
+    values |= dict(re.findall(r"(VOXGENDER_TRUSTED_PROXY) = [\"]?([0-9./,]+)", known["signaling_environment"]))
     named = re.findall(r"\b(VOXGENDER_\w+) = ", known["signaling_environment"] + known["signaling_secrets"])
     return {name: values.get(name, _secret(name)) for name in named} | values
 

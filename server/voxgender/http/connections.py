@@ -21,12 +21,16 @@ from aiohttp.http_exceptions import (
 )
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import StreamReader
+from multidict import CIMultiDict, CIMultiDictProxy
 
 from voxgender import metrics
 from voxgender.http.problem import Problem
 
 logger = logging.getLogger(__name__)
 
+
+UNMET_EXPECTATION: web.RequestKey[bool] = web.RequestKey("unmet_expectation", bool)
+"""Mark of a request whose ``Expect`` header (RFC 9110 section 10.1.1) asks for what this server does not know."""
 
 HEAD_S = 10.0
 STALL_S = 10.0
@@ -97,14 +101,22 @@ def _begin(
 ) -> web.BaseRequest:
     if isinstance(protocol, Connection):
         protocol.begin(payload)
-    request: web.BaseRequest = make(message, payload, protocol, writer, task)
+    expected = message.headers.get("Expect", "").lower()
+    if expected in ("", "100-continue"):
+        request: web.BaseRequest = make(message, payload, protocol, writer, task)
+        return request
+    # aiohttp would refuse it in plain text, before any middleware.
+    headers = CIMultiDict(message.headers)
+    headers.popall("Expect")
+    request = make(message._replace(headers=CIMultiDictProxy(headers)), payload, protocol, writer, task)
+    request[UNMET_EXPECTATION] = True
     return request
 
 
 class Connection(web.RequestHandler):
     """Applies :class:`Limits` to one client; answers malformed requests with problem details, logged in one line."""
 
-    __slots__ = ("_begun", "_body", "_body_since", "_fed_at", "_head_since", "_limits", "_timer")
+    __slots__ = ("_begun", "_body", "_body_since", "_fed_at", "_head_since", "_limits", "_timer", "_upgraded")
 
     def __init__(self, manager: web.Server, limits: Limits, *, loop: asyncio.AbstractEventLoop, **options: Any) -> None:
         super().__init__(manager, loop=loop, **options)
@@ -116,6 +128,7 @@ class Connection(web.RequestHandler):
         self._body: StreamReader | None = None
         self._body_since = 0.0
         self._fed_at = 0.0
+        self._upgraded = False
         self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -136,7 +149,7 @@ class Connection(web.RequestHandler):
     def data_received(self, data: bytes) -> None:
         parsed, in_body = self._request_count, self._in_body()
         super().data_received(data)
-        if not data:
+        if not data or self._upgraded:
             return
         now = self._loop.time()
         if in_body:
@@ -148,6 +161,12 @@ class Connection(web.RequestHandler):
             if self._head_since is None:
                 self._head_since = now
                 self._arm()
+
+    def set_parser(self, parser: Any, data_received_cb: Any = None) -> None:
+        """Note that the connection is a WebSocket from now on: no request is awaited."""
+        super().set_parser(parser, data_received_cb)
+        self._upgraded = True
+        self._body = self._head_since = None
 
     def begin(self, body: StreamReader) -> None:
         """Note that the head of a request is complete, so that its body is awaited."""

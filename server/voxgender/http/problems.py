@@ -8,8 +8,16 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from voxgender import metrics
-from voxgender.errors import NotReady, RequestRefused, SdpRejected, SessionNotFound, TooManySessions
-from voxgender.http.connections import BodyStalled
+from voxgender.errors import (
+    NotReady,
+    NoUdp,
+    RequestRefused,
+    SdpRejected,
+    SessionNotFound,
+    StreamRejected,
+    TooManySessions,
+)
+from voxgender.http.connections import UNMET_EXPECTATION, BodyStalled
 from voxgender.http.problem import Problem
 
 __all__ = ["Problem", "problem_middleware"]
@@ -19,14 +27,19 @@ logger = logging.getLogger(__name__)
 REFUSALS: Mapping[str, tuple[int, type[RequestRefused]]] = {
     "malformed_sdp": (400, SdpRejected),
     "session_not_found": (404, SessionNotFound),
+    "malformed_stream": (400, StreamRejected),
+    "unsupported_encoding": (415, StreamRejected),
+    "ticket_not_found": (404, SessionNotFound),
     "no_audio": (422, SdpRejected),
     "ice_restart": (422, SdpRejected),
     # Not 503: the server is healthy, and another server must not be tried.
     "too_many_sessions": (429, TooManySessions),
+    "no_udp": (501, NoUdp),
     "starting": (503, NotReady),
     "draining": (503, NotReady),
     "model_loading": (503, NotReady),
     "at_capacity": (503, NotReady),
+    "overloaded": (503, NotReady),
     "keys_unavailable": (503, NotReady),
     "no_node": (503, NotReady),
     "node_unreachable": (503, NotReady),
@@ -34,10 +47,16 @@ REFUSALS: Mapping[str, tuple[int, type[RequestRefused]]] = {
 """HTTP status and error class of each code, in both directions between signaling and a node."""
 
 
+_OFFERS = {("POST", "/whip"), ("POST", "/listen"), ("GET", "/listen")}
+"""Requests that open a call; their refusals are counted."""
+
+
 @web.middleware
 async def problem_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Turn errors of handlers into problem details. A bug is logged, and its text is not sent to the client."""
     try:
+        if UNMET_EXPECTATION in request:
+            raise Problem(417, "unknown_expectation", "The Expect header may say 100-continue: best leave it out.")
         return await handler(request)
     except Exception as error:  # noqa: BLE001 - the last one that can say something sensible
         if request.transport is None and isinstance(error, (ConnectionError, aiohttp.ClientConnectionError)):
@@ -45,7 +64,7 @@ async def problem_middleware(request: web.Request, handler: Handler) -> web.Stre
             # Nobody reads it.
             return web.Response(status=400)
         problem = _problem(error)
-    if request.method == "POST" and request.path == "/whip":
+    if (request.method, request.path) in _OFFERS:
         metrics.OFFERS_REJECTED.labels(problem.code).inc()
     return problem.response()
 
@@ -76,7 +95,7 @@ def _problem(error: Exception) -> Problem:
         case web.HTTPRequestEntityTooLarge():
             return Problem(413, "too_large", "The body is larger than any SDP has to be.")
         case web.HTTPNotFound():
-            return Problem(404, "not_found", "There is nothing here; calls begin with POST /whip.")
+            return Problem(404, "not_found", "There is nothing here; calls begin with POST /whip or GET /listen.")
         case web.HTTPException():
             return Problem(error.status, "http_error", error.reason)
     logger.exception("request failed", exc_info=error)
