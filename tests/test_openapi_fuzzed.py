@@ -50,7 +50,7 @@ BODIES = {
     "trickle": ["a=mid:0\r\na=candidate:1 1 udp 1 192.0.2.1 9 typ host\r\n", "a=ice-ufrag:other\r\n"],
     "placeOffer": [{"offer": offers.CLIENTS["firefox"], "subject": "ana"}, {"offer": "v=0"}],
 }
-"""Of requests that get further than those that are made up."""
+"""Requests that get further than those that are made up."""
 TIMEOUT_S = 10
 
 

@@ -24,7 +24,7 @@ def at(samples: Samples, level_db: float) -> Samples:
 
 
 def found(*parts: Samples) -> list[bool]:
-    """Whether a voice was found, after each hop."""
+    """Tell whether a voice was found, after each hop."""
     quiet = QuietVoice()
     sound = np.concatenate(parts)
     told = []
