@@ -6,7 +6,8 @@ export { listMicrophones, openMicrophone } from './microphone.js';
 export { LevelMeter } from './level-meter.js';
 export { Timeline } from './timeline.js';
 export { VoxgenderError, MicrophoneError, ServerError, ConnectionError } from './errors.js';
-export { explain, LABEL_WORDS } from './words.js';
+export { isCommon, isVoice, LABEL_WORDS, labelColour, labelWord } from './labels.js';
+export { explain } from './words.js';
 
 /** @typedef {import('./message-types.js').Message} Message */
 /** @typedef {import('./message-types.js').Hello} Hello */

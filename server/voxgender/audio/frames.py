@@ -55,6 +55,13 @@ _LOUDEST = 1e6
 """Amplitude, full scale 1, from which a sample is taken to be damaged: larger ones overflow in the networks."""
 
 
+def silence_not_numbers(samples: Samples) -> Samples:
+    """Replace samples that are NaN, infinite or absurdly large by 0; return the given array if there are none."""
+    # NaN compares as False, too.
+    sound = np.abs(samples) < _LOUDEST
+    return samples if sound.all() else np.where(sound, samples, np.float32(0))
+
+
 def silence_non_finite(frame: AudioFrame) -> tuple[AudioFrame, int]:
     """Replace samples that are infinite or NaN by silence; only floating-point formats can have them.
 

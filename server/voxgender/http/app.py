@@ -8,6 +8,7 @@ from voxgender.http.cors import add_cors_headers, cors_middleware
 from voxgender.http.events import KEEPALIVE_S, Events
 from voxgender.http.health import Health, Metrics, MetricsText, own_metrics
 from voxgender.http.iceservers import IceServers
+from voxgender.http.models import ModelResource, Models
 from voxgender.http.pages import Pages
 from voxgender.http.problems import problem_middleware
 from voxgender.http.proxies import Proxies
@@ -21,7 +22,12 @@ MAX_BODY = 128 * 1024
 
 
 def create_app(
-    settings: FrontSettings, calls: Calls, *, metrics: MetricsText = own_metrics, keepalive_s: float = KEEPALIVE_S
+    settings: FrontSettings,
+    calls: Calls,
+    *,
+    metrics: MetricsText = own_metrics,
+    models: Models | None = None,
+    keepalive_s: float = KEEPALIVE_S,
 ) -> web.Application:
     """Make the application in front of a media node, or of a router to many.
 
@@ -29,6 +35,7 @@ def create_app(
         settings: options of the server.
         calls: opens, finds and ends calls.
         metrics: returns the text of ``/metrics``, which is served if it has no address of its own.
+        models: swaps the model; None if it is not this process that runs one.
         keepalive_s: time between comments on a silent event stream.
 
     Raises:
@@ -53,6 +60,8 @@ def create_app(
     if not settings.metrics.metrics_address:
         app.add_routes(Metrics(metrics).routes())
     app.add_routes(Pages(calls, authenticator).routes())
+    if models is not None:
+        app.add_routes(ModelResource(models, authenticator).routes())
     return app
 
 

@@ -25,6 +25,7 @@ REFUSALS: Mapping[str, tuple[int, type[RequestRefused]]] = {
     "too_many_sessions": (429, TooManySessions),
     "starting": (503, NotReady),
     "draining": (503, NotReady),
+    "model_loading": (503, NotReady),
     "at_capacity": (503, NotReady),
     "overloaded": (503, NotReady),
     "keys_unavailable": (503, NotReady),
