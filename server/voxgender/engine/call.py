@@ -76,8 +76,6 @@ class Call:
         """True once no more messages will be delivered."""
         self.ended = False
         """True once no more audio will be pushed."""
-        self.due_since = 0.0
-        """When its turn was handed over to the engine, seconds of the clock."""
         self.phase = loop.schedule.join()
         self._hop_s = loop.schedule.hop_s
         self._on_messages: OnMessages | None = on_messages

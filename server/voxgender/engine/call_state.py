@@ -67,8 +67,8 @@ class CallState:
 
     def __init__(self, *, window: int, short: int, hop_frames: int, is_classified: bool = True) -> None:
         self.gate = Gate()
-        self.quiet = QuietVoice()
         self.is_whole = False
+        self.quiet = QuietVoice()
         self._timeline = Timeline()
         self._selector = WindowSelector(full=window, short=short, hop=(hop_frames + 1) * FRAME)
         self._ring = Ring(self._selector.reach) if is_classified else None

@@ -78,12 +78,13 @@ class Engine:
         self._networks = threading.Lock()
         """Held while the networks run: files are analysed on their callers' threads."""
         self._loops: dict[asyncio.AbstractEventLoop, LoopCalls] = {}
-        self._due: list[Call] = []
+        self._due: list[tuple[float, Call]] = []
+        """Calls whose turn it is, and since when."""
         self._due_ahead: list[Call] = []
         """Calls whose audio is ahead of time. They have every second turn at most, and few of them at once."""
         self._was_ahead = False
         self._turn_due_at = math.inf
-        """Since when the turn that runs was due; infinite while none runs, and for calls that are ahead of time."""
+        """Since when the turn that runs was due; infinite while none runs, or one of calls that are ahead of time."""
         self._wake = threading.Condition()
         self._closed = False
         self._thread: threading.Thread | None = None
@@ -196,16 +197,14 @@ class Engine:
                 self._thread = threading.Thread(target=self._work, name="voxgender-engine", daemon=True)
                 self._thread.start()
             now = self.clock()
-            for call in calls:
-                call.due_since = now
-            self._due += [call for call in calls if call not in ahead]
+            self._due += [(now, call) for call in calls if call not in ahead]
             self._due_ahead += ahead
             self._wake.notify()
 
     def backlog_s(self) -> float:
         """Return how long the oldest work that is not finished has waited, in seconds."""
         with self._wake:
-            since = min(self._turn_due_at, self._due[0].due_since if self._due else math.inf)
+            since = min(self._turn_due_at, self._due[0][0] if self._due else math.inf)
         return 0.0 if math.isinf(since) else max(0.0, self.clock() - since)
 
     def left_windows_per_s(self) -> float | None:
@@ -334,13 +333,13 @@ class Engine:
             while not self._due and not self._due_ahead and not self._closed:
                 self._wake.wait()
             self._was_ahead = bool(self._due_ahead) and not (self._due and self._was_ahead)
+            if self._was_ahead:
+                calls, self._due_ahead = self._due_ahead[:CALLS_AHEAD_A_TURN], self._due_ahead[CALLS_AHEAD_A_TURN:]
+                return calls
             most = len(self._due) if self._pace.is_short(self.clock()) else CALLS_A_TURN
-            due, most = (self._due_ahead, CALLS_AHEAD_A_TURN) if self._was_ahead else (self._due, most)
-            calls = due[:most]
-            del due[:most]
-            if calls and not self._was_ahead:
-                self._turn_due_at = calls[0].due_since
-        return calls
+            due, self._due = self._due[:most], self._due[most:]
+            self._turn_due_at = due[0][0] if due else math.inf
+        return [call for _, call in due]
 
 
 def _cut(call: Call, arrivals: Arrivals) -> Iterator[Hop]:

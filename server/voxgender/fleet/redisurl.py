@@ -131,9 +131,10 @@ def _tls(given: dict[str, str]) -> dict[str, Any]:
             raise SettingsError(f"{_NAMED}: ssl_keyfile needs ssl_certfile")
     except (OSError, ValueError) as error:
         # ssl.SSLError is an OSError, and its words are OpenSSL's.
-        reason = "it is no such file in PEM form"
         if isinstance(error, OSError) and not isinstance(error, ssl.SSLError):
             reason = str(error.strerror)
+        else:
+            reason = "it is no such file in PEM form"
         raise SettingsError(f"{_NAMED}: a certificate or key that it names cannot be read ({reason})") from None
     return {"ssl_cert_reqs": checks, "ssl_check_hostname": is_named, **given}
 
