@@ -1,4 +1,4 @@
-"""``voxgender doctor`` with real servers of each kind: its findings, and its advice."""
+"""Findings of ``voxgender doctor``, with real servers of each kind, and its advice."""
 
 import asyncio
 import json
