@@ -23,6 +23,8 @@ SAID: dict[str, tuple[str, Any]] = {
     "host": ("0.0.0.0", "0.0.0.0"),
     "port": ("1", 1),
     "model": ("off", "off"),
+    "model_revision": ("v2", "v2"),
+    "labels": ("female=LABEL_0,male=LABEL_1", ("female=LABEL_0", "male=LABEL_1")),
     "ice_address": ("192.0.2.1, 2001:db8::1,", ("192.0.2.1", "2001:db8::1")),
     "ice_server": ("stun:a,stun:b", ("stun:a", "stun:b")),
     "token": ("secret", "secret"),

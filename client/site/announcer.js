@@ -1,4 +1,4 @@
-import { LABEL_WORDS } from 'voxgender';
+import { labelWord } from 'voxgender';
 
 import { write } from './dom.js';
 
@@ -25,7 +25,7 @@ export class Announcer {
     if (label === this.#label) return;
     this.#label = label;
     clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => write(this.#element, LABEL_WORDS[label]), LASTS_MS);
+    this.#timer = setTimeout(() => write(this.#element, labelWord(label)), LASTS_MS);
   }
 
   stop() {

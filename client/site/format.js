@@ -16,11 +16,12 @@ export function minutes(seconds) {
  * A whole call in a few words, the voice that spoke longest first.
  * @param {Summary} summary
  */
-export function headline({ speech, female, male }) {
+export function headline({ speech, female, male, others }) {
   if (!speech) return 'No speech heard';
   const voices = /** @type {[seconds: number, word: string][]} */ ([
     [female, 'female'],
     [male, 'male'],
+    ...Object.entries(others ?? {}).map(([label, seconds]) => [seconds, label]),
   ]);
   const shares = voices
     .filter(([seconds]) => seconds > 0)

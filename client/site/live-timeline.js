@@ -1,4 +1,4 @@
-import { LevelMeter, Timeline } from 'voxgender';
+import { LevelMeter, Timeline, labelWord } from 'voxgender';
 
 /** @typedef {import('voxgender').Result} Result */
 /** @typedef {import('voxgender').SessionStart} SessionStart */
@@ -62,9 +62,10 @@ export class LiveTimeline {
     this.#meter = null;
     this.#level.style.setProperty('--level', '0');
     this.#timeline.draw(this.#clock.seconds);
-    const { female, male, uncertain } = this.#timeline.seconds();
-    const [f, m, u] = [female, male, uncertain].map(Math.round);
-    this.#canvas.setAttribute('aria-label', `The last minute: female ${f} seconds, male ${m}, uncertain ${u}`);
+    const heard = Object.entries(this.#timeline.seconds())
+      .filter(([label]) => label !== 'no_speech')
+      .map(([label, seconds]) => `${labelWord(label)} ${Math.round(seconds)} seconds`);
+    this.#canvas.setAttribute('aria-label', `The last minute: ${heard.join(', ') || 'no speech'}`);
   }
 
   #move() {

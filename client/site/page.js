@@ -42,6 +42,8 @@ const shares = new Shares({
   bars: { female: byId('bar-female'), male: byId('bar-male'), uncertain: byId('bar-uncertain') },
   figures: { female: byId('share-female'), male: byId('share-male'), uncertain: byId('share-uncertain') },
   speech: byId('speech'),
+  bar: byId('shares'),
+  list: byId('figures'),
 });
 const latency = new LatencyReadout(byId('latency'), client);
 const picker = new MicrophonePicker(byId('microphone'), client, (error) => notice.showError(error));
@@ -91,6 +93,9 @@ client.addEventListener('track', ({ detail }) => {
 client.addEventListener('session', ({ detail }) => {
   clock.startSession();
   timeline.startSession(detail);
+  const { labels = [] } = detail.hello;
+  shares.showLabels(labels);
+  byId('key').hidden = !(labels.includes('male') && labels.includes('female'));
 });
 
 client.addEventListener('result', ({ detail }) => {

@@ -1,4 +1,4 @@
-import { LABEL_WORDS } from 'voxgender';
+import { isCommon, labelColour, labelWord } from 'voxgender';
 
 import { minutes, percent } from './format.js';
 import { LabelRuns } from './label-runs.js';
@@ -40,8 +40,13 @@ export class TextStream {
    */
   #begin(label, at) {
     const line = document.createElement('li');
-    line.className = label;
-    const parts = { time: minutes(at), mark: '', label: LABEL_WORDS[label], length: '', confidence: '' };
+    if (isCommon(label)) {
+      line.className = label;
+    } else {
+      line.className = 'own';
+      line.style.setProperty('--own', labelColour(label));
+    }
+    const parts = { time: minutes(at), mark: '', label: labelWord(label), length: '', confidence: '' };
     for (const [name, text] of Object.entries(parts)) {
       const part = document.createElement('span');
       part.className = name;

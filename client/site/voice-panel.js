@@ -1,4 +1,4 @@
-import { LABEL_WORDS } from 'voxgender';
+import { isCommon, isVoice, labelColour, labelWord } from 'voxgender';
 
 import { write } from './dom.js';
 import { headline, percent } from './format.js';
@@ -27,13 +27,15 @@ export class VoicePanel {
 
   /** @param {Pick<Result, 'label' | 'confidence'>} result */
   showResult({ label, confidence }) {
-    const isVoice = label === 'male' || label === 'female';
     const instead = label === 'uncertain' ? 'It could be either' : 'Waiting for a voice';
+    const isHeard = isVoice(label);
+    this.#panel.classList.toggle('own', !isCommon(label));
+    this.#panel.style.setProperty('--own', labelColour(label));
     this.#panel.dataset['label'] = label;
     write(this.#eyebrow, 'Heard now');
-    write(this.#word, LABEL_WORDS[label]);
-    write(this.#sure, isVoice ? `${percent(confidence)} sure` : instead);
-    this.#bar.style.setProperty('--confidence', String(isVoice ? confidence : 0));
+    write(this.#word, labelWord(label));
+    write(this.#sure, isHeard ? `${percent(confidence)} sure` : instead);
+    this.#bar.style.setProperty('--confidence', String(isHeard ? confidence : 0));
   }
 
   /**

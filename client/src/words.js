@@ -1,8 +1,3 @@
-/** @typedef {import('./message-types.js').Label} Label */
-
-/** @type {Readonly<Record<Label, string>>} */
-export const LABEL_WORDS = { male: 'Male', female: 'Female', uncertain: 'Uncertain', no_speech: 'No speech' };
-
 /** @type {Readonly<Record<string, [title: string, advice: string]>>} */
 const EXPLANATIONS = {
   insecure_origin: [

@@ -15,7 +15,14 @@ from voxgender.audiostream import StreamFormat
 from voxgender.errors import AudioError, ManifestError, SettingsError, VoxgenderError
 from voxgender.extras import advice
 from voxgender.peer.options import CallOptions, ListenOptions, LoadOptions
-from voxgender.settings import ClassifySettings, LogOptions, MediaSettings, ServeSettings, SignalingSettings
+from voxgender.settings import (
+    BenchModelSettings,
+    ClassifySettings,
+    LogOptions,
+    MediaSettings,
+    ServeSettings,
+    SignalingSettings,
+)
 from voxgender.training.options import EvaluateOptions, ExportOptions, TrainOptions
 
 if TYPE_CHECKING:
@@ -49,9 +56,9 @@ def media(settings: MediaSettings) -> int:
     """Take calls from signaling, as one of many media nodes."""
     from voxgender.fleet.secret import Secret
     from voxgender.roles.media import Media
-    from voxgender.roles.serve import make_engine
+    from voxgender.roles.serve import make_classifier, make_engine
 
-    role = Media(settings, make_engine, Secret(settings.fleet.secret))
+    role = Media(settings, make_engine, Secret(settings.fleet.secret), make_classifier=make_classifier)
     return _run_role(role, settings.log, "voxgender media is ready: signaling reaches it at {}")
 
 
@@ -157,6 +164,26 @@ def evaluate(settings: EvaluateOptions) -> int:
     return 0
 
 
+def bench_model(settings: BenchModelSettings) -> int:
+    """Measure a model in each runtime that is installed here."""
+    from tqdm import tqdm
+
+    from voxgender.engine.files import speech_windows
+    from voxgender.inference.benchmark import as_table, jobs, measure
+    from voxgender.peer.voices import dialogue
+
+    windows = speech_windows(settings.files or [dialogue(turn_s=6.0).samples])
+    todo = jobs(settings.model, windows, revision=settings.revision, seconds=settings.seconds)
+    measured = list(tqdm(measure(todo), total=len(todo), unit="run", disable=None))
+    if settings.json:
+        print(
+            json.dumps({"model": settings.model, "windows": len(windows), "runs": [one._asdict() for one in measured]})
+        )
+    else:
+        print(as_table(measured, len(windows)))
+    return 0
+
+
 def train(settings: TrainOptions) -> int:
     """Train a compact wav2vec2 on recordings of your own."""
     from voxgender.training.train import train as run_training
@@ -176,8 +203,8 @@ def export(settings: ExportOptions) -> int:
 
 
 COMMANDS: dict[str, Callable[[Any], int]] = {
-    command.__name__: command
-    for command in (serve, signaling, media, call, listen, load, classify, evaluate, train, export)
+    command.__name__.replace("_", "-"): command
+    for command in (serve, signaling, media, call, listen, load, classify, evaluate, train, export, bench_model)
 }
 
 
@@ -249,7 +276,7 @@ class _Parser(argparse.ArgumentParser):
 
 def _overview() -> argparse.ArgumentParser:
     listed = "\n".join(
-        f"  {name:<10} {(command.__doc__ or '').removesuffix('.')}" for name, command in COMMANDS.items()
+        f"  {name:<12} {(command.__doc__ or '').removesuffix('.')}" for name, command in COMMANDS.items()
     )
     parser = _Parser(
         prog="voxgender",

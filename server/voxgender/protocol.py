@@ -17,9 +17,13 @@ from voxgender import received
 
 VERSION: Literal[1] = 1
 
-VoiceLabel = Literal["male", "female"]
-Label = Literal["male", "female", "uncertain", "no_speech"]
-LABELS: tuple[Label, ...] = ("male", "female", "uncertain", "no_speech")
+VoiceLabel = str
+"""A label of the model: ``male`` and ``female``, and whatever else it tells apart."""
+Label = str
+"""A label of the model, ``uncertain`` or ``no_speech``."""
+VOICES: tuple[VoiceLabel, ...] = ("male", "female")
+NO_VOICE: tuple[Label, ...] = ("uncertain", "no_speech")
+LABELS: tuple[Label, ...] = (*VOICES, *NO_VOICE)
 
 RESULTS_CHANNEL = "results"
 """Label of the channel that carries ``result`` (the client opens it unordered, with no retransmits)."""
@@ -30,17 +34,15 @@ EVENTS_CHANNEL = "events"
 Seconds = Annotated[float, msgspec.Meta(ge=0, description="Seconds of this call's audio.")]
 Milliseconds = Annotated[float, msgspec.Meta(ge=0, description="Milliseconds.")]
 Probability = Annotated[float, msgspec.Meta(ge=0, le=1)]
+Rate = Annotated[
+    float, msgspec.Meta(ge=0, description="Windows of this call that are classified in a second of speech.")
+]
+Scores = dict[VoiceLabel, Probability]
+"""One window's probabilities by label, raw from the model. They add up to 1."""
 
 _SECONDS_DECIMALS = 3
 _DECIMALS = {"confidence": 4, "scores": 4, "latency_ms": 1, "stages_ms": 1}
 """Decimals of the numbers under these names; all others are seconds."""
-
-
-class Scores(msgspec.Struct, frozen=True):
-    """One window's probabilities, raw from the model. They add up to 1."""
-
-    male: Probability
-    female: Probability
 
 
 class Message(msgspec.Struct, frozen=True, tag_field="type", kw_only=True):
@@ -84,6 +86,8 @@ class Hello(Message, frozen=True, kw_only=True, tag="hello"):
     """How many channels of a stream are judged apart; None if there is one."""
     name: str | None = None
     """The name that a stream's client gave it, if any."""
+    windows_per_s: Rate | msgspec.UnsetType = msgspec.UNSET
+    """Less than one each hop while the model cannot keep up."""
 
 
 class Result(Message, frozen=True, kw_only=True, tag="result"):
@@ -123,7 +127,7 @@ class Segment(Message, frozen=True, kw_only=True, tag="segment"):
 
 
 class Summary(Message, frozen=True, kw_only=True, tag="summary"):
-    """The whole call in seconds; the last message. ``segments`` is a count."""
+    """The whole call in seconds; the last message. ``segments`` is a count, ``others`` by label."""
 
     type: ClassVar[Literal["summary"]] = "summary"
     duration: Seconds
@@ -132,6 +136,7 @@ class Summary(Message, frozen=True, kw_only=True, tag="summary"):
     female: Seconds
     uncertain: Seconds
     segments: int
+    others: dict[VoiceLabel, Seconds] = {}
 
 
 class Warning(Message, frozen=True, kw_only=True, tag="warning"):  # noqa: A001 - the wire's own word
@@ -140,6 +145,8 @@ class Warning(Message, frozen=True, kw_only=True, tag="warning"):  # noqa: A001 
     type: ClassVar[Literal["warning"]] = "warning"
     code: str
     message: str
+    windows_per_s: Rate | msgspec.UnsetType = msgspec.UNSET
+    """With ``overloaded`` alone."""
 
 
 class Error(Message, frozen=True, kw_only=True, tag="error"):

@@ -106,13 +106,17 @@ class ModelOptions(FromEnvironment):
     """Model and analysis."""
 
     model: Annotated[str, Meta(min_length=1)] = "embedded"
-    """Classifier: embedded, off (no classification), a local directory or a hub id of a wav2vec2."""
+    """Classifier: embedded, off (no classification), a local directory or a hub id."""
+    model_revision: Annotated[str, Display(unset="the main branch")] = ""
+    """Branch, tag or commit of the hub's repository; a commit's id pins the model."""
+    labels: Annotated[tuple[str, ...], Display(metavar="LABEL=OUTPUT", unset="guessed")] = ()
+    """Labels of the model's outputs, as female=LABEL_0,male=LABEL_1; other=OUTPUT for no voice; may be repeated."""
     inference_threads: Annotated[int, Meta(ge=0, le=1_024)] = 0
     """Threads of a large model (a small one takes one); 0 leaves one core to the media."""
-    precision: Literal["auto", "fp32", "int8"] = "auto"
-    """Number format of the model's products; auto chooses int8 for large models."""
+    precision: Literal["auto", "fp32", "int8", "fp16", "bf16"] = "auto"
+    """Number format of the model's products; auto chooses int8 for large models, and fp16 on a GPU."""
     device: Literal["cpu", "cuda"] = "cpu"
-    """Processor of the model; cuda runs it in torch, in float16."""
+    """Processor of the model; cuda runs it in torch."""
     window_ms: Annotated[int, Meta(ge=500, le=10_000)] = 1_000
     """Length of the audio that the model classifies at once, in ms; at least --hop-ms."""
     hop_ms: Annotated[int, Meta(ge=64, le=1_984, multiple_of=64)] = 192
@@ -272,3 +276,19 @@ class ClassifySettings:
     json: bool = False
     """Print one JSON object a file and line."""
     model: ModelOptions = ModelOptions()
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchModelSettings:
+    """Options of ``voxgender bench-model``."""
+
+    model: Annotated[str, Display(metavar="MODEL", positional=True)]
+    """Classifier: embedded, a local directory or a hub id."""
+    files: Annotated[tuple[Path, ...], Display(metavar="FILE", positional=True)] = ()
+    """Recording of speech on whose windows the runtimes have to agree; without one, the built-in voices."""
+    revision: Annotated[str, Display(unset="the main branch")] = ""
+    """Branch, tag or commit of the hub's repository."""
+    seconds: Annotated[float, Meta(gt=0, le=600)] = 2.0
+    """Time for each figure, in seconds."""
+    json: bool = False
+    """Print the figures as JSON."""

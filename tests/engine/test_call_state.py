@@ -145,4 +145,4 @@ def test_the_end_of_a_call_judges_a_word_that_was_never_judged(cut: int) -> None
         engine.process({state: [hop]})
     scored = [hop.scores for hop in hops if hop.scores]
     assert scored
-    assert all(scores.female > 0.9 for scores in scored)
+    assert all(scores["female"] > 0.9 for scores in scored)

@@ -29,7 +29,7 @@ from voxgender.engine.files import analyze_file
 from voxgender.engine.following import MAX_UNREAD
 from voxgender.engine.track import MAX_AHEAD_S, MAX_LEFT_S, analyze
 from voxgender.errors import AudioError
-from voxgender.inference import wav2vec2
+from voxgender.inference import loading
 from voxgender.inference.classifier import Classifier
 from voxgender.peer.voices import MAN, WOMAN, Dialogue, dialogue, speak
 from voxgender.protocol import Change, Message, Result, Segment, Summary, Warning
@@ -472,7 +472,7 @@ async def test_the_model_in_the_package_hears_live_what_it_hears_in_the_file(
     make: Callable[..., Engine], speech: Path
 ) -> None:
     clips = [clip for clip in with_split(read_manifest(speech / "manifest.csv"), "dev") if clip.label == "female"]
-    engine = make(wav2vec2.load(wav2vec2.EMBEDDED))
+    engine = make(loading.load(loading.EMBEDDED))
     path = clips[0].path
     file = list(analyze_file(engine, path))
     live = await listen(engine, read_audio(path))

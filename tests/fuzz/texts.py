@@ -126,7 +126,7 @@ def _message_seeds() -> list[bytes]:
     messages: list[Any] = [
         protocol.Hello(session="a", model="embedded", window_ms=1_000, hop_ms=192),
         protocol.Result(
-            seq=1, start=0.0, end=1.0, label="male", confidence=0.9, scores=protocol.Scores(0.9, 0.1),
+            seq=1, start=0.0, end=1.0, label="male", confidence=0.9, scores=protocol.Scores(male=0.9, female=0.1),
             latency_ms=3.0, stages_ms={"queue": 1.0},
         ),
         protocol.Change(at=1.0, from_="no_speech", to="male", confidence=0.9),

@@ -415,3 +415,19 @@ async def test_a_client_that_leaves_leaves_nothing_behind(server: Server) -> Non
     socket._response.connection.transport.abort()
     await emptied(server)
     await socket.close()
+
+
+async def test_a_fault_of_the_server_is_told_and_logged(
+    server: Server, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def fail(*_: object) -> None:
+        raise LookupError("a bug")
+
+    monkeypatch.setattr(streamsession.StreamSession, "push", fail)
+    async with server.http.ws_connect("/listen") as socket:
+        await socket.send_bytes(SECOND)
+        _, code, reason = await until_closed(socket)
+    assert code == 1011
+    assert "connect again" in reason
+    assert [record.message for record in caplog.records if record.levelname == "ERROR"] == ["a stream failed"]
+    await emptied(server)

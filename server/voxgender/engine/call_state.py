@@ -76,6 +76,8 @@ class CallState:
         """Samples cut so far, modulo a frame: hops end with frames of the gate."""
         self._position_s = 0.0
         self._padding = 0
+        self.classified = 0
+        """Number of its last window that was classified, among all of the engine's."""
 
     @property
     def waiting_s(self) -> float:

@@ -15,17 +15,19 @@ from voxgender.audio.frames import SAMPLE_RATE_HZ, Frame, Packet
 from voxgender.engine.call import SILENCE_S, Arrivals, Call, Decode, LoopCalls, OnEnd, OnMessages
 from voxgender.engine.call_state import CallState, Hop
 from voxgender.engine.messages import Messages, TurnTimes
+from voxgender.engine.pace import Pace
 from voxgender.engine.schedule import Schedule, check_hop
+from voxgender.errors import ModelError
 from voxgender.inference.classifier import Classifier
-from voxgender.protocol import Hello, Scores
+from voxgender.inference.labels import OTHER
+from voxgender.protocol import NO_VOICE, VOICES, Hello
 
 WINDOW_MS = 1_000
 HOP_MS = 192
 """Six frames of the speech gate, three ticks."""
-MAX_BEHIND = 2
-"""Windows of one call that are classified in one turn; with more waiting, the model cannot keep up."""
 CALLS_A_TURN = CALLS_A_RUN
-"""Calls in one turn, as many as the gate takes in one run; the messages of all of them wait for the last."""
+"""Calls in one turn, as many as the gate takes in one run; the messages of all of them wait for the last. While the
+model cannot keep up, a turn takes all calls, so that they share it."""
 
 CALLS_AHEAD_A_TURN = 2
 """Calls in a turn whose audio is ahead of time: the live calls that are due meanwhile wait for it."""
@@ -68,7 +70,10 @@ class Engine:
         self.schedule = Schedule(hop_ms / 1_000)
         self._short_ms = min(window_ms, classifier.min_window_ms if classifier else window_ms)
         self._classifier = classifier
+        names = classifier.labels if classifier else VOICES
+        self._voices = tuple(label for label in names if label != OTHER)
         self._activity = VoiceActivity()
+        self._pace = Pace(hop_ms / 1_000)
         self._networks = threading.Lock()
         """Held while the networks run: files are analysed on their callers' threads."""
         self._loops: dict[asyncio.AbstractEventLoop, LoopCalls] = {}
@@ -82,7 +87,39 @@ class Engine:
 
     def hello(self, session: str) -> Hello:
         """Return the message that tells a client which model listens, and how."""
-        return Hello(session=session, model=self.model, window_ms=self.window_ms, hop_ms=self.hop_ms)
+        return Hello(
+            session=session,
+            model=self.model,
+            labels=(*self._voices, *NO_VOICE),
+            window_ms=self.window_ms,
+            hop_ms=self.hop_ms,
+            windows_per_s=self.windows_per_s,
+        )
+
+    @property
+    def windows_per_s(self) -> float:
+        """Windows of a call that are classified in a second of its speech: fewer while the model cannot keep up."""
+        return self._pace.windows_per_s(self.clock()) if self._classifier else 0.0
+
+    def swap(self, classifier: Classifier) -> None:
+        """Put another model in the place of the present one, between two turns; calls go on.
+
+        Raises:
+            ModelError: it has other labels than calls were told, or needs longer windows; or there is no model now.
+        """
+        told = tuple(label for label in classifier.labels if label != OTHER)
+        if self._classifier is None:
+            raise ModelError(f"model {classifier.name}: this server was started without a model, and stays without")
+        if set(told) != set(self._voices):
+            raise ModelError(
+                f"model {classifier.name}: tells {', '.join(told)}, but calls were told {', '.join(self._voices)}; "
+                "for other labels start a server anew"
+            )
+        if classifier.min_window_ms > self._short_ms:
+            raise ModelError(f"model {classifier.name}: needs windows of {classifier.min_window_ms} ms")
+        with self._networks:
+            self._classifier, self.model = classifier, classifier.name
+            self._pace = Pace(self.hop_ms / 1_000)
 
     def open(
         self,
@@ -183,6 +220,7 @@ class Engine:
             gated_at, classified_at = self.process(hops)
         except Exception as error:  # noqa: BLE001 - whatever a model raises ends the calls that it was for
             failed |= dict.fromkeys(calls, error)
+        windows_per_s = self.windows_per_s
         told: dict[LoopCalls, list[tuple[Call, Sequence[Hop], TurnTimes, float] | tuple[Call, Exception]]] = {}
         for call in calls:
             of_loop = told.setdefault(call.loop, [])
@@ -192,7 +230,7 @@ class Engine:
             arrivals = arrived[call]
             turn = TurnTimes(
                 arrivals.arrived_at, arrivals.reordered_s, arrivals.pushed_at,
-                started_at, decoded_at, gated_at, classified_at, arrivals.dropped_s,
+                started_at, decoded_at, gated_at, classified_at, arrivals.dropped_s, windows_per_s,
             )  # fmt: skip
             of_loop.append((call, hops[call.state], turn, call.state.waiting_s))
         for of_calls, one in told.items():
@@ -203,8 +241,8 @@ class Engine:
     def process(self, hops: HopsOf) -> tuple[float, float]:
         """Process hops of many calls: find speech, classify windows, decide.
 
-        The gate gets every hop. If a call has fallen behind, the model gets its newest window only, unless its voice
-        ``is_whole``.
+        The gate gets every hop. If the model cannot keep up, it gets a part of the windows, the same share of each
+        call, except of calls whose state ``is_whole``.
 
         Returns:
             The times at which the gate and the model had finished.
@@ -213,7 +251,12 @@ class Engine:
             self._find_speech(hops)
             gated_at = self.clock()
             if self._classifier is not None:
-                self._classify(list(_windows(hops)))
+                waiting = {state: [hop for hop in some if hop.window is not None] for state, some in hops.items()}
+                paced = {state: some for state, some in waiting.items() if some and not state.is_whole}
+                whole = [hop for state, some in waiting.items() if state.is_whole for hop in some]
+                chosen = [*self._pace.choose(paced, gated_at), *whole]
+                self._classify(chosen)
+                self._pace.took(len(chosen), self.clock() - gated_at)
             classified_at = self.clock()
         for state, of_call in hops.items():
             for hop in of_call:
@@ -231,7 +274,8 @@ class Engine:
 
     def _classify(self, hops: Sequence[Hop]) -> None:
         assert self._classifier is not None
-        male, female = (self._classifier.labels.index(label) for label in ("male", "female"))
+        labels = self._voices
+        columns = [self._classifier.labels.index(label) for label in labels]
         # Only windows of one size share a batch: padding would change the model's input.
         by_size: dict[int, list[Hop]] = {}
         for hop in hops:
@@ -239,10 +283,11 @@ class Engine:
             by_size.setdefault(hop.window.size, []).append(hop)
         for some in by_size.values():
             probabilities = self._classifier(np.stack([hop.window for hop in some if hop.window is not None]))
-            p_voice = np.maximum(probabilities[:, male] + probabilities[:, female], 1e-6)
-            shares = (probabilities[:, male] / p_voice).tolist()
+            of_voices = np.maximum(probabilities[:, columns], 1e-7).astype(np.float64)
+            p_voice = of_voices.sum(axis=1)
+            shares = (of_voices / p_voice[:, np.newaxis]).tolist()
             for hop, share, of_hop in zip(some, shares, p_voice.tolist(), strict=True):
-                hop.scores, hop.p_voice = Scores(male=share, female=1.0 - share), min(of_hop, 1.0)
+                hop.scores, hop.p_voice = dict(zip(labels, share, strict=True)), min(of_hop, 1.0)
 
     def _work(self) -> None:
         while self._turn_next():
@@ -261,7 +306,8 @@ class Engine:
             while not self._due and not self._due_ahead and not self._closed:
                 self._wake.wait()
             self._was_ahead = bool(self._due_ahead) and not (self._due and self._was_ahead)
-            due, most = (self._due_ahead, CALLS_AHEAD_A_TURN) if self._was_ahead else (self._due, CALLS_A_TURN)
+            most = len(self._due) if self._pace.is_short(self.clock()) else CALLS_A_TURN
+            due, most = (self._due_ahead, CALLS_AHEAD_A_TURN) if self._was_ahead else (self._due, most)
             calls = due[:most]
             del due[:most]
         return calls
@@ -294,14 +340,3 @@ def _count(arrived: Collection[Arrivals]) -> None:
         metrics.PACKETS["received"].inc(packets)
     if unread := sum(arrivals.dropped for arrivals in arrived):
         metrics.PACKETS["unread"].inc(unread)
-
-
-def _windows(hops: HopsOf) -> Iterator[Hop]:
-    """Yield the hops whose windows are classified: all, or the newest alone of a call with more than ``MAX_BEHIND``."""
-    for state, of_call in hops.items():
-        waiting = [hop for hop in of_call if hop.window is not None]
-        if not state.is_whole and len(waiting) > MAX_BEHIND:
-            for hop in waiting[:-1]:
-                hop.skipped = True
-            waiting = waiting[-1:]
-        yield from waiting

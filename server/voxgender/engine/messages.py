@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from voxgender import metrics
 from voxgender.engine.call_state import Hop
@@ -30,6 +31,8 @@ class TurnTimes(NamedTuple):
     classified_at: float
     dropped_s: float = 0.0
     """Audio that was dropped because it waited too long for the engine."""
+    windows_per_s: float = 0.0
+    """Windows of a call that are classified in a second, as things are."""
 
 
 class Messages:
@@ -61,7 +64,7 @@ class Messages:
     def _of(self, hops: Iterable[Hop], turn: TurnTimes | None, now: float, hop_s: float) -> Iterator[AnyMessage]:
         if turn is not None and turn.dropped_s:
             metrics.WINDOWS_DROPPED.inc(math.ceil(turn.dropped_s / hop_s))
-            yield from self._overloaded(now)
+            yield from self._overloaded(now, turn, hop_s)
         for hop in hops:
             assert hop.decision is not None
             if hop.silence_s >= NO_MEDIA_S:
@@ -71,7 +74,7 @@ class Messages:
                 self._warned.pop("no_media", None)
             if hop.skipped:
                 metrics.WINDOWS_DROPPED.inc()
-                yield from self._overloaded(now)
+                yield from self._overloaded(now, turn, hop_s)
             if hop.end_s > hop.start_s:
                 yield self._result(hop, turn, now)
             yield from hop.decision.events
@@ -90,7 +93,7 @@ class Messages:
 
     def _result(self, hop: Hop, turn: TurnTimes | None, now: float) -> Result:
         assert hop.decision is not None
-        metrics.RESULTS[hop.decision.label].inc()
+        metrics.results(hop.decision.label).inc()
         stages_s: dict[metrics.Stage, float] = {}
         latency_s = 0.0
         if turn is not None and turn.arrived_at:
@@ -121,11 +124,15 @@ class Messages:
             stages_ms={stage: seconds * 1_000 for stage, seconds in stages_s.items()},
         )
 
-    def _overloaded(self, now: float) -> Iterator[Warning]:
-        yield from self._warn(now, "overloaded", "The server cannot keep up: some audio is not classified.")
+    def _overloaded(self, now: float, turn: TurnTimes | None, hop_s: float) -> Iterator[Warning]:
+        rate = turn.windows_per_s if turn is not None else 0.0
+        message = (
+            f"The server cannot keep up: of each call, {rate:.1f} windows a second are classified, of {1 / hop_s:.1f}."
+        )
+        yield from self._warn(now, "overloaded", message, rate)
 
-    def _warn(self, now: float, code: str, message: str) -> Iterator[Warning]:
+    def _warn(self, now: float, code: str, message: str, windows_per_s: float | UnsetType = UNSET) -> Iterator[Warning]:
         last = self._warned.get(code)
         if last is None or now - last >= WARN_EVERY_S:
             self._warned[code] = now
-            yield Warning(code=code, message=message)
+            yield Warning(code=code, message=message, windows_per_s=windows_per_s)

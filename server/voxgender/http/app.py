@@ -12,6 +12,7 @@ from voxgender.http.gateways import Gateways
 from voxgender.http.health import Health, own_metrics
 from voxgender.http.iceservers import IceServers
 from voxgender.http.listen import Listen, Streams
+from voxgender.http.models import ModelResource, Models
 from voxgender.http.pages import Pages
 from voxgender.http.problems import problem_middleware
 from voxgender.http.rates import Rates
@@ -28,6 +29,7 @@ def create_app(
     calls: Calls,
     *,
     metrics: Callable[[], Awaitable[bytes]] = own_metrics,
+    models: Models | None = None,
     keepalive_s: float = KEEPALIVE_S,
 ) -> web.Application:
     """Make the application in front of a media node, or of a router to many.
@@ -36,6 +38,7 @@ def create_app(
         settings: options of the server.
         calls: opens, finds and ends calls.
         metrics: returns the text of ``/metrics``.
+        models: swaps the model; None if it is not this process that runs one.
         keepalive_s: time between comments on a silent event stream.
 
     Raises:
@@ -61,6 +64,8 @@ def create_app(
     app.add_routes(Events(calls, keepalive_s=keepalive_s).routes())
     app.add_routes(Health(calls.check_ready, metrics).routes())
     app.add_routes(Pages(calls, authenticator).routes())
+    if models is not None:
+        app.add_routes(ModelResource(models, authenticator).routes())
     return app
 
 

@@ -1,6 +1,7 @@
 """Serve ``/listen``: calls over a WebSocket, for programs and for networks that let only HTTPS through."""
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import aclosing
 from types import MappingProxyType
@@ -18,6 +19,8 @@ from voxgender.http.cors import check_origin, preflight
 from voxgender.http.rates import Rates
 from voxgender.http.websocket import WebSocket, check_upgrade
 
+logger = logging.getLogger(__name__)
+
 TICKET_S = 60
 """Time in which a ticket has to be used."""
 MAX_TEXT = 1_024
@@ -29,6 +32,7 @@ MESSAGES_AT_ONCE = 16
 SHUTDOWN_S = 1.5
 """Time for the last messages of streams when the server stops."""
 
+_FAULT = StreamEnded("fault", "The server made a mistake: connect again, with from_ms.")
 _NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 _PONG = '{"type":"pong"}'
 
@@ -176,6 +180,9 @@ async def _read(socket: WebSocket, stream: Stream, take: Take) -> None:
         await stream.leave()
     except StreamEnded as ended:
         await asyncio.gather(stream.leave(ended.ending), socket.end(ended))
+    except Exception as error:
+        logger.error("a stream failed", exc_info=error)
+        await asyncio.gather(stream.leave("fault"), socket.end(_FAULT))
 
 
 async def _take(socket: WebSocket, stream: Stream) -> None:

@@ -37,6 +37,7 @@ REFUSALS: Mapping[str, tuple[int, type[RequestRefused]]] = {
     "no_udp": (501, NoUdp),
     "starting": (503, NotReady),
     "draining": (503, NotReady),
+    "model_loading": (503, NotReady),
     "at_capacity": (503, NotReady),
     "keys_unavailable": (503, NotReady),
     "no_node": (503, NotReady),

@@ -17,15 +17,18 @@ from voxgender.fleet.node_api import create_node_app
 from voxgender.fleet.registry import Registry
 from voxgender.fleet.remote import is_node_url
 from voxgender.fleet.secret import Secret
+from voxgender.inference.classifier import Classifier
 from voxgender.media.localaddresses import local_addresses
 from voxgender.media.node import MediaNode, random_id
 from voxgender.roles.hosting import Stop, freeze_loaded, listen, load_in_thread
+from voxgender.roles.modelswap import ModelSwap
 from voxgender.roles.publicaddress import public_addresses
 from voxgender.settings import MediaSettings, ModelOptions, NodeSettings
 
 logger = logging.getLogger(__name__)
 
 MakeEngine = Callable[[ModelOptions], Engine]
+MakeClassifier = Callable[[ModelOptions], Classifier]
 ServeApi = Callable[[web.Application, AsyncExitStack], Awaitable[str]]
 """Serves the node's API until the stack is left; returns its URL."""
 
@@ -39,6 +42,7 @@ class Media:
         secret: signs requests and answers between signaling and the node.
         serve_api: serves the node's API; None for ``--host`` and ``--port``.
         cores: number of cores that the node may use; 0 for all of the process.
+        make_classifier: loads another model while calls go on; called in a thread.
     """
 
     def __init__(
@@ -49,6 +53,7 @@ class Media:
         *,
         serve_api: ServeApi | None = None,
         cores: float = 0.0,
+        make_classifier: MakeClassifier | None = None,
     ) -> None:
         self._settings = settings
         self._make_engine = make_engine
@@ -57,6 +62,7 @@ class Media:
         self._cores = cores
         self._node: MediaNode
         self._announcer: Announcer | None = None
+        self._models = None if make_classifier is None else ModelSwap(settings.model, make_classifier)
 
     async def start(self, stack: AsyncExitStack) -> str:
         """Serve the node's API and its calls. See :meth:`voxgender.roles.running.Role.start`."""
@@ -77,6 +83,9 @@ class Media:
         stack.push_async_callback(node.close)
         freeze_loaded()
         node.start(engine)
+        if self._models is not None:
+            self._models.engine = engine
+            stack.push_async_callback(self._models.close)
         if registry is not None:
             self._announcer = Announcer(registry, status)
             stack.push_async_callback(self._announcer.close)
@@ -87,6 +96,11 @@ class Media:
     async def drain(self, stop: Stop) -> None:
         """Move the calls to another node."""
         await drain(self._node, stop, self._settings.drain.drain_timeout_s, self._announcer)
+
+    def reload(self) -> None:
+        """Load the model again."""
+        if self._models is not None:
+            self._models.reload_soon()
 
     async def _serve_on_port(self, app: web.Application, stack: AsyncExitStack) -> str:
         settings = self._settings

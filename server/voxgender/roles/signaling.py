@@ -39,3 +39,6 @@ class Signaling:
     async def drain(self, stop: Stop) -> None:
         """Leave new requests to another instance; those in hand are answered."""
         self._router.drain()
+
+    def reload(self) -> None:
+        """Do nothing: there is no model here."""
