@@ -145,7 +145,7 @@ def _each(fleet: Fleet, calls: float) -> float:
 
 
 def alone() -> str:
-    """What calls cost on Cloud Run alone, beside a fleet that is always there."""
+    """Return what calls cost on Cloud Run alone, beside a fleet that is always there."""
     rows = []
     for calls, hours in ((1, 1), (5, 2), (20, 8), (49, 24), (100, 24), (300, 24)):
         fleet = Fleet(calls)

@@ -108,7 +108,10 @@ client.addEventListener('result', ({ detail }) => {
   shares.show(client.total);
 });
 
-client.addEventListener('warning', ({ detail }) => notice.showWarning(detail));
+client.addEventListener('warning', ({ detail }) => {
+  notice.showWarning(detail);
+  if (detail.code === 'low_level') timeline.sayTooQuiet();
+});
 client.addEventListener('input', ({ detail }) => notice.showInput(detail));
 
 picker.refresh();

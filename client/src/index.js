@@ -19,7 +19,6 @@ export { explain } from './words.js';
 /** @typedef {import('./message-types.js').ErrorMessage} ErrorMessage */
 /** @typedef {import('./message-types.js').Label} Label */
 /** @typedef {import('./session.js').Transport} Transport */
-/** @typedef {Record<string, number>} Scores */
 /** @typedef {import('./voxgender-client.js').Token} Token */
 /** @typedef {import('./events.js').State} State */
 /** @typedef {import('./events.js').StateChange} StateChange */

@@ -13,8 +13,6 @@
  * @property {string[]} [labels]
  * @property {number} window_ms
  * @property {number} hop_ms
- * @property {number} [channels] How many channels are judged apart, if several.
- * @property {string} [name] The name that the stream's client gave it, if any.
  * @property {number} [windows_per_s] Windows of this call that are classified in a second of speech.
  */
 
@@ -79,7 +77,7 @@
  * @property {'warning'} type
  * @property {1} v
  * @property {number} [channel] Channel of a stream that has several, counted from 0; each is judged apart.
- * @property {string} code
+ * @property {string} code For programs: overloaded, no_media, low_level, draining, …
  * @property {string} message
  * @property {number} [windows_per_s] Windows of this call that are classified in a second of speech.
  */

@@ -64,8 +64,8 @@ const PROPERTIES = /** @type {const} */ (['token', 'source']);
  * Attributes `endpoint`, `token`, `transport` and `ice-transport-policy` (`relay` for TURN servers alone) count from the next
  * `source` on, and so does the property `token`: a function that gives one, for tokens that expire. Repeats the client's
  * `state` and `result` events, and has the label as `data-label` and the transport as `data-transport`. Colours are
- * `--voxgender-male`, `--voxgender-female`, `--voxgender-quiet` and, for a model’s further labels, `--voxgender-other`;
- * parts are `mark`, `word` and `confidence`.
+ * `--voxgender-male`, `--voxgender-female`, `--voxgender-quiet` and, for a model’s further labels,
+ * `--voxgender-other`; parts are `mark`, `word` and `confidence`.
  */
 export class VoxgenderVoice extends Base {
   static observedAttributes = ['endpoint'];

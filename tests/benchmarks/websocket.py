@@ -24,7 +24,7 @@ CALLS = 20
 SECONDS = 5.0
 """Twice each, there and back, so that a machine whose speed drifts wrongs neither."""
 TARGET_PERCENT = 0.5
-"""Of a core more than WebRTC's, a call."""
+"""Share of a core that a call may cost more than over WebRTC."""
 STEPS = (30, 60, 90, 120)
 
 _LOOPBACK = Path("/proc/net/dev")

@@ -98,9 +98,9 @@ class LiveSession(ABC):
             return "connect_timeout" if now - self.started_at > connect_timeout_s else None
         return "silent_peer" if now - self.last_active_at > silence_timeout_s else None
 
-    def follow(self) -> AsyncGenerator[Message, None]:
-        """Return the session's further messages, after ``hello`` and the events so far."""
-        return self._outbox.follow()
+    def follow(self, after: int | None = None) -> AsyncGenerator[tuple[int, Message], None]:
+        """Return the session's messages with their numbers. See :meth:`Outbox.follow`."""
+        return self._outbox.follow(after)
 
     def warn(self, code: str, message: str) -> None:
         """Send the client a warning; the call goes on."""

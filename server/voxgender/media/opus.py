@@ -57,11 +57,11 @@ class OpusDecoder:
     """Decodes one stream to 16 kHz, int16.
 
     Args:
-        channels: 1 to mix stereo, 2 for interleaved samples of both sides.
+        channels: 1, or 2 for interleaved stereo; packets of either kind are decoded to either.
     """
 
     def __init__(self, channels: int = 1) -> None:
-        self._channels = channels
+        self.channels = channels
         self._library = library()
         self._opus_decode = self._library.opus_decode
         error = ctypes.c_int()
@@ -74,7 +74,7 @@ class OpusDecoder:
             self._library.opus_decoder_destroy(decoder)
 
     def decode(self, payload: bytes, pcm: "Buffer") -> int:
-        """Decode a packet to the end of a buffer; return the number of samples of a channel.
+        """Decode a packet to the end of a buffer; return the number of samples of each channel.
 
         Raises:
             OpusError: it is no Opus packet.
@@ -95,12 +95,11 @@ class OpusDecoder:
         return self._decode(payload, pcm, samples, 1)
 
     def _decode(self, payload: bytes, pcm: "Buffer", samples: int, fec: int) -> int:
-        count = self._opus_decode(
-            self._decoder, payload, len(payload), pcm.reserve(samples * self._channels), samples, fec
-        )
+        address = pcm.reserve(samples * self.channels)
+        count = self._opus_decode(self._decoder, payload, len(payload), address, samples, fec)
         if count < 0:
             raise OpusError(f"libopus refuses the packet ({count})")
-        pcm.size += count * self._channels
+        pcm.size += count * self.channels
         return count  # type: ignore[no-any-return]
 
 

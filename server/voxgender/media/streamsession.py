@@ -53,7 +53,7 @@ _BY_ENDING: dict[Ending, Reason] = {
     "unsupported": "malformed_audio",
     "too_big": "malformed_audio",
 }
-"""Why a call ends whose client was sent away."""
+"""Reason of a call's end by the kind of reason for which its client was sent away."""
 
 
 class StreamSession(LiveSession):
