@@ -78,7 +78,7 @@ format: setup
 # Other people's SDKs and frameworks, 200 MB of them, each with its line of docs/embedding.md in a real browser.
 sdks: setup
 	cd tests/sdks && npm ci --install-links --no-audit --no-fund --loglevel=error && npm run build
-	$(BIN)/python -m pytest tests/sdks/sdks.py
+	$(BIN)/python -m pytest tests/browser/sdks.py
 
 bench: setup
 	$(BIN)/python -m tests.benchmarks
