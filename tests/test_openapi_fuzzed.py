@@ -11,6 +11,7 @@ from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 import requests
@@ -33,7 +34,11 @@ from voxgender.settings import FrontSettings
 
 DOCS = Path(__file__).parents[1] / "docs"
 SCHEMAS = {name: schemathesis.openapi.from_path(DOCS / name) for name in ("openapi.yaml", "openapi-node.yaml")}
-OPERATIONS = [(name, found.ok()) for name, schema in SCHEMAS.items() for found in schema.get_all_operations()]
+OPERATIONS: list[tuple[str, Any]] = [
+    (name, found.ok())  # type: ignore[union-attr]
+    for name, schema in SCHEMAS.items()
+    for found in schema.get_all_operations()
+]
 CHECKS = [
     not_a_server_error,
     status_code_conformance,
@@ -41,7 +46,7 @@ CHECKS = [
     response_schema_conformance,
     response_headers_conformance,
 ]
-BODIES = {
+BODIES: dict[str, list[Any]] = {
     "openCall": [offers.CLIENTS["chromium"], offers.sdp(offers.AUDIO, bundle="0"), "v=0"],
     "trickle": ["a=mid:0\r\na=candidate:1 1 udp 1 192.0.2.1 9 typ host\r\n", "a=ice-ufrag:other\r\n"],
     "placeOffer": [{"offer": offers.CLIENTS["firefox"], "subject": "ana"}, {"offer": "v=0"}],
@@ -109,9 +114,9 @@ def running(engine: Engine) -> Iterator[dict[str, Threaded]]:
 
 def signed(request: requests.PreparedRequest) -> requests.PreparedRequest:
     """As signaling signs what it sends to a node."""
-    body = request.body or b""
+    body: Any = request.body or b""
     assert request.method is not None
-    path = requests.utils.unquote(request.path_url.partition("?")[0])
+    path = unquote(request.path_url.partition("?")[0])
     request.headers["Authorization"] = SECRET.authorization(
         request.method, path, body if isinstance(body, bytes) else body.encode()
     )
@@ -125,7 +130,7 @@ def test_requests_get_what_the_document_says(name: str, operation: Any, running:
 
     @given(operation.as_strategy(), st.integers(0, 2**32))
     @settings(
-        max_examples=max(10, settings.default.max_examples // 5),  # type: ignore[attr-defined]
+        max_examples=max(10, settings().max_examples // 5),
         deadline=None,
         suppress_health_check=list(HealthCheck),
     )
