@@ -142,6 +142,7 @@ async def test_a_call_goes_as_documented(engine: Engine) -> None:
             assert entry["session"] == url.removeprefix("/whip/")[:8]
         async with http.get(f"{url}/events") as events:
             await conforms(events, f"{session}/events", 200)
+            assert await events.content.readline() == b"id: 0\n"
             assert isinstance(decode((await events.content.readline()).removeprefix(b"data: ")), Hello)
             async with http.delete(url) as response:
                 await conforms(response, session, 200)

@@ -8,6 +8,8 @@ import { LevelMeter, Timeline, labelWord } from 'voxgender';
 const BRIDGED_HOPS = 4;
 /** Time between two moves of the picture for people who asked for less motion. */
 const CALM_FRAME_MS = 1_000;
+/** The server repeats its warning every 10 s while it holds. */
+const TOO_QUIET_MS = 12_000;
 
 /** The last minute and the level, moving while a call runs. */
 export class LiveTimeline {
@@ -21,6 +23,8 @@ export class LiveTimeline {
   #frame = 0;
   #hop = 0.2;
   #lastEnd = 0;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #quiet;
 
   /** @param {{canvas: HTMLCanvasElement, level: HTMLElement, clock: CallClock}} parts */
   constructor({ canvas, level, clock }) {
@@ -54,7 +58,16 @@ export class LiveTimeline {
     this.#lastEnd = end;
   }
 
+  /** Say beside the level that the voice is too quiet. */
+  sayTooQuiet() {
+    this.#level.dataset['quiet'] = '';
+    clearTimeout(this.#quiet);
+    this.#quiet = setTimeout(() => delete this.#level.dataset['quiet'], TOO_QUIET_MS);
+  }
+
   freeze() {
+    clearTimeout(this.#quiet);
+    delete this.#level.dataset['quiet'];
     clearTimeout(this.#frame);
     cancelAnimationFrame(this.#frame);
     this.#frame = 0;

@@ -105,6 +105,9 @@ client.addEventListener('result', ({ detail }) => {
   shares.show(client.total);
 });
 
-client.addEventListener('warning', ({ detail }) => notice.showWarning(detail));
+client.addEventListener('warning', ({ detail }) => {
+  notice.showWarning(detail);
+  if (detail.code === 'low_level') timeline.sayTooQuiet();
+});
 
 picker.refresh();

@@ -18,7 +18,6 @@ export { explain } from './words.js';
 /** @typedef {import('./message-types.js').Warning} Warning */
 /** @typedef {import('./message-types.js').ErrorMessage} ErrorMessage */
 /** @typedef {import('./message-types.js').Label} Label */
-/** @typedef {import('./message-types.js').Scores} Scores */
 /** @typedef {import('./voxgender-client.js').Token} Token */
 /** @typedef {import('./events.js').State} State */
 /** @typedef {import('./events.js').StateChange} StateChange */

@@ -77,7 +77,7 @@
  * @property {'warning'} type
  * @property {1} v
  * @property {number} [channel] Channel of a stream that has several, counted from 0; each is judged apart.
- * @property {string} code
+ * @property {string} code For programs: overloaded, no_media, low_level, draining, …
  * @property {string} message
  * @property {number} [windows_per_s] Windows of this call that are classified in a second of speech.
  */

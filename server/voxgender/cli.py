@@ -17,6 +17,7 @@ from voxgender.peer.options import CallOptions, LoadOptions
 from voxgender.settings import (
     BenchModelSettings,
     ClassifySettings,
+    DoctorSettings,
     LogOptions,
     MediaSettings,
     ServeSettings,
@@ -59,6 +60,25 @@ def media(settings: MediaSettings) -> int:
 
     role = Media(settings, make_engine, Secret(settings.fleet.secret), make_classifier=make_classifier)
     return _run_role(role, settings.log, "voxgender media is ready: signaling reaches it at {}")
+
+
+def doctor(settings: DoctorSettings) -> int:
+    """Examine this machine and a server's options, and say what to do."""
+    from voxgender.doctor.examination import examine
+    from voxgender.doctor.finding import Finding, as_json, has_failed
+
+    async def run() -> list[Finding]:
+        found = []
+        async for finding in examine(settings):
+            found.append(finding)
+            if not settings.json:
+                print(finding, flush=True)
+        return found
+
+    found = asyncio.run(run())
+    if settings.json:
+        print(as_json(found))
+    return int(has_failed(found))
 
 
 def call(settings: CallOptions) -> int:
@@ -185,7 +205,7 @@ def export(settings: ExportOptions) -> int:
 
 COMMANDS: dict[str, Callable[[Any], int]] = {
     command.__name__.replace("_", "-"): command
-    for command in (serve, signaling, media, call, load, classify, evaluate, train, export, bench_model)
+    for command in (serve, signaling, media, doctor, call, load, classify, evaluate, train, export, bench_model)
 }
 
 
@@ -279,10 +299,14 @@ def _unknown(prog: str, name: str, flags: Sequence[str]) -> str:
 
 
 def _run_role(role: "Role", log: LogOptions, ready: str) -> int:
+    from voxgender.roles.hosting import ended
     from voxgender.roles.running import run
 
     logs.start(log.log_level)
-    _run(run(role, lambda url: print(ready.format(url), flush=True)))
+    try:
+        _run(run(role, lambda url: print(ready.format(url), flush=True)))
+    finally:
+        ended()
     return 0
 
 

@@ -32,6 +32,11 @@ STAGE_SECONDS: dict[Stage, Histogram] = {stage: _STAGES.labels(stage) for stage 
 LATENCY_SECONDS = Histogram(
     "voxgender_latency_seconds", "From the arrival of a window's last packet to the send", buckets=_SECONDS
 )
+OVERLOADED = Gauge("voxgender_overloaded", "1 while calls are refused because this node does not keep up")
+LOOP_LAG_SECONDS = Histogram("voxgender_loop_lag_seconds", "Lateness of the event loop's timers", buckets=_SECONDS)
+BACKLOG_SECONDS = Histogram(
+    "voxgender_backlog_seconds", "Time that the oldest work of the engine has waited", buckets=_SECONDS
+)
 NODES = Gauge("voxgender_nodes", "Media nodes that signaling knows")
 PLACEMENTS = Counter("voxgender_placements", "Nodes asked to take a call, by outcome", ["outcome"])
 

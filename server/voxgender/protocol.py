@@ -138,7 +138,7 @@ class Warning(Message, frozen=True, kw_only=True, tag="warning"):  # noqa: A001 
     """Something a user may want to know; the call goes on."""
 
     type: ClassVar[Literal["warning"]] = "warning"
-    code: str
+    code: Annotated[str, msgspec.Meta(description="For programs: overloaded, no_media, low_level, draining, …")]
     message: str
     windows_per_s: Rate | msgspec.UnsetType = msgspec.UNSET
     """With ``overloaded`` alone."""

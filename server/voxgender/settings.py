@@ -39,6 +39,27 @@ class HttpOptions(FromEnvironment):
 
 
 @dataclass(frozen=True, kw_only=True)
+class MetricsOptions(FromEnvironment):
+    """Metrics."""
+
+    metrics_address: Annotated[str, Display(metavar="HOST:PORT", unset="that of --host and --port")] = ""
+    """Address of its own for GET /metrics, as 127.0.0.1:9090; it is served nowhere else then."""
+
+    def __post_init__(self) -> None:
+        if self.metrics_address and self.host_and_port is None:
+            raise SettingsError("--metrics-address (VOXGENDER_METRICS_ADDRESS) takes HOST:PORT, as 127.0.0.1:9090")
+
+    @property
+    def host_and_port(self) -> tuple[str, int] | None:
+        """The host and the TCP port; None for those of the server."""
+        host, _, port = self.metrics_address.rpartition(":")
+        host = host.removeprefix("[").removesuffix("]")
+        if not (is_host(host) and port.isascii() and port.isdigit() and int(port) <= 65_535):
+            return None
+        return host, int(port)
+
+
+@dataclass(frozen=True, kw_only=True)
 class LogOptions(FromEnvironment):
     """Log."""
 
@@ -84,8 +105,17 @@ class RateOptions(FromEnvironment):
 
     offers_per_minute: Annotated[int, Meta(ge=0, le=1_000_000)] = 1_200
     """Offers from one client address, and of one JWT subject, in a minute; excess offers get 429; 0 sets no limit."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProxyOptions(FromEnvironment):
+    """Proxies in front."""
+
     trusted_proxy: tuple[str, ...] = ()
-    """Address or network of a proxy whose X-Forwarded-For tells clients' addresses, as 10.0.0.0/8; may be repeated."""
+    """Address or network of a proxy whose X-Forwarded-For and X-Forwarded-Prefix are believed, as 10.0.0.0/8; may be
+    repeated."""
+    path_prefix: Annotated[str, Display(metavar="PATH")] = ""
+    """Path that a proxy strips before requests get here, as /voice; for proxies that send no X-Forwarded-Prefix."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,7 +220,7 @@ class FleetOptions(FromEnvironment):
     secret: str = field(default="", repr=False)
     """Secret by which signaling and media nodes know each other; the same for all."""
     registry: Annotated[str, Display(metavar="URL")] = field(default="", repr=False)
-    """Redis where media nodes announce themselves: redis://HOST[:PORT][/DB]."""
+    """Redis where media nodes announce themselves: redis://HOST[:PORT][/DB], rediss://… with TLS."""
     region: str = ""
     """Region of this process; signaling prefers media nodes of its own region."""
 
@@ -220,7 +250,9 @@ class FrontSettings:
     auth: AuthOptions = AuthOptions()
     ice_servers: IceServerOptions = IceServerOptions()
     rates: RateOptions = RateOptions()
+    proxies: ProxyOptions = ProxyOptions()
     subjects: SubjectOptions = SubjectOptions()
+    metrics: MetricsOptions = MetricsOptions()
     log: LogOptions = LogOptions()
 
 
@@ -257,8 +289,19 @@ class MediaSettings(NodeSettings):
     """Options of ``voxgender media``."""
 
     http: HttpOptions = HttpOptions()
+    metrics: MetricsOptions = MetricsOptions()
     fleet: FleetOptions = FleetOptions()
     node: NodeAddressOptions = NodeAddressOptions()
+
+
+@dataclass(frozen=True, kw_only=True)
+class DoctorSettings(ServeSettings, SignalingSettings, MediaSettings):
+    """Options of ``voxgender doctor``: those of all roles, and which of them is meant."""
+
+    role: Literal["serve", "signaling", "media"] = "serve"
+    """Role whose options are examined."""
+    json: bool = False
+    """Print one JSON object."""
 
 
 ROLES: dict[str, type] = {"serve": ServeSettings, "signaling": SignalingSettings, "media": MediaSettings}

@@ -245,3 +245,16 @@ async def test_a_closed_engine_ends_its_calls_and_starts_no_thread() -> None:
     (error,) = told.errors
     assert isinstance(error, RuntimeError)
     assert engine._thread is None
+
+
+@pytest.mark.parametrize(("level", "wanted"), [(1.0, False), (0.004, True)])
+def test_a_voice_that_is_too_quiet_is_noticed_beside_one_that_is_not(level: float, *, wanted: bool) -> None:
+    """The other call shares the run of the network, and nothing is told of it."""
+    engine = Engine(None)
+    quiet, other = Source(engine, speak(WOMAN, 4.0) * np.float32(level)), Source(engine, speak(MAN, 4.0))
+    told: list[bool] = []
+    for hops, of_other in zip(quiet.rest(), other.rest(), strict=True):
+        engine.process({quiet.state: hops, other.state: of_other})
+        told += [hop.too_quiet for hop in hops]
+        assert not any(hop.too_quiet for hop in of_other)
+    assert any(told) is wanted

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from voxgender.audio.frames import SAMPLE_RATE_HZ, Frame, Packet, Samples, Wave
+from voxgender.audio.frames import SAMPLE_RATE_HZ, Frame, Packet, Samples, Wave, finite
 from voxgender.engine.call_state import CallState, Hop
 from voxgender.engine.messages import Messages, TurnTimes
 from voxgender.engine.schedule import EARLY_S, TICK_S, Schedule, next_tick
@@ -110,13 +110,13 @@ class Call:
 
         Args:
             audio: a packet for the call's decoder, a PyAV frame of any rate and layout, or samples: float32 of shape
-                ``(n,)``, mono, 16 kHz, full scale ±1.
+                ``(n,)``, mono, 16 kHz, full scale ±1; those that are infinite or NaN become silence.
             arrived_at: its arrival, seconds of ``time.monotonic``.
             duration_s: its length in seconds; needed for packets only.
             reordered_s: how long it was held back for packets before it.
 
         Raises:
-            AudioError: the samples are not float32 of shape ``(n,)``, or hold a number that is not finite.
+            AudioError: the samples are not float32 of shape ``(n,)``.
         """
         if self.ended:
             return
@@ -395,6 +395,4 @@ def _duration_s(audio: Packet | Frame | Samples) -> float:
 def _checked(samples: Samples) -> Wave:
     if samples.dtype != np.float32 or samples.ndim != 1:
         raise AudioError(f"Samples are float32 of shape (n,), not {samples.dtype} of shape {samples.shape}.")
-    if not np.isfinite(samples).all():
-        raise AudioError("Samples must be finite: there is a NaN or an infinity among them.")
-    return Wave(samples)
+    return Wave(finite(samples)[0])

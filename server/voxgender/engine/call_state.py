@@ -8,6 +8,7 @@ import numpy as np
 from voxgender.audio.activity import FRAME, SpeechProbabilities
 from voxgender.audio.frames import SAMPLE_RATE_HZ, Frame, Samples
 from voxgender.audio.gate import Gate
+from voxgender.audio.quietvoice import QuietVoice
 from voxgender.audio.ring import Ring
 from voxgender.audio.timeline import Chunk, Timeline
 from voxgender.audio.windows import WindowSelector
@@ -30,6 +31,7 @@ class Hop:
         scores: the model's probabilities for that window.
         p_voice: probability that the window holds a voice at all.
         skipped: True if there was no time to classify the window.
+        too_quiet: True if there is a voice that is too quiet to be heard well.
         decision: label and events.
         closing: the last segment and, at the end of a call, the summary.
     """
@@ -45,6 +47,7 @@ class Hop:
     scores: Scores | None = None
     p_voice: float = 1.0
     skipped: bool = False
+    too_quiet: bool = False
     decision: Decision | None = None
     closing: tuple[Change | Segment | Summary, ...] = ()
 
@@ -65,6 +68,7 @@ class CallState:
     def __init__(self, *, window: int, short: int, hop_frames: int, is_classified: bool = True) -> None:
         self.gate = Gate()
         self.is_whole = False
+        self.quiet = QuietVoice()
         self._timeline = Timeline()
         self._selector = WindowSelector(full=window, short=short, hop=(hop_frames + 1) * FRAME)
         self._ring = Ring(self._selector.reach) if is_classified else None
@@ -140,6 +144,7 @@ class CallState:
     def find_speech(self, hop: Hop, probabilities: SpeechProbabilities) -> None:
         """Find the hop's speech, and the window for the model."""
         hop.speech = self.gate.update(probabilities)
+        hop.too_quiet = self.quiet.found
         if hop.last:
             self.gate.end()
         if self._ring is None or hop.settles:

@@ -1,6 +1,7 @@
 """Analyse the audio of all calls on one thread, a tick at a time: decode, find speech, classify, decide."""
 
 import asyncio
+import math
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -77,10 +78,13 @@ class Engine:
         self._networks = threading.Lock()
         """Held while the networks run: files are analysed on their callers' threads."""
         self._loops: dict[asyncio.AbstractEventLoop, LoopCalls] = {}
-        self._due: list[Call] = []
+        self._due: list[tuple[float, Call]] = []
+        """Calls whose turn it is, and since when."""
         self._due_ahead: list[Call] = []
         """Calls whose audio is ahead of time. They have every second turn at most, and few of them at once."""
         self._was_ahead = False
+        self._turn_due_at = math.inf
+        """Since when the turn that runs was due; infinite while none runs, or one of calls that are ahead of time."""
         self._wake = threading.Condition()
         self._closed = False
         self._thread: threading.Thread | None = None
@@ -192,9 +196,16 @@ class Engine:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._work, name="voxgender-engine", daemon=True)
                 self._thread.start()
-            self._due += [call for call in calls if call not in ahead]
+            now = self.clock()
+            self._due += [(now, call) for call in calls if call not in ahead]
             self._due_ahead += ahead
             self._wake.notify()
+
+    def backlog_s(self) -> float:
+        """Return how long the oldest work that is not finished has waited, in seconds."""
+        with self._wake:
+            since = min(self._turn_due_at, self._due[0][0] if self._due else math.inf)
+        return 0.0 if math.isinf(since) else max(0.0, self.clock() - since)
 
     def forget(self, calls: LoopCalls) -> None:
         """Forget an event loop that has no calls."""
@@ -269,7 +280,17 @@ class Engine:
             some = [(state, hop) for state, hop in zip(hops, turn, strict=True) if hop is not None]
             frames = [state.frames(hop) for state, hop in some]
             gate_states = [state.gate.state for state, _ in some]
-            for (state, hop), speech in zip(some, self._activity(frames, gate_states), strict=True):
+            # Quiet sound is given to the network once more, amplified, in the same run.
+            quiet: list[CallState] = []
+            for state, hop in some:
+                if (amplified := state.quiet.frames(hop.samples)) is not None:
+                    quiet.append(state)
+                    frames.append(amplified)
+                    gate_states.append(state.quiet.state)
+            found = self._activity(frames, gate_states)
+            for state, speech in zip(quiet, found[len(some) :], strict=True):
+                state.quiet.update(speech)
+            for (state, hop), speech in zip(some, found[: len(some)], strict=True):
                 state.find_speech(hop, speech)
 
     def _classify(self, hops: Sequence[Hop]) -> None:
@@ -303,14 +324,17 @@ class Engine:
     def _next(self) -> list[Call]:
         """Wait for calls whose turn it is, and return them; return none once the engine is closed."""
         with self._wake:
+            self._turn_due_at = math.inf
             while not self._due and not self._due_ahead and not self._closed:
                 self._wake.wait()
             self._was_ahead = bool(self._due_ahead) and not (self._due and self._was_ahead)
+            if self._was_ahead:
+                calls, self._due_ahead = self._due_ahead[:CALLS_AHEAD_A_TURN], self._due_ahead[CALLS_AHEAD_A_TURN:]
+                return calls
             most = len(self._due) if self._pace.is_short(self.clock()) else CALLS_A_TURN
-            due, most = (self._due_ahead, CALLS_AHEAD_A_TURN) if self._was_ahead else (self._due, most)
-            calls = due[:most]
-            del due[:most]
-        return calls
+            due, self._due = self._due[:most], self._due[most:]
+            self._turn_due_at = due[0][0] if due else math.inf
+        return [call for _, call in due]
 
 
 def _cut(call: Call, arrivals: Arrivals) -> Iterator[Hop]:

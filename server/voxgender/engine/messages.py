@@ -15,6 +15,8 @@ WARN_EVERY_S = 10.0
 """Time after which a warning that still holds is repeated."""
 NO_MEDIA_S = 2.0
 """Time without packets after which a warning is sent. Browsers send one in 850 ms while their user is silent."""
+NO_MEDIA = "No audio packets arrive; check the network and the microphone."
+_LOW_LEVEL = "There is a voice, but it is too quiet to be heard well; turn the microphone up, or speak closer to it."
 
 
 class TurnTimes(NamedTuple):
@@ -68,10 +70,12 @@ class Messages:
         for hop in hops:
             assert hop.decision is not None
             if hop.silence_s >= NO_MEDIA_S:
-                yield from self._warn(now, "no_media", "No audio packets arrive; check the network and the microphone.")
+                yield from self._warn(now, "no_media", NO_MEDIA)
             elif not hop.silence_s:
                 # Media is back, so the next stop is warned of at once.
                 self._warned.pop("no_media", None)
+            if hop.too_quiet:
+                yield from self._warn(now, "low_level", _LOW_LEVEL)
             if hop.skipped:
                 metrics.WINDOWS_DROPPED.inc()
                 yield from self._overloaded(now, turn, hop_s)

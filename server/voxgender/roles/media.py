@@ -6,12 +6,12 @@ import secrets
 import socket
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
-from urllib.parse import urlsplit
 
 from aiohttp import web
 
 from voxgender.engine import Engine
 from voxgender.errors import SettingsError
+from voxgender.fleet import redisurl
 from voxgender.fleet.announcer import Announcer, NodeStatus
 from voxgender.fleet.node_api import create_node_app
 from voxgender.fleet.registry import Registry
@@ -20,7 +20,7 @@ from voxgender.fleet.secret import Secret
 from voxgender.inference.classifier import Classifier
 from voxgender.media.localaddresses import local_addresses
 from voxgender.media.node import MediaNode, random_id
-from voxgender.roles.hosting import Stop, freeze_loaded, listen, load_in_thread
+from voxgender.roles.hosting import Stop, freeze_loaded, listen, listen_for_metrics, load_in_thread
 from voxgender.roles.modelswap import ModelSwap
 from voxgender.roles.publicaddress import public_addresses
 from voxgender.settings import MediaSettings, ModelOptions, NodeSettings
@@ -69,14 +69,17 @@ class Media:
         settings, secret = self._settings, self._secret
         registry = None
         if settings.fleet.registry:
-            # Before anything is loaded, because it refuses malformed URLs.
+            # Before anything is loaded, because it refuses a URL that cannot be used.
             registry = Registry(settings.fleet.registry, secret)
             stack.push_async_callback(registry.close)
         node_id = new_node_id()
         self._node = node = await make_node(settings, new_session_id=lambda: secret.new_session_id(node_id))
         status = NodeStatus(node, node_id, region=settings.fleet.region, cores=self._cores)
         # If the kernel chooses the port, it is known only now.
-        status.url = await self._serve_api(create_node_app(node, secret, status), stack)
+        serves_metrics = not settings.metrics.metrics_address
+        app = create_node_app(node, secret, status, serves_metrics=serves_metrics)
+        status.url = await self._serve_api(app, stack)
+        await listen_for_metrics(settings.metrics, stack)
         # Health checks are answered while the model loads.
         engine = await load_in_thread(lambda: self._make_engine(settings.model))
         stack.callback(engine.close)
@@ -104,7 +107,9 @@ class Media:
 
     async def _serve_on_port(self, app: web.Application, stack: AsyncExitStack) -> str:
         settings = self._settings
-        return node_url(settings, await listen(app, stack, host=settings.http.host, port=settings.http.port))
+        port = await listen(app, stack, host=settings.http.host, port=settings.http.port)
+        # The registry's name may have to be looked up, which takes long where the DNS does not answer.
+        return await load_in_thread(lambda: node_url(settings, port))
 
 
 async def make_node(settings: NodeSettings, *, new_session_id: Callable[[], str] = random_id) -> MediaNode:
@@ -171,16 +176,16 @@ def _own_address(registry: str) -> str:
     Raises:
         SettingsError: the registry's host does not resolve, or there is no route to it.
     """
-    parts = urlsplit(registry)
-    if not parts.hostname:
+    host, port = ("", 0) if not registry else (redisurl.parse(registry).host, redisurl.parse(registry).port)
+    if not host:
         return "127.0.0.1"
     try:
-        family, kind, _, _, address = socket.getaddrinfo(parts.hostname, parts.port or 6379, type=socket.SOCK_DGRAM)[0]
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
         with socket.socket(family, kind) as probe:
             # On a datagram socket this only looks up the route.
             probe.connect(address)
             return str(probe.getsockname()[0])
     except OSError as error:
         raise SettingsError(
-            f"no way to {parts.hostname} ({error.strerror}), so say where signaling reaches this node: --node-address"
+            f"no way to {host} ({error.strerror}), so say where signaling reaches this node: --node-address"
         ) from None

@@ -54,13 +54,16 @@ async def run(role: Role, announce: Callable[[str], None] = lambda url: None, st
         if hasattr(signal, "SIGHUP") and not sys.stdin.isatty():
             on_signal(signal.SIGHUP, role.reload)
     async with AsyncExitStack() as stack:
-        url = await _unless_stopped(stop, role.start(stack))
-        if url is None:
-            return
-        announce(url)
-        await stop.asked.wait()
-        await role.drain(stop)
-        logger.info("stopping")
+        try:
+            url = await _unless_stopped(stop, role.start(stack))
+            if url is None:
+                return
+            announce(url)
+            await stop.asked.wait()
+            await role.drain(stop)
+            logger.info("stopping")
+        finally:
+            stop.end_in_time()
 
 
 async def _unless_stopped(stop: Stop, start: Coroutine[object, object, str]) -> str | None:
@@ -70,6 +73,8 @@ async def _unless_stopped(stop: Stop, start: Coroutine[object, object, str]) -> 
         await asyncio.wait((starting, stopped), return_when=asyncio.FIRST_COMPLETED)
         return starting.result() if starting.done() else None
     finally:
+        if stop.asked.is_set():
+            stop.end_in_time()
         for task in (starting, stopped):
             task.cancel()
         await asyncio.gather(starting, stopped, return_exceptions=True)

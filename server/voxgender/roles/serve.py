@@ -9,7 +9,7 @@ from voxgender.engine.loading import load_classifier, load_engine
 from voxgender.http.app import create_app
 from voxgender.inference.classifier import Classifier
 from voxgender.inference.labels import parse
-from voxgender.roles.hosting import Stop, freeze_loaded, listen, load_in_thread, url_of
+from voxgender.roles.hosting import Stop, freeze_loaded, listen, listen_for_metrics, load_in_thread, url_of
 from voxgender.roles.media import drain, make_node
 from voxgender.roles.modelswap import ModelSwap
 from voxgender.settings import ModelOptions, ServeSettings
@@ -34,6 +34,7 @@ class Standalone:
         self._node = await make_node(settings)
         app, http = create_app(settings, self._node, models=self._models), settings.http
         port = await listen(app, stack, host=http.host, port=http.port)
+        await listen_for_metrics(settings.metrics, stack)
         # Health checks are answered while the model loads.
         engine = await load_in_thread(lambda: make_engine(settings.model))
         stack.callback(engine.close)

@@ -7,7 +7,7 @@ from voxgender.fleet.router import Router
 from voxgender.fleet.secret import Secret
 from voxgender.fleet.sources import source_of
 from voxgender.http.app import create_app
-from voxgender.roles.hosting import Stop, listen, url_of
+from voxgender.roles.hosting import Stop, listen, listen_for_metrics, url_of
 from voxgender.settings import SignalingSettings
 
 
@@ -32,6 +32,7 @@ class Signaling:
         stack.push_async_callback(self._router.close)
         app, http = create_app(settings, self._router), settings.http
         port = await listen(app, stack, host=http.host, port=http.port)
+        await listen_for_metrics(settings.metrics, stack)
         await directory.start()
         await directory.refreshed.wait()
         return url_of(http.host, port)

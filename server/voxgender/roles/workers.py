@@ -25,7 +25,7 @@ from voxgender.fleet.sources import StaticNodes
 from voxgender.fleet.totals import total
 from voxgender.http.app import create_app
 from voxgender.http.health import own_metrics
-from voxgender.roles.hosting import Stop, listen, url_of
+from voxgender.roles.hosting import Stop, listen, listen_for_metrics, url_of
 from voxgender.roles.workermessages import DRAIN, RELOAD, WorkerConfig, WorkerStatus
 from voxgender.settings import MediaSettings, NodeSettings, ServeSettings
 from voxgender.system import usable_cores
@@ -75,6 +75,7 @@ class WithWorkers:
         configs = worker_configs(settings, self._key, Path(folder))
         self._workers = [Worker(config, source, directory) for config in configs]
         port = await listen(app, stack, host=settings.http.host, port=settings.http.port)
+        await listen_for_metrics(settings.metrics, stack, metrics)
         await directory.start()
         self._supervision = [asyncio.create_task(worker.supervise()) for worker in self._workers]
         stack.push_async_callback(self._end_workers)
