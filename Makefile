@@ -15,7 +15,7 @@ UNIT := tests/audio tests/decisions tests/engine tests/fleet tests/http \
 SLOW := tests/audio/test_{files,hostile_files}.py tests/decisions/test_timing.py \
 	tests/engine/test_{files,loading,stream,track}.py tests/fleet/test_{directory,router}.py tests/http/test_{connections,events,whip}.py
 
-.PHONY: setup run docs unit test coverage lint format bench fuzz soak audit sbom clean
+.PHONY: setup run docs unit test coverage lint format sdks bench fuzz soak audit sbom clean
 .DEFAULT_GOAL := run
 
 $(BIN)/voxgender: pyproject.toml constraints.txt tools/system-packages
@@ -74,6 +74,11 @@ format: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	npx --no-install prettier --write client eslint.config.js package.json
+
+# Other people's SDKs and frameworks, 200 MB of them, each with its line of docs/embedding.md in a real browser.
+sdks: setup
+	cd tests/sdks && npm ci --install-links --no-audit --no-fund --loglevel=error && npm run build
+	$(BIN)/python -m pytest tests/sdks/sdks.py
 
 bench: setup
 	$(BIN)/python -m tests.benchmarks

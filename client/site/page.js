@@ -4,25 +4,26 @@ import { VoxgenderClient } from 'voxgender';
 
 import { Announcer } from './announcer.js';
 import { CallClock } from './call-clock.js';
-import { byId } from './dom.js';
+import { byId, write } from './dom.js';
 import { LatencyReadout } from './latency-readout.js';
 import { LiveTimeline } from './live-timeline.js';
 import { MicrophonePicker } from './microphone-picker.js';
 import { Notice } from './notice.js';
 import { Shares } from './shares.js';
-import { STATUS_WORDS, isRunning } from './state-words.js';
+import { STATUS_WORDS, TRANSPORT_WORDS, isRunning } from './state-words.js';
 import { TextStream } from './text-stream.js';
 import { VoicePanel } from './voice-panel.js';
 
 /**
  * A server with a token is opened as `…/#token=…`; no browser sends the part after `#` to any server. `relay=only` goes
- * by the server's TURN server alone, to see whether that works.
+ * by the server's TURN server alone, `transport=websocket` with no WebRTC, to see whether that works.
  */
 const fragment = new URLSearchParams(location.hash.slice(1));
 
 const client = new VoxgenderClient(new URL('../whip', import.meta.url), {
   token: fragment.get('token'),
   iceTransportPolicy: fragment.get('relay') === 'only' ? 'relay' : 'all',
+  transport: fragment.get('transport') === 'websocket' ? 'websocket' : 'auto',
 });
 
 const clock = new CallClock();
@@ -57,12 +58,13 @@ function begin() {
   timeline.clear();
   stream.clear();
   latency.clear();
+  write(byId('transport'), '–');
   // The `state` event tells of a start that fails.
   client.start().catch(() => {});
 }
 
 client.addEventListener('state', ({ detail }) => {
-  const { state } = detail;
+  const { state, transport } = detail;
   const running = isRunning(state);
   document.body.dataset['state'] = state;
   document.body.classList.toggle('running', running);
@@ -70,6 +72,7 @@ client.addEventListener('state', ({ detail }) => {
   byId('status').textContent = STATUS_WORDS[state];
   voice.showState(state, client.total);
   shares.show(client.total);
+  if (transport) write(byId('transport'), TRANSPORT_WORDS[transport]);
   notice.showState(detail);
   if (state === 'live') {
     clock.start();
@@ -109,5 +112,6 @@ client.addEventListener('warning', ({ detail }) => {
   notice.showWarning(detail);
   if (detail.code === 'low_level') timeline.sayTooQuiet();
 });
+client.addEventListener('input', ({ detail }) => notice.showInput(detail));
 
 picker.refresh();

@@ -1,4 +1,5 @@
 /** @typedef {import('voxgender').State} State */
+/** @typedef {import('voxgender').Transport} Transport */
 
 /** @type {Readonly<Record<State, string>>} */
 export const STATUS_WORDS = {
@@ -21,6 +22,9 @@ export const HEADLINES = {
   stopped: 'Stopped',
   failed: 'Stopped',
 };
+
+/** @type {Readonly<Record<Transport, string>>} */
+export const TRANSPORT_WORDS = { webrtc: 'WebRTC', websocket: 'WebSocket' };
 
 /** @param {State} state */
 export function isRunning(state) {

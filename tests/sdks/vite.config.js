@@ -1,0 +1,4 @@
+export default {
+  base: './',
+  build: { rollupOptions: { input: ['calls.html', 'react.html', 'vue.html'] } },
+};
