@@ -170,7 +170,15 @@ def _door(way: str) -> Iterator[Parse]:
         door.close()
 
 
-_WORDS = (b'{"type":"ping"}', b'{"type":"close"}', b'{"event":"media"}', b"\x81\x80", b"\x88\x80", b"\xff\xfe", b"\0\0\0\0")
+_WORDS = (
+    b'{"type":"ping"}',
+    b'{"type":"close"}',
+    b'{"event":"media"}',
+    b"\x81\x80",
+    b"\x88\x80",
+    b"\xff\xfe",
+    b"\0\0\0\0",
+)
 
 TARGETS = (
     Target(
