@@ -196,9 +196,8 @@ def bench_model(settings: BenchModelSettings) -> int:
     todo = jobs(settings.model, windows, revision=settings.revision, seconds=settings.seconds)
     measured = list(tqdm(measure(todo), total=len(todo), unit="run", disable=None))
     if settings.json:
-        print(
-            json.dumps({"model": settings.model, "windows": len(windows), "runs": [one._asdict() for one in measured]})
-        )
+        runs = [one.to_dict() for one in measured]
+        print(json.dumps({"model": settings.model, "windows": len(windows), "runs": runs}))
     else:
         print(as_table(measured, len(windows)))
     return 0

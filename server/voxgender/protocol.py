@@ -146,7 +146,7 @@ class Warning(Message, frozen=True, kw_only=True, tag="warning"):  # noqa: A001 
     code: Annotated[str, msgspec.Meta(description="For programs: overloaded, no_media, low_level, draining, …")]
     message: str
     windows_per_s: Rate | msgspec.UnsetType = msgspec.UNSET
-    """With ``overloaded`` alone."""
+    """Present in the warning ``overloaded`` alone."""
 
 
 class Error(Message, frozen=True, kw_only=True, tag="error"):

@@ -8,7 +8,8 @@ from tests.browser.conftest import OpenPage, Server
 from tests.browser.test_page import ANY_LABEL, expect_no_sessions
 
 STRICT = (
-    "default-src 'none'; script-src 'self'; connect-src 'self'; style-src 'self'; require-trusted-types-for 'script'"
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self' ws://127.0.0.1:*; "
+    "require-trusted-types-for 'script'"
 )
 
 

@@ -79,7 +79,7 @@ async def listen(page: Page) -> None:
     await page.evaluate(LISTEN)
     # A page that was not clicked gets no sound.
     await page.mouse.click(1, 1)
-    await page.wait_for_function("window.latest?.label !== 'no_speech' && latest.end > 1")
+    await page.wait_for_function("window.latest && latest.label !== 'no_speech' && latest.end > 1")
 
 
 async def test_a_call_over_a_websocket_is_muted_and_outlives_its_server(

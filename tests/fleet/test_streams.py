@@ -151,6 +151,6 @@ async def test_workers_carry_streams_too() -> None:
 
 
 def holds(worker: Worker, session: str) -> bool:
-    """Whether a worker has a session."""
+    """Tell whether a worker has a session."""
     (member,) = [member for member in worker._directory.members() if member.node.url == worker._url]
     return Secret(worker._config.secret).node_of(session) == member.record.id

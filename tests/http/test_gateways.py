@@ -134,7 +134,8 @@ async def test_a_phone_call_is_labelled_on_the_session_s_own_url(phone: Server, 
             await say(socket, twilio_start("inbound", "outbound") if name == "twilio" else telnyx_start())
             await say(socket, *both_tracks(), MARK, DTMF, STOP)
             messages, code, _ = await until_closed(socket)
-        told = [protocol.decode(line.removeprefix(b"data: ")) for line in (await events.read()).splitlines() if line]
+        lines = (await events.read()).splitlines()
+        told = [protocol.decode(line.removeprefix(b"data: ")) for line in lines if line.startswith(b"data: ")]
     assert (messages, code) == ([], 1000)
     assert told[0].to_dict()["name"] == "CA1"
     assert {(segment.channel, segment.label) for segment in of(protocol.Segment, told)} == {(0, "male"), (1, "female")}

@@ -150,6 +150,7 @@ async def test_the_session_s_own_url_looks_follows_and_ends(server: Server) -> N
         await socket.send_bytes(SECOND)
         assert isinstance(protocol.decode(await socket.receive_str()), protocol.Result)
         async with server.http.get(f"{url}/events") as events:
+            assert (await events.content.readline()).startswith(b"id: ")
             assert b'"hello"' in await events.content.readline()
             async with server.http.patch(url, data="a=mid:0", headers=FRAGMENT) as response:
                 assert response.status == 400

@@ -78,7 +78,7 @@ async def until_end(session: StreamSession) -> AsyncIterator[str]:
 
 
 def events(messages: Iterable[AnyMessage]) -> list[object]:
-    """What is final, rounded as two codecs agree on it."""
+    """Return what is final, rounded as two codecs agree on it."""
     return [
         (message.type, round(message.start, 1), message.label)
         if isinstance(message, Segment)

@@ -48,7 +48,7 @@ class Reservation(msgspec.Struct, frozen=True):
     """The answer to ``POST /listen``."""
 
     url: str
-    """Where the ticket's client connects, once."""
+    """Address at which the ticket's client connects, once."""
     session: str
     """The session's URL."""
     expires_in_s: int = TICKET_S

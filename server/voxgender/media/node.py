@@ -126,7 +126,7 @@ class MediaNode:
         self._engine = engine
         self._background = [
             asyncio.create_task(self._sweep(), name="sweep"),
-            asyncio.create_task(self._load.watch(engine.backlog_s), name="load"),
+            asyncio.create_task(self._load.watch(engine), name="load"),
         ]
 
     async def close(self) -> None:

@@ -11,9 +11,7 @@ from playwright.async_api import Page, Route, expect
 from tests.browser.conftest import OpenPage, Server
 from tests.browser.test_page import expect_no_sessions
 
-pytest_plugins = ("tests.browser.conftest",)
-
-BUILT = Path(__file__).parent / "dist"
+BUILT = Path(__file__).parents[1] / "sdks" / "dist"
 
 
 async def open_built(open_page: OpenPage, server: Server, name: str, microphone: Path) -> Page:
