@@ -1,6 +1,5 @@
-import { LABEL_WORDS } from 'voxgender';
-
 import { write } from './dom.js';
+import { words } from './language.js';
 
 /** @typedef {import('voxgender').Label} Label */
 
@@ -25,7 +24,7 @@ export class Announcer {
     if (label === this.#label) return;
     this.#label = label;
     clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => write(this.#element, LABEL_WORDS[label]), LASTS_MS);
+    this.#timer = setTimeout(() => write(this.#element, words()[label]), LASTS_MS);
   }
 
   stop() {

@@ -1,3 +1,5 @@
+import { words } from './language.js';
+
 /** @typedef {import('voxgender').Summary} Summary */
 
 /** @param {number} share 0 … 1 */
@@ -17,14 +19,14 @@ export function minutes(seconds) {
  * @param {Summary} summary
  */
 export function headline({ speech, female, male }) {
-  if (!speech) return 'No speech heard';
+  if (!speech) return words().noSpeechHeard;
   const voices = /** @type {[seconds: number, word: string][]} */ ([
-    [female, 'female'],
-    [male, 'male'],
+    [female, words().female],
+    [male, words().male],
   ]);
   const shares = voices
     .filter(([seconds]) => seconds > 0)
     .sort(([a], [b]) => b - a)
-    .map(([seconds, word]) => `${percent(seconds / speech)} ${word}`);
-  return shares.join(', ') || 'Uncertain';
+    .map(([seconds, word]) => `${percent(seconds / speech)} ${word.toLowerCase()}`);
+  return shares.join(', ') || words().uncertain;
 }

@@ -1,5 +1,7 @@
 import { LevelMeter, Timeline } from 'voxgender';
 
+import { words } from './language.js';
+
 /** @typedef {import('voxgender').Result} Result */
 /** @typedef {import('voxgender').SessionStart} SessionStart */
 /** @typedef {import('./call-clock.js').CallClock} CallClock */
@@ -64,7 +66,7 @@ export class LiveTimeline {
     this.#timeline.draw(this.#clock.seconds);
     const { female, male, uncertain } = this.#timeline.seconds();
     const [f, m, u] = [female, male, uncertain].map(Math.round);
-    this.#canvas.setAttribute('aria-label', `The last minute: female ${f} seconds, male ${m}, uncertain ${u}`);
+    this.#canvas.setAttribute('aria-label', words().minuteSummary(f ?? 0, m ?? 0, u ?? 0));
   }
 
   #move() {

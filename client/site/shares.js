@@ -1,5 +1,6 @@
 import { write } from './dom.js';
 import { percent } from './format.js';
+import { words } from './language.js';
 
 /** @typedef {import('voxgender').Summary} Summary */
 
@@ -35,6 +36,6 @@ export class Shares {
       this.#bars[voice].style.setProperty('--share', String(speech ? total[voice] / speech : 0));
       write(this.#figures[voice], shareText(total[voice], speech));
     }
-    write(this.#speech, duration ? `${speech.toFixed(1)} of ${duration.toFixed(1)} s` : '–');
+    write(this.#speech, duration ? words().speechOf(speech.toFixed(1), duration.toFixed(1)) : '–');
   }
 }

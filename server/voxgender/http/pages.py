@@ -22,7 +22,7 @@ def client_files() -> Path:
     raise FileNotFoundError("The client's files are missing: install voxgender again.")
 
 
-_SERVED = {".js", ".css", ".html", ".svg", ".png", ".json"}
+_SERVED = {".js", ".css", ".html", ".svg", ".png", ".json", ".mp3"}
 
 
 class Pages:
