@@ -13,7 +13,7 @@ UNIT := tests/audio tests/decisions tests/engine tests/fleet tests/http \
 	tests/peer/test_{faults,meter,pacer,player,report,whip}.py tests/deploy/test_{agreement,environment}.py \
 	tests/test_{documents,onnxsession,options,protocol,sdp,settings}.py
 SLOW := tests/audio/test_{files,hostile_files}.py tests/decisions/test_timing.py \
-	tests/engine/test_{files,loading,track}.py tests/fleet/test_{directory,router}.py tests/http/test_{connections,events,whip}.py
+	tests/engine/test_{files,loading,stream,track}.py tests/fleet/test_{directory,router}.py tests/http/test_{connections,events,whip}.py
 
 .PHONY: setup run docs unit test coverage lint format bench fuzz soak audit sbom clean
 .DEFAULT_GOAL := run
@@ -31,7 +31,12 @@ $(VENV)/.dev: $(BIN)/voxgender package.json tools/system-packages
 	npm install --no-audit --no-fund --loglevel=error
 	@touch $@
 
-setup: $(VENV)/.dev
+$(VENV)/.integrations: $(VENV)/.dev tests/integrations/requirements.txt
+	rm -rf $(VENV)/integrations
+	$(PIP) install --no-deps --target $(VENV)/integrations --requirement tests/integrations/requirements.txt
+	@touch $@
+
+setup: $(VENV)/.integrations
 
 run: $(BIN)/voxgender
 	$(BIN)/voxgender serve

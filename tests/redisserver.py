@@ -1,6 +1,7 @@
 """A real Redis of a test's own, which may be stopped and started again."""
 
 import asyncio
+import signal
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -9,24 +10,28 @@ LOOPBACK = "127.0.0.1"
 
 
 class RedisServer:
-    """``redis-server`` on a free loopback port, which it keeps."""
+    """``redis-server`` on a free loopback port, which it keeps; ``options`` are its own."""
 
-    def __init__(self) -> None:
-        with socket.socket() as free:
-            free.bind((LOOPBACK, 0))
-            self.port: int = free.getsockname()[1]
+    def __init__(self, *options: str) -> None:
+        self.port = a_free_port()
+        self.options = options
         self.url = f"redis://{LOOPBACK}:{self.port}/0"
         self._process: asyncio.subprocess.Process | None = None
 
     async def start(self) -> None:
         """Start it empty; return once it answers."""
-        options = ("--port", str(self.port), "--bind", LOOPBACK, "--save", "", "--appendonly", "no")
+        options = ("--port", str(self.port), "--bind", LOOPBACK, "--save", "", "--appendonly", "no", *self.options)
         self._process = await asyncio.create_subprocess_exec(
             "redis-server", *options, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
         )
         assert self._process.stdout is not None
         while b"Ready to accept connections" not in (line := await self._process.stdout.readline()):
             assert line, "redis-server did not start"
+
+    def freeze(self) -> None:
+        """Let it answer nothing, while the kernel goes on taking connections."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
 
     async def stop(self) -> None:
         """Kill it, and all that it held."""
@@ -36,9 +41,17 @@ class RedisServer:
             self._process = None
 
 
+def a_free_port() -> int:
+    """A TCP port that nothing listens on."""
+    with socket.socket() as free:
+        free.bind((LOOPBACK, 0))
+        port: int = free.getsockname()[1]
+        return port
+
+
 @asynccontextmanager
-async def a_redis() -> AsyncIterator[RedisServer]:
-    server = RedisServer()
+async def a_redis(*options: str) -> AsyncIterator[RedisServer]:
+    server = RedisServer(*options)
     await server.start()
     try:
         yield server

@@ -84,9 +84,9 @@ class Peer:
     async def accept(self, answer: str) -> None:
         await self.pc.setRemoteDescription(RTCSessionDescription(answer, "answer"))
 
-    async def call(self, http: ClientSession) -> str:
+    async def call(self, http: ClientSession, *, endpoint: str = "/whip") -> str:
         """Place the call; return the session's path."""
-        async with http.post("/whip", data=await self.offer(), headers=SDP) as response:
+        async with http.post(endpoint, data=await self.offer(), headers=SDP) as response:
             assert response.status == 201, await response.text()
             await self.accept(await response.text())
             return response.headers["Location"]

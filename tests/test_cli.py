@@ -97,6 +97,7 @@ COMMAND_LINES = {
     "load": ("http://127.0.0.1:9",),
     "classify": ("/no/such/file",),
     "evaluate": ("/no/such/manifest",),
+    "bench-model": ("/no/such/model",),
     "train": ("/no/such/manifest", "--out", "/no/such/folder"),
     "export": ("/no/such/run", "/no/such/folder"),
 }

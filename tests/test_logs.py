@@ -1,5 +1,6 @@
 """A server's log says what operators need, and holds no secret."""
 
+import ast
 import asyncio
 import io
 import logging
@@ -18,7 +19,7 @@ import pytest
 from aiohttp import ClientSession
 
 from tests.rtc import FRAGMENT, LOOPBACK, ToneTrack, a_peer
-from voxgender import protocol
+from voxgender import logs, protocol
 from voxgender.logs import REPEAT_S, LogHandler, describe
 
 HMAC_KEY = secrets.token_hex(32)
@@ -407,3 +408,15 @@ def test_what_a_server_says_of_itself_is_always_written() -> None:
     for number in range(3):
         log.say("voxgender.roles.workers", "worker %d has died", number)
     assert len(log.lines) == 3
+
+
+def test_entries_that_callers_cause_are_marked_with_a_kind() -> None:
+    """One line a call, of calls that anybody can place by the thousand, is a flood: DTLS that fails, too much data."""
+    caused = ("DTLS failed", "the caller sent", "broken request from", "the call goes to another node")
+    found: dict[str, bool] = {}
+    for path in (Path(logs.__file__).parent).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and ast.unparse(node.func).startswith("logger."):
+                text = ast.unparse(node)
+                found |= {words: "extra={'kind':" in text for words in caused if words in text}
+    assert found == dict.fromkeys(caused, True)

@@ -10,6 +10,7 @@ from aiohttp import ClientResponse
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
+from tests.engine.models import Pitch
 from tests.options import given
 from tests.rtc import FRAGMENT, SDP, ToneTrack, a_peer, a_server
 from voxgender.engine import Engine
@@ -17,7 +18,8 @@ from voxgender.http.app import create_app
 from voxgender.http.problems import REFUSALS
 from voxgender.media.node import MediaNode
 from voxgender.protocol import Hello, decode
-from voxgender.settings import FrontSettings
+from voxgender.roles.modelswap import ModelSwap
+from voxgender.settings import FrontSettings, ModelOptions
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "server" / "voxgender"
@@ -27,7 +29,8 @@ DOCUMENT: dict[str, Any] = yaml.safe_load((ROOT / "docs" / "openapi.yaml").read_
 
 def routes() -> set[tuple[str, str]]:
     """Return what the application serves, as (method, path)."""
-    router = create_app(FrontSettings(), MediaNode()).router
+    models = ModelSwap(ModelOptions(), lambda _: Pitch())
+    router = create_app(FrontSettings(), MediaNode(), models=models).router
     return {(route.method, route.resource.canonical) for route in router.routes() if route.resource}
 
 
@@ -91,7 +94,7 @@ def test_tokens_are_asked_for_where_the_document_says() -> None:
         if method != "parameters" and "security" in operation
     }
     in_prose = set(re.findall(r"^\| `([A-Z]+ /[^`]*)` \| [^|]+ \| (?:asked for|for [^|]+) \|", PROSE, re.MULTILINE))
-    assert secured == in_prose == {"POST /whip", "OPTIONS /whip", "GET /sessions"}
+    assert secured == in_prose == {"POST /whip", "OPTIONS /whip", "GET /sessions", "PUT /model"}
 
 
 async def conforms(response: ClientResponse, path: str, status: int) -> Any:
@@ -139,6 +142,7 @@ async def test_a_call_goes_as_documented(engine: Engine) -> None:
             assert entry["session"] == url.removeprefix("/whip/")[:8]
         async with http.get(f"{url}/events") as events:
             await conforms(events, f"{session}/events", 200)
+            assert await events.content.readline() == b"id: 0\n"
             assert isinstance(decode((await events.content.readline()).removeprefix(b"data: ")), Hello)
             async with http.delete(url) as response:
                 await conforms(response, session, 200)

@@ -11,6 +11,7 @@ from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 import requests
@@ -32,8 +33,11 @@ from voxgender.engine import Engine
 from voxgender.settings import FrontSettings
 
 DOCS = Path(__file__).parents[1] / "docs"
-SCHEMAS = {name: schemathesis.openapi.from_path(DOCS / name) for name in ("openapi.yaml", "openapi-node.yaml")}
+SCHEMAS: dict[str, Any] = {
+    name: schemathesis.openapi.from_path(DOCS / name) for name in ("openapi.yaml", "openapi-node.yaml")
+}
 OPERATIONS = [(name, found.ok()) for name, schema in SCHEMAS.items() for found in schema.get_all_operations()]
+DEFAULT: Any = settings.default
 CHECKS = [
     not_a_server_error,
     status_code_conformance,
@@ -109,9 +113,9 @@ def running(engine: Engine) -> Iterator[dict[str, Threaded]]:
 
 def signed(request: requests.PreparedRequest) -> requests.PreparedRequest:
     """As signaling signs what it sends to a node."""
-    body = request.body or b""
+    body: Any = request.body or b""
     assert request.method is not None
-    path = requests.utils.unquote(request.path_url.partition("?")[0])
+    path = unquote(request.path_url.partition("?")[0])
     request.headers["Authorization"] = SECRET.authorization(
         request.method, path, body if isinstance(body, bytes) else body.encode()
     )
@@ -125,14 +129,15 @@ def test_requests_get_what_the_document_says(name: str, operation: Any, running:
 
     @given(operation.as_strategy(), st.integers(0, 2**32))
     @settings(
-        max_examples=max(10, settings.default.max_examples // 5),  # type: ignore[attr-defined]
+        max_examples=max(10, DEFAULT.max_examples // 5),
         deadline=None,
         suppress_health_check=list(HealthCheck),
     )
     def every(case: Any, seed: int) -> None:
         chance = random.Random(seed)
-        if operation_id in BODIES and chance.random() < 0.5:
-            case.body = chance.choice(BODIES[operation_id])
+        bodies: Any = BODIES.get(operation_id)
+        if bodies and chance.random() < 0.5:
+            case.body = chance.choice(bodies)
         if server.sessions and "session" in (case.path_parameters or {}) and chance.random() < 0.5:
             case.path_parameters["session"] = chance.choice(server.sessions[-3:])
         response = case.call(server.url, auth=signed if name == "openapi-node.yaml" else None, timeout=TIMEOUT_S)

@@ -126,7 +126,7 @@ class TestWire:
             '{"v":1,"type":"warning","code":"overloaded"}',
             '{"v":2,"type":"warning","code":"overloaded","message":""}',
             '{"v":1,"type":"warning","code":1,"message":""}',
-            '{"v":1,"type":"segment","start":0,"end":1,"label":"robot","confidence":1}',
+            '{"v":1,"type":"segment","start":0,"end":1,"label":3,"confidence":1}',
             '{"v":1,"type":"segment","start":0,"end":1,"label":"male","confidence":1.5}',
             '{"v":1,"type":"segment","start":0,"end":1,"label":"male","confidence":1}}',
         ],

@@ -23,6 +23,8 @@ SAID: dict[str, tuple[str, Any]] = {
     "host": ("0.0.0.0", "0.0.0.0"),
     "port": ("1", 1),
     "model": ("off", "off"),
+    "model_revision": ("v2", "v2"),
+    "labels": ("female=LABEL_0,male=LABEL_1", ("female=LABEL_0", "male=LABEL_1")),
     "ice_address": ("192.0.2.1, 2001:db8::1,", ("192.0.2.1", "2001:db8::1")),
     "ice_server": ("stun:a,stun:b", ("stun:a", "stun:b")),
     "token": ("secret", "secret"),
@@ -54,6 +56,8 @@ SAID: dict[str, tuple[str, Any]] = {
     "max_sessions_per_subject": ("2", 2),
     "offers_per_minute": ("300", 300),
     "trusted_proxy": ("10.0.0.0/8,192.0.2.1", ("10.0.0.0/8", "192.0.2.1")),
+    "path_prefix": ("/voice", "/voice"),
+    "metrics_address": ("127.0.0.1:9090", "127.0.0.1:9090"),
 }
 """A text in the environment for every option, and its value."""
 
@@ -87,6 +91,7 @@ def test_roles_know_their_own_options_and_no_others() -> None:
     }
     assert {name for name, of in roles.items() if of == set(ROLES)} == {
         "host", "port", "log_level", "max_sessions_per_subject",
+            "metrics_address",
     }  # fmt: skip
     assert roles["secret"] == {"signaling", "media"}
     assert roles["model"] == {"serve", "media"}

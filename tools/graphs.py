@@ -10,7 +10,7 @@ The gate's is made from the package silero-vad, the embedded model's from the ch
 from voxgender.audio.activity import NETWORK
 from voxgender.graphs import silero
 from voxgender.inference.conversion import export
-from voxgender.inference.wav2vec2 import EMBEDDED_DIRECTORY
+from voxgender.inference.loading import EMBEDDED_DIRECTORY
 
 if __name__ == "__main__":
     NETWORK.write_bytes(silero.build().SerializeToString())

@@ -32,7 +32,7 @@ from voxgender.audio.files import read_audio
 from voxgender.audio.frames import SAMPLE_RATE_HZ
 from voxgender.engine import Engine
 from voxgender.engine.files import analyze_file
-from voxgender.inference.wav2vec2 import EMBEDDED_DIRECTORY, load
+from voxgender.inference.loading import EMBEDDED_DIRECTORY, load
 from voxgender.media.opus import Buffer, OpusDecoder
 from voxgender.peer.speech import encode
 from voxgender.protocol import Change, Message, Result
@@ -78,7 +78,7 @@ def asked(outcomes: Iterable[FileOutcome]) -> Iterator[list[Asked]]:
         yield [
             Asked(
                 outcome.clip.label == "male",
-                result.scores.male,
+                result.scores["male"],
                 result.label,
                 result.confidence,
                 result.end - began,

@@ -1,5 +1,5 @@
 import { write } from './dom.js';
-import { words } from './language.js';
+import { wordOf } from './language.js';
 
 /** @typedef {import('voxgender').Label} Label */
 
@@ -24,7 +24,7 @@ export class Announcer {
     if (label === this.#label) return;
     this.#label = label;
     clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => write(this.#element, words()[label]), LASTS_MS);
+    this.#timer = setTimeout(() => write(this.#element, wordOf(label)), LASTS_MS);
   }
 
   stop() {

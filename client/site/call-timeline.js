@@ -1,6 +1,8 @@
+import { isCommon, isVoice, labelColour } from 'voxgender';
+
 import { write } from './dom.js';
 import { minutes, percent } from './format.js';
-import { words } from './language.js';
+import { wordOf } from './language.js';
 import { Viewport, ticks } from './viewport.js';
 
 /** @typedef {import('./label-runs.js').LabelRun} LabelRun */
@@ -165,7 +167,7 @@ export class CallTimeline {
       if (run.label === 'no_speech' || run.end < from || run.start > to) continue;
       const [up, down] = reach(run);
       const left = x(run.start);
-      context.fillStyle = colour(`--${run.label}`);
+      context.fillStyle = isCommon(run.label) ? colour(`--${run.label}`) : labelColour(run.label);
       context.fillRect(left, middle * (1 - up), Math.max(1, x(run.end) - left), middle * (up + down));
     }
     if (this.#cursor !== null) {
@@ -196,8 +198,7 @@ export class CallTimeline {
  */
 export function reading(at, run) {
   if (!run) return minutes(at);
-  const isVoice = run.label === 'male' || run.label === 'female';
-  return [minutes(at), words()[run.label], ...(isVoice ? [percent(run.confidence)] : [])].join(' · ');
+  return [minutes(at), wordOf(run.label), ...(isVoice(run.label) ? [percent(run.confidence)] : [])].join(' · ');
 }
 
 /**
@@ -208,5 +209,5 @@ export function reading(at, run) {
 function reach({ label, confidence }) {
   if (label === 'uncertain') return [0.12, 0.12];
   const tall = 0.18 + 0.78 * Math.min(1, Math.max(0, 2 * confidence - 1));
-  return label === 'female' ? [tall, 0] : [0, tall];
+  return [label === 'male' ? 0 : tall, label === 'female' ? 0 : tall];
 }

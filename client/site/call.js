@@ -128,8 +128,9 @@ class CallPage {
     const muted = part?.track.enabled === false;
     byId('join').textContent = part ? 'Leave' : 'Join';
     this.#mute.disabled = !part;
-    this.#mute.textContent = muted ? 'Unmute' : 'Mute';
+    this.#mute.textContent = muted ? 'Muted' : 'Mute';
     this.#mute.setAttribute('aria-pressed', String(muted));
+    byId('my-name').textContent = muted ? 'You · Muted' : 'You';
     byId('my-hint').textContent = this.#hint(muted);
     this.#showRemote(part?.call.remote ?? null);
   }
@@ -138,7 +139,7 @@ class CallPage {
   #hint(muted) {
     const voice = this.#recording.files?.[0]?.name ?? 'your microphone';
     if (!this.#part) return `Joins with ${voice}.`;
-    return muted ? 'Muted, here and for the label.' : `The call has ${voice}.`;
+    return muted ? 'Nobody hears you, and no label is made.' : `The call has ${voice}.`;
   }
 }
 

@@ -1,4 +1,4 @@
-import { words } from './language.js';
+import { wordOf, words } from './language.js';
 
 /** @typedef {import('voxgender').Summary} Summary */
 
@@ -18,11 +18,12 @@ export function minutes(seconds) {
  * A whole call in a few words, the voice that spoke longest first.
  * @param {Summary} summary
  */
-export function headline({ speech, female, male }) {
+export function headline({ speech, female, male, others }) {
   if (!speech) return words().noSpeechHeard;
   const voices = /** @type {[seconds: number, word: string][]} */ ([
     [female, words().female],
     [male, words().male],
+    ...Object.entries(others ?? {}).map(([label, seconds]) => [seconds, wordOf(label)]),
   ]);
   const shares = voices
     .filter(([seconds]) => seconds > 0)

@@ -1,5 +1,7 @@
 // The language that the page speaks: the browser's where the page has it, or the one chosen on the page.
 
+import { isCommon, labelWord } from 'voxgender';
+
 import { words as english } from './words/en.js';
 
 /** @typedef {import('./words/en.js').Words} Words */
@@ -26,6 +28,14 @@ const spoken = { words: /** @type {Words} */ (english) };
 /** Return the words of the language in use. */
 export function words() {
   return spoken.words;
+}
+
+/**
+ * Return the word for a label; a model's own further labels are told as it names them.
+ * @param {import('voxgender').Label} label
+ */
+export function wordOf(label) {
+  return isCommon(label) ? words()[/** @type {Phrase} */ (label)] : labelWord(label);
 }
 
 /**

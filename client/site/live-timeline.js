@@ -1,6 +1,6 @@
 import { LevelMeter, Timeline } from 'voxgender';
 
-import { words } from './language.js';
+import { wordOf, words } from './language.js';
 
 /** @typedef {import('voxgender').Result} Result */
 /** @typedef {import('voxgender').SessionStart} SessionStart */
@@ -10,6 +10,8 @@ import { words } from './language.js';
 const BRIDGED_HOPS = 4;
 /** Time between two moves of the picture for people who asked for less motion. */
 const CALM_FRAME_MS = 1_000;
+/** The server repeats its warning every 10 s while it holds. */
+const TOO_QUIET_MS = 12_000;
 
 /** The last minute and the level, moving while a call runs. */
 export class LiveTimeline {
@@ -23,6 +25,8 @@ export class LiveTimeline {
   #frame = 0;
   #hop = 0.2;
   #lastEnd = 0;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #quiet;
 
   /** @param {{canvas: HTMLCanvasElement, level: HTMLElement, clock: CallClock}} parts */
   constructor({ canvas, level, clock }) {
@@ -56,7 +60,16 @@ export class LiveTimeline {
     this.#lastEnd = end;
   }
 
+  /** Say beside the level that the voice is too quiet. */
+  sayTooQuiet() {
+    this.#level.dataset['quiet'] = '';
+    clearTimeout(this.#quiet);
+    this.#quiet = setTimeout(() => delete this.#level.dataset['quiet'], TOO_QUIET_MS);
+  }
+
   freeze() {
+    clearTimeout(this.#quiet);
+    delete this.#level.dataset['quiet'];
     clearTimeout(this.#frame);
     cancelAnimationFrame(this.#frame);
     this.#frame = 0;
@@ -64,9 +77,10 @@ export class LiveTimeline {
     this.#meter = null;
     this.#level.style.setProperty('--level', '0');
     this.#timeline.draw(this.#clock.seconds);
-    const { female, male, uncertain } = this.#timeline.seconds();
-    const [f, m, u] = [female, male, uncertain].map(Math.round);
-    this.#canvas.setAttribute('aria-label', words().minuteSummary(f ?? 0, m ?? 0, u ?? 0));
+    const heard = Object.entries(this.#timeline.seconds())
+      .filter(([label]) => label !== 'no_speech')
+      .map(([label, seconds]) => `${wordOf(label)} ${Math.round(seconds)} s`);
+    this.#canvas.setAttribute('aria-label', `${words().lastMinute}: ${heard.join(', ') || words().noSpeechHeard}`);
   }
 
   #move() {

@@ -12,6 +12,7 @@ const WARNING_MS = 12_000;
 /** @type {Readonly<Record<string, [title: string, advice: string]>>} */
 const WARNINGS = {
   overloaded: ['The server is busy', 'Some moments of your voice are not being classified.'],
+  low_level: ['Your voice is very quiet', 'Turn the microphone up, or speak closer to it.'],
   no_media: ['No sound arrives', 'The microphone may be muted, or the network in between be gone.'],
 };
 

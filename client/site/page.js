@@ -56,6 +56,8 @@ class Page {
     bars: { female: byId('bar-female'), male: byId('bar-male'), uncertain: byId('bar-uncertain') },
     figures: { female: byId('share-female'), male: byId('share-male'), uncertain: byId('share-uncertain') },
     speech: byId('speech'),
+    bar: byId('shares'),
+    list: byId('figures'),
   });
   #latency;
   #picker;
@@ -98,6 +100,9 @@ class Page {
       this.#clock.startSession();
       this.#timeline.startSession(detail);
       this.#runs.freeze();
+      const { labels = [] } = detail.hello;
+      this.#shares.showLabels(labels);
+      byId('key').hidden = !(labels.includes('male') && labels.includes('female'));
     });
     client.addEventListener('result', ({ detail }) => {
       this.#clock.observe(detail.end);
@@ -114,7 +119,10 @@ class Page {
       this.#runs.settle({ ...detail, start, end });
       this.#showRuns();
     });
-    client.addEventListener('warning', ({ detail }) => this.#notice.showWarning(detail));
+    client.addEventListener('warning', ({ detail }) => {
+      this.#notice.showWarning(detail);
+      if (detail.code === 'low_level') this.#timeline.sayTooQuiet();
+    });
   }
 
   /** Do what people ask for. */

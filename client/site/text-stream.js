@@ -1,5 +1,7 @@
+import { isCommon, isVoice, labelColour } from 'voxgender';
+
 import { minutes, percent } from './format.js';
-import { words } from './language.js';
+import { wordOf } from './language.js';
 import { write } from './dom.js';
 
 /** @typedef {import('./label-runs.js').LabelRun} LabelRun */
@@ -31,12 +33,11 @@ export class TextStream {
  * @param {LabelRun} run
  */
 export function lineTexts({ label, start, end, confidence }) {
-  const isVoice = label === 'male' || label === 'female';
   return {
     time: minutes(start),
-    label: words()[label],
+    label: wordOf(label),
     length: `${(end - start).toFixed(1)} s`,
-    confidence: isVoice ? percent(confidence) : '',
+    confidence: isVoice(label) ? percent(confidence) : '',
   };
 }
 
@@ -55,7 +56,8 @@ function newLine() {
  * @param {LabelRun} run
  */
 function writeLine(line, run) {
-  line.className = run.label;
+  line.className = isCommon(run.label) ? run.label : 'own';
+  line.style.setProperty('--own', labelColour(run.label));
   for (const [name, text] of Object.entries(lineTexts(run))) {
     write(/** @type {HTMLElement} */ (line.querySelector(`.${name}`)), text);
   }

@@ -1,4 +1,4 @@
-import { words } from './language.js';
+import { wordOf, words } from './language.js';
 import { FORMATS } from './transcript.js';
 
 /** @typedef {import('./label-runs.js').LabelRuns} LabelRuns */
@@ -55,7 +55,7 @@ export class TranscriptMenu {
   #written() {
     /** @type {Format} */
     const format = FORMATS[/** @type {keyof typeof FORMATS} */ (this.#format.value)];
-    return { text: format.write(this.#runs().all, words()), format };
+    return { text: format.write(this.#runs().all, wordOf), format };
   }
 }
 

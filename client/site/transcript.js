@@ -1,8 +1,10 @@
 // A call written down, in the formats of editors, tables, programs, players and phoneticians.
 
+import { isVoice } from 'voxgender';
+
 /** @typedef {import('./label-runs.js').LabelRun} LabelRun */
 /** @typedef {Pick<LabelRun, 'label' | 'start' | 'end' | 'confidence'>} Line */
-/** @typedef {Readonly<Record<Line['label'], string>>} LabelNames */
+/** @typedef {(label: string) => string} LabelNames returns the word for a label */
 
 /**
  * @typedef {object} Format
@@ -29,8 +31,8 @@ export const FORMATS = {
 export function toText(lines, names) {
   return lines
     .map((line) => {
-      const sure = isVoice(line) ? `  ${Math.round(line.confidence * 100)} %` : '';
-      return `${clock(line.start)} – ${clock(line.end)}  ${names[line.label]}${sure}\n`;
+      const sure = isVoice(line.label) ? `  ${Math.round(line.confidence * 100)} %` : '';
+      return `${clock(line.start)} – ${clock(line.end)}  ${names(line.label)}${sure}\n`;
     })
     .join('');
 }
@@ -43,8 +45,8 @@ export function toCsv(lines) {
   const rows = lines.map((line) => [
     line.start.toFixed(3),
     line.end.toFixed(3),
-    line.label,
-    isVoice(line) ? line.confidence.toFixed(4) : '',
+    /[",\r\n]/.test(line.label) ? `"${line.label.replaceAll('"', '""')}"` : line.label,
+    isVoice(line.label) ? line.confidence.toFixed(4) : '',
   ]);
   return [['start', 'end', 'label', 'confidence'], ...rows].map((row) => `${row.join(',')}\r\n`).join('');
 }
@@ -58,7 +60,7 @@ export function toJson(lines) {
     start: rounded(line.start, 3),
     end: rounded(line.end, 3),
     label: line.label,
-    ...(isVoice(line) ? { confidence: rounded(line.confidence, 4) } : {}),
+    ...(isVoice(line.label) ? { confidence: rounded(line.confidence, 4) } : {}),
   }));
   return `${JSON.stringify(segments, null, 2)}\n`;
 }
@@ -71,7 +73,10 @@ export function toJson(lines) {
 export function toWebVtt(lines, names) {
   const cues = lines
     .filter(({ label, start, end }) => label !== 'no_speech' && end > start)
-    .map(({ label, start, end }) => `${clock(start)} --> ${clock(end)}\n<v ${names[label]}>${names[label]}\n`);
+    .map(
+      ({ label, start, end }) =>
+        `${clock(start)} --> ${clock(end)}\n<v ${escaped(names(label))}>${escaped(names(label))}\n`,
+    );
   return ['WEBVTT\n', ...cues].join('\n');
 }
 
@@ -93,7 +98,7 @@ export function toTextGrid(lines) {
     `        intervals [${index + 1}]:`,
     `            xmin = ${start.toFixed(3)}`,
     `            xmax = ${end.toFixed(3)}`,
-    `            text = "${text}"`,
+    `            text = "${text.replaceAll('"', '""')}"`,
   ]);
   return [
     'File type = "ooTextFile"',
@@ -113,17 +118,17 @@ export function toTextGrid(lines) {
   ].join('\n');
 }
 
-/** @param {Line} line */
-function isVoice({ label }) {
-  return label === 'male' || label === 'female';
-}
-
 /**
  * @param {number} value
  * @param {number} digits
  */
 function rounded(value, digits) {
   return Number(value.toFixed(digits));
+}
+
+/** @param {string} text */
+function escaped(text) {
+  return text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;');
 }
 
 /** @param {number} seconds */

@@ -1,6 +1,8 @@
+import { isCommon, isVoice, labelColour } from 'voxgender';
+
 import { write } from './dom.js';
 import { headline, percent } from './format.js';
-import { words } from './language.js';
+import { wordOf, words } from './language.js';
 import { HEADLINES } from './state-words.js';
 
 /** @typedef {import('voxgender').Result} Result */
@@ -26,13 +28,15 @@ export class VoicePanel {
 
   /** @param {Pick<Result, 'label' | 'confidence'>} result */
   showResult({ label, confidence }) {
-    const isVoice = label === 'male' || label === 'female';
     const instead = label === 'uncertain' ? words().either : words().waitingForVoice;
+    const isHeard = isVoice(label);
+    this.#panel.classList.toggle('own', !isCommon(label));
+    this.#panel.style.setProperty('--own', labelColour(label));
     this.#panel.dataset['label'] = label;
     write(this.#eyebrow, words().heardNow);
-    write(this.#word, words()[label]);
-    write(this.#sure, isVoice ? words().sure(percent(confidence)) : instead);
-    this.#bar.style.setProperty('--confidence', String(isVoice ? confidence : 0));
+    write(this.#word, wordOf(label));
+    write(this.#sure, isHeard ? words().sure(percent(confidence)) : instead);
+    this.#bar.style.setProperty('--confidence', String(isHeard ? confidence : 0));
   }
 
   /**

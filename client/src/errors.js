@@ -35,16 +35,16 @@ export class ServerError extends VoxgenderError {
 }
 
 /**
- * No way to the server, or no longer: `unreachable`, `no_media_path`, `lost`, or the code of the `error` message
- * with which the server ended the call.
+ * No way to the server, or no longer: `unreachable`, `cross_origin`, `mixed_content`, `local_network`,
+ * `no_media_path`, `lost`, or the code of the `error` message with which the server ended the call.
  */
 export class ConnectionError extends VoxgenderError {
   /**
    * @param {string} code
    * @param {string} message
-   * @param {{cause?: unknown}} [options]
+   * @param {{heals?: boolean, cause?: unknown}} [options]
    */
-  constructor(code, message, { cause } = {}) {
-    super(code, message, { heals: true, cause });
+  constructor(code, message, { heals = true, cause } = {}) {
+    super(code, message, { heals, cause });
   }
 }

@@ -6,7 +6,8 @@ export { listMicrophones, openMicrophone } from './microphone.js';
 export { LevelMeter } from './level-meter.js';
 export { Timeline } from './timeline.js';
 export { VoxgenderError, MicrophoneError, ServerError, ConnectionError } from './errors.js';
-export { explain, LABEL_WORDS } from './words.js';
+export { isCommon, isVoice, LABEL_WORDS, labelColour, labelWord } from './labels.js';
+export { explain } from './words.js';
 
 /** @typedef {import('./message-types.js').Message} Message */
 /** @typedef {import('./message-types.js').Hello} Hello */
@@ -17,7 +18,6 @@ export { explain, LABEL_WORDS } from './words.js';
 /** @typedef {import('./message-types.js').Warning} Warning */
 /** @typedef {import('./message-types.js').ErrorMessage} ErrorMessage */
 /** @typedef {import('./message-types.js').Label} Label */
-/** @typedef {import('./message-types.js').Scores} Scores */
 /** @typedef {import('./voxgender-client.js').Token} Token */
 /** @typedef {import('./events.js').State} State */
 /** @typedef {import('./events.js').StateChange} StateChange */

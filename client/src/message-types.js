@@ -1,17 +1,19 @@
 // Written by tools/message-types.js from docs/protocol.schema.json, which docs/protocol.md explains. Do not edit.
 
-/** @typedef {'female' | 'male' | 'no_speech' | 'uncertain'} Label */
+/** @typedef {string} Label A label of the model, `uncertain` or `no_speech`. */
 
 /**
  * First message on every channel: the model that listens, its labels, window and hop.
  * @typedef {object} Hello
  * @property {'hello'} type
  * @property {1} v
+ * @property {number} [channel] Channel of a stream that has several, counted from 0; each is judged apart.
  * @property {string} session
  * @property {string} model
- * @property {Label[]} [labels]
+ * @property {string[]} [labels]
  * @property {number} window_ms
  * @property {number} hop_ms
+ * @property {number} [windows_per_s] Windows of this call that are classified in a second of speech.
  */
 
 /**
@@ -19,21 +21,15 @@
  * @typedef {object} Result
  * @property {'result'} type
  * @property {1} v
+ * @property {number} [channel] Channel of a stream that has several, counted from 0; each is judged apart.
  * @property {number} seq
  * @property {number} start Seconds of this call's audio.
  * @property {number} end Seconds of this call's audio.
- * @property {Label} label
+ * @property {string} label
  * @property {number} confidence
- * @property {Scores | null} scores
+ * @property {Record<string, number> | null} scores
  * @property {number} latency_ms Milliseconds.
  * @property {Record<string, number>} [stages_ms]
- */
-
-/**
- * One window's probabilities, raw from the model. They add up to 1.
- * @typedef {object} Scores
- * @property {number} male
- * @property {number} female
  */
 
 /**
@@ -41,9 +37,10 @@
  * @typedef {object} Change
  * @property {'change'} type
  * @property {1} v
+ * @property {number} [channel] Channel of a stream that has several, counted from 0; each is judged apart.
  * @property {number} at Seconds of this call's audio.
- * @property {Label} from
- * @property {Label} to
+ * @property {string} from
+ * @property {string} to
  * @property {number} confidence
  */
 
@@ -52,23 +49,26 @@
  * @typedef {object} Segment
  * @property {'segment'} type
  * @property {1} v
+ * @property {number} [channel] Channel of a stream that has several, counted from 0; each is judged apart.
  * @property {number} start Seconds of this call's audio.
  * @property {number} end Seconds of this call's audio.
- * @property {Label} label
+ * @property {string} label
  * @property {number} confidence
  */
 
 /**
- * The whole call in seconds; the last message. `segments` is a count.
+ * The whole call in seconds; the last message. `segments` is a count, `others` by label.
  * @typedef {object} Summary
  * @property {'summary'} type
  * @property {1} v
+ * @property {number} [channel] Channel of a stream that has several, counted from 0; each is judged apart.
  * @property {number} duration Seconds of this call's audio.
  * @property {number} speech Seconds of this call's audio.
  * @property {number} male Seconds of this call's audio.
  * @property {number} female Seconds of this call's audio.
  * @property {number} uncertain Seconds of this call's audio.
  * @property {number} segments
+ * @property {Record<string, number>} [others]
  */
 
 /**
@@ -76,8 +76,10 @@
  * @typedef {object} Warning
  * @property {'warning'} type
  * @property {1} v
- * @property {string} code
+ * @property {number} [channel] Channel of a stream that has several, counted from 0; each is judged apart.
+ * @property {string} code For programs: overloaded, no_media, low_level, draining, …
  * @property {string} message
+ * @property {number} [windows_per_s] Windows of this call that are classified in a second of speech.
  */
 
 /**
@@ -85,6 +87,7 @@
  * @typedef {object} ErrorMessage
  * @property {'error'} type
  * @property {1} v
+ * @property {number} [channel] Channel of a stream that has several, counted from 0; each is judged apart.
  * @property {string} code
  * @property {string} message
  */

@@ -1,5 +1,7 @@
 const FIRST_MS = 500;
 const LONGEST_MS = 10_000;
+/** A proxy whose server is restarting answers without the headers of CORS, too. A server's own refusal stays. */
+const CROSS_ORIGIN_TRIES = 5;
 
 /**
  * A try that failed.
@@ -22,7 +24,7 @@ const LONGEST_MS = 10_000;
  */
 export function exponentialBackoff({ random = Math.random } = {}) {
   return ({ failures, error }) => {
-    if (!error.heals) return null;
+    if (!error.heals || (error.code === 'cross_origin' && failures >= CROSS_ORIGIN_TRIES)) return null;
     if (error.retryAfterMs !== null) return Math.max(error.retryAfterMs, FIRST_MS) * (1 + 0.5 * random());
     return Math.min(LONGEST_MS, FIRST_MS * 2 ** failures) * (0.5 + 0.5 * random());
   };

@@ -47,7 +47,8 @@ export class Tally {
     session.duration = this.#endS - this.#fromS;
     if (label !== 'no_speech') {
       session.speech += stretchS;
-      session[label] += stretchS;
+      if (isOwn(label)) session[label] += stretchS;
+      else session.others = sum(session.others, { [label]: stretchS });
       if (label !== this.#label) session.segments += 1;
     }
     this.#label = label;
@@ -68,7 +69,16 @@ export class Tally {
 
 /** @returns {Summary} */
 function empty() {
-  return { v: 1, type: 'summary', duration: 0, speech: 0, male: 0, female: 0, uncertain: 0, segments: 0 };
+  return { v: 1, type: 'summary', duration: 0, speech: 0, male: 0, female: 0, uncertain: 0, segments: 0, others: {} };
+}
+
+/**
+ * Whether a summary has a field for the label; all others are in `others`.
+ * @param {string} label
+ * @returns {label is 'male' | 'female' | 'uncertain'}
+ */
+function isOwn(label) {
+  return label === 'male' || label === 'female' || label === 'uncertain';
 }
 
 const FIGURES = /** @type {const} */ (['duration', 'speech', 'male', 'female', 'uncertain', 'segments']);
@@ -79,9 +89,10 @@ const FIGURES = /** @type {const} */ (['duration', 'speech', 'male', 'female', '
  * @returns {Summary}
  */
 function add(a, b) {
-  const sum = empty();
-  for (const figure of FIGURES) sum[figure] = a[figure] + b[figure];
-  return sum;
+  const both = empty();
+  for (const figure of FIGURES) both[figure] = a[figure] + b[figure];
+  both.others = sum(a.others, b.others);
+  return both;
 }
 
 /**
@@ -92,5 +103,17 @@ function add(a, b) {
 function subtract(a, b) {
   const rest = empty();
   for (const figure of FIGURES) rest[figure] = Math.max(0, a[figure] - b[figure]);
+  rest.others = sum(a.others, b.others, -1);
   return rest;
+}
+
+/**
+ * @param {Record<string, number>} [a] seconds by label
+ * @param {Record<string, number>} [b]
+ * @param {1 | -1} sign of `b`
+ * @returns {Record<string, number>} at least 0 each
+ */
+function sum(a = {}, b = {}, sign = 1) {
+  const labels = Object.keys({ ...a, ...b });
+  return Object.fromEntries(labels.map((label) => [label, Math.max(0, (a[label] ?? 0) + sign * (b[label] ?? 0))]));
 }

@@ -1,3 +1,5 @@
+import { isCommon, labelColour } from './labels.js';
+
 /** @typedef {import('./message-types.js').Label} Label */
 
 const SPAN_S = 60;
@@ -71,8 +73,9 @@ export class Timeline {
 
   /** @returns {Record<Label, number>} seconds of each label in the last minute */
   seconds() {
-    const seconds = { male: 0, female: 0, uncertain: 0, no_speech: 0 };
-    for (const { start, end, label } of this.#spans) seconds[label] += end - start;
+    /** @type {Record<Label, number>} */
+    const seconds = {};
+    for (const { start, end, label } of this.#spans) seconds[label] = (seconds[label] ?? 0) + end - start;
     return seconds;
   }
 
@@ -94,7 +97,8 @@ export class Timeline {
     context.fillRect(0, middle - 0.5, width, 1);
 
     for (const band of bands(this.#spans)) {
-      context.fillStyle = colour(`--${band[0].label}`);
+      const { label } = band[0];
+      context.fillStyle = isCommon(label) ? colour(`--${label}`) : labelColour(label);
       this.#fillBand(band, x, middle);
     }
 

@@ -1,4 +1,5 @@
-import { LABEL_WORDS, explain } from './words.js';
+import { isCommon, labelColour, labelWord } from './labels.js';
+import { explain } from './words.js';
 import { ClientEvent } from './events.js';
 import { VoxgenderClient } from './voxgender-client.js';
 
@@ -30,6 +31,8 @@ const STYLE = `
   :host([data-label=male]) { --_ink: var(--_male); }
   :host([data-label=female]) .mark::after { inset: 0 0 50% 0; }
   :host([data-label=male]) .mark::after { inset: 50% 0 0 0; }
+  :host(.own) { --_ink: var(--voxgender-other, var(--_own)); }
+  :host(.own) .mark::after { inset: 0; }
   :host([data-label=uncertain]) .mark::after { inset: 38% 0 38% 0; }
   @media (prefers-reduced-motion: reduce) { .mark::after { transition: none; } }
 `;
@@ -43,7 +46,8 @@ const STYLE = `
  *
  * Attributes `endpoint`, `token` and `ice-transport-policy` (`relay` for TURN servers alone) count from the next `source`
  * on, and so does the property `token`: a function that gives one, for tokens that expire. Repeats the client's `state` and `result` events. Colours
- * are `--voxgender-male`, `--voxgender-female` and `--voxgender-quiet`; parts are `mark`, `word` and `confidence`.
+ * are `--voxgender-male`, `--voxgender-female`, `--voxgender-quiet` and, for a model’s further labels,
+ * `--voxgender-other`; parts are `mark`, `word` and `confidence`.
  */
 export class VoxgenderVoice extends HTMLElement {
   /** @type {MediaStream | MediaStreamTrack | null} */
@@ -89,7 +93,7 @@ export class VoxgenderVoice extends HTMLElement {
   show(result) {
     this.#write(
       result?.label ?? null,
-      result ? LABEL_WORDS[result.label] : '',
+      result ? labelWord(result.label) : '',
       result && result.label !== 'no_speech' ? `${Math.round(result.confidence * 100)} %` : '',
     );
   }
@@ -138,6 +142,9 @@ export class VoxgenderVoice extends HTMLElement {
   #write(label, word, confidence) {
     if (label) this.dataset['label'] = label;
     else delete this.dataset['label'];
+    const isOwn = label !== null && !isCommon(label);
+    this.classList.toggle('own', isOwn);
+    if (isOwn) this.style.setProperty('--_own', labelColour(label));
     // A screen reader speaks whatever is written here, so nothing is written twice.
     if (this.#word.textContent !== word) this.#word.textContent = word;
     this.#confidence.textContent = confidence;

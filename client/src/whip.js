@@ -1,7 +1,8 @@
 // The WHIP client's half of RFC 9725: offer in, answer out, candidates trickled, session deleted.
 
-import { ConnectionError, ServerError } from './errors.js';
+import { ServerError } from './errors.js';
 import { wait } from './promises.js';
+import { whyUnanswered } from './unanswered.js';
 
 const ANSWER_TIMEOUT_MS = 15_000;
 const STATUS_TIMEOUT_MS = 3_000;
@@ -26,7 +27,7 @@ const LONGEST_PATCH_WAIT_MS = 3_000;
  * @param {{token?: string | null}} [options]
  * @returns {Promise<Resource>}
  * @throws {ServerError} the server refused
- * @throws {ConnectionError} `unreachable`: no answer at all
+ * @throws {ConnectionError} no answer at all; the code says why
  */
 export async function publish(endpoint, offer, { token = null } = {}) {
   /** @type {Record<string, string>} */
@@ -42,7 +43,7 @@ export async function publish(endpoint, offer, { token = null } = {}) {
     });
     body = await response.text();
   } catch (cause) {
-    throw new ConnectionError('unreachable', `No answer from ${endpoint}`, { cause });
+    throw await whyUnanswered(endpoint, cause);
   }
   if (!response.ok) throw refusal(response, body);
   const location = response.headers.get('Location');

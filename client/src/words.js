@@ -1,8 +1,3 @@
-/** @typedef {import('./message-types.js').Label} Label */
-
-/** @type {Readonly<Record<Label, string>>} */
-export const LABEL_WORDS = { male: 'Male', female: 'Female', uncertain: 'Uncertain', no_speech: 'No speech' };
-
 /** @type {Readonly<Record<string, [title: string, advice: string]>>} */
 const EXPLANATIONS = {
   insecure_origin: [
@@ -15,10 +10,20 @@ const EXPLANATIONS = {
   unplugged: ['The microphone was unplugged', 'Plug one in, then press Start again.'],
   unauthorized: ['This server asks for a token', 'Add #token=… to the end of this page’s address and reload.'],
   at_capacity: ['The server is full', 'All its places are taken just now.'],
+  overloaded: ['The server is busy', 'It does not keep up with the calls that it has.'],
   starting: ['The server is starting', 'It is still loading its model.'],
   draining: ['The server is restarting', 'It takes no new calls just now.'],
   shutting_down: ['The server is restarting', 'The call goes on as soon as it is back.'],
   unreachable: ['The server cannot be reached', 'It may be down, or this device may be offline.'],
+  cross_origin: [
+    'The server does not let this site call',
+    'Its operator can allow this page’s origin (--allow-origin). If it is just being restarted, this passes.',
+  ],
+  mixed_content: ['A secure page cannot reach this server', 'The server’s address has to begin with https.'],
+  local_network: [
+    'The browser blocks the way to your local network',
+    'Allow “local network access” for this page in the address bar, then press Start again.',
+  ],
   lost: ['Connection lost', 'The network went away for a moment.'],
   unheard: ['Nothing is heard of the server', 'The way to it has changed or is blocked. Another call is being made.'],
   no_media_path: [

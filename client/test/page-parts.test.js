@@ -53,6 +53,16 @@ test('a voice is shown with its confidence, and silence and doubt with words', (
   assert.equal(shown.bar.properties['--confidence'], '0');
 });
 
+test('a label of the model’s own is shown by its own name and colour', () => {
+  const shown = elements('panel', 'eyebrow', 'word', 'sure', 'bar');
+  const panel = new VoicePanel(shown);
+  panel.showResult({ label: 'child', confidence: 0.8 });
+  assert.deepEqual([shown.word.textContent, shown.sure.textContent], ['Child', '80 % sure']);
+  assert.ok(shown.panel.classes.has('own'));
+  panel.showResult({ label: 'male', confidence: 0.8 });
+  assert.ok(!shown.panel.classes.has('own'));
+});
+
 test('a label does not stay while the call is being made again', () => {
   const shown = elements('panel', 'eyebrow', 'word', 'sure', 'bar');
   const panel = new VoicePanel(shown);

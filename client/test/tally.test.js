@@ -5,7 +5,17 @@ import { Tally } from '../src/tally.js';
 
 const hello = { v: 1, type: 'hello' };
 const result = (end, label) => ({ v: 1, type: 'result', end, label });
-const summary = { v: 1, type: 'summary', duration: 10, speech: 6, male: 4, female: 2, uncertain: 0, segments: 2 };
+const summary = {
+  v: 1,
+  type: 'summary',
+  duration: 10,
+  speech: 6,
+  male: 4,
+  female: 2,
+  uncertain: 0,
+  segments: 2,
+  others: {},
+};
 
 test('a session that ended well is told by its own summary', () => {
   const tally = new Tally();
@@ -43,4 +53,12 @@ test('a hello on the second channel of a session counts no time twice', () => {
   const tally = new Tally();
   for (const message of [hello, result(0.5, 'male'), hello]) tally.observe(message);
   assert.equal(tally.total().male, 0.5);
+});
+
+test('a label that only this model knows is summed up under its own name', () => {
+  const tally = new Tally();
+  const told = { ...summary, speech: 9, others: { child: 3 } };
+  for (const message of [hello, result(0.5, 'child'), result(1, 'male'), hello, told]) tally.observe(message);
+  assert.deepEqual(tally.total().others, { child: 3.5 });
+  assert.equal(tally.total().speech, 10);
 });

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
 import { FORMATS, toCsv, toJson, toText, toTextGrid, toWebVtt } from '../site/transcript.js';
-import { words } from '../site/words/en.js';
+import { wordOf } from '../site/language.js';
 
 const LINES = [
   { label: 'no_speech', start: 0, end: 0.5, confidence: 1 },
@@ -13,7 +13,7 @@ const LINES = [
 
 test('text is for people, in the words of the page', () => {
   assert.equal(
-    toText(LINES.slice(0, 2), { ...words, male: 'Männlich', no_speech: 'Stille' }),
+    toText(LINES.slice(0, 2), (label) => ({ male: 'Männlich', no_speech: 'Stille' })[label]),
     '00:00:00.000 – 00:00:00.500  Stille\n00:00:00.500 – 00:00:05.063  Männlich  100 %\n',
   );
 });
@@ -36,7 +36,7 @@ test('JSON is read back as it was told', () => {
 
 test('captions name each voice and leave silence out', () => {
   assert.equal(
-    toWebVtt(LINES, words),
+    toWebVtt(LINES, wordOf),
     [
       'WEBVTT\n',
       '00:00:00.500 --> 00:00:05.063\n<v Male>Male\n',
@@ -44,7 +44,7 @@ test('captions name each voice and leave silence out', () => {
       '01:01:01.000 --> 01:01:02.500\n<v Female>Female\n',
     ].join('\n'),
   );
-  assert.equal(toWebVtt([], words), 'WEBVTT\n');
+  assert.equal(toWebVtt([], wordOf), 'WEBVTT\n');
 });
 
 test('a TextGrid has no gaps and no overlaps', () => {
@@ -59,6 +59,16 @@ test('a TextGrid has no gaps and no overlaps', () => {
   assert.deepEqual(texts, ['', 'male', '', 'uncertain', '', 'female', 'male']);
 });
 
+test('a model’s own labels cannot break a format', () => {
+  const lines = [{ label: 'a "b", <c>', start: 0, end: 1, confidence: 1 }];
+  assert.match(toCsv(lines), /0\.000,1\.000,"a ""b"", <c>",1/);
+  assert.match(toTextGrid(lines), /text = "a ""b"", <c>"/);
+  assert.match(
+    toWebVtt(lines, (label) => label),
+    /<v a "b", &lt;c&gt;>/,
+  );
+});
+
 test('every format can be written of an empty call', () => {
-  for (const { write } of Object.values(FORMATS)) assert.equal(typeof write([], words), 'string');
+  for (const { write } of Object.values(FORMATS)) assert.equal(typeof write([], wordOf), 'string');
 });

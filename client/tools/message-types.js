@@ -9,16 +9,11 @@ const TARGET = new URL('../src/message-types.js', import.meta.url);
 const NAMES = { Error: 'ErrorMessage' };
 const nameOf = (title) => NAMES[title] ?? title;
 
-const LABELS = ['female', 'male', 'no_speech', 'uncertain'];
-
 /** A JSON Schema as a type of TypeScript; only what the protocol's schema has in it. */
 function typeOf(schema) {
   if (schema.$ref) return nameOf(schema.$ref.split('/').at(-1));
   if (schema.anyOf) return schema.anyOf.map(typeOf).join(' | ');
-  if (schema.enum) {
-    const isLabel = JSON.stringify([...schema.enum].sort()) === JSON.stringify(LABELS);
-    return isLabel ? 'Label' : schema.enum.map((value) => JSON.stringify(value).replaceAll('"', "'")).join(' | ');
-  }
+  if (schema.enum) return schema.enum.map((value) => JSON.stringify(value).replaceAll('"', "'")).join(' | ');
   switch (schema.type) {
     case 'array':
       return `${typeOf(schema.items)}[]`;
@@ -52,7 +47,7 @@ export function messageTypes() {
   const types = Object.keys(mapping).map((type) => `'${type}'`);
   return `// Written by tools/message-types.js from docs/protocol.schema.json, which docs/protocol.md explains. Do not edit.
 
-/** @typedef {${LABELS.map((label) => `'${label}'`).join(' | ')}} Label */
+/** @typedef {string} Label A label of the model, \`uncertain\` or \`no_speech\`. */
 
 ${Object.values(schema.$defs).map(typedef).join('\n\n')}
 

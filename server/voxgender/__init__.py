@@ -1,25 +1,66 @@
 """voxgender tells, live, whether the voice speaking now is heard as male or female."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from voxgender.errors import VoxgenderError
+from voxgender.errors import AudioError, ModelError, VoxgenderError
+from voxgender.protocol import (
+    AnyMessage,
+    Change,
+    Error,
+    Hello,
+    Label,
+    Result,
+    Scores,
+    Segment,
+    Summary,
+    Warning,
+)
 from voxgender.version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, AsyncIterable, Iterable
+    from os import PathLike
 
     from aiortc import MediaStreamTrack
 
-    from voxgender.engine import Engine
-    from voxgender.protocol import Message
+    from voxgender.audio.pcm import Encoding
+    from voxgender.embedding.voice import Voice
+    from voxgender.engine.files import FileClassification
 
-__all__ = ["VoxgenderError", "__version__", "analyze"]
+__all__ = [
+    "AnyMessage",
+    "AudioError",
+    "Change",
+    "Error",
+    "FileClassification",
+    "Hello",
+    "Label",
+    "ModelError",
+    "Result",
+    "Scores",
+    "Segment",
+    "Summary",
+    "Voice",
+    "VoxgenderError",
+    "Warning",
+    "__version__",
+    "analyze",
+    "classify",
+    "classify_sync",
+]
 
 
-async def analyze(track: "MediaStreamTrack", *, model: str = "embedded") -> "AsyncGenerator[Message, None]":
-    """Listen to any aiortc audio track, inside any aiortc program.
+async def analyze(
+    source: "MediaStreamTrack | AsyncIterable[Any] | Iterable[Any]",
+    *,
+    rate: int | None = None,
+    encoding: "Encoding | None" = None,
+    channels: int | None = None,
+    model: str = "embedded",
+) -> "AsyncGenerator[AnyMessage, None]":
+    """Analyse a voice as it comes: an aiortc track, or PCM from anywhere.
 
-    >>> async for message in analyze(track):
+    >>> async for message in analyze(source, rate=16000):
     ...     if message.type == "change":
     ...         print(message.to, "speaks now")
 
@@ -27,27 +68,81 @@ async def analyze(track: "MediaStreamTrack", *, model: str = "embedded") -> "Asy
     thread, and shared by all calls that name it; the networks run on one more thread, never on the event loop.
 
     Args:
-        track: a live track of kind ``audio``, of any rate and layout. It is read until it ends.
+        source: a live track of kind ``audio``, read until it ends; or an iterable of chunks, asynchronous or not; or
+            an open file or ``asyncio.StreamReader``. Chunks are bytes, arrays of int16 or float32 of any shape, or
+            frames that carry their format, such as those of PyAV, LiveKit and Pipecat. It is read no faster than it is
+            analysed, and nothing of it is dropped.
+        rate: samples a second of bytes and arrays, 8000 to 192000.
+        encoding: of bytes: ``s16le`` (default), ``f32le``, ``mulaw`` or ``alaw``.
+        channels: channels, interleaved or an axis of arrays, to be judged apart: each message then has its ``channel``.
+            By default bytes are one channel, and the channels of arrays and frames are mixed.
         model: ``embedded``, ``off``, a local directory or a hub id of a wav2vec2 classifier.
 
     Raises:
         ModelError: the model cannot be loaded.
-        AudioError: the track carries no audio.
+        AudioError: the source is no audio, or of another format than was said.
     """
-    import asyncio
-    import secrets
     from contextlib import aclosing
 
-    def load() -> "Engine":
-        # Importing the networks' runtimes would hold up the event loop as much as loading the weights.
-        from voxgender.engine.loading import shared_engine
+    from voxgender.embedding import analysis
 
-        return shared_engine(model)
-
-    engine = await asyncio.to_thread(load)
-    from voxgender.engine.track import analyze
-
-    yield engine.hello(secrets.token_urlsafe(8))
-    async with aclosing(analyze(engine, track)) as messages:
+    following = analysis.analyze(source, rate=rate, encoding=encoding, channels=channels, model=model)
+    async with aclosing(following) as messages:
         async for message in messages:
             yield message
+
+
+async def classify(
+    source: "str | PathLike[str] | Any",
+    *,
+    rate: int | None = None,
+    encoding: "Encoding | None" = None,
+    channels: int | None = None,
+    model: str = "embedded",
+) -> "FileClassification":
+    """Classify a file or a recording by all of its speech, on another thread than the event loop's.
+
+    >>> verdict = await classify("voice.wav")
+    >>> print(verdict.label, verdict.confidence)
+
+    Args:
+        source: a path; or bytes, an array of int16 or float32 of any shape, or a list of such chunks or of frames.
+        rate: samples a second of bytes and arrays.
+        encoding: of bytes: ``s16le`` (default), ``f32le``, ``mulaw`` or ``alaw``.
+        channels: channels that are interleaved in bytes, or an axis of arrays. They are mixed.
+        model: as of :func:`analyze`.
+
+    Raises:
+        ModelError: the model cannot be loaded.
+        AudioError: there is no such file, or it holds no audio.
+    """
+    import asyncio
+
+    return await asyncio.to_thread(classify_sync, source, rate=rate, encoding=encoding, channels=channels, model=model)
+
+
+def classify_sync(
+    source: "str | PathLike[str] | Any",
+    *,
+    rate: int | None = None,
+    encoding: "Encoding | None" = None,
+    channels: int | None = None,
+    model: str = "embedded",
+) -> "FileClassification":
+    """Classify a file or a recording on the present thread: :func:`classify` for programs without an event loop."""
+    from voxgender.embedding import classification
+
+    return classification.classify(source, rate=rate, encoding=encoding, channels=channels, model=model)
+
+
+def __getattr__(name: str) -> Any:
+    # Imported late: a program that only names the library loads neither numpy nor asyncio.
+    if name == "Voice":
+        from voxgender.embedding.voice import Voice
+
+        return Voice
+    if name == "FileClassification":
+        from voxgender.engine.files import FileClassification
+
+        return FileClassification
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -14,7 +14,15 @@ from voxgender import __version__, logs, options
 from voxgender.errors import AudioError, ManifestError, SettingsError, VoxgenderError
 from voxgender.extras import advice
 from voxgender.peer.options import CallOptions, LoadOptions
-from voxgender.settings import ClassifySettings, LogOptions, MediaSettings, ServeSettings, SignalingSettings
+from voxgender.settings import (
+    BenchModelSettings,
+    ClassifySettings,
+    DoctorSettings,
+    LogOptions,
+    MediaSettings,
+    ServeSettings,
+    SignalingSettings,
+)
 from voxgender.training.options import EvaluateOptions, ExportOptions, TrainOptions
 
 if TYPE_CHECKING:
@@ -48,10 +56,29 @@ def media(settings: MediaSettings) -> int:
     """Take calls from signaling, as one of many media nodes."""
     from voxgender.fleet.secret import Secret
     from voxgender.roles.media import Media
-    from voxgender.roles.serve import make_engine
+    from voxgender.roles.serve import make_classifier, make_engine
 
-    role = Media(settings, make_engine, Secret(settings.fleet.secret))
+    role = Media(settings, make_engine, Secret(settings.fleet.secret), make_classifier=make_classifier)
     return _run_role(role, settings.log, "voxgender media is ready: signaling reaches it at {}")
+
+
+def doctor(settings: DoctorSettings) -> int:
+    """Examine this machine and a server's options, and say what to do."""
+    from voxgender.doctor.examination import examine
+    from voxgender.doctor.finding import Finding, as_json, has_failed
+
+    async def run() -> list[Finding]:
+        found = []
+        async for finding in examine(settings):
+            found.append(finding)
+            if not settings.json:
+                print(finding, flush=True)
+        return found
+
+    found = asyncio.run(run())
+    if settings.json:
+        print(as_json(found))
+    return int(has_failed(found))
 
 
 def call(settings: CallOptions) -> int:
@@ -138,6 +165,26 @@ def evaluate(settings: EvaluateOptions) -> int:
     return 0
 
 
+def bench_model(settings: BenchModelSettings) -> int:
+    """Measure a model in each runtime that is installed here."""
+    from tqdm import tqdm
+
+    from voxgender.engine.files import speech_windows
+    from voxgender.inference.benchmark import as_table, jobs, measure
+    from voxgender.peer.voices import dialogue
+
+    windows = speech_windows(settings.files or [dialogue(turn_s=6.0).samples])
+    todo = jobs(settings.model, windows, revision=settings.revision, seconds=settings.seconds)
+    measured = list(tqdm(measure(todo), total=len(todo), unit="run", disable=None))
+    if settings.json:
+        print(
+            json.dumps({"model": settings.model, "windows": len(windows), "runs": [one._asdict() for one in measured]})
+        )
+    else:
+        print(as_table(measured, len(windows)))
+    return 0
+
+
 def train(settings: TrainOptions) -> int:
     """Train a compact wav2vec2 on recordings of your own."""
     from voxgender.training.train import train as run_training
@@ -157,7 +204,8 @@ def export(settings: ExportOptions) -> int:
 
 
 COMMANDS: dict[str, Callable[[Any], int]] = {
-    command.__name__: command for command in (serve, signaling, media, call, load, classify, evaluate, train, export)
+    command.__name__.replace("_", "-"): command
+    for command in (serve, signaling, media, doctor, call, load, classify, evaluate, train, export, bench_model)
 }
 
 
@@ -229,7 +277,7 @@ class _Parser(argparse.ArgumentParser):
 
 def _overview() -> argparse.ArgumentParser:
     listed = "\n".join(
-        f"  {name:<10} {(command.__doc__ or '').removesuffix('.')}" for name, command in COMMANDS.items()
+        f"  {name:<12} {(command.__doc__ or '').removesuffix('.')}" for name, command in COMMANDS.items()
     )
     parser = _Parser(
         prog="voxgender",
@@ -251,10 +299,14 @@ def _unknown(prog: str, name: str, flags: Sequence[str]) -> str:
 
 
 def _run_role(role: "Role", log: LogOptions, ready: str) -> int:
+    from voxgender.roles.hosting import ended
     from voxgender.roles.running import run
 
     logs.start(log.log_level)
-    _run(run(role, lambda url: print(ready.format(url), flush=True)))
+    try:
+        _run(run(role, lambda url: print(ready.format(url), flush=True)))
+    finally:
+        ended()
     return 0
 
 

@@ -1,10 +1,11 @@
 """Define the metrics of ``GET /metrics``, in Prometheus text. None carries a session's id or its data."""
 
+from functools import cache
 from typing import Literal, get_args
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from voxgender.protocol import Label
+from voxgender.protocol import LABELS, Label
 
 Stage = Literal["receive", "reorder", "queue", "decode", "gate", "inference", "send"]
 """Stages between a packet's arrival and its result, in order."""
@@ -22,7 +23,6 @@ CHUNKS_IGNORED = Counter("voxgender_sctp_chunks_ignored", "SCTP chunks ignored: 
 PATHS_CHANGED = Counter("voxgender_paths_changed", "Calls whose answers followed the caller to another address")
 REQUESTS_BROKEN = Counter("voxgender_requests_broken", "Requests that came broken or not in time, by kind", ["kind"])
 _RESULTS = Counter("voxgender_results", "Results, by label heard", ["label"])
-RESULTS: dict[Label, Counter] = {label: _RESULTS.labels(label) for label in get_args(Label)}
 WINDOWS_DROPPED = Counter("voxgender_windows_dropped", "Windows not classified because the model could not keep up")
 _PACKETS = Counter("voxgender_rtp_packets", "RTP packets, by what became of them", ["fate"])
 PACKETS: dict[Fate, Counter] = {fate: _PACKETS.labels(fate) for fate in get_args(Fate)}
@@ -32,5 +32,20 @@ STAGE_SECONDS: dict[Stage, Histogram] = {stage: _STAGES.labels(stage) for stage 
 LATENCY_SECONDS = Histogram(
     "voxgender_latency_seconds", "From the arrival of a window's last packet to the send", buckets=_SECONDS
 )
+OVERLOADED = Gauge("voxgender_overloaded", "1 while calls are refused because this node does not keep up")
+LOOP_LAG_SECONDS = Histogram("voxgender_loop_lag_seconds", "Lateness of the event loop's timers", buckets=_SECONDS)
+BACKLOG_SECONDS = Histogram(
+    "voxgender_backlog_seconds", "Time that the oldest work of the engine has waited", buckets=_SECONDS
+)
 NODES = Gauge("voxgender_nodes", "Media nodes that signaling knows")
 PLACEMENTS = Counter("voxgender_placements", "Nodes asked to take a call, by outcome", ["outcome"])
+
+
+@cache
+def results(label: Label) -> Counter:
+    """Return the counter of a label's results; the model's labels are few."""
+    return _RESULTS.labels(label)
+
+
+for _label in LABELS:
+    results(_label)

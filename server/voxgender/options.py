@@ -225,7 +225,7 @@ def _add(parser: "argparse._ActionsContainer", option: Option) -> None:
     if _plain(option.annotation) is bool:
         parser.add_argument(option.flag, action="store_true", default=None, **described)
     elif option.display.positional:
-        parser.add_argument(option.name, metavar=option.flag, nargs="+" if option.is_list else None, **described)
+        parser.add_argument(option.name, metavar=option.flag, nargs=_count(option), **described)
     else:
         parser.add_argument(
             option.flag,
@@ -234,6 +234,13 @@ def _add(parser: "argparse._ActionsContainer", option: Option) -> None:
             metavar=option.display.metavar or _metavar(option),
             **described,
         )
+
+
+def _count(option: Option) -> str | None:
+    """Return argparse's ``nargs`` of a positional option."""
+    if not option.is_list:
+        return None
+    return "+" if option.default is MISSING else "*"
 
 
 def _metavar(option: Option) -> str:

@@ -9,7 +9,7 @@ a name ends in ``_ms``. ``docs/protocol.md`` explains each message; ``docs/proto
 import json
 import math
 import sys
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 import msgspec
 
@@ -17,9 +17,13 @@ from voxgender import received
 
 VERSION: Literal[1] = 1
 
-VoiceLabel = Literal["male", "female"]
-Label = Literal["male", "female", "uncertain", "no_speech"]
-LABELS: tuple[Label, ...] = ("male", "female", "uncertain", "no_speech")
+VoiceLabel = str
+"""A label of the model: ``male`` and ``female``, and whatever else it tells apart."""
+Label = str
+"""A label of the model, ``uncertain`` or ``no_speech``."""
+VOICES: tuple[VoiceLabel, ...] = ("male", "female")
+NO_VOICE: tuple[Label, ...] = ("uncertain", "no_speech")
+LABELS: tuple[Label, ...] = (*VOICES, *NO_VOICE)
 
 RESULTS_CHANNEL = "results"
 """Label of the channel that carries ``result`` (the client opens it unordered, with no retransmits)."""
@@ -30,28 +34,25 @@ EVENTS_CHANNEL = "events"
 Seconds = Annotated[float, msgspec.Meta(ge=0, description="Seconds of this call's audio.")]
 Milliseconds = Annotated[float, msgspec.Meta(ge=0, description="Milliseconds.")]
 Probability = Annotated[float, msgspec.Meta(ge=0, le=1)]
+Rate = Annotated[
+    float, msgspec.Meta(ge=0, description="Windows of this call that are classified in a second of speech.")
+]
+Scores = dict[VoiceLabel, Probability]
+"""One window's probabilities by label, raw from the model. They add up to 1."""
 
 _SECONDS_DECIMALS = 3
 _DECIMALS = {"confidence": 4, "scores": 4, "latency_ms": 1, "stages_ms": 1}
 """Decimals of the numbers under these names; all others are seconds."""
 
 
-class Scores(msgspec.Struct, frozen=True):
-    """One window's probabilities, raw from the model. They add up to 1."""
-
-    male: Probability
-    female: Probability
-
-
 class Message(msgspec.Struct, frozen=True, tag_field="type", kw_only=True):
     """Base of all messages."""
 
+    type: ClassVar[str]
+    """Name of the message's type on the wire. It is a literal of each type, so that type checkers narrow by it."""
     v: Literal[1] = VERSION
-
-    @property
-    def type(self) -> str:
-        """Name of the message's type on the wire, such as ``hello`` or ``result``."""
-        return str(self.__struct_config__.tag)
+    channel: int | None = None
+    """Channel of a stream that has several, counted from 0; each is judged apart. None if there is one."""
 
     def to_json(self) -> str:
         return _encoder.encode(self.to_dict()).decode()
@@ -66,22 +67,28 @@ class Message(msgspec.Struct, frozen=True, tag_field="type", kw_only=True):
             ValueError: a number is infinite or NaN, which JSON has no form for.
         """
         plain: dict[str, Any] = _rounded(msgspec.to_builtins(self), _SECONDS_DECIMALS)
+        if self.channel is None:
+            del plain["channel"]
         return plain
 
 
 class Hello(Message, frozen=True, kw_only=True, tag="hello"):
     """First message on every channel: the model that listens, its labels, window and hop."""
 
+    type: ClassVar[Literal["hello"]] = "hello"
     session: str
     model: str
     labels: tuple[Label, ...] = LABELS
     window_ms: int
     hop_ms: int
+    windows_per_s: Rate | msgspec.UnsetType = msgspec.UNSET
+    """Less than one each hop while the model cannot keep up."""
 
 
 class Result(Message, frozen=True, kw_only=True, tag="result"):
     """The label at the end of a hop. A result may be lost on the way: the next one replaces it."""
 
+    type: ClassVar[Literal["result"]] = "result"
     seq: int
     start: Seconds
     end: Seconds
@@ -97,6 +104,7 @@ class Result(Message, frozen=True, kw_only=True, tag="result"):
 class Change(Message, frozen=True, kw_only=True, tag="change", rename={"from_": "from"}):
     """The voice heard has changed; the first voice of a call changes from ``no_speech``."""
 
+    type: ClassVar[Literal["change"]] = "change"
     at: Seconds
     from_: Label
     to: Label
@@ -106,6 +114,7 @@ class Change(Message, frozen=True, kw_only=True, tag="change", rename={"from_": 
 class Segment(Message, frozen=True, kw_only=True, tag="segment"):
     """A finished stretch of one voice."""
 
+    type: ClassVar[Literal["segment"]] = "segment"
     start: Seconds
     end: Seconds
     label: Label
@@ -113,31 +122,43 @@ class Segment(Message, frozen=True, kw_only=True, tag="segment"):
 
 
 class Summary(Message, frozen=True, kw_only=True, tag="summary"):
-    """The whole call in seconds; the last message. ``segments`` is a count."""
+    """The whole call in seconds; the last message. ``segments`` is a count, ``others`` by label."""
 
+    type: ClassVar[Literal["summary"]] = "summary"
     duration: Seconds
     speech: Seconds
     male: Seconds
     female: Seconds
     uncertain: Seconds
     segments: int
+    others: dict[VoiceLabel, Seconds] = {}
 
 
 class Warning(Message, frozen=True, kw_only=True, tag="warning"):  # noqa: A001 - the wire's own word
     """Something a user may want to know; the call goes on."""
 
-    code: str
+    type: ClassVar[Literal["warning"]] = "warning"
+    code: Annotated[str, msgspec.Meta(description="For programs: overloaded, no_media, low_level, draining, …")]
     message: str
+    windows_per_s: Rate | msgspec.UnsetType = msgspec.UNSET
+    """With ``overloaded`` alone."""
 
 
 class Error(Message, frozen=True, kw_only=True, tag="error"):
     """The call ends after this."""
 
+    type: ClassVar[Literal["error"]] = "error"
     code: str
     message: str
 
 
-AnyMessage = Hello | Result | Change | Segment | Summary | Warning | Error
+AnyMessage: TypeAlias = Hello | Result | Change | Segment | Summary | Warning | Error
+
+_CHANNEL = {
+    "type": "integer",
+    "minimum": 0,
+    "description": "Channel of a stream that has several, counted from 0; each is judged apart.",
+}
 
 _ROUNDED = frozenset((float, dict, list, tuple))
 """Types that are rounded, or may hold numbers to round."""
@@ -162,6 +183,8 @@ def schema() -> dict[str, Any]:
         if "v" in definition["properties"]:
             # It is always sent, though the class has a default.
             definition["required"].append("v")
+            # It is sent only where there are several.
+            definition["properties"]["channel"] = _CHANNEL
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": f"voxgender messages, v{VERSION}",

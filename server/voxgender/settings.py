@@ -39,6 +39,27 @@ class HttpOptions(FromEnvironment):
 
 
 @dataclass(frozen=True, kw_only=True)
+class MetricsOptions(FromEnvironment):
+    """Metrics."""
+
+    metrics_address: Annotated[str, Display(metavar="HOST:PORT", unset="that of --host and --port")] = ""
+    """Address of its own for GET /metrics, as 127.0.0.1:9090; it is served nowhere else then."""
+
+    def __post_init__(self) -> None:
+        if self.metrics_address and self.host_and_port is None:
+            raise SettingsError("--metrics-address (VOXGENDER_METRICS_ADDRESS) takes HOST:PORT, as 127.0.0.1:9090")
+
+    @property
+    def host_and_port(self) -> tuple[str, int] | None:
+        """The host and the TCP port; None for those of the server."""
+        host, _, port = self.metrics_address.rpartition(":")
+        host = host.removeprefix("[").removesuffix("]")
+        if not (is_host(host) and port.isascii() and port.isdigit() and int(port) <= 65_535):
+            return None
+        return host, int(port)
+
+
+@dataclass(frozen=True, kw_only=True)
 class LogOptions(FromEnvironment):
     """Log."""
 
@@ -84,8 +105,17 @@ class RateOptions(FromEnvironment):
 
     offers_per_minute: Annotated[int, Meta(ge=0, le=1_000_000)] = 1_200
     """Offers from one client address, and of one JWT subject, in a minute; excess offers get 429; 0 sets no limit."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProxyOptions(FromEnvironment):
+    """Proxies in front."""
+
     trusted_proxy: tuple[str, ...] = ()
-    """Address or network of a proxy whose X-Forwarded-For tells clients' addresses, as 10.0.0.0/8; may be repeated."""
+    """Address or network of a proxy whose X-Forwarded-For and X-Forwarded-Prefix are believed, as 10.0.0.0/8; may be
+    repeated."""
+    path_prefix: Annotated[str, Display(metavar="PATH")] = ""
+    """Path that a proxy strips before requests get here, as /voice; for proxies that send no X-Forwarded-Prefix."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,13 +136,17 @@ class ModelOptions(FromEnvironment):
     """Model and analysis."""
 
     model: Annotated[str, Meta(min_length=1)] = "embedded"
-    """Classifier: embedded, off (no classification), a local directory or a hub id of a wav2vec2."""
+    """Classifier: embedded, off (no classification), a local directory or a hub id."""
+    model_revision: Annotated[str, Display(unset="the main branch")] = ""
+    """Branch, tag or commit of the hub's repository; a commit's id pins the model."""
+    labels: Annotated[tuple[str, ...], Display(metavar="LABEL=OUTPUT", unset="guessed")] = ()
+    """Labels of the model's outputs, as female=LABEL_0,male=LABEL_1; other=OUTPUT for no voice; may be repeated."""
     inference_threads: Annotated[int, Meta(ge=0, le=1_024)] = 0
     """Threads of a large model (a small one takes one); 0 leaves one core to the media."""
-    precision: Literal["auto", "fp32", "int8"] = "auto"
-    """Number format of the model's products; auto chooses int8 for large models."""
+    precision: Literal["auto", "fp32", "int8", "fp16", "bf16"] = "auto"
+    """Number format of the model's products; auto chooses int8 for large models, and fp16 on a GPU."""
     device: Literal["cpu", "cuda"] = "cpu"
-    """Processor of the model; cuda runs it in torch, in float16."""
+    """Processor of the model; cuda runs it in torch."""
     window_ms: Annotated[int, Meta(ge=500, le=10_000)] = 1_000
     """Length of the audio that the model classifies at once, in ms; at least --hop-ms."""
     hop_ms: Annotated[int, Meta(ge=64, le=1_984, multiple_of=64)] = 192
@@ -186,7 +220,7 @@ class FleetOptions(FromEnvironment):
     secret: str = field(default="", repr=False)
     """Secret by which signaling and media nodes know each other; the same for all."""
     registry: Annotated[str, Display(metavar="URL")] = field(default="", repr=False)
-    """Redis where media nodes announce themselves: redis://HOST[:PORT][/DB]."""
+    """Redis where media nodes announce themselves: redis://HOST[:PORT][/DB], rediss://… with TLS."""
     region: str = ""
     """Region of this process; signaling prefers media nodes of its own region."""
 
@@ -216,7 +250,9 @@ class FrontSettings:
     auth: AuthOptions = AuthOptions()
     ice_servers: IceServerOptions = IceServerOptions()
     rates: RateOptions = RateOptions()
+    proxies: ProxyOptions = ProxyOptions()
     subjects: SubjectOptions = SubjectOptions()
+    metrics: MetricsOptions = MetricsOptions()
     log: LogOptions = LogOptions()
 
 
@@ -253,8 +289,19 @@ class MediaSettings(NodeSettings):
     """Options of ``voxgender media``."""
 
     http: HttpOptions = HttpOptions()
+    metrics: MetricsOptions = MetricsOptions()
     fleet: FleetOptions = FleetOptions()
     node: NodeAddressOptions = NodeAddressOptions()
+
+
+@dataclass(frozen=True, kw_only=True)
+class DoctorSettings(ServeSettings, SignalingSettings, MediaSettings):
+    """Options of ``voxgender doctor``: those of all roles, and which of them is meant."""
+
+    role: Literal["serve", "signaling", "media"] = "serve"
+    """Role whose options are examined."""
+    json: bool = False
+    """Print one JSON object."""
 
 
 ROLES: dict[str, type] = {"serve": ServeSettings, "signaling": SignalingSettings, "media": MediaSettings}
@@ -270,3 +317,19 @@ class ClassifySettings:
     json: bool = False
     """Print one JSON object a file and line."""
     model: ModelOptions = ModelOptions()
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchModelSettings:
+    """Options of ``voxgender bench-model``."""
+
+    model: Annotated[str, Display(metavar="MODEL", positional=True)]
+    """Classifier: embedded, a local directory or a hub id."""
+    files: Annotated[tuple[Path, ...], Display(metavar="FILE", positional=True)] = ()
+    """Recording of speech on whose windows the runtimes have to agree; without one, the built-in voices."""
+    revision: Annotated[str, Display(unset="the main branch")] = ""
+    """Branch, tag or commit of the hub's repository."""
+    seconds: Annotated[float, Meta(gt=0, le=600)] = 2.0
+    """Time for each figure, in seconds."""
+    json: bool = False
+    """Print the figures as JSON."""

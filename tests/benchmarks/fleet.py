@@ -195,7 +195,7 @@ async def many_nodes(registry: Registry, redis: "Redis", front: Signaling) -> di
             "redis_commands_per_s": (await commands(redis) - before[2]).total() / elapsed,
             "nodes_asked_per_s": (crowd.asked - before[3]) / elapsed,
             "signaling_mb": front.memory_mb(),
-            "record_bytes": await redis.strlen("voxgender:node:000000000001"),
+            "record_bytes": await redis.strlen("{voxgender}:node:000000000001"),
         }
         for task in announcing:
             task.cancel()

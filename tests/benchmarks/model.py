@@ -12,7 +12,7 @@ from transformers import Wav2Vec2Config, Wav2Vec2ForSequenceClassification
 from transformers.utils.logging import disable_progress_bar
 
 from tests.benchmarks.tables import Measured, markdown
-from voxgender.inference import wav2vec2
+from voxgender.inference import loading
 from voxgender.inference.classifier import SAMPLE_RATE_HZ, Precision
 from voxgender.inference.conversion import open_network
 from voxgender.inference.eager import EagerNetwork, weights_of
@@ -88,7 +88,7 @@ def _ours(model: str, precision: Precision, threads: int) -> OnnxNetwork:
 def _torch(model: str) -> Wav2Vec2ForSequenceClassification:
     disable_progress_bar()
     if model == EMBEDDED:
-        return Wav2Vec2ForSequenceClassification.from_pretrained(wav2vec2.EMBEDDED_DIRECTORY, dtype=torch.float32)
+        return Wav2Vec2ForSequenceClassification.from_pretrained(loading.EMBEDDED_DIRECTORY, dtype=torch.float32)
     torch.manual_seed(0)
     return Wav2Vec2ForSequenceClassification(large_config())
 

@@ -27,11 +27,11 @@ from tests.benchmarks.tables import Measured, markdown
 from voxgender.audio.frames import SAMPLE_RATE_HZ, Samples
 from voxgender.engine import Engine
 from voxgender.engine.track import analyze
-from voxgender.inference import wav2vec2
+from voxgender.inference import loading
 from voxgender.inference.classifier import Classifier
 from voxgender.inference.conversion import open_network
 from voxgender.inference.eager import weights_of
-from voxgender.inference.wav2vec2 import Wav2Vec2Classifier
+from voxgender.inference.loading import CheckpointClassifier
 from voxgender.peer.voices import MAN, WOMAN, speak
 from voxgender.protocol import Result
 
@@ -56,7 +56,7 @@ class Behind(NamedTuple):
 async def measure(brief: bool) -> Measured:
     seconds = 2.0 if brief else SECONDS
     torch.manual_seed(0)
-    models: dict[str, Classifier] = {"embedded": await asyncio.to_thread(wav2vec2.load, wav2vec2.EMBEDDED, threads=1)}
+    models: dict[str, Classifier] = {"embedded": await asyncio.to_thread(loading.load, loading.EMBEDDED, threads=1)}
     models["wav2vec2-large shape"] = await asyncio.to_thread(_large)
     torch.set_num_threads(1)
     voices = [
@@ -161,7 +161,7 @@ class _LiveTrack(MediaStreamTrack):
         return frame
 
 
-def _large() -> Wav2Vec2Classifier:
+def _large() -> CheckpointClassifier:
     network = Wav2Vec2ForSequenceClassification(large_config())
     compiled = open_network(network.config.to_dict(), lambda: weights_of(network), normalise=True)
-    return Wav2Vec2Classifier("wav2vec2-large shape", compiled, ("female", "male"))
+    return CheckpointClassifier("wav2vec2-large shape", compiled, ("female", "male"))

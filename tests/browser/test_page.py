@@ -8,7 +8,17 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Page, expect
 
-from tests.browser.conftest import ALWAYS_ALLOWED, FAKE_DEVICE, WAIT_MS, OpenBrowser, OpenPage, Server, StartServer
+from tests.browser.conftest import (
+    ALWAYS_ALLOWED,
+    FAKE_DEVICE,
+    WAIT_MS,
+    OpenBrowser,
+    OpenPage,
+    Server,
+    StartServer,
+    write_wav,
+)
+from voxgender.peer.voices import WOMAN, speak
 
 REMOTE_INBOUND = """async () => {
     const stats = [...(await window.connection.getStats()).values()];
@@ -70,6 +80,17 @@ async def test_silence_is_given_no_gender(server: Server, open_page: OpenPage, s
     await press(page, "Stop")
     await expect(page.locator("#word")).to_have_text("No speech heard")
     await expect(page.locator("#stream li.male, #stream li.female, #stream li.uncertain")).to_have_count(0)
+
+
+async def test_a_microphone_that_is_too_quiet_is_said_beside_the_meter(
+    server: Server, open_page: OpenPage, tmp_path: Path
+) -> None:
+    """It was "no speech", or the wrong label, and nobody was told why."""
+    page = await open_page(server.url, write_wav(tmp_path / "quiet.wav", speak(WOMAN, 8.0) * 0.004))
+    await expect(page.locator(".too-quiet")).to_be_hidden()
+    await press(page, "Start")
+    await expect(page.locator(".too-quiet")).to_be_visible()
+    await expect(page.locator("#notice-title")).to_have_text("Your voice is very quiet")
 
 
 async def test_start_and_stop_go_round_and_leave_nothing_on_the_server(

@@ -115,7 +115,7 @@ def test_no_gender_while_the_gate_hears_nothing(observations: list[Observation])
 @given(calls())
 def test_swapping_the_voices_swaps_the_labels_and_nothing_else(observations: list[Observation]) -> None:
     mirrored = [
-        o._replace(scores=o.scores and Scores(male=o.scores.female, female=o.scores.male)) for o in observations
+        o._replace(scores=o.scores and Scores(male=o.scores["female"], female=o.scores["male"])) for o in observations
     ]
     decisions, events, overall = play(observations)
     mirrored_verdicts, mirrored_events, mirrored_overall = play(mirrored)

@@ -127,6 +127,7 @@ def _terraform(path: str) -> dict[str, str]:
         "VOXGENDER_ALLOW_ORIGIN": "https://www.example.org",
     }
     known = block(path, "locals")
+    values |= dict(re.findall(r"(VOXGENDER_TRUSTED_PROXY) = [\"]?([0-9./,]+)", known["signaling_environment"]))
     named = re.findall(r"\b(VOXGENDER_\w+) = ", known["signaling_environment"] + known["signaling_secrets"])
     return {name: values.get(name, _secret(name)) for name in named} | values
 

@@ -10,6 +10,7 @@ from voxgender.fleet.sources import source_of
 from voxgender.http.auth import Authenticator
 from voxgender.http.cors import cors_middleware
 from voxgender.http.iceservers import IceServers
+from voxgender.http.proxies import Proxies
 from voxgender.options import options_of, read
 from voxgender.roles.media import node_url
 from voxgender.settings import ROLES, MediaSettings, SignalingSettings
@@ -44,6 +45,15 @@ async def test_signaling_starts_with_it(start: Start) -> None:
     turn = loaded.ice_servers
     IceServers(turn.ice_server, turn_secret=turn.turn_secret, turn_ttl_s=turn.turn_ttl_s)
     Authenticator(loaded.auth)
+
+
+@of("signaling")
+def test_signaling_behind_a_load_balancer_counts_callers_and_not_the_balancer(start: Start) -> None:
+    """Without it all callers of a platform were one client: 429 for everybody after 20 offers a second."""
+    trusted = read(SignalingSettings, {}, start.environment).proxies
+    Proxies(trusted)
+    # A laptop's Docker publishes the port without a proxy.
+    assert bool(trusted.trusted_proxy) is ("laptop" not in start.where)
 
 
 @of("media")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from voxgender.inference.wav2vec2 import EMBEDDED_DIRECTORY
+from voxgender.inference.loading import EMBEDDED_DIRECTORY
 from voxgender.peer.voices import MAN, speak
 
 PATIENCE_S = 60.0

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from voxgender.inference.classifier import ClassLabel, Probabilities, Windows
+from voxgender.inference.classifier import Probabilities, Windows
 
 PATIENCE_S = 20.0
 
@@ -14,7 +14,7 @@ class Pitch:
     """Tells the project's synthesised man (115 Hz) from its woman (212 Hz) by autocorrelation."""
 
     name = "pitch"
-    labels: tuple[ClassLabel, ...] = ("male", "female")
+    labels: tuple[str, ...] = ("male", "female")
     min_window_ms = 500
 
     def __init__(self) -> None:
@@ -60,7 +60,7 @@ class Fixed:
     min_window_ms = 500
 
     def __init__(
-        self, labels: tuple[ClassLabel, ...], say: tuple[float, ...] | Callable[[Windows], tuple[float, ...]]
+        self, labels: tuple[str, ...], say: tuple[float, ...] | Callable[[Windows], tuple[float, ...]]
     ) -> None:
         self.labels = labels
         self._say = say

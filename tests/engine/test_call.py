@@ -16,6 +16,7 @@ from voxgender.engine.call import MAX_WAITING_S, SILENCE_S, Call
 from voxgender.engine.messages import NO_MEDIA_S
 from voxgender.engine.schedule import BUSY_CALLS, EARLY_S, TICK_S, next_tick
 from voxgender.errors import AudioError
+from voxgender.peer.voices import WOMAN, speak
 from voxgender.protocol import Result, Summary, Warning
 
 HOP_S = 0.192
@@ -109,17 +110,30 @@ def test_samples_can_be_pushed_as_they_are() -> None:
     [
         (np.zeros(160, dtype=np.int16), "float32 of shape .n,., not int16"),
         (np.zeros((2, 160), dtype=np.float32), "not float32 of shape .2, 160."),
-        (np.array([0.0, np.nan], dtype=np.float32), "finite"),
     ],
 )
 def test_samples_that_are_none_are_refused_where_they_are_pushed(samples: np.ndarray, why: str) -> None:
-    """One NaN would stay in the speech gate's memory for the rest of the call."""
-
     async def main() -> None:
         told = ToldCall(StillEngine(None))
         with pytest.raises(AudioError, match=why):
             told.call.push(samples, 0.0)
         told.call.abandon()
+
+    run_virtual(main())
+
+
+@pytest.mark.parametrize("damage", [np.nan, np.inf, -np.inf, 3e38])
+def test_samples_that_are_no_numbers_are_silence_and_cost_nothing_else(damage: float) -> None:
+    """One NaN stayed in the speech gate's memory for the rest of the call."""
+
+    async def main() -> None:
+        told = ToldCall(StillEngine(None))
+        voice = speak(WOMAN, 2.0)
+        voice[8_000:8_100] = damage
+        await play(told, [((number + 1) * 0.1, part) for number, part in enumerate(np.split(voice, 20))])
+        await ended(told)
+        assert told.errors == [None]
+        assert told.only(Summary)[0].speech > 1.0
 
     run_virtual(main())
 

@@ -13,9 +13,9 @@ from tests.support import Samples, noise, silence, sine
 from voxgender.audio.frames import Wave
 from voxgender.engine import Engine
 from voxgender.engine.call_state import Hop
-from voxgender.engine.engine import MAX_BEHIND
+from voxgender.engine.pace import MAX_BEHIND
 from voxgender.errors import SettingsError
-from voxgender.inference.classifier import Classifier, ClassLabel
+from voxgender.inference.classifier import Classifier
 from voxgender.peer.voices import MAN, WOMAN, speak
 from voxgender.protocol import Result, Warning
 
@@ -84,7 +84,7 @@ def test_a_voice_is_scored_from_its_first_half_second(man: Samples) -> None:
     hops = judge_all(Pitch(), man)
     scored = [number for number, hop in enumerate(hops) if hop.scores]
     assert scored[0] <= 6
-    assert all(hops[number].scores.male > 0.9 for number in scored)  # type: ignore[union-attr]
+    assert all(hops[number].scores["male"] > 0.9 for number in scored)  # type: ignore[index]
     assert not any(hop.skipped for hop in hops)
 
 
@@ -127,11 +127,17 @@ def test_only_windows_of_one_size_share_a_batch(man: Samples) -> None:
     assert all(batch.shape[1] in (SHORT, FULL) for batch in model.heard)
 
 
+def hear_all(engine: Engine, source: Source, hops: int = 10) -> None:
+    source.state.is_whole = True
+    engine.process({source.state: source.next(hops)})
+    source.state.is_whole = False
+
+
 def test_of_a_call_that_fell_behind_the_gate_hears_all_and_the_model_the_newest(man: Samples) -> None:
     model = Pitch()
     engine = Engine(model)
     behind = Source(engine, man)
-    engine.process({behind.state: behind.next(10)}, live=False)
+    hear_all(engine, behind)
     model.heard.clear()
     hops = behind.next(MAX_BEHIND + 3)
     engine.process({behind.state: hops})
@@ -144,7 +150,7 @@ def test_of_a_call_that_fell_behind_the_gate_hears_all_and_the_model_the_newest(
 def test_a_call_that_is_a_little_behind_loses_nothing(man: Samples) -> None:
     engine = Engine(Pitch())
     source = Source(engine, man)
-    engine.process({source.state: source.next(10)}, live=False)
+    hear_all(engine, source)
     hops = source.next(MAX_BEHIND)
     engine.process({source.state: hops})
     assert all(hop.scores and not hop.skipped for hop in hops)
@@ -153,11 +159,12 @@ def test_a_call_that_is_a_little_behind_loses_nothing(man: Samples) -> None:
 def test_the_call_that_is_behind_takes_nothing_from_the_others(man: Samples, woman: Samples) -> None:
     engine = Engine(Pitch())
     behind, prompt = Source(engine, man), Source(engine, woman)
-    engine.process({behind.state: behind.next(10), prompt.state: prompt.next(10)}, live=False)
+    hear_all(engine, behind)
+    hear_all(engine, prompt)
     (hop,) = hops = prompt.next()
     engine.process({behind.state: behind.next(MAX_BEHIND + 1), prompt.state: hops})
     assert hop.scores is not None
-    assert hop.scores.female > 0.9
+    assert hop.scores["female"] > 0.9
 
 
 def window() -> Hop:
@@ -165,13 +172,13 @@ def window() -> Hop:
 
 
 @pytest.mark.parametrize("labels", [("male", "female"), ("female", "male"), ("other", "female", "male")])
-def test_columns_are_those_of_the_model(labels: tuple[ClassLabel, ...]) -> None:
+def test_columns_are_those_of_the_model(labels: tuple[str, ...]) -> None:
     said = {"male": 0.6, "female": 0.2, "other": 0.2}
     hop = window()
     Engine(Fixed(labels, tuple(said[label] for label in labels)))._classify([hop])
     assert hop.scores is not None
-    assert hop.scores.male == pytest.approx(0.75)
-    assert hop.scores.female == pytest.approx(0.25)
+    assert hop.scores["male"] == pytest.approx(0.75)
+    assert hop.scores["female"] == pytest.approx(0.25)
     assert hop.p_voice == pytest.approx(0.8)
 
 
@@ -179,8 +186,8 @@ def test_a_model_sure_of_no_voice_still_gives_scores_that_add_up() -> None:
     hop = window()
     Engine(Fixed(("male", "female", "other"), (0.0, 0.0, 1.0)))._classify([hop])
     assert hop.scores is not None
-    assert 0 <= hop.scores.male <= 1
-    assert hop.scores.male + hop.scores.female == 1
+    assert 0 <= hop.scores["male"] <= 1
+    assert hop.scores["male"] + hop.scores["female"] == pytest.approx(1)
     assert hop.p_voice < 1e-5
 
 
@@ -238,3 +245,16 @@ async def test_a_closed_engine_ends_its_calls_and_starts_no_thread() -> None:
     (error,) = told.errors
     assert isinstance(error, RuntimeError)
     assert engine._thread is None
+
+
+@pytest.mark.parametrize(("level", "wanted"), [(1.0, False), (0.004, True)])
+def test_a_voice_that_is_too_quiet_is_noticed_beside_one_that_is_not(level: float, *, wanted: bool) -> None:
+    """The other call shares the run of the network, and nothing is told of it."""
+    engine = Engine(None)
+    quiet, other = Source(engine, speak(WOMAN, 4.0) * np.float32(level)), Source(engine, speak(MAN, 4.0))
+    told: list[bool] = []
+    for hops, of_other in zip(quiet.rest(), other.rest(), strict=True):
+        engine.process({quiet.state: hops, other.state: of_other})
+        told += [hop.too_quiet for hop in hops]
+        assert not any(hop.too_quiet for hop in of_other)
+    assert any(told) is wanted

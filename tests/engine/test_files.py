@@ -1,7 +1,7 @@
 """Files through the engine."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import av
@@ -40,7 +40,7 @@ def make() -> Iterator[Callable[[Classifier | None], Engine]]:
         one.close()
 
 
-def results_of(messages: list[Message]) -> list[Result]:
+def results_of(messages: Sequence[Message]) -> list[Result]:
     return [message for message in messages if isinstance(message, Result)]
 
 

@@ -16,7 +16,7 @@ def modules_after(program: str) -> set[str]:
     run = subprocess.run(
         [sys.executable, "-c", f"{program}\n{_AFTER}"], check=True, capture_output=True, text=True, timeout=100
     )
-    return set(run.stdout.split())
+    return set(run.stdout.splitlines()[-1].split())
 
 
 def server_parts(modules: set[str]) -> set[str]:
@@ -69,10 +69,33 @@ asyncio.run(main())
     assert "voxgender.engine.engine" in modules
 
 
+def test_analyzing_and_classifying_pcm_loads_neither_server_nor_torch() -> None:
+    modules = modules_after("""
+import asyncio
+from voxgender import Voice, analyze, classify
+
+async def main():
+    told = [message.type async for message in analyze([bytes(32_000)], rate=16_000, model="off")]
+    assert (told[0], told[-1]) == ("hello", "summary"), told
+    assert (await classify(bytes(32_000), rate=16_000, model="off")).label is None
+    async with Voice(16_000, model="off", on_message=print) as voice:
+        voice.push(bytes(32_000))
+
+asyncio.run(main())
+""")
+    assert server_parts(modules) == set()
+    assert not any(name.split(".")[0] in ("fastrtc", "livekit", "pipecat") for name in modules)
+
+
+def test_an_adapter_loads_no_server() -> None:
+    modules = modules_after("from voxgender.integrations.livekit import RoomVoices")
+    assert server_parts(modules) == set()
+
+
 def test_loading_an_engine_asks_for_neither_settings_nor_http() -> None:
     modules = modules_after("from voxgender.engine.loading import load_engine; load_engine('off').close()")
     assert server_parts(modules) == set()
-    assert not any(name.startswith("voxgender.inference.wav2vec2") for name in modules)
+    assert not any(name.startswith("voxgender.inference.loading") for name in modules)
 
 
 def test_an_engine_is_loaded_as_it_was_asked_for() -> None:

@@ -116,3 +116,10 @@ def test_a_warning_is_said_again_only_after_a_while_and_each_for_itself() -> Non
         late = hop(number, skipped=True, silence_s=NO_MEDIA_S)
         said += codes(of(messages, late, now=100.0 + number * HOP_S))
     assert said == ["no_media", "overloaded"] * 3
+
+
+def test_a_voice_that_is_too_quiet_is_warned_of_now_and_then() -> None:
+    messages = Messages()
+    assert codes(of(messages, hop(0, too_quiet=True), hop(1, too_quiet=True), now=50.0)) == ["low_level"]
+    assert codes(of(messages, hop(2, too_quiet=True), now=50.0 + WARN_EVERY_S / 2)) == []
+    assert codes(of(messages, hop(3, too_quiet=True), now=50.0 + WARN_EVERY_S)) == ["low_level"]

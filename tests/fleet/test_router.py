@@ -88,6 +88,7 @@ async def test_a_whole_call_goes_through_signaling(engine: Engine) -> None:
             (entry,) = (await response.json())["sessions"]
             assert entry["session"] == hello.session[:8]
         async with front.http.get(f"{path}/events") as events:
+            assert await events.content.readline() == b"id: 0\n"
             first = await events.content.readline()
             assert isinstance(protocol.decode(first.removeprefix(b"data: ")), protocol.Hello)
             async with front.http.delete(path) as response:

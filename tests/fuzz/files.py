@@ -16,7 +16,7 @@ from tests.fuzz.contract import Breach, Parse, Target, check_line
 from tests.support import frames, sine
 from voxgender.audio.files import read_frames
 from voxgender.errors import AudioError, ModelError
-from voxgender.inference import wav2vec2
+from voxgender.inference import loading
 
 _LAYERS: dict[str, tuple[int, ...]] = {"classifier.weight": (2, 8), "classifier.bias": (2,), "projector.bias": (8,)}
 CONFIG: dict[str, Any] = {
@@ -72,7 +72,7 @@ def _checkpoints() -> Iterator[Parse]:
                 body = len(body).to_bytes(8, "little") + body + whole["model.safetensors"][8 + size :]
             (directory / _NAMES[which]).write_bytes(body)
             try:
-                loaded = wav2vec2.load(folder)
+                loaded = loading.load(folder)
             except ModelError as error:
                 check_line(error)
                 return

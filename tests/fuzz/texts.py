@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import urlsplit
 
 import jwt
 from aiohttp.test_utils import make_mocked_request
@@ -28,13 +29,13 @@ from voxgender.http import keys
 from voxgender.http.auth import Authenticator
 from voxgender.http.cors import cors_middleware
 from voxgender.http.iceservers import IceServers
-from voxgender.http.rates import Proxies
+from voxgender.http.proxies import Proxies
 from voxgender.http.tokens import JwtVerifier
 from voxgender.media.localaddresses import local_addresses
 from voxgender.media.negotiation import aiortc_offer, complete
 from voxgender.peer.whip import endpoint, ice_servers
 from voxgender.sdp import Fragment, Offer
-from voxgender.settings import ROLES
+from voxgender.settings import ROLES, ProxyOptions
 
 
 @contextmanager
@@ -124,7 +125,7 @@ def _message_seeds() -> list[bytes]:
     messages: list[Any] = [
         protocol.Hello(session="a", model="embedded", window_ms=1_000, hop_ms=192),
         protocol.Result(
-            seq=1, start=0.0, end=1.0, label="male", confidence=0.9, scores=protocol.Scores(0.9, 0.1),
+            seq=1, start=0.0, end=1.0, label="male", confidence=0.9, scores=protocol.Scores(male=0.9, female=0.1),
             latency_ms=3.0, stages_ms={"queue": 1.0},
         ),
         protocol.Change(at=1.0, from_="no_speech", to="male", confidence=0.9),
@@ -157,7 +158,7 @@ _JSON_WORDS = (
 # Headers
 
 
-_PROXIES = Proxies(("127.0.0.0/8", "10.0.0.0/8", "2001:db8::/32"))
+_PROXIES = Proxies(ProxyOptions(trusted_proxy=("127.0.0.0/8", "10.0.0.0/8", "2001:db8::/32")))
 
 
 def _header(text: str) -> None:
@@ -166,6 +167,10 @@ def _header(text: str) -> None:
     transport = SimpleNamespace(get_extra_info=lambda name, *_: ("127.0.0.1", 1) if name == "peername" else None)
     request = make_mocked_request("POST", "/whip", {"X-Forwarded-For": value}, transport=transport)
     ipaddress.ip_address(_PROXIES.client(request))
+    request = make_mocked_request("POST", "/whip", {"X-Forwarded-Prefix": value}, transport=transport)
+    prefix = _PROXIES.prefix(request)
+    if prefix and (not prefix.startswith("/") or urlsplit(f"{prefix}/whip").netloc):
+        raise Breach(f"the prefix {prefix!r} leads elsewhere")
     ice_servers([text])
 
 
@@ -173,6 +178,7 @@ _HEADERS = (
     "192.0.2.1, 10.0.0.1",
     "2001:db8::1,::ffff:10.0.0.1, 198.51.100.7",
     "fe80::1%eth0, 127.0.0.1",
+    "/team, /voice/",
     '<turn:a?transport=udp>; rel="ice-server"; username="a"; credential="b\\"c"; credential-type="password"',
     "<stun:a>; rel=ice-server, <https://a>; rel=\"next\"; title*=UTF-8''x",
 )
@@ -292,7 +298,7 @@ def _use(settings: Any) -> None:
     """Give each option to what reads it further."""
     if hasattr(settings, "origins"):
         cors_middleware(settings.origins.allow_origin)
-        Proxies(settings.rates.trusted_proxy)
+        Proxies(settings.proxies)
         servers = settings.ice_servers
         IceServers(servers.ice_server, turn_secret=servers.turn_secret, turn_ttl_s=servers.turn_ttl_s).links(
             subject="a"

@@ -87,3 +87,39 @@ async def test_origins_are_taken_as_people_write_them(engine: Engine) -> None:
 def test_what_no_browser_would_send_as_its_origin_is_refused(origin: str) -> None:
     with pytest.raises(SettingsError, match="--allow-origin"):
         cors_middleware([origin])
+
+
+async def test_headers_that_a_pages_monitoring_adds_are_let_through(engine: Engine) -> None:
+    """Sentry and OpenTelemetry add headers to every fetch of a page: the preflight was refused."""
+    asked = "content-type,traceparent,tracestate,baggage,sentry-trace,x-datadog-trace-id,X-Request-Id"
+    headers = {"Origin": "https://calls.example.org", "Access-Control-Request-Headers": asked}
+    for settings in (None, LISTED):
+        async with a_server(engine, settings=settings or FrontSettings()) as server:
+            for path, method in (("/whip", "POST"), ("/whip/x", "PATCH"), ("/whip/x/events", "GET")):
+                request = headers | {"Access-Control-Request-Method": method}
+                async with server.http.options(path, headers=request) as response:
+                    assert response.status == 204
+                    assert method in response.headers["Access-Control-Allow-Methods"]
+                    allowed = response.headers["Access-Control-Allow-Headers"].lower().split(", ")
+                    assert set(asked.lower().split(",")) <= set(allowed)
+                    assert {"authorization", "if-match", "last-event-id"} <= set(allowed)
+                    assert "Access-Control-Allow-Credentials" not in response.headers
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["X-Forwarded-For", "x-forwarded-prefix", "Forwarded", "X-Real-IP", "True-Client-IP", "a b", "a\tb", "x" * 65, ""],
+)
+async def test_headers_by_which_proxies_speak_and_such_as_are_none_are_not(server: Server, name: str) -> None:
+    headers = {"Origin": "https://calls.example.org", "Access-Control-Request-Headers": f"traceparent, {name}"}
+    async with server.http.options("/whip", headers=headers) as response:
+        assert response.status == 204
+        allowed = response.headers["Access-Control-Allow-Headers"].lower().split(", ")
+    assert "traceparent" in allowed
+    assert name.lower() not in allowed
+
+
+async def test_an_origin_that_may_not_call_is_told_of_no_header(engine: Engine) -> None:
+    headers = {"Origin": "https://evil.example", "Access-Control-Request-Headers": "traceparent"}
+    async with a_server(engine, settings=LISTED) as server, server.http.options("/whip", headers=headers) as response:
+        assert "Access-Control-Allow-Headers" not in response.headers

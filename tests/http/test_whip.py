@@ -295,3 +295,18 @@ async def test_two_calls_at_the_last_free_place_do_not_both_get_it(engine: Engin
                 return response.status
 
         assert sorted(await asyncio.gather(*map(post, offers))) == [201, 503]
+
+
+@pytest.mark.parametrize(
+    ("method", "path"), [("POST", "/whip"), ("GET", "/whip/x"), ("GET", "/health/live"), ("PUT", "/x")]
+)
+async def test_an_unknown_expectation_is_refused_in_one_sentence(server: Server, method: str, path: str) -> None:
+    """aiohttp answers it in plain text, before any middleware."""
+    async with server.http.request(method, path, headers=SDP | {"Expect": "a-pony"}) as response:
+        assert response.status == 417
+        assert response.content_type == "application/problem+json"
+        told = await response.json()
+    assert told["code"] == "unknown_expectation"
+    assert told["detail"].count(".") == 1
+    async with server.http.post("/whip", data="x", headers=SDP, expect100=True) as response:
+        assert response.status == 400

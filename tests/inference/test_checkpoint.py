@@ -1,3 +1,4 @@
+import json
 import shutil
 from pathlib import Path
 
@@ -58,9 +59,7 @@ def test_a_file_that_is_missing_is_told(make: Make, missing: str) -> None:
         read(str(directory))
 
 
-@pytest.mark.parametrize(
-    "text", ["", "{", "[]", '{"id2label": null}', '{"id2label": {"x": "male"}}', "{}", "[" * 100_000]
-)
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"id2label": null}', '{"id2label": {"x": "male"}}', "[" * 100_000])
 def test_what_is_no_configuration_is_told(make: Make, text: str) -> None:
     directory = make()
     (directory / "config.json").write_text(text)
@@ -97,13 +96,31 @@ def test_a_file_that_the_index_names_and_is_not_there_is_told(make: Make) -> Non
         found.weights()
 
 
-def test_weights_of_an_older_layout_are_known_by_their_content_but_not_read(make: Make) -> None:
+def test_pickled_weights_are_never_opened(make: Make) -> None:
     directory = make()
     (directory / "model.safetensors").rename(directory / "pytorch_model.bin")
-    found = read(str(directory))
-    assert len(found.fingerprint()) == 64
-    with pytest.raises(Unreadable, match="not in safetensors"):
-        found.weights()
+    with pytest.raises(Unreadable, match=r"lacks model\.safetensors; pickled weights .* are not loaded"):
+        read(str(directory))
+
+
+@pytest.mark.parametrize("name", ["pytorch_model-00001-of-00002.bin", "../elsewhere.safetensors", "/etc/passwd"])
+def test_an_index_that_names_other_files_than_safetensors_beside_it_is_refused(make: Make, name: str) -> None:
+    directory = make()
+    (directory / "model.safetensors").unlink()
+    (directory / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"classifier.bias": name}}))
+    with pytest.raises(Unreadable, match="no safetensors beside it"):
+        read(str(directory))
+
+
+def test_a_revision_of_a_repository_is_asked_for(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache(make(("old", "older")), tmp_path, monkeypatch)
+    repository = tmp_path / "hub" / "models--somebody--voices"
+    (repository / "refs" / "v2").write_text("1" * 40)
+    shutil.copytree(make(), repository / "snapshots" / ("1" * 40))
+    assert read("somebody/voices").config["id2label"] == {0: "old", 1: "older"}
+    assert read("somebody/voices", "v2").config["id2label"] == {0: "female", 1: "male"}
+    with pytest.raises(ModelError, match="not to be had from the hub at revision v3"):
+        read("somebody/voices", "v3")
 
 
 def test_a_repository_that_cannot_be_had_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,19 +12,18 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-import torch
 from safetensors.numpy import load_file, save_file
 
 from tests.inference.checkpoints import MANY_WEIGHTS, TINY, Array, Make, by_transformers, converted, network, voices
 from voxgender.errors import ModelError
 from voxgender.graphs import architecture, wav2vec2
 from voxgender.graphs.architecture import CHECKPOINT, PRECISION
-from voxgender.inference import conversion, eager, graphcache
+from voxgender.inference import conversion, graphcache
 from voxgender.inference.checkpoint import GRAPH, read
 from voxgender.inference.conversion import export, key
 from voxgender.inference.graphcache import MODEL, WEIGHTS
+from voxgender.inference.loading import EMBEDDED_DIRECTORY, CheckpointClassifier, load
 from voxgender.inference.runtime import OnnxNetwork
-from voxgender.inference.wav2vec2 import EMBEDDED_DIRECTORY, Wav2Vec2Classifier, load
 
 Conversions = list[bool]
 
@@ -54,7 +53,7 @@ def entries(cache: Path) -> list[Path]:
     return list(cache.iterdir()) if cache.exists() else []
 
 
-def says_what_transformers_says(classifier: Wav2Vec2Classifier, directory: Path, windows: Array) -> bool:
+def says_what_transformers_says(classifier: CheckpointClassifier, directory: Path, windows: Array) -> bool:
     """For labels ``female`` and ``male``."""
     return np.allclose(classifier(windows), by_transformers(directory, windows)[:, ::-1], atol=1e-4)
 
@@ -150,8 +149,8 @@ def test_a_graph_of_the_other_precision_is_not_used(make: Make, conversions: Con
     export(directory)
     classifier = load(str(directory), precision="int8")
     assert conversions == [False, True]
-    assert isinstance(classifier._network, OnnxNetwork)
-    assert classifier._network.precision == "int8"
+    assert isinstance(classifier.network, OnnxNetwork)
+    assert classifier.network.precision == "int8"
 
 
 def test_an_export_again_replaces_the_graph_and_leaves_nothing_else(make: Make) -> None:
@@ -212,20 +211,6 @@ def test_another_runtime_and_another_voxgender_convert_again() -> None:
     assert key("fingerprint", int8=False) == key("fingerprint", int8=False)
     others = (key("fingerprint", int8=False, runtime="another"), key("fingerprint", int8=False, converter="another"))
     assert len({key("fingerprint", int8=False), *others}) == 3
-
-
-def test_weights_of_an_older_layout_are_loaded_by_torch_once(
-    make: Make, windows: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """torch takes seconds and hundreds of megabytes, whatever the size of the model."""
-    directory = make()
-    expected = by_transformers(directory, windows)[:, ::-1]
-    weights = {name: torch.from_numpy(array) for name, array in load_file(directory / "model.safetensors").items()}
-    torch.save(weights, directory / "pytorch_model.bin")
-    (directory / "model.safetensors").unlink()
-    assert isinstance(load(str(directory))._network, OnnxNetwork)
-    monkeypatch.delattr(eager, "read_network")
-    np.testing.assert_allclose(load(str(directory))(windows), expected, atol=1e-4)
 
 
 @pytest.mark.parametrize("file", [MODEL, WEIGHTS])

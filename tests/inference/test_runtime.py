@@ -9,17 +9,17 @@ from transformers import Wav2Vec2ForSequenceClassification
 from tests.inference.checkpoints import MANY_WEIGHTS, TINY, converted, network, voices
 from voxgender.audio.activity import NETWORK
 from voxgender.graphs.architecture import Unconvertible
-from voxgender.inference import wav2vec2
+from voxgender.inference import loading
 from voxgender.inference.classifier import Precision
 from voxgender.inference.eager import EagerNetwork
+from voxgender.inference.loading import load
 from voxgender.inference.runtime import OnnxNetwork
-from voxgender.inference.wav2vec2 import load
 from voxgender.peer.voices import MAN, WOMAN, speak
 
 
 @pytest.mark.parametrize("seconds", [0.5, 1.0, 3.0])
 def test_the_embedded_model_says_what_it_says_in_torch(seconds: float) -> None:
-    directory = wav2vec2.EMBEDDED_DIRECTORY
+    directory = loading.EMBEDDED_DIRECTORY
     reference = Wav2Vec2ForSequenceClassification.from_pretrained(directory)
     heard = np.stack(
         [
@@ -29,7 +29,7 @@ def test_the_embedded_model_says_what_it_says_in_torch(seconds: float) -> None:
         ]
     )
     windows = np.concatenate((heard, np.random.default_rng(0).normal(0, 0.1, heard.shape))).astype(np.float32)
-    found = load("embedded")._network(windows)
+    found = load("embedded").network(windows)
     np.testing.assert_allclose(found, EagerNetwork(reference, normalise=True)(windows), atol=1e-3)
 
 

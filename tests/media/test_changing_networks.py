@@ -282,7 +282,7 @@ async def test_a_call_whose_caller_no_longer_answers_ends_with_a_reason(engine: 
         assert server.node.live, "it answers"
         nat.way_back = False
         async with asyncio.timeout(10):
-            errors = [message async for message in messages if isinstance(message, Error)]
+            errors = [message async for _, message in messages if isinstance(message, Error)]
         assert [error.code for error in errors] == ["consent_expired"]
         assert session.ended_for == "consent_expired"
         await eventually(lambda: not server.node.live)

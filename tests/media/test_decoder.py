@@ -16,8 +16,8 @@ PCMU = RTCRtpCodecParameters(mimeType="audio/PCMU", clockRate=8_000, channels=1,
 G722 = RTCRtpCodecParameters(mimeType="audio/G722", clockRate=8_000, channels=1, payloadType=9)
 
 
-def opus_payloads(count: int, *, frame_ms: int = 20, layout: str = "mono") -> list[bytes]:
-    """A 300 Hz tone in Opus, one payload a packet."""
+def opus_payloads(count: int, *, frame_ms: int = 20, layout: str = "mono", right: float = 1.0) -> list[bytes]:
+    """A 300 Hz tone in Opus, one payload a packet; the right channel is ``right`` times the left one."""
     encoder = CodecContext.create("libopus", "w")
     assert isinstance(encoder, AudioCodecContext)
     encoder.format, encoder.layout, encoder.sample_rate = "s16", layout, 48_000
@@ -28,7 +28,8 @@ def opus_payloads(count: int, *, frame_ms: int = 20, layout: str = "mono") -> li
     payloads: list[bytes] = []
     for index in range(count + 3):
         time = (np.arange(samples) + index * samples) / 48_000
-        tone = np.repeat((9_000 * np.sin(2 * np.pi * 300 * time)).astype(np.int16), channels).reshape(1, -1)
+        left = 9_000 * np.sin(2 * np.pi * 300 * time)
+        tone = np.stack([left, right * left][:channels], axis=1).astype(np.int16).reshape(1, -1)
         frame = AudioFrame.from_ndarray(tone, format="s16", layout=layout)
         frame.sample_rate, frame.pts, frame.time_base = 48_000, index * samples, Fraction(1, 48_000)
         payloads += [bytes(packet) for packet in encoder.encode(frame)]
@@ -55,6 +56,30 @@ def test_opus_of_any_frame_size_becomes_16_khz_mono_with_true_timestamps(frame_m
     assert isinstance(frame, Wave)
     assert (frame.pts, frame.clock_rate_hz, frame.sample_rate) == (0, 48_000, 16_000)
     assert frame.samples == 10 * samples // 3
+
+
+@pytest.mark.parametrize("right", [1.0, -1.0, -0.8, 0.0])
+@pytest.mark.parametrize("at_once", [1, 10])
+def test_a_voice_with_one_channel_inverted_is_heard_out_of_opus(right: float, at_once: int) -> None:
+    """OBS, GStreamer and aiortc send stereo whatever the answer asks for; libopus' own mix of it was silence."""
+    packets = payloads_of(opus_payloads(50, layout="stereo", right=right))
+    decoder = opus_decoder()
+    decoded = [decoder.decode(packets[at : at + at_once]) for at in range(0, 50, at_once)]
+    waves = [frame for frames in decoded for frame in frames if isinstance(frame, Wave)]
+    samples = np.concatenate([wave.pcm for wave in waves])
+    assert samples.dtype == np.float32
+    assert samples.size == 16_000
+    wanted = 9_000 / 32_768 / np.sqrt(2) * (1.0 if right < 0 else (1 + right) / 2)
+    assert np.sqrt(np.mean(samples[4_000:] ** 2)) == pytest.approx(wanted, rel=0.1)
+
+
+def test_a_stream_that_turns_stereo_goes_on_and_back() -> None:
+    mono, inverted = opus_payloads(20), opus_payloads(20, layout="stereo", right=-1.0)
+    (first, second) = opus_decoder().decode(payloads_of([*mono[:10], *inverted[:10], *mono[10:]]))
+    assert (first.pts, first.samples) == (0, 3_200)
+    assert (second.pts, second.samples) == (9_600, 6_400)
+    assert level(second, 1_600, 3_200) * 32_768 == pytest.approx(9_000 / np.sqrt(2), rel=0.15)
+    assert level(second, 4_800, 6_400) * 32_768 == pytest.approx(9_000 / np.sqrt(2), rel=0.15)
 
 
 def test_a_gap_in_time_alone_is_left_to_be_silence() -> None:

@@ -1,6 +1,7 @@
 """Messages reach each listener in order, and slow listeners cost the others nothing."""
 
 import asyncio
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import pytest
@@ -18,8 +19,11 @@ CHANGE = Change(at=0.0, from_="no_speech", to="male", confidence=0.9)
 class Channel:
     """A data channel's face; the real one is used in ``test_session.py``, where its failures cannot be made."""
 
-    def __init__(self, label: str = "x", *, ordered: bool = True, retransmits: int | None = None) -> None:
+    def __init__(
+        self, label: str = "x", *, ordered: bool = True, retransmits: int | None = None, protocol: str = ""
+    ) -> None:
         self.label = label
+        self.protocol = protocol
         self.ordered = ordered
         self.maxRetransmits = retransmits
         self.maxPacketLifeTime: int | None = None
@@ -99,8 +103,8 @@ async def test_a_follower_is_told_the_events_so_far_and_everything_after() -> No
     heard: list[str] = []
 
     async def follow() -> None:
-        async for message in outbox.follow():
-            heard.append(message.type)  # noqa: PERF401
+        async for _, message in outbox.follow():
+            heard.append(message.type)
 
     following = asyncio.create_task(follow())
     await asyncio.sleep(0)
@@ -114,25 +118,24 @@ async def test_a_follower_that_comes_after_the_end_gets_the_summary_and_goes() -
     outbox = Outbox(HELLO)
     outbox.post(Summary(duration=1.0, speech=0.0, male=0.0, female=0.0, uncertain=0.0, segments=0))
     outbox.close()
-    assert [message.type async for message in outbox.follow()] == ["hello", "summary"]
+    assert [message.type async for _, message in outbox.follow()] == ["hello", "summary"]
 
 
 async def test_a_slow_follower_loses_the_oldest_and_costs_no_memory() -> None:
     outbox = Outbox(HELLO)
     messages = outbox.follow()
-    assert (await anext(messages)).type == "hello"
+    assert await anext(messages) == (0, HELLO)
     for number in range(3 * MAX_FOLLOWED):
         outbox.post(Warning(code=str(number), message=""))
     outbox.close()
-    codes = [message.code async for message in messages if isinstance(message, Warning)]
+    codes = [message.code async for _, message in messages if isinstance(message, Warning)]
     assert codes == [str(number) for number in range(2 * MAX_FOLLOWED, 3 * MAX_FOLLOWED)]
 
 
 async def test_a_follower_that_leaves_is_forgotten() -> None:
     outbox = Outbox(HELLO)
     messages = outbox.follow()
-    first: Message = await anext(messages)
-    assert first.type == "hello"
+    assert await anext(messages) == (0, HELLO)
     await messages.aclose()
     assert not outbox._followers
 
@@ -170,3 +173,48 @@ def test_a_channel_that_has_closed_gives_its_place_back() -> None:
     assert attach(outbox).sent == ["hello"]
     outbox.post(CHANGE)
     assert kept.sent == ["hello", "change"]
+
+
+async def told(messages: AsyncGenerator[tuple[int, Message], None]) -> list[tuple[int, str]]:
+    return [(number, message.type) async for number, message in messages]
+
+
+@pytest.mark.parametrize(
+    ("after", "wanted"),
+    [
+        (None, [(0, "hello"), (2, "change"), (4, "change")]),
+        (0, [(2, "change"), (4, "change")]),
+        (1, [(2, "change"), (4, "change")]),
+        (2, [(4, "change")]),
+        (4, []),
+        (5, [(0, "hello"), (2, "change"), (4, "change")]),
+    ],
+)
+async def test_a_follower_that_comes_back_is_told_what_it_has_missed(
+    after: int | None, wanted: list[tuple[int, str]]
+) -> None:
+    """All events were told again; a number that is none of this call's is no reason to tell less."""
+    outbox = Outbox(HELLO)
+    for message in (RESULT, CHANGE, RESULT, CHANGE):
+        outbox.post(message)
+    outbox.close()
+    assert await told(outbox.follow(after)) == wanted
+
+
+def test_a_channel_that_opens_late_is_told_each_event_once_and_in_order() -> None:
+    outbox = Outbox(HELLO)
+    for message in (RESULT, CHANGE, RESULT, CHANGE):
+        outbox.post(message)
+    late = attach(outbox)
+    outbox.post(CHANGE)
+    assert late.sent == ["hello", "change", "change", "change"]
+
+
+@pytest.mark.parametrize(
+    ("protocol", "changes"), [("last-event-id=2", 1), ("last-event-id=4", 0), ("last-event-id=x", 2)]
+)
+def test_a_channel_after_a_reader_of_events_is_told_what_that_has_not_had(protocol: str, changes: int) -> None:
+    outbox = Outbox(HELLO)
+    for message in (RESULT, CHANGE, RESULT, CHANGE):
+        outbox.post(message)
+    assert attach(outbox, protocol=protocol).sent == ["hello", *["change"] * changes]

@@ -314,3 +314,15 @@ async def test_fifty_calls_leave_no_task_thread_socket_or_connection(server: Ser
     grown = {kind: after[kind] - before[kind] for kind in before if after[kind] > before[kind]}
     assert not grown
     assert server.node.sessions() == []
+
+
+async def test_a_call_that_never_got_a_packet_is_told_so(server: Server) -> None:
+    """A muted sender or a firewall that lets data through: the call was connected, and nothing was ever told."""
+    async with a_peer() as peer:
+        peer.pc.addTransceiver("audio", direction="sendonly")
+        peer.channels()
+        await peer.call(server.http)
+        warning = await peer.until(Warning)
+        assert isinstance(warning, Warning)
+        assert warning.code == "no_media"
+        assert len(server.node.sessions()) == 1

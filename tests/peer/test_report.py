@@ -82,7 +82,7 @@ def test_a_turn_s_delay_runs_from_its_first_packet_to_the_first_right_result() -
             (5.0, "female", 105.05),
         ]
     ):
-        recorder.add(result(seq, end, label), at)  # type: ignore[arg-type]
+        recorder.add(result(seq, end, label), at)
 
     first, second = recorder.report(ended="played").turns
     assert first.delay_ms == pytest.approx(650, abs=0.1)

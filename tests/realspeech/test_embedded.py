@@ -8,7 +8,7 @@ import torch
 from transformers import Wav2Vec2ForSequenceClassification
 
 from voxgender.engine import Engine
-from voxgender.inference.wav2vec2 import EMBEDDED_DIRECTORY, load
+from voxgender.inference.loading import EMBEDDED_DIRECTORY, load
 from voxgender.training.evaluate import evaluate, tabulated
 from voxgender.training.manifest import Clip, read_manifest
 from voxgender.training.scoring import score, windows_of

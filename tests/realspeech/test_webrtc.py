@@ -10,7 +10,7 @@ import pytest
 from tests.rtc import a_server
 from voxgender.engine import Engine
 from voxgender.engine.files import classify_file
-from voxgender.inference.wav2vec2 import load
+from voxgender.inference.loading import load
 from voxgender.peer.caller import Caller
 from voxgender.peer.report import Report
 from voxgender.peer.speech import from_file

@@ -1,11 +1,8 @@
 """``voxgender signaling``, ``media`` and ``serve --workers``, as processes of their own."""
 
 import asyncio
-import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import psutil
@@ -14,45 +11,10 @@ from aiohttp import ClientSession
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.redisserver import a_redis
+from tests.roles.processes import ENVIRONMENT, a_role
 from tests.rtc import LOOPBACK, SDP, Peer, ToneTrack, a_peer
 from voxgender import protocol
 from voxgender.protocol import Warning
-
-ENVIRONMENT = {**os.environ, "PYTHONUNBUFFERED": "1", "VOXGENDER_SECRET": "shared"}
-
-
-class Role:
-    """A process that has said that it is ready."""
-
-    def __init__(self, process: asyncio.subprocess.Process, url: str) -> None:
-        self.process = process
-        self.url = url
-
-    @property
-    def children(self) -> list[psutil.Process]:
-        return psutil.Process(self.process.pid).children()
-
-    async def stop(self, number: int) -> int:
-        """Send a signal; the exit status."""
-        self.process.send_signal(number)
-        await asyncio.wait_for(self.process.communicate(), 30)
-        assert self.process.returncode is not None
-        return self.process.returncode
-
-
-@asynccontextmanager
-async def a_role(*arguments: str, program: Iterable[str] = ("-m", "voxgender.cli")) -> AsyncIterator[Role]:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, *program, *arguments, "--port", "0", stdout=asyncio.subprocess.PIPE, env=ENVIRONMENT
-    )
-    try:
-        assert process.stdout is not None
-        said = (await process.stdout.readline()).decode()
-        yield Role(process, said.split()[-1].rstrip("/") if said else "")
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.communicate()
 
 
 def media(*options: str) -> tuple[str, ...]:

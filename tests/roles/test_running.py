@@ -28,6 +28,9 @@ class RecordingRole:
         self.calls.append("ready")
         return "http://here/"
 
+    def reload(self) -> None:
+        raise AssertionError("nobody asked for it")
+
     async def drain(self, stop: Stop) -> None:
         self.calls.append("drained at once" if stop.now.is_set() else "drained")
 

@@ -7,7 +7,7 @@ import pytest
 
 from voxgender.engine import Engine
 from voxgender.errors import AudioError
-from voxgender.inference.classifier import ClassLabel, Probabilities, Windows
+from voxgender.inference.classifier import Probabilities, Windows
 from voxgender.training.evaluate import ALL, evaluate, tabulated
 from voxgender.training.manifest import Clip, read_manifest
 
@@ -16,7 +16,7 @@ class ByPitch:
     """Calls a voice a man's where its autocorrelation peaks below 160 Hz; right about synthesised voices."""
 
     name = "pitch"
-    labels: tuple[ClassLabel, ...] = ("male", "female")
+    labels: tuple[str, ...] = ("male", "female")
     min_window_ms = 500
 
     def __call__(self, windows: Windows) -> Probabilities:

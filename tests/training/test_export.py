@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from voxgender.errors import ModelError
-from voxgender.inference.wav2vec2 import load
+from voxgender.inference.loading import load
 from voxgender.training.export import best_network, export
 from voxgender.training.options import TrainOptions
 from voxgender.training.train import BEST, OPTIONS, train

@@ -1,7 +1,8 @@
+from typing import Literal
+
 import numpy as np
 import pytest
 
-from voxgender import protocol
 from voxgender.audio.frames import Samples
 from voxgender.peer.vocaltract import Speaker
 from voxgender.peer.voices import MAN, WOMAN, speak
@@ -19,7 +20,7 @@ def median_hz(audio: Samples) -> float:
 
 @pytest.mark.parametrize(("kind", "voice", "low", "high"), [("male", MAN, 0.7, 2.8), ("female", WOMAN, 0.55, 1.9)])
 def test_a_voice_is_heard_again_at_other_pitches(
-    kind: protocol.VoiceLabel, voice: Speaker, low: float, high: float
+    kind: Literal["male", "female"], voice: Speaker, low: float, high: float
 ) -> None:
     audio = speak(voice, 2.0, seed=1)
     ratios = [median_hz(take) / median_hz(audio) for take in resynthesised(audio, kind, 3, np.random.default_rng(0))]

@@ -61,5 +61,4 @@ export const words = {
   language: 'اللغة',
   theVoiceNow: 'الصوت الآن',
   title: 'كيف يُسمع الصوت، مباشرة',
-  minuteSummary: (f, m, u) => `الدقيقة الأخيرة: أنثوي ${f} ثانية، ذكوري ${m}، غير واضح ${u}`,
 };

@@ -62,5 +62,4 @@ export const words = {
   language: 'Sprache',
   theVoiceNow: 'Die Stimme jetzt',
   title: 'Wie eine Stimme gehört wird, live',
-  minuteSummary: (f, m, u) => `Die letzte Minute: weiblich ${f} Sekunden, männlich ${m}, unklar ${u}`,
 };

@@ -62,8 +62,6 @@ export const words = {
   language: 'Language',
   theVoiceNow: 'The voice now',
   title: 'How a voice is heard, live',
-  minuteSummary: (/** @type {number} */ f, /** @type {number} */ m, /** @type {number} */ u) =>
-    `The last minute: female ${f} seconds, male ${m}, uncertain ${u}`,
 };
 
 /** @typedef {typeof words} Words */

@@ -62,5 +62,4 @@ export const words = {
   language: 'Idioma',
   theVoiceNow: 'La voz ahora',
   title: 'Cómo se oye una voz, en directo',
-  minuteSummary: (f, m, u) => `El último minuto: femenina ${f} segundos, masculina ${m}, dudosa ${u}`,
 };

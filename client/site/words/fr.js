@@ -62,5 +62,4 @@ export const words = {
   language: 'Langue',
   theVoiceNow: 'La voix maintenant',
   title: 'Comment une voix est entendue, en direct',
-  minuteSummary: (f, m, u) => `La dernière minute : féminine ${f} secondes, masculine ${m}, incertaine ${u}`,
 };

@@ -62,5 +62,4 @@ export const words = {
   language: 'भाषा',
   theVoiceNow: 'अभी की आवाज़',
   title: 'आवाज़ कैसी सुनाई देती है, लाइव',
-  minuteSummary: (f, m, u) => `पिछला मिनट: महिला ${f} सेकंड, पुरुष ${m}, अनिश्चित ${u}`,
 };

@@ -8,6 +8,8 @@ locals {
     {
       VOXGENDER_REGION       = var.region
       VOXGENDER_ALLOW_ORIGIN = join(",", var.allow_origins)
+      # Cloud Run's own proxy, whose X-Forwarded-For tells callers' addresses.
+      VOXGENDER_TRUSTED_PROXY = "169.254.0.0/16"
     },
     var.turn_domain == "" ? {} : { VOXGENDER_ICE_SERVER = join(",", local.turn_servers) },
   )

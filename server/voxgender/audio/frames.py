@@ -1,6 +1,6 @@
 """Types of audio: encoded packets, FFmpeg's frames, and 16 kHz mono samples."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -55,6 +55,13 @@ _LOUDEST = 1e6
 """Amplitude, full scale 1, from which a sample is taken to be damaged: larger ones overflow in the networks."""
 
 
+def silence_not_numbers(samples: Samples) -> Samples:
+    """Replace samples that are NaN, infinite or absurdly large by 0; return the given array if there are none."""
+    # NaN compares as False, too.
+    sound = np.abs(samples) < _LOUDEST
+    return samples if sound.all() else np.where(sound, samples, np.float32(0))
+
+
 def silence_non_finite(frame: AudioFrame) -> tuple[AudioFrame, int]:
     """Replace samples that are infinite or NaN by silence; only floating-point formats can have them.
 
@@ -65,13 +72,24 @@ def silence_non_finite(frame: AudioFrame) -> tuple[AudioFrame, int]:
     """
     if not frame.format.name.startswith(("flt", "dbl")):
         return frame, 0
-    planes = frame.to_ndarray()
-    # NaN compares as False, too.
-    sound = np.abs(planes) < _LOUDEST
-    if sound.all():
+    planes, silenced = finite(frame.to_ndarray())
+    if not silenced:
         return frame, 0
-    made = AudioFrame.from_ndarray(np.where(sound, planes, 0), format=frame.format.name, layout=frame.layout.name)
+    made = AudioFrame.from_ndarray(planes, format=frame.format.name, layout=frame.layout.name)
     made.sample_rate, made.pts = frame.sample_rate, frame.pts
     if frame.time_base is not None:
         made.time_base = frame.time_base
-    return made, int(planes.size - np.count_nonzero(sound))
+    return made, silenced
+
+
+def finite(samples: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], int]:
+    """Replace samples that are infinite, NaN or beyond all measure by zeros.
+
+    Returns:
+        The samples, or a copy, and how many were replaced.
+    """
+    # NaN compares as False, too.
+    sound = np.abs(samples) < _LOUDEST
+    if sound.all():
+        return samples, 0
+    return np.where(sound, samples, samples.dtype.type(0)), int(samples.size - np.count_nonzero(sound))

@@ -17,6 +17,8 @@ the second the mean again. A voice on one channel alone has 0.25, unrelated chan
 _LOUDER = 2.0
 """Energy that a channel needs to replace the one in use, relative to that one's."""
 _MEMORY_S = 0.2
+_PIECE_S = 0.05
+"""Audio that one choice is made for."""
 _FADE_S = 0.01
 _MEAN = np.array([0.5, 0.5], dtype=np.float32)
 _FULL_SCALE = {"u8": 2.0**7, "s16": 2.0**15, "s32": 2.0**31, "s64": 2.0**63}
@@ -36,14 +38,35 @@ class StereoMixer:
         """Energy of the left channel, the right one and their mean, summed with exponential decay."""
         self._started = False
 
-    def mix(self, frames: Sequence[AudioFrame]) -> AudioFrame:
+    def mix_frames(self, frames: Sequence[AudioFrame]) -> AudioFrame:
         """Mix stereo frames of one rate and format that follow one another.
 
         Returns:
             One frame, mono, ``flt``, of the same rate.
         """
         rate = frames[0].sample_rate
-        channels = np.concatenate([_channels(frame) for frame in frames], axis=1)
+        mixed = self.mix(np.concatenate([_channels(frame) for frame in frames], axis=1), rate)
+        made = AudioFrame.from_ndarray(mixed.reshape(1, -1), format="flt", layout="mono")
+        made.sample_rate = rate
+        return made
+
+    def mix(self, channels: Samples, rate: int) -> Samples:
+        """Mix the next samples.
+
+        Args:
+            channels: float32, shape ``(2, samples)``, full scale ±1.
+            rate: samples in a second.
+
+        Returns:
+            float32, shape ``(samples,)``.
+        """
+        size = round(_PIECE_S * rate)
+        if channels.shape[1] <= size:
+            return self._mix_piece(channels, rate)
+        pieces = [channels[:, at : at + size] for at in range(0, channels.shape[1], size)]
+        return np.concatenate([self._mix_piece(piece, rate) for piece in pieces])
+
+    def _mix_piece(self, channels: Samples, rate: int) -> Samples:
         weights = self._decide(channels, rate)
         if weights is self._weights or not self._started:
             mixed = weights @ channels
@@ -51,9 +74,7 @@ class StereoMixer:
             fade = np.minimum(np.arange(1, channels.shape[1] + 1, dtype=np.float32) / (_FADE_S * rate), 1)
             mixed = (1 - fade) * (self._weights @ channels) + fade * (weights @ channels)
         self._weights, self._started = weights, True
-        made = AudioFrame.from_ndarray(mixed.astype(np.float32).reshape(1, -1), format="flt", layout="mono")
-        made.sample_rate = rate
-        return made
+        return mixed.astype(np.float32, copy=False)
 
     def _decide(self, channels: Samples, rate: int) -> npt.NDArray[np.float32]:
         left, right = channels

@@ -72,7 +72,7 @@ class Resampler:
         plain = [silence_non_finite(frame)[0] for frame in run if isinstance(frame, AudioFrame)]
         if plain[0].layout.name == "stereo":
             self._mixer = self._mixer or StereoMixer()
-            whole = self._mixer.mix(plain)
+            whole = self._mixer.mix_frames(plain)
         else:
             whole = _merge(plain)
         return [_samples(frame) for frame in self._filter.resample(whole)]

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
-from voxgender.decisions.evidence import probability, toward
+from voxgender.decisions.evidence import LogOdds, between, likeliest, probability
 from voxgender.decisions.observation import Span
 from voxgender.protocol import VoiceLabel
 
@@ -41,7 +41,7 @@ class HopEvidence(NamedTuple):
     speech: tuple[Span, ...]
     pause_s: float
     """Silence before its first speech."""
-    log_odds: float | None
+    log_odds: LogOdds | None
     """Log-odds of the window that ends with it, clipped; None if none was scored."""
     p_voice: float
     """Probability that this window holds a voice."""
@@ -53,10 +53,18 @@ class HopEvidence(NamedTuple):
         return sum(span.end - span.start for span in self.speech)
 
 
+class ChangePoint(NamedTuple):
+    """The point at which another voice takes over."""
+
+    hop: int
+    """Index of the hop from which it speaks."""
+    voice: VoiceLabel
+
+
 def find_change_point(
     hops: Sequence[HopEvidence], voice: VoiceLabel, *, window_s: float, lookback_s: float
-) -> int | None:
-    """Find the hop from which the other voice speaks.
+) -> ChangePoint | None:
+    """Find the hop from which another voice speaks: the likeliest of the last window.
 
     Args:
         hops: the latest hops of one segment, oldest first, reaching back ``window_s`` further than ``lookback_s`` if
@@ -66,10 +74,11 @@ def find_change_point(
         lookback_s: how long before the last hop's end a change may lie.
 
     Returns:
-        Its index; None if the windows are explained well enough without a change.
+        The hop and the voice; None if the windows are explained well enough without a change.
     """
     last = hops[-1]
-    if last.log_odds is None or toward(voice, last.log_odds) >= 0:
+    other = None if last.log_odds is None else likeliest(last.log_odds)
+    if last.log_odds is None or other is None or between(voice, other, last.log_odds) >= 0:
         return None
     ends = [hop.end for hop in hops]
     speech_s = list(accumulate((hop.speech_s for hop in hops), initial=0.0))
@@ -78,7 +87,7 @@ def find_change_point(
         (
             index,
             max(bisect_right(ends, hop.end - window_s + _ROUNDING_S), after_pause[index]),
-            probability(-toward(voice, hop.log_odds)),
+            probability(between(other, voice, hop.log_odds)),
             hop.p_voice,
         )
         for index, hop in enumerate(hops)
@@ -97,14 +106,14 @@ def find_change_point(
             total += p_voice * (_cost(p_other, 0.0) - _cost(p_other, share))
         return total
 
-    best, change_point = 0.0, None
+    best, first_hop = 0.0, None
     for candidate, hop in enumerate(hops):
         if not hop.speech or hop.end <= last.end - lookback_s:
             continue
         margin = gain(candidate) - (MIN_GAIN_AFTER_PAUSE if hop.pause_s >= PAUSE_S else MIN_GAIN)
         if margin >= best:
-            best, change_point = margin, candidate
-    return change_point
+            best, first_hop = margin, candidate
+    return None if first_hop is None else ChangePoint(first_hop, other)
 
 
 def _cost(score: float, share: float) -> float:

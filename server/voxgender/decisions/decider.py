@@ -8,7 +8,7 @@ from voxgender.decisions.evidence import Evidence, log_odds
 from voxgender.decisions.observation import Observation, Span
 from voxgender.decisions.open_segment import OpenSegment
 from voxgender.decisions.speech_totals import SpeechTotals
-from voxgender.protocol import Change, Label, Segment, Summary, VoiceLabel
+from voxgender.protocol import NO_VOICE, Change, Label, Segment, Summary, VoiceLabel
 
 SILENCE_S = 0.5
 """Silence that ends a segment."""
@@ -22,7 +22,7 @@ _ROUNDING_S = 1e-6
 class Decision(NamedTuple):
     """The label at the end of a hop, and the events in it.
 
-    ``confidence`` of a voice is its pooled probability over the last seconds. That of ``uncertain`` is 1 if both voices
+    ``confidence`` of a voice is its pooled probability over the last seconds. That of ``uncertain`` is 1 if all voices
     are equally likely, and falls to 0 as one becomes certain. That of ``no_speech`` is 1 if the gate finds no speech,
     else the probability that there is no voice in it.
     """
@@ -82,6 +82,10 @@ class Decider:
             return Decision("no_speech", 1.0, tuple(events))
         return Decision(*self._open.decide(), tuple(events))
 
+    def settle(self) -> tuple[Change | Segment, ...]:
+        """End the present segment, if there is one; a voice that goes on begins another."""
+        return tuple(self._close())
+
     def finish(self, at: float) -> tuple[Change | Segment | Summary, ...]:
         """End the call at ``at`` seconds: its last segment, if one is open, and the summary."""
         return *self._close(), self._totals.summary(duration=max(at, self._now))
@@ -89,11 +93,11 @@ class Decider:
     def overall(self) -> tuple[Label, float] | None:
         """Return label and confidence of the whole call, from all windows pooled.
 
-        The label is the likelier voice, however little likelier, and the confidence its probability. The label is
-        ``uncertain`` if neither voice is likelier. None is returned if there was no voice.
+        The label is the likeliest voice, however little likelier, and the confidence its probability. The label is
+        ``uncertain`` if no voice is likelier than all others. None is returned if there was no voice.
         """
         evidence = _merged(self._finished, self._open)
-        return None if evidence is None else evidence.decide(min_probability=0.5)
+        return None if evidence is None else evidence.decide(min_probability=0.0)
 
     def _update_voice(self) -> Iterator[Change | Segment]:
         """Name the voice of the open segment, and split the segment if the voice has changed."""
@@ -117,7 +121,7 @@ class Decider:
             return
         self._totals.add(segment, speech_s=closing.speech_s)
         # A word that ended before its first window was scored has had no change yet.
-        if segment.label in ("male", "female"):
+        if segment.label not in NO_VOICE:
             yield from self._change_to(segment.label, at=segment.start, confidence=segment.confidence)
         yield segment
 

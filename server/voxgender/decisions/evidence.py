@@ -1,15 +1,18 @@
-"""Pool the log-odds of window scores into evidence for one voice or the other.
+"""Pool the log-odds of window scores into evidence for one voice or another.
 
-Log-odds are natural logarithms, positive for male, negative for female: swapping the voices swaps the sign.
+Log-odds are natural logarithms, by label and against the likeliest one: 0 for that, negative for all others. The
+difference between those of two labels is the log-odds of one against the other.
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from voxgender.protocol import Label, Scores, VoiceLabel
 
 MAX_LOG_ODDS = 3.0
-"""Largest log-odds that one window counts for (p = 0.953): a model is too sure of voices that it did not learn from."""
+"""Largest log-odds between two voices that one window counts for (p = 0.953): a model is too sure of voices that it did
+not learn from. Among more voices the limit is higher, so that the likeliest of them comes to the same probability."""
 
 ERROR_CORRELATION = 0.25
 """Correlation between the errors of windows of one voice that share no audio. A model that is wrong about a speaker
@@ -18,16 +21,28 @@ tends to stay wrong, so however many windows of one voice count for no more than
 MIN_PROBABILITY = 0.88
 """Pooled probability from which a voice is named. The embedded model reaches it in nine tenths of speech."""
 
+LogOdds = Mapping[VoiceLabel, float]
 
-def log_odds(scores: Scores) -> float:
+
+def log_odds(scores: Scores) -> LogOdds:
     """Return the clipped log-odds of one window."""
-    odds = math.log(max(scores.male, 1e-6)) - math.log(max(scores.female, 1e-6))
-    return max(-MAX_LOG_ODDS, min(MAX_LOG_ODDS, odds))
+    logarithms = {voice: math.log(max(score, 1e-6)) for voice, score in scores.items()}
+    most = max(logarithms.values())
+    limit = MAX_LOG_ODDS + math.log(max(1, len(logarithms) - 1))
+    return {voice: max(-limit, logarithm - most) for voice, logarithm in logarithms.items()}
 
 
-def toward(voice: VoiceLabel, log_odds: float) -> float:
-    """Return the log-odds for ``voice``: positive if they speak for it."""
-    return log_odds if voice == "male" else -log_odds
+def between(voice: VoiceLabel, other: VoiceLabel, log_odds: LogOdds) -> float:
+    """Return the log-odds of one voice against another."""
+    return log_odds.get(voice, 0.0) - log_odds.get(other, 0.0)
+
+
+def likeliest(log_odds: LogOdds) -> VoiceLabel | None:
+    """Return the likeliest voice; None if no voice is likelier than all others."""
+    ranked = sorted(log_odds, key=log_odds.__getitem__, reverse=True)
+    if not ranked or (len(ranked) > 1 and log_odds[ranked[0]] == log_odds[ranked[1]]):
+        return None
+    return ranked[0]
 
 
 def probability(log_odds: float) -> float:
@@ -49,12 +64,12 @@ class Evidence:
     """Windows added, older ones counting less (:meth:`fade`)."""
     weight: float = 0.0
     """Sum of the probabilities that they hold a voice, faded."""
-    weighted_log_odds: float = 0.0
-    """Sum of their log-odds, weighted by these probabilities and faded."""
+    weighted_log_odds: dict[VoiceLabel, float] = field(default_factory=dict)
+    """Sums of their log-odds, weighted by these probabilities and faded."""
     coverage: float = 0.0
     """Length of the audio that they hold, in windows, faded."""
 
-    def add(self, log_odds: float, *, p_voice: float = 1.0, new_share: float = 1.0) -> None:
+    def add(self, log_odds: LogOdds, *, p_voice: float = 1.0, new_share: float = 1.0) -> None:
         """Add a window.
 
         Args:
@@ -63,7 +78,8 @@ class Evidence:
             new_share: share of the window that no window before it held.
         """
         self.coverage += p_voice * (new_share if self.windows else 1.0)
-        self.weighted_log_odds += p_voice * log_odds
+        for voice, odds in log_odds.items():
+            self.weighted_log_odds[voice] = self.weighted_log_odds.get(voice, 0.0) + p_voice * odds
         self.weight += p_voice
         self.faded_windows += 1.0
         self.windows += 1
@@ -71,25 +87,28 @@ class Evidence:
     def fade(self, factor: float) -> None:
         """Let all windows so far count ``factor`` times as much as before."""
         self.coverage *= factor
-        self.weighted_log_odds *= factor
+        for voice in self.weighted_log_odds:
+            self.weighted_log_odds[voice] *= factor
         self.weight *= factor
         self.faded_windows *= factor
 
     def merge(self, other: "Evidence") -> None:
         """Add the windows of ``other``."""
         self.coverage += other.coverage
-        self.weighted_log_odds += other.weighted_log_odds
+        for voice, odds in other.weighted_log_odds.items():
+            self.weighted_log_odds[voice] = self.weighted_log_odds.get(voice, 0.0) + odds
         self.weight += other.weight
         self.faded_windows += other.faded_windows
         self.windows += other.windows
 
     @property
-    def log_odds(self) -> float:
-        """Pooled log-odds; 0 if no window holds a voice."""
+    def log_odds(self) -> LogOdds:
+        """Pooled log-odds; empty if no window holds a voice."""
         if self.weight <= 0:
-            return 0.0
+            return {}
         independent = self.coverage / (1 + ERROR_CORRELATION * max(0.0, self.coverage - 1))
-        return self.weighted_log_odds / self.weight * independent
+        scale = independent / self.weight
+        return {voice: odds * scale for voice, odds in self.weighted_log_odds.items()}
 
     @property
     def p_voice(self) -> float:
@@ -98,24 +117,27 @@ class Evidence:
 
     @property
     def uncertainty(self) -> float:
-        """Confidence of ``uncertain``: 1 if both voices are equally likely, 0 if one is certain."""
-        return 2 * probability(-abs(self.log_odds))
+        """Confidence of ``uncertain``: 1 if all voices are equally likely, 0 if one is certain."""
+        probabilities = _softmax(self.log_odds)
+        count = len(probabilities)
+        return 1.0 if count < 2 else (1 - max(probabilities.values())) * count / (count - 1)
 
     def probability_of(self, voice: VoiceLabel) -> float:
-        """Return the pooled probability of ``voice``."""
-        return probability(toward(voice, self.log_odds))
-
-    @property
-    def likelier(self) -> VoiceLabel | None:
-        """The likelier voice; None if neither is."""
-        odds = self.log_odds
-        if odds == 0:
-            return None
-        return "male" if odds > 0 else "female"
+        """Return the pooled probability of ``voice``; 0 if no window tells of it."""
+        return _softmax(self.log_odds).get(voice, 0.0)
 
     def decide(self, min_probability: float = MIN_PROBABILITY) -> tuple[Label, float]:
-        """Return the likelier voice and its probability if it is probable enough, else ``uncertain``."""
-        voice = self.likelier
-        if voice is not None and (confidence := self.probability_of(voice)) >= min_probability:
+        """Return the likeliest voice and its probability if it is probable enough, else ``uncertain``."""
+        odds = self.log_odds
+        voice = likeliest(odds)
+        if voice is not None and (confidence := _softmax(odds)[voice]) >= min_probability:
             return voice, confidence
         return "uncertain", self.uncertainty
+
+
+def _softmax(log_odds: LogOdds) -> dict[VoiceLabel, float]:
+    """Return the probabilities of voices."""
+    most = max(log_odds.values(), default=0.0)
+    shares = {voice: math.exp(odds - most) for voice, odds in log_odds.items()}
+    whole = sum(shares.values())
+    return {voice: share / whole for voice, share in shares.items()}

@@ -3,7 +3,7 @@
 import math
 from collections import deque
 
-from voxgender.decisions.change_point import HopEvidence, find_change_point
+from voxgender.decisions.change_point import ChangePoint, HopEvidence, find_change_point
 from voxgender.decisions.evidence import Evidence
 from voxgender.protocol import Label, Segment, VoiceLabel
 
@@ -81,14 +81,14 @@ class OpenSegment:
         label, _ = self.recent.decide()
         if label == "uncertain" or (self.recent.windows == 1 and last not in (None, label)):
             return
-        self.voice = "male" if label == "male" else "female"
+        self.voice = label
 
     def split_at_change(self) -> "OpenSegment | None":
         """Split off and return the part in which another voice than the named one speaks, if there is such a part."""
         if self.voice is None:
             return None
-        at = find_change_point(self._hops, self.voice, window_s=self._window_s, lookback_s=self._lookback_s)
-        return None if at is None else self._split(at)
+        change = find_change_point(self._hops, self.voice, window_s=self._window_s, lookback_s=self._lookback_s)
+        return None if change is None else self._split(change)
 
     def decide(self) -> tuple[Label, float]:
         """Return the present label and its confidence."""
@@ -110,18 +110,18 @@ class OpenSegment:
         label, confidence = self.evidence.decide()
         return Segment(start=self.start, end=self.end, label=label, confidence=confidence)
 
-    def _split(self, at: int) -> "OpenSegment | None":
-        """Split before hop ``at``. A window goes to the voice that speaks at its middle."""
+    def _split(self, change: ChangePoint) -> "OpenSegment | None":
+        """Split where another voice takes over. A window goes to the voice that speaks at its middle."""
         hops = list(self._hops)
-        kept = hops[:at]
-        rest = OpenSegment(hops[at].speech[0].start, window_s=self._window_s)
-        rest.voice = "female" if self.voice == "male" else "male"
-        for hop in hops[at:]:
+        kept = hops[: change.hop]
+        rest = OpenSegment(hops[change.hop].speech[0].start, window_s=self._window_s)
+        rest.voice = change.voice
+        for hop in hops[change.hop :]:
             if hop.end - self._window_s / 2 < rest.start:
                 kept.append(hop._replace(speech=()))
                 hop = hop._replace(log_odds=None)
             rest.add(hop)
-        if rest.recent.p_voice < MIN_P_VOICE or rest.recent.probability_of(rest.voice) < MIN_KEPT_PROBABILITY:
+        if rest.recent.p_voice < MIN_P_VOICE or rest.recent.probability_of(change.voice) < MIN_KEPT_PROBABILITY:
             return None
         self._hops = deque(kept)
         return rest

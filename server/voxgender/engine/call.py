@@ -8,22 +8,24 @@ from typing import NamedTuple
 
 import numpy as np
 
-from voxgender.audio.frames import SAMPLE_RATE_HZ, Frame, Packet, Samples, Wave
+from voxgender.audio.frames import SAMPLE_RATE_HZ, Frame, Packet, Samples, Wave, finite
 from voxgender.engine.call_state import CallState, Hop
 from voxgender.engine.messages import Messages, TurnTimes
 from voxgender.engine.schedule import EARLY_S, TICK_S, Schedule, next_tick
 from voxgender.errors import AudioError
-from voxgender.protocol import Message
+from voxgender.protocol import AnyMessage
 
 MAX_WAITING_S = 4.0
 """Longest audio of a call that waits for the engine; the oldest of more is dropped, and a warning tells it."""
 SILENCE_S = 0.5
 """Time without audio after which a call is taken to be silent, so that its label ends by the clock."""
+ROOM_HOPS = 2
+"""Hops of a source that can wait which the engine takes in one turn; more of them would hold up the other calls."""
 PATIENCE = 1.5
 """Hops' worth of time after which a part of a hop is analysed as it is, while hops do not end with ticks."""
 
 Decode = Callable[[Sequence[Packet]], Sequence[Frame]]
-OnMessages = Callable[[Sequence[Message]], None]
+OnMessages = Callable[[Sequence[AnyMessage]], None]
 OnEnd = Callable[[Exception | None], None]
 
 
@@ -42,6 +44,10 @@ class Arrivals(NamedTuple):
     dropped: int
     """Packets or frames that were dropped before them."""
     dropped_s: float
+    ahead: bool
+    """True if the source is ahead of time, so that nothing of it is late."""
+    settles: bool
+    """True if all that can be said so far is asked for."""
     ended: bool
 
 
@@ -52,10 +58,19 @@ class Call:
     """
 
     def __init__(
-        self, loop: "LoopCalls", state: CallState, decode: Decode | None, on_messages: OnMessages, on_end: OnEnd
+        self,
+        loop: "LoopCalls",
+        state: CallState,
+        decode: Decode | None,
+        on_messages: OnMessages,
+        on_end: OnEnd,
+        *,
+        live: bool = True,
+        messages: Messages | None = None,
     ) -> None:
         self.state = state
         self.decode = decode
+        self.live = live
         self.loop = loop
         self.closed = False
         """True once no more messages will be delivered."""
@@ -65,7 +80,12 @@ class Call:
         self._hop_s = loop.schedule.hop_s
         self._on_messages: OnMessages | None = on_messages
         self._on_end: OnEnd | None = on_end
-        self._messages = Messages()
+        self._messages = messages or Messages()
+        self._room_s = ROOM_HOPS * self._hop_s
+        self._room = asyncio.Event()
+        self._fed_at = 0.0
+        self._ahead_s = 0.0
+        self._settles = False
         self._in_turn = False
         self._held = False
         self._due_at = 0.0
@@ -90,26 +110,26 @@ class Call:
 
         Args:
             audio: a packet for the call's decoder, a PyAV frame of any rate and layout, or samples: float32 of shape
-                ``(n,)``, mono, 16 kHz, full scale ±1.
+                ``(n,)``, mono, 16 kHz, full scale ±1; those that are infinite or NaN become silence.
             arrived_at: its arrival, seconds of ``time.monotonic``.
-            duration_s: its length; needed for packets only.
+            duration_s: its length in seconds; needed for packets only.
             reordered_s: how long it was held back for packets before it.
 
         Raises:
-            AudioError: the samples are not float32 of shape ``(n,)``, or hold a number that is not finite.
+            AudioError: the samples are not float32 of shape ``(n,)``.
         """
         if self.ended:
             return
         piece = _checked(audio) if isinstance(audio, np.ndarray) else audio
         if duration_s is None:
-            duration_s = 0.0 if isinstance(piece, Packet) else piece.samples / piece.sample_rate
+            duration_s = _duration_s(piece)
         now = self.loop.clock()
         if not self._pushed_at:
             self._due_at = self._next_turn(now)
         with self._lock:
             self._audio.append((piece, duration_s))
             self._waiting_s += duration_s
-            while self._waiting_s > MAX_WAITING_S and len(self._audio) > 2:
+            while self.live and self._waiting_s > MAX_WAITING_S and len(self._audio) > 2:
                 # Not the call's very first: its clock begins with that.
                 oldest = int(not self._begun)
                 _, dropped_s = self._audio[oldest]
@@ -120,6 +140,32 @@ class Call:
             self._arrived_at, self._reordered_s, self._pushed_at = arrived_at, reordered_s, now
             self._silent_since = now
         self.loop.look_soon()
+
+    async def feed(
+        self, audio: Packet | Frame | Samples, arrived_at: float, *, duration_s: float | None = None
+    ) -> None:
+        """Push the next piece of audio once there is room for it, from a source that can wait.
+
+        A source that is ahead of time waits until the engine has taken the audio before. A ``live`` call lets none
+        wait that is not: then the oldest of too much is dropped, as by :meth:`push`. Arguments as there.
+
+        Raises:
+            AudioError: as by :meth:`push`.
+        """
+        while not self.ended and self._waiting_s >= self._room_s and (not self.live or self.is_ahead):
+            self._room.clear()
+            self.loop.look_soon()
+            await self._room.wait()
+        now = self.loop.clock()
+        self._ahead_s = self._ahead_of(now) + (_duration_s(audio) if duration_s is None else duration_s)
+        self._fed_at = now
+        self.push(audio, arrived_at, duration_s=duration_s)
+
+    def settle(self) -> None:
+        """Ask for all that can be said of the audio so far: the present segment ends, and the call goes on."""
+        if not self.ended:
+            self._settles = True
+            self.loop.look_soon()
 
     def end(self) -> None:
         """End the audio. The rest is analysed, segment and summary are delivered, then ``on_end`` is called."""
@@ -141,6 +187,11 @@ class Call:
             self._held = False
             self.loop.look_soon()
 
+    @property
+    def is_ahead(self) -> bool:
+        """True if audio is fed faster than real time, and a turn's worth of it is ahead."""
+        return self._ahead_of(self.loop.clock()) >= self._room_s
+
     def is_due(self, now: float, *, busy: bool) -> bool:
         """Return whether it is the call's turn.
 
@@ -149,14 +200,19 @@ class Call:
         """
         if self._in_turn or self._held:
             return False
-        if self.ended:
+        if self.ended or self._settles:
             return True
         if not self._pushed_at:
             return False
         # Half a sample less, so that rounding of the sum does not wait for one packet more.
-        if not busy and self._left_s + self._waiting_s >= self._hop_s - 0.5 / SAMPLE_RATE_HZ:
+        if (not busy or self.is_ahead) and self._left_s + self._waiting_s >= self._hop_s - 0.5 / SAMPLE_RATE_HZ:
             return True
-        return now + EARLY_S >= self._due_at and (bool(self._audio) or now - self._pushed_at >= self.loop.silence_s)
+        if now + EARLY_S < self._due_at:
+            return False
+        # A stream that is not live has the clock of its audio: only a whole hop can be cut from it, but on a tick.
+        return (bool(self._audio) and (self.live or busy)) or (
+            self.live and now - self._pushed_at >= self.loop.silence_s
+        )
 
     def begin_turn(self, now: float) -> None:
         """Note that the call was handed to the engine."""
@@ -172,8 +228,9 @@ class Call:
             dropped, self._dropped = self._dropped, 0
             dropped_s, self._dropped_s = self._dropped_s, 0.0
             silence_s = 0.0
+            settles, self._settles = self._settles, False
             arrived_at = self._arrived_at
-            if not audio and not self.ended and now - self._pushed_at >= self.loop.silence_s:
+            if self.live and not audio and not self.ended and now - self._pushed_at >= self.loop.silence_s:
                 silence_s, self._silent_since = now - self._silent_since, now
                 arrived_at = now
             return Arrivals(
@@ -185,6 +242,8 @@ class Call:
                 now - self._pushed_at,
                 dropped,
                 dropped_s,
+                self._ahead_of(now) >= self._room_s,
+                settles,
                 self.ended,
             )
 
@@ -194,6 +253,7 @@ class Call:
             return
         self._in_turn = False
         self._left_s = left_s
+        self._room.set()
         assert self._on_messages is not None
         try:
             if messages := list(self._messages.of(hops, turn, self.loop.clock(), self._hop_s)):
@@ -209,12 +269,17 @@ class Call:
         if on_end is not None:
             on_end(error)
 
+    def _ahead_of(self, now: float) -> float:
+        """Return how far ahead of time the audio is, seconds. A pause takes from it, and never gives more."""
+        return max(0.0, self._ahead_s - (now - self._fed_at))
+
     def _next_turn(self, now: float) -> float:
         return self.phase.next_turn(now) if self.loop.schedule.busy else now + PATIENCE * self._hop_s
 
     def _close(self) -> None:
         if not self.closed:
             self.closed = self.ended = True
+            self._room.set()
             self.loop.remove(self)
             # They refer to objects that refer to the call: such a cycle would wait for the garbage collector.
             self._on_messages = self._on_end = None
@@ -319,9 +384,15 @@ class LoopCalls:
         self._look()
 
 
+def _duration_s(audio: Packet | Frame | Samples) -> float:
+    if isinstance(audio, Packet):
+        return 0.0
+    if isinstance(audio, np.ndarray):
+        return audio.size / SAMPLE_RATE_HZ
+    return audio.samples / audio.sample_rate
+
+
 def _checked(samples: Samples) -> Wave:
     if samples.dtype != np.float32 or samples.ndim != 1:
         raise AudioError(f"Samples are float32 of shape (n,), not {samples.dtype} of shape {samples.shape}.")
-    if not np.isfinite(samples).all():
-        raise AudioError("Samples must be finite: there is a NaN or an infinity among them.")
-    return Wave(samples)
+    return Wave(finite(samples)[0])

@@ -8,11 +8,12 @@ import numpy as np
 from voxgender.audio.activity import FRAME, SpeechProbabilities
 from voxgender.audio.frames import SAMPLE_RATE_HZ, Frame, Samples
 from voxgender.audio.gate import Gate
+from voxgender.audio.quietvoice import QuietVoice
 from voxgender.audio.ring import Ring
 from voxgender.audio.timeline import Chunk, Timeline
 from voxgender.audio.windows import WindowSelector
 from voxgender.decisions import Decider, Decision, Observation, Span
-from voxgender.protocol import Label, Message, Scores
+from voxgender.protocol import Change, Label, Scores, Segment, Summary
 
 
 @dataclass(slots=True, eq=False)
@@ -23,28 +24,32 @@ class Hop:
         start_s, end_s: seconds of the call's audio.
         samples: the hop's audio; empty for the end of a call.
         last: True for the end of the call.
+        settles: True where a client asks for all that can be said so far; the hop is empty.
         silence_s: time without packets that it stands for; 0 if it holds received audio.
         speech: spans of speech, in samples from the start of the hop.
         window: the audio for the model, if any.
         scores: the model's probabilities for that window.
         p_voice: probability that the window holds a voice at all.
         skipped: True if there was no time to classify the window.
+        too_quiet: True if there is a voice that is too quiet to be heard well.
         decision: label and events.
-        closing: the last segment and the summary, at the end of a call.
+        closing: the last segment and, at the end of a call, the summary.
     """
 
     start_s: float
     end_s: float
     samples: Samples
     last: bool = False
+    settles: bool = False
     silence_s: float = 0.0
     speech: Sequence[tuple[int, int]] = ()
     window: Samples | None = None
     scores: Scores | None = None
     p_voice: float = 1.0
     skipped: bool = False
+    too_quiet: bool = False
     decision: Decision | None = None
-    closing: tuple[Message, ...] = ()
+    closing: tuple[Change | Segment | Summary, ...] = ()
 
 
 class CallState:
@@ -55,10 +60,15 @@ class CallState:
         short: samples of a window while an utterance is younger than a full one.
         hop_frames: length of a hop in frames of the speech gate.
         is_classified: whether there is a model; without one no audio is kept for it.
+
+    Attributes:
+        is_whole: True if each window is classified, however many wait.
     """
 
     def __init__(self, *, window: int, short: int, hop_frames: int, is_classified: bool = True) -> None:
         self.gate = Gate()
+        self.is_whole = False
+        self.quiet = QuietVoice()
         self._timeline = Timeline()
         self._selector = WindowSelector(full=window, short=short, hop=(hop_frames + 1) * FRAME)
         self._ring = Ring(self._selector.reach) if is_classified else None
@@ -70,6 +80,8 @@ class CallState:
         """Samples cut so far, modulo a frame: hops end with frames of the gate."""
         self._position_s = 0.0
         self._padding = 0
+        self.classified = 0
+        """Number of its last window that was classified, among all of the engine's."""
 
     @property
     def waiting_s(self) -> float:
@@ -107,6 +119,12 @@ class CallState:
             yield self._cut_hop(taken * FRAME - self._cut_at, silence_s)
             frames -= taken
 
+    def settle(self) -> Iterator[Hop]:
+        """Cut the whole frames of the waiting audio into hops, and add the hop that ends the present segment."""
+        yield from self.cut(exact=True)
+        yield from self.cut()
+        yield Hop(self._position_s, self._position_s, np.zeros(0, dtype=np.float32), settles=True)
+
     def finish(self) -> Iterator[Hop]:
         """Cut the rest of the audio into hops, and add the hop that ends the call."""
         yield from self._append(self._timeline.flush())
@@ -126,9 +144,10 @@ class CallState:
     def find_speech(self, hop: Hop, probabilities: SpeechProbabilities) -> None:
         """Find the hop's speech, and the window for the model."""
         hop.speech = self.gate.update(probabilities)
+        hop.too_quiet = self.quiet.found
         if hop.last:
             self.gate.end()
-        if self._ring is None:
+        if self._ring is None or hop.settles:
             return
         window = self._selector.select(self.gate)
         if window is not None:
@@ -147,6 +166,8 @@ class CallState:
         hop.decision = self._decider.observe(Observation(hop.start_s, hop.end_s, speech, hop.scores, hop.p_voice))
         if hop.last:
             hop.closing = self._decider.finish(hop.end_s)
+        elif hop.settles:
+            hop.closing = self._decider.settle()
 
     def overall(self) -> tuple[Label, float] | None:
         """Return label and confidence of the whole call; None if there was no speech."""

@@ -1,6 +1,7 @@
 """Analyse the audio of all calls on one thread, a tick at a time: decode, find speech, classify, decide."""
 
 import asyncio
+import math
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -14,18 +15,23 @@ from voxgender.audio.activity import CALLS_A_RUN, FRAME_S, VoiceActivity
 from voxgender.audio.frames import SAMPLE_RATE_HZ, Frame, Packet
 from voxgender.engine.call import SILENCE_S, Arrivals, Call, Decode, LoopCalls, OnEnd, OnMessages
 from voxgender.engine.call_state import CallState, Hop
-from voxgender.engine.messages import TurnTimes
+from voxgender.engine.messages import Messages, TurnTimes
+from voxgender.engine.pace import Pace
 from voxgender.engine.schedule import Schedule, check_hop
+from voxgender.errors import ModelError
 from voxgender.inference.classifier import Classifier
-from voxgender.protocol import Hello, Scores
+from voxgender.inference.labels import OTHER
+from voxgender.protocol import NO_VOICE, VOICES, Hello
 
 WINDOW_MS = 1_000
 HOP_MS = 192
 """Six frames of the speech gate, three ticks."""
-MAX_BEHIND = 2
-"""Windows of one call that are classified in one turn; with more waiting, the model cannot keep up."""
 CALLS_A_TURN = CALLS_A_RUN
-"""Calls in one turn, as many as the gate takes in one run; the messages of all of them wait for the last."""
+"""Calls in one turn, as many as the gate takes in one run; the messages of all of them wait for the last. While the
+model cannot keep up, a turn takes all calls, so that they share it."""
+
+CALLS_AHEAD_A_TURN = 2
+"""Calls in a turn whose audio is ahead of time: the live calls that are due meanwhile wait for it."""
 
 HopsOf = Mapping[CallState, Sequence[Hop]]
 
@@ -65,26 +71,79 @@ class Engine:
         self.schedule = Schedule(hop_ms / 1_000)
         self._short_ms = min(window_ms, classifier.min_window_ms if classifier else window_ms)
         self._classifier = classifier
+        names = classifier.labels if classifier else VOICES
+        self._voices = tuple(label for label in names if label != OTHER)
         self._activity = VoiceActivity()
+        self._pace = Pace(hop_ms / 1_000)
         self._networks = threading.Lock()
         """Held while the networks run: files are analysed on their callers' threads."""
         self._loops: dict[asyncio.AbstractEventLoop, LoopCalls] = {}
-        self._due: list[Call] = []
+        self._due: list[tuple[float, Call]] = []
+        """Calls whose turn it is, and since when."""
+        self._due_ahead: list[Call] = []
+        """Calls whose audio is ahead of time. They have every second turn at most, and few of them at once."""
+        self._was_ahead = False
+        self._turn_due_at = math.inf
+        """Since when the turn that runs was due; infinite while none runs, or one of calls that are ahead of time."""
         self._wake = threading.Condition()
         self._closed = False
         self._thread: threading.Thread | None = None
 
     def hello(self, session: str) -> Hello:
         """Return the message that tells a client which model listens, and how."""
-        return Hello(session=session, model=self.model, window_ms=self.window_ms, hop_ms=self.hop_ms)
+        return Hello(
+            session=session,
+            model=self.model,
+            labels=(*self._voices, *NO_VOICE),
+            window_ms=self.window_ms,
+            hop_ms=self.hop_ms,
+            windows_per_s=self.windows_per_s,
+        )
 
-    def open(self, on_messages: OnMessages, on_end: OnEnd, *, decode: Decode | None = None) -> Call:
+    @property
+    def windows_per_s(self) -> float:
+        """Windows of a call that are classified in a second of its speech: fewer while the model cannot keep up."""
+        return self._pace.windows_per_s(self.clock()) if self._classifier else 0.0
+
+    def swap(self, classifier: Classifier) -> None:
+        """Put another model in the place of the present one, between two turns; calls go on.
+
+        Raises:
+            ModelError: it has other labels than calls were told, or needs longer windows; or there is no model now.
+        """
+        told = tuple(label for label in classifier.labels if label != OTHER)
+        if self._classifier is None:
+            raise ModelError(f"model {classifier.name}: this server was started without a model, and stays without")
+        if set(told) != set(self._voices):
+            raise ModelError(
+                f"model {classifier.name}: tells {', '.join(told)}, but calls were told {', '.join(self._voices)}; "
+                "for other labels start a server anew"
+            )
+        if classifier.min_window_ms > self._short_ms:
+            raise ModelError(f"model {classifier.name}: needs windows of {classifier.min_window_ms} ms")
+        with self._networks:
+            self._classifier, self.model = classifier, classifier.name
+            self._pace = Pace(self.hop_ms / 1_000)
+
+    def open(
+        self,
+        on_messages: OnMessages,
+        on_end: OnEnd,
+        *,
+        decode: Decode | None = None,
+        live: bool = True,
+        messages: Messages | None = None,
+    ) -> Call:
         """Begin a call on the running event loop.
 
         Args:
             on_messages: called on the loop with the call's messages, in order.
             on_end: called on the loop after the last message, or with the error that ended the call.
             decode: decodes the packets that are pushed, on the engine's thread; None if frames are pushed.
+            live: whether the audio keeps time. Of a live call that cannot be kept up with, the oldest audio is dropped
+                and the newest window classified; time without audio is silence. A call that is not live has the clock
+                of its audio, of which all is classified: feed it (:meth:`Call.feed`).
+            messages: makes the call's messages; None for those of a single channel whose clock starts at 0.
 
         Raises:
             RuntimeError: the engine is closed.
@@ -100,7 +159,7 @@ class Engine:
                 calls = self._loops[loop] = LoopCalls(
                     loop, self.schedule, self.clock, silence_s=self._silence_s, submit=self.submit, forget=self.forget
                 )
-        call = Call(calls, self.new_state(), decode, on_messages, on_end)
+        call = Call(calls, self.new_state(), decode, on_messages, on_end, live=live, messages=messages)
         calls.add(call)
         return call
 
@@ -119,6 +178,7 @@ class Engine:
         with self._wake:
             self._closed = True
             self._due.clear()
+            self._due_ahead.clear()
             self._wake.notify()
             loops = list(self._loops.values())
         for calls in loops:
@@ -129,14 +189,23 @@ class Engine:
 
     def submit(self, calls: Sequence[Call]) -> None:
         """Hand calls whose turn it is to the engine's thread."""
+        ahead = [call for call in calls if call.is_ahead]
         with self._wake:
             if self._closed:
                 return
             if self._thread is None:
                 self._thread = threading.Thread(target=self._work, name="voxgender-engine", daemon=True)
                 self._thread.start()
-            self._due += calls
+            now = self.clock()
+            self._due += [(now, call) for call in calls if call not in ahead]
+            self._due_ahead += ahead
             self._wake.notify()
+
+    def backlog_s(self) -> float:
+        """Return how long the oldest work that is not finished has waited, in seconds."""
+        with self._wake:
+            since = min(self._turn_due_at, self._due[0][0] if self._due else math.inf)
+        return 0.0 if math.isinf(since) else max(0.0, self.clock() - since)
 
     def forget(self, calls: LoopCalls) -> None:
         """Forget an event loop that has no calls."""
@@ -162,6 +231,7 @@ class Engine:
             gated_at, classified_at = self.process(hops)
         except Exception as error:  # noqa: BLE001 - whatever a model raises ends the calls that it was for
             failed |= dict.fromkeys(calls, error)
+        windows_per_s = self.windows_per_s
         told: dict[LoopCalls, list[tuple[Call, Sequence[Hop], TurnTimes, float] | tuple[Call, Exception]]] = {}
         for call in calls:
             of_loop = told.setdefault(call.loop, [])
@@ -171,7 +241,7 @@ class Engine:
             arrivals = arrived[call]
             turn = TurnTimes(
                 arrivals.arrived_at, arrivals.reordered_s, arrivals.pushed_at,
-                started_at, decoded_at, gated_at, classified_at, arrivals.dropped_s,
+                started_at, decoded_at, gated_at, classified_at, arrivals.dropped_s, windows_per_s,
             )  # fmt: skip
             of_loop.append((call, hops[call.state], turn, call.state.waiting_s))
         for of_calls, one in told.items():
@@ -179,11 +249,11 @@ class Engine:
             with suppress(RuntimeError):
                 of_calls.loop.call_soon_threadsafe(of_calls.deliver, one)
 
-    def process(self, hops: HopsOf, *, live: bool = True) -> tuple[float, float]:
+    def process(self, hops: HopsOf) -> tuple[float, float]:
         """Process hops of many calls: find speech, classify windows, decide.
 
-        The gate gets every hop. If a call has fallen behind, the model gets its newest window only, unless the calls
-        are not ``live``.
+        The gate gets every hop. If the model cannot keep up, it gets a part of the windows, the same share of each
+        call, except of calls whose state ``is_whole``.
 
         Returns:
             The times at which the gate and the model had finished.
@@ -192,7 +262,12 @@ class Engine:
             self._find_speech(hops)
             gated_at = self.clock()
             if self._classifier is not None:
-                self._classify(list(_windows(hops, live=live)))
+                waiting = {state: [hop for hop in some if hop.window is not None] for state, some in hops.items()}
+                paced = {state: some for state, some in waiting.items() if some and not state.is_whole}
+                whole = [hop for state, some in waiting.items() if state.is_whole for hop in some]
+                chosen = [*self._pace.choose(paced, gated_at), *whole]
+                self._classify(chosen)
+                self._pace.took(len(chosen), self.clock() - gated_at)
             classified_at = self.clock()
         for state, of_call in hops.items():
             for hop in of_call:
@@ -205,12 +280,23 @@ class Engine:
             some = [(state, hop) for state, hop in zip(hops, turn, strict=True) if hop is not None]
             frames = [state.frames(hop) for state, hop in some]
             gate_states = [state.gate.state for state, _ in some]
-            for (state, hop), speech in zip(some, self._activity(frames, gate_states), strict=True):
+            # Quiet sound is given to the network once more, amplified, in the same run.
+            quiet: list[CallState] = []
+            for state, hop in some:
+                if (amplified := state.quiet.frames(hop.samples)) is not None:
+                    quiet.append(state)
+                    frames.append(amplified)
+                    gate_states.append(state.quiet.state)
+            found = self._activity(frames, gate_states)
+            for state, speech in zip(quiet, found[len(some) :], strict=True):
+                state.quiet.update(speech)
+            for (state, hop), speech in zip(some, found[: len(some)], strict=True):
                 state.find_speech(hop, speech)
 
     def _classify(self, hops: Sequence[Hop]) -> None:
         assert self._classifier is not None
-        male, female = (self._classifier.labels.index(label) for label in ("male", "female"))
+        labels = self._voices
+        columns = [self._classifier.labels.index(label) for label in labels]
         # Only windows of one size share a batch: padding would change the model's input.
         by_size: dict[int, list[Hop]] = {}
         for hop in hops:
@@ -218,10 +304,11 @@ class Engine:
             by_size.setdefault(hop.window.size, []).append(hop)
         for some in by_size.values():
             probabilities = self._classifier(np.stack([hop.window for hop in some if hop.window is not None]))
-            p_voice = np.maximum(probabilities[:, male] + probabilities[:, female], 1e-6)
-            shares = (probabilities[:, male] / p_voice).tolist()
+            of_voices = np.maximum(probabilities[:, columns], 1e-7).astype(np.float64)
+            p_voice = of_voices.sum(axis=1)
+            shares = (of_voices / p_voice[:, np.newaxis]).tolist()
             for hop, share, of_hop in zip(some, shares, p_voice.tolist(), strict=True):
-                hop.scores, hop.p_voice = Scores(male=share, female=1.0 - share), min(of_hop, 1.0)
+                hop.scores, hop.p_voice = dict(zip(labels, share, strict=True)), min(of_hop, 1.0)
 
     def _work(self) -> None:
         while self._turn_next():
@@ -237,10 +324,17 @@ class Engine:
     def _next(self) -> list[Call]:
         """Wait for calls whose turn it is, and return them; return none once the engine is closed."""
         with self._wake:
-            while not self._due and not self._closed:
+            self._turn_due_at = math.inf
+            while not self._due and not self._due_ahead and not self._closed:
                 self._wake.wait()
-            calls, self._due = self._due[:CALLS_A_TURN], self._due[CALLS_A_TURN:]
-        return calls
+            self._was_ahead = bool(self._due_ahead) and not (self._due and self._was_ahead)
+            if self._was_ahead:
+                calls, self._due_ahead = self._due_ahead[:CALLS_AHEAD_A_TURN], self._due_ahead[CALLS_AHEAD_A_TURN:]
+                return calls
+            most = len(self._due) if self._pace.is_short(self.clock()) else CALLS_A_TURN
+            due, self._due = self._due[:most], self._due[most:]
+            self._turn_due_at = due[0][0] if due else math.inf
+        return [call for _, call in due]
 
 
 def _cut(call: Call, arrivals: Arrivals) -> Iterator[Hop]:
@@ -251,9 +345,14 @@ def _cut(call: Call, arrivals: Arrivals) -> Iterator[Hop]:
         frames = [piece for piece in arrivals.audio if not isinstance(piece, Packet)]
     else:
         frames = call.decode([piece for piece in arrivals.audio if isinstance(piece, Packet)])
+    state.is_whole = arrivals.ahead or not call.live
     yield from state.place(frames, arrivals.silence_s)
     if arrivals.ended:
         yield from state.finish()
+    elif arrivals.settles:
+        yield from state.settle()
+    elif arrivals.ahead or not (call.live or call.loop.schedule.busy):
+        yield from state.cut(exact=True)
     else:
         yield from state.cut(silence_s=arrivals.quiet_s if arrivals.silence_s else 0.0)
 
@@ -265,14 +364,3 @@ def _count(arrived: Collection[Arrivals]) -> None:
         metrics.PACKETS["received"].inc(packets)
     if unread := sum(arrivals.dropped for arrivals in arrived):
         metrics.PACKETS["unread"].inc(unread)
-
-
-def _windows(hops: HopsOf, *, live: bool) -> Iterator[Hop]:
-    """Yield the hops whose windows are classified: all, or the newest alone of a call with more than ``MAX_BEHIND``."""
-    for of_call in hops.values():
-        waiting = [hop for hop in of_call if hop.window is not None]
-        if live and len(waiting) > MAX_BEHIND:
-            for hop in waiting[:-1]:
-                hop.skipped = True
-            waiting = waiting[-1:]
-        yield from waiting

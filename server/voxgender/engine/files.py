@@ -1,15 +1,21 @@
 """Analyse files by the same steps as live calls, as fast as the model can."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from os import PathLike
+from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from voxgender.audio.files import read_frames
+from voxgender.audio.frames import Frame, Samples, Wave
 from voxgender.engine.call_state import CallState, Hop
-from voxgender.engine.engine import Engine
+from voxgender.engine.engine import WINDOW_MS, Engine
 from voxgender.engine.messages import Messages
-from voxgender.protocol import Label, Message, Result, Segment, Summary
+from voxgender.errors import AudioError
+from voxgender.inference.classifier import Probabilities, Windows
+from voxgender.protocol import VOICES, AnyMessage, Label, Result, Segment, Summary
 
 _FRAMES_AT_ONCE = 32
 
@@ -41,13 +47,56 @@ class FileClassification(NamedTuple):
         return f"{self.label} ({self.confidence:.0%}, {self.speech_s:.1f} s of speech)"
 
 
-def analyze_file(engine: Engine, path: str | PathLike[str]) -> Iterator[Message]:
+MAX_WINDOWS = 400
+"""Windows that :func:`speech_windows` takes."""
+
+
+class _Recorder:
+    """Keeps the windows that a model would be given, instead of classifying them."""
+
+    name = "recorder"
+    labels = VOICES
+    min_window_ms = WINDOW_MS
+
+    def __init__(self) -> None:
+        self.windows: list[Windows] = []
+
+    def __call__(self, windows: Windows) -> Probabilities:
+        self.windows += list(windows)
+        return np.full((len(windows), len(self.labels)), 0.5, dtype=np.float32)
+
+
+def speech_windows(sources: Sequence[Path | Samples]) -> Windows:
+    """Return windows of speech, as a model is given them: float32, shape ``(n, samples)``, at most ``MAX_WINDOWS``.
+
+    Args:
+        sources: files, or samples at 16 kHz.
+
+    Raises:
+        AudioError: a file cannot be read, or there is no second of speech.
+    """
+    recorder = _Recorder()
+    engine = Engine(recorder)
+    for source in sources:
+        state = engine.new_state()
+        if isinstance(source, np.ndarray):
+            list(_messages(engine, state, iter([Wave(source)])))
+        else:
+            list(_messages(engine, state, read_frames(source)))
+        if len(recorder.windows) >= MAX_WINDOWS:
+            break
+    if not recorder.windows:
+        raise AudioError("there is no second of speech in the recordings")
+    return np.stack(recorder.windows[:MAX_WINDOWS])
+
+
+def analyze_file(engine: Engine, path: str | PathLike[str]) -> Iterator[AnyMessage]:
     """Yield the messages of a live call with this audio, in hops of exactly the engine's length.
 
     Raises:
         AudioError: the file is missing, is no media file, or holds no audio.
     """
-    return _messages(engine, engine.new_state(), path)
+    return _messages(engine, engine.new_state(), read_frames(path))
 
 
 def classify_file(engine: Engine, path: str | PathLike[str]) -> FileClassification:
@@ -56,8 +105,17 @@ def classify_file(engine: Engine, path: str | PathLike[str]) -> FileClassificati
     Raises:
         AudioError: the file is missing, is no media file, or holds no audio.
     """
+    return classify_frames(engine, read_frames(path))
+
+
+def classify_frames(engine: Engine, frames: Iterator[Frame]) -> FileClassification:
+    """Classify decoded frames by all of their speech.
+
+    Raises:
+        AudioError: raised by the frames' iterator.
+    """
     state = engine.new_state()
-    messages = list(_messages(engine, state, path))
+    messages = list(_messages(engine, state, frames))
     segments = tuple(message for message in messages if isinstance(message, Segment))
     label, confidence = state.overall() or (None, 0.0)
     (summary,) = (message for message in messages if isinstance(message, Summary))
@@ -65,15 +123,15 @@ def classify_file(engine: Engine, path: str | PathLike[str]) -> FileClassificati
     return FileClassification(label, confidence, summary.speech, segments, results)
 
 
-def _messages(engine: Engine, state: CallState, path: str | PathLike[str]) -> Iterator[Message]:
+def _messages(engine: Engine, state: CallState, frames: Iterator[Frame]) -> Iterator[AnyMessage]:
     messages = Messages()
-    for hops in _hops(state, path):
-        engine.process({state: hops}, live=False)
+    state.is_whole = True
+    for hops in _hops(state, frames):
+        engine.process({state: hops})
         yield from messages.of(hops, None, engine.clock(), engine.hop_ms / 1_000)
 
 
-def _hops(state: CallState, path: str | PathLike[str]) -> Iterator[list[Hop]]:
-    frames = read_frames(path)
+def _hops(state: CallState, frames: Iterator[Frame]) -> Iterator[list[Hop]]:
     while some := list(islice(frames, _FRAMES_AT_ONCE)):
         yield [*state.place(some), *state.cut(exact=True)]
     yield list(state.finish())

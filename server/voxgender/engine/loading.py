@@ -2,10 +2,12 @@
 
 import os
 import threading
+from collections.abc import Sequence
 
 from voxgender.engine.engine import HOP_MS, WINDOW_MS, Engine
 from voxgender.engine.schedule import check_hop
-from voxgender.inference.classifier import Device, Precision
+from voxgender.inference.classifier import Classifier, Device, Precision
+from voxgender.inference.labels import LabelPair
 
 OFF = "off"
 """Name for no model: everything runs but the classification."""
@@ -17,6 +19,8 @@ _engines: dict[str, Engine] = {}
 def load_engine(
     model: str = "embedded",
     *,
+    revision: str = "",
+    labels: Sequence[LabelPair] = (),
     precision: Precision = "auto",
     device: Device = "cpu",
     threads: int = 0,
@@ -26,7 +30,9 @@ def load_engine(
     """Load a model and make an engine for it. Takes seconds, so call it on another thread than an event loop's.
 
     Args:
-        model: ``embedded``, ``off``, a local directory or a hub id of a wav2vec2 classifier.
+        model: ``embedded``, ``off``, a local directory or a hub id of a classifier of audio.
+        revision: branch, tag or commit of a hub's repository.
+        labels: labels of the model's outputs, where they are not to be guessed.
         precision: number format of the model's products.
         device: processor of the model.
         threads: threads of the model; 0 for one less than there are cores.
@@ -40,12 +46,31 @@ def load_engine(
     check_hop(hop_ms)
     classifier = None
     if model != OFF:
-        # Imported late, so that health checks are answered while it loads.
-        from voxgender.inference import wav2vec2
-
-        threads = threads or max(1, (os.cpu_count() or 2) - 1)
-        classifier = wav2vec2.load(model, threads=threads, precision=precision, device=device)
+        classifier = load_classifier(
+            model, revision=revision, labels=labels, precision=precision, device=device, threads=threads
+        )
     return Engine(classifier, window_ms=window_ms, hop_ms=hop_ms)
+
+
+def load_classifier(
+    model: str,
+    *,
+    revision: str = "",
+    labels: Sequence[LabelPair] = (),
+    precision: Precision = "auto",
+    device: Device = "cpu",
+    threads: int = 0,
+) -> Classifier:
+    """Load a model and try it. See :func:`load_engine`.
+
+    Raises:
+        ModelError: the model cannot be loaded.
+    """
+    # Imported late, so that health checks are answered while it loads.
+    from voxgender.inference import loading
+
+    threads = threads or max(1, (os.cpu_count() or 2) - 1)
+    return loading.load(model, revision=revision, labels=labels, threads=threads, precision=precision, device=device)
 
 
 def shared_engine(model: str) -> Engine:

@@ -4,14 +4,19 @@ import math
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+import msgspec
+from msgspec import UNSET, UnsetType
+
 from voxgender import metrics
 from voxgender.engine.call_state import Hop
-from voxgender.protocol import Message, Result, Warning
+from voxgender.protocol import AnyMessage, Change, Result, Segment, Warning
 
 WARN_EVERY_S = 10.0
 """Time after which a warning that still holds is repeated."""
 NO_MEDIA_S = 2.0
 """Time without packets after which a warning is sent. Browsers send one in 850 ms while their user is silent."""
+NO_MEDIA = "No audio packets arrive; check the network and the microphone."
+_LOW_LEVEL = "There is a voice, but it is too quiet to be heard well; turn the microphone up, or speak closer to it."
 
 
 class TurnTimes(NamedTuple):
@@ -28,17 +33,26 @@ class TurnTimes(NamedTuple):
     classified_at: float
     dropped_s: float = 0.0
     """Audio that was dropped because it waited too long for the engine."""
+    windows_per_s: float = 0.0
+    """Windows of a call that are classified in a second, as things are."""
 
 
 class Messages:
-    """Makes one call's messages: numbers results, and repeats a warning only now and then."""
+    """Makes one call's messages: numbers results, and repeats a warning only now and then.
 
-    def __init__(self) -> None:
+    Args:
+        channel: of a stream that has several, noted in each message.
+        start_s: where the call's clock starts.
+    """
+
+    def __init__(self, *, channel: int | None = None, start_s: float = 0.0) -> None:
+        self._channel = channel
+        self._start_s = start_s
         self._sequence = 0
         self._warned: dict[str, float] = {}
 
-    def of(self, hops: Iterable[Hop], turn: TurnTimes | None, now: float, hop_s: float) -> Iterator[Message]:
-        """Yield the messages of hops that were processed in one turn.
+    def of(self, hops: Iterable[Hop], turn: TurnTimes | None, now: float, hop_s: float) -> Iterator[AnyMessage]:
+        """Return the messages of hops that were processed in one turn.
 
         Args:
             hops: in order.
@@ -46,27 +60,44 @@ class Messages:
             now: seconds of ``time.monotonic``.
             hop_s: nominal length of a hop.
         """
+        messages = self._of(hops, turn, now, hop_s)
+        return messages if self._channel is None and not self._start_s else map(self._placed, messages)
+
+    def _of(self, hops: Iterable[Hop], turn: TurnTimes | None, now: float, hop_s: float) -> Iterator[AnyMessage]:
         if turn is not None and turn.dropped_s:
             metrics.WINDOWS_DROPPED.inc(math.ceil(turn.dropped_s / hop_s))
-            yield from self._overloaded(now)
+            yield from self._overloaded(now, turn, hop_s)
         for hop in hops:
             assert hop.decision is not None
             if hop.silence_s >= NO_MEDIA_S:
-                yield from self._warn(now, "no_media", "No audio packets arrive; check the network and the microphone.")
+                yield from self._warn(now, "no_media", NO_MEDIA)
             elif not hop.silence_s:
                 # Media is back, so the next stop is warned of at once.
                 self._warned.pop("no_media", None)
+            if hop.too_quiet:
+                yield from self._warn(now, "low_level", _LOW_LEVEL)
             if hop.skipped:
                 metrics.WINDOWS_DROPPED.inc()
-                yield from self._overloaded(now)
+                yield from self._overloaded(now, turn, hop_s)
             if hop.end_s > hop.start_s:
                 yield self._result(hop, turn, now)
             yield from hop.decision.events
             yield from hop.closing
 
+    def _placed(self, message: AnyMessage) -> AnyMessage:
+        """Return a message with its channel, and its times on the call's clock."""
+        match message:
+            case Result() | Segment():
+                times = {"start": message.start + self._start_s, "end": message.end + self._start_s}
+            case Change():
+                times = {"at": message.at + self._start_s}
+            case _:
+                times = {}
+        return msgspec.structs.replace(message, channel=self._channel, **times)
+
     def _result(self, hop: Hop, turn: TurnTimes | None, now: float) -> Result:
         assert hop.decision is not None
-        metrics.RESULTS[hop.decision.label].inc()
+        metrics.results(hop.decision.label).inc()
         stages_s: dict[metrics.Stage, float] = {}
         latency_s = 0.0
         if turn is not None and turn.arrived_at:
@@ -97,11 +128,15 @@ class Messages:
             stages_ms={stage: seconds * 1_000 for stage, seconds in stages_s.items()},
         )
 
-    def _overloaded(self, now: float) -> Iterator[Warning]:
-        yield from self._warn(now, "overloaded", "The server cannot keep up: some audio is not classified.")
+    def _overloaded(self, now: float, turn: TurnTimes | None, hop_s: float) -> Iterator[Warning]:
+        rate = turn.windows_per_s if turn is not None else 0.0
+        message = (
+            f"The server cannot keep up: of each call, {rate:.1f} windows a second are classified, of {1 / hop_s:.1f}."
+        )
+        yield from self._warn(now, "overloaded", message, rate)
 
-    def _warn(self, now: float, code: str, message: str) -> Iterator[Warning]:
+    def _warn(self, now: float, code: str, message: str, windows_per_s: float | UnsetType = UNSET) -> Iterator[Warning]:
         last = self._warned.get(code)
         if last is None or now - last >= WARN_EVERY_S:
             self._warned[code] = now
-            yield Warning(code=code, message=message)
+            yield Warning(code=code, message=message, windows_per_s=windows_per_s)

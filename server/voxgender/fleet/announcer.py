@@ -60,6 +60,7 @@ class NodeStatus:
             version=__version__,
             region=self._region,
             draining=self._node.draining,
+            overloaded=self._node.overloaded,
             beat=self._beat,
         )
 

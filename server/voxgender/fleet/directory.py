@@ -5,7 +5,7 @@ import logging
 import math
 import random
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from hashlib import sha256
 from time import monotonic
@@ -178,7 +178,7 @@ class Directory:
 
         def rank(member: Member) -> tuple[bool, bool, bool]:
             return (
-                member.penalised_until > now,
+                member.record.overloaded or member.penalised_until > now,
                 bool(region) and member.record.region != region,
                 subject is None and member.record.load > _BUSY,
             )
@@ -224,12 +224,16 @@ class Directory:
             member.record = msgspec.structs.replace(member.record, draining=True)
         elif refusal.code == "at_capacity":
             member.record = msgspec.structs.replace(member.record, sessions=member.record.capacity)
+        elif refusal.code == "overloaded":
+            member.record = msgspec.structs.replace(member.record, overloaded=True)
         else:
             self.penalise(member)
 
     async def _keep_refreshing(self) -> None:
         while True:
-            await self.refresh()
+            # An error is logged where the refresh ends; the next one may go well.
+            with suppress(Exception):
+                await self.refresh()
             # With exponential back-off after a failure, and jitter between instances.
             pause = min(self._refresh_s * 2 ** min(self._failures, 3), self._max_backoff_s)
             await asyncio.sleep(pause * random.uniform(0.8, 1.2))  # noqa: S311 - no secret
@@ -246,6 +250,9 @@ class Directory:
         except RegistryLost as error:
             if not self._failures:
                 logger.warning("%s; the nodes that are known go on being used", error)
+            self._failures += 1
+        except Exception as error:
+            logger.error("the nodes could not be read", exc_info=error)
             self._failures += 1
         else:
             if self._failures:

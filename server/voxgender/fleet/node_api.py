@@ -12,7 +12,7 @@ from voxgender.fleet.secret import SCHEME, Secret
 from voxgender.http.app import MAX_BODY
 from voxgender.http.calls import NodeCalls
 from voxgender.http.events import Events
-from voxgender.http.health import Health
+from voxgender.http.health import Health, Metrics
 from voxgender.http.problems import Problem, problem_middleware
 from voxgender.http.sessions import Sessions, read_body
 
@@ -20,8 +20,17 @@ _OPEN = ("/health/live", "/health/ready", "/metrics")
 _signed_by_us: web.RequestKey[bool] = web.RequestKey("signed_by_us", bool)
 
 
-def create_node_app(node: NodeCalls, secret: Secret, status: NodeStatus) -> web.Application:
-    """Make the application in front of one media node; ``fleet.remote.RemoteNode`` is its client."""
+def create_node_app(
+    node: NodeCalls, secret: Secret, status: NodeStatus, *, serves_metrics: bool = True
+) -> web.Application:
+    """Make the application in front of one media node; ``fleet.remote.RemoteNode`` is its client.
+
+    Args:
+        node: the node.
+        secret: shared with signaling.
+        status: tells the node's record.
+        serves_metrics: whether ``/metrics`` is served here, and not at an address of its own.
+    """
     api = _NodeApi(node, secret, status)
     app = web.Application(
         # Room for every offer that signaling accepts: JSON escapes a control character as six.
@@ -40,6 +49,8 @@ def create_node_app(node: NodeCalls, secret: Secret, status: NodeStatus) -> web.
     app.add_routes(Sessions(node).routes())
     app.add_routes(Events(node).routes())
     app.add_routes(Health(node.check_ready).routes())
+    if serves_metrics:
+        app.add_routes(Metrics().routes())
     return app
 
 

@@ -23,6 +23,8 @@ class NodeRecord(msgspec.Struct, frozen=True, kw_only=True):
     version: str
     region: str = ""
     draining: bool = False
+    overloaded: bool = False
+    """True while the node refuses calls because it does not keep up."""
     beat: int = 0
     """Sequence number of the node's records; only the newest record counts."""
 

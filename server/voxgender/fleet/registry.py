@@ -2,16 +2,22 @@
 
 A node's record is a key with a lease; a set names all keys. Records are signed, so that write access to Redis is not
 enough to divert calls. Redis holds no data of sessions, and all that it holds is rewritten within seconds.
+
+All keys have one hash tag, so a Redis in cluster mode keeps them in one slot, on one server. That server is found by
+the ``MOVED`` of any other one, so no client for clusters is needed.
 """
 
-from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+import re
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from voxgender.errors import SettingsError
+from voxgender.fleet import redisurl
 from voxgender.fleet.record import NodeRecord
 from voxgender.fleet.secret import Secret
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from redis.asyncio import Redis
 
 RENEW_S = 2.0
@@ -20,8 +26,15 @@ LEASE_S = 6.0
 """Time after which a silent node is taken to be gone."""
 _TIMEOUT_S = 1.0
 
-_NODES = "voxgender:nodes"
-_NODE = "voxgender:node:"
+_NODES = "{voxgender}:nodes"
+"""In braces: the hash tag of all keys (https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/)."""
+_NODE = "{voxgender}:node:"
+_PROBE = "{voxgender}:probe"
+_MAX_MOVES = 3
+"""Servers of a cluster that are asked in a row; an address that has failed over is asked twice."""
+_PIPELINE_WORDS = re.compile(r"^Command # .* of pipeline caused error: ", re.DOTALL)
+
+T = TypeVar("T")
 
 
 class RegistryLost(Exception):
@@ -29,10 +42,13 @@ class RegistryLost(Exception):
 
 
 class Registry:
-    """Reads and writes nodes' records in Redis. It retries only a connection that was closed meanwhile.
+    """Reads and writes nodes' records in Redis.
+
+    A command is tried again at once in three cases: on a new connection where the old one was closed, or leads to a
+    replica since a failover; and at the server that a cluster names.
 
     Args:
-        url: ``redis://[USER:PASSWORD@]HOST[:PORT][/DB]``, ``rediss://…`` with TLS, or ``unix://PATH``.
+        url: see :mod:`voxgender.fleet.redisurl`.
         secret: signs the records.
         lease_s: time for which a record is kept without renewal.
 
@@ -43,8 +59,9 @@ class Registry:
     def __init__(self, url: str, secret: Secret, *, lease_s: float = LEASE_S) -> None:
         self._secret = secret
         self._lease_ms = int(lease_s * 1_000)
-        self._redis = _connect(url)
-        self._where = urlsplit(url).hostname or urlsplit(url).path
+        self._home = redisurl.parse(url)
+        self._at = self._home
+        self._redis = _connect(self._home)
 
     async def announce(self, record: NodeRecord) -> None:
         """Write a node's record, with a lease.
@@ -54,10 +71,14 @@ class Registry:
         """
         text = record.to_json()
         signed = self._secret.sign("record", text).encode() + b" " + text
-        pipeline = self._redis.pipeline(transaction=False)
-        pipeline.set(_NODE + record.id, signed, px=self._lease_ms)
-        pipeline.sadd(_NODES, record.id)
-        await self._execute(pipeline.execute())
+
+        async def write(redis: "Redis") -> None:
+            pipeline = redis.pipeline(transaction=False)
+            pipeline.set(_NODE + record.id, signed, px=self._lease_ms)
+            pipeline.sadd(_NODES, record.id)
+            await pipeline.execute()
+
+        await self._execute(write)
 
     async def withdraw(self, node_id: str) -> None:
         """Delete a node's record.
@@ -65,10 +86,14 @@ class Registry:
         Raises:
             RegistryLost
         """
-        pipeline = self._redis.pipeline(transaction=False)
-        pipeline.delete(_NODE + node_id)
-        pipeline.srem(_NODES, node_id)
-        await self._execute(pipeline.execute())
+
+        async def delete(redis: "Redis") -> None:
+            pipeline = redis.pipeline(transaction=False)
+            pipeline.delete(_NODE + node_id)
+            pipeline.srem(_NODES, node_id)
+            await pipeline.execute()
+
+        await self._execute(delete)
 
     async def read(self) -> list[NodeRecord]:
         """Return all records that have a lease and are signed with our secret.
@@ -76,16 +101,39 @@ class Registry:
         Raises:
             RegistryLost
         """
-        ids: list[bytes] = list(await self._execute(self._redis.smembers(_NODES)))
-        if not ids:
-            return []
-        texts: list[bytes | None] = await self._execute(self._redis.mget([_NODE.encode() + node_id for node_id in ids]))
-        expired = [node_id for node_id, text in zip(ids, texts, strict=True) if text is None]
-        if expired:
-            # A node that is only late adds itself again with its next record.
-            await self._execute(self._redis.srem(_NODES, *expired))
-        records = (self._record(text) for text in texts if text is not None)
+
+        async def read(redis: "Redis") -> list[bytes]:
+            ids = [node_id for node_id in await redis.smembers(_NODES) if isinstance(node_id, bytes)]
+            if not ids:
+                return []
+            texts = await redis.mget([_NODE.encode() + node_id for node_id in ids])
+            expired = [node_id for node_id, text in zip(ids, texts, strict=True) if text is None]
+            if expired:
+                # A node that is only late adds itself again with its next record.
+                await redis.srem(_NODES, *expired)
+            return [text for text in texts if isinstance(text, bytes)]
+
+        records = map(self._record, await self._execute(read))
         return [record for record in records if record is not None]
+
+    async def probe(self) -> tuple[float, bool]:
+        """Write, read and delete a key of no meaning, as a check of the login and its permissions.
+
+        Returns:
+            The server's time in seconds since 1970, and whether it is in cluster mode.
+
+        Raises:
+            RegistryLost
+        """
+
+        async def probe(redis: "Redis") -> tuple[float, bool]:
+            await redis.set(_PROBE, "1", px=1_000)
+            await redis.get(_PROBE)
+            await redis.delete(_PROBE)
+            seconds, microseconds = await redis.time()
+            return float(seconds) + float(microseconds) / 1e6, await _is_cluster(redis)
+
+        return await self._execute(probe)
 
     async def close(self) -> None:
         await self._redis.aclose()
@@ -100,35 +148,70 @@ class Registry:
             # A record of another version of voxgender.
             return None
 
-    async def _execute(self, command: Any) -> Any:
-        from redis.exceptions import RedisError
+    async def _execute(self, command: "Callable[[Redis], Awaitable[T]]") -> T:
+        from redis.exceptions import MovedError, ReadOnlyError, RedisError
 
-        try:
-            return await command
-        except (RedisError, OSError) as error:
-            # Messages of the client may span lines; they hold no password.
-            reason = str(error).partition("\n")[0] or type(error).__name__
-            raise RegistryLost(f"the registry at {self._where} cannot be used ({reason})") from None
+        moves = 0
+        while True:
+            try:
+                return await command(self._redis)
+            except (RedisError, OSError) as error:
+                moves += 1
+                if isinstance(error, MovedError) and moves <= _MAX_MOVES:
+                    await self._connect_to(self._home.at(error.host, error.port))
+                elif isinstance(error, ReadOnlyError) and moves == 1:
+                    # The address leads to another server since, which a connection of before does not.
+                    await self._connect_to(self._home)
+                else:
+                    if self._at != self._home:
+                        await self._connect_to(self._home)
+                    raise RegistryLost(f"the registry at {self._home.name} cannot be used ({_reason(error)})") from None
+
+    async def _connect_to(self, address: redisurl.RedisAddress) -> None:
+        before, self._redis, self._at = self._redis, _connect(address), address
+        await before.aclose()
 
 
-def _connect(url: str) -> "Redis":
+def _connect(address: redisurl.RedisAddress) -> "Redis":
     try:
         from redis.asyncio import Redis
         from redis.asyncio.retry import Retry
         from redis.backoff import NoBackoff
     except ImportError:
         raise SettingsError("--registry needs Redis' client: pip install 'voxgender[registry]'") from None
+    return Redis(
+        **address.arguments(),
+        socket_connect_timeout=_TIMEOUT_S,
+        socket_timeout=_TIMEOUT_S,
+        # One retry, for a connection that Redis had closed.
+        retry=Retry(NoBackoff(), 1),
+    )
+
+
+async def _is_cluster(redis: "Redis") -> bool:
+    from redis.exceptions import ResponseError
+
     try:
-        # Checks the brackets of an IPv6 address, which the client does not.
-        urlsplit(url)
-        return Redis.from_url(
-            url,
-            socket_connect_timeout=_TIMEOUT_S,
-            socket_timeout=_TIMEOUT_S,
-            # One retry, for a connection that Redis had closed.
-            retry=Retry(NoBackoff(), 1),
-        )
-    except ValueError:
-        raise SettingsError(
-            "--registry (VOXGENDER_REGISTRY) takes redis://[USER:PASSWORD@]HOST[:PORT][/DB] or rediss://…"
-        ) from None
+        told: Any = await redis.info("cluster")
+    except ResponseError:
+        # Its user may not ask, or the cloud does not tell.
+        return False
+    return bool(told.get("cluster_enabled"))
+
+
+def _reason(error: Exception) -> str:
+    from redis import exceptions
+
+    words = {
+        exceptions.AuthenticationError: "it refuses the user or the password",
+        exceptions.NoPermissionError: "its user may not use the keys {voxgender}:*",
+        exceptions.ReadOnlyError: "it is a replica, which takes no writes",
+        exceptions.OutOfMemoryError: "it has no memory left",
+        exceptions.BusyLoadingError: "it is loading its data",
+        exceptions.ClusterDownError: "its cluster is down",
+    }
+    for kind, reason in words.items():
+        if isinstance(error, kind):
+            return reason
+    # Messages of the client may span lines and quote the command; they hold no password.
+    return _PIPELINE_WORDS.sub("", str(error)).partition("\n")[0] or type(error).__name__

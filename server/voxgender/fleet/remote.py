@@ -1,8 +1,9 @@
 """Call a media node on another machine, or in another process, over its private HTTP API."""
 
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from types import MappingProxyType
 from typing import Any, TypeVar
 from urllib.parse import quote, unquote, urlsplit
 
@@ -181,17 +182,21 @@ class RemoteNode:
         async with self._request("GET", "/metrics", timeout_s=self._answer_timeout_s) as response:
             return await response.text()
 
-    async def follow(self, session_id: str) -> AsyncGenerator[str, None]:
-        """Return a session's messages as JSON texts, until the session or the node ends."""
-        asking = self._request("GET", f"{_path(session_id)}/events", timeout_s=None)
+    async def follow(self, session_id: str, after: int | None = None) -> AsyncGenerator[tuple[int, str], None]:
+        """Return a session's messages as numbers and JSON texts, until the session or the node ends."""
+        headers = {} if after is None else {"Last-Event-ID": str(after)}
+        asking = self._request("GET", f"{_path(session_id)}/events", timeout_s=None, headers=headers)
         response = await asking.__aenter__()
 
-        async def messages() -> AsyncGenerator[str, None]:
+        async def messages() -> AsyncGenerator[tuple[int, str], None]:
+            number = 0
             try:
                 async for line in response.content:
                     field, _, text = line.decode(errors="replace").rstrip("\n").partition(": ")
-                    if field == "data":
-                        yield text
+                    if field == "id":
+                        number = int(text) if re.fullmatch("[0-9]{1,15}", text) else 0
+                    elif field == "data":
+                        yield number, text
             except (aiohttp.ClientError, TimeoutError):
                 # The node is gone, and the session with it.
                 return
@@ -209,9 +214,10 @@ class RemoteNode:
         content_type: str | None = None,
         *,
         timeout_s: float | None,
+        headers: Mapping[str, str] = MappingProxyType({}),
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """Send a request; raise the errors that a node in this process would raise."""
-        headers = {"Authorization": self._secret.authorization(method, unquote(path), body)}
+        headers = {**headers, "Authorization": self._secret.authorization(method, unquote(path), body)}
         if content_type is not None:
             headers["Content-Type"] = content_type
         timeout = aiohttp.ClientTimeout(

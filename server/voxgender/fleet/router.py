@@ -131,8 +131,8 @@ class Router:
     async def end(self, session_id: str) -> None:
         await self._forward(session_id, lambda node: node.end(session_id))
 
-    async def follow(self, session_id: str) -> AsyncGenerator[str, None]:
-        return await self._forward(session_id, lambda node: node.follow(session_id))
+    async def follow(self, session_id: str, after: int | None = None) -> AsyncGenerator[tuple[int, str], None]:
+        return await self._forward(session_id, lambda node: node.follow(session_id, after))
 
     async def describe(self, session_id: str) -> dict[str, Any]:
         return await self._forward(session_id, lambda node: node.describe(session_id))
@@ -166,7 +166,7 @@ class Router:
             outcome = "unreachable"
         except NoAnswer as error:
             self._directory.penalise(member)
-            logger.warning("%s; the call goes to another node", error)
+            logger.warning("%s; the call goes to another node", error, extra={"kind": member.record.id})
             self._withdraw(member, offer_id)
             outcome = "no_answer"
         except asyncio.CancelledError:
@@ -257,6 +257,10 @@ class Router:
 
     def _no_room(self) -> NotReady:
         members = self._directory.members()
+        if any(member.record.overloaded and member.has_room for member in members):
+            return NotReady(
+                "The media nodes do not keep up with the calls that they have.", code="overloaded", retry_after_s=5
+            )
         if any(not member.record.draining and not member.has_room for member in members):
             return NotReady("All media nodes are full.", code="at_capacity", retry_after_s=10)
         if members and all(member.record.draining for member in members):

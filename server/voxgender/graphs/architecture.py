@@ -1,4 +1,4 @@
-"""Describe a wav2vec2 architecture and its graph, for the code that writes graphs and the code that runs them."""
+"""Describe the wav2vec2 family and its graphs, for the code that writes graphs and the code that runs them."""
 
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -18,6 +18,8 @@ Weights = Mapping[str, npt.NDArray[np.float32]]
 """A checkpoint's tensors, by the names that transformers gives them."""
 
 Activation = Literal["gelu", "relu"]
+Family = Literal["wav2vec2", "hubert", "unispeech", "unispeech-sat", "wavlm"]
+Pooling = Literal["mean", "sum", "max"]
 
 _LARGE = 10_000_000
 """Encoder weights; wav2vec2-base has 85 million."""
@@ -28,8 +30,9 @@ class Unconvertible(Exception):
 
 
 class Architecture(msgspec.Struct, frozen=True, kw_only=True):
-    """The fields of a ``Wav2Vec2Config`` that shape the arithmetic, with its defaults."""
+    """The fields of a ``Wav2Vec2Config``, and those of its family, that shape the arithmetic, with their defaults."""
 
+    model_type: Family = "wav2vec2"
     hidden_size: int = 768
     num_hidden_layers: int = 12
     num_attention_heads: int = 12
@@ -49,6 +52,16 @@ class Architecture(msgspec.Struct, frozen=True, kw_only=True):
     classifier_proj_size: int = 256
     add_adapter: bool = False
     adapter_attn_dim: int | None = None
+    pooling_mode: Pooling | None = None
+    """Of the head of two layers."""
+    feat_proj_layer_norm: bool = True
+    """Of HuBERT."""
+    conv_pos_batch_norm: bool = False
+    """Of HuBERT."""
+    num_buckets: int = 320
+    """Of WavLM: relative positions that attention tells apart."""
+    max_bucket_distance: int = 800
+    """Of WavLM, in frames."""
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> "Architecture":
@@ -63,6 +76,8 @@ class Architecture(msgspec.Struct, frozen=True, kw_only=True):
             raise Unconvertible(f"unusual configuration: {error}") from None
         if found.add_adapter or found.adapter_attn_dim is not None:
             raise Unconvertible("it has adapters")
+        if found.conv_pos_batch_norm:
+            raise Unconvertible("it normalises positions over batches")
         if not len(found.conv_dim) == len(found.conv_kernel) == len(found.conv_stride) > 0:
             raise Unconvertible("its convolutions are not told in full")
         return found

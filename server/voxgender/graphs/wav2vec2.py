@@ -1,9 +1,12 @@
 """Write wav2vec2 for sequence classification as an ONNX graph, from a checkpoint's configuration and weights.
 
 The arithmetic is that of transformers' ``Wav2Vec2ForSequenceClassification`` without an attention mask (Baevski et
-al. 2020, https://arxiv.org/abs/2006.11477), laid out for ONNX Runtime on a CPU: channels last from the first sample on,
-so that each strided convolution is one matrix product over frames for the whole batch, and normalisation needs no
-transpose; fused attention; and the mean over time before the projection, which commutes with it.
+al. 2020, https://arxiv.org/abs/2006.11477), and of its family: HuBERT (https://arxiv.org/abs/2106.07447), UniSpeech and
+UniSpeech-SAT have the same layers, and WavLM (https://arxiv.org/abs/2110.13900) adds gated relative positions.
+
+It is laid out for ONNX Runtime on a CPU: channels last from the first sample on, so that each strided convolution is
+one matrix product over frames for the whole batch, and normalisation needs no transpose; fused attention; and the mean
+over time before the projection, which commutes with it.
 """
 
 from typing import BinaryIO
@@ -27,6 +30,8 @@ from voxgender.graphs.builder import Graph
 _INT8_LIMIT = 63
 """Seven bits: on processors without VNNI two products of eight bits each overflow their sum of 16 bits."""
 _CONV_EPSILON = 1e-5
+_SPEECH_HEADS = ("gender", "classifier")
+"""Names of a head of two layers: that of audEERING's age-and-gender models, and everybody else's."""
 _END = np.iinfo(np.int64).max
 
 
@@ -66,21 +71,38 @@ class _Network:
         self._weights = weights
         self._graph = graph
         self._int8 = int8
+        self._name = architecture.model_type.replace("-", "_")
+        """Prefix of the weights' names."""
+        self._bias_by_distance = ""
 
     def model(self, normalise: bool, metadata: dict[str, str]) -> ModelProto:
-        graph, shape = self._graph, self._is
-        labels = self._shape("classifier.bias")[0]
+        graph = self._graph
+        named = next((name for name in _SPEECH_HEADS if f"{name}.dense.weight" in self._weights), None)
+        labels = self._shape(f"{named}.out_proj.bias" if named else "classifier.bias")[0]
         signal = graph.add("Unsqueeze", self._normalised(WINDOWS) if normalise else WINDOWS, graph.integers(2))
-        hidden = self._projection(self._feature_encoder(signal))
-        pooled = graph.add("ReduceMean", self._encoder(hidden), graph.integers(1), keepdims=0)
-        projected = self._plain(pooled, *self._linear("projector", shape.hidden_size, shape.classifier_proj_size))
-        logits = self._plain(projected, *self._linear("classifier", shape.classifier_proj_size, labels))
+        hidden = self._encoder(self._projection(self._feature_encoder(signal)))
+        logits = self._speech_head(hidden, named, labels) if named else self._sequence_head(hidden, labels)
         return graph.model(
-            "wav2vec2",
+            self._name,
             inputs={WINDOWS: ("batch", "samples")},
             outputs={PROBABILITIES: (graph.add("Softmax", logits, axis=1), ("batch", labels))},
             metadata=metadata,
         )
+
+    def _sequence_head(self, hidden: str, labels: int) -> str:
+        """Add the head of transformers: a projection, its mean over time, a linear layer."""
+        shape = self._is
+        pooled = self._graph.add("ReduceMean", hidden, self._graph.integers(1), keepdims=0)
+        projected = self._plain(pooled, *self._linear("projector", shape.hidden_size, shape.classifier_proj_size))
+        return self._plain(projected, *self._linear("classifier", shape.classifier_proj_size, labels))
+
+    def _speech_head(self, hidden: str, name: str, labels: int) -> str:
+        """Add the head of two layers on pooled hidden states."""
+        width = self._is.hidden_size
+        pool = {"mean": "ReduceMean", "sum": "ReduceSum", "max": "ReduceMax"}[self._is.pooling_mode or "mean"]
+        pooled = self._graph.add(pool, hidden, self._graph.integers(1), keepdims=0)
+        dense = self._graph.add("Tanh", self._plain(pooled, *self._linear(f"{name}.dense", width, width)))
+        return self._plain(dense, *self._linear(f"{name}.out_proj", width, labels))
 
     def _normalised(self, windows: str) -> str:
         """Add a window's normalisation, as ``Wav2Vec2FeatureExtractor.zero_mean_unit_var_norm`` does it."""
@@ -95,7 +117,7 @@ class _Network:
         for index, (width, kernel, stride) in enumerate(
             zip(shape.conv_dim, shape.conv_kernel, shape.conv_stride, strict=True)
         ):
-            name = f"wav2vec2.feature_extractor.conv_layers.{index}"
+            name = f"{self._name}.feature_extractor.conv_layers.{index}"
             matrix = self._weight(f"{name}.conv.weight", width, channels, kernel).transpose(2, 1, 0)
             bias = self._weight(f"{name}.conv.bias", width) if shape.conv_bias else None
             signal = self._plain(
@@ -142,13 +164,14 @@ class _Network:
         return add("Transpose", signal, perm=[0, 2, 1])
 
     def _projection(self, features: str) -> str:
-        name, width = "wav2vec2.feature_projection", self._is.conv_dim[-1]
-        features = self._layer_norm(features, f"{name}.layer_norm", width)
+        name, width = f"{self._name}.feature_projection", self._is.conv_dim[-1]
+        if self._is.feat_proj_layer_norm:
+            features = self._layer_norm(features, f"{name}.layer_norm", width)
         return self._multiply(features, *self._linear(f"{name}.projection", width, self._is.hidden_size))
 
     def _encoder(self, hidden: str) -> str:
         shape, add = self._is, self._graph.add
-        name = "wav2vec2.encoder"
+        name = f"{self._name}.encoder"
         hidden = add("Add", hidden, self._position(hidden, f"{name}.pos_conv_embed.conv"))
         layer = self._layer_norm_first if shape.do_stable_layer_norm else self._layer_norm_last
         if not shape.do_stable_layer_norm:
@@ -214,8 +237,42 @@ class _Network:
         together = self._multiply(hidden, np.concatenate(matrices, axis=1), np.concatenate(biases))
         parts = self._graph.add_many("Split", 3, together, axis=2, num_outputs=3)
         heads = self._is.num_attention_heads
+        if self._is.model_type == "wavlm":
+            # Fourth and fifth are a bias of the projections and a mask, which there are not.
+            parts = [*parts, "", "", self._position_bias(hidden, name)]
         attended = self._graph.add("MultiHeadAttention", *parts, fused=True, num_heads=heads)
         return self._multiply(attended, *self._linear(f"{name}.out_proj", width, width))
+
+    def _position_bias(self, hidden: str, name: str) -> str:
+        """Add WavLM's bias of attention: by distance in frames, and gated by the frame that attends."""
+        add, constant = self._graph.add, self._graph.constant
+        heads = self._is.num_attention_heads
+        width = self._is.hidden_size // heads
+        if not self._bias_by_distance:
+            self._bias_by_distance = self._distances(hidden, name, heads)
+        # Each gate is the sum of four outputs of a linear layer, which is one output of summed weights.
+        matrix, bias = self._linear(f"{name}.gru_rel_pos_linear", width, 8)
+        gates = add("Reshape", hidden, self._graph.integers(0, 0, heads, width))
+        gates = self._plain(gates, matrix.reshape(width, 2, 4).sum(axis=2), bias.reshape(2, 4).sum(axis=1))
+        first, second = self._graph.add_many("Split", 2, add("Sigmoid", gates), axis=3, num_outputs=2)
+        scale = self._weight(f"{name}.gru_rel_pos_const", 1, heads, 1, 1).reshape(1, 1, heads, 1)
+        gate = add("Mul", first, add("Sub", add("Mul", second, constant(scale)), constant(1.0)))
+        gate = add("Transpose", add("Add", gate, constant(2.0)), perm=[0, 2, 1, 3])
+        return add("Mul", gate, self._bias_by_distance)
+
+    def _distances(self, hidden: str, name: str, heads: int) -> str:
+        """Add the bias of each head for each pair of frames, ``(heads, time, time)``, from a table by distance."""
+        add, integers = self._graph.add, self._graph.integers
+        most = self._is.max_bucket_distance
+        embedding = self._weight(f"{name}.rel_attn_embed.weight", self._is.num_buckets, heads)
+        table = embedding[_buckets(np.arange(-most, most + 1), self._is.num_buckets, most)].T
+        time = add("Squeeze", add("Shape", hidden, start=1, end=2))
+        zero, one = (self._graph.constant(np.array(number, dtype=np.int64)) for number in (0, 1))
+        frames = add("Range", zero, time, one)
+        distance = add("Sub", add("Unsqueeze", frames, integers(0)), add("Unsqueeze", frames, integers(1)))
+        limits = (self._graph.constant(np.array(number, dtype=np.int64)) for number in (-most, most))
+        place = add("Add", add("Clip", distance, *limits), integers(most))
+        return add("Gather", self._graph.constant(table), place, axis=1)
 
     def _feed_forward(self, hidden: str, layer: str) -> str:
         name, width, wide = f"{layer}.feed_forward", self._is.hidden_size, self._is.intermediate_size
@@ -267,3 +324,14 @@ class _Network:
         if weight.shape != shape:
             raise Unconvertible(f"its {name} has another shape than its configuration says")
         return weight
+
+
+def _buckets(distances: npt.NDArray[np.int64], count: int, most: int) -> npt.NDArray[np.int64]:
+    """Return the bucket of each distance, as T5 and WavLM have them: near ones singly, far ones by their logarithm."""
+    half = count // 2
+    exact = half // 2
+    size = np.abs(distances)
+    far = np.log(np.maximum(size, 1).astype(np.float32) / np.float32(exact)) / np.float32(np.log(most / exact))
+    grown = np.minimum(exact + (far * np.float32(half - exact)).astype(np.int64), half - 1)
+    found: npt.NDArray[np.int64] = np.where(distances > 0, half, 0) + np.where(size < exact, size, grown)
+    return found

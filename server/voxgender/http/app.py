@@ -1,17 +1,17 @@
 """Put the HTTP application together: routes, middlewares, headers of every response."""
 
-from collections.abc import Awaitable, Callable
-
 from aiohttp import web
 
 from voxgender.http.auth import Authenticator
 from voxgender.http.calls import Calls
 from voxgender.http.cors import add_cors_headers, cors_middleware
 from voxgender.http.events import KEEPALIVE_S, Events
-from voxgender.http.health import Health, own_metrics
+from voxgender.http.health import Health, Metrics, MetricsText, own_metrics
 from voxgender.http.iceservers import IceServers
+from voxgender.http.models import ModelResource, Models
 from voxgender.http.pages import Pages
 from voxgender.http.problems import problem_middleware
+from voxgender.http.proxies import Proxies
 from voxgender.http.rates import Rates
 from voxgender.http.sessions import Sessions
 from voxgender.http.whip import Whip
@@ -25,7 +25,8 @@ def create_app(
     settings: FrontSettings,
     calls: Calls,
     *,
-    metrics: Callable[[], Awaitable[bytes]] = own_metrics,
+    metrics: MetricsText = own_metrics,
+    models: Models | None = None,
     keepalive_s: float = KEEPALIVE_S,
 ) -> web.Application:
     """Make the application in front of a media node, or of a router to many.
@@ -33,7 +34,8 @@ def create_app(
     Args:
         settings: options of the server.
         calls: opens, finds and ends calls.
-        metrics: returns the text of ``/metrics``.
+        metrics: returns the text of ``/metrics``, which is served if it has no address of its own.
+        models: swaps the model; None if it is not this process that runs one.
         keepalive_s: time between comments on a silent event stream.
 
     Raises:
@@ -42,7 +44,8 @@ def create_app(
     authenticator = Authenticator(settings.auth)
     turn = settings.ice_servers
     ice_servers = IceServers(turn.ice_server, turn_secret=turn.turn_secret, turn_ttl_s=turn.turn_ttl_s)
-    rates = Rates(settings.rates)
+    proxies = Proxies(settings.proxies)
+    rates = Rates(settings.rates, proxies)
     app = web.Application(
         client_max_size=MAX_BODY,
         middlewares=[cors_middleware(settings.origins.allow_origin), problem_middleware, rates.middleware],
@@ -50,11 +53,23 @@ def create_app(
     app.on_response_prepare.append(add_cors_headers)
     app.on_response_prepare.append(_secure)
     app.on_cleanup.append(authenticator.close)
-    app.add_routes(Whip(calls, authenticator, rates, ice_servers).routes())
+    app.add_routes(Whip(calls, authenticator, rates, ice_servers, proxies).routes())
     app.add_routes(Sessions(calls).routes())
     app.add_routes(Events(calls, keepalive_s=keepalive_s).routes())
-    app.add_routes(Health(calls.check_ready, metrics).routes())
+    app.add_routes(Health(calls.check_ready).routes())
+    if not settings.metrics.metrics_address:
+        app.add_routes(Metrics(metrics).routes())
     app.add_routes(Pages(calls, authenticator).routes())
+    if models is not None:
+        app.add_routes(ModelResource(models, authenticator).routes())
+    return app
+
+
+def create_metrics_app(metrics: MetricsText = own_metrics) -> web.Application:
+    """Make an application that serves ``/metrics`` alone, for an address of its own."""
+    app = web.Application(middlewares=[problem_middleware])
+    app.on_response_prepare.append(_secure)
+    app.add_routes(Metrics(metrics).routes())
     return app
 
 

@@ -64,6 +64,19 @@ class Authenticator:
                 {"WWW-Authenticate": f'{_CHALLENGE}, error="insufficient_scope", scope="operator"'},
             )
 
+    def require_tokens(self) -> None:
+        """Require that the server asks for tokens at all.
+
+        Raises:
+            Problem: 403.
+        """
+        if not self._token and self._tokens is None:
+            raise Problem(
+                403,
+                "tokens_required",
+                "This is for operators, and the server asks nobody for a token: start it with --token or --jwt-keys.",
+            )
+
     async def close(self, _: web.Application) -> None:
         """Close the key set (an ``on_cleanup`` signal)."""
         if self._tokens is not None:

@@ -31,8 +31,13 @@ class Calls(Protocol):
         """End a session. Raises ``SessionNotFound``."""
         ...
 
-    async def follow(self, session_id: str) -> AsyncGenerator[str, None]:
-        """Return a session's messages as JSON texts, until it ends. Raises ``SessionNotFound``, ``NotReady``."""
+    async def follow(self, session_id: str, after: int | None = None) -> AsyncGenerator[tuple[int, str], None]:
+        """Return a session's messages, until it ends, as numbers and JSON texts.
+
+        ``after`` is the number of the last one that the follower has had, if any: earlier ones are left out.
+
+        Raises ``SessionNotFound``, ``NotReady``.
+        """
         ...
 
     async def describe(self, session_id: str) -> dict[str, Any]:
@@ -60,4 +65,9 @@ class NodeCalls(Calls, Protocol):
     @property
     def draining(self) -> bool:
         """True once no more calls are taken."""
+        ...
+
+    @property
+    def overloaded(self) -> bool:
+        """True while calls are refused because the node does not keep up."""
         ...

@@ -21,12 +21,16 @@ from aiohttp.http_exceptions import (
 )
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import StreamReader
+from multidict import CIMultiDict, CIMultiDictProxy
 
 from voxgender import metrics
 from voxgender.http.problem import Problem
 
 logger = logging.getLogger(__name__)
 
+
+UNMET_EXPECTATION: web.RequestKey[bool] = web.RequestKey("unmet_expectation", bool)
+"""Mark of a request whose ``Expect`` header (RFC 9110 section 10.1.1) asks for what this server does not know."""
 
 HEAD_S = 10.0
 STALL_S = 10.0
@@ -97,7 +101,15 @@ def _begin(
 ) -> web.BaseRequest:
     if isinstance(protocol, Connection):
         protocol.begin(payload)
-    request: web.BaseRequest = make(message, payload, protocol, writer, task)
+    expected = message.headers.get("Expect", "").lower()
+    if expected in ("", "100-continue"):
+        request: web.BaseRequest = make(message, payload, protocol, writer, task)
+        return request
+    # aiohttp would refuse it in plain text, before any middleware.
+    headers = CIMultiDict(message.headers)
+    headers.popall("Expect")
+    request = make(message._replace(headers=CIMultiDictProxy(headers)), payload, protocol, writer, task)
+    request[UNMET_EXPECTATION] = True
     return request
 
 

@@ -1,7 +1,7 @@
 """Cross-origin requests (https://fetch.spec.whatwg.org/#http-cors-protocol): pages of other origins may call."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
@@ -9,7 +9,14 @@ from aiohttp.typedefs import Handler, Middleware
 from voxgender.errors import SettingsError
 
 EXPOSED = "Location, ETag, Link, Accept-Patch, Retry-After, WWW-Authenticate"
-ALLOWED_HEADERS = "Authorization, Content-Type, If-Match"
+ALLOWED_HEADERS = ("Authorization", "Content-Type", "If-Match", "Last-Event-ID")
+"""Headers that mean something here."""
+_DECEIVING = re.compile(
+    r"x-forwarded-.*|forwarded|via|x-real-ip|.*client-ip|x-http-method.*|x-method-override|proxy-.*"
+)
+"""Headers by which proxies speak to servers: no page speaks for a proxy."""
+_NAME = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]{1,64}")
+_MAX_NAMES = 64
 
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(\[[0-9a-f:]+\]|[^\s/?#@:\[\]*]+)(:\d+)?")
 
@@ -60,7 +67,21 @@ def preflight(request: web.Request, methods: str, headers: dict[str, str]) -> we
     if "Access-Control-Allow-Origin" in request.get(_headers, {}):
         answer |= {
             "Access-Control-Allow-Methods": methods,
-            "Access-Control-Allow-Headers": ALLOWED_HEADERS,
+            "Access-Control-Allow-Headers": ", ".join(_allowed_headers(request)),
             "Access-Control-Max-Age": "86400",
         }
     return web.Response(status=204, headers=answer)
+
+
+def _allowed_headers(request: web.Request) -> Iterator[str]:
+    """Yield the names of all headers that the page may send: those that it asks for, too.
+
+    Monitoring adds headers of its own to each request of a page (``traceparent``, ``baggage``, ``sentry-trace``). They
+    are ignored here, and no cookie goes along. They are named one by one because older browsers do not know ``*``.
+    """
+    yield from ALLOWED_HEADERS
+    known = {name.lower() for name in ALLOWED_HEADERS}
+    asked = request.headers.get("Access-Control-Request-Headers", "").lower().split(",")[:_MAX_NAMES]
+    for name in dict.fromkeys(map(str.strip, asked)):
+        if name not in known and _NAME.fullmatch(name) and not _DECEIVING.fullmatch(name):
+            yield name

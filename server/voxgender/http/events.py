@@ -1,6 +1,7 @@
 """Serve a session's messages as server-sent events (https://html.spec.whatwg.org/#server-sent-events)."""
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
@@ -28,7 +29,7 @@ class Events:
         return [web.get("/whip/{session}/events", self.stream, allow_head=False)]
 
     async def stream(self, request: web.Request) -> web.StreamResponse:
-        messages = await self._calls.follow(request.match_info["session"])
+        messages = await self._calls.follow(request.match_info["session"], _last_event_id(request))
         response = web.StreamResponse(
             headers={
                 "Content-Type": "text/event-stream",
@@ -49,7 +50,15 @@ class Events:
         return response
 
 
-async def _with_keepalive(messages: AsyncGenerator[str, None], keepalive_s: float) -> AsyncGenerator[str, None]:
+def _last_event_id(request: web.Request) -> int | None:
+    """Return the id of the last event that the reader has had, as browsers send it when they connect again."""
+    text = request.headers.get("Last-Event-ID", "")
+    return int(text) if re.fullmatch("[0-9]{1,15}", text) else None
+
+
+async def _with_keepalive(
+    messages: AsyncGenerator[tuple[int, str], None], keepalive_s: float
+) -> AsyncGenerator[str, None]:
     waiting = asyncio.ensure_future(anext(messages, None))
     try:
         while True:
@@ -57,10 +66,11 @@ async def _with_keepalive(messages: AsyncGenerator[str, None], keepalive_s: floa
             if not done:
                 yield ": still here\n\n"
                 continue
-            message = waiting.result()
-            if message is None:
+            told = waiting.result()
+            if told is None:
                 return
-            yield f"data: {message}\n\n"
+            number, text = told
+            yield f"id: {number}\ndata: {text}\n\n"
             waiting = asyncio.ensure_future(anext(messages, None))
     finally:
         waiting.cancel()

@@ -20,10 +20,27 @@ _FORM = re.compile(
 )
 
 
-class _IceServer(NamedTuple):
-    uri: str
-    login: tuple[str, str] | None
-    is_relay: bool
+class IceServer(NamedTuple):
+    """One STUN or TURN server."""
+
+    scheme: str
+    host: str
+    port: int | None
+    transport: str
+    """``udp`` or ``tcp``; empty if the URI does not say."""
+    fixed_login: tuple[str, str] | None
+
+    @property
+    def is_relay(self) -> bool:
+        """True for TURN."""
+        return self.scheme.startswith("turn")
+
+    @property
+    def uri(self) -> str:
+        """The URI, without the login."""
+        port = "" if self.port is None else f":{self.port}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.scheme}:{host}{port}{f'?transport={self.transport}' if self.transport else ''}"
 
 
 class IceServers:
@@ -48,11 +65,11 @@ class IceServers:
         turn_ttl_s: int = 86_400,
         clock: Callable[[], float] = time,
     ) -> None:
-        self._servers = [_parse(server, bool(turn_secret)) for server in servers]
+        self.servers = [_parse(server, bool(turn_secret)) for server in servers]
         self._secret = turn_secret.encode()
         self._ttl_s = turn_ttl_s
         self._clock = clock
-        if turn_secret and not any(server.is_relay and server.login is None for server in self._servers):
+        if turn_secret and not any(server.is_relay and server.fixed_login is None for server in self.servers):
             raise SettingsError(
                 "--turn-secret (VOXGENDER_TURN_SECRET) is of no use without an --ice-server turn:HOST that has no login"
             )
@@ -65,13 +82,17 @@ class IceServers:
             session_tag: tells the caller's sessions apart without giving access to them; random if None.
         """
         tag = session_tag or secrets.token_hex(8)
-        return [self._link(server, tag if subject is None else f"{subject}/{tag}") for server in self._servers]
+        return [self._link(server, tag if subject is None else f"{subject}/{tag}") for server in self.servers]
 
-    def _link(self, server: _IceServer, user: str) -> str:
+    def login(self, server: IceServer, user: str) -> tuple[str, str]:
+        """Return the name and the password with which a caller goes to a TURN server."""
+        return server.fixed_login or self._login(user)
+
+    def _link(self, server: IceServer, user: str) -> str:
         link = f'<{server.uri}>; rel="ice-server"'
         if not server.is_relay:
             return link
-        username, credential = server.login or self._login(user)
+        username, credential = self.login(server, user)
         return f'{link}; username={_quoted(username)}; credential={_quoted(credential)}; credential-type="password"'
 
     def _login(self, user: str) -> tuple[str, str]:
@@ -80,7 +101,7 @@ class IceServers:
         return username, password
 
 
-def _parse(server: str, has_secret: bool) -> _IceServer:
+def _parse(server: str, has_secret: bool) -> IceServer:
     form = _FORM.fullmatch(server)
     if form is None:
         raise SettingsError(
@@ -95,8 +116,14 @@ def _parse(server: str, has_secret: bool) -> _IceServer:
         raise SettingsError(f"{named} needs USER:PASSWORD@ before the host, or --turn-secret for logins that expire")
     if login is not None and not is_relay:
         raise SettingsError(f"{named} takes no user and password")
-    uri = f"{form['scheme']}:{form['host']}{form['port'] or ''}{form['query'] or ''}"
-    return _IceServer(uri, login, is_relay)
+    port = form["port"]
+    return IceServer(
+        form["scheme"],
+        form["host"].strip("[]"),
+        int(port[1:]) if port else None,
+        (form["query"] or "").removeprefix("?transport="),
+        login,
+    )
 
 
 def _quoted(text: str) -> str:

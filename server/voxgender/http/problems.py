@@ -9,7 +9,7 @@ from aiohttp.typedefs import Handler
 
 from voxgender import metrics
 from voxgender.errors import NotReady, RequestRefused, SdpRejected, SessionNotFound, TooManySessions
-from voxgender.http.connections import BodyStalled
+from voxgender.http.connections import UNMET_EXPECTATION, BodyStalled
 from voxgender.http.problem import Problem
 
 __all__ = ["Problem", "problem_middleware"]
@@ -25,7 +25,9 @@ REFUSALS: Mapping[str, tuple[int, type[RequestRefused]]] = {
     "too_many_sessions": (429, TooManySessions),
     "starting": (503, NotReady),
     "draining": (503, NotReady),
+    "model_loading": (503, NotReady),
     "at_capacity": (503, NotReady),
+    "overloaded": (503, NotReady),
     "keys_unavailable": (503, NotReady),
     "no_node": (503, NotReady),
     "node_unreachable": (503, NotReady),
@@ -37,6 +39,8 @@ REFUSALS: Mapping[str, tuple[int, type[RequestRefused]]] = {
 async def problem_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Turn errors of handlers into problem details. A bug is logged, and its text is not sent to the client."""
     try:
+        if UNMET_EXPECTATION in request:
+            raise Problem(417, "unknown_expectation", "The Expect header may say 100-continue: best leave it out.")
         return await handler(request)
     except Exception as error:  # noqa: BLE001 - the last one that can say something sensible
         if request.transport is None and isinstance(error, (ConnectionError, aiohttp.ClientConnectionError)):

@@ -3,14 +3,13 @@
 import ipaddress
 import math
 from collections import OrderedDict
-from collections.abc import Iterable
 from time import monotonic
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from voxgender.errors import SettingsError
 from voxgender.http.problem import Problem
+from voxgender.http.proxies import Proxies
 from voxgender.ratelimit import RateLimit
 from voxgender.settings import RateOptions
 
@@ -24,66 +23,18 @@ MAX_COUNTED = 10_000
 _IPV6_SITE = 64
 """Bits of an IPv6 address that are counted: of the others a client has as many as it likes."""
 
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-
-
-class Proxies:
-    """Tell clients' addresses, by ``X-Forwarded-For`` where a trusted proxy says it.
-
-    Args:
-        trusted: addresses and networks of proxies.
-
-    Raises:
-        SettingsError: one is neither.
-    """
-
-    def __init__(self, trusted: Iterable[str]) -> None:
-        self._trusted: list[Network] = []
-        for text in trusted:
-            try:
-                self._trusted.append(ipaddress.ip_network(text, strict=False))
-            except ValueError:
-                raise SettingsError(
-                    "--trusted-proxy (VOXGENDER_TRUSTED_PROXY) takes IP addresses and networks, as 10.0.0.0/8"
-                ) from None
-
-    def client(self, request: web.Request) -> str:
-        """Return the address that a request comes from: the nearest one that is no trusted proxy's.
-
-        Empty where it came over no network.
-        """
-        address = _parsed(request.remote or "")
-        if address is None:
-            return ""
-        forwarded = ",".join(request.headers.getall("X-Forwarded-For", ()))
-        for text in reversed(forwarded.split(",")):
-            if not self._is_trusted(address):
-                break
-            further = _parsed(text)
-            if further is None:
-                # No proxy vouches for addresses before this one.
-                break
-            address = further
-        return str(address)
-
-    def _is_trusted(self, address: Address) -> bool:
-        return any(address in network for network in self._trusted)
-
 
 class Rates:
     """Count requests by address and by subject, and refuse what is too many.
 
     Args:
-        options: how many, and which proxies say whose.
-
-    Raises:
-        SettingsError: a proxy is named by what is no address.
+        options: how many.
+        proxies: tell clients' addresses.
     """
 
-    def __init__(self, options: RateOptions) -> None:
+    def __init__(self, options: RateOptions, proxies: Proxies) -> None:
         per_s = options.offers_per_minute / 60.0
-        self._proxies = Proxies(options.trusted_proxy)
+        self._proxies = proxies
         self._offers = _Limits(per_s)
         self._others = _Limits(REQUESTS_AN_OFFER * per_s)
 
@@ -144,22 +95,6 @@ class _Limits:
                 f"Too many requests come from {who}: send fewer, and the next one in {wait_s} s.",
                 {"Retry-After": str(wait_s)},
             )
-
-
-def _parsed(text: str) -> Address | None:
-    """Read an address as proxies write it: with a port or in brackets, too."""
-    text = text.strip()
-    if text.startswith("["):
-        text = text[1:].partition("]")[0]
-    elif text.count(":") == 1:
-        text = text.partition(":")[0]
-    try:
-        address = ipaddress.ip_address(text.partition("%")[0])
-    except ValueError:
-        return None
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
-        return address.ipv4_mapped
-    return address
 
 
 def _site(address: str) -> str:

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import re
 import zlib
 
 from aiohttp import web
@@ -17,6 +18,7 @@ _PIECE = 8192
 """Bytes of a body that are read in one iteration of the event loop."""
 _CODINGS = {"gzip": 16 + zlib.MAX_WBITS, "x-gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
 """Accepted content codings, with the ``wbits`` of ``zlib`` for each."""
+_COMPRESSED = re.compile(r'[-;](gzip|br|zstd|deflate)"$')
 _CHARSETS = ("utf-8", "utf8", "us-ascii", "ascii")
 
 
@@ -62,8 +64,8 @@ def etag(session_id: str) -> str:
 
 
 def _strong(tag: str) -> str:
-    """Strip the mark of a weak entity tag (RFC 9110 section 8.8.1): nginx adds it when it compresses."""
-    return tag.strip().removeprefix("W/")
+    """Strip what proxies add to an entity tag when they compress: ``W/`` (nginx, Cloudflare) or ``-gzip`` (Apache)."""
+    return _COMPRESSED.sub('"', tag.strip().removeprefix("W/"))
 
 
 def check_content_type(request: web.Request, content_type: str) -> None:

@@ -8,6 +8,7 @@ from voxgender.http.calls import Calls
 from voxgender.http.cors import preflight
 from voxgender.http.iceservers import IceServers
 from voxgender.http.problems import Problem
+from voxgender.http.proxies import Proxies
 from voxgender.http.rates import Rates
 from voxgender.http.sessions import FRAGMENT, SDP, check_content_type, etag, read_text
 
@@ -15,17 +16,26 @@ from voxgender.http.sessions import FRAGMENT, SDP, check_content_type, etag, rea
 class Whip:
     """Serves ``POST /whip``, and ``OPTIONS`` of the endpoint and of sessions."""
 
-    def __init__(self, calls: Calls, authenticator: Authenticator, rates: Rates, ice_servers: IceServers) -> None:
+    def __init__(
+        self,
+        calls: Calls,
+        authenticator: Authenticator,
+        rates: Rates,
+        ice_servers: IceServers,
+        proxies: Proxies,
+    ) -> None:
         self._calls = calls
         self._authenticator = authenticator
         self._rates = rates
         self._ice_servers = ice_servers
+        self._proxies = proxies
 
     def routes(self) -> list[web.RouteDef]:
         return [
             web.post("/whip", self.create),
             web.options("/whip", self.endpoint_options),
             web.options("/whip/{session}", self.session_options),
+            web.options("/whip/{session}/events", self.events_options),
         ]
 
     async def create(self, request: web.Request) -> web.Response:
@@ -37,8 +47,9 @@ class Whip:
         response = web.Response(status=201, text=answer, content_type=SDP)
         # The body is bytes of UTF-8, but RFC 8866 gives application/sdp no charset parameter.
         response.headers["Content-Type"] = SDP
-        # Relative (RFC 9110 section 10.2.2), so that it is right behind any proxy.
-        response.headers["Location"] = f"/whip/{session_id}"
+        # Without scheme and host (RFC 9110 section 10.2.2), because only proxies know them. Not relative to the
+        # request's path, because some clients take a path that begins with / alone.
+        response.headers["Location"] = f"{self._proxies.prefix(request)}/whip/{session_id}"
         response.headers["ETag"] = etag(session_id)
         response.headers["Accept-Patch"] = FRAGMENT
         response.headers["Cache-Control"] = "no-store, no-transform"
@@ -60,3 +71,6 @@ class Whip:
 
     async def session_options(self, request: web.Request) -> web.Response:
         return preflight(request, "DELETE, GET, OPTIONS, PATCH", {"Accept-Patch": FRAGMENT})
+
+    async def events_options(self, request: web.Request) -> web.Response:
+        return preflight(request, "GET, OPTIONS", {})

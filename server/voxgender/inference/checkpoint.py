@@ -1,8 +1,14 @@
-"""Read a checkpoint's files in the layout of transformers, without torch."""
+"""Read a checkpoint's files in the layout of transformers, without torch.
+
+Files are taken for hostile: JSON and safetensors hold data alone. A pickled ``pytorch_model.bin``, and the code that
+``auto_map`` names, would be run: neither is ever loaded.
+"""
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,7 +17,7 @@ import numpy.typing as npt
 
 from voxgender.errors import ModelError
 from voxgender.extras import advice
-from voxgender.graphs.architecture import Weights
+from voxgender.graphs.architecture import Architecture, Unconvertible, Weights
 
 GRAPH = "voxgender.onnx"
 """File name of the graph that ``voxgender export`` writes beside a checkpoint."""
@@ -19,12 +25,23 @@ GRAPH = "voxgender.onnx"
 _CONFIG, _PREPROCESSING = "config.json", "preprocessor_config.json"
 _SHARDS = "model-*-of-*.safetensors"
 _SINGLE, _INDEX = "model.safetensors", "model.safetensors.index.json"
-_OLDER = "pytorch_model*.bin"
 _WANTED = [_CONFIG, _PREPROCESSING, _SINGLE, _INDEX, _SHARDS, GRAPH]
+_UNNAMED = {"0": "LABEL_0", "1": "LABEL_1"}
+"""What transformers takes for ``id2label`` where it is missing."""
+_MAX_JSON_BYTES = 16 << 20
+_LARGEST = {
+    **dict.fromkeys(("num_hidden_layers", "encoder_layers", "decoder_layers"), 512),
+    **dict.fromkeys(("num_attention_heads", "encoder_attention_heads", "decoder_attention_heads"), 1_024),
+    **dict.fromkeys(("num_conv_pos_embeddings", "num_conv_pos_embedding_groups"), 4_096),
+    **dict.fromkeys(("hidden_size", "d_model", "classifier_proj_size"), 16_384),
+    **dict.fromkeys(("conv_dim", "conv_kernel", "conv_stride"), 16_384),
+    **dict.fromkeys(("intermediate_size", "encoder_ffn_dim", "decoder_ffn_dim"), 131_072),
+}
+"""Sizes in a configuration, far above those of any network: one of 10^7 layers would be made for minutes."""
 
 
 class Unreadable(Exception):
-    """The files are damaged, or in a layout that only transformers may know; the message says what is wrong."""
+    """The files are missing, damaged, or of a kind that is not loaded; the message says what is wrong."""
 
 
 class Checkpoint(NamedTuple):
@@ -58,55 +75,84 @@ class Checkpoint(NamedTuple):
         return digest.hexdigest()
 
     def weights(self) -> Weights:
-        """Open the weights. Each tensor is read when it is asked for.
+        """Open the weights. Each tensor is read, and checked to be finite, when it is asked for.
 
         Raises:
-            Unreadable: they are damaged, or not in safetensors.
+            Unreadable: they are damaged.
             ModuleNotFoundError: the package ``safetensors`` is not installed.
         """
-        if not all(path.suffix == ".safetensors" for path in self.weight_files):
-            raise Unreadable("its weights are not in safetensors")
         return _SafeTensors(self.weight_files)
 
+    def check_size(self) -> None:
+        """Check that the weights fit into memory.
 
-def check_files(directory: Path) -> None:
+        Raises:
+            Unreadable: they do not, or cannot be read.
+        """
+        try:
+            needed = sum(path.stat().st_size for path in self.weight_files)
+        except OSError as error:
+            raise Unreadable(str(error)) from error
+        if needed > (memory := memory_bytes()):
+            raise Unreadable(
+                f"its weights take {needed / 1e9:.1f} GB, and this machine has {memory / 1e9:.1f} GB of memory"
+            )
+        with suppress(Unconvertible):
+            told = Architecture.of(self.config).encoder_weights
+            if needed < told:
+                raise Unreadable(f"{_CONFIG} tells of {told} weights, and the files hold {needed} bytes")
+
+
+def _check_files(directory: Path) -> None:
     """Check that a checkpoint's folder holds plain files: to open a named pipe would wait for ever.
 
     Raises:
-        ModelError: it holds something else, or cannot be looked into.
+        Unreadable: it holds something else, or cannot be looked into.
     """
     try:
         odd = [path.name for path in directory.iterdir() if path.exists() and not (path.is_file() or path.is_dir())]
     except OSError as error:
-        raise ModelError(f"model {directory}: cannot be read ({error.strerror})") from None
+        raise Unreadable(f"cannot be read ({error.strerror})") from None
     if odd:
-        raise ModelError(f"model {directory}: its {min(odd)} is no regular file")
+        raise Unreadable(f"its {min(odd)} is no regular file")
 
 
-def read(source: str) -> Checkpoint:
+def read(source: str, revision: str = "") -> Checkpoint:
     """Read two JSON files, and find the weights.
 
     Args:
         source: a directory, or the id of a repository on the Hugging Face hub.
+        revision: the repository's branch, tag or commit; empty for its main branch.
 
     Raises:
-        Unreadable: something is missing, damaged or laid out in another way.
+        Unreadable: something is missing, damaged or of a kind that is not loaded.
         ModelError: the repository cannot be fetched.
     """
     directory = Path(source)
     if not directory.is_dir():
-        directory = _fetched(source)
+        directory = _fetched(source, revision)
+    _check_files(directory)
     config = _json_object(directory / _CONFIG)
+    for name, largest in _LARGEST.items():
+        told = config.get(name, largest)
+        for size in told if isinstance(told, list) else [told]:
+            if type(size) is not int or not 0 < size <= largest:
+                raise Unreadable(f"{_CONFIG} has a {name} that no network has")
     preprocessing = _json_object(directory / _PREPROCESSING)
     try:
         # JSON has no numbers as keys.
-        labels = {int(index): str(label) for index, label in config["id2label"].items()}
-    except (AttributeError, KeyError, ValueError):
+        labels = {int(index): str(label) for index, label in config.get("id2label", _UNNAMED).items()}
+    except (AttributeError, ValueError):
         raise Unreadable(f"{_CONFIG} has no id2label that names its outputs") from None
     return Checkpoint(directory, {**config, "id2label": labels}, preprocessing, _weight_files(directory))
 
 
-def _fetched(repository: str) -> Path:
+def memory_bytes() -> int:
+    """Return the size of the machine's memory."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _fetched(repository: str, revision: str) -> Path:
     try:
         from huggingface_hub import snapshot_download
     except ModuleNotFoundError as missing:
@@ -114,15 +160,18 @@ def _fetched(repository: str) -> Path:
             f"model {repository}: no such directory here, and fetching it from the hub {advice(missing)}"
         ) from missing
     try:
-        return Path(snapshot_download(repository, allow_patterns=_WANTED))
+        return Path(snapshot_download(repository, revision=revision or None, allow_patterns=_WANTED))
     except Exception as error:  # errors of its HTTP client have no base class of the hub's
         raise ModelError(
-            f"model {repository}: no such directory here, and not to be had from the hub ({_first_line(error)})"
+            f"model {repository}: no such directory here, and not to be had from the hub"
+            f"{f' at revision {revision}' if revision else ''} ({_first_line(error)})"
         ) from error
 
 
 def _json_object(file: Path) -> dict[str, Any]:
     try:
+        if (size := file.stat().st_size) > _MAX_JSON_BYTES:
+            raise Unreadable(f"{file.name} is {size / 1e6:.0f} MB long; that is no configuration")
         read = json.loads(file.read_text(encoding="utf-8"))
         # Half of a surrogate pair, which JSON can name and no file can hold.
         json.dumps(read, ensure_ascii=False).encode()
@@ -141,15 +190,16 @@ def _weight_files(directory: Path) -> tuple[Path, ...]:
     if (directory / _INDEX).is_file():
         try:
             names = sorted(set(_json_object(directory / _INDEX)["weight_map"].values()))
-            outside = any(name != Path(name).name for name in names)
+            files = tuple(directory / name for name in names)
         except (AttributeError, KeyError, TypeError):
             raise Unreadable(f"{_INDEX} has no weight_map") from None
-        if outside:
-            raise ModelError(f"model {directory}: its {_INDEX} names files outside of it")
-        return tuple(directory / name for name in names)
-    if older := sorted(directory.glob(_OLDER)):
-        return tuple(older)
-    raise Unreadable(f"it lacks {_SINGLE}")
+        if any(file.suffix != ".safetensors" or file.parent != directory for file in files):
+            raise Unreadable(f"{_INDEX} names files that are no safetensors beside it")
+        return files
+    raise Unreadable(
+        f"it lacks {_SINGLE}; pickled weights (pytorch_model.bin) are not loaded, as they can hold any program: "
+        "convert them to safetensors"
+    )
 
 
 class _SafeTensors(Weights):
@@ -171,6 +221,8 @@ class _SafeTensors(Weights):
             tensor: npt.NDArray[np.float32] = file.get_tensor(name).astype(np.float32, copy=False)
         except (*self._damage, TypeError) as error:
             raise Unreadable(f"its {name} cannot be read ({_first_line(error)})") from error
+        if not np.isfinite(tensor).all():
+            raise Unreadable(f"its {name} holds NaN or infinity, as after training that failed")
         return tensor
 
     def __iter__(self) -> Iterator[str]:

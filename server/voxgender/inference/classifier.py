@@ -8,11 +8,12 @@ import numpy.typing as npt
 SAMPLE_RATE_HZ = 16_000
 """Rate of every window that a classifier is given."""
 
-ClassLabel = Literal["male", "female", "other"]
-"""``other`` stands for a checkpoint's classes that are no voice: noise, music, silence."""
+Precision = Literal["auto", "fp32", "int8", "fp16", "bf16"]
+"""Number format of the encoder's matrix products.
 
-Precision = Literal["auto", "fp32", "int8"]
-"""Number format of the encoder's matrix products. ``auto`` is int8 for large networks; small ones gain little by it."""
+``auto`` is int8 for large networks on the CPU, where small ones gain little by it, and fp16 on a GPU. int8 is for the
+CPU alone, fp16 and bf16 are for GPUs alone.
+"""
 
 Device = Literal["cpu", "cuda"]
 
@@ -26,8 +27,8 @@ class Classifier(Protocol):
     name: str
     """Shown to clients in ``hello``."""
 
-    labels: tuple[ClassLabel, ...]
-    """Column order of the probabilities; holds ``male`` and ``female``, ``other`` at most once."""
+    labels: tuple[str, ...]
+    """Column order of the probabilities: two labels at least, each once, and ``other`` for what is no voice."""
 
     min_window_ms: int
     """Shortest window that can be classified."""

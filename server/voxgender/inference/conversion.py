@@ -31,6 +31,7 @@ def open_network(
     exported: Path | None = None,
     precision: Precision = "auto",
     threads: int = 1,
+    always_threads: bool = False,
 ) -> OnnxNetwork:
     """Load the graph that was exported with a checkpoint or is in the cache; else make one.
 
@@ -43,6 +44,7 @@ def open_network(
         precision: number format of the encoder's matrix products; ``auto`` is int8 for large networks.
         threads: threads of one call of a large network. A small one takes one: to wake threads for its short operations
             costs more than it saves.
+        always_threads: use the threads for a small network, too.
 
     Raises:
         Unconvertible: the graph knows no such architecture, or the weights do not fit it.
@@ -51,7 +53,7 @@ def open_network(
     """
     shape = Architecture.of(config)
     int8 = shape.large if precision == "auto" else precision == "int8"
-    threads = threads if shape.large else 1
+    threads = threads if shape.large or always_threads else 1
     if exported and exported.is_file() and (network := _exported(exported, fingerprint, int8=int8, threads=threads)):
         return network
 

@@ -8,10 +8,12 @@ from operator import attrgetter
 from typing import Protocol
 
 import av
+import numpy as np
 from aiortc import RTCRtpCodecParameters
 
 from voxgender.audio.frames import Frame, Packet, Wave
-from voxgender.media.opus import LONGEST, SAMPLE_RATE_HZ, OpusDecoder, OpusError, scratch
+from voxgender.audio.mixing import StereoMixer
+from voxgender.media.opus import LONGEST, SAMPLE_RATE_HZ, Buffer, OpusDecoder, OpusError, scratch
 
 logger = logging.getLogger(__name__)
 
@@ -19,6 +21,8 @@ _TICKS = 48_000 // SAMPLE_RATE_HZ
 """Ticks of the RTP clock, always 48 kHz for Opus, in a decoded sample."""
 _MOST_LOST = _LONGEST_TICKS = LONGEST * _TICKS
 
+_STEREO = 4
+"""Bit of the TOC byte: the packet has two channels (RFC 6716 section 3.1)."""
 # RFC 6716 section 3.1, table 2: frame length in 48 kHz samples, by the configuration in the TOC byte.
 _OPUS_FRAME = (480, 960, 1920, 2880) * 3 + (480, 960) * 2 + (120, 240, 480, 960) * 4
 
@@ -95,13 +99,18 @@ class Decoders:
 
 
 class OpusPayloads:
-    """Decodes Opus (RFC 7587) to 16 kHz mono. Losses of up to 120 ms are recovered or concealed."""
+    """Decodes Opus (RFC 7587) to 16 kHz mono. Losses of up to 120 ms are recovered or concealed.
+
+    A stream is decoded in stereo from its first stereo packet on, and mixed by :class:`StereoMixer`: libopus' own mix
+    is the mean, which is silence where one channel is inverted.
+    """
 
     may_run_double = False
 
     def __init__(self, codec: RTCRtpCodecParameters) -> None:
         self.clock_rate_hz = codec.clockRate
         self._decoder = OpusDecoder()
+        self._mixer: StereoMixer | None = None
         self._end_pts: int | None = None
 
     def duration(self, data: bytes) -> int:
@@ -115,8 +124,11 @@ class OpusPayloads:
             lost = pts - self._end_pts if after_loss and self._end_pts is not None else 0
             if not 0 < lost <= _MOST_LOST:
                 lost = 0
-            if pcm.size and pts - lost != self._end_pts:
-                frames.append(Wave(pcm.pop(), start_pts, self.clock_rate_hz))
+            turns_stereo = self._mixer is None and bool(data[0] & _STEREO) and opus_duration(data) > 0
+            if pcm.size and (turns_stereo or pts - lost != self._end_pts):
+                frames.append(self._wave(pcm, start_pts))
+            if turns_stereo:
+                self._decoder, self._mixer = OpusDecoder(channels=2), StereoMixer()
             before = pcm.size
             try:
                 # In this order: recovery has to come before the packet that it comes from.
@@ -130,8 +142,15 @@ class OpusPayloads:
                 start_pts = pts - lost
             self._end_pts = pts - lost + _TICKS * count
         if pcm.size:
-            frames.append(Wave(pcm.pop(), start_pts, self.clock_rate_hz))
+            frames.append(self._wave(pcm, start_pts))
         return frames
+
+    def _wave(self, pcm: Buffer, start_pts: int) -> Wave:
+        samples = pcm.pop()
+        if self._mixer is None:
+            return Wave(samples, start_pts, self.clock_rate_hz)
+        channels = samples.reshape(-1, 2).T * np.float32(1 / 32_768)
+        return Wave(self._mixer.mix(channels, SAMPLE_RATE_HZ), start_pts, self.clock_rate_hz)
 
 
 def _merged(payloads: Sequence[Packet]) -> Iterator[Packet]:

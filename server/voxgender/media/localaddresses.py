@@ -30,6 +30,11 @@ def local_addresses(wanted: Sequence[str]) -> tuple[str, ...]:
     return tuple(found)
 
 
+def default_addresses() -> tuple[str, ...]:
+    """Return the addresses that are offered where none is named: all but loopback."""
+    return tuple(address for _, address in _interfaces() if not ipaddress.ip_address(address).is_loopback)
+
+
 def _interfaces() -> Iterator[tuple[str, str]]:
     for adapter in ifaddr.get_adapters():
         for ip in adapter.ips:

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import secrets
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from time import monotonic
 from typing import Any
 
@@ -13,6 +13,7 @@ from voxgender.engine import Engine
 from voxgender.errors import NotReady, SessionNotFound, TooManySessions
 from voxgender.media.aiortc_internals.certificates import Certificates
 from voxgender.media.aiortc_internals.ice import HostAddresses
+from voxgender.media.load import Load
 from voxgender.media.session import Session, SessionTimes
 from voxgender.media.sockets import Sockets
 from voxgender.protocol import Message
@@ -48,6 +49,7 @@ class MediaNode:
         sweep_s: time between two checks of all sessions' deadlines.
         give_way_s: time that a call has to connect before it may be ended for another one, if the node is full.
         session_times: times after which a session takes its peer to be gone.
+        load: measures whether the node keeps up.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class MediaNode:
         sweep_s: float = SWEEP_S,
         give_way_s: float = GIVE_WAY_S,
         session_times: SessionTimes = SessionTimes(),  # noqa: B008 - they cannot change
+        load: Load | None = None,
     ) -> None:
         self._addresses = HostAddresses(tuple(ice_addresses), tuple(advertise_addresses))
         self._sockets = Sockets(udp_ports)
@@ -76,13 +79,14 @@ class MediaNode:
         self._sweep_s = sweep_s
         self._give_way_s = give_way_s
         self._session_times = session_times
+        self._load = load or Load()
         self._engine: Engine | None = None
         self._sessions: dict[str, Session] = {}
         self._subjects: dict[str, str] = {}
         """Session id to the subject of its caller's token, if the token has one."""
         self._addresses_of: dict[str, str] = {}
         """Session id to the address that its offer came from."""
-        self._sweeper: asyncio.Task[None] | None = None
+        self._background: list[asyncio.Task[None]] = []
         self._draining = False
         self._closing = False
         self._emptied = asyncio.Event()
@@ -103,19 +107,26 @@ class MediaNode:
         """True once no more calls are taken."""
         return self._draining or self._closing
 
+    @property
+    def overloaded(self) -> bool:
+        """True while calls are refused because the node does not keep up."""
+        return self._load.overloaded
+
     def start(self, engine: Engine) -> None:
         """Take calls from now on."""
         self._engine = engine
-        self._sweeper = asyncio.create_task(self._sweep(), name="sweep")
+        self._background = [
+            asyncio.create_task(self._sweep(), name="sweep"),
+            asyncio.create_task(self._load.watch(engine.backlog_s), name="load"),
+        ]
 
     async def close(self) -> None:
         """End every session and take no more."""
         self._closing = True
         await asyncio.gather(*(session.end("shutdown") for session in list(self._sessions.values())))
-        if self._sweeper is not None:
-            self._sweeper.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._sweeper
+        for task in self._background:
+            task.cancel()
+        await asyncio.gather(*self._background, return_exceptions=True)
 
     def drain(self) -> None:
         """Take no more calls, and ask the clients of the others to move to another server."""
@@ -144,12 +155,13 @@ class MediaNode:
             The session's id and the SDP answer.
 
         Raises:
-            NotReady: the model is still being loaded, the node is full, or it is shutting down.
+            NotReady: the model is still being loaded, the node is full or does not keep up, or it is shutting down.
             TooManySessions: the subject has reached its limit on this node.
             SdpRejected: the offer cannot be answered.
         """
         self._ready_engine()
         self._check_subject(subject)
+        self._check_load()
         while len(self._sessions) >= self._max_sessions:
             await self._make_room(address)
         # Both may have changed while room was made.
@@ -194,14 +206,14 @@ class MediaNode:
         """
         await self._find(session_id).end("deleted")
 
-    async def follow(self, session_id: str) -> AsyncGenerator[str, None]:
-        """Return a session's messages as JSON texts.
+    async def follow(self, session_id: str, after: int | None = None) -> AsyncGenerator[tuple[int, str], None]:
+        """Return a session's messages as numbers and JSON texts; those up to the number ``after`` are left out.
 
         Raises:
             SessionNotFound
             NotReady: it has as many followers as are allowed.
         """
-        return _texts(self._find(session_id).follow())
+        return _texts(self._find(session_id).follow(after))
 
     async def describe(self, session_id: str) -> dict[str, Any]:
         """Return one session's state.
@@ -236,6 +248,12 @@ class MediaNode:
         most = self._max_sessions_per_subject
         if subject is not None and 0 < most <= list(self._subjects.values()).count(subject):
             raise TooManySessions(f"This caller has {most} calls already, as many as one may have at once.")
+
+    def _check_load(self) -> None:
+        if self._load.overloaded:
+            raise NotReady(
+                "The server does not keep up with the calls that it has.", code="overloaded", retry_after_s=5
+            )
 
     async def _make_room(self, address: str) -> None:
         """End the call that has been without a connection for longest, the same address's first.
@@ -280,9 +298,11 @@ class MediaNode:
                     session.end_soon("connect_timeout")
             elif now - session.last_active_at > self._silence_timeout_s:
                 session.end_soon("silent_peer")
+            else:
+                session.warn_of_no_media(now)
 
 
-async def _texts(messages: AsyncGenerator[Message, None]) -> AsyncGenerator[str, None]:
+async def _texts(messages: AsyncGenerator[tuple[int, Message], None]) -> AsyncGenerator[tuple[int, str], None]:
     async with aclosing(messages):
-        async for message in messages:
-            yield message.to_json()
+        async for number, message in messages:
+            yield number, message.to_json()

@@ -54,13 +54,18 @@ def library() -> ctypes.CDLL:
 
 
 class OpusDecoder:
-    """Decodes one stream to 16 kHz mono, int16."""
+    """Decodes one stream to 16 kHz, int16.
 
-    def __init__(self) -> None:
+    Args:
+        channels: 1, or 2 for interleaved stereo; packets of either kind are decoded to either.
+    """
+
+    def __init__(self, channels: int = 1) -> None:
+        self.channels = channels
         self._library = library()
         self._opus_decode = self._library.opus_decode
         error = ctypes.c_int()
-        self._decoder = self._library.opus_decoder_create(SAMPLE_RATE_HZ, 1, ctypes.byref(error))
+        self._decoder = self._library.opus_decoder_create(SAMPLE_RATE_HZ, channels, ctypes.byref(error))
         if not self._decoder:
             raise MemoryError(f"opus_decoder_create failed with {error.value}")
 
@@ -69,7 +74,7 @@ class OpusDecoder:
             self._library.opus_decoder_destroy(decoder)
 
     def decode(self, payload: bytes, pcm: "Buffer") -> int:
-        """Decode a packet to the end of a buffer; return the number of samples.
+        """Decode a packet to the end of a buffer; return the number of samples of each channel.
 
         Raises:
             OpusError: it is no Opus packet.
@@ -90,10 +95,11 @@ class OpusDecoder:
         return self._decode(payload, pcm, samples, 1)
 
     def _decode(self, payload: bytes, pcm: "Buffer", samples: int, fec: int) -> int:
-        count = self._opus_decode(self._decoder, payload, len(payload), pcm.reserve(samples), samples, fec)
+        address = pcm.reserve(samples * self.channels)
+        count = self._opus_decode(self._decoder, payload, len(payload), address, samples, fec)
         if count < 0:
             raise OpusError(f"libopus refuses the packet ({count})")
-        pcm.size += count
+        pcm.size += count * self.channels
         return count  # type: ignore[no-any-return]
 
 

@@ -1,8 +1,9 @@
 """Send one session's messages to its data channels and to the followers of its event stream."""
 
 import asyncio
+import re
 from collections import deque
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from time import monotonic
 
 from aiortc import InvalidStateError, RTCDataChannel
@@ -29,8 +30,10 @@ class Outbox:
     def __init__(self, hello: Hello) -> None:
         self._hello = hello
         self._channels: list[tuple[RTCDataChannel, bool, bool]] = []
-        self._followers: set[asyncio.Queue[Message | None]] = set()
-        self._events: deque[Message] = deque(maxlen=REMEMBERED)
+        self._followers: set[asyncio.Queue[tuple[int, Message] | None]] = set()
+        self._events: deque[tuple[int, Message]] = deque(maxlen=REMEMBERED)
+        self._told = 0
+        """Number of the latest message. ``hello`` has 0, and a result has a number too."""
         self._warned_at: dict[str, float] = {}
         self._closed = False
         self.attached = asyncio.Event()
@@ -44,7 +47,8 @@ class Outbox:
     def attach(self, channel: RTCDataChannel) -> None:
         """Greet a new channel and serve it from now on.
 
-        Unreliable ``results`` gets results, reliable ``events`` the rest; any other label or shape gets all.
+        Unreliable ``results`` gets results, reliable ``events`` the rest; any other label or shape gets all. A channel
+        that comes late gets the events so far, or those after N if its protocol is ``last-event-id=N``.
         """
         # Closed ones give their places back.
         self._channels = [one for one in self._channels if one[0].readyState in ("connecting", "open")]
@@ -57,14 +61,16 @@ class Outbox:
         self.attached.set()
         _send(channel, self._hello)
         if not only_results:
-            for event in self._events:
-                _send(channel, event)
+            for number, event in self._past(_last_event_id(channel.protocol)):
+                if number:
+                    _send(channel, event)
 
     def post(self, message: Message) -> None:
         """Send one message to its channels and all followers. Never waits, never raises."""
         is_result = isinstance(message, Result)
+        self._told += 1
         if not is_result:
-            self._events.append(message)
+            self._events.append((self._told, message))
         text = message.to_json()
         for channel, results, events in self._channels:
             if (results if is_result else events) and not (is_result and channel.bufferedAmount > MAX_BUFFERED):
@@ -72,7 +78,7 @@ class Outbox:
         for queue in self._followers:
             if queue.qsize() >= MAX_FOLLOWED:
                 queue.get_nowait()
-            queue.put_nowait(message)
+            queue.put_nowait((self._told, message))
 
     def post_now_and_then(self, warning: Warning) -> None:
         """Send a warning that holds for long, and is noticed often, once in ``WARN_EVERY_S``."""
@@ -82,19 +88,22 @@ class Outbox:
             self._warned_at[warning.code] = now
             self.post(warning)
 
-    def follow(self) -> AsyncGenerator[Message, None]:
-        """Yield ``hello``, the events so far, and all further messages until the session ends.
+    def follow(self, after: int | None = None) -> AsyncGenerator[tuple[int, Message], None]:
+        """Yield ``hello``, the events so far, and all further messages until the session ends, each with its number.
+
+        Args:
+            after: number of the last message that the follower has had, if any: earlier ones are not told again.
 
         Raises:
             NotReady: the session has ``MAX_FOLLOWERS`` already.
         """
         if len(self._followers) >= MAX_FOLLOWERS:
             raise NotReady("The session has all the followers it may have.", code="at_capacity", retry_after_s=10)
-        return self._follow()
+        return self._follow(after)
 
-    async def _follow(self) -> AsyncGenerator[Message, None]:
-        queue: asyncio.Queue[Message | None] = asyncio.Queue()
-        for past in (self._hello, *self._events):
+    async def _follow(self, after: int | None) -> AsyncGenerator[tuple[int, Message], None]:
+        queue: asyncio.Queue[tuple[int, Message] | None] = asyncio.Queue()
+        for past in self._past(after):
             queue.put_nowait(past)
         if self._closed:
             queue.put_nowait(None)
@@ -105,11 +114,25 @@ class Outbox:
         finally:
             self._followers.discard(queue)
 
+    def _past(self, after: int | None) -> Iterator[tuple[int, Message]]:
+        """Yield what a latecomer has missed: all, if its last number is none of this call's."""
+        if after is None or after > self._told:
+            yield 0, self._hello
+            after = 0
+        for number, event in self._events:
+            if number > after:
+                yield number, event
+
     def close(self) -> None:
         """End the followers' streams; the channels close with their connection."""
         self._closed = True
         for queue in self._followers:
             queue.put_nowait(None)
+
+
+def _last_event_id(protocol: str) -> int | None:
+    found = re.fullmatch(r"last-event-id=([0-9]{1,15})", protocol)
+    return None if found is None else int(found[1])
 
 
 def _send(channel: RTCDataChannel, message: Message | str) -> None:

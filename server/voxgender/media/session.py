@@ -18,6 +18,7 @@ from aiortc import (
 
 from voxgender import metrics
 from voxgender.engine import Engine
+from voxgender.engine.messages import NO_MEDIA, NO_MEDIA_S
 from voxgender.errors import NotReady, SdpRejected
 from voxgender.media import negotiation
 from voxgender.media.aiortc_internals import handshake, sctp
@@ -115,6 +116,7 @@ class Session:
         self._tried: set[tuple[str, int]] = set()
         """Addresses of the peer's candidates."""
         self._spoken_at = 0.0
+        self._connected_at: float | None = None
         self._ending: asyncio.Task[None] | None = None
 
     @property
@@ -213,13 +215,19 @@ class Session:
             # aioice sorts all pairs for each candidate: let other tasks run in between.
             await asyncio.sleep(0)
 
-    def follow(self) -> AsyncGenerator[Message, None]:
-        """Return the session's further messages, after ``hello`` and the events so far."""
-        return self._outbox.follow()
+    def follow(self, after: int | None = None) -> AsyncGenerator[tuple[int, Message], None]:
+        """Return the session's messages with their numbers. See :meth:`Outbox.follow`."""
+        return self._outbox.follow(after)
 
     def warn(self, code: str, message: str) -> None:
         """Send the client a warning; the call goes on."""
         self._outbox.post(Warning(code=code, message=message))
+
+    def warn_of_no_media(self, now: float) -> None:
+        """Warn the client now and then if not a single packet has come; the analysis begins only with the first."""
+        waits = self._connected_at is not None and now - self._connected_at >= NO_MEDIA_S
+        if waits and not self._receiver.last_arrival:
+            self._outbox.post_now_and_then(Warning(code="no_media", message=NO_MEDIA))
 
     async def end(self, reason: Reason) -> None:
         """End the call: finish the analysis, send the summary, close everything. May be called again."""
@@ -250,18 +258,21 @@ class Session:
             self.end_soon("left")
 
     def _on_connection_state(self) -> None:
-        if self.state == "failed":
+        if self.state == "connected":
+            self._connected_at = monotonic()
+        elif self.state == "failed":
             self.end_soon("connection_failed")
         elif self.state == "closed":
             self.end_soon("left")
 
     def _on_insecure(self, failure: Failure) -> None:
-        logger.warning("session %s: DTLS failed: %s", self.id[:8], failure)
+        # Anybody can cause it, so it is written once a minute.
+        logger.warning("session %s: DTLS failed: %s", self.id[:8], failure, extra={"kind": f"dtls {failure.kind}"})
         metrics.DTLS_FAILED.labels(failure.kind).inc()
         self._outbox.post(Error(code="dtls_failed", message=f"The connection could not be secured: {failure}"))
 
     def _on_excessive_data(self, excess: str) -> None:
-        logger.warning("session %s: the caller sent %s", self.id[:8], excess)
+        logger.warning("session %s: the caller sent %s", self.id[:8], excess, extra={"kind": "excessive_data"})
         self._outbox.post(Error(code="excessive_data", message=f"The call was ended because its client sent {excess}."))
         self.end_soon("excessive_data")
 

@@ -183,7 +183,7 @@ class Sockets:
         sock = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM)
         try:
             sock.setblocking(False)
-            _enlarge_buffer(sock)
+            enlarge_buffer(sock)
             self._reader.prepare(sock)
             for port in self._candidates():
                 try:
@@ -488,7 +488,8 @@ class CallTransport(asyncio.DatagramTransport):
         self.close()
 
 
-def _enlarge_buffer(sock: socket.socket) -> None:
+def enlarge_buffer(sock: socket.socket) -> None:
+    """Ask the kernel for a receive buffer that outlasts a pause of the process."""
     if sys.platform == "linux":
         with suppress(PermissionError):
             sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BUFFER)

@@ -74,7 +74,7 @@ class TextPrinter:
                 self._line(_label_line(message.at, message.to, message.confidence))
             case Segment():
                 span = f"{message.start:.2f} – {message.end:.2f} s"
-                self._line(f"           {span}: {WORDS[message.label]} {message.confidence:.0%}")
+                self._line(f"           {span}: {_word(message.label)} {message.confidence:.0%}")
             case Warning() | Error():
                 self._line(f"{message.type}: {message.message}")
 
@@ -193,8 +193,12 @@ def _progress_line(progress: Progress, peers: int, seconds: float) -> str:
 
 
 def _label_line(at: float, label: Label, confidence: float) -> str:
-    heard = f"{at:7.2f} s  {WORDS[label]}"
+    heard = f"{at:7.2f} s  {_word(label)}"
     return heard if label == "no_speech" else f"{heard:<20} {confidence:4.0%}"
+
+
+def _word(label: Label) -> str:
+    return WORDS.get(label, label)
 
 
 def _sentences(report: Report) -> list[str]:
@@ -204,6 +208,7 @@ def _sentences(report: Report) -> list[str]:
             f"{summary.duration:.1f} s of audio, {summary.speech:.1f} s of speech in {summary.segments} "
             f"{'segment' if summary.segments == 1 else 'segments'}: male {summary.male:.1f} s, "
             f"female {summary.female:.1f} s, uncertain {summary.uncertain:.1f} s"
+            + "".join(f", {label} {seconds:.1f} s" for label, seconds in summary.others.items())
         )
     for turn in report.turns:
         who = "a voice" if turn.label is None else f"the {turn.label} voice"

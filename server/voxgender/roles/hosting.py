@@ -4,6 +4,7 @@ import asyncio
 import atexit
 import functools
 import gc
+import logging
 import os
 import signal
 import sys
@@ -15,13 +16,20 @@ from typing import TypeVar
 from aiohttp import web
 
 from voxgender.errors import VoxgenderError
+from voxgender.http.app import create_metrics_app
 from voxgender.http.connections import LimitedRunner, Limits
+from voxgender.http.health import MetricsText, own_metrics
+from voxgender.settings import MetricsOptions
 from voxgender.system import on_signal, release_memory
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
 SHUTDOWN_S = 2.0
 """Time for open requests when a server stops."""
+ENDING_S = 9.0
+"""Time from the end of the draining to that of the process. It is ended then, whatever it still waits for."""
 LIMITS = Limits()
 
 
@@ -31,9 +39,11 @@ class Stop:
     def __init__(self) -> None:
         self.asked = asyncio.Event()
         self.now = asyncio.Event()
+        self._is_of_process = False
 
     def on_signals(self) -> None:
         """Listen to the process's signals from now on."""
+        self._is_of_process = True
         on_signal(signal.SIGTERM, self.drain)
         on_signal(signal.SIGINT, self.at_once)
 
@@ -46,8 +56,37 @@ class Stop:
         self.now.set()
         self.asked.set()
 
+    def end_in_time(self) -> None:
+        """End the process after ``ENDING_S`` at the latest, if it listens to signals: the calls have had their time.
 
-async def listen(app: web.Application, stack: AsyncExitStack, *, host: str, port: int, limits: Limits = LIMITS) -> int:
+        A library may wait for what never comes, also after the event loop has ended: a look-up in a DNS that does not
+        answer occupies a thread that Python waits for.
+        """
+        if self._is_of_process:
+            timer = threading.Timer(ENDING_S, _leave, (1,))
+            timer.daemon = True
+            timer.start()
+            _ending.append(timer)
+
+
+_ending: list[threading.Timer] = []
+
+
+def ended() -> None:
+    """Note that the event loop has ended, and all threads that it waits for: the process need not be ended."""
+    while _ending:
+        _ending.pop().cancel()
+
+
+async def listen(
+    app: web.Application,
+    stack: AsyncExitStack,
+    *,
+    host: str,
+    port: int,
+    limits: Limits = LIMITS,
+    option: str = "--port",
+) -> int:
     """Serve until the stack is left. Returns the TCP port.
 
     Raises:
@@ -58,10 +97,24 @@ async def listen(app: web.Application, stack: AsyncExitStack, *, host: str, port
         await web.TCPSite(runner, host, port).start()
     except OSError as error:
         raise VoxgenderError(
-            f"cannot listen on {host} port {port} ({error.strerror}); choose another with --port"
+            f"cannot listen on {host} port {port} ({error.strerror}); choose another with {option}"
         ) from None
     taken: int = runner.addresses[0][1]
     return taken
+
+
+async def listen_for_metrics(
+    options: MetricsOptions, stack: AsyncExitStack, metrics: MetricsText = own_metrics
+) -> None:
+    """Serve ``/metrics`` at its own address, if it has one, until the stack is left.
+
+    Raises:
+        VoxgenderError: the address is taken, or none of this machine.
+    """
+    if options.host_and_port is not None:
+        host, port = options.host_and_port
+        app = create_metrics_app(metrics)
+        await listen(app, stack, host=host, port=port, option="--metrics-address")
 
 
 async def listen_on_socket(app: web.Application, stack: AsyncExitStack, path: str) -> None:
@@ -124,10 +177,12 @@ def freeze_loaded() -> None:
     release_memory()
 
 
-def _leave() -> None:
+def _leave(status: int = 0) -> None:
+    if status:
+        logger.error("stopping took longer than %g s, so the process ends as it is", ENDING_S)
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(0)
+    os._exit(status)
 
 
 async def _runner(app: web.Application, stack: AsyncExitStack, limits: Limits) -> web.AppRunner:

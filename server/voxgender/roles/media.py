@@ -6,26 +6,29 @@ import secrets
 import socket
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
-from urllib.parse import urlsplit
 
 from aiohttp import web
 
 from voxgender.engine import Engine
 from voxgender.errors import SettingsError
+from voxgender.fleet import redisurl
 from voxgender.fleet.announcer import Announcer, NodeStatus
 from voxgender.fleet.node_api import create_node_app
 from voxgender.fleet.registry import Registry
 from voxgender.fleet.remote import is_node_url
 from voxgender.fleet.secret import Secret
+from voxgender.inference.classifier import Classifier
 from voxgender.media.localaddresses import local_addresses
 from voxgender.media.node import MediaNode, random_id
-from voxgender.roles.hosting import Stop, freeze_loaded, listen, load_in_thread
+from voxgender.roles.hosting import Stop, freeze_loaded, listen, listen_for_metrics, load_in_thread
+from voxgender.roles.modelswap import ModelSwap
 from voxgender.roles.publicaddress import public_addresses
 from voxgender.settings import MediaSettings, ModelOptions, NodeSettings
 
 logger = logging.getLogger(__name__)
 
 MakeEngine = Callable[[ModelOptions], Engine]
+MakeClassifier = Callable[[ModelOptions], Classifier]
 ServeApi = Callable[[web.Application, AsyncExitStack], Awaitable[str]]
 """Serves the node's API until the stack is left; returns its URL."""
 
@@ -39,6 +42,7 @@ class Media:
         secret: signs requests and answers between signaling and the node.
         serve_api: serves the node's API; None for ``--host`` and ``--port``.
         cores: number of cores that the node may use; 0 for all of the process.
+        make_classifier: loads another model while calls go on; called in a thread.
     """
 
     def __init__(
@@ -49,6 +53,7 @@ class Media:
         *,
         serve_api: ServeApi | None = None,
         cores: float = 0.0,
+        make_classifier: MakeClassifier | None = None,
     ) -> None:
         self._settings = settings
         self._make_engine = make_engine
@@ -57,26 +62,33 @@ class Media:
         self._cores = cores
         self._node: MediaNode
         self._announcer: Announcer | None = None
+        self._models = None if make_classifier is None else ModelSwap(settings.model, make_classifier)
 
     async def start(self, stack: AsyncExitStack) -> str:
         """Serve the node's API and its calls. See :meth:`voxgender.roles.running.Role.start`."""
         settings, secret = self._settings, self._secret
         registry = None
         if settings.fleet.registry:
-            # Before anything is loaded, because it refuses malformed URLs.
+            # Before anything is loaded, because it refuses a URL that cannot be used.
             registry = Registry(settings.fleet.registry, secret)
             stack.push_async_callback(registry.close)
         node_id = new_node_id()
         self._node = node = await make_node(settings, new_session_id=lambda: secret.new_session_id(node_id))
         status = NodeStatus(node, node_id, region=settings.fleet.region, cores=self._cores)
         # If the kernel chooses the port, it is known only now.
-        status.url = await self._serve_api(create_node_app(node, secret, status), stack)
+        serves_metrics = not settings.metrics.metrics_address
+        app = create_node_app(node, secret, status, serves_metrics=serves_metrics)
+        status.url = await self._serve_api(app, stack)
+        await listen_for_metrics(settings.metrics, stack)
         # Health checks are answered while the model loads.
         engine = await load_in_thread(lambda: self._make_engine(settings.model))
         stack.callback(engine.close)
         stack.push_async_callback(node.close)
         freeze_loaded()
         node.start(engine)
+        if self._models is not None:
+            self._models.engine = engine
+            stack.push_async_callback(self._models.close)
         if registry is not None:
             self._announcer = Announcer(registry, status)
             stack.push_async_callback(self._announcer.close)
@@ -88,9 +100,16 @@ class Media:
         """Move the calls to another node."""
         await drain(self._node, stop, self._settings.drain.drain_timeout_s, self._announcer)
 
+    def reload(self) -> None:
+        """Load the model again."""
+        if self._models is not None:
+            self._models.reload_soon()
+
     async def _serve_on_port(self, app: web.Application, stack: AsyncExitStack) -> str:
         settings = self._settings
-        return node_url(settings, await listen(app, stack, host=settings.http.host, port=settings.http.port))
+        port = await listen(app, stack, host=settings.http.host, port=settings.http.port)
+        # The registry's name may have to be looked up, which takes long where the DNS does not answer.
+        return await load_in_thread(lambda: node_url(settings, port))
 
 
 async def make_node(settings: NodeSettings, *, new_session_id: Callable[[], str] = random_id) -> MediaNode:
@@ -157,16 +176,16 @@ def _own_address(registry: str) -> str:
     Raises:
         SettingsError: the registry's host does not resolve, or there is no route to it.
     """
-    parts = urlsplit(registry)
-    if not parts.hostname:
+    host, port = ("", 0) if not registry else (redisurl.parse(registry).host, redisurl.parse(registry).port)
+    if not host:
         return "127.0.0.1"
     try:
-        family, kind, _, _, address = socket.getaddrinfo(parts.hostname, parts.port or 6379, type=socket.SOCK_DGRAM)[0]
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
         with socket.socket(family, kind) as probe:
             # On a datagram socket this only looks up the route.
             probe.connect(address)
             return str(probe.getsockname()[0])
     except OSError as error:
         raise SettingsError(
-            f"no way to {parts.hostname} ({error.strerror}), so say where signaling reaches this node: --node-address"
+            f"no way to {host} ({error.strerror}), so say where signaling reaches this node: --node-address"
         ) from None

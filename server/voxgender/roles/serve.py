@@ -5,10 +5,13 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 from voxgender.engine import Engine
-from voxgender.engine.loading import load_engine
+from voxgender.engine.loading import load_classifier, load_engine
 from voxgender.http.app import create_app
-from voxgender.roles.hosting import Stop, freeze_loaded, listen, load_in_thread, url_of
+from voxgender.inference.classifier import Classifier
+from voxgender.inference.labels import parse
+from voxgender.roles.hosting import Stop, freeze_loaded, listen, listen_for_metrics, load_in_thread, url_of
 from voxgender.roles.media import drain, make_node
+from voxgender.roles.modelswap import ModelSwap
 from voxgender.settings import ModelOptions, ServeSettings
 
 if TYPE_CHECKING:
@@ -23,19 +26,23 @@ class Standalone:
     def __init__(self, settings: ServeSettings) -> None:
         self._settings = settings
         self._node: MediaNode
+        self._models = ModelSwap(settings.model, make_classifier)
 
     async def start(self, stack: AsyncExitStack) -> str:
         """Serve the page and the calls. See :meth:`voxgender.roles.running.Role.start`."""
         settings = self._settings
         self._node = await make_node(settings)
-        app, http = create_app(settings, self._node), settings.http
+        app, http = create_app(settings, self._node, models=self._models), settings.http
         port = await listen(app, stack, host=http.host, port=http.port)
+        await listen_for_metrics(settings.metrics, stack)
         # Health checks are answered while the model loads.
         engine = await load_in_thread(lambda: make_engine(settings.model))
         stack.callback(engine.close)
         stack.push_async_callback(self._node.close)
         freeze_loaded()
         self._node.start(engine)
+        self._models.engine = engine
+        stack.push_async_callback(self._models.close)
         logger.info("ready: model %s", engine.model)
         return url_of(http.host, port)
 
@@ -43,15 +50,34 @@ class Standalone:
         """Move the calls to another server."""
         await drain(self._node, stop, self._settings.drain.drain_timeout_s)
 
+    def reload(self) -> None:
+        """Load the model again."""
+        self._models.reload_soon()
+
+
+def make_classifier(settings: ModelOptions) -> Classifier:
+    """Load a model from the options. See :func:`make_engine`."""
+    return load_classifier(
+        settings.model,
+        revision=settings.model_revision,
+        labels=parse(settings.labels),
+        precision=settings.precision,
+        device=settings.device,
+        threads=settings.inference_threads,
+    )
+
 
 def make_engine(settings: ModelOptions) -> Engine:
     """Load the engine from the options. Takes seconds, so call it in a thread.
 
     Raises:
         ModelError: the model cannot be loaded.
+        SettingsError: the hop does not fit, or the labels are malformed.
     """
     return load_engine(
         settings.model,
+        revision=settings.model_revision,
+        labels=parse(settings.labels),
         precision=settings.precision,
         device=settings.device,
         threads=settings.inference_threads,

@@ -7,7 +7,7 @@ from voxgender.fleet.router import Router
 from voxgender.fleet.secret import Secret
 from voxgender.fleet.sources import source_of
 from voxgender.http.app import create_app
-from voxgender.roles.hosting import Stop, listen, url_of
+from voxgender.roles.hosting import Stop, listen, listen_for_metrics, url_of
 from voxgender.settings import SignalingSettings
 
 
@@ -32,6 +32,7 @@ class Signaling:
         stack.push_async_callback(self._router.close)
         app, http = create_app(settings, self._router), settings.http
         port = await listen(app, stack, host=http.host, port=http.port)
+        await listen_for_metrics(settings.metrics, stack)
         await directory.start()
         await directory.refreshed.wait()
         return url_of(http.host, port)
@@ -39,3 +40,6 @@ class Signaling:
     async def drain(self, stop: Stop) -> None:
         """Leave new requests to another instance; those in hand are answered."""
         self._router.drain()
+
+    def reload(self) -> None:
+        """Do nothing: there is no model here."""

@@ -1,7 +1,7 @@
 """``python -m voxgender.roles.worker``: one media process of ``voxgender serve --workers``.
 
-It reads its configuration from stdin, one line of JSON, and then commands: ``drain``. It ends when stdin ends, which
-happens when the front ends for any reason. It writes its status to stdout, one line of JSON each.
+It reads its configuration from stdin, one line of JSON, and then commands: ``drain``, ``reload``. It ends when stdin
+ends, which happens when the front ends for any reason. It writes its status to stdout, one line of JSON each.
 """
 
 import asyncio
@@ -21,14 +21,14 @@ from voxgender.errors import SettingsError, VoxgenderError
 from voxgender.fleet.secret import Secret
 from voxgender.roles.hosting import Stop, listen_on_socket
 from voxgender.roles.running import run
-from voxgender.roles.workermessages import DRAIN, WorkerConfig, WorkerStatus
+from voxgender.roles.workermessages import DRAIN, RELOAD, WorkerConfig, WorkerStatus
 from voxgender.system import on_signal
 
 
 async def work(commands: asyncio.StreamReader, tell: Callable[[WorkerStatus], None]) -> None:
     """Run a media node until stdin ends or it is told to drain."""
     from voxgender.roles.media import Media
-    from voxgender.roles.serve import make_engine
+    from voxgender.roles.serve import make_classifier, make_engine
 
     line = await commands.readline()
     if not line:
@@ -39,14 +39,23 @@ async def work(commands: asyncio.StreamReader, tell: Callable[[WorkerStatus], No
     stop = Stop()
     # Ctrl-C reaches all processes of the terminal; the front decides what it means.
     on_signal(signal.SIGINT, lambda: None)
+    if hasattr(signal, "SIGHUP"):
+        on_signal(signal.SIGHUP, lambda: None)
     on_signal(signal.SIGTERM, stop.asked.set)
 
     async def serve_api(app: web.Application, stack: AsyncExitStack) -> str:
         await listen_on_socket(app, stack, config.socket)
         return ""
 
-    node = Media(settings, make_engine, Secret(config.secret), serve_api=serve_api, cores=config.cores)
-    reading = asyncio.create_task(_read_commands(commands, stop))
+    node = Media(
+        settings,
+        make_engine,
+        Secret(config.secret),
+        serve_api=serve_api,
+        cores=config.cores,
+        make_classifier=make_classifier,
+    )
+    reading = asyncio.create_task(_read_commands(commands, stop, node.reload))
     try:
         await run(node, lambda _: tell(WorkerStatus()), stop)
     finally:
@@ -56,10 +65,12 @@ async def work(commands: asyncio.StreamReader, tell: Callable[[WorkerStatus], No
             _remove_socket(config.socket)
 
 
-async def _read_commands(commands: asyncio.StreamReader, stop: Stop) -> None:
+async def _read_commands(commands: asyncio.StreamReader, stop: Stop, reload: Callable[[], None]) -> None:
     while command := await commands.readline():
         if command == DRAIN:
             stop.asked.set()
+        elif command == RELOAD:
+            reload()
     stop.at_once()
 
 

@@ -5,6 +5,7 @@ import msgspec
 from voxgender.settings import MediaSettings
 
 DRAIN = b"drain\n"
+RELOAD = b"reload\n"
 
 
 class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True):

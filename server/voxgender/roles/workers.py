@@ -25,8 +25,8 @@ from voxgender.fleet.sources import StaticNodes
 from voxgender.fleet.totals import total
 from voxgender.http.app import create_app
 from voxgender.http.health import own_metrics
-from voxgender.roles.hosting import Stop, listen, url_of
-from voxgender.roles.workermessages import DRAIN, WorkerConfig, WorkerStatus
+from voxgender.roles.hosting import Stop, listen, listen_for_metrics, url_of
+from voxgender.roles.workermessages import DRAIN, RELOAD, WorkerConfig, WorkerStatus
 from voxgender.settings import MediaSettings, NodeSettings, ServeSettings
 from voxgender.system import usable_cores
 
@@ -75,6 +75,7 @@ class WithWorkers:
         configs = worker_configs(settings, self._key, Path(folder))
         self._workers = [Worker(config, source, directory) for config in configs]
         port = await listen(app, stack, host=settings.http.host, port=settings.http.port)
+        await listen_for_metrics(settings.metrics, stack, metrics)
         await directory.start()
         self._supervision = [asyncio.create_task(worker.supervise()) for worker in self._workers]
         stack.push_async_callback(self._end_workers)
@@ -86,6 +87,11 @@ class WithWorkers:
         """Move the workers' calls to another server, and end the workers."""
         self._router.drain()
         await _shut_down(self._workers, self._supervision, stop, self._settings.drain.drain_timeout_s)
+
+    def reload(self) -> None:
+        """Let every worker load its model again."""
+        for worker in self._workers:
+            worker.reload()
 
     async def _end_workers(self) -> None:
         for worker in self._workers:
@@ -196,6 +202,11 @@ class Worker:
         self._stopping.set()
         if self._process is not None and self._process.stdin is not None:
             self._process.stdin.write(DRAIN)
+
+    def reload(self) -> None:
+        """Tell the worker to load its model again; one that is loading it already passes it over."""
+        if self._process is not None and self._process.stdin is not None:
+            self._process.stdin.write(RELOAD)
 
     def stop(self) -> None:
         """Tell the worker to end its calls and itself."""

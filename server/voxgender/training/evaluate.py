@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from voxgender.engine import Engine
 from voxgender.engine.files import classify_file
-from voxgender.protocol import Result
+from voxgender.protocol import NO_VOICE, Result
 from voxgender.training.manifest import Clip, ClipLabel
 
 ALL = "all"
@@ -109,11 +109,11 @@ def _outcome(clip: Clip, engine: Engine) -> FileOutcome:
     seconds = gendered_s = 0.0
     for result in whole.results:
         seconds += result.end - result.start
-        if result.label in ("male", "female"):
+        if result.label not in NO_VOICE:
             gendered_s += result.end - result.start
         if result.scores is not None:
             windows += 1
-            right += clip.label == ("male" if result.scores.male > result.scores.female else "female")
+            right += clip.label == max(result.scores, key=result.scores.__getitem__)
     label, confidence, *_ = whole
     return FileOutcome(clip, label, confidence, windows, right, seconds, gendered_s, whole.results)
 

@@ -1,0 +1,81 @@
+"""Analyse a source that can wait: nothing of it is dropped."""
+
+import asyncio
+import secrets
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any
+
+from voxgender.embedding.sources import chunks_of
+from voxgender.errors import AudioError
+from voxgender.protocol import AnyMessage
+
+if TYPE_CHECKING:
+    from voxgender.audio.pcm import Encoding
+    from voxgender.engine import Engine
+    from voxgender.engine.stream import Stream
+
+
+async def load(model: str) -> "Engine":
+    """Return the process's engine with a model, loaded on another thread.
+
+    Raises:
+        ModelError: the model cannot be loaded.
+    """
+
+    def loaded() -> "Engine":
+        # Importing the networks' runtimes would hold up the event loop as much as loading the weights.
+        import voxgender.audio.chunks
+        import voxgender.engine.stream
+        import voxgender.engine.track  # noqa: F401
+        from voxgender.engine.loading import shared_engine
+
+        return shared_engine(model)
+
+    return await asyncio.to_thread(loaded)
+
+
+async def analyze(
+    source: Any, *, rate: int | None, encoding: "Encoding | None", channels: int | None, model: str
+) -> AsyncGenerator[AnyMessage, None]:
+    """Yield ``hello``, then the messages of a source: a track, or chunks of PCM."""
+    is_track = hasattr(source, "recv") and hasattr(source, "kind")
+    if is_track and (rate, encoding, channels) != (None, None, None):
+        raise AudioError("A track says its own format: leave rate=, encoding= and channels= out.")
+    chunks = None if is_track else chunks_of(source)
+    engine = await load(model)
+    if chunks is None:
+        from voxgender.engine.track import analyze
+
+        messages = analyze(engine, source)
+    else:
+        messages = _of_chunks(engine, chunks, rate, encoding, channels)
+    async with aclosing(messages):
+        yield engine.hello(secrets.token_urlsafe(8))
+        async for message in messages:
+            yield message
+
+
+async def _of_chunks(
+    engine: "Engine", source: Any, rate: int | None, encoding: "Encoding | None", channels: int | None
+) -> AsyncGenerator[AnyMessage, None]:
+    from voxgender.audio.chunks import Chunks
+    from voxgender.engine.following import follow
+    from voxgender.engine.stream import Stream
+
+    chunks = Chunks(rate, encoding, channels)
+
+    async def read(stream: "Stream") -> None:
+        try:
+            async for chunk in source:
+                if chunk is not None:
+                    await stream.feed(chunks.cut(chunk))
+        finally:
+            if hasattr(source, "aclose"):
+                await source.aclose()
+        stream.end()
+
+    follower = follow(lambda on_messages, on_end: Stream(engine, chunks.decoders, on_messages, on_end), read)
+    async with aclosing(follower) as messages:
+        async for message in messages:
+            yield message

@@ -1,0 +1,1 @@
+"""Adapt voxgender to other frameworks of real-time voice: each module imports its framework."""

@@ -1,0 +1,192 @@
+"""``analyze``: PCM from anywhere is told as the file is."""
+
+import asyncio
+import io
+import threading
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.engine.models import PATIENCE_S, Pitch
+from tests.engine.test_files import write
+from tests.support import Samples, TimedTrack, frames, in_real_time, silence, sine
+from voxgender import AnyMessage, AudioError, Change, Segment, Summary, analyze, classify, classify_sync
+from voxgender.engine import Engine, loading
+from voxgender.engine.files import analyze_file
+from voxgender.peer.voices import MAN, WOMAN, dialogue, speak
+
+RATE = 16_000
+
+
+@pytest.fixture(autouse=True)
+def pitch(monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
+    engine = Engine(Pitch())
+    monkeypatch.setitem(loading._engines, "embedded", engine)
+    yield engine
+    engine.close()
+
+
+@pytest.fixture(scope="module")
+def talk() -> Samples:
+    return dialogue().samples
+
+
+def int16(audio: Samples) -> np.ndarray[Any, np.dtype[np.int16]]:
+    return (audio * 32_767).astype(np.int16)
+
+
+async def told(source: Any, **options: Any) -> list[AnyMessage]:
+    async with asyncio.timeout(PATIENCE_S):
+        return [message async for message in analyze(source, **options)]
+
+
+def events(messages: list[AnyMessage]) -> list[dict[str, Any]]:
+    return [m.to_dict() for m in messages if isinstance(m, Change | Segment | Summary)]
+
+
+async def in_pieces(pcm: Any, size: int = 1_000) -> AsyncIterator[Any]:
+    for start in range(0, len(pcm), size):
+        yield pcm[start : start + size]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda pcm: pcm,
+        lambda pcm: pcm.tobytes(),
+        lambda pcm: [pcm],
+        lambda pcm: in_pieces(pcm.tobytes(), 3_333),
+        lambda pcm: in_pieces(pcm),
+        lambda pcm: (pcm[start : start + 999] for start in range(0, pcm.size, 999)),
+        lambda pcm: io.BytesIO(pcm.tobytes()),
+    ],
+    ids=["array", "bytes", "list", "async bytes", "async arrays", "generator", "file"],
+)
+async def test_pcm_is_told_as_the_file_is(make: Any, talk: Samples, pitch: Engine, tmp_path: Path) -> None:
+    messages = await told(make(int16(talk)), rate=RATE)
+    assert messages[0].type == "hello"
+    file = list(analyze_file(pitch, write(tmp_path / "talk.wav", talk)))
+    assert events(messages) == events(file)
+    assert [segment.label for segment in messages if segment.type == "segment"] == ["male", "female"]
+
+
+async def test_a_stream_reader_is_read(talk: Samples) -> None:
+    reader = asyncio.StreamReader()
+    reader.feed_data(int16(talk).tobytes())
+    reader.feed_eof()
+    assert [s.label for s in await told(reader, rate=RATE) if isinstance(s, Segment)] == ["male", "female"]
+
+
+async def test_frames_of_pyav_need_no_rate(talk: Samples) -> None:
+    assert [s.label for s in await told(frames(talk)) if isinstance(s, Segment)] == ["male", "female"]
+
+
+async def test_a_caller_and_an_agent_on_two_channels_are_told_apart() -> None:
+    both = np.stack([speak(MAN, 3.0), speak(WOMAN, 3.0)])
+    messages = await told(both, rate=RATE, channels=2)
+    assert {(s.channel, s.label) for s in messages if isinstance(s, Segment)} == {(0, "male"), (1, "female")}
+
+
+async def test_telephone_sound_is_taken() -> None:
+    import av
+
+    encoder = av.CodecContext.create("pcm_mulaw", "w")
+    assert isinstance(encoder, av.AudioCodecContext)
+    encoder.sample_rate, encoder.layout, encoder.format = 8_000, "mono", "s16"
+    voice = speak(WOMAN, 3.0)[::2]
+    data = b"".join(bytes(p) for made in frames(voice, rate=8_000) for p in encoder.encode(made))
+    messages = await told(in_pieces(data, 160), rate=8_000, encoding="mulaw", channels=1)
+    assert [s.label for s in messages if isinstance(s, Segment)] == ["female"]
+
+
+async def test_a_source_that_blocks_does_not_block_the_event_loop() -> None:
+    may_go_on = threading.Event()
+
+    def microphone() -> Iterator[bytes]:
+        yield bytes(3_200)
+        assert may_go_on.wait(PATIENCE_S)
+        yield bytes(3_200)
+
+    asyncio.get_running_loop().call_later(0.05, may_go_on.set)
+    messages = await told(microphone(), rate=RATE)
+    assert isinstance(messages[-1], Summary)
+    assert messages[-1].duration == pytest.approx(0.2)
+
+
+async def test_a_source_that_fails_raises_its_error_and_leaves_no_task() -> None:
+    async def broken() -> AsyncIterator[bytes]:
+        yield bytes(3_200)
+        raise OSError("the microphone is gone")
+
+    with pytest.raises(OSError, match="the microphone is gone"):
+        await told(broken(), rate=RATE)
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_leaving_early_closes_the_source() -> None:
+    closed = asyncio.Event()
+
+    async def endless() -> AsyncIterator[bytes]:
+        try:
+            while True:
+                yield bytes(3_200)
+        finally:
+            closed.set()
+
+    messages = analyze(endless(), rate=RATE)
+    await anext(messages)
+    await anext(messages)
+    await messages.aclose()
+    assert closed.is_set()
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+@pytest.mark.parametrize(
+    ("source", "options", "told_of"),
+    [
+        ("voice.wav", {}, "give its path to classify"),
+        (Path("voice.wav"), {}, "give its path to classify"),
+        (7, {"rate": RATE}, "A int is no source of sound: give an aiortc track, or an iterable"),
+        ([b"\0\0"], {}, "give it as rate="),
+        ([b"\0\0"], {"rate": 1}, "1 Hz is not taken"),
+        ([b"\0\0"], {"rate": RATE, "encoding": "opus"}, "There is no encoding 'opus'"),
+        ([[0, 1]], {"rate": RATE}, "A list is no PCM"),
+    ],
+)
+async def test_what_is_no_sound_is_refused_in_a_sentence(source: Any, options: dict[str, Any], told_of: str) -> None:
+    with pytest.raises(AudioError) as refused:
+        await told(source, **options)
+    assert told_of in str(refused.value)
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_a_track_says_its_own_format() -> None:
+    with pytest.raises(AudioError, match="leave rate="):
+        await told(TimedTrack(in_real_time(silence(1.0))), rate=RATE)
+
+
+async def test_files_and_arrays_are_classified_alike_off_the_loop_and_on_it(tmp_path: Path) -> None:
+    voice = np.concatenate([speak(WOMAN, 2.0), silence(0.5)])
+    path = write(tmp_path / "woman.wav", voice)
+    verdicts = [
+        await classify(path),
+        classify_sync(str(path)),
+        await classify(int16(voice), rate=RATE),
+        await classify((RATE, int16(voice).reshape(1, -1))),
+        classify_sync([int16(voice).tobytes()], rate=RATE),
+        await classify(list(frames(voice))),
+    ]
+    assert {verdict.label for verdict in verdicts} == {"female"}
+    assert len({(v.confidence, v.segments) for v in verdicts}) == 1
+
+
+async def test_what_is_no_file_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(AudioError, match="no such file"):
+        await classify(tmp_path / "nothing.wav")
+    with pytest.raises(AudioError, match="a file says its own format"):
+        await classify("voice.raw", rate=RATE)
+    with pytest.raises(AudioError, match="give it as rate="):
+        classify_sync(sine(1.0))
