@@ -128,8 +128,8 @@ class CallPage {
     const muted = part?.track.enabled === false;
     byId('join').textContent = part ? 'Leave' : 'Join';
     this.#mute.disabled = !part;
-    this.#mute.textContent = muted ? 'Muted' : 'Mute';
-    this.#mute.setAttribute('aria-pressed', String(muted));
+    this.#mute.textContent = muted ? 'Unmute' : 'Mute';
+    this.#mute.classList.toggle('muted', muted);
     byId('my-name').textContent = muted ? 'You · Muted' : 'You';
     byId('my-hint').textContent = this.#hint(muted);
     this.#showRemote(part?.call.remote ?? null);

@@ -25,9 +25,11 @@ async def check(page: Page, state: str) -> None:
     if not await page.evaluate("'axe' in window"):
         await page.evaluate(AXE.read_text())
     # Colours that are on their way from one state to the next are no fault.
-    await page.add_style_tag(content="*, *::before, *::after { transition: none !important; animation: none !important }")
+    await page.add_style_tag(
+        content="*, *::before, *::after { transition: none !important; animation: none !important }"
+    )
     for scheme in ("light", "dark"):
-        await page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        await page.emulate_media(color_scheme=scheme)
         assert await page.evaluate(FAULTS) == [], f"{state}, {scheme}"
         for width in WIDTHS:
             await page.set_viewport_size({"width": width, "height": 800})

@@ -8,7 +8,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from voxgender import metrics
-from voxgender.errors import NotReady, RequestRefused, SdpRejected, SessionNotFound, TooManySessions
+from voxgender.errors import NodeNotFound, NotReady, RequestRefused, SdpRejected, SessionNotFound, TooManySessions
 from voxgender.http.connections import UNMET_EXPECTATION, BodyStalled
 from voxgender.http.problem import Problem
 
@@ -19,6 +19,7 @@ logger = logging.getLogger(__name__)
 REFUSALS: Mapping[str, tuple[int, type[RequestRefused]]] = {
     "malformed_sdp": (400, SdpRejected),
     "session_not_found": (404, SessionNotFound),
+    "node_not_found": (404, NodeNotFound),
     "no_audio": (422, SdpRejected),
     "ice_restart": (422, SdpRejected),
     # Not 503: the server is healthy, and another server must not be tried.

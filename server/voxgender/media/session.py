@@ -28,6 +28,7 @@ from voxgender.media.aiortc_internals.ice import HostAddresses, gather_on
 from voxgender.media.aiortc_internals.paths import Consent
 from voxgender.media.aiortc_internals.reception import take_over_rtp
 from voxgender.media.aiortc_internals.sctp import wait_delivered
+from voxgender.media.callfigures import CallFigures
 from voxgender.media.decoder import Decoders
 from voxgender.media.dtls import Failure
 from voxgender.media.outbox import Outbox
@@ -35,6 +36,7 @@ from voxgender.media.pace import EXCESSES
 from voxgender.media.receiver import BYE_GRACE_S, AudioReceiver
 from voxgender.media.sockets import Sockets
 from voxgender.protocol import Error, Message, Warning
+from voxgender.references import reference
 from voxgender.sdp import MAX_CANDIDATES, Candidate, Fragment, Offer
 
 logger = logging.getLogger(__name__)
@@ -110,6 +112,7 @@ class Session:
             lambda excess: outbox.post_now_and_then(Warning(code=excess, message=EXCESSES[excess])),
             bye_grace_s=times.bye_grace_s,
         )
+        self._figures = CallFigures()
         self._analysed = asyncio.Event()
         self._answered = False
         self._offer: Offer | None = None
@@ -138,6 +141,12 @@ class Session:
             "channels": self._outbox.channels,
             "packets_lost": self._receiver.lost,
         }
+
+    def figures(self) -> dict[str, Any]:
+        """Return how the call is going, for operators; its id is not in it."""
+        told = self.status()
+        del told["session"]
+        return {"call": reference(self.id)} | told | self._figures.to_dict()
 
     async def answer(self, sdp: str) -> str:
         """Answer the client's offer and begin to receive audio.
@@ -278,6 +287,7 @@ class Session:
 
     def _on_messages(self, messages: Sequence[Message]) -> None:
         for message in messages:
+            self._figures.observe(message)
             self._outbox.post(message)
 
     def _on_analysed(self, error: Exception | None) -> None:
