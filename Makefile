@@ -15,7 +15,7 @@ UNIT := tests/audio tests/decisions tests/engine tests/fleet tests/http \
 SLOW := tests/audio/test_{files,hostile_files}.py tests/decisions/test_timing.py \
 	tests/engine/test_{files,loading,stream,track}.py tests/fleet/test_{directory,router}.py tests/http/test_{connections,events,whip}.py
 
-.PHONY: setup run docs unit test coverage lint format bench fuzz soak audit sbom clean
+.PHONY: setup run docs unit test test-apart test-together coverage lint format sdks bench fuzz soak audit sbom clean
 .DEFAULT_GOAL := run
 
 $(BIN)/voxgender: pyproject.toml constraints.txt tools/system-packages
@@ -50,9 +50,17 @@ docs: setup
 	npm run --silent --workspace docs/site build
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
+# Two halves at once, because most tests wait for a call to go by: those whose parts are other programs, and the rest.
+APART := tests/browser tests/hosts tests/publishers tests/roles
 test: setup lint docs
 	node --test client/test/*.test.js
-	$(BIN)/python -m pytest
+	$(MAKE) --no-print-directory --jobs=2 --output-sync=target test-apart test-together
+
+test-apart: setup
+	$(BIN)/python -m pytest $(APART)
+
+test-together: setup
+	$(BIN)/python -m pytest $(APART:%=--ignore=%)
 
 # Apart from `make test`: tracing slows every line down, and tests of real-time calls would feel it. Servers that tests
 # start as processes of their own are not counted.
@@ -74,6 +82,11 @@ format: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	npx --no-install prettier --write client eslint.config.js package.json
+
+# Other people's SDKs and frameworks, 200 MB of them, each with its line of docs/embedding.md in a real browser.
+sdks: setup
+	cd tests/sdks && npm ci --install-links --no-audit --no-fund --loglevel=error && npm run build
+	$(BIN)/python -m pytest tests/browser/sdks.py
 
 bench: setup
 	$(BIN)/python -m tests.benchmarks

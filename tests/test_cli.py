@@ -94,6 +94,7 @@ def test_bad_usage_is_status_2_with_a_reason_on_stderr(
 
 COMMAND_LINES = {
     "call": ("http://127.0.0.1:9",),
+    "listen": ("http://127.0.0.1:9", "/no/such/file"),
     "load": ("http://127.0.0.1:9",),
     "classify": ("/no/such/file",),
     "evaluate": ("/no/such/manifest",),

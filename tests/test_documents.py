@@ -11,7 +11,7 @@ import pytest
 from prometheus_client.metrics import MetricWrapperBase
 
 from voxgender import metrics
-from voxgender.media.session import Reason
+from voxgender.media.livesession import Reason
 from voxgender.protocol import LABELS
 
 ROOT = Path(__file__).parents[1]
@@ -66,7 +66,9 @@ def test_bounds_are_listed() -> None:
 
 
 @pytest.mark.parametrize(
-    "page", [*sorted(DOCS.rglob("*.md")), *sorted(ROOT.glob("*.md"))], ids=lambda page: str(page.relative_to(ROOT))
+    "page",
+    [page for page in (*sorted(DOCS.rglob("*.md")), *sorted(ROOT.glob("*.md"))) if "node_modules" not in page.parts],
+    ids=lambda page: str(page.relative_to(ROOT)),
 )
 def test_links_between_the_documents_lead_somewhere(page: Path) -> None:
     text = re.sub(r"^(    .*|```.*?^```)$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
@@ -102,3 +104,11 @@ def test_the_index_of_decisions_has_every_page() -> None:
     pages = DOCS / "decisions"
     linked = re.findall(r"\]\((\d{4}[^)]*)\)", (pages / "README.md").read_text())
     assert linked == sorted(page.name for page in pages.glob("[0-9]*.md"))
+
+
+def test_each_line_for_an_sdk_is_one_that_is_checked_against_the_sdk() -> None:
+    """``make sdks`` checks and runs those of ``taps.ts``."""
+    taps = (ROOT / "tests/sdks/src/taps.ts").read_text()
+    lines = re.findall(r"^tap\(.*\);$", (DOCS / "embedding.md").read_text(), re.MULTILINE)
+    assert len(lines) == 8
+    assert [line for line in lines if line not in taps] == []

@@ -41,6 +41,7 @@ SAID: dict[str, tuple[str, Any]] = {
     "workers": ("2", 2),
     "advertise_address": ("198.51.100.7", ("198.51.100.7",)),
     "udp_ports": ("40000-40100", "40000-40100"),
+    "no_udp": ("true", True),
     "secret": ("shared", "shared"),
     "registry": ("redis://cache:6379/0", "redis://cache:6379/0"),
     "nodes": ("http://a:1,dns:b:2", ("http://a:1", "dns:b:2")),

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Write what a fleet needs and costs: the tables of docs/deployment/sizing.md and scale.md from the figures below.
+"""Write what a fleet needs and costs: the tables of docs/deployment/ from the figures below.
 
 usage: tools/capacity.py [--check]
 
@@ -44,6 +44,9 @@ NODE_H = 0.0845  # t2d-standard-2                   https://cloud.google.com/com
 ADDRESS_H = 0.005  # a public IPv4 address in use    https://cloud.google.com/vpc/network-pricing
 TURN_H = 0.0168 + ADDRESS_H  # e2-small             https://cloud.google.com/compute/vm-instance-pricing
 INSTANCE_H = (1 * 18e-6 + 0.5 * 2e-6) * 3_600  # 1 vCPU, 0.5 GiB, always on   https://cloud.google.com/run/pricing
+ALONE_H = (
+    2 * 24e-6 + 1 * 2.5e-6
+) * 3_600  # 2 vCPU, 1 GiB, while it has requests   https://cloud.google.com/run/pricing
 REGISTRY_H = 0.049  # 1 GB, basic tier               https://cloud.google.com/memorystore/docs/redis/pricing
 SENT_GIB = ((1_024, 0.12), (9_216, 0.11), (math.inf, 0.08))  # a month, by steps   .../vpc/network-pricing
 MONTH_H = 730
@@ -141,6 +144,35 @@ def _each(fleet: Fleet, calls: float) -> float:
     return sum(fleet.costs_h().values()) / calls * 1_000
 
 
+def alone() -> str:
+    """Return what calls cost on Cloud Run alone, beside a fleet that is always there."""
+    rows = []
+    for calls, hours in ((1, 1), (5, 2), (20, 8), (49, 24), (100, 24), (300, 24)):
+        fleet = Fleet(calls)
+        instances = math.ceil(calls / (CALLS_HELD * FILL))
+        sent_day = fleet.costs_h()["traffic out"] * hours
+        always = sum(fleet.costs_h().values()) - fleet.costs_h()["traffic out"]
+        rows.append(
+            [
+                f"{calls}",
+                f"{hours}",
+                f"{instances}",
+                f"{instances} x {hours} x ${ALONE_H:.2f}",
+                f"**${instances * hours * ALONE_H + sent_day:.2f}**",
+                f"**${always * 24 + sent_day:.2f}**",
+            ]
+        )
+    head = [
+        "calls at once",
+        "hours a day",
+        "instances",
+        "CPU and memory",
+        "Cloud Run alone, a day",
+        "a fleet, always on, a day",
+    ]
+    return table(head, rows)
+
+
 def scale() -> str:
     fleet = Fleet(100_000)
     redis_cpu = fleet.redis_commands_s * REDIS_CPU_A_COMMAND_S
@@ -196,7 +228,7 @@ def table(head: list[str], rows: list[list[str]]) -> str:
 def main(arguments: list[str]) -> None:
     if arguments not in ([], ["--check"]):
         raise SystemExit("usage: tools/capacity.py [--check]")
-    for name, make in (("sizing", sizing), ("scale", scale)):
+    for name, make in (("sizing", sizing), ("scale", scale), ("cloud-run-alone", alone)):
         page = PAGES / f"{name}.md"
         text = page.read_text()
         begin, end = "<!-- tools/capacity.py writes this -->\n", "<!-- /tools/capacity.py -->\n"

@@ -54,7 +54,7 @@ class CallPage {
 
     // This is all that it takes: tap the call's track, show the label, send it along.
     const voice = tap(track);
-    this.#mine.source = voice.track;
+    this.#mine.source = voice;
     this.#part = { call, track, tap: voice, end };
 
     call.addEventListener('note', (event) => this.#theirs.show(/** @type {MessageEvent<Result>} */ (event).data));

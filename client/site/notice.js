@@ -3,6 +3,7 @@ import { explain } from 'voxgender';
 import { write } from './dom.js';
 import { words } from './language.js';
 
+/** @typedef {import('voxgender').InputChange} InputChange */
 /** @typedef {import('voxgender').StateChange} StateChange */
 /** @typedef {import('voxgender').Warning} Warning */
 
@@ -13,6 +14,7 @@ const WARNING_MS = 12_000;
 const WARNINGS = {
   overloaded: ['The server is busy', 'Some moments of your voice are not being classified.'],
   low_level: ['Your voice is very quiet', 'Turn the microphone up, or speak closer to it.'],
+  slow_network: ['The network is too slow', 'Some moments of your voice are left out, so that the label stays live.'],
   no_media: ['No sound arrives', 'The microphone may be muted, or the network in between be gone.'],
 };
 
@@ -49,6 +51,13 @@ export class Notice {
   showError(error) {
     const { title, advice } = explain(error);
     this.#show(title, advice, { final: true });
+  }
+
+  /** @param {InputChange} change */
+  showInput({ error }) {
+    if (!error) return this.#hide();
+    const { title, advice } = explain(error);
+    this.#show(title, advice);
   }
 
   /** @param {Warning} warning */

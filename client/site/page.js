@@ -16,7 +16,7 @@ import { Notice } from './notice.js';
 import { findObstacle, watchPermission } from './readiness.js';
 import { Recording } from './recording.js';
 import { Shares } from './shares.js';
-import { STATUS, isRunning } from './state-words.js';
+import { STATUS, TRANSPORTS, isRunning } from './state-words.js';
 import { TextStream } from './text-stream.js';
 import { TokenForm } from './token-form.js';
 import { TranscriptMenu } from './transcript-menu.js';
@@ -68,7 +68,7 @@ class Page {
 
   /**
    * A server with a token is opened as `…/#token=…`; no browser sends the part after `#` to any server. `relay=only`
-   * goes by the server's TURN server alone, to see whether that works.
+   * goes by the server's TURN server alone, `transport=websocket` with no WebRTC, to see whether that works.
    * @param {URLSearchParams} fragment
    */
   constructor(fragment) {
@@ -76,6 +76,7 @@ class Page {
     this.#client = new VoxgenderClient(new URL('../whip', import.meta.url), {
       token: () => this.#token,
       iceTransportPolicy: fragment.get('relay') === 'only' ? 'relay' : 'all',
+      transport: fragment.get('transport') === 'websocket' ? 'websocket' : 'auto',
     });
     this.#latency = new LatencyReadout(byId('latency'), this.#client);
     this.#picker = new MicrophonePicker(byId('microphone'), this.#client, (error) => this.#notice.showError(error));
@@ -119,6 +120,7 @@ class Page {
       this.#runs.settle({ ...detail, start, end });
       this.#showRuns();
     });
+    client.addEventListener('input', ({ detail }) => this.#notice.showInput(detail));
     client.addEventListener('warning', ({ detail }) => {
       this.#notice.showWarning(detail);
       if (detail.code === 'low_level') this.#timeline.sayTooQuiet();
@@ -167,6 +169,7 @@ class Page {
     this.#showRuns();
     this.#wholeCall.clear();
     this.#latency.clear();
+    write(byId('transport'), '–');
     // The `state` event tells of a start that fails.
     await this.#client.start(track).catch(() => {});
   }
@@ -199,8 +202,9 @@ class Page {
 
   /** @param {import('voxgender').StateChange} change */
   #changeState(change) {
-    const { state, error } = change;
+    const { state, error, transport } = change;
     this.#showState();
+    if (transport) write(byId('transport'), TRANSPORTS[transport]);
     this.#notice.showState(change);
     this.#tokenForm.show(state === 'failed' && error?.code === 'unauthorized');
     if (state === 'live') {

@@ -27,3 +27,6 @@ export const HEADLINES = {
 export function isRunning(state) {
   return !['idle', 'stopped', 'failed'].includes(state);
 }
+
+/** @type {Readonly<Record<import('voxgender').Transport, string>>} */
+export const TRANSPORTS = { webrtc: 'WebRTC', websocket: 'WebSocket' };

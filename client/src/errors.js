@@ -17,7 +17,10 @@ export class VoxgenderError extends Error {
   }
 }
 
-/** No microphone: `insecure_origin`, `denied`, `not_found`, `busy`, `unplugged` or `unavailable`. */
+/**
+ * No microphone: `insecure_origin`, `denied`, `withheld`, `not_found`, `busy`, `unplugged` or `unavailable`. Or one that gives
+ * nothing: `interrupted` or `silent`.
+ */
 export class MicrophoneError extends VoxgenderError {}
 
 /** The server refused: `code` is the problem's own (`at_capacity`, `unauthorized`, …) or `http_<status>`. */

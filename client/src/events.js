@@ -1,6 +1,8 @@
 /** @typedef {import('./message-types.js').Message} Message */
 /** @typedef {import('./message-types.js').Hello} Hello */
 /** @typedef {import('./errors.js').VoxgenderError} VoxgenderError */
+/** @typedef {import('./errors.js').MicrophoneError} MicrophoneError */
+/** @typedef {import('./session.js').Transport} Transport */
 
 /**
  * @typedef {'idle' | 'requesting-microphone' | 'connecting' | 'live' | 'reconnecting' | 'stopped' | 'failed'} State
@@ -8,6 +10,7 @@
 /**
  * @typedef {object} StateChange
  * @property {State} state
+ * @property {Transport | null} transport how sound and messages travel; null where there is no session
  * @property {VoxgenderError | null} error why: with `failed`, and with `connecting` and `reconnecting` after a try failed
  * @property {number | null} retryMs how long until the next try; null while none is being waited for
  */
@@ -18,10 +21,15 @@
  * @property {number} resumedAt seconds of its audio that the session before it has told already; 0 for a fresh start
  */
 /**
- * Each message of the server under its type (`docs/protocol.md`), and the client's own `state`, `session` and `track`.
+ * Whether anything is heard of the input.
+ * @typedef {object} InputChange
+ * @property {MicrophoneError | null} error `interrupted` or `silent`: it gives nothing, though it is live; null: it is heard again
+ */
+/**
+ * Each message of the server under its type (`docs/protocol.md`), and the client's own `state`, `session`, `track` and `input`.
  * `summary` comes once at the end and spans every session since `start`.
  * @typedef {{ [T in Message['type']]: Extract<Message, {type: T}> }
- *   & {state: StateChange, session: SessionStart, track: MediaStreamTrack}} ClientEvents
+ *   & {state: StateChange, session: SessionStart, track: MediaStreamTrack, input: InputChange}} ClientEvents
  */
 
 /**

@@ -18,10 +18,13 @@ export { explain } from './words.js';
 /** @typedef {import('./message-types.js').Warning} Warning */
 /** @typedef {import('./message-types.js').ErrorMessage} ErrorMessage */
 /** @typedef {import('./message-types.js').Label} Label */
+/** @typedef {import('./session.js').Transport} Transport */
 /** @typedef {import('./voxgender-client.js').Token} Token */
 /** @typedef {import('./events.js').State} State */
 /** @typedef {import('./events.js').StateChange} StateChange */
 /** @typedef {import('./events.js').SessionStart} SessionStart */
+/** @typedef {import('./events.js').InputChange} InputChange */
 /** @typedef {import('./events.js').ClientEvents} ClientEvents */
 /** @typedef {import('./reconnect-policy.js').ReconnectPolicy} ReconnectPolicy */
 /** @typedef {import('./reconnect-policy.js').FailedAttempt} FailedAttempt */
+/** @typedef {import('./tap.js').CurrentTrack} CurrentTrack */

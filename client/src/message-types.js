@@ -13,6 +13,8 @@
  * @property {string[]} [labels]
  * @property {number} window_ms
  * @property {number} hop_ms
+ * @property {number} [channels] How many channels are judged apart, if several.
+ * @property {string} [name] The name that the stream's client gave it, if any.
  * @property {number} [windows_per_s] Windows of this call that are classified in a second of speech.
  */
 

@@ -28,7 +28,30 @@ export async function openMicrophone(deviceId = null) {
     const stream = await navigator.mediaDevices.getUserMedia({ audio });
     return /** @type {MediaStreamTrack} */ (stream.getAudioTracks()[0]);
   } catch (error) {
-    throw microphoneError(error);
+    throw isWithheld(error) ? new MicrophoneError('withheld', WITHHELD, { cause: error }) : microphoneError(error);
+  }
+}
+
+const WITHHELD = 'The page that this one is in, or its server, does not let it use the microphone';
+
+/**
+ * Whether nobody could have allowed it: the frame lacks `allow="microphone"`, or the server's Permissions-Policy forbids
+ * it. Firefox and Safari do not tell; there, a frame of another origin that is refused counts.
+ * @param {unknown} error of getUserMedia
+ */
+function isWithheld(error) {
+  if (!(error instanceof DOMException) || error.name !== 'NotAllowedError' || !globalThis.document) return false;
+  /** @type {{allowsFeature(feature: string): boolean} | undefined} */
+  const policy = Reflect.get(document, 'permissionsPolicy') ?? Reflect.get(document, 'featurePolicy');
+  return policy ? !policy.allowsFeature('microphone') : isInForeignFrame();
+}
+
+function isInForeignFrame() {
+  try {
+    return window.top?.location.origin !== window.location.origin;
+  } catch {
+    // The other origin's address cannot be read.
+    return true;
   }
 }
 

@@ -81,6 +81,9 @@ function isOwn(label) {
   return label === 'male' || label === 'female' || label === 'uncertain';
 }
 
+/** @type {Readonly<Summary>} */
+export const NOTHING_HEARD = empty();
+
 const FIGURES = /** @type {const} */ (['duration', 'speech', 'male', 'female', 'uncertain', 'segments']);
 
 /**

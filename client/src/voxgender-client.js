@@ -1,19 +1,24 @@
-import { MicrophoneError, VoxgenderError } from './errors.js';
+import { Caller } from './caller.js';
+import { VoxgenderError } from './errors.js';
 import { ClientEvent } from './events.js';
 import { Handover, NOTHING_TOLD, latestAfter } from './handover.js';
-import { Input, audioTrackOf } from './input.js';
-import { openMicrophone } from './microphone.js';
+import { Microphone, inputOf } from './input.js';
 import { abortable, deferred } from './promises.js';
 import { exponentialBackoff } from './reconnect-policy.js';
-import { Session } from './session.js';
-import { Tally } from './tally.js';
+import { Tally, NOTHING_HEARD } from './tally.js';
 
 /** @typedef {import('./message-types.js').Message} Message */
+/** @typedef {import('./message-types.js').Hello} Hello */
 /** @typedef {import('./message-types.js').Summary} Summary */
+/** @typedef {import('./errors.js').MicrophoneError} MicrophoneError */
 /** @typedef {import('./events.js').ClientEvents} ClientEvents */
 /** @typedef {import('./events.js').State} State */
 /** @typedef {import('./events.js').StateChange} StateChange */
+/** @typedef {import('./input.js').Input} Input */
 /** @typedef {import('./reconnect-policy.js').ReconnectPolicy} ReconnectPolicy */
+/** @typedef {import('./session.js').Session} Session */
+/** @typedef {import('./session.js').Transport} Transport */
+/** @typedef {import('./tap.js').VoiceTap} VoiceTap */
 
 /** @typedef {string | null | (() => string | null | Promise<string | null>)} Token */
 
@@ -23,6 +28,9 @@ const LOOK_EVERY_MS = 1_000;
 const LONGEST_TIMER_MS = 2 ** 31 - 1;
 /** A session that held this long was a good one; the next loss starts with a short wait again. */
 const STABLE_MS = 10_000;
+
+/** Not a module that is imported: the browser's audio thread loads it by its URL. */
+const WORKLET_URL = new URL('./capture-worklet.js', import.meta.url);
 
 /**
  * From `start` to its end, whichever way that comes.
@@ -46,11 +54,10 @@ const STABLE_MS = 10_000;
  * client opened are stopped with it; tracks that it was given are not.
  */
 export class VoxgenderClient extends EventTarget {
-  #endpoint;
   #token;
-  #iceServers;
-  #iceTransportPolicy;
   #reconnectPolicy;
+  #callerOptions;
+  #caller;
   /** @type {State} */
   #state = 'idle';
   /** @type {Run | null} */
@@ -65,7 +72,6 @@ export class VoxgenderClient extends EventTarget {
   #input = null;
   /** @type {string | null} */
   #deviceId = null;
-  #microphoneTurn = 0;
 
   /**
    * @param {string | URL} endpoint the server's WHIP endpoint
@@ -73,22 +79,30 @@ export class VoxgenderClient extends EventTarget {
    * @param {Token} [options.token] is sent as a bearer; a function is asked for one before each call, as tokens expire
    * @param {RTCIceServer[]} [options.iceServers] add to those that the server advises
    * @param {RTCIceTransportPolicy} [options.iceTransportPolicy] `relay` goes by TURN servers alone
+   * @param {'auto' | Transport} [options.transport] `auto` goes by a WebSocket where WebRTC finds no way through
+   * @param {string | URL} [options.workletUrl] of the library's capture-worklet.js, where a bundler has put it elsewhere
    * @param {ReconnectPolicy} [options.reconnectPolicy] decides when a try that failed is followed by another one
    */
-  constructor(
-    endpoint,
-    { token = null, iceServers = [], iceTransportPolicy = 'all', reconnectPolicy = exponentialBackoff() } = {},
-  ) {
+  constructor(endpoint, options = {}) {
     super();
-    this.#endpoint = endpoint;
+    const { token = null, iceServers = [], iceTransportPolicy = 'all', transport = 'auto' } = options;
+    const { workletUrl = WORKLET_URL, reconnectPolicy = exponentialBackoff() } = options;
     this.#token = token;
-    this.#iceServers = iceServers;
-    this.#iceTransportPolicy = iceTransportPolicy;
     this.#reconnectPolicy = reconnectPolicy;
+    this.#callerOptions = { endpoint, iceServers, iceTransportPolicy, transport, workletUrl };
+    this.#caller = new Caller(this.#callerOptions);
   }
 
   get state() {
     return this.#state;
+  }
+
+  /**
+   * How sound and messages travel now.
+   * @returns {Transport | null} null where there is no session
+   */
+  get transport() {
+    return this.#session?.transport ?? null;
   }
 
   /** The track that is being listened to, if any. */
@@ -106,7 +120,7 @@ export class VoxgenderClient extends EventTarget {
 
   /**
    * Start listening. Starting twice is starting once.
-   * @param {MediaStream | MediaStreamTrack} [source] the microphone where left out
+   * @param {MediaStream | MediaStreamTrack | VoiceTap} [source] the microphone where left out
    * @returns {Promise<void>} resolves when live for the first time
    * @throws {VoxgenderError} it cannot work, and waiting will not change that
    * @throws {DOMException} `AbortError`: stopped before it was live
@@ -135,13 +149,15 @@ export class VoxgenderClient extends EventTarget {
 
   /**
    * Listen to another track from now on, with no interruption.
-   * @param {MediaStreamTrack} track stays the caller's
+   * @param {MediaStream | MediaStreamTrack | VoiceTap} track stays the caller's
    * @throws {VoxgenderError} nothing is running, or the track has ended already
    */
   async replaceTrack(track) {
     if (!this.#run) throw new VoxgenderError('not_started', 'There is nothing to replace: start(track) first');
-    this.#microphoneTurn += 1;
-    await this.#listenTo(audioTrackOf(track), false);
+    const input = inputOf(track, this.#listenerFor(this.#run.controller));
+    this.#input?.release();
+    this.#input = input;
+    await this.#listenTo(input.track);
   }
 
   /**
@@ -151,7 +167,9 @@ export class VoxgenderClient extends EventTarget {
    */
   async useMicrophone(deviceId) {
     this.#deviceId = deviceId;
-    if (this.#run && this.#input?.owned) await this.#switchMicrophone(this.#run.controller.signal);
+    const microphone = this.#input;
+    if (!(microphone instanceof Microphone) || !microphone.track || !this.#run) return;
+    await abortable(microphone.use(deviceId), this.#run.controller.signal);
   }
 
   /** @returns {Promise<number | null>} to the server and back, in milliseconds; null while unknown */
@@ -184,7 +202,7 @@ export class VoxgenderClient extends EventTarget {
   }
 
   /**
-   * @param {MediaStream | MediaStreamTrack | undefined} source
+   * @param {MediaStream | MediaStreamTrack | VoiceTap | undefined} source
    * @param {AbortController} controller
    * @param {ReturnType<typeof deferred<void>>} live
    * @param {Promise<unknown>} [before] the run that is still ending
@@ -194,6 +212,7 @@ export class VoxgenderClient extends EventTarget {
     await before;
     const { signal } = controller;
     this.#tally = new Tally();
+    this.#caller = new Caller(this.#callerOptions);
     const leave = () => {
       this.#session?.abandon();
       this.#successor?.abandon();
@@ -206,7 +225,7 @@ export class VoxgenderClient extends EventTarget {
     let reason;
     try {
       signal.throwIfAborted();
-      await this.#open(source, signal);
+      await this.#open(source, controller);
       await this.#stayConnected(signal, live);
     } catch (error) {
       reason = error;
@@ -217,7 +236,8 @@ export class VoxgenderClient extends EventTarget {
     globalThis.document?.removeEventListener('visibilitychange', this.#look);
     clearInterval(looking);
     // The microphone's light goes out at once, not when the server has answered.
-    this.#release();
+    this.#input?.release();
+    this.#input = null;
     this.#successor?.abandon();
     await this.#session?.close();
     this.#session = this.#successor = null;
@@ -231,16 +251,20 @@ export class VoxgenderClient extends EventTarget {
   }
 
   /**
-   * @param {MediaStream | MediaStreamTrack | undefined} source
-   * @param {AbortSignal} signal
+   * @param {MediaStream | MediaStreamTrack | VoiceTap | undefined} source
+   * @param {AbortController} controller
    */
-  async #open(source, signal) {
+  async #open(source, controller) {
+    const listener = this.#listenerFor(controller);
     if (source) {
-      await this.#listenTo(audioTrackOf(source), false);
-    } else {
-      this.#setState('requesting-microphone');
-      await this.#switchMicrophone(signal);
+      this.#input = inputOf(source, listener);
+      await this.#listenTo(this.track);
+      return;
     }
+    this.#setState('requesting-microphone');
+    const microphone = new Microphone(listener);
+    this.#input = microphone;
+    await abortable(microphone.use(this.#deviceId), controller.signal);
   }
 
   /**
@@ -257,13 +281,14 @@ export class VoxgenderClient extends EventTarget {
       this.#setState(state, { error });
       this.#latest = NOTHING_TOLD;
       try {
-        this.#session = await this.#call(signal, (message) => this.#receive(message));
+        this.#session = await this.#call(signal, (message) => this.#receive(message), { resume: true });
         const sinceMs = performance.now();
         state = 'reconnecting';
         this.#setState('live');
         live.resolve();
         error = await this.#moveWhenNeeded(signal);
         this.#session.abandon();
+        this.#session = null;
         if (performance.now() - sinceMs > STABLE_MS) failures = 0;
       } catch (thrown) {
         signal.throwIfAborted();
@@ -280,18 +305,13 @@ export class VoxgenderClient extends EventTarget {
    * Place one call.
    * @param {AbortSignal} signal
    * @param {(message: Message) => void} onmessage
+   * @param {{resume: boolean}} options
    */
-  async #call(signal, onmessage) {
-    const session = await Session.open(/** @type {MediaStreamTrack} */ (this.track), {
-      endpoint: this.#endpoint,
-      token: await abortable(askForToken(this.#token), signal),
-      iceServers: this.#iceServers,
-      iceTransportPolicy: this.#iceTransportPolicy,
-      signal,
-      onmessage,
-    });
+  async #call(signal, onmessage, { resume }) {
+    const token = await abortable(askForToken(this.#token), signal);
+    const session = await this.#caller.call(this.track, { token, signal, onmessage, resume });
     // The track may have been replaced while the session was being opened.
-    await session.replaceTrack(/** @type {MediaStreamTrack} */ (this.track));
+    await session.replaceTrack(this.track);
     return session;
   }
 
@@ -356,7 +376,9 @@ export class VoxgenderClient extends EventTarget {
       handover.hurry();
     });
     try {
-      const fresh = (this.#successor = await this.#call(signal, (message) => handover.take(message)));
+      const fresh = (this.#successor = await this.#call(signal, (message) => handover.take(message), {
+        resume: false,
+      }));
       const useless = Promise.race([fresh.lost, fresh.unheard]).then((error) => Promise.reject(error));
       await abortable(Promise.race([handover.settled, old.lost, useless]), signal);
       // Its last segment and its summary come before anything of the other one, if they can come at all.
@@ -370,7 +392,7 @@ export class VoxgenderClient extends EventTarget {
     } finally {
       this.#successor = null;
     }
-    if (this.#state !== 'live') this.#setState('live');
+    if (this.#state !== 'live' || this.transport !== old.transport) this.#setState('live');
     handover.finish({
       onresume: (resumption) => this.#resume(resumption),
       onmessage: (message) => this.#receive(message),
@@ -390,13 +412,25 @@ export class VoxgenderClient extends EventTarget {
 
   /** @param {Message} message */
   #receive(message) {
+    this.#caller.observe(message);
     this.#tally.observe(message);
     this.#latest = latestAfter(this.#latest, message);
     this.#input?.look();
+    // With no track to listen to there is no sound to miss.
+    if (message.type === 'warning' && message.code === 'no_media' && !this.track) return;
     // Nothing had been heard of a session that was still there, and now it is heard again.
     if (message.type === 'result' && this.#state === 'reconnecting') this.#setState('live');
     if (message.type !== 'summary') this.#emit(message.type, message);
-    if (message.type === 'hello') this.#emit('session', { hello: message, resumedAt: 0 });
+    if (message.type === 'hello') this.#begin(message, this.#caller.startS);
+  }
+
+  /**
+   * @param {Hello} hello
+   * @param {number} resumedAt
+   */
+  #begin(hello, resumedAt) {
+    if (resumedAt) this.#tally.resume({ resumedAt, told: NOTHING_HEARD });
+    this.#emit('session', { hello, resumedAt });
   }
 
   /** @param {import('./handover.js').Resumption} resumption */
@@ -407,62 +441,25 @@ export class VoxgenderClient extends EventTarget {
   }
 
   /**
-   * Ask for the microphone and listen to it.
-   * @param {AbortSignal} signal
+   * @param {AbortController} controller of the run that the input is for
+   * @returns {import('./input.js').InputListener}
    */
-  async #switchMicrophone(signal) {
-    const turn = (this.#microphoneTurn += 1);
-    const opening = openMicrophone(this.#deviceId);
-    try {
-      await abortable(opening, signal);
-    } catch (error) {
-      opening.then(
-        (track) => track.stop(),
-        () => {},
-      );
-      throw error;
-    }
-    const track = await opening;
-    if (turn === this.#microphoneTurn) await this.#listenTo(track, true);
-    else track.stop();
+  #listenerFor(controller) {
+    return {
+      ontrack: (track) => void this.#listenTo(track),
+      onproblem: (error) => this.#emit('input', { error }),
+      // A given track that comes to its end is as good as `stop`.
+      onend: (error) => (error ? controller.abort(error) : controller.abort()),
+    };
   }
 
-  /**
-   * @param {MediaStreamTrack} track
-   * @param {boolean} owned
-   */
-  async #listenTo(track, owned) {
-    this.#release();
-    this.#input = new Input(track, { owned, onended: () => this.#endOfInput(owned) });
-    this.#emit('track', track);
+  /** @param {MediaStreamTrack | null} track null for nothing at the moment */
+  async #listenTo(track) {
+    if (track) this.#emit('track', track);
     await Promise.all([this.#session?.replaceTrack(track), this.#successor?.replaceTrack(track)]);
   }
 
-  #release() {
-    this.#input?.release();
-    this.#input = null;
-  }
-
   #look = () => this.#input?.look();
-
-  /**
-   * A microphone was unplugged, or the page's leave to use it taken back; or a given track has come to its end.
-   * @param {boolean} owned
-   */
-  async #endOfInput(owned) {
-    const controller = this.#run?.controller;
-    if (!controller) return;
-    if (!owned) {
-      controller.abort();
-      return;
-    }
-    try {
-      await this.#switchMicrophone(controller.signal);
-    } catch (error) {
-      const unplugged = error instanceof MicrophoneError && error.code === 'not_found';
-      controller.abort(unplugged ? new MicrophoneError('unplugged', 'The microphone was unplugged') : error);
-    }
-  }
 
   /**
    * @param {State} state
@@ -470,7 +467,7 @@ export class VoxgenderClient extends EventTarget {
    */
   #setState(state, { error = null, retryMs = null } = {}) {
     this.#state = state;
-    this.#emit('state', { state, error, retryMs });
+    this.#emit('state', { state, transport: this.transport, error, retryMs });
   }
 
   /**

@@ -4,6 +4,8 @@ import { ClientEvent } from './events.js';
 import { VoxgenderClient } from './voxgender-client.js';
 
 /** @typedef {import('./message-types.js').Label} Label */
+/** @typedef {import('./voxgender-client.js').Token} Token */
+/** @typedef {MediaStream | MediaStreamTrack | import('./tap.js').VoiceTap | null} Source */
 
 const STYLE = `
   :host {
@@ -37,39 +39,72 @@ const STYLE = `
   @media (prefers-reduced-motion: reduce) { .mark::after { transition: none; } }
 `;
 
+/** Made once, by the first element: a page that allows no styles from scripts allows this (CSP `style-src`). */
+const style = {
+  /** @type {CSSStyleSheet | null} */
+  sheet: null,
+};
+
+/**
+ * Servers that render pages import this module too. They have no elements, and none is defined there.
+ * @type {typeof HTMLElement}
+ */
+const Base = globalThis.HTMLElement ?? class {};
+
+/** Set on an element before its class was there, they are taken over by it. */
+const PROPERTIES = /** @type {const} */ (['token', 'source']);
+
 /**
  * `<voxgender-voice>`: the label of a voice, now.
  *
  *     <voxgender-voice endpoint="https://voice.example/whip"></voxgender-voice>
- *     element.source = track;      // analyses it, for as long as the element is on the page
+ *     element.source = track;      // analyses it, or a tap of a call, for as long as the element is on the page
  *     element.show(result);        // or shows a result that came another way
  *
- * Attributes `endpoint`, `token` and `ice-transport-policy` (`relay` for TURN servers alone) count from the next `source`
- * on, and so does the property `token`: a function that gives one, for tokens that expire. Repeats the client's `state` and `result` events. Colours
- * are `--voxgender-male`, `--voxgender-female`, `--voxgender-quiet` and, for a model’s further labels,
+ * Attributes `endpoint`, `token`, `transport` and `ice-transport-policy` (`relay` for TURN servers alone) count from the next
+ * `source` on, and so does the property `token`: a function that gives one, for tokens that expire. Repeats the client's
+ * `state` and `result` events, and has the label as `data-label` and the transport as `data-transport`. Colours are
+ * `--voxgender-male`, `--voxgender-female`, `--voxgender-quiet` and, for a model’s further labels,
  * `--voxgender-other`; parts are `mark`, `word` and `confidence`.
  */
-export class VoxgenderVoice extends HTMLElement {
-  /** @type {MediaStream | MediaStreamTrack | null} */
+export class VoxgenderVoice extends Base {
+  static observedAttributes = ['endpoint'];
+  /** @type {Source} */
   #source = null;
   /** @type {VoxgenderClient | null} */
   #client = null;
   #word;
   #confidence;
-  /** @type {import('./voxgender-client.js').Token} where this is null, the attribute counts */
-  token = null;
+  /** @type {Token} */
+  #token = null;
 
   constructor() {
     super();
     const root = this.attachShadow({ mode: 'open' });
-    root.innerHTML = `<style>${STYLE}</style><span class="mark" part="mark"></span>
-      <span class="word" part="word" role="status"></span>
-      <span class="confidence" part="confidence" aria-hidden="true"></span>`;
-    this.#word = /** @type {HTMLElement} */ (root.querySelector('.word'));
-    this.#confidence = /** @type {HTMLElement} */ (root.querySelector('.confidence'));
+    root.adoptedStyleSheets = [sharedSheet()];
+    this.#word = part('word');
+    this.#word.setAttribute('role', 'status');
+    this.#confidence = part('confidence');
+    this.#confidence.setAttribute('aria-hidden', 'true');
+    root.append(part('mark'), this.#word, this.#confidence);
+    for (const name of PROPERTIES) {
+      if (!Object.hasOwn(this, name)) continue;
+      const value = this[name];
+      delete this[name];
+      Object.assign(this, { [name]: value });
+    }
   }
 
-  /** The track or stream that is analysed, if any. */
+  /** A token for the server, or a function that gives one. Where this is null, the attribute counts. */
+  get token() {
+    return this.#token;
+  }
+
+  set token(token) {
+    this.#token = token;
+  }
+
+  /** The track, stream or tap that is analysed, if any. */
   get source() {
     return this.#source;
   }
@@ -78,10 +113,15 @@ export class VoxgenderVoice extends HTMLElement {
     if (source === this.#source) return;
     this.#source = source;
     this.#leave();
-    if (this.isConnected) this.#listen();
+    this.#listen();
   }
 
   connectedCallback() {
+    this.#listen();
+  }
+
+  /** Frameworks set the source before the endpoint as often as after it. */
+  attributeChangedCallback() {
     this.#listen();
   }
 
@@ -99,12 +139,16 @@ export class VoxgenderVoice extends HTMLElement {
   }
 
   #listen() {
-    if (!this.#source) return;
+    if (this.#client || !this.#source || !this.isConnected) return;
     const endpoint = this.getAttribute('endpoint');
-    if (!endpoint) throw new Error('<voxgender-voice> needs the attribute endpoint, a WHIP address');
+    if (!endpoint) {
+      console.warn('<voxgender-voice> listens once it has the attribute endpoint, a WHIP address');
+      return;
+    }
     const client = new VoxgenderClient(new URL(endpoint, document.baseURI), {
       token: this.token ?? this.getAttribute('token'),
       iceTransportPolicy: this.getAttribute('ice-transport-policy') === 'relay' ? 'relay' : 'all',
+      transport: transportOf(this.getAttribute('transport')),
     });
     this.#client = client;
     client.addEventListener('result', ({ detail }) => {
@@ -127,7 +171,9 @@ export class VoxgenderVoice extends HTMLElement {
   }
 
   /** @param {import('./events.js').StateChange} change */
-  #showState({ state, error }) {
+  #showState({ state, transport, error }) {
+    if (transport) this.dataset['transport'] = transport;
+    else delete this.dataset['transport'];
     if (error) this.#write(null, explain(error).title, '');
     else if (state === 'connecting' || state === 'reconnecting') this.#write(null, 'Connecting…', '');
     else if (state === 'live') this.#write(null, 'Listening…', '');
@@ -151,4 +197,31 @@ export class VoxgenderVoice extends HTMLElement {
   }
 }
 
-customElements.define('voxgender-voice', VoxgenderVoice);
+/**
+ * @param {string | null} name
+ * @returns {'auto' | import('./session.js').Transport}
+ */
+function transportOf(name) {
+  return name === 'webrtc' || name === 'websocket' ? name : 'auto';
+}
+
+/** @param {string} name of a part, and its class */
+function part(name) {
+  const element = document.createElement('span');
+  element.className = name;
+  element.part.add(name);
+  return element;
+}
+
+function sharedSheet() {
+  if (!style.sheet) {
+    style.sheet = new CSSStyleSheet();
+    style.sheet.replaceSync(STYLE);
+  }
+  return style.sheet;
+}
+
+// Two bundles of a page may bring this module; the first one's element stays.
+if (globalThis.customElements && !customElements.get('voxgender-voice')) {
+  customElements.define('voxgender-voice', VoxgenderVoice);
+}

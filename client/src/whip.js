@@ -158,7 +158,7 @@ export function parseRetryAfter(header, nowMs = Date.now()) {
  * @param {Response} response
  * @param {string} body
  */
-function refusal(response, body) {
+export function refusal(response, body) {
   let problem;
   try {
     problem = JSON.parse(body);

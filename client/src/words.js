@@ -5,6 +5,12 @@ const EXPLANATIONS = {
     'Browsers give it to secure pages only. Open this page over https, or as localhost.',
   ],
   denied: ['The microphone is blocked', 'Allow it for this page in the address bar, then press Start again.'],
+  withheld: [
+    'This page is not given the microphone',
+    'Its maker has to: by allow="microphone" on the frame that it is in, and in its server’s Permissions-Policy. If both do, allow it in the address bar.',
+  ],
+  interrupted: ['The microphone is muted', 'A telephone call, another program or the system has it just now.'],
+  silent: ['The microphone gives no sound', 'It may be muted at the device or in the system’s settings, or have hung.'],
   not_found: ['No microphone found', 'Plug one in, then press Start again.'],
   busy: ['The microphone is busy', 'Another program may be holding it. Close that one, then press Start again.'],
   unplugged: ['The microphone was unplugged', 'Plug one in, then press Start again.'],
@@ -29,6 +35,11 @@ const EXPLANATIONS = {
   no_media_path: [
     'No way through for audio',
     'The server answers, but audio does not get there. A firewall may be blocking UDP.',
+  ],
+  asleep: ['The browser waits for you', 'Click or press a key anywhere on this page.'],
+  no_worklet: [
+    'This page lacks a part of voxgender',
+    'Its maker has to serve capture-worklet.js from the page’s own server.',
   ],
   no_relay: [
     'No way through the relay',

@@ -22,6 +22,14 @@ export class FakeTrack extends EventTarget {
     FakeTrack.live.delete(this);
   }
 
+  muted = false;
+
+  /** By the browser, as when a telephone call takes the microphone. */
+  setMuted(muted) {
+    this.muted = muted;
+    this.dispatchEvent(new Event(muted ? 'mute' : 'unmute'));
+  }
+
   unplug() {
     this.stop();
     this.dispatchEvent(new Event('ended'));
@@ -40,6 +48,7 @@ export class FakePeerConnection {
   static open = new Set();
   static all = [];
   connectionState = 'new';
+  iceConnectionState = 'checking';
   channels = {};
   configuration;
 
@@ -48,6 +57,8 @@ export class FakePeerConnection {
     FakePeerConnection.open.add(this);
     FakePeerConnection.all.push(this);
   }
+
+  addEventListener() {}
 
   addTransceiver(track) {
     this.track = track;
@@ -111,6 +122,8 @@ export class FakeServer {
   /** URL to connection: of the nth POST to the nth connection. */
   sessions = new Map();
   summary = { duration: 2, speech: 1, male: 1, female: 0, uncertain: 0, segments: 1 };
+  /** The answer to a request for a ticket. */
+  ticket = { status: 201 };
   /** Answers about sessions that are over. */
   gone = 404;
   /** True while media gets through. */
@@ -124,6 +137,7 @@ export class FakeServer {
     globalThis.RTCPeerConnection = FakePeerConnection;
     globalThis.fetch = async (url, { method = 'GET', headers }) => {
       this.requests.push({ method, url: String(url), headers });
+      if (method === 'POST' && new URL(url).pathname.endsWith('/listen')) return this.#ticket();
       if (method === 'POST') return await this.#post();
       return method === 'DELETE' ? this.#delete(String(url)) : this.#status(String(url));
     };
@@ -142,6 +156,11 @@ export class FakeServer {
     return new Response(body, { status, headers: status === 201 ? { Location: url, ...headers } : headers });
   }
 
+  #ticket() {
+    const { status, body = '{}', headers = { Location: `/listen/ticket-${this.requests.length}` } } = this.ticket;
+    return new Response(body, { status, headers });
+  }
+
   #status(url) {
     if (this.hangs) return new Promise(() => {});
     return new Response(null, { status: this.sessions.has(url) ? 200 : this.gone });
@@ -156,6 +175,7 @@ export class FakeServer {
 
   connected(connection) {
     if (!this.reachable) return;
+    connection.iceConnectionState = 'connected';
     for (const label of ['results', 'events']) connection.receive(label, { type: 'hello', session: 's', hop_ms: 192 });
   }
 }
@@ -175,5 +195,127 @@ export class FakeMicrophones {
     if (this.error) throw this.error;
     const track = new FakeTrack();
     return { getAudioTracks: () => [track] };
+  }
+}
+
+/** Gives one sample for ever. */
+export class FakeAudioContext {
+  static open = new Set();
+  static sample = 0.001;
+  static state = 'running';
+  currentTime = 5;
+
+  static install() {
+    FakeAudioContext.sample = 0.001;
+    FakeAudioContext.state = 'running';
+    FakeAudioContext.moduleError = null;
+    globalThis.AudioWorkletNode = FakeWorkletNode;
+    globalThis.AudioContext = FakeAudioContext;
+    globalThis.AnalyserNode = class {
+      getFloatTimeDomainData(samples) {
+        samples.fill(FakeAudioContext.sample);
+      }
+    };
+    globalThis.MediaStream = class {};
+  }
+
+  static uninstall() {
+    for (const name of ['AudioContext', 'AudioWorkletNode', 'AnalyserNode', 'MediaStream']) delete globalThis[name];
+  }
+
+  constructor() {
+    FakeAudioContext.open.add(this);
+  }
+
+  get state() {
+    return FakeAudioContext.state;
+  }
+
+  createMediaStreamSource() {
+    return { connect() {}, disconnect() {} };
+  }
+
+  audioWorklet = {
+    addModule: async () => {
+      if (FakeAudioContext.moduleError) throw FakeAudioContext.moduleError;
+    },
+  };
+
+  async resume() {}
+
+  async close() {
+    FakeAudioContext.open.delete(this);
+  }
+}
+
+/** Gives a frame when a test says so. */
+class FakeWorkletNode {
+  static all = [];
+  port = {};
+
+  constructor() {
+    FakeWorkletNode.all.push(this);
+  }
+
+  connect() {}
+}
+
+/** @param {number} count of 40 ms that are captured */
+export function capture(count) {
+  for (let frame = 0; frame < count; frame += 1) {
+    for (const node of FakeWorkletNode.all) node.port.onmessage?.({ data: new Float32Array(640).fill(0.5) });
+  }
+}
+
+/** The server's `/listen`, seen from a page. */
+export class FakeWebSocket {
+  static OPEN = 1;
+  static all = [];
+  /** Whether a socket that opens is greeted. */
+  static greets = true;
+  readyState = FakeWebSocket.OPEN;
+  bufferedAmount = 0;
+  sent = [];
+
+  static install() {
+    FakeWebSocket.all = [];
+    FakeWebSocket.greets = true;
+    globalThis.WebSocket = FakeWebSocket;
+  }
+
+  static uninstall() {
+    delete globalThis.WebSocket;
+  }
+
+  constructor(url, protocols) {
+    Object.assign(this, { url: String(url), protocols });
+    FakeWebSocket.all.push(this);
+    if (FakeWebSocket.greets) queueMicrotask(() => this.receive({ type: 'hello', session: 's', hop_ms: 192 }));
+  }
+
+  receive(message) {
+    this.onmessage?.({ data: JSON.stringify({ v: 1, ...message }) });
+  }
+
+  /** Closed by the server. */
+  end(code, reason = '') {
+    this.readyState = 3;
+    this.onclose?.({ code, reason });
+  }
+
+  send(data) {
+    this.sent.push(data);
+    if (data === JSON.stringify({ type: 'close' })) {
+      this.receive({ type: 'summary', ...FakeServer.current.summary });
+      this.end(1000);
+    }
+  }
+
+  get sounds() {
+    return this.sent.filter((data) => typeof data !== 'string').length;
+  }
+
+  close() {
+    this.readyState = 3;
   }
 }

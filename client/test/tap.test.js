@@ -65,3 +65,105 @@ test('stopping the tap leaves the call’s track alone', () => {
   assert.equal(original.readyState, 'live');
   assert.equal(original.enabled, true);
 });
+
+const settle = () => mock.timers.tick(50);
+
+test('a tap of a function follows whatever track the call has at the moment', () => {
+  const first = new FakeTrack();
+  let current = first;
+  const voice = tap(() => current);
+  const clone = voice.track;
+  let changes = 0;
+  voice.addEventListener('track', () => (changes += 1));
+  settle();
+  assert.equal(voice.track, clone, 'the same track is cloned once');
+  current = new FakeTrack();
+  settle();
+  assert.notEqual(voice.track, clone);
+  assert.equal(clone.readyState, 'ended', 'a clone that is left alone holds the microphone');
+  assert.equal(first.readyState, 'live');
+  assert.equal(changes, 1);
+  voice.stop();
+});
+
+test('a call that stops its track before it has another one is waited for', () => {
+  // LiveKit's restartTrack and stopOnMute, Twilio's restart, Agora's setEnabled: the tap, and the client, ended.
+  let current = new FakeTrack();
+  const voice = tap(() => current);
+  const clone = voice.track;
+  current.stop();
+  settle();
+  assert.equal(voice.track, null);
+  assert.equal(clone.readyState, 'ended', 'the light of the microphone goes out with the call’s own');
+  assert.equal(voice.over, false);
+  current = new FakeTrack();
+  settle();
+  assert.equal(voice.track.readyState, 'live');
+  voice.stop();
+  assert.equal(voice.over, true);
+});
+
+test('a track that moves mute to another one is heard only while neither is muted', () => {
+  // Jitsi's effects: the raw track stays enabled, and the tap went on hearing a muted user.
+  const raw = new FakeTrack();
+  const processed = new FakeTrack();
+  let current = raw;
+  let muted = false;
+  const voice = tap(() => current, { muted: () => muted });
+  current = processed;
+  processed.enabled = false;
+  settle();
+  assert.equal(voice.track.enabled, false);
+  processed.enabled = true;
+  muted = true;
+  settle();
+  assert.equal(voice.track.enabled, false);
+  muted = false;
+  settle();
+  assert.equal(voice.track.enabled, true);
+  voice.stop();
+});
+
+test('a track that takes over from a muted one is silent before anybody is told of it', () => {
+  let current = new FakeTrack();
+  const voice = tap(() => current, { muted: () => true });
+  let heard = null;
+  voice.addEventListener('track', () => (heard = voice.track.enabled));
+  current = new FakeTrack();
+  settle();
+  assert.equal(heard, false);
+  voice.stop();
+});
+
+test('a call that cannot be asked counts as muted', () => {
+  const gone = () => {
+    throw new TypeError('the room was left');
+  };
+  const muteless = tap(() => track, { muted: gone });
+  const track = new FakeTrack();
+  settle();
+  assert.equal(muteless.track.enabled, false);
+  const trackless = tap(gone);
+  assert.equal(trackless.track, null);
+  muteless.stop();
+  trackless.stop();
+});
+
+test('a clone that ended alone, as its device hung, is made again', () => {
+  const original = new FakeTrack();
+  const voice = tap(() => original);
+  voice.track.stop();
+  settle();
+  assert.equal(voice.track.readyState, 'live');
+  voice.stop();
+});
+
+test('muted may be told beside a given track too', () => {
+  let muted = true;
+  const voice = tap(new FakeTrack(), { muted: () => muted });
+  assert.equal(voice.track.enabled, false);
+  muted = false;
+  settle();
+  assert.equal(voice.track.enabled, true);
+  voice.stop();
+});

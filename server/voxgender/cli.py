@@ -11,9 +11,10 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, get_type_hints
 
 from voxgender import __version__, logs, options
+from voxgender.audiostream import StreamFormat
 from voxgender.errors import AudioError, ManifestError, SettingsError, VoxgenderError
 from voxgender.extras import advice
-from voxgender.peer.options import CallOptions, LoadOptions
+from voxgender.peer.options import CallOptions, ListenOptions, LoadOptions
 from voxgender.settings import (
     BenchModelSettings,
     ClassifySettings,
@@ -98,6 +99,23 @@ def call(settings: CallOptions) -> int:
     return 0
 
 
+def listen(settings: ListenOptions) -> int:
+    """Stream a file, or audio from stdin, over a WebSocket as fast as it is taken, and print the labels."""
+    from voxgender.peer import terminal
+
+    _run(
+        terminal.listen(
+            settings.url,
+            settings.file,
+            raw=StreamFormat(encoding=settings.encoding, rate_hz=settings.rate, channels=settings.channels),
+            apart=settings.apart,
+            token=settings.auth.token,
+            json=settings.json,
+        )
+    )
+    return 0
+
+
 def load(settings: LoadOptions) -> int:
     """Place many calls at once, to measure a server of your own."""
     from voxgender.peer import terminal
@@ -109,6 +127,7 @@ def load(settings: LoadOptions) -> int:
             seconds=settings.seconds,
             audio=settings.audio,
             token=settings.auth.token,
+            transport=settings.transport,
             allow_remote=settings.allow_remote,
             faults=settings.faults,
             json=settings.json,
@@ -177,9 +196,8 @@ def bench_model(settings: BenchModelSettings) -> int:
     todo = jobs(settings.model, windows, revision=settings.revision, seconds=settings.seconds)
     measured = list(tqdm(measure(todo), total=len(todo), unit="run", disable=None))
     if settings.json:
-        print(
-            json.dumps({"model": settings.model, "windows": len(windows), "runs": [one._asdict() for one in measured]})
-        )
+        runs = [one.to_dict() for one in measured]
+        print(json.dumps({"model": settings.model, "windows": len(windows), "runs": runs}))
     else:
         print(as_table(measured, len(windows)))
     return 0
@@ -205,7 +223,7 @@ def export(settings: ExportOptions) -> int:
 
 COMMANDS: dict[str, Callable[[Any], int]] = {
     command.__name__.replace("_", "-"): command
-    for command in (serve, signaling, media, doctor, call, load, classify, evaluate, train, export, bench_model)
+    for command in (serve, signaling, media, doctor, call, listen, load, classify, evaluate, train, export, bench_model)
 }
 
 

@@ -1,5 +1,7 @@
 """Define all exceptions. Each message is a sentence that says what to do."""
 
+from typing import Literal
+
 
 class VoxgenderError(Exception):
     """Base of every error that voxgender raises on purpose."""
@@ -50,6 +52,18 @@ class SdpRejected(RequestRefused):
     code = "malformed_sdp"
 
 
+class StreamRejected(RequestRefused):
+    """A stream of audio whose format is not taken."""
+
+    code = "malformed_stream"
+
+
+class NoUdp(RequestRefused):
+    """A call by WebRTC, on a server that no UDP reaches."""
+
+    code = "no_udp"
+
+
 class SessionNotFound(RequestRefused):
     """No live session has that id: it has ended, or never was."""
 
@@ -74,6 +88,25 @@ class TooManySessions(RequestRefused):
 
     code = "too_many_sessions"
     retry_after_s = 10
+
+
+Ending = Literal[
+    "done", "draining", "unsupported", "malformed", "policy", "flood", "unread", "too_big", "fault", "restarted",
+    "overloaded",
+]  # fmt: skip
+"""Kinds of reasons for the end of a stream; :mod:`voxgender.http.listen` has the WebSocket's close code of each."""
+
+
+class StreamEnded(VoxgenderError):
+    """A stream of audio is over; the message says why, and what its client can do.
+
+    Attributes:
+        ending: the kind of reason.
+    """
+
+    def __init__(self, ending: Ending, message: str) -> None:
+        super().__init__(message)
+        self.ending: Ending = ending
 
 
 class TokenRejected(VoxgenderError):

@@ -67,8 +67,9 @@ class Message(msgspec.Struct, frozen=True, tag_field="type", kw_only=True):
             ValueError: a number is infinite or NaN, which JSON has no form for.
         """
         plain: dict[str, Any] = _rounded(msgspec.to_builtins(self), _SECONDS_DECIMALS)
-        if self.channel is None:
-            del plain["channel"]
+        for name in _LEFT_OUT:
+            if plain.get(name, "") is None:
+                del plain[name]
         return plain
 
 
@@ -81,6 +82,10 @@ class Hello(Message, frozen=True, kw_only=True, tag="hello"):
     labels: tuple[Label, ...] = LABELS
     window_ms: int
     hop_ms: int
+    channels: int | None = None
+    """How many channels of a stream are judged apart; None if there is one."""
+    name: str | None = None
+    """The name that a stream's client gave it, if any."""
     windows_per_s: Rate | msgspec.UnsetType = msgspec.UNSET
     """Less than one each hop while the model cannot keep up."""
 
@@ -141,7 +146,7 @@ class Warning(Message, frozen=True, kw_only=True, tag="warning"):  # noqa: A001 
     code: Annotated[str, msgspec.Meta(description="For programs: overloaded, no_media, low_level, draining, …")]
     message: str
     windows_per_s: Rate | msgspec.UnsetType = msgspec.UNSET
-    """With ``overloaded`` alone."""
+    """Present in the warning ``overloaded`` alone."""
 
 
 class Error(Message, frozen=True, kw_only=True, tag="error"):
@@ -154,11 +159,16 @@ class Error(Message, frozen=True, kw_only=True, tag="error"):
 
 AnyMessage: TypeAlias = Hello | Result | Change | Segment | Summary | Warning | Error
 
-_CHANNEL = {
-    "type": "integer",
-    "minimum": 0,
-    "description": "Channel of a stream that has several, counted from 0; each is judged apart.",
+_LEFT_OUT: dict[str, dict[str, Any]] = {
+    "channel": {
+        "type": "integer",
+        "minimum": 0,
+        "description": "Channel of a stream that has several, counted from 0; each is judged apart.",
+    },
+    "channels": {"type": "integer", "minimum": 2, "description": "How many channels are judged apart, if several."},
+    "name": {"type": "string", "description": "The name that the stream's client gave it, if any."},
 }
+"""Fields that are not sent where they are None, and their schema."""
 
 _ROUNDED = frozenset((float, dict, list, tuple))
 """Types that are rounded, or may hold numbers to round."""
@@ -183,8 +193,8 @@ def schema() -> dict[str, Any]:
         if "v" in definition["properties"]:
             # It is always sent, though the class has a default.
             definition["required"].append("v")
-            # It is sent only where there are several.
-            definition["properties"]["channel"] = _CHANNEL
+        for name in _LEFT_OUT.keys() & definition["properties"]:
+            definition["properties"][name] = _LEFT_OUT[name]
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": f"voxgender messages, v{VERSION}",

@@ -174,6 +174,8 @@ class MediaOptions(FromEnvironment):
         Display(metavar="LOW-HIGH", unset="any", takes="LOW-HIGH, from 1 to 65535, the lower one first"),
     ] = ""
     """UDP ports for media, both ends included."""
+    no_udp: bool = False
+    """Take calls over WebSockets alone, because no UDP reaches this server."""
     max_sessions: Annotated[int, Meta(ge=1, le=1_000_000)] = 100
     """Concurrent calls; excess offers get 503."""
     connect_timeout_s: Annotated[float, Meta(gt=0, le=MAX_TIMEOUT_S)] = 15.0

@@ -24,7 +24,7 @@ def at(samples: Samples, level_db: float) -> Samples:
 
 
 def found(*parts: Samples) -> list[bool]:
-    """Whether a voice was found, after each hop."""
+    """Return after each hop whether a voice was found."""
     quiet = QuietVoice()
     sound = np.concatenate(parts)
     told = []

@@ -20,6 +20,7 @@ from tests.benchmarks import (
     old_loop,
     single_call,
     turns,
+    websocket,
     workers,
 )
 from tests.benchmarks.page import ARTIFACTS
@@ -44,6 +45,7 @@ BENCHMARKS = {
     "turns": Benchmark(turns.measure),
     "networks": Benchmark(networks.measure),
     "faults": Benchmark(faults.measure, limit_s=1_500.0),
+    "websocket": Benchmark(websocket.measure, limit_s=900.0),
     "memory": Benchmark(memory.measure),
     "model": Benchmark(model.measure, model.prepare),
     "limits": Benchmark(limits.measure),

@@ -18,6 +18,8 @@ PREFERENCES = {
     "media.navigator.streams.fake": True,
     "media.navigator.permission.disabled": True,
     "media.autoplay.default": 0,
+    # A loudspeaker, which machines that run tests lack; without one no audio context would run.
+    "media.cubeb.force_mock_context": True,
     # Nothing goes out that the test did not ask for.
     "app.normandy.enabled": False,
     "browser.safebrowsing.malware.enabled": False,
@@ -107,11 +109,14 @@ class FirefoxPage:
 
 
 @asynccontextmanager
-async def a_firefox(profile: Path) -> AsyncIterator[FirefoxPage]:
-    """A Firefox of its own with one tab, gone afterwards. A script's error on the page fails the test."""
+async def a_firefox(profile: Path, **preferences: Any) -> AsyncIterator[FirefoxPage]:
+    """A Firefox of its own with one tab, gone afterwards. A script's error on the page fails the test.
+
+    Dots in the names of further preferences are written as double underscores.
+    """
     firefox = next(filter(None, map(shutil.which, ("firefox-esr", "firefox"))), None)
     assert firefox is not None, "The browser tests need Firefox; make test installs it."
-    _write_profile(profile)
+    _write_profile(profile, {name.replace("__", "."): value for name, value in preferences.items()})
     process = await asyncio.create_subprocess_exec(
         firefox,
         *("--headless", "--no-remote", "--remote-debugging-port", "0", "--profile", str(profile), "about:blank"),
@@ -140,7 +145,9 @@ async def a_firefox(profile: Path) -> AsyncIterator[FirefoxPage]:
             await process.wait()
 
 
-def _write_profile(profile: Path) -> None:
+def _write_profile(profile: Path, preferences: dict[str, Any]) -> None:
     profile.mkdir()
-    lines = [f"user_pref({json.dumps(name)}, {json.dumps(value)});" for name, value in PREFERENCES.items()]
+    lines = [
+        f"user_pref({json.dumps(name)}, {json.dumps(value)});" for name, value in {**PREFERENCES, **preferences}.items()
+    ]
     (profile / "user.js").write_text("\n".join(lines))

@@ -90,6 +90,8 @@ def script_constants(path: str) -> dict[str, str]:
 def starts() -> Iterator[Start]:
     """Every place where a role is started."""
     yield Start("cloud-run", "signaling", _listed(documents("cloud-run/service.yaml")[0]["spec"]["template"]["spec"]))
+    alone = documents("cloud-run-alone/service.yaml")[0]["spec"]["template"]["spec"]
+    yield Start("cloud-run-alone", "serve", _listed(alone))
     media = _listed(pod("gke/base/media.yaml", "media"))
     yield Start("gke/whole", "media", media)
     yield Start("gke/media", "media", media | _listed(pod("gke/media/registry.yaml", "media")))

@@ -25,7 +25,7 @@ from tools import capacity
 from tools.dockerfile_steps import stages
 from voxgender.fleet.directory import REFRESH_S
 from voxgender.fleet.registry import RENEW_S
-from voxgender.media.session import DELIVERY_TIMEOUT_S, FLUSH_TIMEOUT_S
+from voxgender.media.livesession import DELIVERY_TIMEOUT_S, FLUSH_TIMEOUT_S
 from voxgender.options import read
 from voxgender.roles.hosting import SHUTDOWN_S
 from voxgender.settings import HttpOptions, MediaSettings
@@ -34,6 +34,8 @@ STAGES = stages((ROOT / "Dockerfile").read_text())
 NODE_MACHINE = "t2d-standard-2"
 STARTS = list(starts())
 MEDIA = [start for start in STARTS if start.role == "media"]
+CLOUD_RUN_KILLS_S = 10.0
+"""After SIGTERM."""
 END_S = FLUSH_TIMEOUT_S + 2 * DELIVERY_TIMEOUT_S + SHUTDOWN_S
 """Time that a node takes to end its last calls, once their time to move is up."""
 SHUTDOWN_OF_A_MACHINE_S = 90
@@ -79,6 +81,22 @@ def test_readers_of_events_are_not_cut_off_early() -> None:
     service = block("terraform/signaling.tf", "resource", "google_cloud_run_v2_service", "signaling")
     assert service["template"][0]["timeout"] == "3600s"
     assert manifest("gke/whole/signaling.yaml", "BackendConfig", "signaling")["spec"]["timeoutSec"] == 3600
+
+
+def test_all_of_it_on_cloud_run_ends_and_resumes_within_what_cloud_run_gives() -> None:
+    spec = documents("cloud-run-alone/service.yaml")[0]["spec"]["template"]["spec"]
+    (container,) = spec["containers"]
+    environment = next(start.environment for start in STARTS if start.where == "cloud-run-alone")
+    assert spec["timeoutSeconds"] == 3600
+    assert float(environment["VOXGENDER_DRAIN_TIMEOUT_S"]) + END_S <= CLOUD_RUN_KILLS_S
+    assert spec["containerConcurrency"] > int(environment["VOXGENDER_MAX_SESSIONS"])
+    assert container["startupProbe"]["httpGet"]["path"] == "/health/ready"
+    assert (container["args"], environment["VOXGENDER_NO_UDP"]) == (["serve"], "true")
+    command = text("cloud-run-alone.md")
+    for name in ("NO_UDP", "MAX_SESSIONS", "DRAIN_TIMEOUT_S"):
+        assert f"VOXGENDER_{name}={environment[f'VOXGENDER_{name}']}" in command
+    assert f"--timeout {spec['timeoutSeconds']} " in command
+    assert f"--concurrency {spec['containerConcurrency']} " in command
 
 
 def test_media_ports_are_open() -> None:
@@ -168,7 +186,7 @@ def test_the_turn_servers_ports_are_open_and_told() -> None:
 def test_images_are_targets_of_the_dockerfile() -> None:
     assert {"signaling", "media"} <= STAGES.keys()
     for start in STARTS:
-        assert start.role in STAGES
+        assert start.role in STAGES or start.role == "serve"
     specs = {
         "signaling": documents("cloud-run/service.yaml")[0]["spec"]["template"]["spec"],
         "media": pod("gke/base/media.yaml", "media"),

@@ -1,4 +1,4 @@
-"""What ``voxgender doctor`` finds, with real servers of each kind, and what it says to do."""
+"""Findings of ``voxgender doctor``, with real servers of each kind, and its advice."""
 
 import asyncio
 import json

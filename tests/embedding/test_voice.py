@@ -35,7 +35,7 @@ async def rest(voice: Voice) -> list[AnyMessage]:
 
 
 async def test_sound_pushed_at_once_is_all_analysed(talk: Samples) -> None:
-    """Of 33 s all but the last 4 were dropped."""
+    """All of 33 s but the last 4 were dropped."""
     voice = Voice(rate=16_000)
     voice.push(np.tile(talk, 3)[: 33 * 16_000])
     await voice.close()

@@ -97,7 +97,7 @@ def of_audio(messages: Sequence[Message]) -> list[object]:
 async def test_a_stream_as_fast_as_it_can_be_is_told_as_the_file(
     make: Callable[[Classifier | None], Engine], tmp_path: Path, chunk: int
 ) -> None:
-    """Of 33 s that came at once all but the last 4 were dropped, and the segments were ``uncertain``."""
+    """All of 33 s that came at once but the last 4 were dropped, and the segments were ``uncertain``."""
     engine = make(Pitch())
     talk = dialogue().samples[: 16_000 * 3] if chunk == 1 else np.tile(dialogue().samples, 2)
     told = Told(engine, PcmFormat())

@@ -204,7 +204,7 @@ def test_the_last_millisecond_in_the_resampler_is_not_lost() -> None:
 
 
 async def test_a_track_faster_than_the_model_waits_and_loses_nothing(make: Callable[..., Engine]) -> None:
-    """Of 33 s that a track of somebody's own gave at once, 29 were dropped, and every segment was ``uncertain``."""
+    """29 of 33 s that a track of somebody's own gave at once were dropped, and every segment was ``uncertain``."""
     model = Held()
     engine = make(model)
     track = Eager(np.concatenate([np.tile(speak(MAN, 4.0), 8), silence(1.0)]))

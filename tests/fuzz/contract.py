@@ -15,12 +15,12 @@ Parse = Callable[[bytes], None]
 """Parses one input. It passes over our own refusals, and raises for anything else."""
 
 INNER_WORDS = re.compile(r"NoneType|Traceback|not in list|invalid literal|object|Error\b|expected|unpack|<class")
-"""Of Python, and of no sentence for people."""
+"""Words of Python, and of no sentence for people."""
 
 _HANGS_S = 10.0
 """CPU time after which a case is broken off."""
 _TRIES = 3
-"""Of a case that took too long: the garbage collector or another process may have had the time."""
+"""Tries of a case that took too long: the garbage collector or another process may have had the time."""
 
 
 class Breach(AssertionError):

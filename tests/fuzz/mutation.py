@@ -31,7 +31,7 @@ _VALUES: tuple[Any, ...] = (
     ),
     *([], [[]], {}, [0], [1, 2, 3], {"a": 1}, {"0": "male", "2": "female"}, {"-1": "x"}, 10**7),
 )
-"""Of JSON, where something else is expected."""
+"""Values of JSON, where something else is expected."""
 
 
 def mutated(seed: int, seeds: Sequence[bytes], words: Sequence[bytes] = (), largest: int = 4_096) -> bytes:

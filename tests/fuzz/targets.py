@@ -1,5 +1,5 @@
 """All targets by name."""
 
-from tests.fuzz import files, packets, texts
+from tests.fuzz import files, packets, streams, texts
 
-TARGETS = (*packets.TARGETS, *texts.TARGETS, *files.TARGETS)
+TARGETS = (*packets.TARGETS, *texts.TARGETS, *files.TARGETS, *streams.TARGETS)

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from types import SimpleNamespace
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import jwt
 from aiohttp.test_utils import make_mocked_request
@@ -20,17 +20,18 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from tests import offers
 from tests.fuzz.contract import Breach, Parse, Target, check_line, check_sentence
-from voxgender import cli, options, protocol
-from voxgender.errors import CallError, SdpRejected, SettingsError, TokenRejected
+from voxgender import audiostream, cli, options, protocol, received
+from voxgender.errors import CallError, SdpRejected, SettingsError, StreamEnded, StreamRejected, TokenRejected
 from voxgender.fleet.record import NodeRecord
 from voxgender.fleet.secret import Secret
 from voxgender.fleet.sources import source_of
-from voxgender.http import keys
+from voxgender.http import gateways, keys, listen
 from voxgender.http.auth import Authenticator
 from voxgender.http.cors import cors_middleware
 from voxgender.http.iceservers import IceServers
 from voxgender.http.proxies import Proxies
 from voxgender.http.tokens import JwtVerifier
+from voxgender.http.tracks import Tracks
 from voxgender.media.localaddresses import local_addresses
 from voxgender.media.negotiation import aiortc_offer, complete
 from voxgender.peer.whip import endpoint, ice_servers
@@ -366,7 +367,78 @@ def _address(text: str) -> None:
             check_line(error)
 
 
+# Streams (/listen, /listen/twilio, /listen/telnyx)
+
+
+def _query(text: str) -> None:
+    try:
+        form = audiostream.parse(dict(parse_qsl(text)))
+    except StreamRejected as error:
+        check_sentence(error)
+        return
+    if form.max_message > MAX_STREAM_MESSAGE:
+        raise Breach(f"messages of {form.max_message} bytes are taken")
+
+
+def _stream_text(text: str) -> None:
+    try:
+        listen._text(text)
+    except StreamEnded as ended:
+        check_sentence(ended)
+
+
+def _gateway(text: str) -> None:
+    """A media stream's messages, one a line."""
+    for gateway in (gateways.Twilio(), gateways.Telnyx()):
+        tracks = Tracks(("inbound", "outbound"), 2, rate_hz=8_000, silence=b"\xff")
+        with suppress(StreamEnded):
+            for line in text.splitlines()[:50]:
+                event = _event_of(line)
+                if event is None:
+                    continue
+                if event.event == "start":
+                    start = gateway.read(event.start)
+                    gateways._form(start, audiostream.StreamFormat(), many=False)
+                if event.media is not None:
+                    chunk, at_ms = gateways._whole(event.media.chunk), gateways._whole(event.media.timestamp)
+                    tracks.add(event.media.track, chunk, at_ms, event.media.payload.encode())
+        if any(len(track.waiting) > MAX_TRACK_BYTES for track in tracks._tracks.values()):
+            raise Breach("a track keeps too much")
+
+
+def _event_of(line: str) -> gateways._Event | None:
+    try:
+        event: gateways._Event = received.decode(line, gateways._Event)
+    except ValueError:
+        return None
+    return event
+
+
+MAX_STREAM_MESSAGE = 192_000 * 8 * 4
+"""One second of the largest format."""
+MAX_TRACK_BYTES = 64_000
+"""Two gaps and what lags, with room."""
+_QUERIES = (b"encoding=mulaw&rate=8000&channels=2&name=Ana&interim=false&from_ms=1500", b"encoding=opus", b"token=x")
+_QUERY_WORDS = (b"&", b"=", b"encoding", b"rate", b"channels", b"name", b"interim", b"from_ms", b"%00", b"192000", b"8")
+_GATEWAY_SEEDS = [
+    b'{"event":"start","start":{"tracks":["inbound"],"mediaFormat":{"encoding":"audio/x-mulaw"},"customParameters":{"a":"b"}}}',
+    b'{"event":"start","start":{"media_format":{"encoding":"PCMU","sample_rate":8000},"custom_parameters":{}}}',
+    b'{"event":"media","media":{"track":"inbound","chunk":"2","timestamp":"40","payload":"/////w=="}}\n'
+    b'{"event":"media","media":{"track":"outbound","chunk":"1","timestamp":"2500","payload":"/////w=="}}',
+    b'{"event":"stop"}',
+]
+
 TARGETS = (
+    Target(name="stream queries", opened=_text(_query), seeds=lambda: list(_QUERIES), words=_QUERY_WORDS, share=3),
+    Target(
+        name="stream texts",
+        opened=_text(_stream_text),
+        seeds=lambda: [b'{"type":"ping"}', b'{"type":"finalize"}', b'{"v":1,"type":"close"}'],
+        words=_JSON_WORDS,
+        cases=300,
+        share=3,
+    ),
+    Target(name="gateways", opened=_text(_gateway), seeds=lambda: _GATEWAY_SEEDS, words=_JSON_WORDS, cases=300),
     Target(
         name="offers",
         opened=_text(_offer),

@@ -40,7 +40,7 @@ async def test_a_call_is_shown_by_a_hash_and_ended_by_it(server: Server) -> None
         assert call["state"] == "connected"
         assert call["latency_ms"] >= 0
         assert set(call) == {
-            "call", "state", "age_s", "channels", "packets_lost", "shares", "latency_ms", "node",
+            "call", "state", "age_s", "channels", "packets_lost", "transport", "shares", "latency_ms", "node",
         }  # fmt: skip
         # Eight characters of an id are many guesses less.
         assert session[:8] not in json.dumps(told)

@@ -1,4 +1,4 @@
-"""What proxies in front tell: whom a request comes from, and under which path clients find the server."""
+"""Headers of proxies in front: whom a request comes from, and under which path clients find the server."""
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager

@@ -106,6 +106,7 @@ def lying_header(_: bytes) -> bytes:
 
 
 NAN, INFINITY = float("nan"), float("inf")
+DAMAGED = r"its weights are damaged|tells of \d+ weights, and the files hold \d+ bytes"
 
 BAD: dict[str, tuple[Damage, str]] = {
     # inaSpeechSegmenter#68: one NaN weight, and every voice was no_speech from a server that said it was ready.
@@ -122,14 +123,14 @@ BAD: dict[str, tuple[Damage, str]] = {
         r"gives 3x2 numbers for 3 windows, but its config\.json has 3 labels",
     ),
     "labels that say nothing": (config(id2label={"0": "LABEL_0", "1": "LABEL_1"}), "'LABEL_0' says too little"),
-    "weights cut off": (bytes_of("model.safetensors", lambda whole: whole[:1_000]), "weights are damaged"),
-    "no weights": (bytes_of("model.safetensors", lambda _: b""), "weights are damaged"),
-    "weights of text": (bytes_of("model.safetensors", lambda _: b"<!DOCTYPE html>" * 99), "weights are damaged"),
-    "a header beyond the file": (bytes_of("model.safetensors", huge_header), "weights are damaged"),
-    "tensors beyond the file": (bytes_of("model.safetensors", lying_header), "weights are damaged"),
+    "weights cut off": (bytes_of("model.safetensors", lambda whole: whole[:1_000]), DAMAGED),
+    "no weights": (bytes_of("model.safetensors", lambda _: b""), DAMAGED),
+    "weights of text": (bytes_of("model.safetensors", lambda _: b"<!DOCTYPE html>" * 99), DAMAGED),
+    "a header beyond the file": (bytes_of("model.safetensors", huge_header), DAMAGED),
+    "tensors beyond the file": (bytes_of("model.safetensors", lying_header), DAMAGED),
     "pointer of Git LFS": (
         bytes_of("model.safetensors", lambda _: b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"),
-        "weights are damaged",
+        DAMAGED,
     ),
     "without weights": (without("model.safetensors"), r"lacks model\.safetensors"),
     "without configuration": (without("config.json"), r"lacks config\.json"),

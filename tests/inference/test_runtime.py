@@ -44,6 +44,14 @@ def test_a_batch_of_any_size_says_what_its_windows_say_alone(batch: int) -> None
     np.testing.assert_allclose(found, alone, atol=1e-5)
 
 
+def test_in_eight_bits_a_window_is_not_changed_by_those_beside_it() -> None:
+    """The scale of the inputs was found for a whole batch, so that a loud call made a quiet one coarser."""
+    graph = converted(network(), precision="int8")
+    windows = voices() * np.array([[1.0], [0.01], [0.1]], dtype=np.float32)
+    alone = np.concatenate([graph(window[None]) for window in windows])
+    np.testing.assert_array_equal(graph(windows), alone)
+
+
 @pytest.mark.parametrize(("precision", "encoder"), [("auto", "int8"), ("fp32", "fp32"), ("int8", "int8")])
 def test_a_large_network_goes_by_way_of_files_that_do_not_stay(
     precision: Precision, encoder: Precision, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -54,13 +54,13 @@ def spectrogram() -> Any:
 
 
 class Head(NamedTuple):
-    """What makes a checkpoint of one head."""
+    """Parts of a checkpoint of one head."""
 
     config: str
     shape: dict[str, Any]
     extractor: Callable[[], Any] = Wav2Vec2FeatureExtractor
     is_fast: bool = False
-    """Whether it runs in ONNX Runtime."""
+    """True if it runs in ONNX Runtime."""
 
 
 HEADS: dict[str, Head] = {

@@ -10,17 +10,19 @@ from tests.nodes import a_front, a_node
 from tests.rtc import SDP, ToneTrack, a_peer, a_server
 from voxgender import metrics, protocol
 from voxgender.engine import Engine
-from voxgender.media.load import BACKLOG_S, LAG_S, SAMPLE_S, Load
+from voxgender.media.load import BACKLOG_S, LAG_S, MIN_WINDOWS_PER_S, SAMPLE_S, Load
 from voxgender.media.node import MediaNode
 
 
-def measured(load: Load, seconds: float, *, lag_s: float = 0.0, backlog_s: float = 0.0) -> bool:
+def measured(
+    load: Load, seconds: float, *, lag_s: float = 0.0, backlog_s: float = 0.0, windows_per_s: float | None = None
+) -> bool:
     for _ in range(round(seconds / SAMPLE_S)):
-        load.measure(lag_s, backlog_s)
+        load.measure(lag_s, backlog_s, windows_per_s)
     return load.overloaded
 
 
-@pytest.mark.parametrize("late", [{"lag_s": LAG_S}, {"backlog_s": BACKLOG_S}])
+@pytest.mark.parametrize("late", [{"lag_s": LAG_S}, {"backlog_s": BACKLOG_S}, {"windows_per_s": MIN_WINDOWS_PER_S / 2}])
 def test_a_node_that_is_late_for_some_two_seconds_is_overloaded_until_it_has_caught_up(late: dict[str, float]) -> None:
     load = Load()
     assert not measured(load, 1.0, **late)

@@ -6,7 +6,7 @@ import pytest
 
 from voxgender.training.manifest import Clip, Kind
 from voxgender.training.recordings import Recording
-from voxgender.training.sampling import SpeakerSampler, sample, spread
+from voxgender.training.sampling import SpeakerSampler, spread
 
 
 def clips(sex: Kind, speakers: int, *, corpus: str = "read", language: str = "en", each: int = 1) -> list[Clip]:
@@ -63,10 +63,3 @@ def test_speakers_to_resynthesise_are_of_both_sexes_and_of_all_corpora_and_langu
     men = Counter((clip.corpus, clip.language) for clip in chosen if clip.label == "male")
     assert men == {("read", "en"): 4, ("read", "de"): 4, ("phone", "en"): 2}
     assert len({(clip.corpus, clip.language, clip.speaker) for clip in chosen}) == 14
-
-
-def test_of_unlabelled_speakers_a_clip_each_is_taken_and_no_language_takes_over() -> None:
-    people = [*clips("male", 9, each=3), *clips("male", 2, language="de", each=2)]
-    chosen = sample(people, 5)
-    assert Counter(clip.language for clip in chosen) == {"en": 5, "de": 2}
-    assert len({(clip.language, clip.speaker) for clip in chosen}) == 7

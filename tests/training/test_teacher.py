@@ -62,6 +62,19 @@ def test_speakers_are_named_by_all_their_recordings_together(taught: tuple[list[
     assert all(np.linalg.norm(one.vector) == pytest.approx(1, abs=1e-4) for one in named)
 
 
+def test_all_recordings_of_a_speaker_share_the_direction_of_their_mean(
+    taught: tuple[list[Clip], list[Vectors]],
+) -> None:
+    """A word of half a second says little of a voice by itself."""
+    teacher = Teacher(taught[0], [taught[1]])
+    clips, windows = people(np.random.default_rng(5), "", "male", 2, name="stranger")
+    for named in (teacher.labelled(), teacher.unlabelled(clips, windows)):
+        first, second, other = (one.vector for one in named[:3])
+        np.testing.assert_array_equal(first, second)
+        assert np.linalg.norm(first) == pytest.approx(1, abs=1e-4)
+        assert not np.allclose(first, other)
+
+
 def test_who_sounds_like_neither_is_left_out(taught: tuple[list[Clip], list[Vectors]]) -> None:
     teacher = Teacher(taught[0], [taught[1]])
     assert teacher.unlabelled(*people(np.random.default_rng(3), "", "male", 4, name="doubtful", clearness=0.0)) == []

@@ -8,11 +8,23 @@ import pytest
 import torch
 
 from voxgender.errors import ManifestError, SettingsError
+from voxgender.peer.voices import MAN, speak
 from voxgender.training import train as training
 from voxgender.training.crops import SIZE, Crops, crops
 from voxgender.training.export import best_network, export
 from voxgender.training.manifest import KINDS, read_manifest, with_split
-from voxgender.training.network import BANDS, ROW, Student, build, envelopes, filter_bank, normalised, rows_in
+from voxgender.training.network import (
+    BANDS,
+    ROW,
+    Student,
+    bands,
+    build,
+    envelopes,
+    filter_bank,
+    filtered,
+    normalised,
+    rows_in,
+)
 from voxgender.training.options import TrainOptions
 from voxgender.training.recordings import recordings
 from voxgender.training.scoring import Score, Windows, calibrate, logits_of, merit, score
@@ -135,6 +147,17 @@ def test_without_splits_some_speakers_are_kept_to_choose_by(
     assert {clip.kind for clip in chosen} == {"male", "female"}
     assert len(chosen) == 2
     assert not {clip.speaker for clip in chosen} & {clip.speaker for clip in learned}
+
+
+def test_a_microphone_changes_envelopes_as_it_changes_the_audio() -> None:
+    audio = speak(MAN, 1.0, seed=1)[None]
+    tilt_db = np.linspace(-6, 6, BANDS, dtype=np.float32)
+    plain = envelopes(normalised(torch.from_numpy(audio)))
+    spectrum = np.fft.rfft(audio) * 10 ** (np.interp(np.fft.rfftfreq(audio.size, 1 / 16_000), bands()[0], tilt_db) / 20)
+    tilted = envelopes(normalised(torch.from_numpy(np.fft.irfft(spectrum, audio.size).astype(np.float32))))
+    made = filtered(plain, torch.from_numpy(tilt_db)[None])
+    assert (made - tilted).abs().mean() < 0.05 * (plain - tilted).abs().mean()
+    torch.testing.assert_close(filtered(plain, torch.zeros(1, BANDS)), plain)
 
 
 def test_crops_do_not_depend_on_the_workers_and_are_made_once(corpus: Path, cache: Path, tmp_path: Path) -> None:

@@ -22,8 +22,8 @@ PURE_LOG_ODDS = 4.0
 MAX_COST = 0.15
 """Largest cost of one window, as a squared error of probability."""
 
-MIN_GAIN = 0.29
-"""Cost that a change must save against no change: that of two windows, nearly saturated."""
+MIN_GAIN = 0.25
+"""Cost that a change must save against no change: that of two windows, the second half saturated."""
 
 PAUSE_S = 0.25
 """Silence between utterances. Windows do not reach back over it, and speakers often change in it."""

@@ -15,7 +15,7 @@ class Finding(NamedTuple):
     found: str
     """One sentence; it holds no secret."""
     advice: str = ""
-    """What to do; empty if there is nothing to do."""
+    """Advice; empty if there is nothing to do."""
 
     def __str__(self) -> str:
         line = f"{self.state:<8} {self.check}: {self.found}"

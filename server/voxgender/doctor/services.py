@@ -97,7 +97,8 @@ def model(options: ModelOptions) -> Iterator[Finding]:
     """Load the model and let it hear the built-in voices. Takes seconds, so call it in a thread."""
     check = "model"
     try:
-        from voxgender.engine.loading import OFF, load_engine
+        from voxgender.engine.loading import OFF
+        from voxgender.roles.serve import make_engine
     except ImportError:
         yield warning(
             check, "this installation has no media parts", "pip install 'voxgender[media]', where calls are taken"
@@ -105,14 +106,7 @@ def model(options: ModelOptions) -> Iterator[Finding]:
         return
     began = time.monotonic()
     try:
-        engine = load_engine(
-            options.model,
-            precision=options.precision,
-            device=options.device,
-            threads=options.inference_threads,
-            window_ms=options.window_ms,
-            hop_ms=options.hop_ms,
-        )
+        engine = make_engine(options)
     except VoxgenderError as error:
         yield failed(check, str(error), "look at --model")
         return

@@ -207,6 +207,11 @@ class Engine:
             since = min(self._turn_due_at, self._due[0][0] if self._due else math.inf)
         return 0.0 if math.isinf(since) else max(0.0, self.clock() - since)
 
+    def left_windows_per_s(self) -> float | None:
+        """Return how many windows of a call are classified in a second, if some were left out lately; else None."""
+        now = self.clock()
+        return self._pace.windows_per_s(now) if self._classifier and self._pace.is_short(now) else None
+
     def forget(self, calls: LoopCalls) -> None:
         """Forget an event loop that has no calls."""
         with self._wake:

@@ -8,13 +8,16 @@ from voxgender import received
 from voxgender.fleet.announcer import NodeStatus
 from voxgender.fleet.offers import Offers
 from voxgender.fleet.remote import RECORD_HEADER, SIGNATURE_HEADER, OfferRequest, OfferResponse, signed_text
+from voxgender.fleet.remotestream import STREAM_HEADER, shown
 from voxgender.fleet.secret import SCHEME, Secret
 from voxgender.http.app import MAX_BODY
 from voxgender.http.calls import NodeCalls
 from voxgender.http.events import Events
 from voxgender.http.health import Health, Metrics
+from voxgender.http.listen import Streams
 from voxgender.http.problems import Problem, problem_middleware
 from voxgender.http.sessions import Sessions, read_body
+from voxgender.http.websocket import check_upgrade
 
 _OPEN = ("/health/live", "/health/ready", "/metrics")
 _signed_by_us: web.RequestKey[bool] = web.RequestKey("signed_by_us", bool)
@@ -47,8 +50,10 @@ def create_node_app(
             web.get("/overview", api.overview),
             web.delete("/calls/{reference}", api.end),
             web.put("/drain", api.drain),
+            web.get("/listen/{ticket}", api.listen, allow_head=False),
         ]
     )
+    app.on_shutdown.append(api.streams.shut_down)
     app.add_routes(Sessions(node).routes())
     app.add_routes(Events(node).routes())
     app.add_routes(Health(node.check_ready).routes())
@@ -63,6 +68,7 @@ class _NodeApi:
         self._secret = secret
         self._status = status
         self._offers = Offers(node)
+        self.streams = Streams()
 
     async def record(self, _: web.Request) -> web.Response:
         """Return the node's record as JSON; a node that is starting answers 503."""
@@ -89,6 +95,12 @@ class _NodeApi:
     async def withdraw(self, request: web.Request) -> web.Response:
         await self._offers.withdraw(request.match_info["offer"])
         return web.Response(status=204)
+
+    async def listen(self, request: web.Request) -> web.StreamResponse:
+        """Carry the stream of a ticket, as signaling passes it on."""
+        check_upgrade(request)
+        stream = await self._node.redeem(request.match_info["ticket"])
+        return await self.streams.serve(request, stream, {STREAM_HEADER: shown(stream.form)})
 
     async def sessions(self, _: web.Request) -> web.Response:
         return web.json_response({"sessions": await self._node.describe_all()})

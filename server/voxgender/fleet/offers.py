@@ -3,6 +3,7 @@
 import asyncio
 from contextlib import suppress
 
+from voxgender.audiostream import StreamFormat
 from voxgender.errors import SessionNotFound
 from voxgender.http.calls import NodeCalls
 from voxgender.http.problems import Problem
@@ -25,15 +26,21 @@ class Offers:
         self._answers: dict[str, asyncio.Task[tuple[str, str]] | None] = {}
         """None for an offer that was withdrawn."""
 
-    async def answer(self, offer_id: str, offer: str, subject: str | None, address: str = "") -> tuple[str, str]:
-        """Answer an offer; return session id and answer, the same ones if the offer is repeated.
+    async def answer(
+        self, offer_id: str, offer: str | StreamFormat, subject: str | None, address: str = ""
+    ) -> tuple[str, str]:
+        """Answer an offer; return session id and answer or ticket, the same ones if the offer is repeated.
 
         Raises:
             Problem: the offer was withdrawn.
             NotReady, TooManySessions, SdpRejected
         """
         if offer_id not in self._answers:
-            task = asyncio.create_task(self._node.open(offer, subject, address), name=f"offer-{offer_id[:8]}")
+            if isinstance(offer, str):
+                answering_now = self._node.open(offer, subject, address)
+            else:
+                answering_now = self._node.reserve(offer, subject, address)
+            task = asyncio.create_task(answering_now, name=f"offer-{offer_id[:8]}")
             self._remember(offer_id, task)
         answering = self._answers[offer_id]
         if answering is None:

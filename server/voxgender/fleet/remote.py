@@ -1,5 +1,6 @@
 """Call a media node on another machine, or in another process, over its private HTTP API."""
 
+import asyncio
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -12,7 +13,10 @@ import msgspec
 from yarl import URL
 
 from voxgender import received
+from voxgender.audiostream import StreamFormat
+from voxgender.errors import NotReady, SessionNotFound
 from voxgender.fleet.record import NodeRecord
+from voxgender.fleet.remotestream import HEARTBEAT_S, STREAM_HEADER, NodeSocket, RemoteStream
 from voxgender.fleet.secret import Secret
 from voxgender.http.events import KEEPALIVE_S
 from voxgender.http.problems import error_of
@@ -55,7 +59,8 @@ class NoAnswer(Exception):
 class OfferRequest(msgspec.Struct, frozen=True):
     """An offer on its way to a node."""
 
-    offer: str
+    offer: str | StreamFormat
+    """SDP, or the format of a stream for which a ticket is wanted."""
     subject: str | None = None
     address: str = ""
 
@@ -65,6 +70,7 @@ class OfferResponse(msgspec.Struct, frozen=True):
 
     session: str
     answer: str
+    """SDP, or a ticket."""
 
 
 class _NodeProblem(msgspec.Struct, frozen=True):
@@ -100,7 +106,9 @@ class RemoteNode:
         else:
             connector, base = aiohttp.TCPConnector(limit=0), url.rstrip("/")
         self._base = base
-        self._http = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+        self._http = aiohttp.ClientSession(
+            connector=connector, cookie_jar=aiohttp.DummyCookieJar(), ws_response_class=NodeSocket
+        )
 
     async def close(self) -> None:
         await self._http.close()
@@ -118,7 +126,7 @@ class RemoteNode:
     async def offer(
         self,
         offer_id: str,
-        offer: str,
+        offer: str | StreamFormat,
         subject: str | None,
         address: str = "",
         *,
@@ -146,6 +154,39 @@ class RemoteNode:
             if not self._secret.is_signature(shown, "placed", signed_text(offer_id, answer)):
                 raise NoAnswer(f"the answer from {self.url} is not signed by a node")
             return self._decoded(answer, OfferResponse)
+
+    async def redeem(self, ticket: str) -> RemoteStream:
+        """Connect to the stream of a ticket.
+
+        Raises:
+            Unreachable, NoAnswer
+            SessionNotFound, NotReady
+        """
+        path = f"/listen/{quote(ticket, safe='')}"
+        headers = {"Authorization": self._secret.authorization("GET", unquote(path))}
+        try:
+            async with asyncio.timeout(self._answer_timeout_s):
+                socket = await self._http.ws_connect(
+                    URL(self._base + path, encoded=True), headers=headers, heartbeat=HEARTBEAT_S, compress=0
+                )
+        except aiohttp.WSServerHandshakeError as error:
+            if error.status == 404:
+                raise SessionNotFound(
+                    "There is no such ticket: it was used, has expired, or never was. Ask for another one by POST.",
+                    code="ticket_not_found",
+                ) from None
+            if error.status == 503:
+                raise NotReady("The server is shutting down.", code="draining", retry_after_s=5) from None
+            raise NoAnswer(f"{self.url} answers {error.status}") from None
+        except aiohttp.ClientConnectorError as error:
+            raise self._unreachable(error) from None
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise NoAnswer(f"no answer from {self.url} ({type(error).__name__})") from None
+        assert isinstance(socket, NodeSocket)
+        self._take_record(socket.response)
+        shown = unquote(socket.response.headers.get(STREAM_HEADER, ""))
+        session_id = socket.response.headers.get("Location", "").removeprefix("/whip/")
+        return RemoteStream(socket, session_id, self._decoded(shown.encode(), StreamFormat))
 
     async def withdraw(self, offer_id: str) -> None:
         """Withdraw an offer, whether the node has received it or not.
@@ -248,12 +289,15 @@ class RemoteNode:
                     raise await self._error_of(response)
                 yield response
         except aiohttp.ClientConnectorError as error:
-            refused = isinstance(error.os_error, (ConnectionRefusedError, FileNotFoundError))
-            raise Unreachable(f"no connection to {self.url}", refused=refused) from None
+            raise self._unreachable(error) from None
         except aiohttp.ConnectionTimeoutError:
             raise Unreachable(f"no connection to {self.url} within {CONNECT_TIMEOUT_S:g} s") from None
         except (aiohttp.ClientError, TimeoutError) as error:
             raise NoAnswer(f"no answer from {self.url} ({type(error).__name__})") from None
+
+    def _unreachable(self, error: aiohttp.ClientConnectorError) -> Unreachable:
+        refused = isinstance(error.os_error, (ConnectionRefusedError, FileNotFoundError))
+        return Unreachable(f"no connection to {self.url}", refused=refused)
 
     def _take_record(self, response: aiohttp.ClientResponse) -> None:
         if text := response.headers.get(RECORD_HEADER):

@@ -5,15 +5,18 @@ import logging
 import random
 import secrets
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
+from contextlib import suppress
 from time import monotonic
 from typing import Any, Literal, TypeVar
 
 from voxgender import metrics
+from voxgender.audiostream import StreamFormat
 from voxgender.errors import NodeNotFound, NotReady, SessionNotFound
 from voxgender.fleet.directory import Directory, Member
 from voxgender.fleet.record import NodeRecord
 from voxgender.fleet.remote import NoAnswer, OfferResponse, RemoteNode, Unreachable
 from voxgender.fleet.secret import Secret
+from voxgender.http.calls import Stream
 from voxgender.sdp import Fragment, Offer
 
 logger = logging.getLogger(__name__)
@@ -96,9 +99,48 @@ class Router:
             NotReady: no node is there, or none has room.
             TooManySessions, SdpRejected
         """
-        self.check_ready()
         # An invalid offer is refused here, and sent to no node.
         Offer.parse(offer)
+        placed = await self._place(offer, subject, address)
+        return placed.session, placed.answer
+
+    async def reserve(self, form: StreamFormat, subject: str | None = None, address: str = "") -> tuple[str, str]:
+        """Reserve a place for a stream on a node, as :meth:`open` does for a call; return session id and ticket.
+
+        Raises:
+            NotReady, TooManySessions
+        """
+        placed = await self._place(form, subject, address)
+        return placed.session, placed.answer
+
+    async def listen(self, form: StreamFormat, subject: str | None = None, address: str = "") -> Stream:
+        """Begin a stream on a node, and carry it there.
+
+        Raises:
+            NotReady, TooManySessions
+        """
+        session_id, ticket = await self.reserve(form, subject, address)
+        try:
+            return await self.redeem(ticket)
+        except SessionNotFound:
+            # The node has started again in between.
+            raise NotReady("The call's media node is gone.", code="no_node", retry_after_s=2) from None
+        except asyncio.CancelledError:
+            with suppress(SessionNotFound, NotReady):
+                await self.end(session_id)
+            raise
+
+    async def redeem(self, ticket: str) -> Stream:
+        """Carry the stream of a ticket to the node that has given it.
+
+        Raises:
+            SessionNotFound: the ticket was used, has expired, or never was.
+            NotReady: its node cannot be reached now.
+        """
+        return await self._forward(ticket, lambda node: node.redeem(ticket))
+
+    async def _place(self, offer: str | StreamFormat, subject: str | None, address: str) -> OfferResponse:
+        self.check_ready()
         offer_id = secrets.token_urlsafe(18)
         deadline = monotonic() + PLACE_TIMEOUT_S
         passed_over: set[str] = set()
@@ -116,13 +158,13 @@ class Router:
             within_s = FIRST_ANSWER_S if not unanswered and self._has_others(passed_over) else None
             placed = await self._offer(member, offer_id, offer, subject, address, within_s=within_s)
             if isinstance(placed, OfferResponse):
-                return placed.session, placed.answer
+                return placed
             unanswered += placed == "no_answer"
         if not unanswered and (full := self._full(passed_over)) is not None:
             # It ends a call that never connected, where it has one.
             placed = await self._offer(full, offer_id, offer, subject, address)
             if isinstance(placed, OfferResponse):
-                return placed.session, placed.answer
+                return placed
         raise self._no_room()
 
     async def trickle(self, session_id: str, fragment: str) -> None:
@@ -179,7 +221,7 @@ class Router:
         self,
         member: Member,
         offer_id: str,
-        offer: str,
+        offer: str | StreamFormat,
         subject: str | None,
         address: str,
         *,

@@ -53,15 +53,15 @@ class Architecture(msgspec.Struct, frozen=True, kw_only=True):
     add_adapter: bool = False
     adapter_attn_dim: int | None = None
     pooling_mode: Pooling | None = None
-    """Of the head of two layers."""
+    """Pooling before a head of two layers; None for the mean."""
     feat_proj_layer_norm: bool = True
-    """Of HuBERT."""
+    """HuBERT: whether features are normalised before their projection."""
     conv_pos_batch_norm: bool = False
-    """Of HuBERT."""
+    """HuBERT: whether positions are normalised over batches."""
     num_buckets: int = 320
-    """Of WavLM: relative positions that attention tells apart."""
+    """WavLM: number of relative positions that attention tells apart."""
     max_bucket_distance: int = 800
-    """Of WavLM, in frames."""
+    """WavLM: distance in frames from which all positions are one."""
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> "Architecture":

@@ -6,8 +6,10 @@ from voxgender.http.auth import Authenticator
 from voxgender.http.calls import Calls
 from voxgender.http.cors import add_cors_headers, cors_middleware
 from voxgender.http.events import KEEPALIVE_S, Events
+from voxgender.http.gateways import Gateways
 from voxgender.http.health import Health, Metrics, MetricsText, own_metrics
 from voxgender.http.iceservers import IceServers
+from voxgender.http.listen import Listen, Streams
 from voxgender.http.models import ModelResource, Models
 from voxgender.http.operators import Operators
 from voxgender.http.pages import Pages
@@ -55,6 +57,10 @@ def create_app(
     app.on_response_prepare.append(_secure)
     app.on_cleanup.append(authenticator.close)
     app.add_routes(Whip(calls, authenticator, rates, ice_servers, proxies).routes())
+    streams = Streams()
+    app.on_shutdown.append(streams.shut_down)
+    app.add_routes(Gateways(calls, authenticator, rates, streams).routes())
+    app.add_routes(Listen(calls, authenticator, rates, streams).routes())
     app.add_routes(Sessions(calls).routes())
     app.add_routes(Events(calls, keepalive_s=keepalive_s).routes())
     app.add_routes(Health(calls.check_ready).routes())

@@ -1,6 +1,7 @@
 """Check the bearer tokens (RFC 6750) of callers and operators."""
 
 import hmac
+from urllib.parse import unquote
 
 from aiohttp import web
 
@@ -8,6 +9,8 @@ from voxgender.errors import SettingsError, TokenRejected
 from voxgender.http.problems import Problem
 from voxgender.settings import AuthOptions
 
+BEARER_PROTOCOL = "bearer."
+"""Beginning of the WebSocket subprotocol that holds a token."""
 _CHALLENGE = 'Bearer realm="voxgender"'
 
 
@@ -38,14 +41,18 @@ class Authenticator:
         elif settings.jwt_issuer:
             raise SettingsError("--jwt-issuer (VOXGENDER_JWT_ISSUER) lets nobody in without --jwt-secret or --jwt-keys")
 
-    async def authenticate(self, request: web.Request) -> str | None:
+    async def authenticate(self, request: web.Request, shown: str = "") -> str | None:
         """Authenticate a caller; return the subject of its own token, or None if it has the shared token or needs none.
+
+        Args:
+            request: the caller's request.
+            shown: token that did not come in its headers, if any.
 
         Raises:
             Problem: 401.
             NotReady: the keys cannot be read now.
         """
-        subject, _ = await self._check(request)
+        subject, _ = await self._check(request, shown)
         return subject
 
     async def require_operator(self, request: web.Request) -> None:
@@ -82,12 +89,11 @@ class Authenticator:
         if self._tokens is not None:
             await self._tokens.close()
 
-    async def _check(self, request: web.Request) -> tuple[str | None, bool]:
+    async def _check(self, request: web.Request, shown: str = "") -> tuple[str | None, bool]:
         if not self._token and self._tokens is None:
             return None, True
-        scheme, _, shown = request.headers.get("Authorization", "").partition(" ")
-        shown = shown.strip()
-        if scheme.lower() != "bearer" or not shown:
+        shown = shown or _shown(request)
+        if not shown:
             # RFC 6750 section 3.1: no error code for a request without a token.
             raise _unauthorized("A bearer token is needed: send it as 'Authorization: Bearer TOKEN'.", _CHALLENGE)
         if self._token and hmac.compare_digest(shown.encode(errors="surrogateescape"), self._token):
@@ -99,6 +105,21 @@ class Authenticator:
             except TokenRejected as error:
                 why = str(error)
         raise _unauthorized(why, f'{_CHALLENGE}, error="invalid_token", error_description="{why}"')
+
+
+def _shown(request: web.Request) -> str:
+    """Return the token of a request: of its ``Authorization``, else of a WebSocket's subprotocols; or nothing.
+
+    A page cannot give a WebSocket headers, so it offers the token as a subprotocol, percent-encoded, beside the one
+    that is meant: ``voxgender, bearer.TOKEN``.
+    """
+    scheme, _, shown = request.headers.get("Authorization", "").partition(" ")
+    if scheme:
+        return shown.strip() if scheme.lower() == "bearer" else ""
+    for offered in ",".join(request.headers.getall("Sec-WebSocket-Protocol", ())).split(","):
+        if offered.strip().startswith(BEARER_PROTOCOL):
+            return unquote(offered.strip().removeprefix(BEARER_PROTOCOL))
+    return ""
 
 
 def _unauthorized(why: str, challenge: str) -> Problem:

@@ -3,6 +3,50 @@
 from collections.abc import AsyncGenerator
 from typing import Any, Protocol
 
+from voxgender.audiostream import StreamFormat
+from voxgender.errors import Ending
+
+
+class Stream(Protocol):
+    """A call whose audio comes as a stream of bytes, and the one client that sends it.
+
+    Any method may wait until the stream takes more.
+    """
+
+    @property
+    def id(self) -> str:
+        """The session's id."""
+        ...
+
+    @property
+    def form(self) -> StreamFormat:
+        """The format of the audio."""
+        ...
+
+    async def push(self, audio: bytes) -> None:
+        """Add bytes of audio. Raises ``StreamEnded``."""
+        ...
+
+    async def ping(self) -> None:
+        """Note that the client is there."""
+        ...
+
+    async def finalize(self) -> None:
+        """Tell the present segment now, and go on."""
+        ...
+
+    async def finish(self) -> None:
+        """End the audio; the last messages follow."""
+        ...
+
+    async def leave(self, ending: Ending = "done") -> None:
+        """End the call, whose client has left or was sent away."""
+        ...
+
+    def messages(self) -> AsyncGenerator[str, None]:
+        """Yield the client's messages as JSON texts; raises ``StreamEnded`` after the last one."""
+        ...
+
 
 class Calls(Protocol):
     """Opens, finds and ends calls: ``media.node.MediaNode`` holds them, ``fleet.router.Router`` asks nodes elsewhere.
@@ -21,6 +65,18 @@ class Calls(Protocol):
 
         Raises ``NotReady``, ``TooManySessions``, ``SdpRejected``.
         """
+        ...
+
+    async def listen(self, form: StreamFormat, subject: str | None = None, address: str = "") -> Stream:
+        """Begin a call over a stream of audio; see :meth:`open`. Raises ``NotReady``, ``TooManySessions``."""
+        ...
+
+    async def reserve(self, form: StreamFormat, subject: str | None = None, address: str = "") -> tuple[str, str]:
+        """Reserve a place for a stream; return session id and ticket. Raises ``NotReady``, ``TooManySessions``."""
+        ...
+
+    async def redeem(self, ticket: str) -> Stream:
+        """Begin the call of a ticket, once. Raises ``SessionNotFound``, ``NotReady``."""
         ...
 
     async def trickle(self, session_id: str, fragment: str) -> None:

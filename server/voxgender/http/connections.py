@@ -116,7 +116,7 @@ def _begin(
 class Connection(web.RequestHandler):
     """Applies :class:`Limits` to one client; answers malformed requests with problem details, logged in one line."""
 
-    __slots__ = ("_begun", "_body", "_body_since", "_fed_at", "_head_since", "_limits", "_timer")
+    __slots__ = ("_begun", "_body", "_body_since", "_fed_at", "_head_since", "_limits", "_timer", "_upgraded")
 
     def __init__(self, manager: web.Server, limits: Limits, *, loop: asyncio.AbstractEventLoop, **options: Any) -> None:
         super().__init__(manager, loop=loop, **options)
@@ -128,6 +128,7 @@ class Connection(web.RequestHandler):
         self._body: StreamReader | None = None
         self._body_since = 0.0
         self._fed_at = 0.0
+        self._upgraded = False
         self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -148,7 +149,7 @@ class Connection(web.RequestHandler):
     def data_received(self, data: bytes) -> None:
         parsed, in_body = self._request_count, self._in_body()
         super().data_received(data)
-        if not data:
+        if not data or self._upgraded:
             return
         now = self._loop.time()
         if in_body:
@@ -160,6 +161,12 @@ class Connection(web.RequestHandler):
             if self._head_since is None:
                 self._head_since = now
                 self._arm()
+
+    def set_parser(self, parser: Any, data_received_cb: Any = None) -> None:
+        """Note that the connection is a WebSocket from now on: no request is awaited."""
+        super().set_parser(parser, data_received_cb)
+        self._upgraded = True
+        self._body = self._head_since = None
 
     def begin(self, body: StreamReader) -> None:
         """Note that the head of a request is complete, so that its body is awaited."""

@@ -7,6 +7,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from voxgender.errors import SettingsError
+from voxgender.http.problem import Problem
 
 EXPOSED = "Location, ETag, Link, Accept-Patch, Retry-After, WWW-Authenticate"
 ALLOWED_HEADERS = ("Authorization", "Content-Type", "If-Match", "Last-Event-ID")
@@ -59,6 +60,25 @@ def cors_middleware(origins: Sequence[str]) -> Middleware:
 async def add_cors_headers(request: web.Request, response: web.StreamResponse) -> None:
     """Add CORS headers to every response, streams and errors too (an ``on_response_prepare`` signal)."""
     response.headers.update(request.get(_headers, {}))
+
+
+def check_origin(request: web.Request) -> None:
+    """Check the origin of a WebSocket's handshake, to which browsers apply no rule of CORS (RFC 6455 section 10.2).
+
+    Programs send no origin, and the server's own pages may always connect.
+
+    Raises:
+        Problem: 403.
+    """
+    origin = request.headers.get("Origin")
+    if origin is None or "Access-Control-Allow-Origin" in request.get(_headers, {}):
+        return
+    if origin.partition("://")[2].lower() != request.host.lower():
+        raise Problem(
+            403,
+            "origin_not_allowed",
+            "Pages of this origin may not call: the server's --allow-origin does not name it.",
+        )
 
 
 def preflight(request: web.Request, methods: str, headers: dict[str, str]) -> web.Response:

@@ -8,7 +8,16 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from voxgender import metrics
-from voxgender.errors import NodeNotFound, NotReady, RequestRefused, SdpRejected, SessionNotFound, TooManySessions
+from voxgender.errors import (
+    NodeNotFound,
+    NotReady,
+    NoUdp,
+    RequestRefused,
+    SdpRejected,
+    SessionNotFound,
+    StreamRejected,
+    TooManySessions,
+)
 from voxgender.http.connections import UNMET_EXPECTATION, BodyStalled
 from voxgender.http.problem import Problem
 
@@ -20,10 +29,14 @@ REFUSALS: Mapping[str, tuple[int, type[RequestRefused]]] = {
     "malformed_sdp": (400, SdpRejected),
     "session_not_found": (404, SessionNotFound),
     "node_not_found": (404, NodeNotFound),
+    "malformed_stream": (400, StreamRejected),
+    "unsupported_encoding": (415, StreamRejected),
+    "ticket_not_found": (404, SessionNotFound),
     "no_audio": (422, SdpRejected),
     "ice_restart": (422, SdpRejected),
     # Not 503: the server is healthy, and another server must not be tried.
     "too_many_sessions": (429, TooManySessions),
+    "no_udp": (501, NoUdp),
     "starting": (503, NotReady),
     "draining": (503, NotReady),
     "model_loading": (503, NotReady),
@@ -34,6 +47,10 @@ REFUSALS: Mapping[str, tuple[int, type[RequestRefused]]] = {
     "node_unreachable": (503, NotReady),
 }
 """HTTP status and error class of each code, in both directions between signaling and a node."""
+
+
+_OFFERS = {("POST", "/whip"), ("POST", "/listen"), ("GET", "/listen")}
+"""Requests that open a call; their refusals are counted."""
 
 
 @web.middleware
@@ -49,7 +66,7 @@ async def problem_middleware(request: web.Request, handler: Handler) -> web.Stre
             # Nobody reads it.
             return web.Response(status=400)
         problem = _problem(error)
-    if request.method == "POST" and request.path == "/whip":
+    if (request.method, request.path) in _OFFERS:
         metrics.OFFERS_REJECTED.labels(problem.code).inc()
     return problem.response()
 
@@ -80,7 +97,7 @@ def _problem(error: Exception) -> Problem:
         case web.HTTPRequestEntityTooLarge():
             return Problem(413, "too_large", "The body is larger than any SDP has to be.")
         case web.HTTPNotFound():
-            return Problem(404, "not_found", "There is nothing here; calls begin with POST /whip.")
+            return Problem(404, "not_found", "There is nothing here; calls begin with POST /whip or GET /listen.")
         case web.HTTPException():
             return Problem(error.status, "http_error", error.reason)
     logger.exception("request failed", exc_info=error)

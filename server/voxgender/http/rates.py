@@ -62,9 +62,11 @@ class Rates:
     def _limits(self, request: web.Request) -> "_Limits | None":
         resource = request.match_info.route.resource
         match request.method, resource and resource.canonical:
-            case ("POST", "/whip"):
+            case ("POST", "/whip" | "/listen") | ("GET", "/listen" | "/listen/twilio" | "/listen/telnyx"):
                 return self._offers
             case ("PATCH", "/whip/{session}") | ("GET", "/whip/{session}/events"):
+                return self._others
+            case ("GET", path) if path and path.endswith("/{ticket}"):
                 return self._others
         return None
 

@@ -50,7 +50,7 @@ RUNTIMES = (
 
 
 class Job(NamedTuple):
-    """What one process measures."""
+    """Task of one process."""
 
     runtime: Runtime
     model: str
@@ -71,7 +71,7 @@ class Cell(NamedTuple):
 
 
 class Measured(NamedTuple):
-    """What was measured of one runtime with one number of threads."""
+    """Figures of one runtime with one number of threads."""
 
     runtime: Runtime
     threads: int
@@ -81,7 +81,7 @@ class Measured(NamedTuple):
     verdicts: tuple[int, ...] = ()
     """The likeliest output of each window."""
     failure: str = ""
-    """Why there are no figures."""
+    """Reason for which there are no figures."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the figures for ``--json``, without the verdicts."""

@@ -27,7 +27,7 @@ _SHARDS = "model-*-of-*.safetensors"
 _SINGLE, _INDEX = "model.safetensors", "model.safetensors.index.json"
 _WANTED = [_CONFIG, _PREPROCESSING, _SINGLE, _INDEX, _SHARDS, GRAPH]
 _UNNAMED = {"0": "LABEL_0", "1": "LABEL_1"}
-"""What transformers takes for ``id2label`` where it is missing."""
+"""Labels that transformers takes for a missing ``id2label``."""
 _MAX_JSON_BYTES = 16 << 20
 _LARGEST = {
     **dict.fromkeys(("num_hidden_layers", "encoder_layers", "decoder_layers"), 512),

@@ -14,7 +14,7 @@ MAX_NAME = 64
 """Greatest length of a label, in characters."""
 
 _VERDICTS = ("uncertain", "no_speech")
-"""What the decisions say themselves, so that no label of a model may be called so."""
+"""Labels of the decisions themselves, so that no label of a model may be called so."""
 _SYNONYMS: Mapping[str, tuple[str, ...]] = {
     "male": (
         "male", "males", "m", "man", "men", "masculine", "masc", "homme", "masculin", "hombre", "masculino", "varon",

@@ -120,7 +120,7 @@ class OpusPayloads:
         frames: list[Frame] = []
         pcm = scratch()
         start_pts = 0
-        for pts, data, after_loss, _ in _merged(payloads):
+        for pts, data, after_loss, _ in merged(payloads):
             lost = pts - self._end_pts if after_loss and self._end_pts is not None else 0
             if not 0 < lost <= _MOST_LOST:
                 lost = 0
@@ -153,7 +153,7 @@ class OpusPayloads:
         return Wave(self._mixer.mix(channels, SAMPLE_RATE_HZ), start_pts, self.clock_rate_hz)
 
 
-def _merged(payloads: Sequence[Packet]) -> Iterator[Packet]:
+def merged(payloads: Sequence[Packet]) -> Iterator[Packet]:
     """Merge consecutive payloads, so that libopus is called once for up to 120 ms.
 
     The decoded samples are the same. Empty payloads are left out, because libopus takes them for lost ones.

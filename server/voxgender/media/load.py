@@ -5,9 +5,12 @@ A node that is late serves all of its calls worse with each further one, so it r
 """
 
 import asyncio
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from voxgender import metrics
+
+if TYPE_CHECKING:
+    from voxgender.engine import Engine
 
 SAMPLE_S = 0.25
 """Time between two measurements."""
@@ -15,6 +18,8 @@ LAG_S = 0.25
 """Lateness of the event loop from which it is too busy: timers, packets and answers are as late."""
 BACKLOG_S = 0.5
 """Time that calls wait for the engine, from which it is too busy: results come more than two hops late."""
+MIN_WINDOWS_PER_S = 1.0
+"""Windows of a call that are classified in a second; if windows are left out and it is less, the model is too busy."""
 _MEMORY_S = 2.0
 _ENTER = 0.6
 """Share of busy measurements, over some two seconds, from which a node is overloaded: one long stop is no load."""
@@ -28,23 +33,20 @@ class Load:
         self.overloaded = False
         self._busy_share = 0.0
 
-    def measure(self, lag_s: float, backlog_s: float) -> None:
+    def measure(self, lag_s: float, backlog_s: float, windows_per_s: float | None = None) -> None:
         """Take one measurement, every ``SAMPLE_S``."""
         metrics.LOOP_LAG_SECONDS.observe(lag_s)
         metrics.BACKLOG_SECONDS.observe(backlog_s)
-        is_busy = lag_s >= LAG_S or backlog_s >= BACKLOG_S
+        is_short = windows_per_s is not None and windows_per_s < MIN_WINDOWS_PER_S
+        is_busy = lag_s >= LAG_S or backlog_s >= BACKLOG_S or is_short
         self._busy_share += (is_busy - self._busy_share) * SAMPLE_S / _MEMORY_S
         self.overloaded = self._busy_share > (_LEAVE if self.overloaded else _ENTER)
         metrics.OVERLOADED.set(self.overloaded)
 
-    async def watch(self, backlog_s: Callable[[], float]) -> None:
-        """Measure the running event loop and an engine until cancelled.
-
-        Args:
-            backlog_s: returns how long the engine's oldest unfinished work has waited, in seconds.
-        """
+    async def watch(self, engine: "Engine") -> None:
+        """Measure the running event loop and an engine until cancelled."""
         loop = asyncio.get_running_loop()
         while True:
             due = loop.time() + SAMPLE_S
             await asyncio.sleep(SAMPLE_S)
-            self.measure(max(0.0, loop.time() - due), backlog_s())
+            self.measure(max(0.0, loop.time() - due), engine.backlog_s(), engine.left_windows_per_s())

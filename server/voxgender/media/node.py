@@ -9,13 +9,16 @@ from time import monotonic
 from typing import Any
 
 from voxgender import metrics
+from voxgender.audiostream import StreamFormat
 from voxgender.engine import Engine
-from voxgender.errors import NodeNotFound, NotReady, SessionNotFound, TooManySessions
+from voxgender.errors import NodeNotFound, NotReady, NoUdp, SessionNotFound, TooManySessions
 from voxgender.media.aiortc_internals.certificates import Certificates
 from voxgender.media.aiortc_internals.ice import HostAddresses
+from voxgender.media.livesession import LiveSession
 from voxgender.media.load import Load
 from voxgender.media.session import Session, SessionTimes
 from voxgender.media.sockets import Sockets
+from voxgender.media.streamsession import StreamSession
 from voxgender.protocol import Message
 from voxgender.references import reference
 from voxgender.system import ProcessLoad
@@ -47,6 +50,7 @@ class MediaNode:
         ice_addresses: local addresses for media; empty for all but loopback.
         advertise_addresses: public addresses that lead to them, told to peers in their place.
         udp_ports: the first and the last port for media; None lets the kernel choose.
+        no_udp: refuse offers with :class:`NoUdp`; streams alone are taken.
         max_sessions: offers above that get :class:`NotReady`.
         max_sessions_per_subject: offers of one subject above that get :class:`TooManySessions`; 0 for no such limit.
         connect_timeout_s: time for a session to connect before it is ended.
@@ -64,6 +68,7 @@ class MediaNode:
         ice_addresses: Sequence[str] = (),
         advertise_addresses: Sequence[str] = (),
         udp_ports: tuple[int, int] | None = None,
+        no_udp: bool = False,
         max_sessions: int = 100,
         max_sessions_per_subject: int = 0,
         connect_timeout_s: float = 15.0,
@@ -76,6 +81,7 @@ class MediaNode:
     ) -> None:
         self._addresses = HostAddresses(tuple(ice_addresses), tuple(advertise_addresses))
         self._sockets = Sockets(udp_ports)
+        self._no_udp = no_udp
         self._certificates = Certificates()
         self._new_session_id = new_session_id
         self._max_sessions = max_sessions
@@ -88,6 +94,9 @@ class MediaNode:
         self._load = load or Load()
         self._engine: Engine | None = None
         self._sessions: dict[str, Session] = {}
+        self._streams: dict[str, StreamSession] = {}
+        self._tickets: dict[str, StreamSession] = {}
+        """Streams whose clients have not connected yet, by their tickets."""
         self._subjects: dict[str, str] = {}
         """Session id to the subject of its caller's token, if the token has one."""
         self._addresses_of: dict[str, str] = {}
@@ -106,8 +115,8 @@ class MediaNode:
 
     @property
     def live(self) -> int:
-        """Sessions there are."""
-        return len(self._sessions)
+        """Places that are taken: one for a session, or for each channel of a stream."""
+        return len(self._sessions) + sum(stream.places for stream in self._streams.values())
 
     @property
     def draining(self) -> bool:
@@ -124,13 +133,13 @@ class MediaNode:
         self._engine = engine
         self._background = [
             asyncio.create_task(self._sweep(), name="sweep"),
-            asyncio.create_task(self._load.watch(engine.backlog_s), name="load"),
+            asyncio.create_task(self._load.watch(engine), name="load"),
         ]
 
     async def close(self) -> None:
         """End every session and take no more."""
         self._closing = True
-        await asyncio.gather(*(session.end("shutdown") for session in list(self._sessions.values())))
+        await asyncio.gather(*(session.end("shutdown") for session in self._all()))
         for task in self._background:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
@@ -138,9 +147,9 @@ class MediaNode:
     def drain(self) -> None:
         """Take no more calls, and ask the clients of the others to move to another server."""
         self._draining = True
-        for session in self._sessions.values():
+        for session in self._all():
             session.warn("draining", _MOVE)
-        if not self._sessions:
+        if not self.live:
             self._emptied.set()
 
     async def drained(self) -> None:
@@ -165,15 +174,11 @@ class MediaNode:
             NotReady: the model is still being loaded, the node is full or does not keep up, or it is shutting down.
             TooManySessions: the subject has reached its limit on this node.
             SdpRejected: the offer cannot be answered.
+            NoUdp: no UDP reaches this node.
         """
-        self._ready_engine()
-        self._check_subject(subject)
-        self._check_load()
-        while len(self._sessions) >= self._max_sessions:
-            await self._make_room(address)
-        # Both may have changed while room was made.
-        engine = self._ready_engine()
-        self._check_subject(subject)
+        if self._no_udp:
+            raise NoUdp("This server takes calls over WebSockets alone: connect to /listen.")
+        engine = await self._admit(subject, address, places=1)
         session = Session(
             self._new_session_id(),
             engine,
@@ -183,19 +188,54 @@ class MediaNode:
             times=self._session_times,
             on_ended=self._forget,
         )
-        # In the table before the first await, so that the limit counts offers that are being answered too.
-        self._sessions[session.id] = session
-        if subject is not None:
-            self._subjects[session.id] = subject
-        self._addresses_of[session.id] = address
+        # Before the first await, so that the limit counts offers that are being answered too.
+        self._add(session, subject, address)
         try:
             answer = await session.answer(offer)
         except BaseException:
             self._forget(session)
             raise
         metrics.SESSIONS_STARTED.inc()
-        metrics.SESSIONS.set(len(self._sessions))
+        metrics.SESSIONS.set(self.live)
         return session.id, answer
+
+    async def listen(self, form: StreamFormat, subject: str | None = None, address: str = "") -> StreamSession:
+        """Begin a call whose audio comes as a stream of this format; see :meth:`open`.
+
+        Raises:
+            NotReady, TooManySessions
+        """
+        session = await self._stream(form, subject, address)
+        metrics.SESSIONS_STARTED.inc()
+        return session
+
+    async def reserve(self, form: StreamFormat, subject: str | None = None, address: str = "") -> tuple[str, str]:
+        """Reserve a place for a stream. Returns the session's id, and the ticket that lets one client connect.
+
+        Raises:
+            NotReady, TooManySessions
+        """
+        session = await self._stream(form, subject, address, ticket=self._new_session_id())
+        self._tickets[session.ticket] = session
+        return session.id, session.ticket
+
+    async def redeem(self, ticket: str) -> StreamSession:
+        """Begin the call of a ticket, once.
+
+        Raises:
+            SessionNotFound: the ticket was used, has expired, or never was.
+            NotReady: the node is shutting down.
+        """
+        self._ready_engine()
+        session = self._tickets.pop(ticket, None)
+        if session is None or session.ended_for is not None:
+            raise SessionNotFound(
+                "There is no such ticket: it was used, has expired, or never was. Ask for another one by POST.",
+                code="ticket_not_found",
+            )
+        session.connect()
+        metrics.SESSIONS_STARTED.inc()
+        return session
 
     async def trickle(self, session_id: str, fragment: str) -> None:
         """Add the peer's candidates.
@@ -236,7 +276,7 @@ class MediaNode:
 
     def sessions(self) -> list[dict[str, Any]]:
         """Return all sessions' states. The id is a capability, so only its beginning is shown."""
-        return [session.status() | {"session": session.id[:8]} for session in self._sessions.values()]
+        return [session.status() | {"session": session.id[:8]} for session in self._all()]
 
     async def overview(self) -> dict[str, list[dict[str, Any]]]:
         """Return this node's calls, and the node itself, for operators."""
@@ -281,8 +321,45 @@ class MediaNode:
             raise NotReady("The server is starting: its model is being loaded.", code="starting", retry_after_s=2)
         return self._engine
 
-    def _find(self, session_id: str) -> Session:
-        session = self._sessions.get(session_id)
+    async def _admit(self, subject: str | None, address: str, *, places: int) -> Engine:
+        """Make room for a session. Returns the engine.
+
+        Raises:
+            NotReady, TooManySessions
+        """
+        self._ready_engine()
+        self._check_subject(subject)
+        self._check_load()
+        while self.live + places > self._max_sessions:
+            await self._make_room(address)
+        # Both may have changed while room was made.
+        engine = self._ready_engine()
+        self._check_subject(subject)
+        return engine
+
+    def _all(self) -> list[LiveSession]:
+        return [*self._sessions.values(), *self._streams.values()]
+
+    def _add(self, session: LiveSession, subject: str | None, address: str) -> None:
+        if isinstance(session, Session):
+            self._sessions[session.id] = session
+        elif isinstance(session, StreamSession):
+            self._streams[session.id] = session
+        if subject is not None:
+            self._subjects[session.id] = subject
+        self._addresses_of[session.id] = address
+
+    async def _stream(
+        self, form: StreamFormat, subject: str | None, address: str, *, ticket: str = ""
+    ) -> StreamSession:
+        engine = await self._admit(subject, address, places=form.channels)
+        session = StreamSession(self._new_session_id(), engine, form, ticket=ticket, on_ended=self._forget)
+        self._add(session, subject, address)
+        metrics.SESSIONS.set(self.live)
+        return session
+
+    def _find(self, session_id: str) -> LiveSession:
+        session = self._sessions.get(session_id) or self._streams.get(session_id)
         if session is None:
             raise SessionNotFound("There is no such session: it has ended, or never was.")
         return session
@@ -307,7 +384,7 @@ class MediaNode:
         now = monotonic()
         waiting = [
             session
-            for session in self._sessions.values()
+            for session in self._all()
             if session.ended_for is None
             and session.state != "connected"
             and now - session.started_at > self._give_way_s
@@ -319,12 +396,15 @@ class MediaNode:
         mine = [session for session in waiting if self._addresses_of.get(session.id) == address]
         await min(mine or waiting, key=lambda session: session.started_at).end("gave_way")
 
-    def _forget(self, session: Session) -> None:
+    def _forget(self, session: LiveSession) -> None:
+        if isinstance(session, StreamSession):
+            self._tickets.pop(session.ticket, None)
+            self._streams.pop(session.id, None)
         self._sessions.pop(session.id, None)
         self._subjects.pop(session.id, None)
         self._addresses_of.pop(session.id, None)
-        metrics.SESSIONS.set(len(self._sessions))
-        if self._draining and not self._sessions:
+        metrics.SESSIONS.set(self.live)
+        if self._draining and not self.live:
             self._emptied.set()
 
     async def _sweep(self) -> None:
@@ -333,15 +413,15 @@ class MediaNode:
             self._end_overdue(monotonic())
 
     def _end_overdue(self, now: float) -> None:
+        for session in self._all():
+            if session.ended_for is None and (
+                reason := session.overdue(
+                    now, connect_timeout_s=self._connect_timeout_s, silence_timeout_s=self._silence_timeout_s
+                )
+            ):
+                session.end_soon(reason)
         for session in list(self._sessions.values()):
-            if session.ended_for is not None:
-                continue
-            if session.state != "connected":
-                if now - session.started_at > self._connect_timeout_s:
-                    session.end_soon("connect_timeout")
-            elif now - session.last_active_at > self._silence_timeout_s:
-                session.end_soon("silent_peer")
-            else:
+            if session.ended_for is None and session.state == "connected":
                 session.warn_of_no_media(now)
 
 

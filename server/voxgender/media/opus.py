@@ -113,10 +113,16 @@ class Buffer:
 
     def reserve(self, count: int) -> int:
         """Make room for ``count`` more samples; return the address to write them to."""
-        if self.size + count > self._samples.size:
+        while self.size + count > self._samples.size:
             self._samples = np.concatenate((self._samples, np.empty_like(self._samples)))
             self._address = self._samples.ctypes.data
         return self._address + 2 * self.size
+
+    def add_silence(self, count: int) -> None:
+        """Add ``count`` samples of silence."""
+        self.reserve(count)
+        self._samples[self.size : self.size + count] = 0
+        self.size += count
 
     def pop(self) -> Pcm:
         """Return a copy of the samples, shape ``(samples,)``, and empty the buffer."""

@@ -71,7 +71,7 @@ class Outbox:
         self._told += 1
         if not is_result:
             self._events.append((self._told, message))
-        text = message.to_json()
+        text = message.to_json() if self._channels else ""
         for channel, results, events in self._channels:
             if (results if is_result else events) and not (is_result and channel.bufferedAmount > MAX_BUFFERED):
                 _send(channel, text)

@@ -2,10 +2,10 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from time import monotonic
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from aiortc import (
     RTCConfiguration,
@@ -28,37 +28,16 @@ from voxgender.media.aiortc_internals.ice import HostAddresses, gather_on
 from voxgender.media.aiortc_internals.paths import Consent
 from voxgender.media.aiortc_internals.reception import take_over_rtp
 from voxgender.media.aiortc_internals.sctp import wait_delivered
-from voxgender.media.callfigures import CallFigures
 from voxgender.media.decoder import Decoders
 from voxgender.media.dtls import Failure
-from voxgender.media.outbox import Outbox
+from voxgender.media.livesession import DELIVERY_TIMEOUT_S, FLUSH_TIMEOUT_S, LiveSession, Reason
 from voxgender.media.pace import EXCESSES
 from voxgender.media.receiver import BYE_GRACE_S, AudioReceiver
 from voxgender.media.sockets import Sockets
 from voxgender.protocol import Error, Message, Warning
-from voxgender.references import reference
 from voxgender.sdp import MAX_CANDIDATES, Candidate, Fragment, Offer
 
 logger = logging.getLogger(__name__)
-
-Reason = Literal[
-    "deleted",
-    "left",
-    "track_ended",
-    "connect_timeout",
-    "gave_way",
-    "connection_failed",
-    "consent_expired",
-    "silent_peer",
-    "excessive_data",
-    "analysis_failed",
-    "shutdown",
-]
-
-FLUSH_TIMEOUT_S = 2.0
-"""Time for the last windows of a call to be classified."""
-DELIVERY_TIMEOUT_S = 1.0
-"""Time for the last messages of a call to be acknowledged."""
 
 
 class SessionTimes(NamedTuple):
@@ -68,7 +47,7 @@ class SessionTimes(NamedTuple):
     consent: Consent = Consent()
 
 
-class Session:
+class Session(LiveSession):
     """One call over WebRTC. :meth:`answer` begins it; :meth:`end` or the peer ends it, then ``on_ended`` is called.
 
     Args:
@@ -91,14 +70,10 @@ class Session:
         times: SessionTimes = SessionTimes(),  # noqa: B008 - they cannot change
         on_ended: Callable[["Session"], None] = lambda _: None,
     ) -> None:
-        self.id = session_id
-        self.started_at = monotonic()
-        self.ended_for: Reason | None = None
+        super().__init__(engine.hello(session_id), on_ended)
         self._sockets = sockets
         self._addresses = addresses
         self._times = times
-        self._on_ended = on_ended
-        self._outbox = Outbox(engine.hello(session_id))
         # The default would ask a public STUN server, and can stall the answer for 5 s.
         self._pc = RTCPeerConnection(RTCConfiguration(iceServers=[]))
         certificates.show(self._pc)
@@ -112,7 +87,6 @@ class Session:
             lambda excess: outbox.post_now_and_then(Warning(code=excess, message=EXCESSES[excess])),
             bye_grace_s=times.bye_grace_s,
         )
-        self._figures = CallFigures()
         self._analysed = asyncio.Event()
         self._answered = False
         self._offer: Offer | None = None
@@ -120,7 +94,6 @@ class Session:
         """Addresses of the peer's candidates."""
         self._spoken_at = 0.0
         self._connected_at: float | None = None
-        self._ending: asyncio.Task[None] | None = None
 
     @property
     def state(self) -> str:
@@ -134,19 +107,7 @@ class Session:
 
     def status(self) -> dict[str, Any]:
         """Return the session's state for operators; it tells nothing about voices."""
-        return {
-            "session": self.id,
-            "state": self.state,
-            "age_s": round(monotonic() - self.started_at, 1),
-            "channels": self._outbox.channels,
-            "packets_lost": self._receiver.lost,
-        }
-
-    def figures(self) -> dict[str, Any]:
-        """Return how the call is going, for operators; its id is not in it."""
-        told = self.status()
-        del told["session"]
-        return {"call": reference(self.id)} | told | self._figures.to_dict()
+        return super().status() | {"packets_lost": self._receiver.lost}
 
     async def answer(self, sdp: str) -> str:
         """Answer the client's offer and begin to receive audio.
@@ -224,30 +185,11 @@ class Session:
             # aioice sorts all pairs for each candidate: let other tasks run in between.
             await asyncio.sleep(0)
 
-    def follow(self, after: int | None = None) -> AsyncGenerator[tuple[int, Message], None]:
-        """Return the session's messages with their numbers. See :meth:`Outbox.follow`."""
-        return self._outbox.follow(after)
-
-    def warn(self, code: str, message: str) -> None:
-        """Send the client a warning; the call goes on."""
-        self._outbox.post(Warning(code=code, message=message))
-
     def warn_of_no_media(self, now: float) -> None:
         """Warn the client now and then if not a single packet has come; the analysis begins only with the first."""
         waits = self._connected_at is not None and now - self._connected_at >= NO_MEDIA_S
         if waits and not self._receiver.last_arrival:
             self._outbox.post_now_and_then(Warning(code="no_media", message=NO_MEDIA))
-
-    async def end(self, reason: Reason) -> None:
-        """End the call: finish the analysis, send the summary, close everything. May be called again."""
-        await asyncio.shield(self.end_soon(reason))
-
-    def end_soon(self, reason: Reason) -> asyncio.Task[None]:
-        """Begin to end the call; return the task that ends it."""
-        if self._ending is None:
-            self.ended_for = reason
-            self._ending = asyncio.create_task(self._end(reason), name=f"end-{self.id[:8]}")
-        return self._ending
 
     def _receive(self, transceiver: RTCRtpTransceiver) -> None:
         transceiver.direction = "recvonly"
@@ -295,7 +237,7 @@ class Session:
         if error is None:
             self.end_soon("track_ended")
             return
-        logger.error("analysis failed", exc_info=error)
+        self._fail(error)
         self._outbox.post(Error(code="analysis_failed", message="The server failed to analyse the audio."))
         self.end_soon("analysis_failed")
 

@@ -58,7 +58,7 @@ Route = Literal["direct", "any", "relay"]
 """Ways to the server: from this machine's own addresses; also by the server's TURN server; by that alone."""
 
 
-def _ignore(message: AnyMessage) -> None:
+def ignore(message: AnyMessage) -> None:
     """Ignore a message."""
 
 
@@ -101,7 +101,7 @@ class Caller:
         self._pacer = pacer or Pacer()
         self._connect_timeout_s = connect_timeout_s
         self._quiet_s = quiet_s
-        self._on_message: OnMessage = _ignore
+        self._on_message: OnMessage = ignore
         self._heard_at = 0.0
         self._over: asyncio.Future[_End] = asyncio.get_running_loop().create_future()
         self._failure: BaseException | None = None
@@ -117,7 +117,7 @@ class Caller:
         self._hung_up = True
         self._end(_End("hung_up"))
 
-    async def run(self, on_message: OnMessage = _ignore, *, on_connected: Callable[[], None] = lambda: None) -> Report:
+    async def run(self, on_message: OnMessage = ignore, *, on_connected: Callable[[], None] = lambda: None) -> Report:
         """Place the call, and stay until the audio has been played or :meth:`hang_up`.
 
         Args:

@@ -10,7 +10,7 @@ from functools import partial
 from itertools import chain, cycle, islice, takewhile
 from pathlib import Path
 from threading import Event
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import aiohttp
 import msgspec
@@ -21,6 +21,7 @@ from voxgender.peer import speech
 from voxgender.peer.caller import Caller
 from voxgender.peer.faults import Faults, FaultyLink
 from voxgender.peer.interrupt import interruptible
+from voxgender.peer.listen import StreamCaller
 from voxgender.peer.meter import Meter, Reading
 from voxgender.peer.pacer import Pacer
 from voxgender.peer.report import IN_TIME_MS, Latency, Recorder
@@ -42,6 +43,9 @@ FLOWING = 0.9
 """Share of a call's expected results that have to arrive; the others may be lost."""
 OVERLOADED = "overloaded"
 """Code of the server's warning that windows of a call were dropped."""
+
+Transport = Literal["webrtc", "websocket"]
+"""Way of the callers' audio."""
 
 _NO_FAULTS = Faults()
 
@@ -118,6 +122,7 @@ async def load(
     seconds: float,
     audio: Sequence[Path] = (),
     token: str | None = None,
+    transport: Transport = "webrtc",
     allow_remote: bool = False,
     faults: Faults = _NO_FAULTS,
     on_progress: Callable[[Progress], None] = lambda _: None,
@@ -127,6 +132,7 @@ async def load(
     Args:
         url: the server, ``http://host:port`` or its ``…/whip``.
         audio: files to play over and over; by default synthesised dialogues.
+        transport: way of the audio; Opus packets on either.
         allow_remote: call a server that is not on this machine.
         faults: faults of every call's network; an outage hits all calls at once, half-way.
         on_progress: called about once a second.
@@ -138,13 +144,20 @@ async def load(
     target = endpoint(url)
     if not allow_remote and not is_loopback(target):
         raise CallError(f"{target.host} is not this machine; load your own servers only, and say --allow-remote")
+    if transport == "websocket" and faults.any:
+        raise CallError("faults are of UDP packets, and TCP mends its own: leave them out with --transport websocket")
     voices = await speech.in_thread(partial(_voices, audio, faults.loss))
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     pacer = Pacer()
-    callers = [
-        Caller(url, words, token=token, pacer=pacer, link=FaultyLink(faults, number) if faults.any else None)
-        for number, words in enumerate(_shares(voices, peers))
-    ]
+    shares = _shares(voices, peers)
+    callers: list[Caller] | list[StreamCaller]
+    if transport == "websocket":
+        callers = [StreamCaller(url, words, token=token, pacer=pacer) for words in shares]
+    else:
+        callers = [
+            Caller(url, words, token=token, pacer=pacer, link=FaultyLink(faults, number) if faults.any else None)
+            for number, words in enumerate(shares)
+        ]
     async with aiohttp.ClientSession(headers=headers) as http, asyncio.TaskGroup() as group:
         meter = Meter(http, target.with_path(target.path.removesuffix("/whip") + "/metrics"))
         run = _LoadRun(callers, faults, on_progress)
@@ -163,15 +176,17 @@ async def load(
 class _LoadRun:
     """The calls of one run."""
 
-    def __init__(self, callers: Sequence[Caller], faults: Faults, on_progress: Callable[[Progress], None]) -> None:
+    def __init__(
+        self, callers: Sequence[Caller | StreamCaller], faults: Faults, on_progress: Callable[[Progress], None]
+    ) -> None:
         self._callers = callers
         self._faults = faults
         self._on_progress = on_progress
         self._stopped = asyncio.Event()
         self._placed = 0
         self._settled = 0
-        self._connected: set[Caller] = set()
-        self._stayed: list[Caller] = []
+        self._connected: set[Caller | StreamCaller] = set()
+        self._stayed: list[Caller | StreamCaller] = []
         self._results = 0
         self._drops = 0
         self._recent: deque[tuple[float, float]] = deque()
@@ -262,7 +277,7 @@ class _LoadRun:
             faults=self._faults,
         )
 
-    async def _run_caller(self, caller: Caller) -> None:
+    async def _run_caller(self, caller: Caller | StreamCaller) -> None:
         def connected() -> None:
             self._connected.add(caller)
             self._settled += 1
@@ -277,7 +292,7 @@ class _LoadRun:
             self._settled += caller not in self._connected
             self._connected.discard(caller)
 
-    def _on_message(self, caller: Caller, message: AnyMessage) -> None:
+    def _on_message(self, caller: Caller | StreamCaller, message: AnyMessage) -> None:
         match message:
             case Result():
                 self._results += 1

@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import Meta
 
+from voxgender.audiostream import MAX_CHANNELS, MAX_RATE_HZ, MIN_RATE_HZ
 from voxgender.options import Display, FromEnvironment
 from voxgender.peer.faults import Faults
 
@@ -35,6 +36,27 @@ class CallOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ListenOptions:
+    """Options of ``voxgender listen``."""
+
+    url: Annotated[str, Display(metavar="URL", positional=True)]
+    """Server, as http://localhost:8080."""
+    file: Annotated[Path, Display(metavar="FILE", positional=True)]
+    """Audio file in any format that FFmpeg reads, or - for raw audio from stdin."""
+    apart: bool = False
+    """Judge each channel of the file apart."""
+    encoding: Literal["s16le", "f32le", "mulaw", "alaw"] = "s16le"
+    """Encoding of raw audio."""
+    rate: Annotated[int, Meta(ge=MIN_RATE_HZ, le=MAX_RATE_HZ)] = 16_000
+    """Sample rate of raw audio, in Hz."""
+    channels: Annotated[int, Meta(ge=1, le=MAX_CHANNELS)] = 1
+    """Interleaved channels of raw audio, each judged apart."""
+    json: bool = False
+    """Print one JSON object a line: every message."""
+    auth: TokenOptions = TokenOptions()
+
+
+@dataclass(frozen=True, kw_only=True)
 class LoadOptions:
     """Options of ``voxgender load``."""
 
@@ -46,6 +68,8 @@ class LoadOptions:
     """Time to hold the calls once all are up, in seconds."""
     audio: Annotated[tuple[Path, ...], Display(metavar="FILE", unset="synthesised dialogues")] = ()
     """Audio file to play; may be repeated."""
+    transport: Literal["webrtc", "websocket"] = "webrtc"
+    """Way of the audio: WebRTC over UDP, or Opus over a WebSocket."""
     allow_remote: bool = False
     """Load a server that is not on this machine."""
     json: bool = False

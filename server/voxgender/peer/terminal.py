@@ -10,14 +10,17 @@ from typing import Protocol, TextIO
 
 import msgspec
 
+from voxgender.audiostream import StreamFormat
 from voxgender.peer import speech
+from voxgender.peer.audiosource import FileSource, RawSource
 from voxgender.peer.caller import Caller, CallLost
 from voxgender.peer.faults import Faults, FaultyLink
 from voxgender.peer.interrupt import interruptible
-from voxgender.peer.load import LoadReport, Progress
+from voxgender.peer.listen import ListenClient
+from voxgender.peer.load import LoadReport, Progress, Transport
 from voxgender.peer.load import load as place_load
 from voxgender.peer.report import IN_TIME_MS, Latency, Report
-from voxgender.protocol import AnyMessage, Change, Error, Hello, Label, Result, Segment, Warning
+from voxgender.protocol import AnyMessage, Change, Error, Hello, Label, Result, Segment, Summary, Warning
 
 WORDS: dict[Label, str] = {"male": "Male", "female": "Female", "uncertain": "Uncertain", "no_speech": "no speech"}
 OUTAGE_AFTER_S = 5.0
@@ -71,10 +74,10 @@ class TextPrinter:
                 now = _label_line(message.end, message.label, message.confidence)
                 self._write(f"{_ERASE_LINE}{now}   {message.latency_ms:4.0f} ms")
             case Change():
-                self._line(_label_line(message.at, message.to, message.confidence))
+                self._line(_side(message) + _label_line(message.at, message.to, message.confidence))
             case Segment():
                 span = f"{message.start:.2f} – {message.end:.2f} s"
-                self._line(f"           {span}: {_word(message.label)} {message.confidence:.0%}")
+                self._line(f"{_side(message)}           {span}: {_word(message.label)} {message.confidence:.0%}")
             case Warning() | Error():
                 self._line(f"{message.type}: {message.message}")
 
@@ -134,6 +137,52 @@ async def call(
     return report
 
 
+async def listen(
+    url: str,
+    file: Path,
+    *,
+    raw: StreamFormat,
+    apart: bool = False,
+    token: str | None = None,
+    json: bool = False,
+    out: TextIO | None = None,
+) -> None:
+    """Stream a file, or stdin, to a server as fast as it takes it, and print its messages. Ctrl-C ends in good order.
+
+    Args:
+        url: the server, ``http://host:port``.
+        file: a file in any format that FFmpeg reads; ``-`` for stdin.
+        raw: format of stdin.
+        apart: whether each channel of a file is judged apart; they are mixed otherwise.
+        json: print one JSON object a line instead of text.
+
+    Raises:
+        AudioError: the file cannot be read.
+        CallError: the server is not there, refuses, or ends the stream.
+    """
+    out = out or sys.stdout
+    printer: Printer = JsonPrinter(out) if json else TextPrinter(out)
+    is_raw = str(file) == "-"
+    source: RawSource | FileSource
+    if is_raw:
+        source = RawSource(sys.stdin.buffer, raw)
+    else:
+        source = await asyncio.to_thread(FileSource, file, apart=apart)
+    summaries: list[Summary] = []
+
+    def take(message: AnyMessage) -> None:
+        printer.message(message)
+        if isinstance(message, Summary):
+            summaries.append(message)
+
+    async with ListenClient(url, token=token) as client:
+        finish = asyncio.Event()
+        with interruptible(finish.set):
+            await client.stream(source.form, source.chunks(), take, finish)
+    if not json:
+        print("", *(_side(summary) + _sum(summary) for summary in summaries), sep="\n", file=out, flush=True)
+
+
 async def load(
     url: str,
     *,
@@ -141,6 +190,7 @@ async def load(
     seconds: float,
     audio: Sequence[Path] = (),
     token: str | None = None,
+    transport: Transport = "webrtc",
     allow_remote: bool = False,
     faults: Faults = _NO_FAULTS,
     json: bool = False,
@@ -165,6 +215,7 @@ async def load(
             seconds=seconds,
             audio=audio,
             token=token,
+            transport=transport,
             allow_remote=allow_remote,
             faults=faults,
             on_progress=show,
@@ -204,12 +255,7 @@ def _word(label: Label) -> str:
 def _sentences(report: Report) -> list[str]:
     lines = []
     if (summary := report.summary) is not None:
-        lines.append(
-            f"{summary.duration:.1f} s of audio, {summary.speech:.1f} s of speech in {summary.segments} "
-            f"{'segment' if summary.segments == 1 else 'segments'}: male {summary.male:.1f} s, "
-            f"female {summary.female:.1f} s, uncertain {summary.uncertain:.1f} s"
-            + "".join(f", {label} {seconds:.1f} s" for label, seconds in summary.others.items())
-        )
+        lines.append(_sum(summary))
     for turn in report.turns:
         who = "a voice" if turn.label is None else f"the {turn.label} voice"
         delay = "not heard" if turn.delay_ms is None else f"heard after {turn.delay_ms:.0f} ms"
@@ -226,6 +272,19 @@ def _sentences(report: Report) -> list[str]:
         when = "never" if recovery_ms is None else f"after {recovery_ms:.0f} ms"
         lines.append(f"in time again after the outage: {when}")
     return lines
+
+
+def _side(message: AnyMessage) -> str:
+    return "" if message.channel is None else f"[{message.channel}] "
+
+
+def _sum(summary: Summary) -> str:
+    return (
+        f"{summary.duration:.1f} s of audio, {summary.speech:.1f} s of speech in {summary.segments} "
+        f"{'segment' if summary.segments == 1 else 'segments'}: male {summary.male:.1f} s, "
+        f"female {summary.female:.1f} s, uncertain {summary.uncertain:.1f} s"
+        + "".join(f", {label} {seconds:.1f} s" for label, seconds in summary.others.items())
+    )
 
 
 def _percentiles(latency: Latency) -> str:

@@ -21,8 +21,12 @@ _CONNECT_TIMEOUT_S = 5.0
 _SDP = "application/sdp"
 
 
-def endpoint(url: str) -> URL:
+def endpoint(url: str, name: str = "whip") -> URL:
     """Complete a server's address: ``http://host:port``, ``http://host:port/`` or ``…/whip`` all name its endpoint.
+
+    Args:
+        url: the server's address.
+        name: last part of the endpoint's path.
 
     Raises:
         CallError: it is no HTTP address.
@@ -35,8 +39,8 @@ def endpoint(url: str) -> URL:
         usable = False
     if not usable:
         raise CallError(f"{url}: not an address to call; give one like http://localhost:8080")
-    path = parsed.path.rstrip("/")
-    return parsed.with_path(path if path.endswith("/whip") else f"{path}/whip")
+    path = parsed.path.rstrip("/").removesuffix(f"/{name}")
+    return parsed.with_path(f"{path}/{name}")
 
 
 def is_loopback(url: URL) -> bool:
@@ -99,6 +103,8 @@ class WhipSession:
 class WhipClient:
     """Opens sessions at one endpoint."""
 
+    _name = "whip"
+
     def __init__(self, url: str, *, token: str | None = None, timeout_s: float = ANSWER_TIMEOUT_S) -> None:
         """Prepare requests to an endpoint.
 
@@ -111,7 +117,7 @@ class WhipClient:
             CallError: ``url`` is no HTTP address.
         """
         self._timeout_s = timeout_s
-        self.endpoint = endpoint(url)
+        self.endpoint = endpoint(url, self._name)
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=_CONNECT_TIMEOUT_S)
         self._http = aiohttp.ClientSession(headers=headers, timeout=timeout)

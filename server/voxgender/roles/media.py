@@ -123,6 +123,7 @@ async def make_node(settings: NodeSettings, *, new_session_id: Callable[[], str]
         ice_addresses=local_addresses(media.ice_address),
         advertise_addresses=await public_addresses(media.advertise_address),
         udp_ports=media.udp_port_range,
+        no_udp=media.no_udp,
         max_sessions=media.max_sessions,
         max_sessions_per_subject=settings.subjects.max_sessions_per_subject,
         connect_timeout_s=media.connect_timeout_s,

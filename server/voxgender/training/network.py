@@ -116,10 +116,7 @@ def filter_bank() -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
     Returns:
         float32, shape ``(BANDS * 4, 512)``; cos, -cos, sin, -sin of the first band, then of the next.
     """
-    low = np.arange(62.5, 1000, 31.25)
-    high = np.geomspace(1000, 7400, BANDS - low.size)
-    centres = np.concatenate([low, high])
-    widths = np.gradient(centres)
+    centres, widths = bands()
     at = np.arange(_KERNEL) - (_KERNEL - 1) / 2
     filters = []
     for hz, width in zip(centres, widths, strict=True):
@@ -129,6 +126,13 @@ def filter_bank() -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
         phase = 2 * np.pi * hz * at / SAMPLE_RATE_HZ
         filters += [window * np.cos(phase), -window * np.cos(phase), window * np.sin(phase), -window * np.sin(phase)]
     return np.stack(filters).astype(np.float32)
+
+
+def bands() -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Return the middles and widths of the bands, in Hz, float64 ``(BANDS,)`` each."""
+    low = np.arange(62.5, 1000, 31.25)
+    centres = np.concatenate([low, np.geomspace(1000, 7400, BANDS - low.size)])
+    return centres, np.gradient(centres)
 
 
 class Student(nn.Module):
@@ -146,8 +150,8 @@ class Student(nn.Module):
         """
         convolutions: Any = self.network.wav2vec2.feature_extractor.conv_layers
         gains, biases = _gains().to(envelopes), _biases().to(envelopes)
-        bands = nn.functional.gelu(envelopes[..., None] * gains + biases)
-        features = convolutions[2](bands.flatten(2).transpose(1, 2))
+        steps = nn.functional.gelu(envelopes[..., None] * gains + biases)
+        features = convolutions[2](steps.flatten(2).transpose(1, 2))
         projected, _ = self.network.wav2vec2.feature_projection(features.transpose(1, 2))
         hidden = self.network.wav2vec2.encoder(projected).last_hidden_state
         pooled: Tensor = self.network.projector(hidden).mean(dim=1)
@@ -166,6 +170,25 @@ def envelopes(audio: Tensor) -> Tensor:
 @cache
 def _quadratures() -> Tensor:
     return torch.from_numpy(filter_bank()[::2]).T.contiguous()
+
+
+def filtered(envelopes: Tensor, gains_db: Tensor) -> Tensor:
+    """Filter windows, given as envelopes ``(batch, rows, BANDS)``, and keep their loudness.
+
+    Args:
+        envelopes: relative to the loudness of each window.
+        gains_db: gain of each band, shape ``(batch, BANDS)``.
+    """
+    louder = envelopes * 10 ** (gains_db[:, None] / 20)
+    before, after = ((one.square() * _power_weights()).sum(dim=(1, 2), keepdim=True) for one in (envelopes, louder))
+    return louder * (before / after.clamp_min(1e-12)).sqrt()
+
+
+@cache
+def _power_weights() -> Tensor:
+    """Return the power, but for a constant factor, of a squared envelope of 1 in each band, ``(BANDS,)``."""
+    centres, widths = bands()
+    return torch.from_numpy((widths / np.maximum(1.0, centres / 500) ** 1.6).astype(np.float32))
 
 
 def rows_in(samples: int) -> int:

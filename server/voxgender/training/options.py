@@ -24,7 +24,7 @@ class TrainOptions:
     """Speaker encoder to learn from: its embeddings, and its labels for rows without one."""
     start: Annotated[str, Display(metavar="DIR")] = ""
     """Model written by voxgender export, to go on from its weights at a lower rate; its size is kept."""
-    steps: Annotated[int, Meta(ge=1, le=10_000_000)] = 7000
+    steps: Annotated[int, Meta(ge=1, le=10_000_000)] = 26_000
     """Steps of training."""
     batch: Annotated[int, Meta(ge=1, le=65_536)] = 48
     """Windows in a step."""
@@ -36,11 +36,11 @@ class TrainOptions:
     """Number of the transformer's layers."""
     crops: Annotated[int, Meta(ge=1, le=10_000_000)] = 40_000
     """Augmented crops of two seconds to cut batches from (13 KB of memory each)."""
-    unlabelled_speakers: Annotated[int, Meta(ge=0, le=1_000_000)] = 400
-    """Speakers without a label to take, a recording each, from each corpus in each language."""
     resynthesised_speakers: Annotated[int, Meta(ge=0, le=1_000_000)] = 300
     """Labelled speakers of whom a recording is resynthesised."""
-    check_every: Annotated[int, Meta(ge=1, le=10_000_000)] = 1000
+    extra_resynthesised: Annotated[float, Meta(ge=0, le=10), Display(metavar="SHARE")] = 0.4
+    """Additional crops of resynthesised takes alone, as a share of --crops."""
+    check_every: Annotated[int, Meta(ge=1, le=10_000_000)] = 2000
     """Steps between two checkpoints and checks on split dev."""
     cache: Annotated[Path, Display(metavar="DIR")] = Path(".cache/voxgender")
     """Folder for prepared audio."""

@@ -14,7 +14,7 @@ from voxgender.training.embeddings import Embeddings, embeddings
 from voxgender.training.encoder import PACKAGE, SIZE
 from voxgender.training.manifest import Clip
 from voxgender.training.recordings import Recording, recordings
-from voxgender.training.sampling import sample, spread
+from voxgender.training.sampling import spread
 from voxgender.training.teacher import SoftLabel, Teacher
 
 VIEWS = 1
@@ -45,7 +45,6 @@ class PreparationOptions:
         teacher: ``resemblyzer``, or empty for labels alone.
         crops: augmented crops of two seconds of all speakers (13 KB of memory each).
         labelled_share: share of voices with labels of their own, if a teacher labelled others.
-        unlabelled_speakers: speakers without a label in each corpus and language, with a recording each.
         resynthesised_speakers: labelled speakers of whom a clip is resynthesised.
         variants: resynthesised takes of each of these clips.
         resynthesised: share of resynthesised takes among the crops of these clips.
@@ -60,7 +59,6 @@ class PreparationOptions:
     teacher: str = ""
     crops: int = 80_000
     labelled_share: float = 0.55
-    unlabelled_speakers: int = 400
     resynthesised_speakers: int = 300
     variants: int = 4
     resynthesised: float = 0.8
@@ -88,7 +86,7 @@ def prepare(labelled: Sequence[Clip], unlabelled: Sequence[Clip], options: Prepa
     own = [SoftLabel(clip, float(clip.label == "male"), np.zeros(SIZE, np.float32)) for clip in voices]
     pseudo: list[SoftLabel] = []
     if options.teacher:
-        own, pseudo = _soft_labels(voices, sample(unlabelled, options.unlabelled_speakers), noises, options)
+        own, pseudo = _soft_labels(voices, unlabelled, noises, options)
     elif unlabelled:
         tqdm.write(f"{len(unlabelled)} recordings without a label are left aside: --teacher {PACKAGE} would label them")
     clips = [one.clip for one in own]

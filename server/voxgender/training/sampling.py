@@ -63,18 +63,6 @@ def _round_robin(queues: Iterable[Sequence[_T]]) -> Iterator[_T]:
         yield from (queue[place] for queue in queues if place < len(queue))
 
 
-def sample(clips: Iterable[Clip], speakers: int) -> list[Clip]:
-    """Choose a clip each of at most so many speakers of each corpus in each language."""
-    groups: dict[Hashable, set[str]] = {}
-    chosen = []
-    for clip in clips:
-        speakers_chosen = groups.setdefault((clip.corpus, clip.language), set())
-        if clip.speaker not in speakers_chosen and len(speakers_chosen) < speakers:
-            speakers_chosen.add(clip.speaker)
-            chosen.append(clip)
-    return chosen
-
-
 def choose(items: Sequence[_T], rng: np.random.Generator) -> _T:
     """Return one of the items, all equally probable."""
     return items[int(rng.integers(len(items)))]

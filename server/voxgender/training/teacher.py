@@ -7,6 +7,7 @@ speakers of whom it is not sure, and labelled speakers whose label it contradict
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -51,7 +52,7 @@ class SoftLabel:
     Attributes:
         clip: the recording, with its own label or the teacher's.
         male: probability that the voice is heard as male.
-        vector: float32, shape ``(256,)``, of length 1: the mean of its windows' embeddings.
+        vector: float32, shape ``(256,)``, of length 1: the mean of the embeddings of its speaker's recordings.
     """
 
     clip: Clip
@@ -83,9 +84,7 @@ def fit(vectors: npt.NDArray[np.floating], male: npt.NDArray[np.bool_], weights:
 
 def mean_vector(windows: Embeddings) -> Embeddings:
     """Return the mean of embeddings ``(windows, 256)``, scaled to length 1: shape ``(256,)``."""
-    mean = windows.mean(axis=0)
-    direction: Embeddings = mean / max(1e-6, float(np.linalg.norm(mean)))
-    return direction
+    return _direction(windows.mean(axis=0))
 
 
 class Teacher:
@@ -118,13 +117,14 @@ class Teacher:
         The probability is the mean of the label's and the teacher's.
         """
         odds = self._held_out()
-        means = _by_speaker(self._clips, odds)
+        means, vectors = _by_speaker(self._clips, odds), _by_speaker(self._clips, self._vectors)
         labelled = []
-        for clip, vector in zip(self._clips, self._vectors, strict=True):
-            mean = means[clip.corpus, clip.speaker]
+        for clip in self._clips:
+            mean = float(means[clip.corpus, clip.speaker])
             sign = 1 if clip.label == "male" else -1
             if sign * mean > CONTRADICTED_LOG_ODDS:
                 label = 1.0 if clip.label == "male" else 0.0
+                vector = _direction(vectors[clip.corpus, clip.speaker])
                 labelled.append(SoftLabel(clip, (label + _sigmoid(mean)) / 2, vector))
         return labelled
 
@@ -135,15 +135,16 @@ class Teacher:
             clips: recordings without labels.
             windows: for each clip, embeddings ``(windows, 256)``.
         """
-        vectors = [mean_vector(one) for one in windows]
-        means = _by_speaker(clips, self.probe(np.stack(vectors))) if clips else {}
+        if not clips:
+            return []
+        of_clips = np.stack([mean_vector(one) for one in windows])
+        means, vectors = _by_speaker(clips, self.probe(of_clips)), _by_speaker(clips, of_clips)
         labelled = []
-        for clip, vector in zip(clips, vectors, strict=True):
-            mean = means[clip.corpus, clip.speaker]
+        for clip in clips:
+            mean = float(means[clip.corpus, clip.speaker])
             if abs(mean) > MIN_LOG_ODDS:
-                labelled.append(
-                    SoftLabel(replace(clip, label="male" if mean > 0 else "female"), _sigmoid(mean), vector)
-                )
+                named = replace(clip, label="male" if mean > 0 else "female")
+                labelled.append(SoftLabel(named, _sigmoid(mean), _direction(vectors[clip.corpus, clip.speaker])))
         return labelled
 
     def _held_out(self) -> Floats:
@@ -173,11 +174,17 @@ def _balance(clips: Sequence[Clip]) -> Floats:
     return weights
 
 
-def _by_speaker(clips: Iterable[Clip], odds: Iterable[float]) -> dict[tuple[str, str], float]:
+def _by_speaker(clips: Iterable[Clip], of_clips: Iterable[Any]) -> dict[tuple[str, str], npt.NDArray[Any]]:
+    """Return the mean over each speaker's clips."""
     of_speaker = defaultdict(list)
-    for clip, one in zip(clips, odds, strict=True):
-        of_speaker[clip.corpus, clip.speaker].append(float(one))
-    return {speaker: float(np.mean(all_of)) for speaker, all_of in of_speaker.items()}
+    for clip, one in zip(clips, of_clips, strict=True):
+        of_speaker[clip.corpus, clip.speaker].append(one)
+    return {speaker: np.mean(all_of, axis=0) for speaker, all_of in of_speaker.items()}
+
+
+def _direction(vector: Embeddings) -> Embeddings:
+    direction: Embeddings = vector / max(1e-6, float(np.linalg.norm(vector)))
+    return direction
 
 
 def _sigmoid(odds: float) -> float:

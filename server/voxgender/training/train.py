@@ -19,7 +19,7 @@ from transformers import Wav2Vec2ForSequenceClassification
 from voxgender.errors import ManifestError, SettingsError
 from voxgender.training.encoder import SIZE
 from voxgender.training.manifest import KINDS, Clip, read_manifest, with_split
-from voxgender.training.network import BANDS, ROW, Student, build, rows_in
+from voxgender.training.network import BANDS, ROW, Student, build, filtered, rows_in
 from voxgender.training.options import TrainOptions
 from voxgender.training.preparation import PreparationOptions, TrainingData, prepare
 from voxgender.training.scoring import Score, Windows, calibrate, merit, score, windows_of
@@ -30,13 +30,15 @@ OPTIONS = "options.json"
 DEV = "dev"
 """Beginning of the names of the splits that checkpoints are chosen by."""
 
-_EMBEDDING_LOSS_WEIGHT = 0.5
+_EMBEDDING_LOSS_WEIGHT = 1.0
 """Weight of the distance from the encoder's embedding in the loss."""
 _FINE_TUNING_RATE = 0.3
 """Share of the learning rate that is used with ``--start``."""
 _START_SHARE = 0.3
 """Share of the weights of ``--start`` in the result, a mean of old and new weights. Fine-tuning loses some of what was
 known, and the mean loses less of both (M. Wortsman et al., Robust fine-tuning of zero-shot models, CVPR 2022)."""
+_ROUGHNESS_DB, _TILT_DB, _POINTS = 4.0, 6.0, 7
+"""Random frequency response: largest deviation at each of so many points, and largest tilt from the middle band."""
 _SMOOTHING = 0.02
 """Label smoothing: probability of a target that is spread over all labels."""
 
@@ -80,8 +82,8 @@ def train(options: TrainOptions) -> Trained:
         PreparationOptions(
             teacher=options.teacher or "",
             crops=options.crops,
-            unlabelled_speakers=options.unlabelled_speakers,
             resynthesised_speakers=options.resynthesised_speakers,
+            extra_resynthesised=options.extra_resynthesised,
             cache=options.cache,
             workers=options.workers,
             seed=options.seed,
@@ -308,7 +310,7 @@ class _Batches:
     """Cuts windows of 0.5 to 1.5 s out of crops. The batch of a step depends on the seed and the step alone."""
 
     _LENGTHS_MS = (500, 700, 1000, 1500)
-    _PROBABILITIES = (0.32, 0.2, 0.4, 0.08)
+    _PROBABILITIES = (0.36, 0.2, 0.36, 0.08)
     _MIN_LOUD_SHARE = 0.4
     """Share of a window that has to be loud, if the crop allows it."""
 
@@ -333,11 +335,22 @@ class _Batches:
             inputs[index] = self._crops.window(crop, self._start(self._crops.loud[crop], rows, rng), rows)
         sources = self._crops.sources[chosen]
         return _Batch(
-            torch.from_numpy(inputs),
+            filtered(torch.from_numpy(inputs), torch.from_numpy(self._gains_db(rng))),
             torch.from_numpy(self._targets[sources]),
             torch.from_numpy(sources >= 0),
             None if self._vectors is None else torch.from_numpy(self._vectors[sources]),
         )
+
+    def _gains_db(self, rng: np.random.Generator) -> np.ndarray[Any, Any]:
+        """Draw frequency responses of microphones, ``(batch, BANDS)``: 0 dB for half of the windows.
+
+        A crop is used many times, each time with another microphone.
+        """
+        points = rng.uniform(-_ROUGHNESS_DB, _ROUGHNESS_DB, (self._size, _POINTS))
+        points += rng.uniform(-_TILT_DB, _TILT_DB, (self._size, 1)) * np.linspace(-1, 1, _POINTS)
+        points *= rng.random((self._size, 1)) < 0.5
+        at = np.linspace(0, _POINTS - 1, BANDS)
+        return np.stack([np.interp(at, np.arange(_POINTS), curve) for curve in points]).astype(np.float32)
 
     def _start(self, frames: np.ndarray[Any, Any], rows: int, rng: np.random.Generator) -> int:
         loud = np.concatenate([[0], np.cumsum(frames)])

@@ -1,4 +1,4 @@
-"""What a caller sees of each single fault, and how long it lasts: the table of ``docs/reliability.md``.
+"""Measure what a caller sees of each single fault, and for how long: the table of ``docs/reliability.md``.
 
 A caller speaks all the time and wants results all the time; the fault begins, and ends where it does so by itself.
 Needs root, for namespaces of memory and of disks, and redis-server; libfaketime where it is installed.

@@ -35,7 +35,7 @@ class Caller:
         self.arrivals: list[float] = []
         """When each result came."""
         self.seen: Counter[str] = Counter()
-        """What else the caller met."""
+        """Other things that the caller met."""
         self.wire: Wire | None = None
         self._urls = list(urls)
         self._conditions = conditions

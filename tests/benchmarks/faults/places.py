@@ -1,4 +1,4 @@
-"""Where calls are placed: one server, one with workers, and a fleet; real processes that can be stopped and killed."""
+"""Places for calls: one server, one with workers, and a fleet; real processes that can be stopped and killed."""
 
 import os
 import re

@@ -57,9 +57,9 @@ class Fault:
     """0 for one that is over at once, and whose effects are waited out."""
     end: Act = _nothing
     first: bool = False
-    """Whether the fault is there before the call."""
+    """True if the fault is there before the call."""
     others: bool = True
-    """Whether another caller, with a network of its own, places a call meanwhile."""
+    """True if another caller, with a network of its own, places a call meanwhile."""
 
 
 def _network(name: str, lasts_s: float = 5.0, *, first: bool = False, **changes: Any) -> Fault:

@@ -12,7 +12,7 @@ _REORDERED_S = 0.06
 
 
 class Conditions:
-    """What the network does to each datagram. All may be changed at any time."""
+    """Settings of what a network does to each datagram; all may be changed at any time."""
 
     def __init__(self) -> None:
         self.loss = 0.0

@@ -1,0 +1,112 @@
+import { ConnectionError, ServerError } from './errors.js';
+import { WebRtcSession } from './webrtc-session.js';
+import { WebSocketSession } from './websocket-session.js';
+
+/** @typedef {import('./message-types.js').Message} Message */
+/** @typedef {import('./session.js').Session} Session */
+
+/** So long a way through is looked for where there is another transport. */
+const ICE_TIMEOUT_MS = 3_000;
+/** The server knows no WebSocket to listen at. */
+const NOT_THERE = new Set([404, 405, 501]);
+
+/**
+ * @typedef {object} CallerOptions
+ * @property {string | URL} endpoint
+ * @property {'auto' | 'webrtc' | 'websocket'} transport
+ * @property {RTCIceServer[]} iceServers
+ * @property {RTCIceTransportPolicy} iceTransportPolicy
+ * @property {string | URL} workletUrl
+ */
+/**
+ * @typedef {object} CallOptions
+ * @property {string | null} token
+ * @property {AbortSignal} signal
+ * @property {(message: Message) => void} onmessage
+ * @property {boolean} resume whether its times go on where those of the one before ended, where they can
+ */
+
+/**
+ * Places the calls of a client from its start to its stop: over WebRTC as long as that gets through, over a WebSocket
+ * from then on.
+ */
+export class Caller {
+  #options;
+  #mayFallBack;
+  #isFallenBack;
+  #opus = true;
+  #toldS = 0;
+  #startS = 0;
+
+  /** @param {CallerOptions} options */
+  constructor(options) {
+    this.#options = options;
+    const { transport, iceTransportPolicy } = options;
+    // Leave to go by a relay alone is no leave to go by something else.
+    this.#mayFallBack = transport === 'auto' && iceTransportPolicy === 'all' && WebSocketSession.isPossible();
+    this.#isFallenBack = transport === 'websocket' || (this.#mayFallBack && !('RTCPeerConnection' in globalThis));
+  }
+
+  /** Where the clock of the session begins that was placed last, in seconds. */
+  get startS() {
+    return this.#startS;
+  }
+
+  /**
+   * Take note of what has been told.
+   * @param {Message} message
+   */
+  observe(message) {
+    if (message.type === 'result') this.#toldS = message.end;
+  }
+
+  /**
+   * Place one call.
+   * @param {MediaStreamTrack | null} track
+   * @param {CallOptions} options
+   * @returns {Promise<Session>}
+   * @throws {import('./errors.js').VoxgenderError} it cannot be placed; nothing is left behind
+   */
+  async call(track, options) {
+    if (this.#isFallenBack) return await this.#callByWebSocket(track, options);
+    this.#startS = 0;
+    try {
+      const iceTimeoutMs = this.#mayFallBack ? ICE_TIMEOUT_MS : undefined;
+      return await WebRtcSession.open(track, { ...this.#options, ...options, iceTimeoutMs });
+    } catch (error) {
+      if (!this.#mayFallBack || !(error instanceof ConnectionError) || error.code !== 'no_media_path') throw error;
+      return await this.#fallBack(track, options, error);
+    }
+  }
+
+  /**
+   * @param {MediaStreamTrack | null} track
+   * @param {CallOptions} options
+   * @param {ConnectionError} why
+   */
+  async #fallBack(track, options, why) {
+    this.#toldS = 0;
+    try {
+      const session = await this.#callByWebSocket(track, options);
+      this.#isFallenBack = true;
+      return session;
+    } catch (error) {
+      throw error instanceof ServerError && NOT_THERE.has(error.status) ? why : error;
+    }
+  }
+
+  /**
+   * @param {MediaStreamTrack | null} track
+   * @param {CallOptions} options
+   */
+  async #callByWebSocket(track, { resume, ...options }) {
+    this.#startS = resume ? this.#toldS : 0;
+    const { endpoint, workletUrl } = this.#options;
+    const startS = this.#startS;
+    const session = await WebSocketSession.open(track, { ...options, endpoint, workletUrl, startS, opus: this.#opus });
+    session.lost.then((error) => {
+      if (error.code === 'encoder') this.#opus = false;
+    });
+    return session;
+  }
+}

@@ -1,0 +1,76 @@
+import { VoxgenderError } from './errors.js';
+import { wait } from './promises.js';
+
+export const CAPTURE_RATE_HZ = 16_000;
+export const FRAME_MS = 40;
+
+/** Without a click on the page, browsers let an audio context sleep. */
+const WAKE_MS = 1_000;
+
+/** The samples of a track, 16 kHz mono, frame by frame, taken in the browser's audio thread. */
+export class Capture {
+  #context;
+  #node;
+  /** @type {MediaStreamAudioSourceNode | null} */
+  #source = null;
+
+  /**
+   * @param {AudioContext} context with the worklet's module
+   * @param {(frame: Float32Array<ArrayBuffer>) => void} onframe
+   */
+  constructor(context, onframe) {
+    this.#context = context;
+    this.#node = new AudioWorkletNode(context, 'voxgender-capture', {
+      channelCount: 1,
+      channelCountMode: 'explicit',
+      numberOfOutputs: 1,
+    });
+    this.#node.port.onmessage = ({ data }) => onframe(data);
+    // It gives silence; without a way to the loudspeaker nobody would ask it for any.
+    this.#node.connect(context.destination);
+    // As after a telephone call.
+    context.onstatechange = () => void context.resume().catch(() => {});
+  }
+
+  static isPossible() {
+    return 'AudioContext' in globalThis && 'AudioWorkletNode' in globalThis;
+  }
+
+  /**
+   * Begin to capture, silence at first.
+   * @param {string | URL} workletUrl of capture-worklet.js
+   * @param {(frame: Float32Array<ArrayBuffer>) => void} onframe takes 640 samples each 40 ms
+   * @returns {Promise<Capture>}
+   * @throws {VoxgenderError} `no_worklet`: the module cannot be had; `asleep`: the page has to be clicked first
+   */
+  static async open(workletUrl, onframe) {
+    const context = new AudioContext({ latencyHint: 'interactive' });
+    try {
+      const waking = context.resume();
+      await context.audioWorklet.addModule(workletUrl);
+      await Promise.race([waking, wait(WAKE_MS)]);
+      if (context.state !== 'running') {
+        throw new VoxgenderError('asleep', 'The browser gives sound to pages that were clicked', { heals: true });
+      }
+      return new Capture(context, onframe);
+    } catch (cause) {
+      context.close().catch(() => {});
+      if (cause instanceof VoxgenderError) throw cause;
+      throw new VoxgenderError('no_worklet', `The module ${workletUrl} cannot be loaded: ${String(cause)}`, { cause });
+    }
+  }
+
+  /** @param {MediaStreamTrack | null} track null for silence */
+  replaceTrack(track) {
+    this.#source?.disconnect();
+    this.#source = track && this.#context.createMediaStreamSource(new MediaStream([track]));
+    this.#source?.connect(this.#node);
+  }
+
+  close() {
+    this.#source?.disconnect();
+    this.#node.port.onmessage = null;
+    this.#context.onstatechange = null;
+    this.#context.close().catch(() => {});
+  }
+}

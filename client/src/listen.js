@@ -1,0 +1,51 @@
+// The client's half of `/listen`: a ticket asked for as a WHIP session is, and a WebSocket at its URL.
+
+import { ConnectionError, ServerError } from './errors.js';
+import { refusal } from './whip.js';
+
+const ANSWER_TIMEOUT_MS = 15_000;
+
+/**
+ * Where a server with this WHIP endpoint listens: beside it.
+ * @param {string | URL} endpoint
+ * @returns {URL}
+ */
+export function listenUrl(endpoint) {
+  const url = new URL(endpoint, globalThis.document?.baseURI);
+  url.pathname = url.pathname.replace(/\/+$/, '');
+  return new URL('listen', url);
+}
+
+/**
+ * Ask for a URL that takes one WebSocket. A socket that is refused tells a page nothing; a request tells why, and its
+ * token stands in no URL and no subprotocol.
+ * @param {string | URL} endpoint the WHIP endpoint
+ * @param {Record<string, string | number>} parameters of the stream
+ * @param {{token?: string | null}} [options]
+ * @returns {Promise<URL>} of the scheme `ws` or `wss`
+ * @throws {ServerError} the server refused
+ * @throws {ConnectionError} `unreachable`: no answer at all
+ */
+export async function askForTicket(endpoint, parameters, { token = null } = {}) {
+  const url = listenUrl(endpoint);
+  for (const [name, value] of Object.entries(parameters)) url.searchParams.set(name, String(value));
+  let response, body;
+  try {
+    response = await fetch(url, {
+      method: 'POST',
+      headers: token ? { Authorization: `Bearer ${token}` } : {},
+      signal: AbortSignal.timeout(ANSWER_TIMEOUT_MS),
+    });
+    body = await response.text();
+  } catch (cause) {
+    throw new ConnectionError('unreachable', `No answer from ${url}`, { cause });
+  }
+  if (!response.ok) throw refusal(response, body);
+  const location = response.headers.get('Location');
+  if (response.status !== 201 || !location) {
+    throw new ServerError(response.status, 'not_listen', `${url} gives no ticket for a WebSocket`);
+  }
+  const ticket = new URL(location, response.url || url);
+  ticket.protocol = ticket.protocol.replace('http', 'ws');
+  return ticket;
+}

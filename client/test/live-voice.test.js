@@ -1,0 +1,82 @@
+// What the hooks for React and Vue stand on.
+
+import assert from 'node:assert/strict';
+import { beforeEach, test } from 'node:test';
+
+import { LiveVoice } from '../src/live-voice.js';
+import { FakeMicrophones, FakePeerConnection, FakeServer, FakeTrack } from './fakes.js';
+
+let server, voice, changes;
+
+beforeEach(() => {
+  server = new FakeServer().install();
+  new FakeMicrophones().install();
+  voice = new LiveVoice('http://server.test/whip');
+  changes = 0;
+  voice.subscribe(() => (changes += 1));
+});
+
+const settle = async () => {
+  for (let turn = 0; turn < 8; turn += 1) await new Promise(setImmediate);
+};
+const hear = (label) =>
+  FakePeerConnection.all.at(-1).receive('results', { type: 'result', seq: changes, end: 1, label, confidence: 0.9 });
+
+test('a snapshot stays the same object until something changes', async () => {
+  const idle = voice.snapshot();
+  assert.equal(voice.snapshot(), idle);
+  voice.follow(new FakeTrack());
+  await settle();
+  hear('male');
+  assert.notEqual(voice.snapshot(), idle);
+  const { state, transport, label, error } = voice.snapshot();
+  assert.deepEqual([state, transport, label, error], ['live', 'webrtc', 'male', null]);
+  assert.equal(voice.snapshot(), voice.snapshot());
+  await voice.stop();
+  assert.equal(voice.snapshot().label, null);
+});
+
+test('another source takes over in the same session, and none ends it', async () => {
+  voice.follow(new FakeTrack());
+  await settle();
+  const other = new FakeTrack();
+  voice.follow(other);
+  await settle();
+  assert.equal(voice.client.track, other);
+  assert.equal(server.count('POST'), 1);
+  voice.follow(null);
+  await settle();
+  assert.equal(voice.snapshot().state, 'stopped');
+  assert.equal(server.sessions.size, 0);
+});
+
+test('a component that goes and comes at once, as in strict mode, listens', async () => {
+  const track = new FakeTrack();
+  voice.follow(track);
+  voice.stop();
+  voice.follow(track);
+  await settle();
+  assert.equal(voice.snapshot().state, 'live');
+  await voice.stop();
+  assert.equal(server.sessions.size, 0);
+});
+
+test('a failure is in the snapshot, and another source may follow it', async () => {
+  server.answers = [{ status: 401 }, { status: 201 }];
+  voice.follow(new FakeTrack());
+  await settle();
+  assert.equal(voice.snapshot().error.code, 'http_401');
+  voice.follow(new FakeTrack());
+  await settle();
+  assert.equal(voice.snapshot().state, 'live');
+  await voice.stop();
+});
+
+test('nobody who has left is told', async () => {
+  let told = 0;
+  voice.subscribe(() => (told += 1))();
+  voice.start();
+  await settle();
+  assert.equal(told, 0);
+  await voice.stop();
+});

@@ -1,0 +1,235 @@
+"""Serve ``/listen``: calls over a WebSocket, for programs and for networks that let only HTTPS through."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import aclosing
+from types import MappingProxyType
+from typing import Literal
+
+import msgspec
+from aiohttp import WSMsgType, web
+
+from voxgender import received
+from voxgender.audiostream import parse
+from voxgender.errors import StreamEnded
+from voxgender.http.auth import Authenticator
+from voxgender.http.calls import Calls, Stream
+from voxgender.http.cors import check_origin, preflight
+from voxgender.http.rates import Rates
+from voxgender.http.websocket import WebSocket, check_upgrade
+
+logger = logging.getLogger(__name__)
+
+TICKET_S = 60
+"""Time in which a ticket has to be used."""
+MAX_TEXT = 1_024
+"""Characters of a text message."""
+LEAST_S = 0.0025
+"""Audio that a message holds at least, or it counts towards ``OTHERS_PER_S``: the shortest Opus packet."""
+MESSAGES_AT_ONCE = 16
+"""Messages of a client that are taken before others have their turn."""
+SHUTDOWN_S = 1.5
+"""Time for the last messages of streams when the server stops."""
+
+_FAULT = StreamEnded("fault", "The server made a mistake: connect again, with from_ms.")
+_NO_HEADERS: Mapping[str, str] = MappingProxyType({})
+_PONG = '{"type":"pong"}'
+
+
+Take = Callable[[WebSocket, Stream], Awaitable[None]]
+
+
+class _Text(msgspec.Struct):
+    type: Literal["ping", "finalize", "close"]
+
+
+class Reservation(msgspec.Struct, frozen=True):
+    """The answer to ``POST /listen``."""
+
+    url: str
+    """Address at which the ticket's client connects, once."""
+    session: str
+    """The session's URL."""
+    expires_in_s: int = TICKET_S
+
+
+class Streams:
+    """Serves streams over WebSockets, from the handshake to the close; ends them when the server stops."""
+
+    def __init__(self) -> None:
+        self._live: dict[Stream, asyncio.Event] = {}
+        self._stopping = False
+
+    async def serve(
+        self, request: web.Request, stream: Stream, headers: Mapping[str, str] = _NO_HEADERS
+    ) -> web.StreamResponse:
+        """Serve a stream until it ends. ``headers`` are added to those of the handshake."""
+        socket = WebSocket(stream.form.max_message)
+        # As the one of WHIP: programs can read it before the first message.
+        socket.headers.update({**headers, "Location": f"/whip/{stream.id}"})
+        try:
+            await socket.prepare(request)
+        except BaseException:
+            await stream.leave()
+            raise
+        return await self.carry(socket, stream, _take)
+
+    async def carry(self, socket: WebSocket, stream: Stream, take: Take, *, is_told: bool = True) -> WebSocket:
+        """Carry a stream over a WebSocket that is open, until either ends.
+
+        Args:
+            socket: of the client.
+            stream: where the client's audio goes.
+            take: takes the client's messages until it leaves; raises ``StreamEnded`` to send it away.
+            is_told: whether the client is sent the stream's messages.
+        """
+        gone = self._live[stream] = asyncio.Event()
+        reading = asyncio.create_task(_read(socket, stream, take), name=f"listen-{stream.id[:8]}")
+        try:
+            ended = await _write(socket if is_told else None, stream)
+            if self._stopping:
+                ended = StreamEnded("draining", "The server is shutting down: connect again, with from_ms.")
+            await socket.end(ended)
+        finally:
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
+            await stream.leave()
+            del self._live[stream]
+            gone.set()
+        return socket
+
+    async def shut_down(self, _: web.Application) -> None:
+        """Ask all clients to connect elsewhere (an ``on_shutdown`` signal)."""
+        self._stopping = True
+        if live := dict(self._live):
+            await asyncio.gather(*(stream.finish() for stream in live), return_exceptions=True)
+            waiting = [asyncio.create_task(gone.wait()) for gone in live.values()]
+            await asyncio.wait(waiting, timeout=SHUTDOWN_S)
+            for task in waiting:
+                task.cancel()
+
+
+class Listen:
+    """``/listen``: opens streams, and gives tickets for them."""
+
+    def __init__(self, calls: Calls, authenticator: Authenticator, rates: Rates, streams: Streams) -> None:
+        self._calls = calls
+        self._authenticator = authenticator
+        self._rates = rates
+        self._streams = streams
+
+    def routes(self) -> list[web.RouteDef]:
+        return [
+            web.get("/listen", self.open, allow_head=False),
+            web.post("/listen", self.reserve),
+            web.options("/listen", self.options),
+            web.get("/listen/{ticket}", self.redeem, allow_head=False),
+        ]
+
+    async def open(self, request: web.Request) -> web.StreamResponse:
+        """Open a stream (RFC 6455 section 4.2)."""
+        check_upgrade(request)
+        check_origin(request)
+        subject = await self._authenticator.authenticate(request)
+        self._rates.check_subject(subject)
+        stream = await self._calls.listen(parse(request.query), subject, self._rates.client(request))
+        return await self._streams.serve(request, stream)
+
+    async def reserve(self, request: web.Request) -> web.Response:
+        """Give a ticket: a URL by which somebody without a token may open one stream."""
+        subject = await self._authenticator.authenticate(request)
+        self._rates.check_subject(subject)
+        session_id, ticket = await self._calls.reserve(parse(request.query), subject, self._rates.client(request))
+        reservation = Reservation(url=f"/listen/{ticket}", session=f"/whip/{session_id}")
+        return web.Response(
+            status=201,
+            body=msgspec.json.encode(reservation),
+            content_type="application/json",
+            headers={"Location": reservation.url, "Cache-Control": "no-store, no-transform"},
+        )
+
+    async def redeem(self, request: web.Request) -> web.StreamResponse:
+        """Open the stream of a ticket, which is the proof that its holder may."""
+        check_upgrade(request)
+        check_origin(request)
+        return await self._streams.serve(request, await self._calls.redeem(request.match_info["ticket"]))
+
+    async def options(self, request: web.Request) -> web.Response:
+        return preflight(request, "GET, OPTIONS, POST", {})
+
+
+async def _write(socket: WebSocket | None, stream: Stream) -> StreamEnded:
+    """Send a stream's messages, or let them pass; return its end."""
+    try:
+        async with aclosing(stream.messages()) as texts:
+            async for text in texts:
+                if socket is not None:
+                    await socket.send(text)
+    except StreamEnded as ended:
+        if ended.ending == "unread":
+            await stream.leave("unread")
+        return ended
+    return StreamEnded("fault", "The server lost the call: connect again, with from_ms.")
+
+
+async def _read(socket: WebSocket, stream: Stream, take: Take) -> None:
+    """Take a client's messages until it leaves or is sent away."""
+    try:
+        await take(socket, stream)
+        await stream.leave()
+    except StreamEnded as ended:
+        await asyncio.gather(stream.leave(ended.ending), socket.end(ended))
+    except Exception as error:
+        logger.error("a stream failed", exc_info=error)
+        await asyncio.gather(stream.leave("fault"), socket.end(_FAULT))
+
+
+async def _take(socket: WebSocket, stream: Stream) -> None:
+    form = stream.form
+    least_bytes = 1 if form.encoding == "opus" else LEAST_S * form.rate_hz * form.frame_bytes
+    finished = False
+    taken = 0
+    while (message := await socket.next()) is not None:
+        taken += 1
+        if taken % MESSAGES_AT_ONCE == 0:
+            await asyncio.sleep(0)
+        if message.type is WSMsgType.BINARY:
+            if len(message.data) < least_bytes:
+                socket.count_other()
+            try:
+                if not finished:
+                    await stream.push(message.data)
+            except StreamEnded:
+                # Its last messages are on their way.
+                finished = True
+            continue
+        socket.count_other()
+        match _text(message.data):
+            case "ping":
+                await stream.ping()
+                await socket.send(_PONG)
+            case "finalize":
+                await stream.finalize()
+            case "close":
+                finished = True
+                await stream.finish()
+
+
+def _text(text: str) -> Literal["ping", "finalize", "close"]:
+    """Read a text message; return its type.
+
+    Raises:
+        StreamEnded: it is too long, no JSON object, or of no known type.
+    """
+    if len(text) > MAX_TEXT:
+        raise StreamEnded("too_big", f"A text has {MAX_TEXT} characters at most.")
+    try:
+        command: _Text = received.decode(text, _Text)
+    except msgspec.ValidationError:
+        raise StreamEnded(
+            "unsupported", 'The text is not known: send {"type": "ping"}, "finalize" or "close".'
+        ) from None
+    except ValueError:
+        raise StreamEnded("malformed", 'The text is no JSON: send {"type": "ping"}, "finalize" or "close".') from None
+    return command.type

@@ -1,0 +1,140 @@
+"""Put the tracks of a phone call side by side: the channels of one stream, on one clock."""
+
+import heapq
+from collections.abc import Sequence
+
+LAG_S = 0.5
+"""Time by which a track may be behind another before silence stands for it."""
+MAX_GAP_S = 2.0
+"""A longer gap in a track is not filled with silence but skipped."""
+TOLERANCE_S = 0.03
+"""Timestamps may be off by this much: gateways send 20 ms at a time."""
+MAX_EARLY = 4
+"""Messages of a track that wait for one before them."""
+
+
+class Tracks:
+    """Interleaves tracks whose messages come in any order, by their numbers and timestamps.
+
+    Args:
+        names: of the tracks, in the order of the channels; those that are missing are taken as they come.
+        count: number of channels; other tracks are left out.
+        rate_hz: samples of a track in a second.
+        silence: one sample of silence, as it is encoded.
+    """
+
+    def __init__(self, names: Sequence[str], count: int, *, rate_hz: int, silence: bytes) -> None:
+        self._tracks: dict[str, _Track] = {}
+        self._count = count
+        self._rate_hz = rate_hz
+        self._silence = silence
+        for name in names[:count]:
+            self._track(name)
+
+    def add(self, name: str, chunk: int | None, at_ms: int | None, samples: bytes) -> bytes:
+        """Add a message of a track.
+
+        Args:
+            name: of the track.
+            chunk: number of the message in its track, counted from 1; None if it is not known.
+            at_ms: time of its first sample; None if it is not known.
+            samples: encoded samples.
+
+        Returns:
+            Interleaved samples that are complete with it, maybe none.
+        """
+        track = self._track(name)
+        if track is None:
+            return b""
+        for message_at_ms, data in track.in_order(chunk, at_ms, samples):
+            self._place(track, message_at_ms, data)
+        return self._ready(LAG_S)
+
+    def rest(self) -> bytes:
+        """Return all that is left, at the end of the call."""
+        for track in self._tracks.values():
+            for at_ms, data in track.late():
+                self._place(track, at_ms, data)
+        return self._ready(0.0)
+
+    def _track(self, name: str) -> "_Track | None":
+        if name not in self._tracks and len(self._tracks) < self._count:
+            self._tracks[name] = _Track()
+        return self._tracks.get(name)
+
+    def _place(self, track: "_Track", at_ms: int | None, samples: bytes) -> None:
+        size = len(self._silence)
+        if at_ms is not None:
+            at = round(at_ms * self._rate_hz / 1_000)
+            if track.skew is None:
+                # The clock begins with the first message of any track.
+                began = [other.skew for other in self._tracks.values() if other.skew is not None]
+                track.skew = min(began, default=at)
+            gap = at - track.skew - track.end
+            tolerance = TOLERANCE_S * self._rate_hz
+            if gap > MAX_GAP_S * self._rate_hz:
+                track.skew += gap
+            elif gap > tolerance:
+                track.append(self._silence * gap, size)
+            elif gap < -tolerance:
+                # It came twice, or silence stood for it.
+                samples = samples[min(-gap * size, len(samples)) :]
+        track.append(samples, size)
+
+    def _ready(self, lag_s: float) -> bytes:
+        tracks, size = list(self._tracks.values()), len(self._silence)
+        # A track that has not begun holds the others back no longer than one that lags.
+        waiting = [len(track.waiting) // size for track in tracks] + [0] * (self._count - len(tracks))
+        count = max(min(waiting), max(waiting) - round(lag_s * self._rate_hz))
+        if count <= 0:
+            return b""
+        parts = []
+        for track in tracks:
+            track.append(self._silence * max(0, count - len(track.waiting) // size), size)
+            parts.append(bytes(track.waiting[: count * size]))
+            del track.waiting[: count * size]
+        parts += [self._silence * count] * (self._count - len(tracks))
+        return _interleaved(parts, size)
+
+
+class _Track:
+    def __init__(self) -> None:
+        self.waiting = bytearray()
+        self.end = 0
+        """Samples appended so far."""
+        self.skew: int | None = None
+        """Time of the stream's first sample by the track's timestamps, in samples."""
+        self._next = 1
+        self._early: list[tuple[int, int | None, bytes]] = []
+
+    def append(self, samples: bytes, size: int) -> None:
+        self.waiting += samples
+        self.end += len(samples) // size
+
+    def in_order(self, chunk: int | None, at_ms: int | None, samples: bytes) -> list[tuple[int | None, bytes]]:
+        """Return the messages whose turn it is with this one."""
+        if chunk is None or chunk < self._next:
+            return [(at_ms, samples)]
+        heapq.heappush(self._early, (chunk, at_ms, samples))
+        ready: list[tuple[int | None, bytes]] = []
+        while self._early and (self._early[0][0] <= self._next or len(self._early) > MAX_EARLY):
+            number, message_at_ms, data = heapq.heappop(self._early)
+            self._next = number + 1
+            ready.append((message_at_ms, data))
+        return ready
+
+    def late(self) -> list[tuple[int | None, bytes]]:
+        """Return the messages that still wait for one before them."""
+        early, self._early = sorted(self._early, key=lambda message: message[0]), []
+        return [(at_ms, data) for _, at_ms, data in early]
+
+
+def _interleaved(parts: Sequence[bytes], size: int) -> bytes:
+    if len(parts) == 1:
+        return parts[0]
+    whole = bytearray(sum(map(len, parts)))
+    step = size * len(parts)
+    for number, part in enumerate(parts):
+        for byte in range(size):
+            whole[number * size + byte :: step] = part[byte::size]
+    return bytes(whole)

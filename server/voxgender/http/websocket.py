@@ -1,0 +1,148 @@
+"""Speak WebSocket (RFC 6455) to one client: bounded in size and rate, closed with a reason."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from aiohttp import ClientConnectionError, WSMessage, WSMsgType, web
+
+from voxgender.errors import Ending, StreamEnded
+from voxgender.http.problems import Problem
+from voxgender.ratelimit import RateLimit
+
+PROTOCOL = "voxgender"
+"""The subprotocol that a page offers beside the one with its token."""
+WRITE_S = 20.0
+"""Time for which a client may leave unread what was sent."""
+CLOSE_S = 2.0
+"""Time for the client's answer to a close."""
+OTHERS_PER_S = 50.0
+"""Messages in a second that hold no audio, or next to none."""
+OTHERS_AT_ONCE = 200.0
+
+MAX_REASON = 123
+"""Bytes of the reason of a close (RFC 6455 section 5.5)."""
+
+CLOSE_CODES: Mapping[Ending, int] = {
+    "done": 1000,
+    "draining": 1001,
+    "unsupported": 1003,
+    "malformed": 1007,
+    "policy": 1008,
+    "flood": 1008,
+    "unread": 1008,
+    "too_big": 1009,
+    "fault": 1011,
+    "restarted": 1012,
+    "overloaded": 1013,
+}
+"""RFC 6455 section 7.4.1, and the registry of IANA for 1012 and 1013."""
+
+FLOOD = StreamEnded("flood", "Too many messages came that hold next to no audio: send larger ones.")
+UNREAD = StreamEnded("unread", "Messages were left unread for too long: read them while you send.")
+_TOO_BIG = "The message is larger than one may be: send one second of audio at most."
+_BROKEN = {1002: "The frame is not as RFC 6455 has it.", 1007: "The text is not UTF-8.", 1009: _TOO_BIG}
+
+
+def check_upgrade(request: web.Request, *, any_protocol: bool = False) -> None:
+    """Check that a request asks for a WebSocket.
+
+    Args:
+        request: the request.
+        any_protocol: whether other subprotocols may be offered; none of them is agreed to.
+
+    Raises:
+        Problem: 426, or 400 if its handshake is malformed.
+    """
+    headers = request.headers
+    if headers.get("Upgrade", "").strip().lower() != "websocket":
+        raise Problem(
+            426,
+            "upgrade_required",
+            "This resource is a WebSocket: connect to it by a WebSocket client.",
+            {"Upgrade": "websocket", "Connection": "Upgrade"},
+        )
+    offered = ",".join(headers.getall("Sec-WebSocket-Protocol", ()))
+    if offered and not any_protocol and PROTOCOL not in [each.strip() for each in offered.split(",")]:
+        raise Problem(400, "malformed_request", f"Offer the subprotocol '{PROTOCOL}', or none.")
+    if not web.WebSocketResponse(protocols=(PROTOCOL,)).can_prepare(request):
+        raise Problem(400, "malformed_request", "The WebSocket handshake is not as RFC 6455 section 4.2.1 has it.")
+
+
+class WebSocket(web.WebSocketResponse):
+    """A server's WebSocket that does not compress, answers pings, and closes with a reason.
+
+    Without compression a small message is small (RFC 7692 section 8 warns of what is not).
+
+    Args:
+        max_message: greatest size of a message in bytes.
+    """
+
+    def __init__(self, max_message: int) -> None:
+        super().__init__(
+            protocols=(PROTOCOL,), compress=False, max_msg_size=max_message + 1, autoping=False, timeout=CLOSE_S
+        )
+        self._others = RateLimit(OTHERS_PER_S, OTHERS_AT_ONCE)
+
+    async def send(self, text: str) -> None:
+        """Send a text.
+
+        Raises:
+            StreamEnded: the client has left, or does not read.
+        """
+        await self._bounded(self.send_str(text))
+
+    async def next(self) -> WSMessage | None:
+        """Return the client's next text or binary message; None once it has left.
+
+        Raises:
+            StreamEnded: the client sends too many pings.
+        """
+        while True:
+            message = await self.receive()
+            match message.type:
+                case WSMsgType.TEXT | WSMsgType.BINARY:
+                    return message
+                case WSMsgType.PING:
+                    self.count_other()
+                    await self._bounded(self.pong(message.data))
+                case WSMsgType.PONG:
+                    self.count_other()
+                case _:
+                    return None
+
+    def count_other(self) -> None:
+        """Count a message that holds no audio, or next to none.
+
+        Raises:
+            StreamEnded: there are too many.
+        """
+        if not self._others.take(asyncio.get_running_loop().time()):
+            raise FLOOD
+
+    async def end(self, ended: StreamEnded) -> None:
+        """Close with the code and the reason of an end."""
+        try:
+            async with asyncio.timeout(CLOSE_S):
+                await self.close(code=CLOSE_CODES[ended.ending], message=reason(str(ended)), drain=False)
+        except TimeoutError:
+            # What was sent is left to the kernel, which gives up in its own time.
+            return
+
+    async def close(self, *, code: int = 1000, message: bytes = b"", drain: bool = True) -> bool:
+        """Close; a violation of the protocol, which aiohttp has found, gets its reason here."""
+        return await super().close(code=code, message=message or reason(_BROKEN.get(code, "")), drain=drain)
+
+    async def _bounded(self, sending: Any) -> None:
+        try:
+            async with asyncio.timeout(WRITE_S):
+                await sending
+        except TimeoutError:
+            raise UNREAD from None
+        except (ConnectionError, ClientConnectionError, RuntimeError):
+            raise StreamEnded("done", "The client has left.") from None
+
+
+def reason(text: str) -> bytes:
+    """Return the reason of a close in UTF-8, cut to what fits."""
+    return text.encode()[:MAX_REASON].decode(errors="ignore").encode()

@@ -1,0 +1,134 @@
+"""Define the parts that all sessions of a node share, over whatever way their audio comes."""
+
+import asyncio
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Callable
+from time import monotonic
+from typing import Any, Literal
+
+from voxgender.media.callfigures import CallFigures
+from voxgender.media.outbox import Outbox
+from voxgender.protocol import Hello, Message, Warning
+from voxgender.references import reference
+
+logger = logging.getLogger(__name__)
+
+Reason = Literal[
+    "deleted",
+    "left",
+    "track_ended",
+    "connect_timeout",
+    "gave_way",
+    "connection_failed",
+    "consent_expired",
+    "silent_peer",
+    "excessive_data",
+    "unread_messages",
+    "malformed_audio",
+    "too_long",
+    "analysis_failed",
+    "shutdown",
+]
+
+FLUSH_TIMEOUT_S = 2.0
+"""Time for the last windows of a call to be classified."""
+DELIVERY_TIMEOUT_S = 1.0
+"""Time for the last messages of a call to be acknowledged."""
+
+
+class LiveSession(ABC):
+    """One call: its id, its messages, and how it ends.
+
+    Args:
+        hello: the first message of the call; its session is the id.
+        on_ended: called once, when nothing is left of the call.
+        places: places that it takes of those that a node has.
+    """
+
+    def __init__(self, hello: Hello, on_ended: Callable[[Any], None], *, places: int = 1) -> None:
+        self.id = hello.session
+        self.places = places
+        self.started_at = monotonic()
+        self.ended_for: Reason | None = None
+        self._outbox = Outbox(hello)
+        self._figures = CallFigures()
+        self._on_ended = on_ended
+        self._ending: asyncio.Task[None] | None = None
+
+    @property
+    @abstractmethod
+    def state(self) -> str:
+        """The connection's state in W3C words: new, connecting, connected, failed, closed."""
+
+    @property
+    @abstractmethod
+    def last_active_at(self) -> float:
+        """Time of the peer's last packet or message, seconds of ``time.monotonic``."""
+
+    @abstractmethod
+    async def trickle(self, fragment: str) -> None:
+        """Add the peer's candidates.
+
+        Raises:
+            SdpRejected: it cannot be applied.
+        """
+
+    @abstractmethod
+    async def _end(self, reason: Reason) -> None:
+        """Finish the analysis, send the summary, close everything, and call ``on_ended``."""
+
+    def status(self) -> dict[str, Any]:
+        """Return the session's state for operators; it tells nothing about voices."""
+        return {
+            "session": self.id,
+            "state": self.state,
+            "age_s": round(monotonic() - self.started_at, 1),
+            "channels": self._outbox.channels,
+            "packets_lost": 0,
+            "transport": "webrtc",
+        }
+
+    def figures(self) -> dict[str, Any]:
+        """Return how the call is going, for operators; its id is not in it."""
+        told = self.status()
+        del told["session"]
+        return {"call": reference(self.id)} | told | self._figures.to_dict()
+
+    def overdue(self, now: float, *, connect_timeout_s: float, silence_timeout_s: float) -> Reason | None:
+        """Return why the call has to end now, if it has.
+
+        Args:
+            now: seconds of ``time.monotonic``.
+            connect_timeout_s: time to connect.
+            silence_timeout_s: time without packets and messages after which a peer is taken to be gone.
+        """
+        if self.state != "connected":
+            return "connect_timeout" if now - self.started_at > connect_timeout_s else None
+        return "silent_peer" if now - self.last_active_at > silence_timeout_s else None
+
+    def follow(self, after: int | None = None) -> AsyncGenerator[tuple[int, Message], None]:
+        """Return the session's messages with their numbers. See :meth:`Outbox.follow`."""
+        return self._outbox.follow(after)
+
+    def warn(self, code: str, message: str) -> None:
+        """Send the client a warning; the call goes on."""
+        self._post(Warning(code=code, message=message))
+
+    def _fail(self, error: Exception) -> None:
+        logger.error("analysis failed", exc_info=error)
+
+    def _post(self, message: Message) -> None:
+        """Send the client and all followers a message."""
+        self._outbox.post(message)
+
+    async def end(self, reason: Reason) -> None:
+        """End the call: finish the analysis, send the summary, close everything. May be called again."""
+        await asyncio.shield(self.end_soon(reason))
+
+    def end_soon(self, reason: Reason) -> asyncio.Task[None]:
+        """Begin to end the call; return the task that ends it."""
+        if self._ending is None:
+            self.ended_for = reason
+            self._ending = asyncio.create_task(self._end(reason), name=f"end-{self.id[:8]}")
+        return self._ending

@@ -1,0 +1,50 @@
+"""Decode the channels of a stream of PCM, G.711 or Opus, on the engine's thread."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from voxgender.audio.frames import SAMPLE_RATE_HZ, Frame, Packet, Wave
+from voxgender.audio.pcm import PcmDecoder, PcmFormat
+from voxgender.audiostream import StreamFormat
+from voxgender.media.decoder import merged, opus_duration
+from voxgender.media.opus import OpusDecoder, OpusError, scratch
+
+_TICKS = 48_000 // SAMPLE_RATE_HZ
+
+Decode = Callable[[Sequence[Packet]], Sequence[Frame]]
+
+
+def pcm_format(form: StreamFormat) -> PcmFormat | None:
+    """Return the format of a stream's PCM; None if it is Opus."""
+    return None if form.encoding == "opus" else PcmFormat(form.rate_hz, form.encoding, form.channels)
+
+
+def decoders(form: StreamFormat) -> list[Decode]:
+    """Return for each channel the function that decodes it from the stream's packets, which come in order."""
+    pcm = pcm_format(form)
+    if pcm is None:
+        return [_Opus(form.channels, channel).decode for channel in range(form.channels)]
+    return [PcmDecoder(pcm, channel).decode for channel in range(form.channels)]
+
+
+class _Opus:
+    """Decodes Opus packets, and keeps one side of stereo ones."""
+
+    def __init__(self, channels: int, channel: int) -> None:
+        self._channels = channels
+        self._channel = channel
+        self._decoder = OpusDecoder(channels)
+
+    def decode(self, packets: Sequence[Packet]) -> list[Frame]:
+        pcm = scratch()
+        for packet in merged(packets):
+            before = pcm.size
+            try:
+                self._decoder.decode(packet.data, pcm)
+            except OpusError:
+                # Silence in its place keeps the stream's clock.
+                pcm.size = before
+                pcm.add_silence(opus_duration(packet.data) // _TICKS * self._channels)
+        samples = pcm.pop().reshape(-1, self._channels)[:, self._channel]
+        return [Wave(np.ascontiguousarray(samples))] if samples.size else []

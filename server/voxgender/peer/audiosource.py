@@ -1,0 +1,86 @@
+"""Read the audio that ``voxgender listen`` streams: a file of any format, or raw audio from a pipe."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from itertools import chain
+from pathlib import Path
+from threading import Event
+from typing import BinaryIO
+
+from av.audio.resampler import AudioResampler
+
+from voxgender.audio.files import read_frames
+from voxgender.audio.frames import SAMPLE_RATE_HZ
+from voxgender.audiostream import MAX_CHANNELS, StreamFormat
+from voxgender.errors import AudioError
+
+CHUNK = 32_768
+"""Bytes that are read, or collected, before they are sent: a second of 16-bit audio at 16 kHz."""
+
+
+class RawSource:
+    """Reads raw audio from a pipe as it comes.
+
+    Args:
+        pipe: the pipe.
+        form: the format of its audio.
+    """
+
+    def __init__(self, pipe: BinaryIO, form: StreamFormat) -> None:
+        self.form = form
+        self._pipe = pipe
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """Yield pieces of the audio, which may be cut in mid-sample."""
+        # The other waits until as much has come.
+        read: Callable[[int], bytes] = getattr(self._pipe, "read1", self._pipe.read)
+        while chunk := await asyncio.to_thread(read, CHUNK):
+            yield chunk
+
+
+class FileSource:
+    """Decodes a file to 16-bit PCM at 16 kHz, its channels mixed or side by side.
+
+    Args:
+        path: a file in any format that FFmpeg reads.
+        apart: whether its channels stay apart.
+
+    Raises:
+        AudioError: the file is missing, is no media file, holds no audio, or has too many channels.
+    """
+
+    def __init__(self, path: Path, *, apart: bool = False) -> None:
+        frames = read_frames(path)
+        first = next(frames, None)
+        if first is None:
+            raise AudioError(f"{path}: holds no audio that can be decoded")
+        channels = first.layout.nb_channels if apart else 1
+        if channels > MAX_CHANNELS:
+            raise AudioError(f"{path}: has {channels} channels, and {MAX_CHANNELS} at most can be judged apart")
+        self.form = StreamFormat(channels=channels)
+        self._layout = first.layout.name if apart else "mono"
+        self._frames = chain((first,), frames)
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """Yield pieces of the audio, which are decoded in a thread. Raises ``AudioError`` where they cannot be."""
+        given_up = Event()
+        pieces = self._pieces(given_up)
+        try:
+            while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
+                yield piece
+        finally:
+            given_up.set()
+
+    def _pieces(self, given_up: Event) -> Iterator[bytes]:
+        resampler = AudioResampler(format="s16", layout=self._layout, rate=SAMPLE_RATE_HZ)
+        waiting = bytearray()
+        for frame in chain(self._frames, (None,)):
+            if given_up.is_set():
+                return
+            for converted in resampler.resample(frame):
+                waiting += bytes(converted.planes[0])[: converted.samples * self.form.frame_bytes]
+            if len(waiting) >= CHUNK:
+                yield bytes(waiting)
+                waiting.clear()
+        if waiting:
+            yield bytes(waiting)

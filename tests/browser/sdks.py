@@ -1,0 +1,51 @@
+"""Other people's packages in a real Chromium.
+
+They are large, so this is no part of the suite: ``make sdks`` installs and runs them.
+"""
+
+from pathlib import Path
+
+import pytest
+from playwright.async_api import Page, Route, expect
+
+from tests.browser.conftest import OpenPage, Server
+from tests.browser.test_page import expect_no_sessions
+
+BUILT = Path(__file__).parents[1] / "sdks" / "dist"
+
+
+async def open_built(open_page: OpenPage, server: Server, name: str, microphone: Path) -> Page:
+    """Open a page of the build at the server's own origin."""
+    page = await open_page(f"{server.url}client/mark.svg", microphone)
+
+    async def answer(route: Route) -> None:
+        await route.fulfill(path=BUILT / route.request.url.partition("/built/")[2])
+
+    await page.route("**/built/**", answer)
+    await page.goto(f"{server.url}built/{name}.html")
+    # A page that was not clicked gets no sound.
+    await page.mouse.click(1, 1)
+    return page
+
+
+@pytest.mark.parametrize("sdk", ["liveKit", "twilio", "agora", "simplePeer"])
+async def test_a_tap_follows_a_call_through_a_change_of_microphone_and_mute(
+    server: Server, open_page: OpenPage, babble: Path, sdk: str
+) -> None:
+    page = await open_built(open_page, server, "calls", babble)
+    outcome = await page.evaluate("sdk => follow(sdk)", sdk)
+    assert outcome == {"states": ["connecting", "live", "stopped"], "isOther": True, "isSilent": True}
+    await expect_no_sessions(server)
+
+
+@pytest.mark.parametrize("framework", ["react", "vue"])
+async def test_a_hook_labels_a_voice_for_as_long_as_its_component_is_there(
+    server: Server, open_page: OpenPage, babble: Path, framework: str
+) -> None:
+    page = await open_built(open_page, server, framework, babble)
+    voice = page.locator("#voice")
+    await expect(voice).to_have_text("idle null null")
+    await page.locator("#listen").click()
+    await expect(voice).to_contain_text("live webrtc female")
+    await page.locator("#leave").click()
+    await expect_no_sessions(server)

@@ -1,0 +1,117 @@
+"""A network that lets no UDP through: the voice goes over a WebSocket, in Chromium and in Firefox."""
+
+import re
+from pathlib import Path
+
+from playwright.async_api import Page, Request, expect
+
+from tests.browser.conftest import OpenPage, Server, StartServer
+from tests.browser.firefox import a_firefox
+from tests.browser.test_firefox import text
+from tests.browser.test_page import expect_live, expect_no_sessions, press
+
+NOWHERE = """() => {
+    // Candidates lead to an address that nobody has (RFC 5737): what is sent there is lost, as behind a firewall.
+    const { prototype } = RTCPeerConnection;
+    const set = prototype.setRemoteDescription;
+    window.blocked = true;
+    prototype.setRemoteDescription = function ({ type, sdp }) {
+        const lost = sdp.replace(/^(a=candidate:\\S+ \\d \\S+ \\d+) \\S+/gm, '$1 203.0.113.77');
+        return set.call(this, { type, sdp: blocked ? lost : sdp });
+    };
+}"""
+
+
+async def test_the_page_goes_over_a_websocket_where_udp_is_blocked_and_tries_webrtc_again_later(
+    server: Server, open_page: OpenPage, babble: Path
+) -> None:
+    page = await open_page(server.url, babble)
+    await page.evaluate(NOWHERE)
+    await press(page, "Start")
+    await expect_live(page)
+    await expect(page.locator("#transport")).to_have_text("WebSocket")
+    await expect(page.get_by_role("alert")).to_be_hidden()
+    await expect(page.locator("#latency")).to_have_text(re.compile(r"^\d+ ms$"))
+    assert len(server.sessions()) == 1
+    await page.get_by_label("Microphone").select_option(index=1)
+    spoken = await page.locator("#speech").inner_text()
+    await expect(page.locator("#speech")).not_to_have_text(spoken)
+    await press(page, "Stop")
+    await expect(page.locator("#eyebrow")).to_have_text("Summary")
+    await expect_no_sessions(server)
+    await page.evaluate("window.blocked = false")
+    await press(page, "Start")
+    await expect_live(page)
+    await expect(page.locator("#transport")).to_have_text("WebRTC")
+    await press(page, "Stop")
+    await expect_no_sessions(server)
+
+
+async def test_firefox_goes_over_a_websocket_where_udp_is_blocked(server: Server, tmp_path: Path) -> None:
+    # With no proxy to go by, it gathers no candidate at all.
+    async with a_firefox(tmp_path / "profile", media__peerconnection__ice__proxy_only=True) as firefox:
+        await firefox.goto(server.url)
+        await firefox.evaluate("document.getElementById('toggle').click()")
+        await firefox.wait_for(f"{text('status')} === 'Live' && {text('transport')} === 'WebSocket'")
+        await firefox.wait_for(f"['Male', 'Female', 'Uncertain', 'No speech'].includes({text('word')})")
+        assert len(server.sessions()) == 1
+        await firefox.evaluate("document.getElementById('toggle').click()")
+        await firefox.wait_for(f"{text('eyebrow')} === 'Summary'")
+        await expect_no_sessions(server)
+        # It writes what is tested here to its console.
+        firefox.errors[:] = [error for error in firefox.errors if "ICE failed" not in error]
+
+
+LISTEN = """async () => {
+    const { VoxgenderClient } = await import('/client/index.js');
+    const stream = await navigator.mediaDevices.getUserMedia({ audio: true });
+    [window.track] = stream.getAudioTracks();
+    window.client = new VoxgenderClient('/whip', { transport: 'websocket' });
+    window.told = [];
+    client.addEventListener('state', ({ detail }) => told.push(`${detail.state} ${detail.transport}`));
+    client.addEventListener('session', ({ detail }) => (window.resumedAt = detail.resumedAt));
+    client.addEventListener('result', ({ detail }) => (window.latest = detail));
+    document.onclick = () => client.start(track);
+}"""
+
+
+async def listen(page: Page) -> None:
+    await page.evaluate(LISTEN)
+    # A page that was not clicked gets no sound.
+    await page.mouse.click(1, 1)
+    await page.wait_for_function("window.latest && latest.label !== 'no_speech' && latest.end > 1")
+
+
+async def test_a_call_over_a_websocket_is_muted_and_outlives_its_server(
+    start_server: StartServer, open_page: OpenPage, babble: Path
+) -> None:
+    """A server that stops closes with 1001: the client comes again, and its times go on."""
+    server = start_server("--drain-timeout-s", "1")
+    page = await open_page(server.url, babble)
+    asked: list[str] = []
+
+    def note(request: Request) -> None:
+        if "/listen" in request.url:
+            asked.append(request.url)
+
+    page.on("request", note)
+    await listen(page)
+    await page.evaluate("track.enabled = false")
+    await page.wait_for_function("latest.label === 'no_speech'")
+    await page.evaluate("track.enabled = true")
+    await page.wait_for_function("latest.label !== 'no_speech'")
+    told_s = await page.evaluate("latest.end")
+    server.stop()
+    await page.wait_for_function("client.state === 'reconnecting'")
+    server.start()
+    await page.wait_for_function("client.state === 'live'")
+    resumed_at = await page.evaluate("resumedAt")
+    assert resumed_at >= told_s
+    assert f"from_ms={round(resumed_at * 1_000)}" in asked[-1]
+    await page.wait_for_function(f"latest.end > {resumed_at}")
+    total = await page.evaluate("client.total.duration")
+    assert total < resumed_at + 10
+    summary = await page.evaluate("client.stop()")
+    assert resumed_at < summary["duration"] < resumed_at + 30
+    assert await page.evaluate("told[1]") == "live websocket"
+    await expect_no_sessions(server)

@@ -1,0 +1,225 @@
+"""Streams shaped as Twilio's and Telnyx's documents have them."""
+
+import json
+from base64 import b64encode
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+from aiohttp import ClientSession, ClientWebSocketResponse
+
+from tests.engine.models import Pitch
+from tests.http.test_listen import emptied, of, refusal, until_closed
+from tests.options import given
+from tests.rtc import Server, a_server
+from tests.support import Samples, frames, silence
+from voxgender import protocol
+from voxgender.engine import Engine
+from voxgender.http import gateways
+from voxgender.peer.voices import MAN, WOMAN, speak
+from voxgender.settings import FrontSettings
+
+TOKEN = "s3cr3t"
+CHUNK = 160
+"""Bytes of 20 ms."""
+
+
+@pytest.fixture(scope="module")
+def hearing() -> Iterator[Engine]:
+    engine = Engine(Pitch())
+    yield engine
+    engine.close()
+
+
+@pytest.fixture
+async def phone(hearing: Engine) -> AsyncIterator[Server]:
+    async with a_server(hearing, settings=given(FrontSettings, token=TOKEN)) as server:
+        yield server
+
+
+def mulaw(samples: Samples) -> bytes:
+    """16 kHz sound as a phone has it: G.711 at 8 kHz."""
+    to_8_khz = av.AudioResampler(format="s16", layout="mono", rate=8_000)
+    encoder = av.CodecContext.create("pcm_mulaw", "w")
+    assert isinstance(encoder, av.AudioCodecContext)
+    encoder.format, encoder.layout, encoder.sample_rate = "s16", "mono", 8_000
+    narrow = [piece for one in frames(samples) for piece in to_8_khz.resample(one)]
+    return b"".join(bytes(packet) for one in narrow for packet in encoder.encode(one))
+
+
+def twilio_start(*tracks: str, **parameters: str) -> dict[str, Any]:
+    return {
+        "event": "start",
+        "sequenceNumber": "1",
+        "start": {
+            "accountSid": "AC1",
+            "streamSid": "MZ1",
+            "callSid": "CA1",
+            "tracks": list(tracks),
+            "mediaFormat": {"encoding": "audio/x-mulaw", "sampleRate": 8000, "channels": 1},
+            "customParameters": parameters,
+        },
+        "streamSid": "MZ1",
+    }
+
+
+def telnyx_start(codec: str = "PCMU", **parameters: str) -> dict[str, Any]:
+    return {
+        "event": "start",
+        "sequence_number": "1",
+        "stream_id": "32DE",
+        "start": {
+            "call_control_id": "v2:T02",
+            "from": "+13122010094",
+            "to": "+13122123456",
+            "custom_parameters": parameters,
+            "media_format": {"encoding": codec, "sample_rate": 8000, "channels": 1},
+        },
+    }
+
+
+def media(track: str, number: int, payload: bytes) -> dict[str, Any]:
+    return {
+        "event": "media",
+        "sequenceNumber": str(number + 2),
+        "media": {
+            "track": track,
+            "chunk": str(number + 1),
+            "timestamp": str(20 * number),
+            "payload": b64encode(payload).decode(),
+        },
+        "streamSid": "MZ1",
+    }
+
+
+def both_tracks() -> Iterator[dict[str, Any]]:
+    """A man calls in, and a woman answers him."""
+    man, woman = speak(MAN, 3.0), speak(WOMAN, 3.0)
+    quiet = silence(0.5)
+    inbound = mulaw(np.concatenate([quiet, man, np.zeros_like(woman), quiet]))
+    outbound = mulaw(np.concatenate([quiet, np.zeros_like(man), woman, quiet]))
+    for number, start in enumerate(range(0, len(inbound), CHUNK)):
+        yield media("inbound", number, inbound[start : start + CHUNK])
+        yield media("outbound", number, outbound[start : start + CHUNK])
+
+
+async def say(socket: ClientWebSocketResponse, *events: dict[str, Any]) -> None:
+    for event in events:
+        await socket.send_str(json.dumps(event))
+
+
+CONNECTED = {"event": "connected", "protocol": "Call", "version": "1.0.0"}
+STOP = {"event": "stop", "sequenceNumber": "99", "stop": {"accountSid": "AC1", "callSid": "CA1"}, "streamSid": "MZ1"}
+MARK = {"event": "mark", "sequenceNumber": "4", "streamSid": "MZ1", "mark": {"name": "my label"}}
+DTMF = {"event": "dtmf", "streamSid": "MZ1", "sequenceNumber": "5", "dtmf": {"track": "inbound_track", "digit": "1"}}
+
+
+async def a_ticket(http: ClientSession, query: str) -> dict[str, str]:
+    async with http.post(f"/listen?{query}", headers={"Authorization": f"Bearer {TOKEN}"}) as response:
+        assert response.status == 201
+        ticket: dict[str, str] = await response.json()
+        return ticket
+
+
+@pytest.mark.parametrize("name", ["twilio", "telnyx"])
+async def test_a_phone_call_is_labelled_on_the_session_s_own_url(phone: Server, name: str) -> None:
+    """The program that answers the gateway's webhook asks for a ticket, and so knows where the labels will be."""
+    ticket = await a_ticket(phone.http, "encoding=mulaw&channels=2&name=CA1")
+    url = ticket["url"].replace("/listen/", f"/listen/{name}/")
+    async with phone.http.get(f"{ticket['session']}/events") as events:
+        async with phone.http.ws_connect(url) as socket:
+            await say(socket, CONNECTED)
+            await say(socket, twilio_start("inbound", "outbound") if name == "twilio" else telnyx_start())
+            await say(socket, *both_tracks(), MARK, DTMF, STOP)
+            messages, code, _ = await until_closed(socket)
+        lines = (await events.read()).splitlines()
+        told = [protocol.decode(line.removeprefix(b"data: ")) for line in lines if line.startswith(b"data: ")]
+    assert (messages, code) == ([], 1000)
+    assert told[0].to_dict()["name"] == "CA1"
+    assert {(segment.channel, segment.label) for segment in of(protocol.Segment, told)} == {(0, "male"), (1, "female")}
+    assert [summary.channel for summary in of(protocol.Summary, told)] == [0, 1]
+    assert of(protocol.Summary, told)[0].duration == pytest.approx(7.0, abs=0.1)
+    await emptied(phone)
+
+
+async def test_a_token_comes_as_a_custom_parameter(phone: Server, caplog: pytest.LogCaptureFixture) -> None:
+    """Twilio drops the query of a stream's URL, and hands on the parameters of the TwiML."""
+    caplog.set_level("DEBUG")
+    async with phone.http.ws_connect("/listen/twilio") as socket:
+        await say(
+            socket, CONNECTED, twilio_start("inbound", token=TOKEN, name="Ann"), media("inbound", 0, b"\xff" * 160)
+        )
+        await say(socket, STOP)
+        assert await until_closed(socket) == ([], 1000, "The stream is finished.")
+    assert TOKEN not in caplog.text
+    for parameters in ({}, {"token": "wrong"}):
+        async with phone.http.ws_connect("/listen/twilio") as socket:
+            await say(socket, CONNECTED, twilio_start("inbound", **parameters))
+            _, code, reason = await until_closed(socket)
+        assert code == 1008
+        assert "token" in reason
+    await emptied(phone)
+
+
+async def test_a_token_comes_in_the_query_where_the_gateway_keeps_it(phone: Server) -> None:
+    async with phone.http.ws_connect(f"/listen/telnyx?token={TOKEN}&channels=1") as socket:
+        await say(socket, telnyx_start("PCMA"), media("inbound", 0, b"\xd5" * 160), STOP)
+        assert (await until_closed(socket))[1] == 1000
+    await refusal(phone.http, "/listen/telnyx?token=wrong", 401, "unauthorized")
+
+
+async def test_a_ticket_of_another_format_is_told(phone: Server) -> None:
+    ticket = await a_ticket(phone.http, "encoding=s16le")
+    async with phone.http.ws_connect(ticket["url"].replace("/listen/", "/listen/twilio/")) as socket:
+        await say(socket, twilio_start("inbound"))
+        _, code, reason = await until_closed(socket)
+    assert code == 1003
+    assert "another format" in reason
+    await emptied(phone)
+
+
+@pytest.mark.parametrize(
+    ("events", "code", "says"),
+    [
+        (["{"], 1007, "no JSON"),
+        (["[1]"], 1007, "no JSON"),
+        ([json.dumps(media("inbound", 0, b""))], 1008, "'start'"),
+        ([json.dumps({"event": "start", "start": {"mediaFormat": {"encoding": "audio/x-l16"}}})], 1003, "mulaw"),
+        ([b"\xff" * 160], 1003, "texts alone"),
+        (
+            [json.dumps(twilio_start("inbound", token=TOKEN)), '{"event":"media","media":{"payload":"*"}}'],
+            1007,
+            "base64",
+        ),
+        ([json.dumps(twilio_start("inbound", token=TOKEN))] + [json.dumps(MARK)] * 300, 1008, "Too many messages"),
+        (["x" * 70_000], 1009, "larger"),
+        ([json.dumps(twilio_start(*"abc", token=TOKEN))], 1008, "two tracks"),
+    ],
+)
+async def test_what_is_no_media_stream_is_told(phone: Server, events: list[str | bytes], code: int, says: str) -> None:
+    async with phone.http.ws_connect("/listen/twilio") as socket:
+        for event in events:
+            await (socket.send_str(event) if isinstance(event, str) else socket.send_bytes(event))
+        _, closed, reason = await until_closed(socket)
+    assert says in reason
+    assert closed in (code, 1003)
+    await emptied(phone)
+
+
+async def test_a_stream_that_does_not_start_is_not_waited_for(phone: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gateways, "START_S", 0.05)
+    async with phone.http.ws_connect("/listen/twilio") as socket:
+        _, code, reason = await until_closed(socket)
+    assert (code, "'start'" in reason) == (1008, True)
+    monkeypatch.setattr(gateways, "MAX_UNSTARTED", 0)
+    await refusal(phone.http, "/listen/twilio", 503, "at_capacity")
+
+
+async def test_a_codec_that_is_not_taken_is_told_with_those_that_are(phone: Server) -> None:
+    async with phone.http.ws_connect(f"/listen/telnyx?token={TOKEN}") as socket:
+        await say(socket, telnyx_start("AMR-WB"))
+        _, code, reason = await until_closed(socket)
+    assert code == 1003
+    assert "PCMU" in reason

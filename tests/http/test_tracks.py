@@ -1,0 +1,88 @@
+"""The tracks of a phone call, side by side on one clock, whatever order their messages come in."""
+
+from itertools import permutations
+
+import pytest
+
+from voxgender.http.tracks import LAG_S, MAX_EARLY, Tracks
+
+MS_20 = 160
+"""Samples of 20 ms at 8 kHz."""
+
+
+def tracks(count: int = 2, *names: str) -> Tracks:
+    return Tracks(names or ("inbound", "outbound"), count, rate_hz=8_000, silence=b".")
+
+
+def test_two_tracks_are_interleaved_as_far_as_both_have_come() -> None:
+    both = tracks()
+    assert both.add("inbound", 1, 0, b"aa") == b""
+    assert both.add("outbound", 1, 0, b"bbb") == b"abab"
+    assert both.rest() == b".b"
+
+
+def test_channels_are_in_the_order_of_the_names() -> None:
+    both = tracks()
+    assert both.add("outbound", 1, 0, b"b") == b""
+    assert both.add("inbound", 1, 0, b"a") == b"ab"
+
+
+def test_wide_samples_stay_whole() -> None:
+    both = Tracks(("inbound", "outbound"), 2, rate_hz=8_000, silence=b"..")
+    both.add("inbound", 1, 0, b"aAcC")
+    assert both.add("outbound", 1, 0, b"bBdD") == b"aAbBcCdD"
+
+
+def test_one_track_goes_straight_through_and_others_are_left_out() -> None:
+    one = tracks(1, "inbound")
+    assert one.add("inbound", 1, 0, b"a") == b"a"
+    assert one.add("outbound", 1, 0, b"b") == b""
+
+
+def test_a_track_that_lags_becomes_silence_and_what_comes_too_late_is_left_out() -> None:
+    both = tracks()
+    lag = round(LAG_S * 8_000)
+    both.add("outbound", 1, 0, b"b" * MS_20)
+    both.add("inbound", 1, 0, b"a" * MS_20)
+    out = both.add("inbound", 2, 20, b"a" * (lag + 2 * MS_20))
+    assert out == b"a." * (2 * MS_20)
+    assert both.add("outbound", 2, 20, b"x" * MS_20) == b""
+    assert both.add("outbound", 3, 60, b"b" * MS_20) == b"ab" * MS_20
+
+
+def test_a_gap_in_a_track_is_silence_and_a_long_one_is_skipped() -> None:
+    one = tracks(1, "inbound")
+    one.add("inbound", 1, 1_000, b"a" * MS_20)
+    assert one.add("inbound", 2, 1_120, b"a" * MS_20) == b"." * (5 * MS_20) + b"a" * MS_20
+    assert one.add("inbound", 3, 10**12, b"a" * MS_20) == b"a" * MS_20
+    assert one.add("inbound", 4, 10**12 + 20, b"a" * MS_20) == b"a" * MS_20
+
+
+@pytest.mark.parametrize("order", [*permutations((2, 3, 4))])
+def test_messages_in_any_order_are_put_in_theirs(order: tuple[int, ...]) -> None:
+    one = tracks(1, "inbound")
+    out = one.add("inbound", 1, 0, b"1" * MS_20)
+    for number in order:
+        out += one.add("inbound", number, 20 * (number - 1), str(number).encode() * MS_20)
+    assert out == b"".join(str(number).encode() * MS_20 for number in (1, 2, 3, 4))
+
+
+def test_a_message_that_never_comes_is_waited_for_only_so_long() -> None:
+    one = tracks(1, "inbound")
+    out = one.add("inbound", 1, 0, b"1" * MS_20)
+    for number in range(4, 4 + MAX_EARLY + 1):
+        out += one.add("inbound", number, 20 * (number - 1), b"n" * MS_20)
+    assert out == b"1" * MS_20 + b"." * 2 * MS_20 + b"n" * MS_20 * (MAX_EARLY + 1)
+    one.add("inbound", 99, None, b"z")
+    assert one.rest() == b"z"
+
+
+def test_messages_without_numbers_and_times_follow_one_another() -> None:
+    one = tracks(1, "inbound")
+    assert one.add("inbound", None, None, b"a") + one.add("inbound", None, None, b"b") == b"ab"
+
+
+def test_what_comes_twice_is_heard_once() -> None:
+    one = tracks(1, "inbound")
+    one.add("inbound", 1, 0, b"a" * 4 * MS_20)
+    assert one.add("inbound", 1, 0, b"a" * 4 * MS_20) == b""
