@@ -1,5 +1,6 @@
 """axe finds no fault in any state of the pages, in light and in dark, and nothing is wider than a small phone."""
 
+import json
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -85,3 +86,32 @@ async def test_the_call_page_has_no_fault(server: Server, open_browser: OpenBrow
         await page.get_by_role("button", name="Mute").click()
         await expect(page.get_by_text("Muted").first).to_be_visible()
         await check(page, "call-muted")
+
+
+async def test_the_operators_page_has_no_fault_and_shows_texts_as_texts(
+    server: Server, open_browser: OpenBrowser
+) -> None:
+    """Whatever a node or a model calls itself is no markup."""
+    picture = {
+        "calls": [
+            {
+                "call": "0123456789ab", "node": "<b>x</b>", "state": "connected", "age_s": 61.0,
+                "shares": {"<img src=x onerror=alert(1)>": 1.0}, "latency_ms": 43.2, "packets_lost": 3,
+            }
+        ],
+        "nodes": [
+            {
+                "node": "<b>x</b>", "sessions": 1, "capacity": 100, "load": 0.34, "draining": False,
+                "region": "<script>alert(1)</script>", "version": "0.1.0",
+            }
+        ],
+    }  # fmt: skip
+    async with page_of(await open_browser(), f"{server.url}health/live") as page:
+        body = f"data: {json.dumps(picture)}\n\n"
+        await page.route(
+            "**/operators/events", lambda route: route.fulfill(content_type="text/event-stream", body=body)
+        )
+        await page.goto(f"{server.url}operators")
+        await expect(page.locator("#calls tr")).to_contain_text("onerror")
+        assert await page.locator("#calls img, #nodes script, td b").count() == 0
+        await check(page, "operators")
