@@ -96,6 +96,7 @@ async def test_a_microphone_that_is_too_quiet_is_said_beside_the_meter(
 async def test_start_and_stop_go_round_and_leave_nothing_on_the_server(
     server: Server, open_page: OpenPage, babble: Path
 ) -> None:
+    await expect_no_sessions(server)
     page = await open_page(server.url, babble)
     for _ in range(4):
         await press(page, "Start")
