@@ -91,7 +91,7 @@ async def test_the_call_page_has_no_fault(server: Server, open_browser: OpenBrow
 async def test_the_operators_page_has_no_fault_and_shows_texts_as_texts(
     server: Server, open_browser: OpenBrowser
 ) -> None:
-    """Whatever a node or a model calls itself is no markup."""
+    """A node's or a model's own name is no markup, whatever it is."""
     picture = {
         "calls": [
             {
