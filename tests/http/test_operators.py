@@ -1,6 +1,7 @@
 """Operators see calls by a hash, end them and drain nodes; nobody else does."""
 
 import json
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -17,6 +18,15 @@ from voxgender.settings import FrontSettings
 
 LOCKED = given(FrontSettings, token="open sesame")
 BY_TOKEN = given(FrontSettings, jwt_secret=SECRET)
+AS_OPERATOR = {"Authorization": "Bearer open sesame"}
+
+
+@pytest.fixture
+async def server(engine: Engine) -> AsyncIterator[Server]:
+    """A server with a token, which each request shows."""
+    async with a_server(engine, settings=LOCKED) as server:
+        server.http.headers.update(AS_OPERATOR)
+        yield server
 
 
 async def picture(http: ClientSession) -> dict[str, Any]:
@@ -73,6 +83,8 @@ REQUESTS = [
 @pytest.mark.parametrize(("method", "path"), REQUESTS)
 async def test_operators_alone_are_let_in(engine: Engine, method: str, path: str) -> None:
     for settings, headers, status in (
+        # Everybody could have ended all calls of a server that asks nobody for a token.
+        (FrontSettings(), {}, 403),
         (LOCKED, {}, 401),
         (LOCKED, {"Authorization": "Bearer wrong"}, 401),
         (BY_TOKEN, {"Authorization": f"Bearer {by_secret()}"}, 403),
@@ -94,9 +106,10 @@ async def test_a_fleet_is_shown_and_handled_as_one(engine: Engine) -> None:
     async with (
         a_node(engine) as one,
         a_node(engine) as other,
-        a_front(one, other) as front,
+        a_front(one, other, token="open sesame") as front,
         a_peer(ToneTrack()) as peer,
     ):
+        front.http.headers.update(AS_OPERATOR)
         session = (await peer.call(front.http)).rpartition("/")[2]
         told = await picture(front.http)
         assert {node["node"] for node in told["nodes"]} == {one.id, other.id}

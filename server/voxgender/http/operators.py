@@ -20,7 +20,7 @@ MAX_FOLLOWERS = 32
 
 
 class Operators:
-    """``/operators/…``, with the shared token or one with the scope ``operator``.
+    """``/operators/…``, with the shared token or one with the scope ``operator``; a server without tokens refuses all.
 
     A call is named by a hash of its id, since the id itself would let whoever reads it end the call. What changes
     something is a ``PUT`` or a ``DELETE``: browsers send those to no server of another origin without asking it.
@@ -44,7 +44,7 @@ class Operators:
 
     async def stream(self, request: web.Request) -> web.StreamResponse:
         """Send a picture of all calls and nodes every second, as server-sent events."""
-        await self._authenticator.require_operator(request)
+        await self._require_operator(request)
         if self._followers >= MAX_FOLLOWERS:
             raise Problem(503, "at_capacity", "As many operators are told as can be.", {"Retry-After": "10"})
         response = web.StreamResponse(
@@ -72,15 +72,20 @@ class Operators:
 
     async def end(self, request: web.Request) -> web.Response:
         """End a call."""
-        await self._authenticator.require_operator(request)
+        await self._require_operator(request)
         await self._calls.end_by_reference(request.match_info["reference"])
         return web.Response(status=204)
 
     async def drain(self, request: web.Request) -> web.Response:
         """Let a node take no more calls, and ask those that it has to move."""
-        await self._authenticator.require_operator(request)
+        await self._require_operator(request)
         await self._calls.drain_node(request.match_info["node"])
         return web.Response(status=204)
+
+    async def _require_operator(self, request: web.Request) -> None:
+        # On a server that lets everybody in, everybody could end all calls.
+        self._authenticator.require_tokens()
+        await self._authenticator.require_operator(request)
 
     async def _look(self) -> dict[str, Any]:
         """Return the picture, which is taken once however many look at it."""
