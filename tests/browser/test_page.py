@@ -91,6 +91,7 @@ async def test_a_microphone_that_is_too_quiet_is_said_beside_the_meter(
     await press(page, "Start")
     await expect(page.locator(".too-quiet")).to_be_visible()
     await expect(page.locator("#notice-title")).to_have_text("Your voice is very quiet")
+    await press(page, "Stop")
 
 
 async def test_start_and_stop_go_round_and_leave_nothing_on_the_server(
