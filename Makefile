@@ -48,7 +48,7 @@ unit: setup
 # The site in build/site; a link that leads nowhere fails.
 docs: setup
 	npm run --silent --workspace docs/site build
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
 
 # Two halves at once, because most tests wait for a call to go by: those whose parts are other programs, and the rest.
 APART := tests/browser tests/hosts tests/publishers tests/roles

@@ -1,6 +1,5 @@
-import { labelWord } from 'voxgender';
-
 import { write } from './dom.js';
+import { wordOf } from './language.js';
 
 /** @typedef {import('voxgender').Label} Label */
 
@@ -25,7 +24,7 @@ export class Announcer {
     if (label === this.#label) return;
     this.#label = label;
     clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => write(this.#element, labelWord(label)), LASTS_MS);
+    this.#timer = setTimeout(() => write(this.#element, wordOf(label)), LASTS_MS);
   }
 
   stop() {

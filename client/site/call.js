@@ -129,7 +129,8 @@ class CallPage {
     byId('join').textContent = part ? 'Leave' : 'Join';
     this.#mute.disabled = !part;
     this.#mute.textContent = muted ? 'Unmute' : 'Mute';
-    this.#mute.setAttribute('aria-pressed', String(muted));
+    this.#mute.classList.toggle('muted', muted);
+    byId('my-name').textContent = muted ? 'You · Muted' : 'You';
     byId('my-hint').textContent = this.#hint(muted);
     this.#showRemote(part?.call.remote ?? null);
   }
@@ -138,7 +139,7 @@ class CallPage {
   #hint(muted) {
     const voice = this.#recording.files?.[0]?.name ?? 'your microphone';
     if (!this.#part) return `Joins with ${voice}.`;
-    return muted ? 'Muted, here and for the label.' : `The call has ${voice}.`;
+    return muted ? 'Nobody hears you, and no label is made.' : `The call has ${voice}.`;
   }
 }
 

@@ -1,3 +1,5 @@
+import { wordOf, words } from './language.js';
+
 /** @typedef {import('voxgender').Summary} Summary */
 
 /** @param {number} share 0 … 1 */
@@ -17,15 +19,15 @@ export function minutes(seconds) {
  * @param {Summary} summary
  */
 export function headline({ speech, female, male, others }) {
-  if (!speech) return 'No speech heard';
+  if (!speech) return words().noSpeechHeard;
   const voices = /** @type {[seconds: number, word: string][]} */ ([
-    [female, 'female'],
-    [male, 'male'],
-    ...Object.entries(others ?? {}).map(([label, seconds]) => [seconds, label]),
+    [female, words().female],
+    [male, words().male],
+    ...Object.entries(others ?? {}).map(([label, seconds]) => [seconds, wordOf(label)]),
   ]);
   const shares = voices
     .filter(([seconds]) => seconds > 0)
     .sort(([a], [b]) => b - a)
-    .map(([seconds, word]) => `${percent(seconds / speech)} ${word}`);
-  return shares.join(', ') || 'Uncertain';
+    .map(([seconds, word]) => `${percent(seconds / speech)} ${word.toLowerCase()}`);
+  return shares.join(', ') || words().uncertain;
 }

@@ -1,39 +1,77 @@
 /** @typedef {import('voxgender').Label} Label */
 
 /**
- * Results that follow each other with one label.
+ * A stretch with one label: of results that follow each other, or a segment of the server.
  * @typedef {object} LabelRun
  * @property {Label} label
  * @property {number} start seconds
  * @property {number} end seconds
- * @property {number} confidence the mean of its results
- * @property {number} results
+ * @property {number} confidence the mean of its results, or that of the segment
+ * @property {number} results 0 once the run is settled
+ * @property {boolean} settled true once the server has told the segment, and nothing will change it
  */
 
-const KEPT = 200;
+/** Runs kept, several hours of talk. */
+const KEPT = 10_000;
+/** A shorter gap between two segments is not told as a pause. */
+const SHORTEST_PAUSE_S = 0.3;
+/** For so long after a segment its label is kept by the results, in case that the voice goes on. */
+const KEPT_LABEL_S = 0.6;
 
-/** The text stream: one line for each run of a label, the newest growing with every result. */
+/** The course of a call: runs of results while they come, replaced by the segments that the server makes of them. */
 export class LabelRuns {
   /** @type {LabelRun[]} oldest first */
   all = [];
 
   /**
+   * Add a result.
    * @param {number} end seconds
    * @param {Label} label
    * @param {number} confidence
-   * @returns {{run: LabelRun, isNew: boolean}} where the result belongs
+   * @returns {LabelRun} the run that the result belongs to
    */
   add(end, label, confidence) {
     const last = this.all.at(-1);
-    if (last?.label === label) {
-      last.end = end;
+    if (last && !last.settled && last.label === label) {
+      last.end = Math.max(last.end, end);
       last.results += 1;
       last.confidence += (confidence - last.confidence) / last.results;
-      return { run: last, isNew: false };
+      return last;
     }
-    const run = { label, start: last?.end ?? end, end, confidence, results: 1 };
+    if (last?.settled && last.results === 0 && last.label === label && end - last.end < KEPT_LABEL_S) return last;
+    const run = { label, start: last?.end ?? end, end, confidence, results: 1, settled: false };
+    // A result may come after the segment that it is a part of.
+    if (!last || end > last.end) this.#push(run);
+    return run;
+  }
+
+  /**
+   * Put a segment in the place of the results that it was made of.
+   * @param {{start: number, end: number, label: Label, confidence: number}} segment
+   */
+  settle({ start, end, label, confidence }) {
+    const later = [];
+    while (this.all.length && !this.all.at(-1)?.settled) {
+      const run = /** @type {LabelRun} */ (this.all.pop());
+      if (run.end > end && run.label !== label) later.unshift({ ...run, start: Math.max(run.start, end) });
+    }
+    const pauseStart = this.all.at(-1)?.end ?? 0;
+    if (start - pauseStart >= SHORTEST_PAUSE_S) {
+      const pause = { start: pauseStart, end: start, confidence: 1, results: 0 };
+      this.#push({ ...pause, label: 'no_speech', settled: true });
+    }
+    this.#push({ start: Math.max(start, pauseStart), end, label, confidence, results: 0, settled: true });
+    this.all.push(...later);
+  }
+
+  /** Let nothing change what there is: the call is over, or goes on in another session. */
+  freeze() {
+    for (const run of this.all) run.settled = true;
+  }
+
+  /** @param {LabelRun} run */
+  #push(run) {
     this.all.push(run);
     if (this.all.length > KEPT) this.all.shift();
-    return { run, isNew: true };
   }
 }

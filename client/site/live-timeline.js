@@ -1,4 +1,6 @@
-import { LevelMeter, Timeline, labelWord } from 'voxgender';
+import { LevelMeter, Timeline } from 'voxgender';
+
+import { wordOf, words } from './language.js';
 
 /** @typedef {import('voxgender').Result} Result */
 /** @typedef {import('voxgender').SessionStart} SessionStart */
@@ -77,8 +79,8 @@ export class LiveTimeline {
     this.#timeline.draw(this.#clock.seconds);
     const heard = Object.entries(this.#timeline.seconds())
       .filter(([label]) => label !== 'no_speech')
-      .map(([label, seconds]) => `${labelWord(label)} ${Math.round(seconds)} seconds`);
-    this.#canvas.setAttribute('aria-label', `The last minute: ${heard.join(', ') || 'no speech'}`);
+      .map(([label, seconds]) => `${wordOf(label)} ${Math.round(seconds)} s`);
+    this.#canvas.setAttribute('aria-label', `${words().lastMinute}: ${heard.join(', ') || words().noSpeechHeard}`);
   }
 
   #move() {

@@ -1,5 +1,7 @@
 import { listMicrophones } from 'voxgender';
 
+import { words } from './language.js';
+
 /** @typedef {import('voxgender').VoxgenderClient} VoxgenderClient */
 
 /** Lets people choose the microphone, before a call and during one. */
@@ -30,9 +32,9 @@ export class MicrophonePicker {
   async refresh() {
     const microphones = await listMicrophones();
     const options = microphones.map(
-      ({ deviceId, label }, index) => new Option(label || `Microphone ${index + 1}`, deviceId),
+      ({ deviceId, label }, index) => new Option(label || words().microphoneNumber(index + 1), deviceId),
     );
-    this.#select.replaceChildren(...(options.length ? options : [new Option('Default', '')]));
+    this.#select.replaceChildren(...(options.length ? options : [new Option(words().byDefault, '')]));
     const inUse = this.#client.track?.getSettings().deviceId;
     if (inUse && microphones.some(({ deviceId }) => deviceId === inUse)) this.#select.value = inUse;
   }

@@ -1,6 +1,7 @@
 import { explain } from 'voxgender';
 
 import { write } from './dom.js';
+import { words } from './language.js';
 
 /** @typedef {import('voxgender').InputChange} InputChange */
 /** @typedef {import('voxgender').StateChange} StateChange */
@@ -41,7 +42,8 @@ export class Notice {
     }
     if (state === 'failed') return this.showError(error);
     const { title, advice } = explain(error);
-    const retry = retryMs === null ? 'Trying again…' : `Trying again in ${Math.max(1, Math.round(retryMs / 1000))} s…`;
+    const retry =
+      retryMs === null ? words().tryingAgain : words().tryingAgainIn(Math.max(1, Math.round(retryMs / 1000)));
     this.#show(title, `${advice} ${retry}`);
   }
 
@@ -60,10 +62,19 @@ export class Notice {
 
   /** @param {Warning} warning */
   showWarning({ code }) {
-    const words = WARNINGS[code];
-    if (!words) return;
-    this.#show(...words);
+    const warning = WARNINGS[code];
+    if (!warning) return;
+    this.#show(...warning);
     this.#timer = setTimeout(() => this.#hide(), WARNING_MS);
+  }
+
+  /**
+   * Say what cannot be done.
+   * @param {string} title
+   * @param {string} advice
+   */
+  showProblem(title, advice) {
+    this.#show(title, advice, { final: true });
   }
 
   /**

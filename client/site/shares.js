@@ -1,7 +1,8 @@
-import { isCommon, labelColour, labelWord } from 'voxgender';
+import { isCommon, labelColour } from 'voxgender';
 
 import { write } from './dom.js';
 import { percent } from './format.js';
+import { wordOf, words } from './language.js';
 
 /** @typedef {import('voxgender').Summary} Summary */
 
@@ -58,7 +59,7 @@ export class Shares {
     for (const voice of VOICES) showShare(this.#bars[voice], this.#figures[voice], total[voice], speech);
     for (const label of Object.keys(others ?? {})) if (!this.#others.has(label)) this.#add(label);
     for (const [label, { bar, figure }] of this.#others) showShare(bar, figure, others?.[label] ?? 0, speech);
-    write(this.#speech, duration ? `${speech.toFixed(1)} of ${duration.toFixed(1)} s` : '–');
+    write(this.#speech, duration ? words().speechOf(speech.toFixed(1), duration.toFixed(1)) : '–');
   }
 
   /** @param {string} label */
@@ -74,7 +75,7 @@ export class Shares {
     }
     mark.className = 'mark';
     mark.ariaHidden = 'true';
-    term.append(mark, labelWord(label));
+    term.append(mark, wordOf(label));
     row.append(term, figure);
     this.#bar.append(bar);
     this.#list.insertBefore(row, this.#figures.uncertain.parentElement);

@@ -1,32 +1,32 @@
 /** @typedef {import('voxgender').State} State */
-/** @typedef {import('voxgender').Transport} Transport */
+/** @typedef {import('./language.js').Phrase} Phrase */
 
-/** @type {Readonly<Record<State, string>>} */
-export const STATUS_WORDS = {
-  idle: 'Ready',
-  'requesting-microphone': 'Waiting for the microphone',
-  connecting: 'Connecting',
-  live: 'Live',
-  reconnecting: 'Reconnecting',
-  stopped: 'Stopped',
-  failed: 'Stopped',
+/** @type {Readonly<Record<State, Phrase>>} */
+export const STATUS = {
+  idle: 'ready',
+  'requesting-microphone': 'waitingForMicrophone',
+  connecting: 'connecting',
+  live: 'live',
+  reconnecting: 'reconnecting',
+  stopped: 'stopped',
+  failed: 'stopped',
 };
 
-/** @type {Readonly<Record<State, string>>} */
+/** @type {Readonly<Record<State, Phrase>>} */
 export const HEADLINES = {
-  idle: 'Press Start and speak',
-  'requesting-microphone': 'Allow the microphone',
-  connecting: 'Connecting…',
-  live: 'Listening…',
-  reconnecting: 'Reconnecting…',
-  stopped: 'Stopped',
-  failed: 'Stopped',
+  idle: 'pressStart',
+  'requesting-microphone': 'allowMicrophone',
+  connecting: 'connecting',
+  live: 'listening',
+  reconnecting: 'reconnecting',
+  stopped: 'stopped',
+  failed: 'stopped',
 };
-
-/** @type {Readonly<Record<Transport, string>>} */
-export const TRANSPORT_WORDS = { webrtc: 'WebRTC', websocket: 'WebSocket' };
 
 /** @param {State} state */
 export function isRunning(state) {
   return !['idle', 'stopped', 'failed'].includes(state);
 }
+
+/** @type {Readonly<Record<import('voxgender').Transport, string>>} */
+export const TRANSPORTS = { webrtc: 'WebRTC', websocket: 'WebSocket' };

@@ -1,59 +1,64 @@
-import { isCommon, labelColour, labelWord } from 'voxgender';
+import { isCommon, isVoice, labelColour } from 'voxgender';
 
 import { minutes, percent } from './format.js';
-import { LabelRuns } from './label-runs.js';
+import { wordOf } from './language.js';
+import { write } from './dom.js';
 
-/** @typedef {import('voxgender').Label} Label */
-/** @typedef {import('voxgender').Result} Result */
+/** @typedef {import('./label-runs.js').LabelRun} LabelRun */
+/** @typedef {import('./label-runs.js').LabelRuns} LabelRuns */
 
-/** One line for each run of a label, the newest on top and growing. */
+const LINES = 200;
+const PARTS = ['time', 'mark', 'label', 'length', 'confidence'];
+
+/** Shows one line for each run of a label, the newest on top and growing. */
 export class TextStream {
   #list;
-  #runs = new LabelRuns();
 
   /** @param {HTMLElement} list */
   constructor(list) {
     this.#list = list;
   }
 
-  clear() {
-    this.#runs = new LabelRuns();
-    this.#list.replaceChildren();
+  /** @param {LabelRuns} runs */
+  show(runs) {
+    const shown = runs.all.slice(-LINES).reverse();
+    while (this.#list.children.length > shown.length) this.#list.lastElementChild?.remove();
+    while (this.#list.children.length < shown.length) this.#list.prepend(newLine());
+    shown.forEach((run, index) => writeLine(/** @type {HTMLElement} */ (this.#list.children[index]), run));
   }
+}
 
-  /**
-   * @param {Pick<Result, 'label' | 'confidence'>} result
-   * @param {number} end of it, seconds of the page
-   */
-  add({ label, confidence }, end) {
-    const { run, isNew } = this.#runs.add(end, label, confidence);
-    if (isNew) this.#begin(label, run.start);
-    const [length, sure] = this.#list.firstElementChild?.querySelectorAll('.length, .confidence') ?? [];
-    if (!length || !sure) return;
-    length.textContent = `${(run.end - run.start).toFixed(1)} s`;
-    sure.textContent = percent(run.confidence);
+/**
+ * Return the texts of a line. Silence and doubt have no percent: it would be read as a voice's.
+ * @param {LabelRun} run
+ */
+export function lineTexts({ label, start, end, confidence }) {
+  return {
+    time: minutes(start),
+    label: wordOf(label),
+    length: `${(end - start).toFixed(1)} s`,
+    confidence: isVoice(label) ? percent(confidence) : '',
+  };
+}
+
+function newLine() {
+  const line = document.createElement('li');
+  for (const name of PARTS) {
+    const part = document.createElement('span');
+    part.className = name;
+    line.append(part);
   }
+  return line;
+}
 
-  /**
-   * @param {Label} label
-   * @param {number} at seconds
-   */
-  #begin(label, at) {
-    const line = document.createElement('li');
-    if (isCommon(label)) {
-      line.className = label;
-    } else {
-      line.className = 'own';
-      line.style.setProperty('--own', labelColour(label));
-    }
-    const parts = { time: minutes(at), mark: '', label: labelWord(label), length: '', confidence: '' };
-    for (const [name, text] of Object.entries(parts)) {
-      const part = document.createElement('span');
-      part.className = name;
-      part.textContent = text;
-      line.append(part);
-    }
-    this.#list.prepend(line);
-    if (this.#list.children.length > this.#runs.all.length) this.#list.lastElementChild?.remove();
+/**
+ * @param {HTMLElement} line
+ * @param {LabelRun} run
+ */
+function writeLine(line, run) {
+  line.className = isCommon(run.label) ? run.label : 'own';
+  line.style.setProperty('--own', labelColour(run.label));
+  for (const [name, text] of Object.entries(lineTexts(run))) {
+    write(/** @type {HTMLElement} */ (line.querySelector(`.${name}`)), text);
   }
 }

@@ -1,7 +1,8 @@
-import { isCommon, isVoice, labelColour, labelWord } from 'voxgender';
+import { isCommon, isVoice, labelColour } from 'voxgender';
 
 import { write } from './dom.js';
 import { headline, percent } from './format.js';
+import { wordOf, words } from './language.js';
 import { HEADLINES } from './state-words.js';
 
 /** @typedef {import('voxgender').Result} Result */
@@ -27,15 +28,25 @@ export class VoicePanel {
 
   /** @param {Pick<Result, 'label' | 'confidence'>} result */
   showResult({ label, confidence }) {
-    const instead = label === 'uncertain' ? 'It could be either' : 'Waiting for a voice';
+    const instead = label === 'uncertain' ? words().either : words().waitingForVoice;
     const isHeard = isVoice(label);
     this.#panel.classList.toggle('own', !isCommon(label));
     this.#panel.style.setProperty('--own', labelColour(label));
     this.#panel.dataset['label'] = label;
-    write(this.#eyebrow, 'Heard now');
-    write(this.#word, labelWord(label));
-    write(this.#sure, isHeard ? `${percent(confidence)} sure` : instead);
+    write(this.#eyebrow, words().heardNow);
+    write(this.#word, wordOf(label));
+    write(this.#sure, isHeard ? words().sure(percent(confidence)) : instead);
     this.#bar.style.setProperty('--confidence', String(isHeard ? confidence : 0));
+  }
+
+  /**
+   * Say in the place of the headline what stands against listening.
+   * @param {{title: string, advice: string}} reason
+   */
+  showReason({ title, advice }) {
+    delete this.#panel.dataset['label'];
+    write(this.#word, title);
+    write(this.#sure, advice);
   }
 
   /**
@@ -47,8 +58,8 @@ export class VoicePanel {
     if (state === 'live' && this.#panel.dataset['label']) return;
     delete this.#panel.dataset['label'];
     const isOver = state === 'stopped' && total.duration > 0;
-    write(this.#eyebrow, isOver ? 'Summary' : 'Live voice');
-    write(this.#word, isOver ? headline(total) : HEADLINES[state]);
-    write(this.#sure, isOver ? `${total.speech.toFixed(1)} s of speech in ${total.duration.toFixed(1)} s` : '');
+    write(this.#eyebrow, isOver ? words().summary : words().liveVoice);
+    write(this.#word, isOver ? headline(total) : words()[HEADLINES[state]]);
+    write(this.#sure, isOver ? words().speechIn(total.speech.toFixed(1), total.duration.toFixed(1)) : '');
   }
 }

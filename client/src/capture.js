@@ -7,6 +7,9 @@ export const FRAME_MS = 40;
 /** Without a click on the page, browsers let an audio context sleep. */
 const WAKE_MS = 1_000;
 
+/** Addresses from which the module has come: if it does not come again, its server is away for now. @type {Set<string>} */
+const loaded = new Set();
+
 /** The samples of a track, 16 kHz mono, frame by frame, taken in the browser's audio thread. */
 export class Capture {
   #context;
@@ -48,6 +51,7 @@ export class Capture {
     try {
       const waking = context.resume();
       await context.audioWorklet.addModule(workletUrl);
+      loaded.add(String(workletUrl));
       await Promise.race([waking, wait(WAKE_MS)]);
       if (context.state !== 'running') {
         throw new VoxgenderError('asleep', 'The browser gives sound to pages that were clicked', { heals: true });
@@ -56,7 +60,11 @@ export class Capture {
     } catch (cause) {
       context.close().catch(() => {});
       if (cause instanceof VoxgenderError) throw cause;
-      throw new VoxgenderError('no_worklet', `The module ${workletUrl} cannot be loaded: ${String(cause)}`, { cause });
+      const heals = loaded.has(String(workletUrl));
+      throw new VoxgenderError('no_worklet', `The module ${workletUrl} cannot be loaded: ${String(cause)}`, {
+        heals,
+        cause,
+      });
     }
   }
 

@@ -70,6 +70,12 @@ class SessionNotFound(RequestRefused):
     code = "session_not_found"
 
 
+class NodeNotFound(RequestRefused):
+    """No node has that id: it has gone, or never was."""
+
+    code = "node_not_found"
+
+
 class NotReady(RequestRefused):
     """No call can be taken now: starting, full or draining."""
 

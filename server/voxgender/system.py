@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Callable
 from contextlib import suppress
+from time import monotonic, process_time
 
 
 def usable_cores() -> int:
@@ -13,6 +14,22 @@ def usable_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+class ProcessLoad:
+    """Measures how much of its cores this process uses."""
+
+    def __init__(self) -> None:
+        self._measured_at, self._cpu_s = monotonic(), process_time()
+        self._load = 0.0
+
+    def measure(self, over_s: float = 0.5) -> float:
+        """Return the share of its cores in use since the last measurement that is at least ``over_s`` old."""
+        now, cpu_s = monotonic(), process_time()
+        if (elapsed := now - self._measured_at) >= over_s:
+            self._load = (cpu_s - self._cpu_s) / elapsed / usable_cores()
+            self._measured_at, self._cpu_s = now, cpu_s
+        return self._load
 
 
 def on_signal(number: signal.Signals, callback: Callable[[], None]) -> Callable[[], object]:

@@ -1,7 +1,6 @@
 """Real Chromium with a fake microphone, and the real server as a process of its own."""
 
 import json
-import os
 import shutil
 import signal
 import socket
@@ -19,14 +18,8 @@ import pytest
 from playwright.async_api import Browser, Page, async_playwright, expect
 from scipy.signal import resample_poly
 
-from voxgender.audio.files import read_audio
 from voxgender.peer.voices import MAN, WOMAN, speak
 
-SPEECH = Path(os.environ.get("VOXGENDER_SPEECH", Path(__file__).parents[3] / "shared" / "speech"))
-PLAIN_VOICES = {
-    "male": "dev/librispeech-test-other/3005_3005-163389-0003.opus",
-    "female": "dev/librispeech-test-other/367_367-130732-0002.opus",
-}
 MICROPHONE_HZ = 48_000
 WAIT_MS = 30_000
 """Time after which a test gives up waiting for a word on the screen, long enough for a busy machine."""
@@ -183,22 +176,17 @@ def silence(recordings: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def real_voices(recordings: Path) -> dict[str, Path]:
-    """Label to a recording. Few voices are as plain: how many others are heard right is measured elsewhere."""
-    missing = [path for path in PLAIN_VOICES.values() if not (SPEECH / path).is_file()]
-    if missing:
-        pytest.skip(f"needs real speech in {SPEECH} (or where VOXGENDER_SPEECH says): {missing[0]}")
+def voices(recordings: Path) -> dict[str, Path]:
+    """Label to a synthetic voice. How real voices are heard is measured elsewhere."""
     return {
-        label: write_wav(recordings / f"{label}.wav", read_audio(SPEECH / path)) for label, path in PLAIN_VOICES.items()
+        label: write_wav(recordings / f"{label}.wav", speak(speaker, 8.0))
+        for label, speaker in (("male", MAN), ("female", WOMAN))
     }
 
 
 @pytest.fixture(scope="session")
-def conversation(recordings: Path, real_voices: dict[str, Path]) -> Path:
+def conversation(recordings: Path) -> Path:
     """A woman, a pause, a man, a pause."""
-    pause = np.zeros(round(1.5 * MICROPHONE_HZ), dtype="<i2")
-    turns = []
-    for label in ("female", "male"):
-        with wave.open(str(real_voices[label])) as file:
-            turns += [np.frombuffer(file.readframes(6 * MICROPHONE_HZ), dtype="<i2"), pause]
-    return write_wav(recordings / "conversation.wav", np.concatenate(turns) / 32_768, MICROPHONE_HZ)
+    pause = np.random.default_rng(0).normal(0, 3e-4, round(1.5 * 16_000))
+    turns = [part for speaker in (WOMAN, MAN) for part in (speak(speaker, 6.0), pause)]
+    return write_wav(recordings / "conversation.wav", np.concatenate(turns))

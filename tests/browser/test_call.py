@@ -30,9 +30,9 @@ async def meet(server: Server, browser: Browser, recording: Path) -> Sides:
 
 
 @pytest.fixture
-async def sides(server: Server, open_browser: OpenBrowser, real_voices: dict[str, Path]) -> Sides:
+async def sides(server: Server, open_browser: OpenBrowser, voices: dict[str, Path]) -> Sides:
     """A woman at the microphone on one side, a man's recording on the other."""
-    return await meet(server, await open_browser(real_voices["female"]), real_voices["male"])
+    return await meet(server, await open_browser(voices["female"]), voices["male"])
 
 
 async def test_each_side_sees_the_label_of_the_other(sides: Sides) -> None:
@@ -52,10 +52,10 @@ async def test_a_muted_side_is_not_listened_to(sides: Sides) -> None:
 
 
 async def test_the_call_goes_on_when_the_labels_stop(
-    start_server: StartServer, open_browser: OpenBrowser, real_voices: dict[str, Path]
+    start_server: StartServer, open_browser: OpenBrowser, voices: dict[str, Path]
 ) -> None:
     server = start_server()
-    page_a, page_b = await meet(server, await open_browser(real_voices["female"]), real_voices["male"])
+    page_a, page_b = await meet(server, await open_browser(voices["female"]), voices["male"])
     await expect(page_a.locator("#theirs .word")).to_have_text("Male")
     server.stop()
     await expect(page_a.locator("#mine .word")).to_have_text("The server cannot be reached")

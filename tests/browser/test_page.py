@@ -44,10 +44,10 @@ async def expect_no_sessions(server: Server) -> None:
 
 
 @pytest.mark.parametrize(("label", "word", "other"), [("male", "Male", "Female"), ("female", "Female", "Male")])
-async def test_a_real_voice_is_named_on_the_screen(
-    server: Server, open_page: OpenPage, real_voices: dict[str, Path], label: str, word: str, other: str
+async def test_a_voice_is_named_on_the_screen(
+    server: Server, open_page: OpenPage, voices: dict[str, Path], label: str, word: str, other: str
 ) -> None:
-    page = await open_page(server.url, real_voices[label])
+    page = await open_page(server.url, voices[label])
     await press(page, "Start")
     await expect(page.locator("#word")).to_have_text(word)
     await expect(page.locator("#sure")).to_have_text(re.compile(r"^\d+ % sure$"))
@@ -91,11 +91,13 @@ async def test_a_microphone_that_is_too_quiet_is_said_beside_the_meter(
     await press(page, "Start")
     await expect(page.locator(".too-quiet")).to_be_visible()
     await expect(page.locator("#notice-title")).to_have_text("Your voice is very quiet")
+    await press(page, "Stop")
 
 
 async def test_start_and_stop_go_round_and_leave_nothing_on_the_server(
     server: Server, open_page: OpenPage, babble: Path
 ) -> None:
+    await expect_no_sessions(server)
     page = await open_page(server.url, babble)
     for _ in range(4):
         await press(page, "Start")
@@ -224,6 +226,8 @@ async def test_a_missing_microphone_is_told_in_plain_words(server: Server, open_
 async def test_an_insecure_page_says_why_it_cannot_listen(server: Server, open_page: OpenPage) -> None:
     flags = [FAKE_DEVICE, ALWAYS_ALLOWED, "--host-resolver-rules=MAP voice.test 127.0.0.1", "--no-proxy-server"]
     page = await open_page(f"http://voice.test:{server.port}/", flags=flags)
+    # Before anybody presses anything.
+    await expect(page.locator("#word")).to_have_text("This page cannot use the microphone")
     await press(page, "Start")
     await expect(page.get_by_role("alert")).to_contain_text("secure pages only")
 
@@ -243,13 +247,20 @@ async def test_a_full_server_is_waited_for(start_server: StartServer, open_brows
     await expect(second.get_by_role("alert")).to_be_hidden()
 
 
-async def test_a_token_is_asked_for_and_taken_from_the_address(
+async def test_a_token_is_asked_for_typed_in_or_taken_from_the_address(
     start_server: StartServer, open_page: OpenPage, babble: Path
 ) -> None:
     server = start_server("--token", "correct-horse-battery-staple")
     page = await open_page(server.url, babble)
     await press(page, "Start")
     await expect(page.get_by_role("alert")).to_contain_text("This server asks for a token")
+    await page.get_by_label("Token").fill("wrong")
+    await page.get_by_label("Token").press("Enter")
+    await expect(page.get_by_label("Token")).to_be_visible()
+    await page.get_by_label("Token").fill("correct-horse-battery-staple")
+    await press(page, "Use this token")
+    await expect_live(page)
+    await expect(page.get_by_label("Token")).to_be_hidden()
     await page.goto("about:blank")
     await page.goto(f"{server.url}#token=correct-horse-battery-staple")
     await press(page, "Start")

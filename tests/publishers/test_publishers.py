@@ -85,10 +85,9 @@ async def test_ffmpegs_own_certificate_is_refused_with_advice(
 ) -> None:
     """With GnuTLS it makes one on secp224r1, which OpenSSL takes no more; it said "DTLS session failed", we nothing."""
     process = await publish(sys.executable, HERE / "ffmpeg.py", relay.url, voices, *options)
-    path = await asyncio.wait_for(relay.session, 30)
+    await asyncio.wait_for(relay.session, 30)
     _, written = await asyncio.wait_for(process.communicate(), 30)
     assert process.returncode != 0
     assert b"DTLS session failed" in written
-    name = path.rpartition("/")[2][:8]
-    (line,) = [line for line in server_process.log.splitlines() if f"session {name}" in line]
-    assert "DTLS failed: wrong curve. Give the peer a certificate with a P-256 key" in line
+    # Once a minute, whichever call it was.
+    assert "DTLS failed: wrong curve. Give the peer a certificate with a P-256 key" in server_process.log

@@ -166,8 +166,10 @@ async def test_workers_share_the_calls_are_replaced_when_they_die_and_drain_with
                 warning = await again.until(Warning)
                 assert isinstance(warning, Warning)
                 assert warning.code == "draining"
-                async with http.post("/whip", data="v=0", headers=SDP) as response:
-                    assert (await response.json())["code"] == "draining"
+                async with a_peer(ToneTrack()) as late:
+                    late.channels()
+                    async with http.post("/whip", data=await late.offer(), headers=SDP) as response:
+                        assert (await response.json())["code"] == "draining"
                 for path in paths:
                     async with http.delete(path) as response:
                         assert response.status in (200, 404)

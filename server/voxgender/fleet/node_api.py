@@ -47,6 +47,9 @@ def create_node_app(
             web.put("/offers/{offer}", api.offer),
             web.delete("/offers/{offer}", api.withdraw),
             web.get("/sessions", api.sessions),
+            web.get("/overview", api.overview),
+            web.delete("/calls/{reference}", api.end),
+            web.put("/drain", api.drain),
             web.get("/listen/{ticket}", api.listen, allow_head=False),
         ]
     )
@@ -101,6 +104,18 @@ class _NodeApi:
 
     async def sessions(self, _: web.Request) -> web.Response:
         return web.json_response({"sessions": await self._node.describe_all()})
+
+    async def overview(self, _: web.Request) -> web.Response:
+        return web.json_response(await self._node.overview())
+
+    async def end(self, request: web.Request) -> web.Response:
+        await self._node.end_by_reference(request.match_info["reference"])
+        return web.Response(status=204)
+
+    async def drain(self, _: web.Request) -> web.Response:
+        """Take no more calls until the node is restarted."""
+        self._node.drain()
+        return web.Response(status=204)
 
     async def add_record(self, request: web.Request, response: web.StreamResponse) -> None:
         """Add the node's record to a response to signaling (an ``on_response_prepare`` signal)."""

@@ -218,6 +218,21 @@ class RemoteNode:
         async with self._request("GET", "/sessions", timeout_s=self._answer_timeout_s) as response:
             return self._decoded(await response.read(), dict[str, list[dict[str, Any]]])["sessions"]
 
+    async def overview(self) -> dict[str, list[dict[str, Any]]]:
+        """Return the node's calls and the node itself, for operators."""
+        async with self._request("GET", "/overview", timeout_s=self._answer_timeout_s) as response:
+            return self._decoded(await response.read(), dict[str, list[dict[str, Any]]])
+
+    async def end_by_reference(self, wanted: str) -> None:
+        """End the session whose id has this reference."""
+        async with self._request("DELETE", f"/calls/{quote(wanted, safe='')}", timeout_s=END_TIMEOUT_S):
+            pass
+
+    async def drain(self) -> None:
+        """Let the node take no more calls."""
+        async with self._request("PUT", "/drain", timeout_s=self._answer_timeout_s):
+            pass
+
     async def metrics(self) -> str:
         """Return the node's metrics as Prometheus text."""
         async with self._request("GET", "/metrics", timeout_s=self._answer_timeout_s) as response:

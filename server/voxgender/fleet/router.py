@@ -11,8 +11,9 @@ from typing import Any, Literal, TypeVar
 
 from voxgender import metrics
 from voxgender.audiostream import StreamFormat
-from voxgender.errors import NotReady, SessionNotFound
+from voxgender.errors import NodeNotFound, NotReady, SessionNotFound
 from voxgender.fleet.directory import Directory, Member
+from voxgender.fleet.record import NodeRecord
 from voxgender.fleet.remote import NoAnswer, OfferResponse, RemoteNode, Unreachable
 from voxgender.fleet.secret import Secret
 from voxgender.http.calls import Stream
@@ -185,6 +186,37 @@ class Router:
         answers = await asyncio.gather(*(member.node.describe_all() for member in members), return_exceptions=True)
         return [session for answer in answers if isinstance(answer, list) for session in answer]
 
+    async def overview(self) -> dict[str, list[dict[str, Any]]]:
+        """Return all nodes that are known, and the calls of those that answer."""
+        members = self._directory.members()
+        answers = await asyncio.gather(*(member.node.overview() for member in members), return_exceptions=True)
+        calls = [
+            call | {"node": member.record.id}
+            for member, answer in zip(members, answers, strict=True)
+            if not isinstance(answer, BaseException)
+            for call in answer["calls"]
+        ]
+        return {"calls": calls, "nodes": [_node_row(member.record) for member in members]}
+
+    async def end_by_reference(self, wanted: str) -> None:
+        """End a call on whichever node has it."""
+        ends = (member.node.end_by_reference(wanted) for member in self._directory.members())
+        outcomes = await asyncio.gather(*ends, return_exceptions=True)
+        if None in outcomes:
+            return
+        if any(not isinstance(outcome, SessionNotFound) for outcome in outcomes):
+            raise NotReady("Not all media nodes can be reached now.", code="node_unreachable", retry_after_s=2)
+        raise SessionNotFound("There is no such call: it has ended, or never was.")
+
+    async def drain_node(self, node: str) -> None:
+        member = self._directory.get(node)
+        if member is None:
+            raise NodeNotFound("There is no such node: it has gone, or never was.")
+        try:
+            await member.node.drain()
+        except (Unreachable, NoAnswer):
+            raise NotReady("The node cannot be reached now.", code="node_unreachable", retry_after_s=2) from None
+
     async def _offer(
         self,
         member: Member,
@@ -308,3 +340,15 @@ class Router:
         if members and all(member.record.draining for member in members):
             return NotReady("All media nodes are shutting down.", code="draining", retry_after_s=5)
         return NotReady("No media node takes calls now.", code="no_node", retry_after_s=2)
+
+
+def _node_row(record: NodeRecord) -> dict[str, Any]:
+    return {
+        "node": record.id,
+        "sessions": record.sessions,
+        "capacity": record.capacity,
+        "load": record.load,
+        "draining": record.draining,
+        "region": record.region,
+        "version": record.version,
+    }

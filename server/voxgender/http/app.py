@@ -11,6 +11,7 @@ from voxgender.http.health import Health, Metrics, MetricsText, own_metrics
 from voxgender.http.iceservers import IceServers
 from voxgender.http.listen import Listen, Streams
 from voxgender.http.models import ModelResource, Models
+from voxgender.http.operators import Operators
 from voxgender.http.pages import Pages
 from voxgender.http.problems import problem_middleware
 from voxgender.http.proxies import Proxies
@@ -66,6 +67,7 @@ def create_app(
     if not settings.metrics.metrics_address:
         app.add_routes(Metrics(metrics).routes())
     app.add_routes(Pages(calls, authenticator).routes())
+    app.add_routes(Operators(calls, authenticator).routes())
     if models is not None:
         app.add_routes(ModelResource(models, authenticator).routes())
     return app

@@ -104,6 +104,18 @@ class Calls(Protocol):
         """Return all sessions' states, for operators."""
         ...
 
+    async def overview(self) -> dict[str, list[dict[str, Any]]]:
+        """Return ``calls``, each named by the reference of its id, and ``nodes``, for operators."""
+        ...
+
+    async def end_by_reference(self, wanted: str) -> None:
+        """End the session whose id has this reference. Raises ``SessionNotFound``."""
+        ...
+
+    async def drain_node(self, node: str) -> None:
+        """Let a node take no more calls, and ask its clients to move. Raises ``NodeNotFound``."""
+        ...
+
 
 class NodeCalls(Calls, Protocol):
     """The calls of one media node, with its occupancy."""
@@ -121,6 +133,10 @@ class NodeCalls(Calls, Protocol):
     @property
     def draining(self) -> bool:
         """True once no more calls are taken."""
+        ...
+
+    def drain(self) -> None:
+        """Take no more calls, and ask the clients of those there are to move."""
         ...
 
     @property

@@ -22,11 +22,11 @@ def client_files() -> Path:
     raise FileNotFoundError("The client's files are missing: install voxgender again.")
 
 
-_SERVED = {".js", ".css", ".html", ".svg", ".png", ".json"}
+_SERVED = {".js", ".css", ".html", ".svg", ".png", ".json", ".mp3"}
 
 
 class Pages:
-    """``/``, ``/client/…`` and ``/sessions``."""
+    """``/``, ``/operators``, ``/client/…`` and ``/sessions``."""
 
     def __init__(self, calls: Calls, authenticator: Authenticator) -> None:
         self._calls = calls
@@ -39,12 +39,17 @@ class Pages:
     def routes(self) -> list[web.AbstractRouteDef]:
         return [
             web.get("/", self.page),
+            web.get("/operators", self.operators),
             web.get("/client/{path:.+}", self.module),
             web.get("/sessions", self.sessions),
         ]
 
     async def page(self, _: web.Request) -> web.FileResponse:
         return web.FileResponse(self._site / "index.html", headers={"Cache-Control": "no-cache"})
+
+    async def operators(self, _: web.Request) -> web.FileResponse:
+        """Serve the operators' page. It shows nothing until its reader has given a token."""
+        return web.FileResponse(self._site / "operators.html", headers={"Cache-Control": "no-cache"})
 
     async def module(self, request: web.Request) -> web.FileResponse:
         """Serve a file of the library or the site; hidden files and other folders are not found."""

@@ -9,6 +9,7 @@ from aiohttp.typedefs import Handler
 
 from voxgender import metrics
 from voxgender.errors import (
+    NodeNotFound,
     NotReady,
     NoUdp,
     RequestRefused,
@@ -27,6 +28,7 @@ logger = logging.getLogger(__name__)
 REFUSALS: Mapping[str, tuple[int, type[RequestRefused]]] = {
     "malformed_sdp": (400, SdpRejected),
     "session_not_found": (404, SessionNotFound),
+    "node_not_found": (404, NodeNotFound),
     "malformed_stream": (400, StreamRejected),
     "unsupported_encoding": (415, StreamRejected),
     "ticket_not_found": (404, SessionNotFound),

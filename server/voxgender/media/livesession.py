@@ -7,8 +7,10 @@ from collections.abc import AsyncGenerator, Callable
 from time import monotonic
 from typing import Any, Literal
 
+from voxgender.media.callfigures import CallFigures
 from voxgender.media.outbox import Outbox
 from voxgender.protocol import Hello, Message, Warning
+from voxgender.references import reference
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +52,7 @@ class LiveSession(ABC):
         self.started_at = monotonic()
         self.ended_for: Reason | None = None
         self._outbox = Outbox(hello)
+        self._figures = CallFigures()
         self._on_ended = on_ended
         self._ending: asyncio.Task[None] | None = None
 
@@ -85,6 +88,12 @@ class LiveSession(ABC):
             "packets_lost": 0,
             "transport": "webrtc",
         }
+
+    def figures(self) -> dict[str, Any]:
+        """Return how the call is going, for operators; its id is not in it."""
+        told = self.status()
+        del told["session"]
+        return {"call": reference(self.id)} | told | self._figures.to_dict()
 
     def overdue(self, now: float, *, connect_timeout_s: float, silence_timeout_s: float) -> Reason | None:
         """Return why the call has to end now, if it has.

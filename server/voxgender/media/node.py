@@ -11,7 +11,7 @@ from typing import Any
 from voxgender import metrics
 from voxgender.audiostream import StreamFormat
 from voxgender.engine import Engine
-from voxgender.errors import NotReady, NoUdp, SessionNotFound, TooManySessions
+from voxgender.errors import NodeNotFound, NotReady, NoUdp, SessionNotFound, TooManySessions
 from voxgender.media.aiortc_internals.certificates import Certificates
 from voxgender.media.aiortc_internals.ice import HostAddresses
 from voxgender.media.livesession import LiveSession
@@ -20,11 +20,17 @@ from voxgender.media.session import Session, SessionTimes
 from voxgender.media.sockets import Sockets
 from voxgender.media.streamsession import StreamSession
 from voxgender.protocol import Message
+from voxgender.references import reference
+from voxgender.system import ProcessLoad
+from voxgender.version import __version__
 
 logger = logging.getLogger(__name__)
 
 SWEEP_S = 1.0
 """Time between two checks of all sessions' deadlines."""
+
+HERE = "here"
+"""Name of this node to operators; in a fleet, signaling replaces it by the node's id."""
 
 GIVE_WAY_S = 1.0
 """Time that a call has to connect before it may be ended for another one, where the node is full."""
@@ -96,6 +102,7 @@ class MediaNode:
         self._addresses_of: dict[str, str] = {}
         """Session id to the address that its offer came from."""
         self._background: list[asyncio.Task[None]] = []
+        self._process_load = ProcessLoad()
         self._draining = False
         self._closing = False
         self._emptied = asyncio.Event()
@@ -270,6 +277,42 @@ class MediaNode:
     def sessions(self) -> list[dict[str, Any]]:
         """Return all sessions' states. The id is a capability, so only its beginning is shown."""
         return [session.status() | {"session": session.id[:8]} for session in self._all()]
+
+    async def overview(self) -> dict[str, list[dict[str, Any]]]:
+        """Return this node's calls, and the node itself, for operators."""
+        node = {
+            "node": HERE,
+            "sessions": self.live,
+            "capacity": self.capacity,
+            "load": round(self._process_load.measure(), 3),
+            "draining": self.draining,
+            "region": "",
+            "version": __version__,
+        }
+        calls = [session.figures() | {"node": HERE} for session in self._sessions.values()]
+        return {"calls": calls, "nodes": [node]}
+
+    async def end_by_reference(self, wanted: str) -> None:
+        """End the session whose id has this reference.
+
+        Raises:
+            SessionNotFound
+        """
+        for session in self._sessions.values():
+            if reference(session.id) == wanted:
+                await session.end("deleted")
+                return
+        raise SessionNotFound("There is no such call: it has ended, or never was.")
+
+    async def drain_node(self, node: str) -> None:
+        """Drain this node.
+
+        Raises:
+            NodeNotFound: it is not this one.
+        """
+        if node != HERE:
+            raise NodeNotFound("There is no such node: it has gone, or never was.")
+        self.drain()
 
     def _ready_engine(self) -> Engine:
         if self.draining:

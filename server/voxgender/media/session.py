@@ -229,6 +229,7 @@ class Session(LiveSession):
 
     def _on_messages(self, messages: Sequence[Message]) -> None:
         for message in messages:
+            self._figures.observe(message)
             self._outbox.post(message)
 
     def _on_analysed(self, error: Exception | None) -> None:

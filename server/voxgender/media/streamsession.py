@@ -205,6 +205,7 @@ class StreamSession(LiveSession):
 
     def _on_messages(self, messages: Sequence[AnyMessage]) -> None:
         for message in messages:
+            self._figures.observe(message)
             if self.form.interim or not isinstance(message, Result):
                 self._post(message)
 

@@ -1,0 +1,117 @@
+"""axe finds no fault in any state of the pages, in light and in dark, and nothing is wider than a small phone."""
+
+import json
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from playwright.async_api import Browser, Page, expect
+
+from tests.browser.conftest import FAKE_DEVICE, OpenBrowser, Server, StartServer
+
+AXE = Path(__file__).parents[2] / "node_modules" / "axe-core" / "axe.min.js"
+FAULTS = """async () => (await axe.run()).violations.map(
+    ({ id, nodes }) => `${id}: ${nodes.map(({ target }) => target.join(' ')).join(', ')}`
+)"""
+OVERFLOWS = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+WIDTHS = (320, 390, 1280)
+PICTURES = os.environ.get("VOXGENDER_PICTURES", "")
+"""A folder for a picture of each state, to be looked at."""
+
+
+async def check(page: Page, state: str) -> None:
+    """Look at a state with axe in both colour schemes, and at three widths."""
+    if not await page.evaluate("'axe' in window"):
+        await page.evaluate(AXE.read_text())
+    # Colours that are on their way from one state to the next are no fault.
+    await page.add_style_tag(
+        content="*, *::before, *::after { transition: none !important; animation: none !important }"
+    )
+    for scheme in ("light", "dark"):
+        await page.emulate_media(color_scheme=scheme)
+        assert await page.evaluate(FAULTS) == [], f"{state}, {scheme}"
+        for width in WIDTHS:
+            await page.set_viewport_size({"width": width, "height": 800})
+            assert await page.evaluate(OVERFLOWS) <= 0, f"{state} at {width} px"
+            if PICTURES:
+                await page.screenshot(path=f"{PICTURES}/{state}-{scheme}-{width}.png", full_page=True)
+
+
+@asynccontextmanager
+async def page_of(browser: Browser, url: str, locale: str = "en-GB") -> AsyncIterator[Page]:
+    context = await browser.new_context(locale=locale)
+    page = await context.new_page()
+    await page.goto(url)
+    yield page
+    await context.close()
+
+
+async def test_the_page_has_no_fault_in_any_state(
+    server: Server, open_browser: OpenBrowser, conversation: Path
+) -> None:
+    browser = await open_browser(conversation)
+    async with page_of(browser, server.url) as page:
+        await check(page, "idle")
+        await page.get_by_role("button", name="Start").click()
+        await expect(page.locator("#word")).to_have_text("Female")
+        await expect(page.locator("#stream li.no_speech").first).to_be_visible()
+        await check(page, "live")
+        await page.get_by_role("button", name="Stop").click()
+        await expect(page.locator("#status")).to_have_text("Stopped")
+        await check(page, "stopped")
+
+
+@pytest.mark.parametrize("locale", ["ar-EG", "de-DE", "hi-IN"])
+async def test_other_languages_fit_as_well(server: Server, open_browser: OpenBrowser, locale: str) -> None:
+    async with page_of(await open_browser(), server.url, locale) as page:
+        await expect(page.locator("#action")).not_to_have_text("Start" if locale != "de-DE" else "")
+        await check(page, f"idle-{locale}")
+
+
+async def test_problems_have_no_fault(start_server: StartServer, open_browser: OpenBrowser) -> None:
+    server = start_server("--token", "correct-horse-battery-staple")
+    browser = await open_browser(flags=[FAKE_DEVICE, "--deny-permission-prompts"])
+    async with page_of(browser, server.url) as page:
+        await page.get_by_role("button", name="Try a sample").click()
+        await expect(page.get_by_label("Token")).to_be_visible()
+        await check(page, "token")
+
+
+async def test_the_call_page_has_no_fault(server: Server, open_browser: OpenBrowser, babble: Path) -> None:
+    async with page_of(await open_browser(babble), f"{server.url}client/call.html") as page:
+        await check(page, "call")
+        await page.get_by_role("button", name="Join").click()
+        await page.get_by_role("button", name="Mute").click()
+        await expect(page.get_by_text("Muted").first).to_be_visible()
+        await check(page, "call-muted")
+
+
+async def test_the_operators_page_has_no_fault_and_shows_texts_as_texts(
+    server: Server, open_browser: OpenBrowser
+) -> None:
+    """A node's or a model's own name is no markup, whatever it is."""
+    picture = {
+        "calls": [
+            {
+                "call": "0123456789ab", "node": "<b>x</b>", "state": "connected", "age_s": 61.0,
+                "shares": {"<img src=x onerror=alert(1)>": 1.0}, "latency_ms": 43.2, "packets_lost": 3,
+            }
+        ],
+        "nodes": [
+            {
+                "node": "<b>x</b>", "sessions": 1, "capacity": 100, "load": 0.34, "draining": False,
+                "region": "<script>alert(1)</script>", "version": "0.1.0",
+            }
+        ],
+    }  # fmt: skip
+    async with page_of(await open_browser(), f"{server.url}health/live") as page:
+        body = f"data: {json.dumps(picture)}\n\n"
+        await page.route(
+            "**/operators/events", lambda route: route.fulfill(content_type="text/event-stream", body=body)
+        )
+        await page.goto(f"{server.url}operators")
+        await expect(page.locator("#calls tr")).to_contain_text("onerror")
+        assert await page.locator("#calls img, #nodes script, td b").count() == 0
+        await check(page, "operators")

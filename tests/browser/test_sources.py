@@ -1,0 +1,89 @@
+"""The page plays a sample and files as it listens to a microphone, and gives what it heard away in five formats."""
+
+import json
+import re
+from pathlib import Path
+
+from playwright.async_api import Page, expect
+
+from tests.browser.conftest import FAKE_DEVICE, OpenPage, Server
+
+DROP = """async ([name, bytes]) => {
+    const transfer = new DataTransfer();
+    transfer.items.add(new File([new Uint8Array(bytes)], name));
+    for (const type of ['dragover', 'drop']) {
+        document.body.dispatchEvent(new DragEvent(type, { dataTransfer: transfer, bubbles: true, cancelable: true }));
+        if (type === 'dragover') window.hinted = !document.getElementById('drop').hidden;
+    }
+}"""
+NO_MICROPHONE = [FAKE_DEVICE, "--deny-permission-prompts"]
+
+
+async def saved(page: Page, name: str) -> str:
+    await page.get_by_label("Format").select_option(label=name)
+    async with page.expect_download() as download:
+        await page.get_by_role("button", name="Save").click()
+    path = await (await download.value).path()
+    return path.read_text()
+
+
+async def test_the_sample_is_heard_without_a_microphone_and_can_be_taken_away(
+    server: Server, open_page: OpenPage
+) -> None:
+    """The page's numbers come from the server's segments and hold once the sample is over."""
+    page = await open_page(server.url, flags=NO_MICROPHONE)
+    await expect(page.get_by_role("button", name="Save")).to_be_disabled()
+    await page.get_by_role("button", name="Try a sample").click()
+    await expect(page.locator("#playing")).to_contain_text("synthetic")
+    await expect(page.locator("#word")).to_have_text("Male")
+    await expect(page.locator("#word")).to_have_text("Female")
+    await expect(page.locator("#word")).to_have_text(re.compile("% .*male, .*% "))
+    await expect(page.locator("#status")).to_have_text("Stopped")
+    lines = page.locator("#stream li")
+    told = await lines.all_inner_texts()
+    for line in await page.locator("#stream li.no_speech .confidence").all_inner_texts():
+        assert line == ""
+
+    segments = json.loads(await saved(page, "JSON"))
+    assert [segment["label"] for segment in segments if segment["label"] in ("male", "female")] == ["male", "female"]
+    assert "<v Female>" in await saved(page, "WebVTT")
+    assert (await saved(page, "CSV")).startswith("start,end,label,confidence")
+    assert 'class = "IntervalTier"' in await saved(page, "TextGrid")
+    assert await lines.all_inner_texts() == told
+
+    await page.locator("#call").hover(position={"x": 200, "y": 30})
+    await expect(page.locator("#reading")).to_have_text(re.compile(r"^\d:\d\d\.\d"))
+    await page.get_by_role("button", name="Zoom in").click()
+    await expect(page.get_by_role("button", name="Zoom out")).to_be_enabled()
+
+
+async def test_a_file_is_dropped_and_labelled(server: Server, open_page: OpenPage, voices: dict[str, Path]) -> None:
+    page = await open_page(server.url, flags=NO_MICROPHONE)
+    await page.evaluate(DROP, ["woman.wav", list(voices["female"].read_bytes()[:400_000])])
+    assert await page.evaluate("window.hinted")
+    await expect(page.locator("#playing")).to_have_text("Playing: woman.wav")
+    await expect(page.locator("#word")).to_have_text("Female")
+    await page.get_by_role("button", name="Stop").click()
+    await expect(page.locator("#playing")).to_be_hidden()
+
+
+async def test_a_file_without_sound_is_refused_in_plain_words(
+    server: Server, open_page: OpenPage, tmp_path: Path
+) -> None:
+    (tmp_path / "notes.txt").write_text("no sound")
+    page = await open_page(server.url, flags=NO_MICROPHONE)
+    await page.locator("#file").set_input_files(tmp_path / "notes.txt")
+    await expect(page.get_by_role("alert")).to_contain_text("This file cannot be played")
+    assert server.sessions() == []
+
+
+async def test_the_page_speaks_the_browsers_language_and_right_to_left(server: Server, open_page: OpenPage) -> None:
+    page = await open_page(server.url)
+    await page.get_by_label("Language").select_option("ar")
+    await expect(page.locator("html")).to_have_attribute("dir", "rtl")
+    await expect(page.locator("#action")).to_have_text("ابدأ")
+    await page.reload()
+    await expect(page.locator("#action")).to_have_text("ابدأ")
+    await page.locator("#language").select_option("de")
+    await expect(page.locator("html")).to_have_attribute("dir", "ltr")
+    await expect(page.locator("#word")).to_have_text("Start drücken und sprechen")
