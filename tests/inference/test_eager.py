@@ -14,5 +14,6 @@ def test_half_precision_says_nearly_the_same(precision: Precision) -> None:
         EagerNetwork(network(**LARGE_SHAPE), normalise=True, precision=precision),
     )
     difference = np.abs(exact(voices()) - half(voices()))
-    assert 0 < difference.max() < 0.1
+    # The numbers of bf16 have eight bits.
+    assert 0 < difference.max() < (0.1 if precision == "fp16" else 0.4)
     assert half(voices()).dtype == np.float32

@@ -73,8 +73,9 @@ async def test_participants_are_labelled_apart_until_the_room_disconnects() -> N
         await ana._source.wait_for_playout()
         room.emit("disconnected", rtc.DisconnectReason.CLIENT_INITIATED)
         heard = [one async for one in voices]
-    segments = sorted((one.participant, one.message.label) for one in heard if one.message.type == "segment")
-    assert segments == [("ana", "female"), ("ben", "male")]
+    # Where the machine is busy, a pause in the frames may part a segment.
+    segments = {(one.participant, one.message.label) for one in heard if one.message.type == "segment"}
+    assert segments == {("ana", "female"), ("ben", "male")}
     # Each is told to the end, whether it left or the room did.
     assert sorted(one.participant for one in heard if one.message.type == "summary") == ["ana", "ben"]
     for who in (ben, ana):

@@ -146,13 +146,13 @@ class _Bounded:
             return "too many pieces of messages without an end"
         return None
 
-    def _is_sound(self, data: bytes, chunks: "list[_Chunk]") -> bool:
+    def _is_sound(self, data: bytes, chunks: "list[Chunk]") -> bool:
         return all(
             self._is_honest(data, chunk) if chunk.kind == _SELECTIVE_ACK else _has_an_end(data, chunk)
             for chunk in chunks
         )
 
-    def _is_honest(self, data: bytes, ack: "_Chunk") -> bool:
+    def _is_honest(self, data: bytes, ack: "Chunk") -> bool:
         """Tell whether an acknowledgement is of what was sent: aiortc counts up through each range that one names."""
         if ack.end - ack.start < _SACK.size:
             return False
@@ -176,7 +176,7 @@ class _Bounded:
             self._on_excess(excess)
 
 
-class _Chunk(NamedTuple):
+class Chunk(NamedTuple):
     """A chunk's type, and where in the packet its value is."""
 
     kind: int
@@ -184,18 +184,18 @@ class _Chunk(NamedTuple):
     end: int
 
 
-def _chunks(data: bytes) -> Iterator[_Chunk]:
+def _chunks(data: bytes) -> Iterator[Chunk]:
     """Yield a packet's chunks (RFC 9260 section 3.2)."""
     position = _COMMON_HEADER
     while position + _CHUNK.size <= len(data):
         kind, _, length = _CHUNK.unpack_from(data, position)
-        yield _Chunk(kind, position + _CHUNK.size, min(position + length, len(data)))
+        yield Chunk(kind, position + _CHUNK.size, min(position + length, len(data)))
         if length < _CHUNK.size:
             return
         position += length + -length % 4
 
 
-def _has_an_end(data: bytes, chunk: _Chunk) -> bool:
+def _has_an_end(data: bytes, chunk: Chunk) -> bool:
     """Tell whether a chunk's parameters end: aiortc reads one of no length again and again, for ever."""
     offset = _PARAMETERS_AT.get(chunk.kind)
     if offset is None:
