@@ -290,8 +290,18 @@ test('a stop while the ticket is asked for leaves nothing', async () => {
 
 test('a worklet that cannot be loaded is told by name', async () => {
   FakeAudioContext.moduleError = new DOMException('404', 'AbortError');
-  listenWith({ transport: 'websocket' });
+  listenWith({ transport: 'websocket', workletUrl: 'https://voice.test/away/capture-worklet.js' });
   await assert.rejects(client.start(), { code: 'no_worklet', message: /capture-worklet\.js/ });
+});
+
+test('a worklet that has come before is asked for again: a restart of its server ended the client', async () => {
+  await fallBack();
+  FakeAudioContext.moduleError = new DOMException('Network error', 'AbortError');
+  socket().end(1001);
+  await settle();
+  assert.equal(client.state, 'reconnecting');
+  FakeAudioContext.moduleError = null;
+  await client.stop();
 });
 
 test('a page that nobody has clicked yet is waited for', async () => {

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import wave
 import zipfile
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from tests.deploy.artifacts import ROOT
 from tests.deploy.packages import files, required
+from voxgender.peer.voices import MAN, speak
 
 
 @pytest.fixture(scope="session")
@@ -50,3 +52,13 @@ def media_environment(tmp_path_factory: pytest.TempPathFactory, wheel: Path) -> 
         archive.extractall(site)
     kept = {name: value for name, value in os.environ.items() if not name.startswith("VOXGENDER_")}
     return {**kept, "PYTHONPATH": str(site), "PYTHONDONTWRITEBYTECODE": "1", "HF_HUB_OFFLINE": "1"}
+
+
+@pytest.fixture
+def recording(tmp_path: Path) -> Path:
+    with wave.open(str(tmp_path / "man.wav"), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(16_000)
+        file.writeframes((speak(MAN, 3.0) * 32_000).astype("<i2").tobytes())
+    return tmp_path / "man.wav"

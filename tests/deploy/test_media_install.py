@@ -2,19 +2,15 @@
 
 import json
 import shutil
-import signal
 import subprocess
 import sys
-import wave
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.deploy.serving import PATIENCE_S, serving
 from voxgender.inference.loading import EMBEDDED_DIRECTORY
-from voxgender.peer.voices import MAN, speak
-
-PATIENCE_S = 60.0
 
 
 def command(*arguments: object) -> list[str]:
@@ -30,29 +26,8 @@ def run(media_environment: dict[str, str], *arguments: object) -> subprocess.Com
 
 @pytest.fixture
 def server(media_environment: dict[str, str]) -> Iterator[str]:
-    arguments = command("serve", "--port", 0, "--ice-address", "127.0.0.1")
-    with subprocess.Popen(
-        arguments, env=media_environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as started:
-        assert started.stdout is not None
-        try:
-            # "voxgender is ready: open URL"
-            yield started.stdout.readline().rpartition(" ")[2].strip()
-        finally:
-            started.send_signal(signal.SIGTERM)
-            _, errors = started.communicate(timeout=PATIENCE_S)
-    assert started.returncode == 0, errors
-    assert "Traceback" not in errors
-
-
-@pytest.fixture
-def recording(tmp_path: Path) -> Path:
-    with wave.open(str(tmp_path / "man.wav"), "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(16_000)
-        file.writeframes((speak(MAN, 3.0) * 32_000).astype("<i2").tobytes())
-    return tmp_path / "man.wav"
+    with serving(command(), media_environment) as url:
+        yield url
 
 
 @pytest.fixture

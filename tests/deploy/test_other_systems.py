@@ -2,18 +2,14 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
-import wave
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from voxgender.peer.voices import MAN, speak
-
-PATIENCE_S = 60.0
+from tests.deploy.serving import PATIENCE_S, serving
 
 MACOS = """
 import os, sys
@@ -47,28 +43,8 @@ def command(request: pytest.FixtureRequest) -> list[str]:
 
 @pytest.fixture
 def server(media_environment: dict[str, str], command: list[str]) -> Iterator[str]:
-    arguments = [*command, "serve", "--port", "0", "--ice-address", "127.0.0.1"]
-    with subprocess.Popen(
-        arguments, env=media_environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as started:
-        assert started.stdout is not None
-        try:
-            yield started.stdout.readline().rpartition(" ")[2].strip()
-        finally:
-            started.send_signal(signal.SIGTERM)
-            _, errors = started.communicate(timeout=PATIENCE_S)
-    assert started.returncode == 0, errors
-    assert "Traceback" not in errors
-
-
-@pytest.fixture
-def recording(tmp_path: Path) -> Path:
-    with wave.open(str(tmp_path / "man.wav"), "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(16_000)
-        file.writeframes((speak(MAN, 3.0) * 32_000).astype("<i2").tobytes())
-    return tmp_path / "man.wav"
+    with serving(command, media_environment) as url:
+        yield url
 
 
 def test_a_call_is_served_and_placed_and_the_server_stops_when_told(
