@@ -142,7 +142,7 @@ async def test_a_server_that_was_restarted_is_found_again(
     await press(page, "Start")
     await expect_live(page)
     server.stop(how)
-    await expect(page.locator("#status")).to_have_text("Reconnecting")
+    await expect(page.locator("#status")).to_have_text("Reconnecting…")
     await expect(page.locator("#word")).to_have_text("Reconnecting…")
     await expect(page.get_by_role("alert")).to_contain_text("Trying again")
     server.start()
@@ -162,7 +162,7 @@ async def test_a_network_that_goes_away_for_a_moment_is_got_over(
     # Frozen, it answers nothing and closes nothing, as behind a cable that was pulled.
     server.send_signal(signal.SIGSTOP)
     try:
-        await expect(page.locator("#status")).to_have_text("Reconnecting")
+        await expect(page.locator("#status")).to_have_text("Reconnecting…")
     finally:
         server.send_signal(signal.SIGCONT)
     await expect_live(page)
