@@ -43,7 +43,7 @@ def _suppress_sending(sctp: Any) -> None:
 
     async def transmit_unless_closed() -> None:
         # It would start a timer that nobody cancels any more.
-        if sctp._association_state != sctp.State.CLOSED and sctp.transport.state == "connected":
+        if sctp.state != "closed" and sctp.transport.state == "connected":
             await transmit()
 
     vars(sctp).update({_SEND: send_unless_closed, _TRANSMIT: transmit_unless_closed})
