@@ -58,4 +58,12 @@ FINDINGS = (
         b'\3{"weight_map": {"a": "/etc/hostname", "b": "../x.safetensors"}}',
         "an index that names files elsewhere: they were read",
     ),
+    Finding(
+        "gateways",
+        b"\n".join(
+            b'{"event":"media","media":{"track":"inbound","chunk":"2",%b"payload":"////"}}' % time
+            for time in (b'"timestamp":"40",', b"")
+        ),
+        "a message that comes twice before its turn, once without a time: TypeError, and the stream ended with 1011",
+    ),
 )
