@@ -14,11 +14,11 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import pytest
-from aiohttp import ClientSession
+from aiohttp import ClientResponseError, ClientSession
 
 from tests.hosts.network import DIES_WITH_US
 from tests.nat import call_behind_nat
-from tests.rtc import Peer, ToneTrack
+from tests.rtc import SDP, Peer, ToneTrack
 from voxgender.protocol import Hello, Result
 
 AT_ONCE = 6
@@ -29,6 +29,8 @@ MEMORY_MB = 12.0
 """Growth that is no growth: the allocator keeps pages, and the longest queue so far."""
 FAILED = 0.05
 """Share of short calls that may fail: both ends of all calls are on one machine, which may have other work."""
+SECONDLY = 0.2
+"""Short calls in a second that came up, at least: ten times as many do on a machine without other work."""
 CLOSING_S = 5.0
 EMPTY_S = 25.0
 """Time for the last calls to be noticed as gone: ``silence_timeout_s``, and some seconds."""
@@ -95,10 +97,7 @@ async def short_call(http: ClientSession, chance: random.Random, ends: Counter[s
     way = chance.choice(("delete", "close", "vanish", "never connect"))
     try:
         if way == "never connect":
-            async with http.post(
-                "/whip", data=await peer.offer(), headers={"Content-Type": "application/sdp"}
-            ) as response:
-                assert response.status == 201
+            async with http.post("/whip", data=await peer.offer(), headers=SDP) as response:
                 location = response.headers["Location"]
             if chance.random() < 0.5:
                 await http.delete(location)
@@ -109,14 +108,19 @@ async def short_call(http: ClientSession, chance: random.Random, ends: Counter[s
         for _ in range(chance.randrange(1, 15)):
             await peer.until(Result)
         if way == "delete":
-            async with http.delete(location) as response:
-                assert response.status == 200
+            await http.delete(location)
         elif way == "vanish":
             # Nothing of its goodbye arrives, and the server has to notice.
             nat.intercept = lambda _: None
         ends[way] += 1
     except TimeoutError:
         ends["failed"] += 1
+    except ClientResponseError as refused:
+        if refused.status != 503:
+            raise
+        # A server that is late refuses calls until it has caught up.
+        ends["refused"] += 1
+        await asyncio.sleep(1)
     finally:
         await close(peer)
         if nat is not None:
@@ -150,7 +154,7 @@ async def test_what_a_server_holds_stays_flat_while_calls_come_and_go(pytestconf
     chance = random.Random(7)
     ends: Counter[str] = Counter()
     over = asyncio.Event()
-    async with a_soaked_server() as soaked, ClientSession(soaked.url) as http:
+    async with a_soaked_server() as soaked, ClientSession(soaked.url, raise_for_status=True) as http:
         for _ in range(3):
             await short_call(http, chance, Counter())
         before = await soaked.empty()
@@ -180,6 +184,7 @@ async def test_what_a_server_holds_stays_flat_while_calls_come_and_go(pytestconf
     )
     assert not soaked.log
     assert ends["failed"] <= FAILED * ends.total()
+    assert ends.total() - ends["failed"] - ends["refused"] > SECONDLY * seconds
     # The long ones went on: a result comes every 0.192 s, where the machine has time for both ends of all calls.
     assert min(results) > 0.25 * seconds / 0.192
     for kind in ("descriptors", "threads", "tasks", "sockets"):
