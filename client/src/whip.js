@@ -46,16 +46,29 @@ export async function publish(endpoint, offer, { token = null } = {}) {
     throw await whyUnanswered(endpoint, cause);
   }
   if (!response.ok) throw refusal(response, body);
-  const location = response.headers.get('Location');
-  if (response.status !== 201 || !location) {
+  const url = absolute(response.headers.get('Location'), response.url || endpoint);
+  if (response.status !== 201 || !url) {
     throw new ServerError(response.status, 'not_whip', `${endpoint} does not answer as a WHIP endpoint does`);
   }
   return {
-    url: new URL(location, response.url || endpoint).href,
+    url,
     etag: response.headers.get('ETag'),
     answer: body,
     iceServers: parseIceServers(response.headers.get('Link')),
   };
+}
+
+/**
+ * @param {string | null} location
+ * @param {string | URL} base
+ * @returns {string | null} null where it is no URL
+ */
+function absolute(location, base) {
+  try {
+    return location && new URL(location, base).href;
+  } catch {
+    return null;
+  }
 }
 
 /**
@@ -119,7 +132,7 @@ export function sdpFragment(offer, candidates) {
   return `${lines.filter(Boolean).join('\r\n')}\r\n`;
 }
 
-const LINK = /<([^>]*)>((?:\s*;\s*[^\s=;,"]+(?:\s*=\s*(?:"(?:[^"\\]|\\.)*"|[^\s;,"]*))?)*)/g;
+const LINK = /<([^<>]*)>((?:\s*;\s*[^\s=;,"]+(?:\s*=\s*(?:"(?:[^"\\]|\\.)*"|[^\s;,"]*))?)*)/g;
 const PARAMETER = /;\s*([^\s=;,"]+)(?:\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s;,"]*)))?/g;
 
 /**

@@ -1,4 +1,4 @@
-"""The program: ``voxgender``, or ``python -m voxgender``. Loads the command line, and nothing before SIGINT is silent."""
+"""The program: ``voxgender``, or ``python -m voxgender``."""
 
 import signal
 import sys
@@ -7,10 +7,10 @@ import sys
 def main() -> int:
     """Run a command; return its exit status.
 
-    Loading takes some tenths of a second. A SIGINT that comes meanwhile ends the process at once by that signal, as
-    SIGTERM does; Python would print where it stopped. The same holds for the end, when there is nothing left to clean up.
+    Loading takes some tenths of a second. A SIGINT that comes meanwhile ends the process at once, by that signal, as
+    SIGTERM does: Python would print a traceback. So does one at the end, when nothing is left to clean up.
     """
-    # Whoever starts a program may have it ignore SIGINT: that stays.
+    # A program may have been started with SIGINT ignored, and leaves it so.
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     from voxgender import cli

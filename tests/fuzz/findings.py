@@ -66,4 +66,6 @@ FINDINGS = (
         ),
         "a message that comes twice before its turn, once without a time: TypeError, and the stream ended with 1011",
     ),
+    Finding("headers", 7_999 * b"<", "a Link header of brackets: quadratic, a third of a second for 8 kB"),
+    Finding("addresses", b"http://a[]@/", "an address that yarl stumbles over: traceback of IndexError"),
 )
