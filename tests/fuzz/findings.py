@@ -68,4 +68,9 @@ FINDINGS = (
     ),
     Finding("headers", 7_999 * b"<", "a Link header of brackets: quadratic, a third of a second for 8 kB"),
     Finding("addresses", b"http://a[]@/", "an address that yarl stumbles over: traceback of IndexError"),
+    Finding(
+        "listen",
+        b"\x03" + 2 * (b"\0" + (1_300).to_bytes(2, "big") + b"\xfc" + bytes(1_299)),
+        "two Opus frames of more than 1275 bytes: their lengths cannot be written, and the call ended as our mistake",
+    ),
 )

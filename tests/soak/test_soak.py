@@ -156,7 +156,8 @@ async def test_what_a_server_holds_stays_flat_while_calls_come_and_go(pytestconf
     over = asyncio.Event()
     async with a_soaked_server() as soaked, ClientSession(soaked.url, raise_for_status=True) as http:
         for _ in range(3):
-            await short_call(http, chance, Counter())
+            # As many at once as later: the allocator keeps what they took.
+            await asyncio.gather(*(short_call(http, chance, Counter()) for _ in range(AT_ONCE + LONG)))
         before = await soaked.empty()
         began_at, first = time.monotonic(), len(soaked.samples)
 
@@ -182,7 +183,8 @@ async def test_what_a_server_holds_stays_flat_while_calls_come_and_go(pytestconf
     print(
         f"before: {before}\nafter:  {after}\nmemory: {middle:.1f} MB in the second quarter, {last:.1f} MB in the last"
     )
-    assert not soaked.log
+    # Entries of one line say of callers what they did, such as one who vanished in the middle of the handshake.
+    assert not [line for line in soaked.log if "Traceback" in line or "never" in line]
     assert ends["failed"] <= FAILED * ends.total()
     assert ends.total() - ends["failed"] - ends["refused"] > SECONDLY * seconds
     # The long ones went on: a result comes every 0.192 s, where the machine has time for both ends of all calls.
