@@ -2,7 +2,7 @@
 
 import { ServerError } from './errors.js';
 import { wait } from './promises.js';
-import { whyUnanswered } from './unanswered.js';
+import { noteAnswer, whyUnanswered } from './unanswered.js';
 
 const ANSWER_TIMEOUT_MS = 15_000;
 const STATUS_TIMEOUT_MS = 3_000;
@@ -45,6 +45,7 @@ export async function publish(endpoint, offer, { token = null } = {}) {
   } catch (cause) {
     throw await whyUnanswered(endpoint, cause);
   }
+  noteAnswer(endpoint);
   if (!response.ok) throw refusal(response, body);
   const url = absolute(response.headers.get('Location'), response.url || endpoint);
   if (response.status !== 201 || !url) {
@@ -59,11 +60,12 @@ export async function publish(endpoint, offer, { token = null } = {}) {
 }
 
 /**
+ * Read a `Location` header.
  * @param {string | null} location
  * @param {string | URL} base
- * @returns {string | null} null where it is no URL
+ * @returns {string | null} null where there is none, or no URL in it
  */
-function absolute(location, base) {
+export function absolute(location, base) {
   try {
     return location && new URL(location, base).href;
   } catch {
