@@ -1,7 +1,8 @@
 // The client's half of `/listen`: a ticket asked for as a WHIP session is, and a WebSocket at its URL.
 
-import { ConnectionError, ServerError } from './errors.js';
-import { refusal } from './whip.js';
+import { ServerError } from './errors.js';
+import { noteAnswer, whyUnanswered } from './unanswered.js';
+import { absolute, refusal } from './whip.js';
 
 const ANSWER_TIMEOUT_MS = 15_000;
 
@@ -24,7 +25,7 @@ export function listenUrl(endpoint) {
  * @param {{token?: string | null}} [options]
  * @returns {Promise<URL>} of the scheme `ws` or `wss`
  * @throws {ServerError} the server refused
- * @throws {ConnectionError} `unreachable`: no answer at all
+ * @throws {ConnectionError} no answer at all; the code says why
  */
 export async function askForTicket(endpoint, parameters, { token = null } = {}) {
   const url = listenUrl(endpoint);
@@ -38,14 +39,15 @@ export async function askForTicket(endpoint, parameters, { token = null } = {}) 
     });
     body = await response.text();
   } catch (cause) {
-    throw new ConnectionError('unreachable', `No answer from ${url}`, { cause });
+    throw await whyUnanswered(url, cause);
   }
+  noteAnswer(url);
   if (!response.ok) throw refusal(response, body);
-  const location = response.headers.get('Location');
+  const location = absolute(response.headers.get('Location'), response.url || url);
   if (response.status !== 201 || !location) {
     throw new ServerError(response.status, 'not_listen', `${url} gives no ticket for a WebSocket`);
   }
-  const ticket = new URL(location, response.url || url);
+  const ticket = new URL(location);
   ticket.protocol = ticket.protocol.replace('http', 'ws');
   return ticket;
 }
