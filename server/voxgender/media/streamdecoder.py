@@ -5,7 +5,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from voxgender.audio.frames import SAMPLE_RATE_HZ, Frame, Packet, Wave
-from voxgender.audio.pcm import PcmDecoder, PcmFormat
+from voxgender.audio.pcm import PcmFormat
+from voxgender.audio.pcmdecoder import PcmDecoder
 from voxgender.audiostream import StreamFormat
 from voxgender.media.decoder import merged, opus_duration
 from voxgender.media.opus import OpusDecoder, OpusError, scratch
