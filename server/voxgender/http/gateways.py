@@ -23,6 +23,7 @@ from voxgender.http.cors import check_origin
 from voxgender.http.listen import MESSAGES_AT_ONCE, Streams
 from voxgender.http.problems import Problem
 from voxgender.http.rates import Rates
+from voxgender.http.tickets import Tickets
 from voxgender.http.tracks import Tracks
 from voxgender.http.websocket import WebSocket, check_upgrade
 
@@ -113,8 +114,11 @@ class Telnyx(Gateway):
 class Gateways:
     """``/listen/twilio`` and ``/listen/telnyx``: calls of phone gateways. Nothing is sent to the gateway itself."""
 
-    def __init__(self, calls: Calls, authenticator: Authenticator, rates: Rates, streams: Streams) -> None:
+    def __init__(
+        self, calls: Calls, tickets: Tickets, authenticator: Authenticator, rates: Rates, streams: Streams
+    ) -> None:
         self._calls = calls
+        self._tickets = tickets
         self._authenticator = authenticator
         self._rates = rates
         self._streams = streams
@@ -144,7 +148,7 @@ class Gateways:
         wishes = parse(query)
         ticket = request.match_info.get("ticket")
         if ticket is not None:
-            stream = await self._calls.redeem(ticket)
+            stream = await self._tickets.redeem(ticket, self._rates.client(request))
             return await self._with_ticket(request, gateway, stream)
         subject = None
         is_known = bool(token or "Authorization" in request.headers)
