@@ -13,6 +13,7 @@ import time
 
 import jwt
 from aiohttp import BasicAuth, web
+from aiohttp.typedefs import Handler
 from running import page, run, serving, voxgender
 
 TOKEN_S = 300
@@ -22,7 +23,7 @@ SIGN_IN = {"WWW-Authenticate": 'Basic realm="voices", charset="UTF-8"'}
 
 
 @web.middleware
-async def sign_in(request: web.Request, handler: web.Handler) -> web.StreamResponse:
+async def sign_in(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Let known users in, and ask all others who they are."""
     try:
         login = BasicAuth.decode(request.headers.get("Authorization", ""), encoding="utf-8")

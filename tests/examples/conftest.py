@@ -34,7 +34,9 @@ class Example:
                 self.printed += line
                 if found := re.search(pattern, line):
                     return found
-        raise AssertionError(f"it ended without a line like {pattern}:\n{self.printed}")
+        assert self._process.stderr is not None
+        complaints = (await self._process.stderr.read()).decode()
+        raise AssertionError(f"it ended without a line like {pattern}:\n{self.printed}{complaints}")
 
     async def stop(self) -> None:
         """End it as Ctrl-C does, with all that it started; it has nothing to complain of."""
