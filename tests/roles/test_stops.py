@@ -73,6 +73,16 @@ async def test_a_model_that_is_being_loaded_keeps_no_role_from_ending(role: Sequ
         assert await server.stop(number) == 0
 
 
+async def test_a_worker_that_hangs_as_it_starts_is_killed_by_the_front_before_that_ends() -> None:
+    """The front had less time than its workers: it ended with status 1, and left them behind."""
+    async with a_process(*serve("--workers", "2")) as server:
+        while len(workers := server.children) < 2:  # noqa: ASYNC110 - another process's
+            await asyncio.sleep(0.05)
+        workers[0].suspend()
+        assert await server.stop(signal.SIGTERM) == 0
+        assert not any(worker.is_running() for worker in workers)
+
+
 @pytest.mark.parametrize(("options", "number"), [((), signal.SIGINT), (("--workers", "2"), signal.SIGTERM)])
 async def test_a_second_signal_ends_a_server_that_drains(options: Sequence[str], number: int) -> None:
     async with (

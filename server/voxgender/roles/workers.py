@@ -25,15 +25,17 @@ from voxgender.fleet.sources import StaticNodes
 from voxgender.fleet.totals import total
 from voxgender.http.app import create_app
 from voxgender.http.health import own_metrics
-from voxgender.roles.hosting import Stop, listen, listen_for_metrics, url_of
+from voxgender.roles.hosting import ENDING_S, Stop, listen, listen_for_metrics, url_of
 from voxgender.roles.workermessages import DRAIN, RELOAD, WorkerConfig, WorkerStatus
 from voxgender.settings import MediaSettings, NodeSettings, ServeSettings
 from voxgender.system import usable_cores
 
 logger = logging.getLogger(__name__)
 
-_STOP_S = 10.0
-"""Time for a worker to end its calls before it is killed."""
+_REAP_S = 2.0
+"""Time for a worker that has no calls any more to end before it is killed."""
+_STOP_S = ENDING_S - _REAP_S - 1
+"""Time for a worker to end its calls. Together they are less than the front's own time to end."""
 HUNG_S = 30.0
 """Time without an answer after which a worker is killed; its calls are long lost by then."""
 WATCH_S = 2.0
@@ -276,7 +278,7 @@ class Worker:
         if process.stdin is not None:
             process.stdin.close()
         try:
-            async with asyncio.timeout(_STOP_S):
+            async with asyncio.timeout(_REAP_S):
                 await process.wait()
         except (TimeoutError, asyncio.CancelledError):
             with suppress(ProcessLookupError):
