@@ -75,7 +75,9 @@ def test_an_address_is_completed(given: str, meant: str) -> None:
     assert str(endpoint(given)) == meant
 
 
-@pytest.mark.parametrize("given", ["", "ftp://example.org", "http://", "http://host:port", "http://host:99999", "://x", "http://a[]@"])
+@pytest.mark.parametrize(
+    "given", ["", "ftp://example.org", "http://", "http://host:port", "http://host:99999", "://x", "http://a[]@"]
+)
 def test_what_is_no_address_is_refused_with_an_example(given: str) -> None:
     with pytest.raises(CallError, match="http://localhost:8080"):
         endpoint(given)

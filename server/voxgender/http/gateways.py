@@ -139,7 +139,7 @@ class Gateways:
     async def _serve(self, request: web.Request, gateway: Gateway) -> web.StreamResponse:
         check_upgrade(request, any_protocol=True)
         check_origin(request)
-        query = dict(request.query)
+        query = request.query.copy()
         token = query.pop("token", "")
         wishes = parse(query)
         ticket = request.match_info.get("ticket")
