@@ -41,7 +41,7 @@ BODY_S = 60.0
 IDLE_S = 620.0
 WRITE_S = 30.0
 MAX_WIRE = 1_048_576
-"""Bytes of a body as it comes, with the heads of its chunks and its trailers, which aiohttp collects without a bound."""
+"""Bytes of a body as it comes, with the heads of its chunks, and its trailers, which aiohttp does not bound."""
 
 _DATES = ("If-Modified-Since", "If-Unmodified-Since", "If-Range")
 _NO_DATE = re.compile(r"[0-9]{5}")
