@@ -139,7 +139,7 @@ class Gateways:
     async def _serve(self, request: web.Request, gateway: Gateway) -> web.StreamResponse:
         check_upgrade(request, any_protocol=True)
         check_origin(request)
-        query = request.query.copy()
+        query = MultiDict(request.query)
         token = query.pop("token", "")
         wishes = parse(query)
         ticket = request.match_info.get("ticket")

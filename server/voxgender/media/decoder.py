@@ -22,7 +22,7 @@ _TICKS = 48_000 // SAMPLE_RATE_HZ
 _MOST_LOST = _LONGEST_TICKS = LONGEST * _TICKS
 
 _LARGEST = 1_276
-"""Bytes of the largest packet of one frame (RFC 6716 section 3.4, R2), with its TOC byte; libopus refuses larger ones."""
+"""Bytes of the largest packet of one frame, with its TOC byte (RFC 6716 section 3.4, R2)."""
 
 _STEREO = 4
 """Bit of the TOC byte: the packet has two channels (RFC 6716 section 3.1)."""
