@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 from aiohttp import WSMsgType, web
+from multidict import MultiDict
 
 from voxgender import received
 from voxgender.audiostream import Encoding, StreamFormat, parse
