@@ -23,6 +23,7 @@ from voxgender.audiostream import StreamFormat
 from voxgender.engine import Engine
 from voxgender.errors import AudioError, CallError
 from voxgender.peer import speech, terminal
+from voxgender.peer.audiosource import FileSource
 from voxgender.peer.caller import CallLost
 from voxgender.peer.listen import StreamCaller
 from voxgender.peer.load import load
