@@ -1,5 +1,6 @@
 // The client's half of `/listen`: a ticket asked for as a WHIP session is, and a WebSocket at its URL.
 
+import { underPolicy } from './content-policy.js';
 import { ServerError } from './errors.js';
 import { noteAnswer, whyUnanswered } from './unanswered.js';
 import { absolute, refusal } from './whip.js';
@@ -30,13 +31,12 @@ export function listenUrl(endpoint) {
 export async function askForTicket(endpoint, parameters, { token = null } = {}) {
   const url = listenUrl(endpoint);
   for (const [name, value] of Object.entries(parameters)) url.searchParams.set(name, String(value));
+  /** @type {Record<string, string>} */
+  const headers = token ? { Authorization: `Bearer ${token}` } : {};
   let response, body;
   try {
-    response = await fetch(url, {
-      method: 'POST',
-      headers: token ? { Authorization: `Bearer ${token}` } : {},
-      signal: AbortSignal.timeout(ANSWER_TIMEOUT_MS),
-    });
+    const signal = AbortSignal.timeout(ANSWER_TIMEOUT_MS);
+    response = await underPolicy(url, () => fetch(url, { method: 'POST', headers, signal }));
     body = await response.text();
   } catch (cause) {
     throw await whyUnanswered(url, cause);

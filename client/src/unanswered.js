@@ -33,6 +33,7 @@ export function noteAnswer(endpoint) {
  * @returns {Promise<ConnectionError>}
  */
 export async function whyUnanswered(endpoint, cause) {
+  if (cause instanceof ConnectionError) return cause;
   const unreachable = new ConnectionError('unreachable', `No answer from ${endpoint}`, { cause });
   const page = globalThis.location;
   const timedOut = cause instanceof DOMException && cause.name === 'TimeoutError';
@@ -77,10 +78,11 @@ async function answers(url, mode) {
 }
 
 /**
+ * Whether the browser keeps a page from a server of the user's own network.
  * @param {URL} url
- * @param {Location} page
+ * @param {{hostname: string}} page
  */
-async function isKeptFromLocalNetwork(url, page) {
+export async function isKeptFromLocalNetwork(url, page) {
   if (!isLocal(url.hostname) || isLocal(page.hostname)) return false;
   const states = await Promise.all(LOCAL_NETWORK_PERMISSIONS.map(permissionState));
   // `prompt`: the user has not answered, or the browser did not even ask.

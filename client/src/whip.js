@@ -1,5 +1,6 @@
 // The WHIP client's half of RFC 9725: offer in, answer out, candidates trickled, session deleted.
 
+import { underPolicy } from './content-policy.js';
 import { ServerError } from './errors.js';
 import { wait } from './promises.js';
 import { noteAnswer, whyUnanswered } from './unanswered.js';
@@ -35,12 +36,8 @@ export async function publish(endpoint, offer, { token = null } = {}) {
   if (token) headers['Authorization'] = `Bearer ${token}`;
   let response, body;
   try {
-    response = await fetch(endpoint, {
-      method: 'POST',
-      headers,
-      body: offer,
-      signal: AbortSignal.timeout(ANSWER_TIMEOUT_MS),
-    });
+    const signal = AbortSignal.timeout(ANSWER_TIMEOUT_MS);
+    response = await underPolicy(endpoint, () => fetch(endpoint, { method: 'POST', headers, body: offer, signal }));
     body = await response.text();
   } catch (cause) {
     throw await whyUnanswered(endpoint, cause);

@@ -22,7 +22,7 @@ _TICKS = 48_000 // SAMPLE_RATE_HZ
 _MOST_LOST = _LONGEST_TICKS = LONGEST * _TICKS
 
 _LARGEST = 1_276
-"""Bytes of the largest packet of one frame, with its TOC byte (RFC 6716 section 3.4, R2)."""
+"""Bytes of the largest packet of one frame (RFC 6716 section 3.4, R2), with its TOC byte; libopus refuses more."""
 
 _STEREO = 4
 """Bit of the TOC byte: the packet has two channels (RFC 6716 section 3.1)."""
@@ -202,6 +202,15 @@ _FFMPEG = {"pcmu": ("pcm_mulaw", 8_000), "pcma": ("pcm_alaw", 8_000), "g722": ("
 """FFmpeg's decoders and their sample rates. G.722's RTP clock has half of its rate (RFC 3551 section 4.5.2)."""
 
 
+def ffmpeg_decoder(name: str) -> av.AudioCodecContext:
+    """Return FFmpeg's decoder of ``pcmu``, ``pcma`` or ``g722``, to 16-bit mono samples."""
+    of_ffmpeg, sample_rate_hz = _FFMPEG[name]
+    decoder = av.CodecContext.create(of_ffmpeg, "r")
+    assert isinstance(decoder, av.AudioCodecContext)
+    decoder.format, decoder.layout, decoder.sample_rate = "s16", "mono", sample_rate_hz
+    return decoder
+
+
 class PlainPayloads:
     """Decodes G.711 and G.722 (RFC 3551) by FFmpeg."""
 
@@ -209,13 +218,7 @@ class PlainPayloads:
         self.clock_rate_hz = codec.clockRate
         # G.722 has samples at 16 kHz and, by an old mistake, timestamps at 8 kHz (RFC 3551 section 4.5.2).
         self.may_run_double = codec.name.lower() == "g722"
-        name, sample_rate_hz = _FFMPEG[codec.name.lower()]
-        decoder = av.CodecContext.create(name, "r")
-        assert isinstance(decoder, av.AudioCodecContext)
-        decoder.format = "s16"
-        decoder.layout = "mono"
-        decoder.sample_rate = sample_rate_hz
-        self._decoder = decoder
+        self._decoder = ffmpeg_decoder(codec.name.lower())
 
     def duration(self, data: bytes) -> int:
         # G.711 has a byte a sample; G.722 has a byte for two samples, and a clock of half its rate.
