@@ -182,7 +182,7 @@ async def test_an_expiry_that_is_no_time_is_refused(by_secret_alone: JwtVerifier
 
 @pytest.mark.parametrize("name", ["nbf", "iat"])
 @pytest.mark.parametrize("time", [True, "0"])
-async def test_other_times_have_to_be_numbers_too(by_secret_alone: JwtVerifier, name: str, time: object) -> None:
+async def test_other_times_have_to_be_numbers_too(by_secret_alone: JwtVerifier, name: str, time: Any) -> None:
     await refusal(by_secret_alone, by_secret(**{name: time}))
 
 
