@@ -145,7 +145,7 @@ async def test_raw_audio_comes_from_stdin(hearing: Engine) -> None:
 
 @pytest.mark.parametrize("signs", [(1, -1), (1,) * 9])
 async def test_channels_that_ffmpeg_does_not_mix_are_heard(tmp_path: Path, signs: tuple[int, ...]) -> None:
-    """Of a stereo file with one channel inverted nothing was sent, and one of nine channels was a traceback."""
+    """Silence was sent of a stereo file with one channel inverted, and a file of nine channels was a traceback."""
     path = tmp_path / "voice.wav"
     tone = (8_000 * np.sin(2 * np.pi * 300 * np.arange(16_000) / 16_000)).astype("<i2")
     with wave.open(str(path), "wb") as file:

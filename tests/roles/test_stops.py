@@ -125,7 +125,7 @@ async def test_what_never_ends_is_ended_all_the_same_and_said(number: int) -> No
 async def test_sigint_while_modules_are_loaded_ends_the_process_without_a_word(
     command: Sequence[str], module: bytes
 ) -> None:
-    """Who thinks better of it presses Ctrl-C at once, and got a traceback from the middle of an import."""
+    """A user who pressed Ctrl-C right after the start got a traceback from the middle of an import."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-X", "importtime", "-m", "voxgender", *command), stdout=DEVNULL, stderr=PIPE
     )
