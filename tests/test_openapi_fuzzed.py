@@ -96,7 +96,9 @@ def running(engine: Engine) -> Iterator[dict[str, Threaded]]:
 
     @asynccontextmanager
     async def front() -> AsyncIterator[str]:
-        async with a_server(engine, settings=options.given(FrontSettings, offers_per_minute=0)) as server:
+        settings = options.given(FrontSettings, offers_per_minute=0)
+        # A ticket keeps its places for a minute: a night's requests are never refused for want of one.
+        async with a_server(engine, settings=settings, max_sessions=1_000_000) as server:
             yield server.url
 
     @asynccontextmanager

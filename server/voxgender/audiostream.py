@@ -76,6 +76,8 @@ def parse(query: Mapping[str, str]) -> StreamFormat:
                 "a browser as the subprotocol 'bearer.TOKEN' beside 'voxgender'."
             )
         raise StreamRejected(f"The query has a parameter that is not known; it takes {', '.join(_PARAMETERS)}.")
+    if len(query) > len(set(query)):
+        raise StreamRejected("The query has a parameter twice: give each one once.")
     encoding = _encoding(query.get("encoding", "s16le"))
     rate_hz = _whole(query, "rate", DEFAULT_RATE_HZ[encoding], MIN_RATE_HZ, MAX_RATE_HZ)
     if encoding == "opus" and rate_hz != DEFAULT_RATE_HZ["opus"]:

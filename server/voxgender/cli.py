@@ -69,6 +69,8 @@ def doctor(settings: DoctorSettings) -> int:
     from voxgender.doctor.examination import examine
     from voxgender.doctor.finding import Finding, as_json, has_failed
 
+    _raise_interrupts()
+
     async def run() -> list[Finding]:
         found = []
         async for finding in examine(settings):
@@ -142,6 +144,7 @@ def classify(settings: ClassifySettings) -> int:
     from voxgender.engine.files import classify_file
     from voxgender.roles.serve import make_engine
 
+    _raise_interrupts()
     engine = make_engine(settings.model)
     failed = False
     try:
@@ -170,6 +173,7 @@ def evaluate(settings: EvaluateOptions) -> int:
     from voxgender.training.evaluate import evaluate as outcomes_of
     from voxgender.training.manifest import read_manifest, with_split
 
+    _raise_interrupts()
     clips = [clip for clip in read_manifest(settings.manifest) if clip.label]
     if settings.split is not None:
         clips = with_split(clips, settings.split)
@@ -193,6 +197,7 @@ def bench_model(settings: BenchModelSettings) -> int:
     from voxgender.inference.benchmark import as_table, jobs, measure
     from voxgender.peer.voices import dialogue
 
+    _raise_interrupts()
     windows = speech_windows(settings.files or [dialogue(turn_s=6.0).samples])
     todo = jobs(settings.model, windows, revision=settings.revision, seconds=settings.seconds)
     measured = list(tqdm(measure(todo), total=len(todo), unit="run", disable=None))
@@ -208,6 +213,7 @@ def train(settings: TrainOptions) -> int:
     """Train a compact wav2vec2 on recordings of your own."""
     from voxgender.training.train import train as run_training
 
+    _raise_interrupts()
     trained = run_training(settings)
     print(f"best after {trained.step} steps; next: voxgender export {settings.out} DIR")
     return 0
@@ -217,6 +223,7 @@ def export(settings: ExportOptions) -> int:
     """Write the best weights of a training as a checkpoint of transformers."""
     from voxgender.training.export import export as write_checkpoint
 
+    _raise_interrupts()
     write_checkpoint(settings.training, settings.out)
     print(f"written; next: voxgender serve --model {settings.out}")
     return 0
@@ -240,8 +247,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         command, settings = parse(sys.argv[1:] if argv is None else argv)
         if command not in (serve, signaling, media):
-            # Servers set up their own log, and take signals from their first moment on.
-            _raise_interrupts()
+            # Servers set up their own log.
             logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.WARNING)
         return command(settings)
     except SettingsError as error:
@@ -334,12 +340,18 @@ def _run(main: Coroutine[Any, Any, T]) -> T:
     try:
         import uvloop
     except ImportError:
-        return asyncio.run(main)
-    return uvloop.run(main)
+        run = asyncio.run
+    else:
+        run = uvloop.run
+    _raise_interrupts()
+    return run(main)
 
 
 def _raise_interrupts() -> None:
-    """Let SIGINT raise ``KeyboardInterrupt``, so that what is under way is ended well."""
+    """Let SIGINT raise ``KeyboardInterrupt`` from now on, so that what is under way is ended well.
+
+    Before, while modules are loaded, it ends the process: native ones turn the exception into errors of their own.
+    """
     if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

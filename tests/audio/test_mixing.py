@@ -1,10 +1,15 @@
 """A voice in stereo is heard, however the channels stand to each other."""
 
+import struct
+from pathlib import Path
+
 import numpy as np
+import numpy.typing as npt
 import pytest
 from av.audio.frame import AudioFrame
 
 from tests.support import Samples, noise, sine
+from voxgender.audio.files import read_audio
 from voxgender.audio.resampler import Resampler
 
 RATE = 16_000
@@ -34,6 +39,15 @@ def level(samples: Samples) -> float:
     return float(np.sqrt(2 * np.mean(samples[800:-800] ** 2)))
 
 
+def write_wave(path: Path, planes: npt.NDArray[np.float64], *, width: int) -> None:
+    """Write planes of full scale ±1 as PCM of so many bytes a sample, as plainly as the format allows."""
+    pcm = (planes.T * 2.0 ** (8 * width - 1) * (1 - 2**-12)).astype(f"<i{width}").tobytes()
+    channels = len(planes)
+    head = struct.pack("<HHIIHH", 1, channels, RATE, RATE * channels * width, channels * width, 8 * width)
+    body = b"WAVEfmt " + struct.pack("<I", len(head)) + head + b"data" + struct.pack("<I", len(pcm)) + pcm
+    path.write_bytes(b"RIFF" + struct.pack("<I", len(body)) + body)
+
+
 @pytest.mark.parametrize("encoding", ["s16", "s16p", "flt", "fltp"])
 @pytest.mark.parametrize("at_once", [1, 10])
 @pytest.mark.parametrize("second", [-1.0, -0.9, -1.1, -0.6])
@@ -42,6 +56,32 @@ def test_a_voice_with_one_channel_inverted_is_heard(encoding: str, at_once: int,
     sound = sine(1.0, level=0.4)
     out = heard(sound, np.float32(second) * sound, at_once=at_once, encoding=encoding)
     assert level(out) == pytest.approx(0.4 * max(1.0, abs(second)), rel=0.02)
+
+
+@pytest.mark.parametrize("width", [2, 4, 8])
+def test_a_voice_with_one_channel_inverted_is_heard_in_a_wave_file(tmp_path: Path, width: int) -> None:
+    """A plain WAV file names no loudspeakers: FFmpeg calls its layout "2 channels", and the voice was silence."""
+    path = tmp_path / "voice.wav"
+    tone = 0.4 * np.sin(2 * np.pi * 300 * np.arange(RATE) / RATE)
+    write_wave(path, np.stack([tone, -tone]), width=width)
+    assert level(read_audio(path)) == pytest.approx(0.4, rel=0.02)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 6, 9, 16, 31, 64, 255])
+def test_any_number_of_channels_is_mixed(tmp_path: Path, channels: int) -> None:
+    """FFmpeg mixes no nine channels: the recording of a microphone array was a traceback."""
+    path = tmp_path / "array.wav"
+    tone = 0.2 * np.sin(2 * np.pi * 300 * np.arange(RATE // 2) / RATE)
+    write_wave(path, np.tile(tone, (channels, 1)), width=2)
+    assert 0.05 < level(read_audio(path)) < 0.6
+
+
+@pytest.mark.parametrize("width", [2, 4, 8])
+def test_the_mean_of_many_channels_is_that_of_each(tmp_path: Path, width: int) -> None:
+    path = tmp_path / "array.wav"
+    tones = np.stack([0.4 * np.sin(2 * np.pi * hz * np.arange(RATE) / RATE) for hz in range(200, 2_000, 200)])
+    write_wave(path, tones, width=width)
+    assert np.allclose(read_audio(path)[:8_000], tones.mean(axis=0)[:8_000], atol=1e-3)
 
 
 @pytest.mark.parametrize(("second", "mean"), [(1.0, 1.0), (0.5, 0.75), (0.0, 0.5), (-0.2, 0.4)])

@@ -105,7 +105,7 @@ def test_the_element_has_its_type_by_its_name(installed: Path) -> None:
     """JSX of React, Preact and Vue is checked with their packages, by `make sdks`."""
     (installed / "typed.ts").write_text(TYPED)
     options = ["--noEmit", "--strict", "--target", "es2022", "--module", "nodenext", "--types", ""]
-    command = [ROOT / "node_modules" / ".bin" / "tsc", *options, "typed.ts"]
+    command: list[str | Path] = [ROOT / "node_modules" / ".bin" / "tsc", *options, "typed.ts"]
     checked = subprocess.run(command, cwd=installed, capture_output=True, text=True, check=False)
     assert checked.returncode == 0, checked.stdout
 

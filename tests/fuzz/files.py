@@ -14,7 +14,7 @@ import numpy as np
 
 from tests.fuzz.contract import Breach, Parse, Target, check_line
 from tests.support import frames, sine
-from voxgender.audio.files import read_frames
+from voxgender.audio.files import read_audio
 from voxgender.errors import AudioError, ModelError
 from voxgender.inference import loading
 
@@ -165,9 +165,8 @@ def _audio() -> Iterator[Parse]:
         def parse(data: bytes) -> None:
             path.write_bytes(data)
             try:
-                for frame in read_frames(path):
-                    if frame.samples < 1:
-                        raise Breach("a frame without samples")
+                if not np.isfinite(read_audio(path, max_s=60)).all():
+                    raise Breach("samples that are no numbers")
             except AudioError as error:
                 check_line(error)
 

@@ -19,6 +19,14 @@ def _config(**changes: object) -> bytes:
     return b"\0" + json.dumps(CONFIG | changes).encode()
 
 
+def _wave(*, channels: int, bits: int) -> bytes:
+    frame = channels * bits // 8
+    head = struct.pack("<HHIIHH", 1, channels, 16_000, 16_000 * frame, frame, bits)
+    return (
+        b"RIFF\xff\xff\xff\xffWAVEfmt " + struct.pack("<I", 16) + head + b"data\xff\xff\xff\xff" + bytes(frame * 4_000)
+    )
+
+
 FINDINGS = (
     Finding(
         "sctp",
@@ -73,4 +81,6 @@ FINDINGS = (
         b"\x03" + 2 * (b"\0" + (1_300).to_bytes(2, "big") + b"\xfc" + bytes(1_299)),
         "two Opus frames of more than 1275 bytes: their lengths cannot be written, and the call ended as our mistake",
     ),
+    Finding("audio", _wave(channels=9, bits=16), "a WAV file of nine channels, which FFmpeg does not mix: traceback"),
+    Finding("audio", _wave(channels=1, bits=64), "integers of 64 bits, which PyAV gives to nobody: traceback"),
 )

@@ -18,7 +18,7 @@ from tests.test_logs import a_server as a_process
 from voxgender import metrics
 from voxgender.engine import Engine
 from voxgender.http import events
-from voxgender.http.connections import Limits
+from voxgender.http.connections import MAX_WIRE, Limits
 from voxgender.http.problems import problem_middleware
 from voxgender.roles.hosting import listen
 
@@ -208,6 +208,38 @@ async def test_a_body_that_nobody_reads_is_not_waited_for() -> None:
         client.send(b"POST /nowhere HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n" + b"x" * 10)
         assert b"404 Not Found" in await client.rest()
         assert streams.bodies == []
+
+
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [(b"0\r\n", b"X: " + b"y" * 4_000 + b"\r\n"), (b"", b"1;" + b"y" * 4_000 + b"\r\nx\r\n")],
+    ids=["trailers", "chunk extensions"],
+)
+async def test_what_is_around_a_body_is_bounded_too(first: bytes, then: bytes) -> None:
+    """aiohttp collects trailers without a bound: fifteen clients took 140 MB of memory within a second."""
+    before = broken("OversizedBody")
+    async with serving() as (port, streams), a_client(port) as client:
+        client.send(HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + first)
+        with suppress(ConnectionError):
+            for _ in range(2 * MAX_WIRE // len(then)):
+                client.send(then)
+                await client.writer.drain()
+        reply = await client.rest()
+        assert not reply or problem(reply)["code"] == "too_large"
+        assert streams.bodies == []
+    assert broken("OversizedBody") == before + 1
+
+
+@pytest.mark.parametrize("header", ["If-Modified-Since", "If-Unmodified-Since", "If-Range"])
+async def test_a_date_that_is_none_is_ignored(tmp_path: Path, header: str, caplog: pytest.LogCaptureFixture) -> None:
+    """A year that Python has no number for closed the connection, with an error in the log."""
+    file = tmp_path / "page"
+    file.write_text("here")
+    async with serving(file=file) as (port, _), a_client(port) as client:
+        head = f"GET /file HTTP/1.1\r\nHost: x\r\nConnection: close\r\nRange: bytes=0-1\r\n{header}: Thu, 01 Jan"
+        client.send(f"{head} 99999999999999999999 00:00:00 GMT\r\n\r\n".encode())
+        assert (await client.rest()).endswith(b"he")
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
 @asynccontextmanager

@@ -175,9 +175,15 @@ async def test_what_is_no_token_is_refused_and_not_repeated(tokens: JwtVerifier,
     assert len(token) < 3 or token not in said
 
 
-@pytest.mark.parametrize("exp", ["soon", "NaN", 1e400, [], True, {}])
+@pytest.mark.parametrize("exp", ["soon", "NaN", 1e400, [], True, {}, "9999999999", "９９９９９９９９９９"])
 async def test_an_expiry_that_is_no_time_is_refused(by_secret_alone: JwtVerifier, exp: object) -> None:
     await refusal(by_secret_alone, by_secret(exp=exp))
+
+
+@pytest.mark.parametrize("name", ["nbf", "iat"])
+@pytest.mark.parametrize("time", [True, "0"])
+async def test_other_times_have_to_be_numbers_too(by_secret_alone: JwtVerifier, name: str, time: Any) -> None:
+    await refusal(by_secret_alone, by_secret(**{name: time}))
 
 
 @pytest.mark.parametrize(

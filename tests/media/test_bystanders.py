@@ -14,11 +14,13 @@ from contextlib import suppress
 from itertools import pairwise
 from typing import Any
 
+import pylibsrtp
 import pytest
 from aiortc.exceptions import InvalidStateError
 from aiortc.rtcsctptransport import DataChunk, ForwardTsnChunk, SackChunk, tsn_plus_one
 from aiortc.rtp import RtpPacket
 
+from tests.fuzz.packets import signed
 from tests.media.test_decoder import opus_payloads
 from tests.rtc import Peer, Server, ToneTrack
 from voxgender.media.aiortc_internals import reception, sctp
@@ -325,9 +327,58 @@ async def replayed_media(attacker: Misbehaving, goes_on: Callable[[], bool]) -> 
         await asyncio.sleep(0.01)
 
 
+async def compound_reports(attacker: Misbehaving, goes_on: Callable[[], bool]) -> None:
+    """As many reports as a packet holds, of the smallest kinds, with right keys."""
+    goodbye = struct.pack("!BBH", 0x80, 203, 0)
+    report = struct.pack("!BBHLQLLL", 0x80, 200, 6, 7, 2**64 - 1, 0, 0, 0)
+    while goes_on():
+        for packet in (goodbye * 300, report * 45):
+            for _ in range(30):
+                send_now(attacker.dtls.transport, attacker.dtls._tx_srtp.protect_rtcp(report + packet))
+        await asyncio.sleep(0.01)
+
+
+async def swollen_headers(attacker: Misbehaving, goes_on: Callable[[], bool]) -> None:
+    """Fifteen sources and an extension that fills the packet, or says that it is longer."""
+    number = 0
+    while goes_on():
+        for words in (280, 281, 65_535, 0):
+            number += 1
+            head = struct.pack("!BBHLL", 0x9F, 96, number & 0xFFFF, 960 * number, 7) + bytes(60)
+            packet = head + struct.pack("!HH", 0xBEDE, words) + b"\x1f" * 1_120
+            with suppress(pylibsrtp.Error):
+                send_now(attacker.dtls.transport, attacker.dtls._tx_srtp.protect(packet))
+        await asyncio.sleep(0.005)
+
+
+async def handshakes_again(attacker: Misbehaving, goes_on: Callable[[], bool]) -> None:
+    """Pieces of messages of 16 MB, each of another handshake, as if DTLS began anew."""
+    while goes_on():
+        for number in range(40):
+            message = struct.pack("!B3sH3s3s", 1, b"\xff" * 3, number, b"\0" * 3, b"\0\4\0") + bytes(1_024)
+            record = struct.pack("!BHHHLH", 22, 0xFEFD, 0, 0, random.getrandbits(31), len(message))
+            send_now(attacker.dtls.transport, record + message)
+        await asyncio.sleep(0.01)
+
+
+async def right_checks(attacker: Misbehaving, goes_on: Callable[[], bool]) -> None:
+    """Connectivity checks that are signed as they should be, thousands a second."""
+    ice = attacker.dtls.transport._connection
+    names = f"{ice.remote_username}:{ice.local_username}".encode()
+    user = struct.pack("!HH", 0x06, len(names)) + names + bytes(-len(names) % 4)
+    unknown = struct.pack("!HHL", 0x7FFF, 4, 0) * 40
+    while goes_on():
+        for _ in range(40):
+            send_now(attacker.dtls.transport, signed(1, random.randbytes(12), user + unknown, ice.remote_password))
+        await asyncio.sleep(0.01)
+
+
 @pytest.mark.parametrize(
     "misbehave",
-    [lying_acknowledgements, many_small_chunks, malformed_messages, junk_in_records, replayed_media],
+    [
+        *(lying_acknowledgements, many_small_chunks, malformed_messages, junk_in_records, replayed_media),
+        *(compound_reports, swollen_headers, handshakes_again, right_checks),
+    ],
     ids=lambda one: one.__name__,
 )
 async def test_what_is_thrown_away_costs_the_others_nothing(bystanders: Bystanders, misbehave: Misbehave) -> None:

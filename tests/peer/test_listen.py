@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import wave
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -22,6 +23,7 @@ from voxgender.audiostream import StreamFormat
 from voxgender.engine import Engine
 from voxgender.errors import AudioError, CallError
 from voxgender.peer import speech, terminal
+from voxgender.peer.audiosource import FileSource
 from voxgender.peer.caller import CallLost
 from voxgender.peer.listen import StreamCaller
 from voxgender.peer.load import load
@@ -139,3 +141,18 @@ async def test_raw_audio_comes_from_stdin(hearing: Engine) -> None:
     printed = [json.loads(line) for line in out.splitlines()]
     assert printed[-1]["type"] == "summary"
     assert printed[-1]["male"] > 2
+
+
+@pytest.mark.parametrize("signs", [(1, -1), (1,) * 9])
+async def test_channels_that_ffmpeg_does_not_mix_are_heard(tmp_path: Path, signs: tuple[int, ...]) -> None:
+    """Silence was sent of a stereo file with one channel inverted, and a file of nine channels was a traceback."""
+    path = tmp_path / "voice.wav"
+    tone = (8_000 * np.sin(2 * np.pi * 300 * np.arange(16_000) / 16_000)).astype("<i2")
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(len(signs))
+        file.setsampwidth(2)
+        file.setframerate(16_000)
+        file.writeframes(np.stack([sign * tone for sign in signs], axis=1).tobytes())
+    sent = b"".join([piece async for piece in FileSource(path).chunks()])
+    assert np.abs(np.frombuffer(sent, "<i2")).max() == pytest.approx(8_000, rel=0.01)
+    assert len(sent) == pytest.approx(32_000, abs=100)

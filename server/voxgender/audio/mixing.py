@@ -1,4 +1,4 @@
-"""Mix two channels to one: their mean, or the louder one where they cancel each other out."""
+"""Mix channels to one: to their mean, or of two that cancel each other out to the louder one."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -45,10 +45,7 @@ class StereoMixer:
             One frame, mono, ``flt``, of the same rate.
         """
         rate = frames[0].sample_rate
-        mixed = self.mix(np.concatenate([_channels(frame) for frame in frames], axis=1), rate)
-        made = AudioFrame.from_ndarray(mixed.reshape(1, -1), format="flt", layout="mono")
-        made.sample_rate = rate
-        return made
+        return _mono(self.mix(np.concatenate([_channels(frame) for frame in frames], axis=1), rate), rate)
 
     def mix(self, channels: Samples, rate: int) -> Samples:
         """Mix the next samples.
@@ -95,11 +92,27 @@ class StereoMixer:
 _ONE = (np.array([1, 0], dtype=np.float32), np.array([0, 1], dtype=np.float32))
 
 
+def mean_of_channels(frames: Sequence[AudioFrame]) -> AudioFrame:
+    """Mix frames of one rate and format, which follow one another, to the mean of their channels.
+
+    Returns:
+        One frame, mono, ``flt``, of the same rate.
+    """
+    means = [_channels(frame).mean(axis=0, dtype=np.float32) for frame in frames]
+    return _mono(np.concatenate(means), frames[0].sample_rate)
+
+
+def _mono(samples: Samples, rate: int) -> AudioFrame:
+    made = AudioFrame.from_ndarray(samples.reshape(1, -1), format="flt", layout="mono")
+    made.sample_rate = rate
+    return made
+
+
 def _channels(frame: AudioFrame) -> npt.NDArray[Any]:
-    """Return a frame's channels: float32, shape ``(2, samples)``, full scale ±1."""
+    """Return a frame's channels: float32, shape ``(channels, samples)``, full scale ±1."""
     planes = frame.to_ndarray()
     if not frame.format.is_planar:
-        planes = planes.reshape(-1, 2).T
+        planes = planes.reshape(-1, frame.layout.nb_channels).T
     kind = frame.format.packed.name
     if kind == "u8":
         planes = planes.astype(np.float32) - 128

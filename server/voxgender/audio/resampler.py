@@ -9,10 +9,13 @@ from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
 
 from voxgender.audio.frames import SAMPLE_RATE_HZ, Frame, Samples, Wave, silence_non_finite
-from voxgender.audio.mixing import StereoMixer
+from voxgender.audio.mixing import StereoMixer, mean_of_channels
 
 _AS_WANTED = (SAMPLE_RATE_HZ, "s16", "mono")
 """Nothing to filter: only from integers to floats."""
+
+_MOST_CHANNELS = 8
+"""Channels that FFmpeg mixes by the places of their loudspeakers. More are microphones or tracks, each as good."""
 
 _NOTHING: Samples = np.zeros(0, dtype=np.float32)
 
@@ -69,13 +72,25 @@ class Resampler:
             # Left to itself, swresample makes a stereo mix 3 dB too loud when its output is float.
             options = {"rematrix_maxval": "1"}
             self._filter = AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE_HZ, options=options)
-        plain = [silence_non_finite(frame)[0] for frame in run if isinstance(frame, AudioFrame)]
-        if plain[0].layout.name == "stereo":
+        plain = [silence_non_finite(_narrow(frame))[0] for frame in run if isinstance(frame, AudioFrame)]
+        # By the number, not the layout's name: that of a WAV file is "2 channels".
+        channels = plain[0].layout.nb_channels
+        if channels == 2:
             self._mixer = self._mixer or StereoMixer()
             whole = self._mixer.mix_frames(plain)
+        elif channels > _MOST_CHANNELS or "ambisonic" in plain[0].layout.name:
+            whole = mean_of_channels(plain)
         else:
             whole = _merge(plain)
         return [_samples(frame) for frame in self._filter.resample(whole)]
+
+
+def _narrow(frame: AudioFrame) -> AudioFrame:
+    """Return a frame whose samples NumPy can have: integers of 64 bits become floats."""
+    if frame.format.packed.name != "s64":
+        return frame
+    (narrow,) = AudioResampler(format="dbl", layout=frame.layout, rate=frame.sample_rate).resample(frame)
+    return narrow
 
 
 def _merge(run: list[AudioFrame]) -> AudioFrame:

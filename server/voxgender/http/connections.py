@@ -5,9 +5,11 @@ aiohttp has no time limits for a client that sends or reads slowly, and logs a t
 
 import asyncio
 import logging
+import re
 import socket
 from dataclasses import dataclass
 from functools import partial
+from http import HTTPStatus
 from typing import Any
 
 import aiohttp
@@ -38,6 +40,12 @@ STALL_S = 10.0
 BODY_S = 60.0
 IDLE_S = 620.0
 WRITE_S = 30.0
+MAX_WIRE = 1_048_576
+"""Bytes of a body as it comes, with the heads of its chunks, and its trailers, which aiohttp does not bound."""
+
+_DATES = ("If-Modified-Since", "If-Unmodified-Since", "If-Range")
+_NO_DATE = re.compile(r"[0-9]{5}")
+"""Marks what is no HTTP date (RFC 9110 section 5.6.7): a year with more digits than Python's dates have."""
 
 
 @dataclass(frozen=True)
@@ -102,15 +110,20 @@ def _begin(
 ) -> web.BaseRequest:
     if isinstance(protocol, Connection):
         protocol.begin(payload)
-    expected = message.headers.get("Expect", "").lower()
-    if expected in ("", "100-continue"):
-        request: web.BaseRequest = make(message, payload, protocol, writer, task)
-        return request
-    # aiohttp would refuse it in plain text, before any middleware.
-    headers = CIMultiDict(message.headers)
-    headers.popall("Expect")
-    request = make(message._replace(headers=CIMultiDictProxy(headers)), payload, protocol, writer, task)
-    request[UNMET_EXPECTATION] = True
+    headers = message.headers
+    is_unmet = headers.get("Expect", "").lower() not in ("", "100-continue")
+    # aiohttp would refuse the one in plain text, before any middleware, and stumble over the others behind it. A date
+    # that is none is ignored (RFC 9110 section 13.1.3).
+    dropped = ["Expect"] if is_unmet else []
+    dropped += [name for name in _DATES if _NO_DATE.search(headers.get(name, ""))]
+    if dropped:
+        kept = CIMultiDict(headers)
+        for name in dropped:
+            kept.popall(name)
+        message = message._replace(headers=CIMultiDictProxy(kept))
+    request: web.BaseRequest = make(message, payload, protocol, writer, task)
+    if is_unmet:
+        request[UNMET_EXPECTATION] = True
     return request
 
 
@@ -135,7 +148,17 @@ class _Parser:
 class Connection(web.RequestHandler):
     """Applies :class:`Limits` to one client; answers malformed requests with problem details, logged in one line."""
 
-    __slots__ = ("_begun", "_body", "_body_since", "_fed_at", "_head_since", "_limits", "_timer", "_upgraded")
+    __slots__ = (
+        "_begun",
+        "_body",
+        "_body_since",
+        "_body_size",
+        "_fed_at",
+        "_head_since",
+        "_limits",
+        "_timer",
+        "_upgraded",
+    )
 
     def __init__(self, manager: web.Server, limits: Limits, *, loop: asyncio.AbstractEventLoop, **options: Any) -> None:
         super().__init__(manager, loop=loop, **options)
@@ -147,6 +170,7 @@ class Connection(web.RequestHandler):
         """True once a byte of that head has come."""
         self._body: StreamReader | None = None
         self._body_since = 0.0
+        self._body_size = 0
         self._fed_at = 0.0
         self._upgraded = False
         self._timer: asyncio.TimerHandle | None = None
@@ -174,6 +198,10 @@ class Connection(web.RequestHandler):
         now = self._loop.time()
         if in_body:
             self._fed_at = now
+            self._body_size += len(data)
+            if self._body_size > MAX_WIRE:
+                self._count_broken("OversizedBody")
+                self._refuse(Problem(413, "too_large", "The body, as it comes, is larger than any has to be."))
         elif self._request_count > parsed:
             self._head_since = None
         elif not self._messages:
@@ -191,7 +219,7 @@ class Connection(web.RequestHandler):
     def begin(self, body: StreamReader) -> None:
         """Note that the head of a request is complete, so that its body is awaited."""
         self._head_since, self._begun = None, False
-        self._body = body
+        self._body, self._body_size = body, 0
         self._body_since = self._fed_at = self._loop.time()
         if self._in_body():
             self._arm()
@@ -260,18 +288,20 @@ class Connection(web.RequestHandler):
         if self._begun:
             self._count_broken("StalledHead")
             if self._waiter is not None:
-                self._send_timeout()
+                late = f"The request's head did not come whole within {self._limits.head_s:g} s."
+                self._refuse(Problem(408, "too_slow", late))
         self.force_close()
 
-    def _send_timeout(self) -> None:
-        if self.transport is None:
-            return
-        problem = Problem(408, "too_slow", f"The request's head did not come whole within {self._limits.head_s:g} s.")
-        body = problem.body()
-        self.transport.write(
-            b"HTTP/1.1 408 Request Timeout\r\nContent-Type: application/problem+json\r\n"
-            b"Content-Length: %d\r\nConnection: close\r\n\r\n%b" % (len(body), body)
-        )
+    def _refuse(self, problem: Problem) -> None:
+        """Answer a request that no handler answers, and cut the client off."""
+        if self.transport is not None:
+            body = problem.body()
+            self.transport.write(
+                b"HTTP/1.1 %d %b\r\nContent-Type: application/problem+json\r\n"
+                b"Content-Length: %d\r\nConnection: close\r\n\r\n%b"
+                % (problem.status, HTTPStatus(problem.status).phrase.encode(), len(body), body)
+            )
+        self.force_close()
 
     def _count_broken(self, kind: str) -> None:
         metrics.REQUESTS_BROKEN.labels(kind).inc()

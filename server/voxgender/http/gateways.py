@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 from aiohttp import WSMsgType, web
+from multidict import MultiDict
 
 from voxgender import received
 from voxgender.audiostream import DEFAULT_RATE_HZ, Encoding, StreamFormat, parse
@@ -69,7 +70,7 @@ class _Start(msgspec.Struct, frozen=True):
     """Tracks that are announced; none if the gateway does not say."""
     parameters: dict[str, str]
     is_l16: bool = False
-    """Whether the samples may be in either byte order."""
+    """True if the samples may be in either byte order."""
 
 
 class Gateway(ABC):
@@ -151,7 +152,7 @@ class Gateways:
     async def _serve(self, request: web.Request, gateway: Gateway) -> web.StreamResponse:
         check_upgrade(request, any_protocol=True)
         check_origin(request)
-        query = dict(request.query)
+        query = MultiDict(request.query)
         token = query.pop("token", "")
         wishes = parse(query)
         ticket = request.match_info.get("ticket")

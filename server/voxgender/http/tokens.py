@@ -68,6 +68,9 @@ class JwtVerifier:
         except (jwt.PyJWTError, ValueError, RecursionError) as error:
             # Malformed and endlessly nested tokens raise other errors before the signature is checked.
             raise TokenRejected(_reason(error)) from None
+        if not all(type(claims.get(name, 0)) in (int, float) for name in ("exp", "nbf", "iat")):
+            # Texts of digits, in any script, and truth values pass for times otherwise.
+            raise TokenRejected("The token's times are no numbers (RFC 7519 section 2, NumericDate).")
         return _identity(claims)
 
     async def close(self) -> None:

@@ -7,10 +7,13 @@ from pathlib import Path
 from threading import Event
 from typing import BinaryIO
 
+import numpy as np
+from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
 
 from voxgender.audio.files import read_frames
 from voxgender.audio.frames import SAMPLE_RATE_HZ
+from voxgender.audio.resampler import Resampler
 from voxgender.audiostream import MAX_CHANNELS, StreamFormat
 from voxgender.errors import AudioError
 
@@ -58,7 +61,7 @@ class FileSource:
         if channels > MAX_CHANNELS:
             raise AudioError(f"{path}: has {channels} channels, and {MAX_CHANNELS} at most can be judged apart")
         self.form = StreamFormat(channels=channels)
-        self._layout = first.layout.name if apart else "mono"
+        self._layout = first.layout.name if apart else None
         self._frames = chain((first,), frames)
 
     async def chunks(self) -> AsyncIterator[bytes]:
@@ -72,15 +75,36 @@ class FileSource:
             given_up.set()
 
     def _pieces(self, given_up: Event) -> Iterator[bytes]:
-        resampler = AudioResampler(format="s16", layout=self._layout, rate=SAMPLE_RATE_HZ)
+        convert = _mixed() if self._layout is None else _apart(self._layout)
         waiting = bytearray()
         for frame in chain(self._frames, (None,)):
             if given_up.is_set():
                 return
-            for converted in resampler.resample(frame):
-                waiting += bytes(converted.planes[0])[: converted.samples * self.form.frame_bytes]
+            waiting += convert(frame)
             if len(waiting) >= CHUNK:
                 yield bytes(waiting)
                 waiting.clear()
         if waiting:
             yield bytes(waiting)
+
+
+def _mixed() -> Callable[[AudioFrame | None], bytes]:
+    """Return a function that mixes frames to one channel, as the server does; None is the end."""
+    resampler = Resampler()
+
+    def convert(frame: AudioFrame | None) -> bytes:
+        samples = resampler.flush() if frame is None else resampler.convert([frame])
+        return (np.clip(samples, -1, 1) * 32_767).astype("<i2").tobytes()
+
+    return convert
+
+
+def _apart(layout: str) -> Callable[[AudioFrame | None], bytes]:
+    """Return a function that keeps the channels of frames apart, interleaved; None is the end."""
+    resampler = AudioResampler(format="s16", layout=layout, rate=SAMPLE_RATE_HZ)
+
+    def convert(frame: AudioFrame | None) -> bytes:
+        converted = resampler.resample(frame)
+        return b"".join(bytes(one.planes[0])[: one.samples * 2 * one.layout.nb_channels] for one in converted)
+
+    return convert
