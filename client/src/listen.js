@@ -2,8 +2,8 @@
 
 import { underPolicy } from './content-policy.js';
 import { ServerError } from './errors.js';
-import { whyUnanswered } from './unanswered.js';
-import { end, refusal } from './whip.js';
+import { noteAnswer, whyUnanswered } from './unanswered.js';
+import { absolute, end, refusal } from './whip.js';
 
 const ANSWER_TIMEOUT_MS = 15_000;
 
@@ -47,16 +47,15 @@ export async function askForTicket(endpoint, parameters, { token = null } = {}) 
   } catch (cause) {
     throw await whyUnanswered(url, cause);
   }
+  noteAnswer(url);
   if (!response.ok) throw refusal(response, body);
-  const location = response.headers.get('Location');
+  const location = absolute(response.headers.get('Location'), response.url || url);
   if (response.status !== 201 || !location) {
     throw new ServerError(response.status, 'not_listen', `${url} gives no ticket for a WebSocket`);
   }
-  const base = response.url || url;
-  const ticket = new URL(location, base);
+  const ticket = new URL(location);
   ticket.protocol = ticket.protocol.replace('http', 'ws');
-  const session = sessionIn(body);
-  return { url: ticket, session: session && new URL(session, base).href };
+  return { url: ticket, session: absolute(sessionIn(body), response.url || url) };
 }
 
 /**

@@ -3,7 +3,7 @@
 import { underPolicy } from './content-policy.js';
 import { ServerError } from './errors.js';
 import { wait } from './promises.js';
-import { whyUnanswered } from './unanswered.js';
+import { noteAnswer, whyUnanswered } from './unanswered.js';
 
 const ANSWER_TIMEOUT_MS = 15_000;
 const STATUS_TIMEOUT_MS = 3_000;
@@ -42,17 +42,32 @@ export async function publish(endpoint, offer, { token = null } = {}) {
   } catch (cause) {
     throw await whyUnanswered(endpoint, cause);
   }
+  noteAnswer(endpoint);
   if (!response.ok) throw refusal(response, body);
-  const location = response.headers.get('Location');
-  if (response.status !== 201 || !location) {
+  const url = absolute(response.headers.get('Location'), response.url || endpoint);
+  if (response.status !== 201 || !url) {
     throw new ServerError(response.status, 'not_whip', `${endpoint} does not answer as a WHIP endpoint does`);
   }
   return {
-    url: new URL(location, response.url || endpoint).href,
+    url,
     etag: response.headers.get('ETag'),
     answer: body,
     iceServers: parseIceServers(response.headers.get('Link')),
   };
+}
+
+/**
+ * Read a `Location` header.
+ * @param {string | null} location
+ * @param {string | URL} base
+ * @returns {string | null} null where there is none, or no URL in it
+ */
+export function absolute(location, base) {
+  try {
+    return location && new URL(location, base).href;
+  } catch {
+    return null;
+  }
 }
 
 /**
@@ -116,7 +131,7 @@ export function sdpFragment(offer, candidates) {
   return `${lines.filter(Boolean).join('\r\n')}\r\n`;
 }
 
-const LINK = /<([^>]*)>((?:\s*;\s*[^\s=;,"]+(?:\s*=\s*(?:"(?:[^"\\]|\\.)*"|[^\s;,"]*))?)*)/g;
+const LINK = /<([^<>]*)>((?:\s*;\s*[^\s=;,"]+(?:\s*=\s*(?:"(?:[^"\\]|\\.)*"|[^\s;,"]*))?)*)/g;
 const PARAMETER = /;\s*([^\s=;,"]+)(?:\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s;,"]*)))?/g;
 
 /**

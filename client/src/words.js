@@ -23,7 +23,7 @@ const EXPLANATIONS = {
   unreachable: ['The server cannot be reached', 'It may be down, or this device may be offline.'],
   cross_origin: [
     'The server does not let this site call',
-    'Its operator can allow this page’s origin (--allow-origin). If it is just being restarted, this passes.',
+    'Its operator can allow this page’s origin (--allow-origin).',
   ],
   mixed_content: ['A secure page cannot reach this server', 'The server’s address has to begin with https.'],
   local_network: [
