@@ -25,7 +25,7 @@ PATIENCE_S = 30.0
 
 
 class Stream:
-    """What the client on the host has told so far."""
+    """The messages that the client on the host has told so far."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self.process = process

@@ -69,7 +69,7 @@ class _Start(msgspec.Struct, frozen=True):
     """Tracks that are announced; none if the gateway does not say."""
     parameters: dict[str, str]
     is_l16: bool = False
-    """Whether the samples may be in either byte order."""
+    """True if the samples may be in either byte order."""
 
 
 class Gateway(ABC):

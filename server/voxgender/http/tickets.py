@@ -25,7 +25,7 @@ _NOT_FOUND = "There is no such ticket: it was used, has expired, or never was. A
 
 
 class _Permit(msgspec.Struct, frozen=True):
-    """What a ticket says to its server; to everybody else it is sealed."""
+    """The content of a ticket, which is sealed to everybody but its servers."""
 
     instance: str
     place: str
