@@ -85,6 +85,7 @@ format: setup
 
 # Other people's SDKs and frameworks, 200 MB of them, each with its line of docs/embedding.md in a real browser.
 sdks: setup
+	npx --no-install tsc --project client/tsconfig.types.json
 	cd tests/sdks && npm ci --install-links --no-audit --no-fund --loglevel=error && npm run build
 	$(BIN)/python -m pytest tests/browser/sdks.py
 

@@ -52,7 +52,7 @@ export class Capture {
     const context = new AudioContext({ latencyHint: 'interactive' });
     try {
       const waking = context.resume();
-      await underPolicy(workletUrl, () => context.audioWorklet.addModule(workletUrl));
+      await underPolicy(workletUrl, () => context.audioWorklet.addModule(workletUrl), { isModule: true });
       loaded.add(String(workletUrl));
       await Promise.race([waking, wait(WAKE_MS)]);
       if (context.state !== 'running') {

@@ -3,7 +3,7 @@
 import { underPolicy } from './content-policy.js';
 import { ServerError } from './errors.js';
 import { noteAnswer, whyUnanswered } from './unanswered.js';
-import { absolute, refusal } from './whip.js';
+import { absolute, end, refusal } from './whip.js';
 
 const ANSWER_TIMEOUT_MS = 15_000;
 
@@ -19,12 +19,18 @@ export function listenUrl(endpoint) {
 }
 
 /**
+ * @typedef {object} Ticket
+ * @property {URL} url of the scheme `ws` or `wss`
+ * @property {string | null} session the URL of the place that is kept for it
+ */
+
+/**
  * Ask for a URL that takes one WebSocket. A socket that is refused tells a page nothing; a request tells why, and its
  * token stands in no URL and no subprotocol.
  * @param {string | URL} endpoint the WHIP endpoint
  * @param {Record<string, string | number>} parameters of the stream
  * @param {{token?: string | null}} [options]
- * @returns {Promise<URL>} of the scheme `ws` or `wss`
+ * @returns {Promise<Ticket>}
  * @throws {ServerError} the server refused
  * @throws {ConnectionError} no answer at all; the code says why
  */
@@ -49,5 +55,23 @@ export async function askForTicket(endpoint, parameters, { token = null } = {}) 
   }
   const ticket = new URL(location);
   ticket.protocol = ticket.protocol.replace('http', 'ws');
-  return ticket;
+  return { url: ticket, session: absolute(sessionIn(body), response.url || url) };
+}
+
+/**
+ * Give back the place of a ticket that was not used; it would be kept for a minute.
+ * @param {Ticket} ticket
+ */
+export async function giveBack({ session }) {
+  if (session) await end({ url: session });
+}
+
+/** @param {string} body of the answer */
+function sessionIn(body) {
+  try {
+    const { session } = JSON.parse(body);
+    return typeof session === 'string' ? session : null;
+  } catch {
+    return null;
+  }
 }

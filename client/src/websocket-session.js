@@ -4,7 +4,7 @@ import { Backlog } from './backlog.js';
 import { Capture, CAPTURE_RATE_HZ, FRAME_MS } from './capture.js';
 import { underPolicy } from './content-policy.js';
 import { ConnectionError, VoxgenderError } from './errors.js';
-import { askForTicket } from './listen.js';
+import { askForTicket, giveBack } from './listen.js';
 import { parse } from './messages.js';
 import { abortable, deferred, wait } from './promises.js';
 import { isKeptFromLocalNetwork } from './unanswered.js';
@@ -173,13 +173,18 @@ export class WebSocketSession {
       },
       { token },
     );
-    if (this.#closed) return;
-    const timer = setTimeout(() => this.#live.reject(noWebSocket(ticket)), CONNECT_TIMEOUT_MS);
-    const opened = underPolicy(ticket, () => this.#open(ticket));
+    if (this.#closed) return void giveBack(ticket);
+    const timer = setTimeout(() => this.#live.reject(noWebSocket(ticket.url)), CONNECT_TIMEOUT_MS);
     const live = this.#live.promise;
-    await Promise.race([opened, live])
-      .then(() => live)
-      .finally(() => clearTimeout(timer));
+    try {
+      await Promise.race([underPolicy(ticket.url, () => this.#open(ticket.url)), live]);
+      await live;
+    } catch (error) {
+      if (!this.#isLive) void giveBack(ticket);
+      throw error;
+    } finally {
+      clearTimeout(timer);
+    }
   }
 
   /**
@@ -196,10 +201,10 @@ export class WebSocketSession {
         resolve();
       };
       socket.onmessage = ({ data }) => this.#receive(data);
-      socket.onclose = (event) => {
-        if (isOpen) this.#onclose(event);
-        else whyUnopened(ticket).then(reject);
-      };
+      const fail = () => void whyUnopened(ticket).then(reject);
+      // Of a socket that a policy forbids Chromium tells an error and no close.
+      socket.onerror = () => isOpen || fail();
+      socket.onclose = (event) => (isOpen ? this.#onclose(event) : fail());
     });
   }
 
@@ -285,7 +290,7 @@ export class WebSocketSession {
     this.#closed = true;
     clearInterval(this.#pinging);
     clearTimeout(this.#quiet);
-    if (this.#socket) this.#socket.onmessage = this.#socket.onclose = null;
+    if (this.#socket) this.#socket.onmessage = this.#socket.onclose = this.#socket.onerror = null;
     this.#socket?.close();
     this.#release();
     this.#live.resolve();

@@ -108,7 +108,7 @@ function isGone(response) {
 
 /**
  * End a session (RFC 9725 section 4.2). The request outlives the page.
- * @param {Resource} resource
+ * @param {Pick<Resource, 'url'>} resource
  * @returns {Promise<boolean>} whether the server did; not where it is gone, or had ended the session already
  */
 export async function end(resource) {

@@ -157,7 +157,12 @@ export class FakeServer {
   }
 
   #ticket() {
-    const { status, body = '{}', headers = { Location: `/listen/ticket-${this.requests.length}` } } = this.ticket;
+    const number = this.requests.length;
+    const {
+      status,
+      body = `{"session":"/whip/kept-${number}"}`,
+      headers = { Location: `/listen/ticket-${number}` },
+    } = this.ticket;
     return new Response(body, { status, headers });
   }
 

@@ -312,6 +312,7 @@ test('a WebSocket that does not open, as behind some proxies, is told: it was "c
   const live = client.start();
   await settle();
   assert.equal(errors.at(-1), 'no_websocket');
+  assert.equal(server.count('DELETE'), 1, 'the place of its ticket is free again');
   FakeWebSocket.opens = true;
   await after(1_000);
   await live;

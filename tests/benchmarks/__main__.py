@@ -21,6 +21,7 @@ from tests.benchmarks import (
     old_loop,
     single_call,
     turns,
+    ways_in,
     websocket,
     workers,
 )
@@ -47,6 +48,7 @@ BENCHMARKS = {
     "networks": Benchmark(networks.measure),
     "faults": Benchmark(faults.measure, limit_s=1_500.0),
     "websocket": Benchmark(websocket.measure, limit_s=900.0),
+    "ways_in": Benchmark(ways_in.measure),
     "memory": Benchmark(memory.measure),
     "model": Benchmark(model.measure, model.prepare),
     "large_calls": Benchmark(large_calls.measure, large_calls.prepare),

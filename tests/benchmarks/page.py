@@ -16,7 +16,7 @@ from tests.benchmarks.tables import markdown
 
 ROOT = Path(__file__).parents[2]
 ARTIFACTS = ROOT / "artifacts" / "benchmarks"
-PAGES = (ROOT / "docs" / "performance.md", ROOT / "docs" / "reliability.md")
+PAGES = tuple(ROOT / "docs" / name for name in ("performance.md", "reliability.md", "embedding.md"))
 IMAGES = ROOT / "docs" / "images"
 
 _BLOCK = re.compile(r"(<!-- benchmark: (\w+) -->\n).*?(<!-- /benchmark -->)", re.DOTALL)

@@ -18,7 +18,7 @@ class Hosts:
 
     def __init__(self, lab: Network, directory: Path) -> None:
         self.lab = lab
-        turn_host, *media_hosts = lab.hosts
+        turn_host, self.caller, *media_hosts = lab.hosts
         self.turn = TurnServer(turn_host, directory)
         redis_port, *ports = free_ports(lab.private, 3)
         self.redis = Redis(lab.private, redis_port)
@@ -33,9 +33,9 @@ class Hosts:
 
     def complete(self) -> None:
         """Start what does not run, and plug in what is unplugged."""
-        for node in self.nodes:
-            node.host.plug("public")
-            node.host.plug("private")
+        for host in self.lab.hosts:
+            host.plug("public")
+            host.plug("private")
         for process in self.processes():
             if not process.runs:
                 process.start()
@@ -59,7 +59,7 @@ def whole_fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosts]:
             pytest.skip(f"no {program} here: tools/system-packages tests installs it")
     if (reason := network.why_not()) is not None:
         pytest.skip(reason)
-    with Network("turn", "media-a", "media-b", "media-c") as lab:
+    with Network("turn", "caller", "media-a", "media-b", "media-c") as lab:
         fleet = Hosts(lab, tmp_path_factory.mktemp("turn"))
         try:
             yield fleet

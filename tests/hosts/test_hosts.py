@@ -13,6 +13,7 @@ from aiohttp import ClientSession
 from tests.hosts.caller import Call, Refused, callers
 from tests.hosts.conftest import Hosts
 from tests.hosts.processes import UDP_PORTS, MediaNode
+from tests.hosts.streaming import streaming
 from tests.rtc import ToneTrack
 from voxgender import protocol
 from voxgender.fleet.registry import LEASE_S
@@ -158,6 +159,27 @@ async def test_results_follow_a_caller_whose_address_changes(
     finally:
         fleet.lab.move_callers(1)
         assert await call.end() == 200
+    await nothing_is_left(fleet, http)
+
+
+async def test_a_stream_whose_network_drops_goes_on_where_it_was(fleet: Hosts, http: ClientSession) -> None:
+    """Nothing closes its WebSocket: the client notices the silence, and comes again with ``from_ms``."""
+    await known_nodes(fleet, http)
+    async with streaming(fleet.caller, [signaling.url for signaling in fleet.signaling]) as stream:
+        for heard in (1, 2):
+            await stream.heard(6)
+            fleet.caller.unplug("private")
+            await stream.noticed(heard)
+            fleet.caller.plug("private")
+        await stream.heard(6)
+        told = await stream.finish()
+    assert len(stream.sessions) == 3
+    # Each session begins where the results of the one before ended, so they are one line without gap or overlap.
+    assert [round(one.start, 3) for one in told[1:]] == [round(one.end, 3) for one in told[:-1]]
+    assert told[0].start == 0
+    for session in stream.sessions:
+        async with http.delete(f"{fleet.signaling[0].url}/whip/{session}") as response:
+            assert response.status in (200, 404)
     await nothing_is_left(fleet, http)
 
 

@@ -3,6 +3,7 @@
 import json
 from base64 import b64encode
 from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
 from typing import Any
 
 import av
@@ -242,8 +243,9 @@ async def test_each_codec_of_telnyx_is_heard_on_both_tracks(
         "inbound": np.concatenate([man, np.zeros_like(woman)]),
         "outbound": np.concatenate([np.zeros_like(man), woman]),
     }
-    coders: dict[str, Callable[[Samples], bytes]]
-    coders = {"PCMU": mulaw, "G722": g722, "L16<": lambda sound: l16(sound, "<"), "L16>": lambda sound: l16(sound, ">")}
+    coders: dict[str, Callable[[Samples], bytes]] = {
+        "PCMU": mulaw, "G722": g722, "L16<": partial(l16, order="<"), "L16>": partial(l16, order=">"),
+    }  # fmt: skip
     sides = {name: coders[codec](sound) for name, sound in tracks.items()}
     size = 20 * bytes_per_ms
     encoding = {"PCMU": "mulaw", "G722": "g722"}.get(codec, "s16le&rate=16000")

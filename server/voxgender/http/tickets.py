@@ -25,7 +25,7 @@ _NOT_FOUND = "There is no such ticket: it was used, has expired, or never was. A
 
 
 class _Permit(msgspec.Struct, frozen=True):
-    """Content of a ticket, sealed to everybody but its server."""
+    """The content of a ticket, which is sealed to everybody but its servers."""
 
     instance: str
     place: str

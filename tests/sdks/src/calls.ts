@@ -115,8 +115,16 @@ async function follow(name: string) {
   await heard(client, false);
   await unmute();
   await heard(client, true);
+  const stopped = new Promise<void>((resolve, reject) => {
+    const timer = setTimeout(() => reject(new Error(`not told of the stop: ${states}`)), 12_000);
+    client.addEventListener('state', ({ detail }) => {
+      if (detail.state !== 'stopped') return;
+      clearTimeout(timer);
+      resolve();
+    });
+  });
   voice.stop();
-  await new Promise((resolve) => setTimeout(resolve, 200));
+  await stopped;
   return { states, isOther, isSilent };
 }
 
