@@ -3,7 +3,7 @@
 Names, limits, help, environment variables and errors are made from these classes by :mod:`voxgender.options`.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -12,6 +12,10 @@ from msgspec import Meta
 from voxgender.errors import SettingsError
 from voxgender.options import Display, FromEnvironment
 
+HERE = "local"
+"""Place of a model that runs in the process that takes the calls."""
+POOL_PORT = 8_000
+"""Default port of a pool, that of Ray Serve's HTTP proxy."""
 MAX_TIMEOUT_S = 86_400
 """Longest time that a timeout may be set to: a day."""
 
@@ -22,6 +26,21 @@ def is_host(text: str) -> bool:
         return bool(text.encode("idna"))
     except UnicodeError:
         return False
+
+
+def host_and_port(text: str, default: int | None = None) -> tuple[str, int] | None:
+    """Return host and TCP port of ``HOST:PORT``, with an IPv6 address in brackets; None if it is malformed.
+
+    Args:
+        default: the port if there is none; None if there has to be one.
+    """
+    host, colon, port = text.rpartition(":")
+    if default is not None and (not colon or text.endswith("]")):
+        host, port = text, str(default)
+    host = host.removeprefix("[").removesuffix("]")
+    if not (is_host(host) and port.isascii() and port.isdigit() and int(port) <= 65_535):
+        return None
+    return host, int(port)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,11 +71,7 @@ class MetricsOptions(FromEnvironment):
     @property
     def host_and_port(self) -> tuple[str, int] | None:
         """The host and the TCP port; None for those of the server."""
-        host, _, port = self.metrics_address.rpartition(":")
-        host = host.removeprefix("[").removesuffix("]")
-        if not (is_host(host) and port.isascii() and port.isdigit() and int(port) <= 65_535):
-            return None
-        return host, int(port)
+        return host_and_port(self.metrics_address)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,8 +147,8 @@ class IceServerOptions(FromEnvironment):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelOptions(FromEnvironment):
-    """Model and analysis."""
+class ClassifierOptions(FromEnvironment):
+    """Model."""
 
     model: Annotated[str, Meta(min_length=1)] = "embedded"
     """Classifier: embedded, off (no classification), a local directory or a hub id."""
@@ -147,17 +162,45 @@ class ModelOptions(FromEnvironment):
     """Number format of the model's products; auto chooses int8 for large models, and fp16 on a GPU."""
     device: Literal["cpu", "cuda"] = "cpu"
     """Processor of the model; cuda runs it in torch."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelOptions(ClassifierOptions):
+    """Analysis."""
+
+    inference: Annotated[str, Display(metavar="ADDRESS")] = HERE
+    """Place where the model runs: local, ray://HOST[:PORT] for a pool, or ray for one on this machine."""
     window_ms: Annotated[int, Meta(ge=500, le=10_000)] = 1_000
     """Length of the audio that the model classifies at once, in ms; at least --hop-ms."""
     hop_ms: Annotated[int, Meta(ge=64, le=1_984, multiple_of=64)] = 192
     """Time between two results, in ms."""
 
     def __post_init__(self) -> None:
+        if self.inference != HERE and self.pool is None:
+            raise SettingsError("--inference (VOXGENDER_INFERENCE) takes local, ray, or ray://HOST[:PORT]")
+        if self.pool is not None and any(
+            getattr(self, name.name) != name.default for name in fields(ClassifierOptions)
+        ):
+            raise SettingsError(
+                f"with --inference {self.inference} the pool's model is used: leave out --model and the options of a "
+                "model, which are for voxgender pool"
+            )
         if self.hop_ms > self.window_ms:
             raise SettingsError(
                 f"--hop-ms (VOXGENDER_HOP_MS) takes at most --window-ms, which is {self.window_ms}: "
                 "the model would miss what lies between two windows"
             )
+
+    @property
+    def pool(self) -> tuple[str, int] | None:
+        """Host and TCP port of the pool that runs the model; None if it runs in this process."""
+        if self.inference == "ray":
+            return "127.0.0.1", POOL_PORT
+        scheme, separator, address = self.inference.partition("://")
+        if not separator or scheme != "ray":
+            return None
+        found = host_and_port(address, POOL_PORT)
+        return None if found is None or not found[0] else found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -308,6 +351,39 @@ class DoctorSettings(ServeSettings, SignalingSettings, MediaSettings):
 
 ROLES: dict[str, type] = {"serve": ServeSettings, "signaling": SignalingSettings, "media": MediaSettings}
 """The options of each role of the server."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoolOptions(FromEnvironment):
+    """Pool."""
+
+    replicas: Annotated[
+        str,
+        Meta(pattern=r"^[1-9][0-9]{0,2}(-[1-9][0-9]{0,2})?\Z"),
+        Display(metavar="MIN-MAX", takes="MIN-MAX or a number, from 1 to 999, the lower one first"),
+    ] = "1-4"
+    """Processes that run the model: MIN at all times, up to MAX as windows queue up."""
+
+    def __post_init__(self) -> None:
+        low, high = self.replica_range
+        if low > high:
+            raise SettingsError("--replicas (VOXGENDER_REPLICAS) takes MIN-MAX, the lower one first")
+
+    @property
+    def replica_range(self) -> tuple[int, int]:
+        """The least and the greatest number of replicas."""
+        low, _, high = self.replicas.partition("-")
+        return int(low), int(high or low)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoolSettings:
+    """Options of ``voxgender pool``."""
+
+    model: ClassifierOptions = ClassifierOptions()
+    pool: PoolOptions = PoolOptions()
+    http: HttpOptions = HttpOptions(port=POOL_PORT)
+    log: LogOptions = LogOptions()
 
 
 @dataclass(frozen=True, kw_only=True)

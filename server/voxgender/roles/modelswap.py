@@ -69,6 +69,8 @@ class ModelSwap:
             settings = replace(settings, labels=wanted.labels)
 
         def work() -> str:
+            if settings.pool is not None:
+                raise ModelError("the model is the pool's, and is changed there")
             if settings.model == OFF:
                 raise ModelError("model off: calls cannot be left without a model")
             classifier = self._load(settings)
