@@ -3,6 +3,7 @@
 Names, limits, help, environment variables and errors are made from these classes by :mod:`voxgender.options`.
 """
 
+import re
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Literal
@@ -16,6 +17,7 @@ HERE = "local"
 """Place of a model that runs in the process that takes the calls."""
 POOL_PORT = 8_000
 """Default port of a pool, that of Ray Serve's HTTP proxy."""
+_POOL = re.compile(r"ray://(?P<host>\[[0-9a-fA-F:.]+\]|[^\s/:@?#\[\]]+)(:(?P<port>[0-9]{1,5}))?")
 MAX_TIMEOUT_S = 86_400
 """Longest time that a timeout may be set to: a day."""
 
@@ -26,21 +28,6 @@ def is_host(text: str) -> bool:
         return bool(text.encode("idna"))
     except UnicodeError:
         return False
-
-
-def host_and_port(text: str, default: int | None = None) -> tuple[str, int] | None:
-    """Return host and TCP port of ``HOST:PORT``, with an IPv6 address in brackets; None if it is malformed.
-
-    Args:
-        default: the port if there is none; None if there has to be one.
-    """
-    host, colon, port = text.rpartition(":")
-    if default is not None and (not colon or text.endswith("]")):
-        host, port = text, str(default)
-    host = host.removeprefix("[").removesuffix("]")
-    if not (is_host(host) and port.isascii() and port.isdigit() and int(port) <= 65_535):
-        return None
-    return host, int(port)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +58,11 @@ class MetricsOptions(FromEnvironment):
     @property
     def host_and_port(self) -> tuple[str, int] | None:
         """The host and the TCP port; None for those of the server."""
-        return host_and_port(self.metrics_address)
+        host, _, port = self.metrics_address.rpartition(":")
+        host = host.removeprefix("[").removesuffix("]")
+        if not (is_host(host) and port.isascii() and port.isdigit() and int(port) <= 65_535):
+            return None
+        return host, int(port)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,11 +187,10 @@ class ModelOptions(ClassifierOptions):
         """Host and TCP port of the pool that runs the model; None if it runs in this process."""
         if self.inference == "ray":
             return "127.0.0.1", POOL_PORT
-        scheme, separator, address = self.inference.partition("://")
-        if not separator or scheme != "ray":
+        found = _POOL.fullmatch(self.inference)
+        if found is None or not is_host(found["host"]) or not int(found["port"] or POOL_PORT) <= 65_535:
             return None
-        found = host_and_port(address, POOL_PORT)
-        return None if found is None or not found[0] else found
+        return found["host"].strip("[]"), int(found["port"] or POOL_PORT)
 
 
 @dataclass(frozen=True, kw_only=True)
