@@ -18,6 +18,7 @@ from tests.benchmarks import (
     model,
     networks,
     old_loop,
+    pool,
     single_call,
     turns,
     websocket,
@@ -48,6 +49,7 @@ BENCHMARKS = {
     "websocket": Benchmark(websocket.measure, limit_s=900.0),
     "memory": Benchmark(memory.measure),
     "model": Benchmark(model.measure, model.prepare),
+    "pool": Benchmark(pool.measure, pool.prepare),
     "limits": Benchmark(limits.measure),
 }
 

@@ -12,7 +12,7 @@ VOXGENDER = (sys.executable, "-m", "voxgender.cli")
 LOOPBACK = "127.0.0.1"
 
 _START_TIMEOUT_S = 60.0
-_STOP_TIMEOUT_S = 5.0
+_STOP_TIMEOUT_S = 15.0
 
 
 def voxgender_server(*options: str) -> tuple[str, ...]:
@@ -32,20 +32,22 @@ def voxgender_server(*options: str) -> tuple[str, ...]:
 
 
 @asynccontextmanager
-async def a_server(command: Sequence[str], pin: Callable[[], None] | None = None) -> AsyncIterator[str]:
+async def a_server(
+    command: Sequence[str], pin: Callable[[], None] | None = None, *, start_s: float = _START_TIMEOUT_S
+) -> AsyncIterator[str]:
     """Run a server that prints its URL once it takes calls; give that URL.
 
     Raises:
-        RuntimeError: it ended, or said nothing for a minute.
+        RuntimeError: it ended, or said nothing for ``start_s``.
     """
     async with _child(command, pin) as child:
         assert child.stdout is not None
         try:
-            async with asyncio.timeout(_START_TIMEOUT_S):
+            async with asyncio.timeout(start_s):
                 said = (await child.stdout.readline()).decode()
         except TimeoutError:
             said = ""
-        url = re.search(r"http://\S+", said)
+        url = re.search(r"(http|ray)://\S+", said)
         if url is None:
             raise RuntimeError(f"{' '.join(command)}: did not come up")
         yield url[0]

@@ -46,6 +46,7 @@ def test_ray_serve_takes_the_application_and_the_pool_its_options(config: dict[s
     deployment = application(app.args)._bound_deployment
     assert deployment.name == "Replica"
     autoscaling = deployment._deployment_config.autoscaling_config
+    assert autoscaling is not None
     assert (autoscaling.min_replicas, autoscaling.max_replicas) == settings.pool.replica_range == (2, 16)
 
 

@@ -12,6 +12,7 @@ import tempfile
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from pathlib import Path
 from typing import IO
 
 import numpy as np
@@ -24,14 +25,16 @@ from tests.support import Samples, TimedTrack, in_real_time
 from voxgender import protocol
 from voxgender.engine import Engine
 from voxgender.inference import loading
-from voxgender.peer.voices import MAN, WOMAN, Speaker, speak
+from voxgender.peer.vocaltract import Speaker
+from voxgender.peer.voices import MAN, WOMAN, speak
 from voxgender.pool.client import PoolClassifier
 from voxgender.protocol import Result, Warning
 
 START_S = 100.0
 """Time for Ray to start on a machine that does much else."""
+STARTS = 3
 
-pytestmark = pytest.mark.timeout(200)
+pytestmark = pytest.mark.timeout(START_S * STARTS + 60)
 
 
 class PoolProcess:
@@ -72,6 +75,13 @@ class PoolProcess:
         """All processes that it has started, and those that these have."""
         return psutil.Process(self.process.pid).children(recursive=True)
 
+    def joined(self) -> dict[str, str]:
+        """The environment of another program that joins this pool's Ray."""
+        (raylet,) = (each for each in self.started() if each.name() == "raylet")
+        (address,) = (part for part in raylet.cmdline() if part.startswith("--gcs-address="))
+        token = raylet.environ()["RAY_AUTH_TOKEN"]
+        return {"RAY_ADDRESS": address.partition("=")[2], "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token}
+
     def replicas(self) -> list[psutil.Process]:
         return [each for each in psutil.process_iter(["name", "cmdline"]) if is_replica(each)]
 
@@ -85,14 +95,24 @@ def a_pool_process(*options: str, port: int = 0) -> Iterator[PoolProcess]:
     with socket.create_server((HOST, port)) as taken:
         port = taken.getsockname()[1]
     with tempfile.TemporaryFile() as log:
-        pool = PoolProcess(log, port, *options)
+        pool = started_pool(log, port, *options)
         try:
-            pool.wait()
             assert f"ray://{HOST}:{port}" in pool.said, pool.log
             yield pool
         finally:
             if pool.process.poll() is None:
                 assert pool.stop() == 0, pool.log
+
+
+def started_pool(log: IO[bytes], port: int, *options: str) -> PoolProcess:
+    """Start a pool; again, if the machine does so much else that Ray's processes take more than Ray's 15 s."""
+    for _ in range(STARTS):
+        pool = PoolProcess(log, port, *options)
+        pool.wait()
+        if pool.said or "Ray has not started" not in pool.log:
+            break
+        pool.stop()
+    return pool
 
 
 @pytest.fixture(scope="module")
@@ -236,7 +256,22 @@ def test_a_node_with_a_pool_loads_no_model_and_no_ray(pool: PoolProcess) -> None
     assert ran.stdout.split("\n")[:2] == ["embedded", "[]"]
 
 
-async def test_a_pool_that_is_stopped_ends_all_its_processes_and_is_found_when_it_is_back(pool: PoolProcess) -> None:
+def refuse_a_bad_model(pool: PoolProcess, tmp_path: Path) -> None:
+    """Ray Serve tells of a replica that cannot start by pages of its own processes' traces."""
+    (tmp_path / "config.json").write_text("{")
+    with tempfile.TemporaryFile() as log:
+        refused = PoolProcess(log, pool.port, "--model", str(tmp_path), "--replicas", "1", **pool.joined())
+        refused.wait()
+        assert refused.stop() == 1
+        lines = [line for line in refused.log.splitlines() if line.startswith("voxgender:")]
+        assert len(lines) == 1, refused.log
+        assert "config.json" in lines[0]
+        assert "Traceback" not in refused.log
+
+
+async def test_a_pool_that_is_stopped_ends_all_its_processes_and_is_found_when_it_is_back(
+    pool: PoolProcess, tmp_path: Path
+) -> None:
     async with a_node(pool) as node, a_call(node, WOMAN, 240.0) as peer:
         await labelled(peer, "female")
         started = pool.started()
@@ -248,11 +283,12 @@ async def test_a_pool_that_is_stopped_ends_all_its_processes_and_is_found_when_i
                 pass
         assert warning.to_dict()["windows_per_s"] == 0
         another = a_pool_process("--replicas", "1", port=pool.port)
-        await asyncio.to_thread(another.__enter__)
+        running = await asyncio.to_thread(another.__enter__)
         try:
             # Messages came all the while.
             while not peer.messages.empty():
                 peer.messages.get_nowait()
             await labelled(peer, "female")
+            await asyncio.to_thread(refuse_a_bad_model, running, tmp_path)
         finally:
             await asyncio.to_thread(another.__exit__, None, None, None)

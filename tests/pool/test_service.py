@@ -1,4 +1,5 @@
 import time
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -22,7 +23,7 @@ def service(model: Marks) -> Service:
     return made
 
 
-def request(service: Service, *windows: tuple[int, float, int], deadline_ms: int = 1_000, **other: object) -> bytes:
+def request(service: Service, *windows: tuple[int, float, int], deadline_ms: int = 1_000, **other: Any) -> bytes:
     """A request of (key, mark, samples) each."""
     packed = [(key, wire.pack(marked(mark, samples))) for key, mark, samples in windows]
     made = wire.Request(
@@ -38,7 +39,7 @@ def request(service: Service, *windows: tuple[int, float, int], deadline_ms: int
 def rows(answer: bytes) -> dict[int, float | None]:
     """The probability of ``female`` by key."""
     read = msgspec.msgpack.decode(answer, type=wire.Answer)
-    return {row.key: row.probabilities and row.probabilities[1] for row in read.rows}
+    return {row.key: row.probabilities[1] if row.probabilities else None for row in read.rows}
 
 
 def test_windows_of_many_requests_are_classified_together_by_size_and_keep_their_keys(
@@ -93,9 +94,7 @@ def test_windows_that_the_model_cannot_take_are_refused(
 
 
 @pytest.mark.parametrize("other", [{"version": 2}, {"model": "another"}])
-def test_a_request_for_another_model_or_version_is_told_which_this_is(
-    service: Service, other: dict[str, object]
-) -> None:
+def test_a_request_for_another_model_or_version_is_told_which_this_is(service: Service, other: dict[str, Any]) -> None:
     with pytest.raises(Refused) as refused:
         service.read(request(service, (1, 0.1, 16_000), **other), 0.0)
     assert refused.value.status == 409

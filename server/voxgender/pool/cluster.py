@@ -7,10 +7,13 @@ import secrets
 import socket
 import sys
 import tempfile
+import warnings
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 
 from voxgender.errors import ModelError, SettingsError, VoxgenderError
+from voxgender.inference.labels import parse
+from voxgender.inference.loading import source_of
 from voxgender.pool.client import PoolClassifier
 from voxgender.settings import PoolSettings
 from voxgender.system import usable_cores
@@ -22,6 +25,9 @@ if not os.environ.get("RAY_ADDRESS"):
     # into the user's home.
     os.environ.setdefault("RAY_AUTH_MODE", "token")
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+
+# Of its own code, and for those who write that.
+warnings.filterwarnings("ignore", module=r"ray\.")
 
 import ray
 from ray import serve
@@ -64,9 +70,13 @@ class Cluster:
 
         Raises:
             ModelError: the model cannot be loaded.
+            SettingsError: the labels are malformed.
             VoxgenderError: the port is taken, there is no such Ray cluster, or too little room in it.
         """
         host, port = self._settings.http.host, self._settings.http.port
+        # Before Ray starts, which takes seconds; all else of the model is found out by the replicas.
+        source_of(self._settings.model.model, self._settings.model.model_revision)
+        parse(self._settings.model.labels)
         address = os.environ.get("RAY_ADDRESS", "")
         if address:
             self._join(address)
