@@ -11,6 +11,7 @@ from typing import NamedTuple
 from tests.benchmarks import (
     faults,
     held_calls,
+    large_calls,
     limits,
     machine,
     media_plane,
@@ -50,6 +51,7 @@ BENCHMARKS = {
     "memory": Benchmark(memory.measure),
     "model": Benchmark(model.measure, model.prepare),
     "pool": Benchmark(pool.measure, pool.prepare),
+    "large_calls": Benchmark(large_calls.measure, large_calls.prepare),
     "limits": Benchmark(limits.measure),
 }
 

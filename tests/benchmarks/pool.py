@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
 SECONDS = 8.0
 """Time for each figure of a row."""
-START_S = 180.0
 TOGETHER = (1, 8, 32)
 """Windows of one turn of a node."""
 AHEAD = 3
@@ -47,7 +46,7 @@ async def measure(brief: bool) -> Measured:
     for name in (EMBEDDED,) if brief else (EMBEDDED, BASE):
         model = EMBEDDED if name == EMBEDDED else str(_base())
         command = (*VOXGENDER, "pool", "--model", model, "--replicas", "1", "--port", "0", "--log-level", "warning")
-        async with a_server(command, start_s=START_S) as url:
+        async with a_server(command) as url:
             more, of_model = await asyncio.to_thread(_measure, name, model, url, 1.0 if brief else SECONDS)
             rows += more
             figures[name] = of_model

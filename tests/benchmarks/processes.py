@@ -11,7 +11,8 @@ from typing import Any
 VOXGENDER = (sys.executable, "-m", "voxgender.cli")
 LOOPBACK = "127.0.0.1"
 
-_START_TIMEOUT_S = 60.0
+_START_TIMEOUT_S = 180.0
+"""A large checkpoint is converted at its first start."""
 _STOP_TIMEOUT_S = 15.0
 
 
@@ -32,18 +33,16 @@ def voxgender_server(*options: str) -> tuple[str, ...]:
 
 
 @asynccontextmanager
-async def a_server(
-    command: Sequence[str], pin: Callable[[], None] | None = None, *, start_s: float = _START_TIMEOUT_S
-) -> AsyncIterator[str]:
+async def a_server(command: Sequence[str], pin: Callable[[], None] | None = None) -> AsyncIterator[str]:
     """Run a server that prints its URL once it takes calls; give that URL.
 
     Raises:
-        RuntimeError: it ended, or said nothing for ``start_s``.
+        RuntimeError: it ended, or said nothing for three.
     """
     async with _child(command, pin) as child:
         assert child.stdout is not None
         try:
-            async with asyncio.timeout(start_s):
+            async with asyncio.timeout(_START_TIMEOUT_S):
                 said = (await child.stdout.readline()).decode()
         except TimeoutError:
             said = ""

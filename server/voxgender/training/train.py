@@ -227,8 +227,12 @@ class _TrainingRun:
             return (step + 1) / warm
         return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warm) / (self._options.steps - warm + 1))))
 
+    def _is_kept_out(self, corpus: str) -> bool:
+        # Manifests may name no corpus at all.
+        return bool(self._options.kept_out) and corpus == self._options.kept_out
+
     def _check(self, progress: "tqdm[Any]") -> None:
-        by = [clip for clip in self._chosen if clip.corpus != self._options.kept_out]
+        by = [clip for clip in self._chosen if not self._is_kept_out(clip.corpus)]
         network = deepcopy(self._averaged())
         if self._start:
             learned = network.state_dict()
@@ -237,7 +241,7 @@ class _TrainingRun:
             )
         calibrate(network, by)
         scores = score(network, self._chosen)
-        found = Trained(self._step, merit(one for one in scores if one.corpus != self._options.kept_out), scores)
+        found = Trained(self._step, merit(one for one in scores if not self._is_kept_out(one.corpus)), scores)
         told = "  ".join(f"{s.corpus} {s.kind} {100 * s.files:.0f}/{100 * s.windows:.0f}" for s in scores)
         progress.write(f"step {found.step}: {100 * found.merit:.1f}  files/windows: {told}")
         if self._best is None or found.merit >= self._best.merit:
