@@ -54,7 +54,7 @@ class Cluster:
     Its methods block for seconds: call them in a thread.
     """
 
-    def __init__(self, settings: PoolSettings, on_connected: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, settings: PoolSettings, on_connected: Callable[[], object] = lambda: None) -> None:
         """Note the options.
 
         Args:
