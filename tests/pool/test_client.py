@@ -62,7 +62,7 @@ def test_results_are_never_crossed_whatever_order_they_come_in() -> None:
 
 @pytest.mark.parametrize("change", ["keys", "missing", "twice", "model", "labels", "nan", "garbage", "empty"])
 def test_an_answer_to_anything_else_is_not_taken(change: str) -> None:
-    """What came back in a wrong order, or to another node, would be told of a caller as if it were his."""
+    """An answer in a wrong order, or to another node, would be told of a caller as if it were his."""
     with a_pool() as pool, a_client(pool) as client:
 
         def other(body: bytes) -> web.Response:

@@ -30,7 +30,7 @@ Samples = npt.NDArray[np.float32]
 
 
 class Description(msgspec.Struct, frozen=True, kw_only=True):
-    """What a pool runs."""
+    """Tells a node which model a pool runs, and how to ask it."""
 
     version: int
     release: str
