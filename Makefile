@@ -51,7 +51,7 @@ docs: setup
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
 
 # Two halves at once, because most tests wait for a call to go by: those with other programs or recordings, and the rest.
-APART := tests/browser tests/deploy tests/hosts tests/integrations tests/publishers tests/realspeech tests/roles
+APART := tests/browser tests/deploy tests/hosts tests/integrations tests/pool tests/publishers tests/realspeech tests/roles
 test: setup lint docs
 	node --test client/test/*.test.js
 	$(MAKE) --no-print-directory --jobs=2 --output-sync=target test-apart test-together

@@ -15,6 +15,7 @@ from voxgender.settings import (
     MediaSettings,
     ModelOptions,
     NodeSettings,
+    PoolSettings,
     ServeSettings,
     SignalingSettings,
 )
@@ -33,6 +34,7 @@ SAID: dict[str, tuple[str, Any]] = {
     "inference_threads": ("2", 2),
     "precision": ("int8", "int8"),
     "device": ("cuda", "cuda"),
+    "inference": ("local", "local"),
     "window_ms": ("2000", 2_000),
     "hop_ms": ("320", 320),
     "connect_timeout_s": ("1.5", 1.5),
@@ -164,3 +166,68 @@ def test_a_host_that_is_no_name_is_refused(host: str) -> None:
     """An empty one meant every address of the machine."""
     with pytest.raises(SettingsError, match=r"^--host "):
         given(HttpOptions, host=host)
+
+
+@pytest.mark.parametrize(
+    ("inference", "pool"),
+    [
+        ("local", None),
+        ("ray", ("127.0.0.1", 8_000)),
+        ("ray://pool.example", ("pool.example", 8_000)),
+        ("ray://pool.example:9000", ("pool.example", 9_000)),
+        ("ray://10.0.0.7:1", ("10.0.0.7", 1)),
+        ("ray://[2001:db8::7]", ("2001:db8::7", 8_000)),
+        ("ray://[2001:db8::7]:9000", ("2001:db8::7", 9_000)),
+    ],
+)
+def test_a_pool_has_a_host_and_a_port(inference: str, pool: tuple[str, int] | None) -> None:
+    assert given(ModelOptions, inference=inference).pool == pool
+
+
+@pytest.mark.parametrize(
+    "inference",
+    [
+        "", "ray:", "ray://", "ray://:8000", "http://pool:8000", "pool:8000", "ray://pool:http", "ray://pool:70000",
+        "ray://pool/path", "ray://user:secret@pool:8000", "ray://po ol", "ray://pool:80:80",
+    ],
+)  # fmt: skip
+def test_an_address_that_is_no_pools_is_refused_without_being_repeated(inference: str) -> None:
+    with pytest.raises(SettingsError, match="--inference") as refused:
+        given(ModelOptions, inference=inference)
+    assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"model": "owner/name"},
+        {"model": "off"},
+        {"model_revision": "v1"},
+        {"labels": ("male=M",)},
+        {"precision": "int8"},
+        {"device": "cuda"},
+        {"inference_threads": 2},
+    ],
+)
+def test_a_model_of_its_own_beside_a_pool_is_refused(options: dict[str, object]) -> None:
+    """Else a node would seem to run the model that it was given, while the pool's was heard."""
+    with pytest.raises(SettingsError, match="the pool's model is used: leave out --model"):
+        given(ModelOptions, inference="ray", **options)
+
+
+@pytest.mark.parametrize(("text", "numbers"), [("3", (3, 3)), ("1-8", (1, 8)), ("2-2", (2, 2))])
+def test_replicas_are_a_number_or_a_range(text: str, numbers: tuple[int, int]) -> None:
+    assert given(PoolSettings, replicas=text).pool.replica_range == numbers
+
+
+@pytest.mark.parametrize("text", ["", "0", "0-3", "4-2", "1-", "-3", "1-2-3", "many", "1000"])
+def test_replicas_that_are_none_are_refused(text: str) -> None:
+    with pytest.raises(SettingsError, match="--replicas"):
+        given(PoolSettings, replicas=text)
+
+
+def test_a_pool_knows_the_options_of_its_model_and_none_of_calls() -> None:
+    names = {option.name for option in options_of(PoolSettings)}
+    assert {"model", "labels", "device", "replicas", "host", "port"} <= names
+    assert not {"inference", "hop_ms", "window_ms", "max_sessions", "secret"} & names
+    assert read(PoolSettings, {}, {}).http.port == 8_000

@@ -26,7 +26,7 @@ def pins() -> list[str]:
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
     found: dict[tuple[str, str], str] = {}
     extras = project["optional-dependencies"]
-    runs = (extras[name] for name in ("registry", "media", "checkpoints", "torch"))
+    runs = (extras[name] for name in ("registry", "media", "checkpoints", "torch", "pool"))
     follow(chain(project["dependencies"], *runs), "", found)
     return sorted({f"{name}=={version}" for (name, _), version in found.items()})
 

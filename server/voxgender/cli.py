@@ -22,6 +22,7 @@ from voxgender.settings import (
     DoctorSettings,
     LogOptions,
     MediaSettings,
+    PoolSettings,
     ServeSettings,
     SignalingSettings,
 )
@@ -62,6 +63,13 @@ def media(settings: MediaSettings) -> int:
 
     role = Media(settings, make_engine, Secret(settings.fleet.secret), make_classifier=make_classifier)
     return _run_role(role, settings.log, "voxgender media is ready: signaling reaches it at {}")
+
+
+def pool(settings: PoolSettings) -> int:
+    """Run the model alone on Ray Serve, for media nodes with --inference."""
+    from voxgender.roles.pool import Pool
+
+    return _run_role(Pool(settings), settings.log, "voxgender pool is ready: media nodes reach it by --inference {}")
 
 
 def doctor(settings: DoctorSettings) -> int:
@@ -231,7 +239,21 @@ def export(settings: ExportOptions) -> int:
 
 COMMANDS: dict[str, Callable[[Any], int]] = {
     command.__name__.replace("_", "-"): command
-    for command in (serve, signaling, media, doctor, call, listen, load, classify, evaluate, train, export, bench_model)
+    for command in (
+        serve,
+        signaling,
+        media,
+        pool,
+        doctor,
+        call,
+        listen,
+        load,
+        classify,
+        evaluate,
+        train,
+        export,
+        bench_model,
+    )
 }
 
 
@@ -246,7 +268,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         command, settings = parse(sys.argv[1:] if argv is None else argv)
-        if command not in (serve, signaling, media):
+        if command not in (serve, signaling, media, pool):
             # Servers set up their own log.
             logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.WARNING)
         return command(settings)

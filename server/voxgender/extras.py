@@ -7,6 +7,7 @@ MODULES: Mapping[str, tuple[str, ...]] = {
     "checkpoints": ("huggingface_hub", "onnx", "safetensors"),
     "torch": ("torch", "transformers"),
     "registry": ("redis",),
+    "pool": ("ray", "starlette"),
     "training": ("matplotlib", "pyworld", "scipy", "tqdm"),
 }
 """The modules that each extra adds, by the extra's name in ``pyproject.toml``."""

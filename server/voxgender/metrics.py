@@ -11,6 +11,9 @@ Stage = Literal["receive", "reorder", "queue", "decode", "gate", "inference", "s
 """Stages between a packet's arrival and its result, in order."""
 Fate = Literal["received", "late", "duplicate", "lost", "unread", "excess", "refused"]
 
+WindowFate = Literal["classified", "lost"]
+PoolFailure = Literal["unreachable", "late", "busy", "refused", "failed", "malformed", "closed"]
+
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1.0, 2.5)
 
 SESSIONS = Gauge("voxgender_sessions", "Live sessions")
@@ -37,6 +40,13 @@ LOOP_LAG_SECONDS = Histogram("voxgender_loop_lag_seconds", "Lateness of the even
 BACKLOG_SECONDS = Histogram(
     "voxgender_backlog_seconds", "Time that the oldest work of the engine has waited", buckets=_SECONDS
 )
+POOL_UP = Gauge("voxgender_pool_up", "1 while the pool that runs the model answers")
+POOL_REQUESTS = Counter("voxgender_pool_requests", "Requests to the pool")
+_POOL_WINDOWS = Counter("voxgender_pool_windows", "Windows sent to the pool, by what became of them", ["fate"])
+POOL_WINDOWS: dict[WindowFate, Counter] = {fate: _POOL_WINDOWS.labels(fate) for fate in get_args(WindowFate)}
+_POOL_FAILURES = Counter("voxgender_pool_failures", "Requests to the pool that failed for good, by reason", ["reason"])
+POOL_FAILURES: dict[PoolFailure, Counter] = {reason: _POOL_FAILURES.labels(reason) for reason in get_args(PoolFailure)}
+POOL_SECONDS = Histogram("voxgender_pool_seconds", "From a request to the pool to its answer", buckets=_SECONDS)
 NODES = Gauge("voxgender_nodes", "Media nodes that signaling knows")
 PLACEMENTS = Counter("voxgender_placements", "Nodes asked to take a call, by outcome", ["outcome"])
 

@@ -3,7 +3,8 @@
 Names, limits, help, environment variables and errors are made from these classes by :mod:`voxgender.options`.
 """
 
-from dataclasses import dataclass, field
+import re
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -12,6 +13,11 @@ from msgspec import Meta
 from voxgender.errors import SettingsError
 from voxgender.options import Display, FromEnvironment
 
+HERE = "local"
+"""Place of a model that runs in the process that takes the calls."""
+POOL_PORT = 8_000
+"""Default port of a pool, that of Ray Serve's HTTP proxy."""
+_POOL = re.compile(r"ray://(?P<host>\[[0-9a-fA-F:.]+\]|[^\s/:@?#\[\]]+)(:(?P<port>[0-9]{1,5}))?")
 MAX_TIMEOUT_S = 86_400
 """Longest time that a timeout may be set to: a day."""
 
@@ -132,8 +138,8 @@ class IceServerOptions(FromEnvironment):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelOptions(FromEnvironment):
-    """Model and analysis."""
+class ClassifierOptions(FromEnvironment):
+    """Model."""
 
     model: Annotated[str, Meta(min_length=1)] = "embedded"
     """Classifier: embedded, off (no classification), a local directory or a hub id."""
@@ -147,17 +153,44 @@ class ModelOptions(FromEnvironment):
     """Number format of the model's products; auto chooses int8 for large models, and fp16 on a GPU."""
     device: Literal["cpu", "cuda"] = "cpu"
     """Processor of the model; cuda runs it in torch."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelOptions(ClassifierOptions):
+    """Analysis."""
+
+    inference: Annotated[str, Display(metavar="ADDRESS")] = HERE
+    """Place where the model runs: local, ray://HOST[:PORT] for a pool, or ray for one on this machine."""
     window_ms: Annotated[int, Meta(ge=500, le=10_000)] = 1_000
     """Length of the audio that the model classifies at once, in ms; at least --hop-ms."""
     hop_ms: Annotated[int, Meta(ge=64, le=1_984, multiple_of=64)] = 192
     """Time between two results, in ms."""
 
     def __post_init__(self) -> None:
+        if self.inference != HERE and self.pool is None:
+            raise SettingsError("--inference (VOXGENDER_INFERENCE) takes local, ray, or ray://HOST[:PORT]")
+        if self.pool is not None and any(
+            getattr(self, name.name) != name.default for name in fields(ClassifierOptions)
+        ):
+            raise SettingsError(
+                f"with --inference {self.inference} the pool's model is used: leave out --model and the options of a "
+                "model, which are for voxgender pool"
+            )
         if self.hop_ms > self.window_ms:
             raise SettingsError(
                 f"--hop-ms (VOXGENDER_HOP_MS) takes at most --window-ms, which is {self.window_ms}: "
                 "the model would miss what lies between two windows"
             )
+
+    @property
+    def pool(self) -> tuple[str, int] | None:
+        """Host and TCP port of the pool that runs the model; None if it runs in this process."""
+        if self.inference == "ray":
+            return "127.0.0.1", POOL_PORT
+        found = _POOL.fullmatch(self.inference)
+        if found is None or not is_host(found["host"]) or not int(found["port"] or POOL_PORT) <= 65_535:
+            return None
+        return found["host"].strip("[]"), int(found["port"] or POOL_PORT)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -308,6 +341,39 @@ class DoctorSettings(ServeSettings, SignalingSettings, MediaSettings):
 
 ROLES: dict[str, type] = {"serve": ServeSettings, "signaling": SignalingSettings, "media": MediaSettings}
 """The options of each role of the server."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoolOptions(FromEnvironment):
+    """Pool."""
+
+    replicas: Annotated[
+        str,
+        Meta(pattern=r"^[1-9][0-9]{0,2}(-[1-9][0-9]{0,2})?\Z"),
+        Display(metavar="MIN-MAX", takes="MIN-MAX or a number, from 1 to 999, the lower one first"),
+    ] = "1-4"
+    """Processes that run the model: MIN at all times, up to MAX as windows queue up."""
+
+    def __post_init__(self) -> None:
+        low, high = self.replica_range
+        if low > high:
+            raise SettingsError("--replicas (VOXGENDER_REPLICAS) takes MIN-MAX, the lower one first")
+
+    @property
+    def replica_range(self) -> tuple[int, int]:
+        """The least and the greatest number of replicas."""
+        low, _, high = self.replicas.partition("-")
+        return int(low), int(high or low)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoolSettings:
+    """Options of ``voxgender pool``."""
+
+    model: ClassifierOptions = ClassifierOptions()
+    pool: PoolOptions = PoolOptions()
+    http: HttpOptions = HttpOptions(port=POOL_PORT)
+    log: LogOptions = LogOptions()
 
 
 @dataclass(frozen=True, kw_only=True)

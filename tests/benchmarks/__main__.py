@@ -19,6 +19,7 @@ from tests.benchmarks import (
     model,
     networks,
     old_loop,
+    pool,
     single_call,
     turns,
     ways_in,
@@ -51,6 +52,7 @@ BENCHMARKS = {
     "ways_in": Benchmark(ways_in.measure),
     "memory": Benchmark(memory.measure),
     "model": Benchmark(model.measure, model.prepare),
+    "pool": Benchmark(pool.measure, pool.prepare),
     "large_calls": Benchmark(large_calls.measure, large_calls.prepare),
     "limits": Benchmark(limits.measure),
 }

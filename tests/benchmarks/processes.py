@@ -13,7 +13,7 @@ LOOPBACK = "127.0.0.1"
 
 _START_TIMEOUT_S = 180.0
 """A large checkpoint is converted at its first start."""
-_STOP_TIMEOUT_S = 5.0
+_STOP_TIMEOUT_S = 15.0
 
 
 def voxgender_server(*options: str) -> tuple[str, ...]:
@@ -46,7 +46,7 @@ async def a_server(command: Sequence[str], pin: Callable[[], None] | None = None
                 said = (await child.stdout.readline()).decode()
         except TimeoutError:
             said = ""
-        url = re.search(r"http://\S+", said)
+        url = re.search(r"(http|ray)://\S+", said)
         if url is None:
             raise RuntimeError(f"{' '.join(command)}: did not come up")
         yield url[0]

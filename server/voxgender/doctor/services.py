@@ -108,7 +108,7 @@ def model(options: ModelOptions) -> Iterator[Finding]:
     try:
         engine = make_engine(options)
     except VoxgenderError as error:
-        yield failed(check, str(error), "look at --model")
+        yield failed(check, str(error), "look at --inference" if options.pool else "look at --model")
         return
     yield ok(check, f"{engine.model} was loaded in {time.monotonic() - began:.1f} s")
     try:

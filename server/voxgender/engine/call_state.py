@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,6 +15,11 @@ from voxgender.audio.timeline import Chunk, Timeline
 from voxgender.audio.windows import WindowSelector
 from voxgender.decisions import Decider, Decision, Observation, Span
 from voxgender.protocol import Change, Label, Scores, Segment, Summary
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+    from voxgender.inference.classifier import Row
 
 
 @dataclass(slots=True, eq=False)
@@ -28,6 +34,7 @@ class Hop:
         silence_s: time without packets that it stands for; 0 if it holds received audio.
         speech: spans of speech, in samples from the start of the hop.
         window: the audio for the model, if any.
+        row: the model's answer to that window, while a pool has it.
         scores: the model's probabilities for that window.
         p_voice: probability that the window holds a voice at all.
         skipped: True if there was no time to classify the window.
@@ -44,6 +51,7 @@ class Hop:
     silence_s: float = 0.0
     speech: Sequence[tuple[int, int]] = ()
     window: Samples | None = None
+    row: "Future[Row] | None" = None
     scores: Scores | None = None
     p_voice: float = 1.0
     skipped: bool = False

@@ -17,9 +17,10 @@ from voxgender.engine.call import SILENCE_S, Arrivals, Call, Decode, LoopCalls, 
 from voxgender.engine.call_state import CallState, Hop
 from voxgender.engine.messages import Messages, TurnTimes
 from voxgender.engine.pace import Pace
+from voxgender.engine.remote import Outstanding
 from voxgender.engine.schedule import Schedule, check_hop
 from voxgender.errors import ModelError
-from voxgender.inference.classifier import Classifier
+from voxgender.inference.classifier import Classifier, Probabilities, RemoteClassifier
 from voxgender.inference.labels import OTHER
 from voxgender.protocol import NO_VOICE, VOICES, Hello
 
@@ -34,6 +35,8 @@ CALLS_AHEAD_A_TURN = 2
 """Calls in a turn whose audio is ahead of time: the live calls that are due meanwhile wait for it."""
 
 HopsOf = Mapping[CallState, Sequence[Hop]]
+Told = dict[LoopCalls, list[tuple[Call, Sequence[Hop], TurnTimes, float] | tuple[Call, Exception]]]
+"""The outcome of turns: of each call its hops, or the error that ends it."""
 
 
 class Engine:
@@ -43,7 +46,7 @@ class Engine:
     of all of them through the steps of :meth:`turn`.
 
     Args:
-        classifier: the model; None tells speech from silence only.
+        classifier: the model; None tells speech from silence only. The engine closes one in other processes.
         window_ms: audio that the model is given at once.
         hop_ms: time between two results.
         silence_s: time without audio after which a call is taken to be silent.
@@ -65,7 +68,6 @@ class Engine:
         check_hop(hop_ms)
         self.window_ms = window_ms
         self.hop_ms = hop_ms
-        self.model = classifier.name if classifier else "off"
         self.clock = clock
         self._silence_s = silence_s
         self.schedule = Schedule(hop_ms / 1_000)
@@ -80,6 +82,8 @@ class Engine:
         self._loops: dict[asyncio.AbstractEventLoop, LoopCalls] = {}
         self._due: list[tuple[float, Call]] = []
         """Calls whose turn it is, and since when."""
+        self._answered: list[Outstanding] = []
+        """Turns of a call whose windows have come back."""
         self._due_ahead: list[Call] = []
         """Calls whose audio is ahead of time. They have every second turn at most, and few of them at once."""
         self._was_ahead = False
@@ -101,9 +105,20 @@ class Engine:
         )
 
     @property
+    def model(self) -> str:
+        """Name of the model; ``off`` for none."""
+        return self._classifier.name if self._classifier else "off"
+
+    @property
     def windows_per_s(self) -> float:
         """Windows of a call that are classified in a second of its speech: fewer while the model cannot keep up."""
-        return self._pace.windows_per_s(self.clock()) if self._classifier else 0.0
+        if self._classifier is None or (self._pool is not None and not self._pool.is_up):
+            return 0.0
+        return self._pace.windows_per_s(self.clock())
+
+    @property
+    def _pool(self) -> RemoteClassifier | None:
+        return self._classifier if isinstance(self._classifier, RemoteClassifier) else None
 
     def swap(self, classifier: Classifier) -> None:
         """Put another model in the place of the present one, between two turns; calls go on.
@@ -114,6 +129,8 @@ class Engine:
         told = tuple(label for label in classifier.labels if label != OTHER)
         if self._classifier is None:
             raise ModelError(f"model {classifier.name}: this server was started without a model, and stays without")
+        if self._pool is not None:
+            raise ModelError(f"model {classifier.name}: the model is the pool's, and is changed there")
         if set(told) != set(self._voices):
             raise ModelError(
                 f"model {classifier.name}: tells {', '.join(told)}, but calls were told {', '.join(self._voices)}; "
@@ -122,7 +139,7 @@ class Engine:
         if classifier.min_window_ms > self._short_ms:
             raise ModelError(f"model {classifier.name}: needs windows of {classifier.min_window_ms} ms")
         with self._networks:
-            self._classifier, self.model = classifier, classifier.name
+            self._classifier = classifier
             self._pace = Pace(self.hop_ms / 1_000)
 
     def open(
@@ -179,6 +196,7 @@ class Engine:
             self._closed = True
             self._due.clear()
             self._due_ahead.clear()
+            self._answered.clear()
             self._wake.notify()
             loops = list(self._loops.values())
         for calls in loops:
@@ -186,6 +204,8 @@ class Engine:
                 calls.loop.call_soon_threadsafe(calls.fail, RuntimeError("the engine is closed"))
         if self._thread is not None:
             self._thread.join()
+        if self._pool is not None:
+            self._pool.close()
 
     def submit(self, calls: Sequence[Call]) -> None:
         """Hand calls whose turn it is to the engine's thread."""
@@ -209,8 +229,8 @@ class Engine:
 
     def left_windows_per_s(self) -> float | None:
         """Return how many windows of a call are classified in a second, if some were left out lately; else None."""
-        now = self.clock()
-        return self._pace.windows_per_s(now) if self._classifier and self._pace.is_short(now) else None
+        is_short = self._pace.is_short(self.clock()) or (self._pool is not None and not self._pool.is_up)
+        return self.windows_per_s if self._classifier and is_short else None
 
     def forget(self, calls: LoopCalls) -> None:
         """Forget an event loop that has no calls."""
@@ -233,26 +253,28 @@ class Engine:
         _count(arrived.values())
         decoded_at = gated_at = classified_at = self.clock()
         try:
-            gated_at, classified_at = self.process(hops)
+            if self._pool is not None:
+                gated_at = classified_at = self._send(self._pool, hops)
+            else:
+                gated_at, classified_at = self.process(hops)
         except Exception as error:  # noqa: BLE001 - whatever a model raises ends the calls that it was for
             failed |= dict.fromkeys(calls, error)
         windows_per_s = self.windows_per_s
-        told: dict[LoopCalls, list[tuple[Call, Sequence[Hop], TurnTimes, float] | tuple[Call, Exception]]] = {}
+        told: Told = {}
         for call in calls:
-            of_loop = told.setdefault(call.loop, [])
             if call in failed:
-                of_loop.append((call, failed[call]))
+                told.setdefault(call.loop, []).append((call, failed[call]))
                 continue
             arrivals = arrived[call]
-            turn = TurnTimes(
+            times = TurnTimes(
                 arrivals.arrived_at, arrivals.reordered_s, arrivals.pushed_at,
                 started_at, decoded_at, gated_at, classified_at, arrivals.dropped_s, windows_per_s,
             )  # fmt: skip
-            of_loop.append((call, hops[call.state], turn, call.state.waiting_s))
-        for of_calls, one in told.items():
-            # The loop may have closed meanwhile: then nobody waits for the messages.
-            with suppress(RuntimeError):
-                of_calls.loop.call_soon_threadsafe(of_calls.deliver, one)
+            if any(hop.row is not None for hop in hops[call.state]):
+                Outstanding(call, hops[call.state], times, self._note_answered).watch()
+            else:
+                told.setdefault(call.loop, []).append((call, hops[call.state], times, call.state.waiting_s))
+        _tell(told)
 
     def process(self, hops: HopsOf) -> tuple[float, float]:
         """Process hops of many calls: find speech, classify windows, decide.
@@ -279,6 +301,68 @@ class Engine:
                 state.decide(hop)
         return gated_at, classified_at
 
+    def _send(self, pool: RemoteClassifier, hops: HopsOf) -> float:
+        """Find the speech in some hops and send their windows to the pool; decide those of calls that have none.
+
+        Returns:
+            The time at which the gate had finished.
+        """
+        with self._networks:
+            self._find_speech(hops)
+        gated_at = self.clock()
+        waiting = {state: [hop for hop in some if hop.window is not None] for state, some in hops.items()}
+        paced = {state: some for state, some in waiting.items() if some and not state.is_whole}
+        whole = [hop for state, some in waiting.items() if state.is_whole for hop in some]
+        for chosen, patient in ((self._pace.select(paced, pool.room), False), (whole, True)):
+            rows = pool.submit([hop.window for hop in chosen if hop.window is not None], patient=patient)
+            for hop, row in zip(chosen, rows, strict=True):
+                hop.row = row
+        for state, of_call in hops.items():
+            if not any(hop.row is not None for hop in of_call):
+                self._pace.note(0, len(waiting[state]), gated_at)
+                for hop in of_call:
+                    state.decide(hop)
+        return gated_at
+
+    def _note_answered(self, turn: Outstanding) -> None:
+        with self._wake:
+            if not self._closed:
+                self._answered.append(turn)
+                self._wake.notify()
+
+    def _finish(self, turns: Sequence[Outstanding]) -> None:
+        """Decide and deliver turns whose windows have come back."""
+        told: Told = {}
+        for turn in turns:
+            call, now = turn.call, self.clock()
+            of_loop = told.setdefault(call.loop, [])
+            try:
+                classified, windows = self._read_rows(turn.hops)
+                self._pace.note(classified, windows, now)
+                for hop in turn.hops:
+                    call.state.decide(hop)
+            except Exception as error:  # noqa: BLE001 - one call's trouble must not cost the others their results
+                of_loop.append((call, error))
+                continue
+            times = turn.times._replace(classified_at=now, windows_per_s=self.windows_per_s)
+            of_loop.append((call, turn.hops, times, call.state.waiting_s))
+        _tell(told)
+
+    def _read_rows(self, hops: Sequence[Hop]) -> tuple[int, int]:
+        """Give hops their scores. Returns how many windows were classified, and how many there were."""
+        classified = windows = 0
+        for hop in hops:
+            windows += hop.window is not None
+            if hop.row is None:
+                continue
+            row, hop.row = hop.row, None
+            if row.exception() is None:
+                classified += 1
+                self._score([hop], row.result()[np.newaxis])
+            else:
+                hop.skipped = True
+        return classified, windows
+
     def _find_speech(self, hops: HopsOf) -> None:
         # One hop of each call at a time, because the network's state carries over from hop to hop.
         for turn in zip_longest(*hops.values()):
@@ -300,20 +384,23 @@ class Engine:
 
     def _classify(self, hops: Sequence[Hop]) -> None:
         assert self._classifier is not None
-        labels = self._voices
-        columns = [self._classifier.labels.index(label) for label in labels]
         # Only windows of one size share a batch: padding would change the model's input.
         by_size: dict[int, list[Hop]] = {}
         for hop in hops:
             assert hop.window is not None
             by_size.setdefault(hop.window.size, []).append(hop)
         for some in by_size.values():
-            probabilities = self._classifier(np.stack([hop.window for hop in some if hop.window is not None]))
-            of_voices = np.maximum(probabilities[:, columns], 1e-7).astype(np.float64)
-            p_voice = of_voices.sum(axis=1)
-            shares = (of_voices / p_voice[:, np.newaxis]).tolist()
-            for hop, share, of_hop in zip(some, shares, p_voice.tolist(), strict=True):
-                hop.scores, hop.p_voice = dict(zip(labels, share, strict=True)), min(of_hop, 1.0)
+            self._score(some, self._classifier(np.stack([hop.window for hop in some if hop.window is not None])))
+
+    def _score(self, hops: Sequence[Hop], probabilities: Probabilities) -> None:
+        """Give hops the shares of their voices, and the probability that there is a voice at all."""
+        assert self._classifier is not None
+        columns = [self._classifier.labels.index(label) for label in self._voices]
+        of_voices = np.maximum(probabilities[:, columns], 1e-7).astype(np.float64)
+        p_voice = of_voices.sum(axis=1)
+        shares = (of_voices / p_voice[:, np.newaxis]).tolist()
+        for hop, share, of_hop in zip(hops, shares, p_voice.tolist(), strict=True):
+            hop.scores, hop.p_voice = dict(zip(self._voices, share, strict=True)), min(of_hop, 1.0)
 
     def _work(self) -> None:
         while self._turn_next():
@@ -321,25 +408,36 @@ class Engine:
 
     def _turn_next(self) -> bool:
         # A function of its own, so that no local variable keeps ended calls alive while the thread waits.
-        calls = self._next()
+        answered, calls = self._next()
+        if answered:
+            self._finish(answered)
         if calls:
             self.turn(calls)
-        return bool(calls)
+        return bool(answered or calls)
 
-    def _next(self) -> list[Call]:
-        """Wait for calls whose turn it is, and return them; return none once the engine is closed."""
+    def _next(self) -> tuple[list[Outstanding], list[Call]]:
+        """Wait for answers of a pool, and for calls whose turn it is; return none once the engine is closed."""
         with self._wake:
             self._turn_due_at = math.inf
-            while not self._due and not self._due_ahead and not self._closed:
+            while not (self._due or self._due_ahead or self._answered or self._closed):
                 self._wake.wait()
+            answered, self._answered = self._answered, []
             self._was_ahead = bool(self._due_ahead) and not (self._due and self._was_ahead)
             if self._was_ahead:
                 calls, self._due_ahead = self._due_ahead[:CALLS_AHEAD_A_TURN], self._due_ahead[CALLS_AHEAD_A_TURN:]
-                return calls
+                return answered, calls
             most = len(self._due) if self._pace.is_short(self.clock()) else CALLS_A_TURN
             due, self._due = self._due[:most], self._due[most:]
             self._turn_due_at = due[0][0] if due else math.inf
-        return [call for _, call in due]
+        return answered, [call for _, call in due]
+
+
+def _tell(told: Told) -> None:
+    """Deliver the outcome of turns, on the event loops of their calls."""
+    for of_calls, one in told.items():
+        # The loop may have closed meanwhile: then nobody waits for the messages.
+        with suppress(RuntimeError):
+            of_calls.loop.call_soon_threadsafe(of_calls.deliver, one)
 
 
 def _cut(call: Call, arrivals: Arrivals) -> Iterator[Hop]:

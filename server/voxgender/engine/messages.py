@@ -132,6 +132,8 @@ class Messages:
         rate = turn.windows_per_s if turn is not None else 0.0
         message = (
             f"The server cannot keep up: of each call, {rate:.1f} windows a second are classified, of {1 / hop_s:.1f}."
+            if rate or turn is None
+            else "The server has lost the model, which runs elsewhere: nothing is classified until it is back."
         )
         yield from self._warn(now, "overloaded", message, rate)
 

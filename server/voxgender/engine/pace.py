@@ -34,13 +34,24 @@ class Pace:
         self._count = 0
 
     def choose(self, waiting: Mapping[CallState, Sequence[Hop]], now: float) -> list[Hop]:
-        """Return the hops whose windows are classified, and mark the others as skipped.
+        """Return the hops whose windows there is time for, note their share, and mark the others as skipped.
 
         Args:
             waiting: of each call the hops that have a window, oldest first.
             now: seconds of the engine's clock.
         """
         most = max(1, int(self._hop_s / self._cost_s)) if self._cost_s else None
+        chosen = self.select(waiting, most)
+        self.note(len(chosen), sum(map(len, waiting.values())), now)
+        return chosen
+
+    def select(self, waiting: Mapping[CallState, Sequence[Hop]], most: int | None) -> list[Hop]:
+        """Return the hops whose windows are classified, ``most`` of them, and mark the others as skipped.
+
+        Args:
+            waiting: of each call the hops that have a window, oldest first.
+            most: None for all that are new enough.
+        """
         states = sorted(waiting, key=lambda state: state.classified)
         # The newest window of every call comes before the second of any.
         rounds = [
@@ -57,8 +68,6 @@ class Pace:
         all_hops = [hop for of_call in waiting.values() for hop in of_call]
         for hop in all_hops:
             hop.skipped = id(hop) not in hops
-        if all_hops:
-            self._note(len(chosen) / len(all_hops), now)
         return [hop for hop in all_hops if not hop.skipped]
 
     def took(self, windows: int, seconds: float) -> None:
@@ -75,7 +84,15 @@ class Pace:
         """Return how many windows of a call are classified in a second of its speech."""
         return (self._share if self.is_short(now) else 1.0) / self._hop_s
 
-    def _note(self, share: float, now: float) -> None:
+    def note(self, classified: int, windows: int, now: float) -> None:
+        """Note how many of some windows were classified.
+
+        Args:
+            now: seconds of the engine's clock.
+        """
+        if not windows:
+            return
+        share = classified / windows
         if not self.is_short(now):
             self._share = 1.0
         if share < 1:

@@ -60,6 +60,8 @@ class ModelSwap:
 
     async def _swap(self, engine: Engine, wanted: ModelRequest) -> str:
         settings = self._settings
+        if settings.pool is not None:
+            raise ModelError(f"the model is that of the pool at {settings.inference}, and is changed there")
         if wanted.model is not None:
             # Revision and labels belong to a model: those of the old one are not the new one's.
             settings = replace(settings, model=wanted.model, model_revision="", labels=())

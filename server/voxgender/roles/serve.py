@@ -5,7 +5,8 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 from voxgender.engine import Engine
-from voxgender.engine.loading import load_classifier, load_engine
+from voxgender.engine.loading import OFF, load_classifier
+from voxgender.engine.schedule import check_hop
 from voxgender.http.app import create_app
 from voxgender.inference.classifier import Classifier
 from voxgender.inference.labels import parse
@@ -56,7 +57,12 @@ class Standalone:
 
 
 def make_classifier(settings: ModelOptions) -> Classifier:
-    """Load a model from the options. See :func:`make_engine`."""
+    """Load a model from the options, or connect to the pool that has one. See :func:`make_engine`."""
+    if settings.pool is not None:
+        # Imported late, as it is seldom used.
+        from voxgender.pool.client import PoolClassifier
+
+        return PoolClassifier(*settings.pool)
     return load_classifier(
         settings.model,
         revision=settings.model_revision,
@@ -71,16 +77,9 @@ def make_engine(settings: ModelOptions) -> Engine:
     """Load the engine from the options. Takes seconds, so call it in a thread.
 
     Raises:
-        ModelError: the model cannot be loaded.
+        ModelError: the model cannot be loaded, or the pool that has it does not answer.
         SettingsError: the hop does not fit, or the labels are malformed.
     """
-    return load_engine(
-        settings.model,
-        revision=settings.model_revision,
-        labels=parse(settings.labels),
-        precision=settings.precision,
-        device=settings.device,
-        threads=settings.inference_threads,
-        window_ms=settings.window_ms,
-        hop_ms=settings.hop_ms,
-    )
+    check_hop(settings.hop_ms)
+    classifier = None if settings.model == OFF else make_classifier(settings)
+    return Engine(classifier, window_ms=settings.window_ms, hop_ms=settings.hop_ms)

@@ -27,7 +27,7 @@ from voxgender.http.app import create_app
 from voxgender.http.health import own_metrics
 from voxgender.roles.hosting import ENDING_S, Stop, listen, listen_for_metrics, url_of
 from voxgender.roles.workermessages import DRAIN, RELOAD, WorkerConfig, WorkerStatus
-from voxgender.settings import MediaSettings, NodeSettings, ServeSettings
+from voxgender.settings import MediaSettings, ModelOptions, NodeSettings, ServeSettings
 from voxgender.system import usable_cores
 
 logger = logging.getLogger(__name__)
@@ -134,7 +134,7 @@ def worker_configs(settings: ServeSettings, secret: str, folder: Path) -> list[W
             shared,
             media=replace(media, max_sessions=_share(media.max_sessions, number, count), udp_ports=udp_ports),
             # Each worker leaves one of its cores to the media, as a single process does.
-            model=replace(model, inference_threads=model.inference_threads or max(1, cores // count - 1)),
+            model=model if model.pool else replace(model, inference_threads=_threads(model, cores // count)),
         )
         made.append(
             WorkerConfig(
@@ -303,6 +303,10 @@ async def _shut_down(
         now.cancel()
         ended.cancel()
         await asyncio.gather(ended, return_exceptions=True)
+
+
+def _threads(model: ModelOptions, cores: int) -> int:
+    return model.inference_threads or max(1, cores - 1)
 
 
 def _share(whole: int, number: int, count: int) -> int:

@@ -1,0 +1,423 @@
+"""Have a pool classify windows: send those of many calls together, each with a deadline, and find the pool again."""
+
+import asyncio
+import io
+import logging
+import math
+import os
+import threading
+from collections.abc import Sequence
+from concurrent.futures import Future
+from contextlib import suppress
+from itertools import count
+from time import monotonic
+from typing import Any, NamedTuple, NoReturn
+
+import aiohttp
+import msgspec
+import numpy as np
+
+from voxgender import metrics
+from voxgender.errors import ModelError
+from voxgender.inference.classifier import RemoteClassifier, Row, Unclassified, Window
+from voxgender.inference.labels import OTHER
+from voxgender.pool import wire
+from voxgender.pool.room import Room
+from voxgender.settings import POOL_PORT
+from voxgender.version import __version__
+
+logger = logging.getLogger(__name__)
+
+DEADLINE_S = 0.8
+"""Time for a window of a live call; what it says is old news then."""
+PATIENT_S = 10.0
+"""Time for a window of audio that waits for its results; it is asked for again and again meanwhile."""
+DESCRIBE_S = 3.0
+LATE_IN_A_ROW = 4
+"""Requests in a row without an answer in time after which the pool is taken to be gone."""
+RETRY_S = 0.25
+MAX_RETRY_S = 4.0
+"""Time between two attempts to find a pool again, at first and at most."""
+
+Reason = metrics.PoolFailure
+
+
+class _Failed(Exception):
+    """A request failed; the message says how."""
+
+    def __init__(self, reason: Reason, message: str) -> None:
+        super().__init__(message)
+        self.reason: Reason = reason
+
+
+class _Sent(NamedTuple):
+    """A window on its way."""
+
+    key: int
+    packed: wire.Packed
+    row: "Future[Row]"
+
+
+class _Model(NamedTuple):
+    """The pool's model, as its last description told."""
+
+    id: str
+    name: str
+    columns: tuple[int, ...]
+    """Places of our labels among the pool's."""
+    together: int
+
+
+class PoolClassifier(RemoteClassifier):
+    """A pool's model. All requests are made by an event loop in a thread of its own.
+
+    The labels are those that the pool told first. A pool that comes back with another model is taken if that has the
+    same labels; if not, nothing is classified until the right one is there.
+
+    Args:
+        host: name or address of Ray Serve's HTTP proxy.
+        port: its TCP port.
+        deadline_s: time for a window of a live call.
+        patient_s: time for a window of audio that waits.
+
+    Raises:
+        ModelError: no pool answers there, or one of another version.
+    """
+
+    def __init__(
+        self, host: str, port: int = POOL_PORT, *, deadline_s: float = DEADLINE_S, patient_s: float = PATIENT_S
+    ) -> None:
+        self.address = f"ray://{f'[{host}]' if ':' in host else host}:{port}"
+        self._url = f"http{self.address.removeprefix('ray')}{wire.PATH}"
+        self._deadline_s = deadline_s
+        self._patient_s = patient_s
+        self._keys = count()
+        self._lock = threading.Lock()
+        self._room = Room(deadline_s)
+        self._is_up = self._closed = False
+        # The rest belongs to the thread of the loop.
+        self._loop = asyncio.new_event_loop()
+        self._http: aiohttp.ClientSession
+        self._up = asyncio.Event()
+        """Set while the pool is up, for those who wait for that."""
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._late = 0
+        self._warned = ""
+        self._thread = threading.Thread(target=self._run, name="voxgender-pool", daemon=True)
+        self._thread.start()
+        try:
+            told = asyncio.run_coroutine_threadsafe(self._open(), self._loop).result()
+            self.labels = told.labels
+            self.min_window_ms = told.min_window_ms
+            self._model = self._adopt(told)
+        except _Failed as failure:
+            self.close()
+            raise ModelError(f"the pool at {self.address}: {failure}") from None
+        self._loop.call_soon_threadsafe(self._set_up, True)
+        self._is_up = True
+
+    @property
+    def name(self) -> str:
+        return self._model.name
+
+    @property
+    def is_up(self) -> bool:
+        return self._is_up
+
+    @property
+    def room(self) -> int:
+        with self._lock:
+            return self._room.free if self.is_up else 0
+
+    def submit(self, windows: Sequence[Window], *, patient: bool = False) -> "list[Future[Row]]":
+        sent = [_Sent(next(self._keys), wire.pack(window), Future()) for window in windows]
+        with self._lock:
+            if self._closed:
+                raise Unclassified(f"the pool at {self.address}: it was left")
+            self._room.taken += len(sent)
+            self._loop.call_soon_threadsafe(self._start, sent, monotonic(), patient)
+        return [one.row for one in sent]
+
+    def close(self) -> None:
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+        asyncio.run_coroutine_threadsafe(self._close(), self._loop).result()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        self._loop.run_forever()
+
+    async def _open(self) -> wire.Description:
+        # The number of windows on their way is limited, and thereby that of connections.
+        self._http = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=60),
+            headers={"Content-Type": wire.MEDIA_TYPE},
+            auto_decompress=False,
+            trust_env=False,
+        )
+        return await self._describe()
+
+    async def _close(self) -> None:
+        for task in tuple(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if hasattr(self, "_http"):
+            await self._http.close()
+        self._set_up(False)
+
+    def _do(self, work: Any) -> None:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _start(self, sent: Sequence[_Sent], began: float, patient: bool) -> None:
+        together = self._model.together
+        for at in range(0, len(sent), together):
+            self._do(self._answer(sent[at : at + together], began, patient))
+
+    async def _answer(self, sent: Sequence[_Sent], began: float, patient: bool) -> None:
+        """Have windows of one request classified, and hand the outcome on."""
+        deadline = began + (self._patient_s if patient else self._deadline_s)
+        failure = _Failed("closed", "it was left")
+        rows: dict[int, Row | None] = {}
+        try:
+            rows = await (self._persist if patient else self._try_twice)(sent, deadline)
+        except _Failed as failed:
+            failure = failed
+            metrics.POOL_FAILURES[failed.reason].inc()
+        finally:
+            # Also when it was cancelled, because others wait for the rows.
+            with self._lock:
+                self._room.taken -= len(sent)
+            late = Unclassified(f"the pool at {self.address}: {'not answered in time' if rows else failure}")
+            for one in sent:
+                row = rows.get(one.key)
+                metrics.POOL_WINDOWS["lost" if row is None else "classified"].inc()
+                if row is None:
+                    one.row.set_exception(late)
+                else:
+                    one.row.set_result(row)
+
+    async def _try_twice(self, sent: Sequence[_Sent], deadline: float) -> dict[int, Row | None]:
+        """Ask, and once more if the request failed at once, as it does when its replica dies."""
+        try:
+            return await self._ask(sent, deadline)
+        except _Failed as failed:
+            if failed.reason in ("late", "busy") or monotonic() >= deadline:
+                raise
+        try:
+            return await self._ask(sent, deadline)
+        except _Failed as failed:
+            if failed.reason not in ("late", "busy"):
+                self._lose(failed)
+            raise
+
+    async def _persist(self, sent: Sequence[_Sent], deadline: float) -> dict[int, Row | None]:
+        """Ask until there is an answer, or time is up."""
+        pause_s = RETRY_S
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(deadline - monotonic()):
+                    await self._up.wait()
+            try:
+                return await self._try_twice(sent, deadline)
+            except _Failed:
+                if monotonic() + pause_s >= deadline:
+                    raise
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, MAX_RETRY_S)
+
+    async def _ask(self, sent: Sequence[_Sent], deadline: float) -> dict[int, Row | None]:
+        """Make one request. Returns for each key its row, or None if its deadline had passed in the pool.
+
+        Raises:
+            _Failed
+        """
+        now = monotonic()
+        left_ms = math.ceil((deadline - now) * 1_000)
+        if left_ms <= 0:
+            raise _Failed("late", "not answered in time")
+        model = self._model
+        windows = tuple(
+            wire.Window(key=one.key, deadline_ms=left_ms, peak=one.packed.peak, samples=one.packed.samples)
+            for one in sent
+        )
+        body = msgspec.msgpack.encode(wire.Request(version=wire.VERSION, model=model.id, windows=windows))
+        metrics.POOL_REQUESTS.inc()
+        try:
+            # Ended here, the request is ended in the pool as well.
+            async with asyncio.timeout(deadline - now):
+                # As a file: aiohttp warns of bytes that are large, as some requests are.
+                async with self._http.post(self._url, data=io.BytesIO(body)) as response:
+                    answer = await response.read()
+                    status = response.status
+        except TimeoutError:
+            self._note_late()
+            raise _Failed("late", "not answered in time") from None
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise _Failed("unreachable", _why(error)) from None
+        if status == 503:
+            with self._lock:
+                self._room.shrink(monotonic())
+            raise _Failed("busy", "it has too much to do")
+        if status == 409:
+            self._model = self._adopt(_description(answer))
+            raise _Failed("refused", "it has another model now")
+        if status != 200:
+            raise _Failed("failed", f"it answered with HTTP status {status}")
+        rows = self._rows(answer, sent, model)
+        self._late = 0
+        metrics.POOL_SECONDS.observe(monotonic() - now)
+        with self._lock:
+            if any(row is None for row in rows.values()):
+                self._room.shrink(monotonic())
+            else:
+                self._room.grow(len(sent))
+        return rows
+
+    def _rows(self, body: bytes, sent: Sequence[_Sent], model: _Model) -> dict[int, Row | None]:
+        """Read an answer, and check that it is the one to these windows.
+
+        Raises:
+            _Failed: it is none.
+        """
+        try:
+            answer = msgspec.msgpack.decode(body, type=wire.Answer)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            raise _Failed("malformed", "its answer is malformed") from None
+        found = {row.key: row.probabilities for row in answer.rows}
+        if answer.model != model.id or len(answer.rows) != len(sent) or found.keys() != {one.key for one in sent}:
+            raise _Failed("malformed", "its answer is that to another request")
+        rows: dict[int, Row | None] = {}
+        for key, probabilities in found.items():
+            row = None
+            if probabilities is not None:
+                if len(probabilities) != len(model.columns):
+                    raise _Failed("malformed", "its answer has other labels than it told of")
+                row = np.array(probabilities, dtype=np.float32)[list(model.columns)]
+                if not np.isfinite(row).all():
+                    raise _Failed("malformed", "its answer has numbers that are no probabilities")
+            rows[key] = row
+        return rows
+
+    def _note_late(self) -> None:
+        self._late += 1
+        with self._lock:
+            self._room.shrink(monotonic())
+        if self._late >= LATE_IN_A_ROW:
+            self._lose(_Failed("late", "it does not answer in time"))
+
+    def _lose(self, failure: _Failed) -> None:
+        """Send nothing more until the pool is found again."""
+        if self.is_up and not self._closed:
+            self._set_up(False)
+            self._warn(f"{failure}; nothing is classified until it is back")
+            self._do(self._find())
+
+    async def _find(self) -> None:
+        pause_s = RETRY_S
+        while True:
+            await asyncio.sleep(pause_s)
+            try:
+                self._model = self._adopt(await self._describe())
+                break
+            except _Failed as failure:
+                if failure.reason == "refused":
+                    self._warn(str(failure))
+                pause_s = min(2 * pause_s, MAX_RETRY_S)
+        self._late = 0
+        self._warned = ""
+        self._set_up(True)
+        logger.info("the pool at %s is back, with model %s", self.address, self.name)
+
+    def _warn(self, message: str) -> None:
+        """Log a state once."""
+        if message != self._warned:
+            self._warned = message
+            logger.warning("the pool at %s: %s", self.address, message)
+
+    def _set_up(self, up: bool) -> None:
+        self._is_up = up
+        (self._up.set if up else self._up.clear)()
+        metrics.POOL_UP.set(up)
+
+    async def _describe(self) -> wire.Description:
+        """Ask what the pool runs.
+
+        Raises:
+            _Failed: there is no pool, or one of another version.
+        """
+        try:
+            async with asyncio.timeout(DESCRIBE_S):
+                async with self._http.get(self._url) as response:
+                    body = await response.content.read(1 << 16)
+                    status = response.status
+        except TimeoutError:
+            raise _Failed("late", f"it does not answer within {DESCRIBE_S:g} s") from None
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise _Failed("unreachable", _why(error)) from None
+        if status != 200:
+            _refuse_stranger(status)
+        return _description(body)
+
+    def _adopt(self, told: wire.Description) -> _Model:
+        """Take the pool's present model, if it tells the labels that calls were told.
+
+        Raises:
+            _Failed: it does not.
+        """
+        if sorted(told.labels) != sorted(self.labels):
+            names = [", ".join(label for label in labels if label != OTHER) for labels in (told.labels, self.labels)]
+            raise _Failed(
+                "refused",
+                f"its model {told.model} tells {names[0]}, but calls were told {names[1]}; for other labels start the "
+                "media nodes anew",
+            )
+        if told.min_window_ms > self.min_window_ms:
+            raise _Failed("refused", f"its model {told.model} needs windows of {told.min_window_ms} ms")
+        columns = tuple(told.labels.index(label) for label in self.labels)
+        return _Model(told.id, told.model, columns, told.together)
+
+
+def _description(body: bytes) -> wire.Description:
+    try:
+        hail = msgspec.msgpack.decode(body, type=wire.Hail)
+        if hail.version != wire.VERSION:
+            raise _Failed(
+                "refused",
+                f"it speaks version {hail.version} of the pool's protocol (voxgender {hail.release}), this node "
+                f"version {wire.VERSION} (voxgender {__version__}): install the same release for both",
+            )
+        return msgspec.msgpack.decode(body, type=wire.Description)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        _refuse_stranger(200)
+
+
+def _refuse_stranger(status: int) -> NoReturn:
+    raise _Failed(
+        "failed",
+        f"what answers there is no pool (HTTP status {status}); give the port of Ray Serve's HTTP proxy, which is "
+        f"{POOL_PORT} unless it was changed, of a pool that is up",
+    )
+
+
+def _why(error: Exception) -> str:
+    """Say in a few words why there was no answer."""
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return "there is no such host; look at --inference"
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return f"no answer ({_told_by_system(error.os_error)}); start it by voxgender pool, or look at --inference"
+    if isinstance(error, aiohttp.ServerDisconnectedError | ConnectionError):
+        return "it closed the connection"
+    if isinstance(error, aiohttp.ClientResponseError | aiohttp.ClientPayloadError):
+        return f"it speaks no HTTP; give the port of Ray Serve's HTTP proxy, which is {POOL_PORT} unless it was changed"
+    return f"no answer ({type(error).__name__})"
+
+
+def _told_by_system(error: OSError) -> str:
+    return os.strerror(error.errno).lower() if error.errno else type(error).__name__
