@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # Tests without browsers, checkpoints, real-time calls and other machines: half a minute. A new module in one of these
 # folders is among them; what is slow is left out by name.
 UNIT := tests/audio tests/decisions tests/engine tests/fleet tests/http \
-	tests/media/test_{decoder,interfaces,negotiation,opus,outbox,pauses,receiver,rtp}.py \
+	tests/media/test_{decoder,localaddresses,negotiation,opus,outbox,pauses,receiver,rtp}.py \
 	tests/peer/test_{faults,meter,pacer,player,report,whip}.py tests/deploy/test_{agreement,environment}.py \
 	tests/test_{documents,onnxsession,options,protocol,sdp,settings}.py
 SLOW := tests/audio/test_{files,hostile_files}.py tests/decisions/test_timing.py \

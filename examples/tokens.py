@@ -7,12 +7,13 @@ Sign in as ada, with the password lovelace. voxgender and this program share a s
 
 import argparse
 import asyncio
+import base64
 import hmac
 import secrets
 import time
 
 import jwt
-from aiohttp import BasicAuth, web
+from aiohttp import web
 from aiohttp.typedefs import Handler
 from running import page, run, serving, voxgender
 
@@ -25,15 +26,21 @@ SIGN_IN = {"WWW-Authenticate": 'Basic realm="voices", charset="UTF-8"'}
 @web.middleware
 async def sign_in(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Let known users in, and ask all others who they are."""
-    try:
-        login = BasicAuth.decode(request.headers.get("Authorization", ""), encoding="utf-8")
-    except ValueError:
-        login = BasicAuth("", "")
-    password = USERS.get(login.login, "")
-    if not password or not hmac.compare_digest(login.password.encode(), password.encode()):
+    user, password = login(request)
+    if user not in USERS or not hmac.compare_digest(password.encode(), USERS[user].encode()):
         raise web.HTTPUnauthorized(headers=SIGN_IN)
-    request["user"] = login.login
+    request["user"] = user
     return await handler(request)
+
+
+def login(request: web.Request) -> tuple[str, str]:
+    """Return the name and the password of a request, or empty ones (RFC 7617)."""
+    scheme, _, given = request.headers.get("Authorization", "").partition(" ")
+    try:
+        user, _, password = base64.b64decode(given, validate=True).decode().partition(":")
+    except ValueError:
+        return "", ""
+    return (user, password) if scheme.lower() == "basic" else ("", "")
 
 
 def tokens(secret: str) -> web.RouteDef:

@@ -1,5 +1,5 @@
 import type { ClientEvent, Token, Transport } from '../types/index.js';
-import type { Source } from '../types/voxgender-voice.js';
+import type { Source, Texts } from '../types/voxgender-voice.js';
 
 /** What `<voxgender-voice>` takes in JSX and in templates: frameworks set properties where an element has them. */
 export interface VoxgenderVoiceProperties {
@@ -9,6 +9,8 @@ export interface VoxgenderVoiceProperties {
   transport?: 'auto' | Transport;
   'ice-transport-policy'?: RTCIceTransportPolicy;
   source?: Source;
+  /** Its words, in another language than English. */
+  texts?: Texts;
 }
 
 /** Handlers of its events, under the names that React and Preact give them. */

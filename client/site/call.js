@@ -2,10 +2,12 @@
 // call's own data channel: the voice is classified before any codec or network has touched it, once however many
 // people listen, and by the decision of the speaker's own browser.
 
-import { explain, openMicrophone, tap } from 'voxgender';
+import { openMicrophone, tap } from 'voxgender';
 import 'voxgender/voxgender-voice.js';
 
 import { byId } from './dom.js';
+import { elementTexts, explainError, preferredLanguage, speakLanguage, words } from './language.js';
+import { TokenForm } from './token-form.js';
 import { TwoTabCall } from './two-tab-call.js';
 
 /** @typedef {import('voxgender/voxgender-voice.js').VoxgenderVoice} VoxgenderVoice */
@@ -22,6 +24,12 @@ class CallPage {
   #theirs = /** @type {VoxgenderVoice} */ (byId('theirs'));
   #speaker = /** @type {HTMLAudioElement} */ (byId('speaker'));
   #recording = /** @type {HTMLInputElement} */ (byId('recording'));
+  #tokenForm = new TokenForm({ form: byId('token-form'), field: byId('token') }, (token) => {
+    this.#mine.token = token;
+    // Another source is another session, with this token.
+    this.#mine.source = null;
+    if (this.#part) this.#mine.source = this.#part.tap;
+  });
   #mute = /** @type {HTMLButtonElement} */ (byId('mute'));
   #room;
   #side;
@@ -37,6 +45,11 @@ class CallPage {
     this.#room = room;
     this.#side = side;
     if (token) this.#mine.token = token;
+    this.#mine.texts = this.#theirs.texts = elementTexts();
+    this.#mine.addEventListener('state', (event) => {
+      const { state, error } = /** @type {CustomEvent<import('voxgender').StateChange>} */ (event).detail;
+      this.#tokenForm.show(state === 'failed' && error?.code === 'unauthorized');
+    });
     this.#mine.addEventListener('result', (event) => {
       const { label, confidence } = /** @type {CustomEvent<Result>} */ (event).detail;
       this.#part?.call.note({ label, confidence });
@@ -77,7 +90,7 @@ class CallPage {
     try {
       await this.#join();
     } catch (error) {
-      const { title, advice } = explain(/** @type {Error} */ (error));
+      const { title, advice } = explainError(/** @type {Error} */ (error));
       byId('problem').textContent = `${title}. ${advice}`;
       byId('problem').hidden = false;
     }
@@ -117,29 +130,30 @@ class CallPage {
   #showRemote(stream) {
     this.#speaker.srcObject = stream;
     if (!stream) this.#theirs.show(null);
-    byId('their-hint').textContent = stream ? 'Labelled by their own browser.' : 'Nobody there yet.';
-    const alone = this.#part ? 'Waiting for the other side' : 'Not in the call';
-    byId('status').textContent = stream ? 'In the call' : alone;
+    byId('their-hint').textContent = stream ? words().labelledByTheirs : words().nobodyThere;
+    const alone = this.#part ? words().waitingForOther : words().notInCall;
+    byId('status').textContent = stream ? words().inTheCall : alone;
     document.body.dataset['state'] = stream ? 'live' : this.#part ? 'connecting' : 'idle';
   }
 
   #show() {
     const part = this.#part;
     const muted = part?.track.enabled === false;
-    byId('join').textContent = part ? 'Leave' : 'Join';
+    byId('join').textContent = part ? words().leave : words().join;
     this.#mute.disabled = !part;
-    this.#mute.textContent = muted ? 'Unmute' : 'Mute';
+    this.#mute.textContent = muted ? words().unmute : words().mute;
     this.#mute.classList.toggle('muted', muted);
-    byId('my-name').textContent = muted ? 'You · Muted' : 'You';
+    byId('my-name').textContent = muted ? words().youMuted : words().you;
     byId('my-hint').textContent = this.#hint(muted);
     this.#showRemote(part?.call.remote ?? null);
   }
 
   /** @param {boolean} muted */
   #hint(muted) {
-    const voice = this.#recording.files?.[0]?.name ?? 'your microphone';
-    if (!this.#part) return `Joins with ${voice}.`;
-    return muted ? 'Nobody hears you, and no label is made.' : `The call has ${voice}.`;
+    const name = this.#recording.files?.[0]?.name;
+    if (!this.#part) return name ? words().joinsWith(name) : words().joinsWithMicrophone;
+    if (muted) return words().nobodyHearsYou;
+    return name ? words().callHas(name) : words().callHasMicrophone;
   }
 }
 
@@ -149,4 +163,5 @@ const side = address.get('side') ?? `guest-${crypto.randomUUID()}`;
 const otherSide = new URLSearchParams({ room, side: side === 'b' ? 'a' : 'b' });
 /** @type {HTMLAnchorElement} */ (byId('other-tab')).href = `?${otherSide}${location.hash}`;
 
+await speakLanguage(preferredLanguage());
 new CallPage(room, side, new URLSearchParams(location.hash.slice(1)).get('token'));

@@ -1,24 +1,29 @@
 /**
- * Take files that are dropped anywhere on the page.
+ * Take what is dropped anywhere on the page. Without this, browsers leave the page for whatever is dropped.
  * @param {HTMLElement} hint shown while a file is held above the page
- * @param {(file: File) => void} onfile told of the first file dropped
+ * @param {(file: File | null) => void} onfile told of the first file dropped; of null where there was none
  */
 export function acceptDrops(hint, onfile) {
   const holdsFiles = (/** @type {DragEvent} */ event) => event.dataTransfer?.types.includes('Files') ?? false;
   addEventListener('dragover', (event) => {
-    if (!holdsFiles(event)) return;
+    // A field takes texts itself.
+    if (isField(event.target) && !holdsFiles(event)) return;
     event.preventDefault();
-    hint.hidden = false;
+    hint.hidden = !holdsFiles(event);
   });
   addEventListener('dragleave', (event) => {
     // The pointer has left the window, and not just one element for another.
     if (!event.relatedTarget) hint.hidden = true;
   });
   addEventListener('drop', (event) => {
-    if (!holdsFiles(event)) return;
+    if (isField(event.target) && !holdsFiles(event)) return;
     event.preventDefault();
     hint.hidden = true;
-    const file = event.dataTransfer?.files[0];
-    if (file) onfile(file);
+    onfile(event.dataTransfer?.files[0] ?? null);
   });
+}
+
+/** @param {EventTarget | null} target */
+function isField(target) {
+  return target instanceof HTMLInputElement || target instanceof HTMLTextAreaElement;
 }

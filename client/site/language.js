@@ -2,7 +2,7 @@
 
 import { isCommon, labelWord } from 'voxgender';
 
-import { words as english } from './words/en.js';
+import * as english from './words/en.js';
 
 /** @typedef {import('./words/en.js').Words} Words */
 /** @typedef {{[K in keyof Words]: Words[K] extends string ? K : never}[keyof Words]} Phrase */
@@ -22,12 +22,51 @@ export const LANGUAGES = {
 const RIGHT_TO_LEFT = new Set(['ar']);
 const CHOICE = 'voxgender.language';
 
+/** @typedef {import('./words/en.js').Explanations} Explanations */
+
 /** The language in use. */
-const spoken = { words: /** @type {Words} */ (english) };
+const spoken = { module: /** @type {{words: Words, errors: Explanations, warnings: Explanations}} */ (english) };
 
 /** Return the words of the language in use. */
 export function words() {
-  return spoken.words;
+  return spoken.module.words;
+}
+
+/**
+ * Return plain words for an error, in the language in use.
+ * @param {{code?: string, message: string}} error
+ * @returns {{title: string, advice: string}}
+ */
+export function explainError({ code = '', message }) {
+  const [title = words().somethingWrong, advice = message] = entry(spoken.module.errors, code);
+  return { title, advice };
+}
+
+/**
+ * Return plain words for a warning of the server, in the language in use.
+ * @param {string} code
+ * @returns {{title: string, advice: string} | null} null for one that is not for people
+ */
+export function explainWarning(code) {
+  const [title, advice] = entry(spoken.module.warnings, code);
+  return title && advice ? { title, advice } : null;
+}
+
+/**
+ * @param {Explanations} explanations
+ * @param {string} code
+ */
+function entry(explanations, code) {
+  return (Object.hasOwn(explanations, code) && explanations[code]) || [];
+}
+
+/**
+ * Return what `<voxgender-voice>` says, in the language in use.
+ * @returns {import('voxgender/voxgender-voice.js').Texts}
+ */
+export function elementTexts() {
+  const { connecting, listening } = words();
+  return { label: wordOf, explain: explainError, connecting, listening };
 }
 
 /**
@@ -76,13 +115,13 @@ export function rememberLanguage(language) {
  * @param {Language} language
  */
 export async function speakLanguage(language) {
-  spoken.words = language === 'en' ? english : (await import(`./words/${language}.js`)).words;
+  spoken.module = language === 'en' ? english : await import(`./words/${language}.js`);
   document.documentElement.lang = language;
   document.documentElement.dir = RIGHT_TO_LEFT.has(language) ? 'rtl' : 'ltr';
   for (const element of document.querySelectorAll('[data-say]')) {
-    element.textContent = spoken.words[/** @type {Phrase} */ (element.getAttribute('data-say'))];
+    element.textContent = words()[/** @type {Phrase} */ (element.getAttribute('data-say'))];
   }
   for (const element of document.querySelectorAll('[data-name]')) {
-    element.setAttribute('aria-label', spoken.words[/** @type {Phrase} */ (element.getAttribute('data-name'))]);
+    element.setAttribute('aria-label', words()[/** @type {Phrase} */ (element.getAttribute('data-name'))]);
   }
 }

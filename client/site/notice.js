@@ -1,7 +1,5 @@
-import { explain } from 'voxgender';
-
 import { write } from './dom.js';
-import { words } from './language.js';
+import { explainError, explainWarning, words } from './language.js';
 
 /** @typedef {import('voxgender').InputChange} InputChange */
 /** @typedef {import('voxgender').StateChange} StateChange */
@@ -9,14 +7,6 @@ import { words } from './language.js';
 
 /** A warning that still holds is repeated every 10 s. */
 const WARNING_MS = 12_000;
-
-/** @type {Readonly<Record<string, [title: string, advice: string]>>} */
-const WARNINGS = {
-  overloaded: ['The server is busy', 'Some moments of your voice are not being classified.'],
-  low_level: ['Your voice is very quiet', 'Turn the microphone up, or speak closer to it.'],
-  slow_network: ['The network is too slow', 'Some moments of your voice are left out, so that the label stays live.'],
-  no_media: ['No sound arrives', 'The microphone may be muted, or the network in between be gone.'],
-};
 
 /** Says what goes wrong, in plain words. */
 export class Notice {
@@ -41,7 +31,7 @@ export class Notice {
       return;
     }
     if (state === 'failed') return this.showError(error);
-    const { title, advice } = explain(error);
+    const { title, advice } = explainError(error);
     const retry =
       retryMs === null ? words().tryingAgain : words().tryingAgainIn(Math.max(1, Math.round(retryMs / 1000)));
     this.#show(title, `${advice} ${retry}`);
@@ -49,22 +39,22 @@ export class Notice {
 
   /** @param {Error} error that is final */
   showError(error) {
-    const { title, advice } = explain(error);
+    const { title, advice } = explainError(error);
     this.#show(title, advice, { final: true });
   }
 
   /** @param {InputChange} change */
   showInput({ error }) {
     if (!error) return this.#hide();
-    const { title, advice } = explain(error);
+    const { title, advice } = explainError(error);
     this.#show(title, advice);
   }
 
   /** @param {Warning} warning */
   showWarning({ code }) {
-    const warning = WARNINGS[code];
+    const warning = explainWarning(code);
     if (!warning) return;
-    this.#show(...warning);
+    this.#show(warning.title, warning.advice);
     this.#timer = setTimeout(() => this.#hide(), WARNING_MS);
   }
 

@@ -2,6 +2,8 @@
 
 import { byId, write } from './dom.js';
 import { eventData } from './event-lines.js';
+import { percent } from './format.js';
+import { explainError, preferredLanguage, speakLanguage, wordOf, words } from './language.js';
 import { LiveRows } from './live-rows.js';
 import { TokenForm } from './token-form.js';
 
@@ -17,8 +19,8 @@ const RETRY_MS = 2_000;
 
 class OperatorsPage {
   #token = new URLSearchParams(location.hash.slice(1)).get('token') ?? '';
-  #nodes = new LiveRows(byId('nodes'), { label: 'Drain', run: (name) => this.#drain(name) });
-  #calls = new LiveRows(byId('calls'), { label: 'End', run: (name) => this.#end(name) });
+  #nodes = new LiveRows(byId('nodes'), { label: words().drain, run: (name) => this.#drain(name) });
+  #calls = new LiveRows(byId('calls'), { label: words().end, run: (name) => this.#end(name) });
   #tokenForm = new TokenForm({ form: byId('token-form'), field: byId('token') }, (token) => {
     this.#token = token;
     this.follow();
@@ -29,19 +31,19 @@ class OperatorsPage {
     for (;;) {
       const response = await this.#request('GET', 'events');
       if (response?.status === 401 || response?.status === 403) {
-        this.#say('failed', 'Locked', await detail(response));
+        this.#say('failed', words().locked, await problemOf(response));
         this.#tokenForm.show(true);
         return;
       }
       if (response?.ok && response.body) await this.#showAll(response.body);
-      this.#say('reconnecting', 'Reconnecting', response && !response.ok ? await detail(response) : '');
+      this.#say('reconnecting', words().reconnecting, response && !response.ok ? await problemOf(response) : '');
       await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
     }
   }
 
   /** @param {NonNullable<Response['body']>} body */
   async #showAll(body) {
-    this.#say('live', 'Live', '');
+    this.#say('live', words().live, '');
     try {
       for await (const picture of eventData(body)) this.#show(/** @type {any} */ (picture));
     } catch {
@@ -58,7 +60,7 @@ class OperatorsPage {
 
   /** @param {string} node */
   async #drain(node) {
-    if (!confirm(`Drain ${node}? It takes no more calls until it is started again.`)) return;
+    if (!confirm(words().drainQuestion(node))) return;
     await this.#act('PUT', `nodes/${encodeURIComponent(node)}/drain`);
   }
 
@@ -73,7 +75,7 @@ class OperatorsPage {
    */
   async #act(method, path) {
     const response = await this.#request(method, path);
-    const problem = response ? (response.ok ? '' : await detail(response)) : 'The server cannot be reached.';
+    const problem = response?.ok ? '' : await problemOf(response);
     write(byId('problem'), problem);
     byId('problem').hidden = !problem;
   }
@@ -102,23 +104,40 @@ class OperatorsPage {
   }
 }
 
-/** @param {Response} response that is a problem (RFC 9457) */
-async function detail(response) {
-  const problem = await response.json().catch(() => ({}));
-  return String(problem.detail ?? `The server answered ${response.status}.`);
+/**
+ * Say in plain words why something was not done.
+ * @param {Response | null} response a problem (RFC 9457); null without an answer
+ */
+async function problemOf(response) {
+  const problem = response ? await response.json().catch(() => ({})) : { code: 'unreachable' };
+  const message = String(problem.detail ?? words().serverAnswered(response?.status ?? 0));
+  const { title, advice } = explainError({ code: problem.code, message });
+  return title === words().somethingWrong ? message : `${title}. ${advice}`;
 }
 
 /** @param {NodeRow} node */
 function nodeCells({ node, sessions, capacity, load, region, version, draining }) {
-  const used = `${Math.round(load * 100)} %`;
-  return [node, `${sessions} of ${capacity}`, used, region || '–', version, draining ? 'Draining' : 'Taking calls'];
+  const state = draining ? words().draining : words().takingCalls;
+  return [node, words().countOf(sessions, capacity), percent(load), region || '–', version, state];
 }
+
+/** What a connection's states (W3C words) are called here. */
+const STATES = /** @type {const} */ ({
+  new: 'connecting',
+  connecting: 'connecting',
+  connected: 'live',
+  disconnected: 'reconnecting',
+  failed: 'stopped',
+  closed: 'stopped',
+});
 
 /** @param {CallRow} call */
 function callCells({ call, state, age_s: ageS, shares, latency_ms: latencyMs, packets_lost: lost, node }) {
-  const labels = Object.entries(shares).map(([label, share]) => `${label} ${Math.round(share * 100)} %`);
+  const known = Object.hasOwn(STATES, state) ? words()[STATES[/** @type {keyof typeof STATES} */ (state)]] : state;
+  const labels = Object.entries(shares).map(([label, share]) => `${wordOf(label)} ${percent(share)}`);
   const latency = latencyMs === null ? '–' : `${Math.round(latencyMs)} ms`;
-  return [call, state, `${Math.round(ageS)} s`, labels.join(', ') || '–', latency, String(lost), node];
+  return [call, known, words().seconds(Math.round(ageS)), labels.join(', ') || '–', latency, String(lost), node];
 }
 
+await speakLanguage(preferredLanguage());
 new OperatorsPage().follow();

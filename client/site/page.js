@@ -1,6 +1,6 @@
 // The page: one client, and the parts that show what it says.
 
-import { VoxgenderClient, explain } from 'voxgender';
+import { VoxgenderClient } from 'voxgender';
 
 import { Announcer } from './announcer.js';
 import { CallClock } from './call-clock.js';
@@ -8,7 +8,7 @@ import { CallTimeline } from './call-timeline.js';
 import { byId, write } from './dom.js';
 import { acceptDrops } from './file-drop.js';
 import { LabelRuns } from './label-runs.js';
-import { LANGUAGES, preferredLanguage, rememberLanguage, speakLanguage, words } from './language.js';
+import { LANGUAGES, explainError, preferredLanguage, rememberLanguage, speakLanguage, words } from './language.js';
 import { LatencyReadout } from './latency-readout.js';
 import { LiveTimeline } from './live-timeline.js';
 import { MicrophonePicker } from './microphone-picker.js';
@@ -49,7 +49,7 @@ class Page {
   );
   #stream = new TextStream(byId('stream'));
   #transcript = new TranscriptMenu(
-    { format: byId('format'), copy: byId('copy'), save: byId('save') },
+    { format: byId('format'), copy: byId('copy'), save: byId('save'), byHand: byId('by-hand') },
     () => this.#runs,
   );
   #shares = new Shares({
@@ -142,7 +142,10 @@ class Page {
       // The same file may be chosen again.
       chooser.value = '';
     });
-    acceptDrops(byId('drop'), (file) => this.#play(file, file.name));
+    acceptDrops(byId('drop'), (file) => {
+      if (file) this.#play(file, file.name);
+      else this.#notice.showProblem(words().noFileDropped, words().noFileDroppedAdvice);
+    });
   }
 
   #offerLanguages() {
@@ -251,7 +254,7 @@ class Page {
   async #showObstacle() {
     const obstacle = await findObstacle();
     if (this.#client.state !== 'idle') return;
-    if (obstacle) this.#voice.showReason(explain(obstacle));
+    if (obstacle) this.#voice.showReason(explainError(obstacle));
     else this.#voice.showState('idle', this.#client.total);
   }
 }

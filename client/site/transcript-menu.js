@@ -11,16 +11,19 @@ export class TranscriptMenu {
   #format;
   #copy;
   #save;
+  #byHand;
   #runs;
 
   /**
-   * @param {{format: HTMLSelectElement, copy: HTMLButtonElement, save: HTMLButtonElement}} elements
+   * @param {{format: HTMLSelectElement, copy: HTMLButtonElement, save: HTMLButtonElement, byHand: HTMLElement}} elements
+   *   `byHand` holds a text area, and is shown where the browser does not let the page copy
    * @param {() => LabelRuns} runs returns those to write
    */
-  constructor({ format, copy, save }, runs) {
+  constructor({ format, copy, save, byHand }, runs) {
     this.#format = format;
     this.#copy = copy;
     this.#save = save;
+    this.#byHand = byHand;
     this.#runs = runs;
     format.replaceChildren(...Object.entries(FORMATS).map(([key, { name }]) => new Option(name, key)));
     copy.addEventListener('click', () => this.#copyText());
@@ -33,11 +36,19 @@ export class TranscriptMenu {
     const empty = !this.#runs().all.length;
     if (this.#copy.disabled === empty) return;
     this.#copy.disabled = this.#save.disabled = empty;
+    if (empty) this.#byHand.hidden = true;
   }
 
   async #copyText() {
     const { text } = this.#written();
-    await copyText(text);
+    const copied = await copyText(text);
+    this.#byHand.hidden = copied;
+    if (!copied) {
+      const field = /** @type {HTMLTextAreaElement} */ (this.#byHand.querySelector('textarea'));
+      field.value = text;
+      field.select();
+      return;
+    }
     this.#copy.textContent = words().copied;
     setTimeout(() => (this.#copy.textContent = words().copy), SAID_MS);
   }
@@ -59,14 +70,22 @@ export class TranscriptMenu {
   }
 }
 
-/** @param {string} text */
+/**
+ * @param {string} text
+ * @returns {Promise<boolean>} whether the browser let the page do it
+ */
 async function copyText(text) {
-  // Pages that are not secure have no clipboard interface, and may copy what is selected.
-  if (navigator.clipboard) return navigator.clipboard.writeText(text);
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {
+    // The page is not secure and has no clipboard, or may not use it. It may copy what is selected, as a rule.
+  }
   const field = document.createElement('textarea');
   field.value = text;
   document.body.append(field);
   field.select();
-  document.execCommand('copy');
+  const copied = document.execCommand('copy');
   field.remove();
+  return copied;
 }

@@ -7,7 +7,7 @@ export { LevelMeter } from './level-meter.js';
 export { Timeline } from './timeline.js';
 export { VoxgenderError, MicrophoneError, ServerError, ConnectionError } from './errors.js';
 export { isCommon, isVoice, LABEL_WORDS, labelColour, labelWord } from './labels.js';
-export { explain } from './words.js';
+export { ERROR_WORDS, explain } from './words.js';
 
 /** @typedef {import('./message-types.js').Message} Message */
 /** @typedef {import('./message-types.js').Hello} Hello */

@@ -5,6 +5,14 @@ import { VoxgenderClient } from './voxgender-client.js';
 
 /** @typedef {import('./message-types.js').Label} Label */
 /** @typedef {import('./voxgender-client.js').Token} Token */
+/**
+ * What the element says, in another language than English.
+ * @typedef {object} Texts
+ * @property {(label: Label) => string} label
+ * @property {(error: Error) => {title: string}} explain
+ * @property {string} connecting
+ * @property {string} listening
+ */
 /** @typedef {MediaStream | MediaStreamTrack | import('./tap.js').VoiceTap | null} Source */
 
 const STYLE = `
@@ -52,7 +60,10 @@ const style = {
 const Base = globalThis.HTMLElement ?? class {};
 
 /** Set on an element before its class was there, they are taken over by it. */
-const PROPERTIES = /** @type {const} */ (['token', 'source']);
+const PROPERTIES = /** @type {const} */ (['texts', 'token', 'source']);
+
+/** @type {Texts} */
+const ENGLISH = { label: labelWord, explain, connecting: 'Connecting…', listening: 'Listening…' };
 
 /**
  * `<voxgender-voice>`: the label of a voice, now.
@@ -62,7 +73,8 @@ const PROPERTIES = /** @type {const} */ (['token', 'source']);
  *     element.show(result);        // or shows a result that came another way
  *
  * Attributes `endpoint`, `token`, `transport` and `ice-transport-policy` (`relay` for TURN servers alone) count from the next
- * `source` on, and so does the property `token`: a function that gives one, for tokens that expire. Repeats the client's
+ * `source` on, and so does the property `token`: a function that gives one, for tokens that expire. The property `texts`
+ * has its words in another language. Repeats the client's
  * `state` and `result` events, and has the label as `data-label` and the transport as `data-transport`. Colours are
  * `--voxgender-male`, `--voxgender-female`, `--voxgender-quiet` and, for a model’s further labels,
  * `--voxgender-other`; parts are `mark`, `word` and `confidence`.
@@ -77,6 +89,7 @@ export class VoxgenderVoice extends Base {
   #confidence;
   /** @type {Token} */
   #token = null;
+  #texts = ENGLISH;
 
   constructor() {
     super();
@@ -93,6 +106,15 @@ export class VoxgenderVoice extends Base {
       delete this[name];
       Object.assign(this, { [name]: value });
     }
+  }
+
+  /** What it says: English, where nothing else was set. */
+  get texts() {
+    return this.#texts;
+  }
+
+  set texts(texts) {
+    this.#texts = texts;
   }
 
   /** A token for the server, or a function that gives one. Where this is null, the attribute counts. */
@@ -133,7 +155,7 @@ export class VoxgenderVoice extends Base {
   show(result) {
     this.#write(
       result?.label ?? null,
-      result ? labelWord(result.label) : '',
+      result ? this.#texts.label(result.label) : '',
       result && result.label !== 'no_speech' ? `${Math.round(result.confidence * 100)} %` : '',
     );
   }
@@ -174,9 +196,9 @@ export class VoxgenderVoice extends Base {
   #showState({ state, transport, error }) {
     if (transport) this.dataset['transport'] = transport;
     else delete this.dataset['transport'];
-    if (error) this.#write(null, explain(error).title, '');
-    else if (state === 'connecting' || state === 'reconnecting') this.#write(null, 'Connecting…', '');
-    else if (state === 'live') this.#write(null, 'Listening…', '');
+    if (error) this.#write(null, this.#texts.explain(error).title, '');
+    else if (state === 'connecting' || state === 'reconnecting') this.#write(null, this.#texts.connecting, '');
+    else if (state === 'live') this.#write(null, this.#texts.listening, '');
     else this.show(null);
   }
 

@@ -1,5 +1,8 @@
-/** @type {Readonly<Record<string, [title: string, advice: string]>>} */
-const EXPLANATIONS = {
+/**
+ * By an error's code: what happened, and what to do, in English.
+ * @type {Readonly<Record<string, readonly [title: string, advice: string]>>}
+ */
+export const ERROR_WORDS = {
   insecure_origin: [
     'This page cannot use the microphone',
     'Browsers give it to secure pages only. Open this page over https, or as localhost.',
@@ -14,7 +17,7 @@ const EXPLANATIONS = {
   not_found: ['No microphone found', 'Plug one in, then press Start again.'],
   busy: ['The microphone is busy', 'Another program may be holding it. Close that one, then press Start again.'],
   unplugged: ['The microphone was unplugged', 'Plug one in, then press Start again.'],
-  unauthorized: ['This server asks for a token', 'Add #token=… to the end of this page’s address and reload.'],
+  unauthorized: ['This server asks for a token', 'Type it into the token field. Its operator has it.'],
   at_capacity: ['The server is full', 'All its places are taken just now.'],
   overloaded: ['The server is busy', 'It does not keep up with the calls that it has.'],
   starting: ['The server is starting', 'It is still loading its model.'],
@@ -57,6 +60,13 @@ const EXPLANATIONS = {
   too_many_sessions: ['You are in too many calls', 'Stop one of them, in another tab or on another device.'],
   too_many_requests: ['Too many calls were placed from here', 'The next one is taken in a moment.'],
   keys_unavailable: ['The server cannot check tokens', 'It cannot reach those who issue them.'],
+  consent_expired: ['Connection lost', 'This device did not answer the server for a while.'],
+  dtls_failed: [
+    'The connection could not be secured',
+    'Something between here and the server may change what passes through it.',
+  ],
+  no_node: ['The server has no node to take the call', 'All are down just now, or are being restarted.'],
+  analysis_failed: ['The server had a fault', 'Another call is being made.'],
   silent_peer: ['The server heard nothing for a while', 'The connection may have been asleep.'],
 };
 
@@ -66,7 +76,7 @@ const EXPLANATIONS = {
  * @returns {{title: string, advice: string}}
  */
 export function explain(error) {
-  const [title, advice] = EXPLANATIONS[/** @type {{code?: string}} */ (error).code ?? ''] ?? [
+  const [title, advice] = ERROR_WORDS[/** @type {{code?: string}} */ (error).code ?? ''] ?? [
     'Something went wrong',
     error.message,
   ];

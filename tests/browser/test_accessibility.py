@@ -12,6 +12,10 @@ from playwright.async_api import Browser, Page, expect
 from tests.browser.conftest import FAKE_DEVICE, OpenBrowser, Server, StartServer
 
 AXE = Path(__file__).parents[2] / "node_modules" / "axe-core" / "axe.min.js"
+NO_CLIPBOARD = """() => {
+    navigator.clipboard.writeText = async () => { throw new DOMException('no', 'NotAllowedError'); };
+    document.execCommand = () => false;
+}"""
 FAULTS = """async () => (await axe.run()).violations.map(
     ({ id, nodes }) => `${id}: ${nodes.map(({ target }) => target.join(' ')).join(', ')}`
 )"""
@@ -61,13 +65,19 @@ async def test_the_page_has_no_fault_in_any_state(
         await page.get_by_role("button", name="Stop").click()
         await expect(page.locator("#status")).to_have_text("Stopped")
         await check(page, "stopped")
+        await page.evaluate(NO_CLIPBOARD)
+        await page.get_by_role("button", name="Copy").click()
+        await expect(page.locator("#to-copy")).to_be_visible()
+        await check(page, "copy-by-hand")
 
 
 @pytest.mark.parametrize("locale", ["ar-EG", "de-DE", "hi-IN"])
 async def test_other_languages_fit_as_well(server: Server, open_browser: OpenBrowser, locale: str) -> None:
-    async with page_of(await open_browser(), server.url, locale) as page:
-        await expect(page.locator("#action")).not_to_have_text("Start" if locale != "de-DE" else "")
-        await check(page, f"idle-{locale}")
+    browser = await open_browser()
+    for path, name in (("", "idle"), ("client/call.html", "call"), ("operators", "operators")):
+        async with page_of(browser, server.url + path, locale) as page:
+            await expect(page.locator("html")).to_have_attribute("lang", locale.partition("-")[0])
+            await check(page, f"{name}-{locale}")
 
 
 async def test_problems_have_no_fault(start_server: StartServer, open_browser: OpenBrowser) -> None:

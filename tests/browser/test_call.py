@@ -15,7 +15,7 @@ async def join(context: BrowserContext, server: Server, side: str, recording: Pa
     await page.goto(f"{server.url}client/call.html?side={side}")
     if recording:
         await page.set_input_files("#recording", recording)
-    await page.get_by_role("button", name="Join").click()
+    await page.locator("#join").click()
     return page
 
 
@@ -80,3 +80,16 @@ async def test_a_side_that_reloads_comes_back_into_the_call(sides: Sides) -> Non
     await expect(page_b.locator("#status")).to_have_text("Waiting for the other side")
     await page_a.get_by_role("button", name="Join").click()
     await expect(page_b.locator("#theirs .word")).to_have_text("Female")
+
+
+async def test_a_token_is_asked_for_where_the_server_wants_one(
+    start_server: StartServer, open_browser: OpenBrowser, voices: dict[str, Path]
+) -> None:
+    """The call page said to change its address, and had no field."""
+    server = start_server("--token", "correct-horse-battery-staple")
+    page = await join(await (await open_browser(voices["female"])).new_context(locale="fr-FR"), server, "a")
+    await expect(page.locator("#mine .word")).to_have_text("Ce serveur demande un jeton")
+    await page.get_by_label("Jeton").fill("correct-horse-battery-staple")
+    await page.get_by_role("button", name="Utiliser ce jeton").click()
+    await expect(page.locator("#mine .word")).to_have_text("Féminine")
+    await expect(page.get_by_label("Jeton")).to_be_hidden()

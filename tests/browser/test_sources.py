@@ -6,7 +6,8 @@ from pathlib import Path
 
 from playwright.async_api import Page, expect
 
-from tests.browser.conftest import FAKE_DEVICE, OpenPage, Server
+from tests.browser.conftest import FAKE_DEVICE, OpenBrowser, OpenPage, Server
+from tests.browser.test_accessibility import NO_CLIPBOARD, page_of
 
 DROP = """async ([name, bytes]) => {
     const transfer = new DataTransfer();
@@ -87,3 +88,46 @@ async def test_the_page_speaks_the_browsers_language_and_right_to_left(server: S
     await page.locator("#language").select_option("de")
     await expect(page.locator("html")).to_have_attribute("dir", "ltr")
     await expect(page.locator("#word")).to_have_text("Start drücken und sprechen")
+
+
+async def test_what_is_dropped_and_is_no_file_is_told_and_the_page_stays(server: Server, open_page: OpenPage) -> None:
+    """A text was ignored, and browsers left the page for an address that was dropped."""
+    page = await open_page(server.url, flags=NO_MICROPHONE)
+    kept = await page.evaluate(
+        """() => ['dragover', 'drop'].map((type) => {
+            const transfer = new DataTransfer();
+            transfer.setData('text/uri-list', 'https://voice.example/');
+            const event = new DragEvent(type, { dataTransfer: transfer, bubbles: true, cancelable: true });
+            document.body.dispatchEvent(event);
+            return event.defaultPrevented;
+        })"""
+    )
+    assert kept == [True, True]
+    await expect(page.get_by_role("alert")).to_contain_text("That was no file")
+
+
+async def test_where_copying_is_refused_the_text_is_selected_to_be_copied_by_hand(
+    server: Server, open_page: OpenPage, voices: dict[str, Path]
+) -> None:
+    """Nothing was seen, and an error stood on the console."""
+    page = await open_page(server.url, flags=NO_MICROPHONE)
+    await page.evaluate(DROP, ["woman.wav", list(voices["female"].read_bytes()[:400_000])])
+    await expect(page.locator("#word")).to_have_text("Female")
+    await page.evaluate(NO_CLIPBOARD)
+    await page.get_by_role("button", name="Copy").click()
+    await expect(page.get_by_text("copy it yourself")).to_be_visible()
+    selected = await page.locator("#to-copy").evaluate(
+        "field => field.value.slice(field.selectionStart, field.selectionEnd)"
+    )
+    assert "Female" in selected
+
+
+async def test_errors_are_told_in_the_browsers_language(server: Server, open_browser: OpenBrowser) -> None:
+    """The page spoke German, and said in English what went wrong."""
+    browser = await open_browser(flags=NO_MICROPHONE)
+    async with page_of(browser, server.url, "de-DE") as page:
+        await page.get_by_role("button", name="Start").click()
+        await expect(page.get_by_role("alert")).to_contain_text("Das Mikrofon ist gesperrt")
+    async with page_of(browser, f"{server.url}operators", "es-MX") as page:
+        await expect(page.locator("#status")).to_have_text("Bloqueado")
+        await expect(page.locator("#problem")).to_contain_text("Este servidor no pide token a nadie")

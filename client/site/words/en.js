@@ -1,3 +1,5 @@
+import { ERROR_WORDS } from 'voxgender';
+
 /** English. The other languages have the same keys. */
 export const words = {
   male: 'Male',
@@ -62,6 +64,82 @@ export const words = {
   language: 'Language',
   theVoiceNow: 'The voice now',
   title: 'How a voice is heard, live',
+  somethingWrong: 'Something went wrong',
+  noFileDropped: 'That was no file',
+  noFileDroppedAdvice: 'Drop a sound or video file from this device.',
+  copyByHand: 'The browser did not let the page copy. The text is selected: copy it yourself.',
+  callTitle: 'A call between two tabs, with the label of each voice',
+  inACallShort: 'in a call',
+  theOtherSide: 'The other side',
+  you: 'You',
+  youMuted: 'You · Muted',
+  nobodyThere: 'Nobody there yet.',
+  labelledByTheirs: 'Labelled by their own browser.',
+  waitingForOther: 'Waiting for the other side',
+  notInCall: 'Not in the call',
+  inTheCall: 'In the call',
+  join: 'Join',
+  leave: 'Leave',
+  mute: 'Mute',
+  unmute: 'Unmute',
+  useRecording: 'Use a recording',
+  openOtherSide: 'Open the other side',
+  yourSide: 'Your side of the call',
+  joinsWithMicrophone: 'Joins with your microphone.',
+  callHasMicrophone: 'The call has your microphone.',
+  joinsWith: (/** @type {string} */ name) => `Joins with ${name}.`,
+  callHas: (/** @type {string} */ name) => `The call has ${name}.`,
+  nobodyHearsYou: 'Nobody hears you, and no label is made.',
+  callNotice:
+    'Join here and in a second tab: the two are in a call. Both tabs share one microphone, so give one of them a recording to hear two voices. The label says how a model hears a voice. It is not a person’s gender.',
+  backToPage: 'Back to the page',
+  operators: 'operators',
+  liveCallsAndNodes: 'Live calls and nodes',
+  operatorToken: 'Operator’s token',
+  nodes: 'Nodes',
+  node: 'Node',
+  calls: 'Calls',
+  call: 'Call',
+  load: 'Load',
+  region: 'Region',
+  version: 'Version',
+  state: 'State',
+  age: 'Age',
+  labels: 'Labels',
+  lostPackets: 'Lost packets',
+  action: 'Action',
+  noCalls: 'No calls.',
+  callsAreNamed: 'Calls are named by a hash of their ids. What people say is never here.',
+  drain: 'Drain',
+  end: 'End',
+  drainQuestion: (/** @type {string} */ node) => `Drain ${node}? It takes no more calls until it is started again.`,
+  takingCalls: 'Taking calls',
+  draining: 'Draining',
+  locked: 'Locked',
+  countOf: (/** @type {string | number} */ count, /** @type {string | number} */ all) => `${count} of ${all}`,
+  seconds: (/** @type {string | number} */ count) => `${count} s`,
+  serverAnswered: (/** @type {number} */ status) => `The server answered ${status}.`,
+};
+
+/** By code: what happened, and what to do. Those of the library, and those of operators. */
+export const errors = {
+  ...ERROR_WORDS,
+  insufficient_scope: ['This is for operators', 'The token’s scope has to have operator.'],
+  tokens_required: [
+    'This server asks nobody for a token',
+    'Anybody could end all calls otherwise: start it with --token or --jwt-keys.',
+  ],
+  node_not_found: ['The node is gone', 'It was stopped, or never was.'],
+  session_not_found: ['The call is over', 'It has just ended.'],
+};
+
+/** By code of a `warning`. */
+export const warnings = {
+  overloaded: ['The server is busy', 'Some moments of your voice are not being classified.'],
+  low_level: ['Your voice is very quiet', 'Turn the microphone up, or speak closer to it.'],
+  slow_network: ['The network is too slow', 'Some moments of your voice are left out, so that the label stays live.'],
+  no_media: ['No sound arrives', 'The microphone may be muted, or the network in between be gone.'],
 };
 
 /** @typedef {typeof words} Words */
+/** @typedef {Readonly<Record<string, readonly string[]>>} Explanations */
