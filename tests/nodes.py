@@ -109,7 +109,7 @@ async def a_front(
         together = settings.subjects.max_sessions_per_subject > 0
         fleet = Router(directory, secret, region=region, keep_together=together)
         stack.push_async_callback(fleet.close)
-        port = await listen(create_app(settings, fleet), stack, host=LOOPBACK, port=0)
+        port = await listen(create_app(settings, fleet, calls_are_here=False), stack, host=LOOPBACK, port=0)
         await directory.start()
         await directory.refreshed.wait()
         await directory.refresh(force=True)

@@ -1,3 +1,4 @@
+import { underPolicy } from './content-policy.js';
 import { VoxgenderError } from './errors.js';
 import { wait } from './promises.js';
 
@@ -44,13 +45,14 @@ export class Capture {
    * @param {string | URL} workletUrl of capture-worklet.js
    * @param {(frame: Float32Array<ArrayBuffer>) => void} onframe takes 640 samples each 40 ms
    * @returns {Promise<Capture>}
-   * @throws {VoxgenderError} `no_worklet`: the module cannot be had; `asleep`: the page has to be clicked first
+   * @throws {VoxgenderError} `no_worklet`: the module cannot be had; `content_policy`: the page's policy forbids it;
+   *   `asleep`: the page has to be clicked first
    */
   static async open(workletUrl, onframe) {
     const context = new AudioContext({ latencyHint: 'interactive' });
     try {
       const waking = context.resume();
-      await context.audioWorklet.addModule(workletUrl);
+      await underPolicy(workletUrl, () => context.audioWorklet.addModule(workletUrl));
       loaded.add(String(workletUrl));
       await Promise.race([waking, wait(WAKE_MS)]);
       if (context.state !== 'running') {

@@ -38,8 +38,8 @@ export class ServerError extends VoxgenderError {
 }
 
 /**
- * No way to the server, or no longer: `unreachable`, `cross_origin`, `mixed_content`, `local_network`,
- * `no_media_path`, `lost`, or the code of the `error` message with which the server ended the call.
+ * No way to the server, or no longer: `unreachable`, `cross_origin`, `mixed_content`, `local_network`, `content_policy`,
+ * `no_media_path`, `no_websocket`, `lost`, or the code of the `error` message with which the server ended the call.
  */
 export class ConnectionError extends VoxgenderError {
   /**

@@ -1,7 +1,9 @@
 // The client's half of `/listen`: a ticket asked for as a WHIP session is, and a WebSocket at its URL.
 
-import { ConnectionError, ServerError } from './errors.js';
-import { refusal } from './whip.js';
+import { underPolicy } from './content-policy.js';
+import { ServerError } from './errors.js';
+import { noteAnswer, whyUnanswered } from './unanswered.js';
+import { absolute, refusal } from './whip.js';
 
 const ANSWER_TIMEOUT_MS = 15_000;
 
@@ -24,28 +26,28 @@ export function listenUrl(endpoint) {
  * @param {{token?: string | null}} [options]
  * @returns {Promise<URL>} of the scheme `ws` or `wss`
  * @throws {ServerError} the server refused
- * @throws {ConnectionError} `unreachable`: no answer at all
+ * @throws {ConnectionError} no answer at all; the code says why
  */
 export async function askForTicket(endpoint, parameters, { token = null } = {}) {
   const url = listenUrl(endpoint);
   for (const [name, value] of Object.entries(parameters)) url.searchParams.set(name, String(value));
+  /** @type {Record<string, string>} */
+  const headers = token ? { Authorization: `Bearer ${token}` } : {};
   let response, body;
   try {
-    response = await fetch(url, {
-      method: 'POST',
-      headers: token ? { Authorization: `Bearer ${token}` } : {},
-      signal: AbortSignal.timeout(ANSWER_TIMEOUT_MS),
-    });
+    const signal = AbortSignal.timeout(ANSWER_TIMEOUT_MS);
+    response = await underPolicy(url, () => fetch(url, { method: 'POST', headers, signal }));
     body = await response.text();
   } catch (cause) {
-    throw new ConnectionError('unreachable', `No answer from ${url}`, { cause });
+    throw await whyUnanswered(url, cause);
   }
+  noteAnswer(url);
   if (!response.ok) throw refusal(response, body);
-  const location = response.headers.get('Location');
+  const location = absolute(response.headers.get('Location'), response.url || url);
   if (response.status !== 201 || !location) {
     throw new ServerError(response.status, 'not_listen', `${url} gives no ticket for a WebSocket`);
   }
-  const ticket = new URL(location, response.url || url);
+  const ticket = new URL(location);
   ticket.protocol = ticket.protocol.replace('http', 'ws');
   return ticket;
 }

@@ -1,7 +1,10 @@
 const FIRST_MS = 500;
 const LONGEST_MS = 10_000;
-/** A proxy whose server is restarting answers without the headers of CORS, too. A server's own refusal stays. */
-const CROSS_ORIGIN_TRIES = 5;
+/** A server that is started again, or a network that comes back, is noticed within a second of it for so many tries. */
+const PROMPT_TRIES = 20;
+const PROMPT_MS = 1_000;
+/** The server did not answer, so a try costs it nothing. */
+const UNANSWERED = new Set(['unreachable', 'cross_origin', 'lost', 'no_media_path', 'unheard']);
 
 /**
  * A try that failed.
@@ -17,15 +20,18 @@ const CROSS_ORIGIN_TRIES = 5;
 
 /**
  * Wait with exponential backoff and jitter, so that the callers of a server that went down do not all come back in the
- * same instant. A server that answers knows better: its `Retry-After` is never undercut, nor stretched by more than
- * half. An error that waiting does not heal is final.
+ * same instant. Where nothing answers the wait is a second at most at first, and grows after some 15 s. A server that
+ * answers knows better: its `Retry-After` is never undercut, nor stretched by more than half. An error that waiting
+ * does not heal is final.
  * @param {{random?: () => number}} [options]
  * @returns {ReconnectPolicy}
  */
 export function exponentialBackoff({ random = Math.random } = {}) {
   return ({ failures, error }) => {
-    if (!error.heals || (error.code === 'cross_origin' && failures >= CROSS_ORIGIN_TRIES)) return null;
+    if (!error.heals) return null;
     if (error.retryAfterMs !== null) return Math.max(error.retryAfterMs, FIRST_MS) * (1 + 0.5 * random());
-    return Math.min(LONGEST_MS, FIRST_MS * 2 ** failures) * (0.5 + 0.5 * random());
+    const isPrompt = UNANSWERED.has(error.code) && failures < PROMPT_TRIES;
+    const doublings = UNANSWERED.has(error.code) && !isPrompt ? failures - PROMPT_TRIES + 2 : failures;
+    return Math.min(isPrompt ? PROMPT_MS : LONGEST_MS, FIRST_MS * 2 ** doublings) * (0.5 + 0.5 * random());
   };
 }

@@ -7,22 +7,38 @@ const PROBE_TIMEOUT_MS = 3_000;
 const LOCAL_NETWORK_PERMISSIONS = ['local-network-access', 'local-network', 'loopback-network'];
 
 /**
+ * Origins whose answers this page could read: they let it call.
+ * @type {Set<string>}
+ */
+const readable = new Set();
+
+/**
+ * Take note of an answer that the page could read.
+ * @param {string | URL} endpoint
+ */
+export function noteAnswer(endpoint) {
+  readable.add(absolute(endpoint).origin);
+}
+
+/**
  * Tell why a server did not answer.
  *
  * `mixed_content`: a page on https cannot ask a server on http. `local_network`: the browser keeps the page from
  * servers of the user's own network (https://wicg.github.io/local-network-access/). `cross_origin`: the server answers,
- * and does not let this page's origin read it (CORS); a proxy that is restarting may look the same for a while.
+ * and does not let this page's origin read it (CORS). Waiting heals that only where the origin was read before: a proxy
+ * whose server is restarting answers without the headers of CORS, too.
  * `unreachable`: anything else.
  * @param {string | URL} endpoint
  * @param {unknown} cause what `fetch` threw
  * @returns {Promise<ConnectionError>}
  */
 export async function whyUnanswered(endpoint, cause) {
+  if (cause instanceof ConnectionError) return cause;
   const unreachable = new ConnectionError('unreachable', `No answer from ${endpoint}`, { cause });
   const page = globalThis.location;
   const timedOut = cause instanceof DOMException && cause.name === 'TimeoutError';
   if (!page || timedOut) return unreachable;
-  const url = new URL(endpoint, globalThis.document?.baseURI ?? page.href);
+  const url = absolute(endpoint);
   if (url.origin === page.origin) return unreachable;
   if (page.protocol === 'https:' && url.protocol === 'http:' && !isLoopback(url.hostname)) {
     return new ConnectionError('mixed_content', `A page on https cannot reach ${url.origin}`, { cause, heals: false });
@@ -34,9 +50,17 @@ export async function whyUnanswered(endpoint, cause) {
     });
   }
   if ((await answers(url, 'no-cors')) && !(await answers(url, 'cors'))) {
-    return new ConnectionError('cross_origin', `${url.origin} does not let pages of ${page.origin} call`, { cause });
+    return new ConnectionError('cross_origin', `${url.origin} does not let pages of ${page.origin} call`, {
+      cause,
+      heals: readable.has(url.origin),
+    });
   }
   return unreachable;
+}
+
+/** @param {string | URL} endpoint */
+function absolute(endpoint) {
+  return new URL(endpoint, globalThis.document?.baseURI ?? globalThis.location?.href);
 }
 
 /**
@@ -54,10 +78,11 @@ async function answers(url, mode) {
 }
 
 /**
+ * Whether the browser keeps a page from a server of the user's own network.
  * @param {URL} url
- * @param {Location} page
+ * @param {{hostname: string}} page
  */
-async function isKeptFromLocalNetwork(url, page) {
+export async function isKeptFromLocalNetwork(url, page) {
   if (!isLocal(url.hostname) || isLocal(page.hostname)) return false;
   const states = await Promise.all(LOCAL_NETWORK_PERMISSIONS.map(permissionState));
   // `prompt`: the user has not answered, or the browser did not even ask.

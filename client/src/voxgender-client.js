@@ -24,6 +24,8 @@ import { Tally, NOTHING_HEARD } from './tally.js';
 
 /** Some tracks end without an event; how often they are looked at, besides with each message. */
 const LOOK_EVERY_MS = 1_000;
+/** After these browsers let a page give and take sound (https://html.spec.whatwg.org/#activation-triggering-input-event). */
+const GESTURES = ['keydown', 'pointerup', 'touchend', 'click'];
 /** A timer that is set to more goes off at once. */
 const LONGEST_TIMER_MS = 2 ** 31 - 1;
 /** A session that held this long was a good one; the next loss starts with a short wait again. */
@@ -297,7 +299,7 @@ export class VoxgenderClient extends EventTarget {
       const retryMs = this.#retryMs(failures, error);
       if (retryMs === null) throw error;
       this.#setState(state, { error, retryMs });
-      await pauseUnlessOnline(retryMs, signal);
+      await pauseUnlessNews(retryMs, error, signal);
     }
   }
 
@@ -354,7 +356,7 @@ export class VoxgenderClient extends EventTarget {
         signal.throwIfAborted();
         const error = asVoxgenderError(thrown);
         const retryMs = this.#retryMs(failures, error);
-        if (retryMs !== null) next.push(pauseUnlessOnline(retryMs, signal).then(() => null));
+        if (retryMs !== null) next.push(pauseUnlessNews(retryMs, error, signal).then(() => null));
         if (this.#state !== 'live') this.#setState('reconnecting', { error, retryMs });
       }
       const lost = await abortable(Promise.race(next), signal);
@@ -500,19 +502,21 @@ function asVoxgenderError(thrown) {
 }
 
 /**
- * @param {number} ms cut short when the network comes back
+ * @param {number} ms cut short when the network comes back, or the user does what the browser waits for
+ * @param {VoxgenderError} error why there is a pause
  * @param {AbortSignal} signal
  */
-async function pauseUnlessOnline(ms, signal) {
+async function pauseUnlessNews(ms, error, signal) {
+  const news = error.code === 'asleep' ? ['online', ...GESTURES] : ['online'];
   /** @type {ReturnType<typeof deferred<void>>} */
   const { promise, resolve } = deferred();
   const goOn = () => resolve();
   const timer = setTimeout(goOn, ms);
-  globalThis.addEventListener?.('online', goOn);
+  for (const name of news) globalThis.addEventListener?.(name, goOn, true);
   try {
     await abortable(promise, signal);
   } finally {
     clearTimeout(timer);
-    globalThis.removeEventListener?.('online', goOn);
+    for (const name of news) globalThis.removeEventListener?.(name, goOn, true);
   }
 }

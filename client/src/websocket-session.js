@@ -2,10 +2,12 @@
 
 import { Backlog } from './backlog.js';
 import { Capture, CAPTURE_RATE_HZ, FRAME_MS } from './capture.js';
+import { underPolicy } from './content-policy.js';
 import { ConnectionError, VoxgenderError } from './errors.js';
 import { askForTicket } from './listen.js';
 import { parse } from './messages.js';
 import { abortable, deferred, wait } from './promises.js';
+import { isKeptFromLocalNetwork } from './unanswered.js';
 import { openEncoder } from './voice-encoder.js';
 
 /** @typedef {import('./message-types.js').Message} Message */
@@ -172,15 +174,33 @@ export class WebSocketSession {
       { token },
     );
     if (this.#closed) return;
-    const socket = new WebSocket(ticket, ['voxgender']);
-    this.#socket = socket;
-    socket.onmessage = ({ data }) => this.#receive(data);
-    socket.onclose = (event) => this.#onclose(event);
-    const timer = setTimeout(
-      () => this.#live.reject(new ConnectionError('no_media_path', 'The server does not answer over the WebSocket')),
-      CONNECT_TIMEOUT_MS,
-    );
-    await this.#live.promise.finally(() => clearTimeout(timer));
+    const timer = setTimeout(() => this.#live.reject(noWebSocket(ticket)), CONNECT_TIMEOUT_MS);
+    const opened = underPolicy(ticket, () => this.#open(ticket));
+    const live = this.#live.promise;
+    await Promise.race([opened, live])
+      .then(() => live)
+      .finally(() => clearTimeout(timer));
+  }
+
+  /**
+   * Open the WebSocket; resolves once the server has taken it.
+   * @param {URL} ticket
+   * @returns {Promise<void>}
+   */
+  #open(ticket) {
+    const socket = (this.#socket = new WebSocket(ticket, ['voxgender']));
+    return new Promise((resolve, reject) => {
+      let isOpen = false;
+      socket.onopen = () => {
+        isOpen = true;
+        resolve();
+      };
+      socket.onmessage = ({ data }) => this.#receive(data);
+      socket.onclose = (event) => {
+        if (isOpen) this.#onclose(event);
+        else whyUnopened(ticket).then(reject);
+      };
+    });
   }
 
   /** @param {Float32Array<ArrayBuffer>} frame */
@@ -277,6 +297,21 @@ export class WebSocketSession {
     this.#capture = null;
     this.#encoder?.close();
   }
+}
+
+/** @param {URL} ticket */
+function noWebSocket(ticket) {
+  return new ConnectionError('no_websocket', `No WebSocket to ${ticket.host} opens, though the server answers`);
+}
+
+/**
+ * Tell why a WebSocket does not open. Browsers do not say.
+ * @param {URL} ticket
+ */
+async function whyUnopened(ticket) {
+  if (!globalThis.location || !(await isKeptFromLocalNetwork(ticket, location))) return noWebSocket(ticket);
+  const message = `The browser does not let ${location.origin} reach ${ticket.host}`;
+  return new ConnectionError('local_network', message, { heals: false });
 }
 
 /** @param {unknown} data */

@@ -1,8 +1,9 @@
 // The WHIP client's half of RFC 9725: offer in, answer out, candidates trickled, session deleted.
 
+import { underPolicy } from './content-policy.js';
 import { ServerError } from './errors.js';
 import { wait } from './promises.js';
-import { whyUnanswered } from './unanswered.js';
+import { noteAnswer, whyUnanswered } from './unanswered.js';
 
 const ANSWER_TIMEOUT_MS = 15_000;
 const STATUS_TIMEOUT_MS = 3_000;
@@ -35,27 +36,38 @@ export async function publish(endpoint, offer, { token = null } = {}) {
   if (token) headers['Authorization'] = `Bearer ${token}`;
   let response, body;
   try {
-    response = await fetch(endpoint, {
-      method: 'POST',
-      headers,
-      body: offer,
-      signal: AbortSignal.timeout(ANSWER_TIMEOUT_MS),
-    });
+    const signal = AbortSignal.timeout(ANSWER_TIMEOUT_MS);
+    response = await underPolicy(endpoint, () => fetch(endpoint, { method: 'POST', headers, body: offer, signal }));
     body = await response.text();
   } catch (cause) {
     throw await whyUnanswered(endpoint, cause);
   }
+  noteAnswer(endpoint);
   if (!response.ok) throw refusal(response, body);
-  const location = response.headers.get('Location');
-  if (response.status !== 201 || !location) {
+  const url = absolute(response.headers.get('Location'), response.url || endpoint);
+  if (response.status !== 201 || !url) {
     throw new ServerError(response.status, 'not_whip', `${endpoint} does not answer as a WHIP endpoint does`);
   }
   return {
-    url: new URL(location, response.url || endpoint).href,
+    url,
     etag: response.headers.get('ETag'),
     answer: body,
     iceServers: parseIceServers(response.headers.get('Link')),
   };
+}
+
+/**
+ * Read a `Location` header.
+ * @param {string | null} location
+ * @param {string | URL} base
+ * @returns {string | null} null where there is none, or no URL in it
+ */
+export function absolute(location, base) {
+  try {
+    return location && new URL(location, base).href;
+  } catch {
+    return null;
+  }
 }
 
 /**
@@ -119,7 +131,7 @@ export function sdpFragment(offer, candidates) {
   return `${lines.filter(Boolean).join('\r\n')}\r\n`;
 }
 
-const LINK = /<([^>]*)>((?:\s*;\s*[^\s=;,"]+(?:\s*=\s*(?:"(?:[^"\\]|\\.)*"|[^\s;,"]*))?)*)/g;
+const LINK = /<([^<>]*)>((?:\s*;\s*[^\s=;,"]+(?:\s*=\s*(?:"(?:[^"\\]|\\.)*"|[^\s;,"]*))?)*)/g;
 const PARAMETER = /;\s*([^\s=;,"]+)(?:\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s;,"]*)))?/g;
 
 /**

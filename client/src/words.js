@@ -23,7 +23,7 @@ const EXPLANATIONS = {
   unreachable: ['The server cannot be reached', 'It may be down, or this device may be offline.'],
   cross_origin: [
     'The server does not let this site call',
-    'Its operator can allow this page’s origin (--allow-origin). If it is just being restarted, this passes.',
+    'Its operator can allow this page’s origin (--allow-origin).',
   ],
   mixed_content: ['A secure page cannot reach this server', 'The server’s address has to begin with https.'],
   local_network: [
@@ -36,10 +36,18 @@ const EXPLANATIONS = {
     'No way through for audio',
     'The server answers, but audio does not get there. A firewall may be blocking UDP.',
   ],
+  no_websocket: [
+    'No way through for audio',
+    'The server answers, but no WebSocket to it opens. A proxy or a firewall may be blocking it.',
+  ],
+  content_policy: [
+    'This page may not reach the server',
+    'Its maker has to allow the server in the page’s Content-Security-Policy: in connect-src, and for capture-worklet.js in script-src.',
+  ],
   asleep: ['The browser waits for you', 'Click or press a key anywhere on this page.'],
   no_worklet: [
     'This page lacks a part of voxgender',
-    'Its maker has to serve capture-worklet.js from the page’s own server.',
+    'Its maker has to serve capture-worklet.js: from the page’s own server, or with CORS headers.',
   ],
   no_relay: [
     'No way through the relay',

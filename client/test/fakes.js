@@ -273,13 +273,15 @@ export class FakeWebSocket {
   static all = [];
   /** Whether a socket that opens is greeted. */
   static greets = true;
+  /** Whether a socket opens. */
+  static opens = true;
   readyState = FakeWebSocket.OPEN;
   bufferedAmount = 0;
   sent = [];
 
   static install() {
     FakeWebSocket.all = [];
-    FakeWebSocket.greets = true;
+    FakeWebSocket.greets = FakeWebSocket.opens = true;
     globalThis.WebSocket = FakeWebSocket;
   }
 
@@ -290,7 +292,11 @@ export class FakeWebSocket {
   constructor(url, protocols) {
     Object.assign(this, { url: String(url), protocols });
     FakeWebSocket.all.push(this);
-    if (FakeWebSocket.greets) queueMicrotask(() => this.receive({ type: 'hello', session: 's', hop_ms: 192 }));
+    queueMicrotask(() => {
+      if (!FakeWebSocket.opens) return this.end(1006);
+      this.onopen?.();
+      if (FakeWebSocket.greets) this.receive({ type: 'hello', session: 's', hop_ms: 192 });
+    });
   }
 
   receive(message) {

@@ -304,6 +304,19 @@ test('a worklet that has come before is asked for again: a restart of its server
   await client.stop();
 });
 
+test('a WebSocket that does not open, as behind some proxies, is told: it was "connection lost" for ever', async () => {
+  FakeWebSocket.opens = false;
+  const errors = [];
+  listenWith({ transport: 'websocket' });
+  client.addEventListener('state', ({ detail }) => errors.push(detail.error?.code));
+  const live = client.start();
+  await settle();
+  assert.equal(errors.at(-1), 'no_websocket');
+  FakeWebSocket.opens = true;
+  await after(1_000);
+  await live;
+});
+
 test('a page that nobody has clicked yet is waited for', async () => {
   FakeAudioContext.state = 'suspended';
   listenWith({ transport: 'websocket' });

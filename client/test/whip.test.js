@@ -82,6 +82,19 @@ test('publishing sends the offer and the token, and reads the resource', async (
   assert.deepEqual(resource.iceServers, [{ urls: 'stun:a' }, { urls: 'stun:b' }]);
 });
 
+test('a Location that is no URL is no answer of a WHIP endpoint', async () => {
+  answer = (_, response) => {
+    response.writeHead(201, { 'Content-Type': 'application/sdp', Location: 'http://a[]@/whip/abc' });
+    response.end('answer');
+  };
+  await assert.rejects(publish(endpoint, 'offer'), { code: 'not_whip' });
+});
+
+test('a bracket in a Link header begins anew', () => {
+  // It was searched to the end from each of them, and a header of brackets held the page for half a minute.
+  assert.deepEqual(parseIceServers('<<<stun:a>; rel=ice-server'), [{ urls: 'stun:a' }]);
+});
+
 test('a problem becomes an error with its code, its words and its wait', async () => {
   answer = (_, response) => {
     response.writeHead(503, { 'Content-Type': 'application/problem+json', 'Retry-After': '3' });

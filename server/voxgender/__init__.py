@@ -1,31 +1,34 @@
 """voxgender tells, live, whether the voice speaking now is heard as male or female."""
 
-from typing import TYPE_CHECKING, Any
+from __future__ import annotations
 
-from voxgender.errors import AudioError, ModelError, VoxgenderError
-from voxgender.protocol import (
-    AnyMessage,
-    Change,
-    Error,
-    Hello,
-    Label,
-    Result,
-    Scores,
-    Segment,
-    Summary,
-    Warning,
-)
 from voxgender.version import __version__
 
+TYPE_CHECKING = False
+"""``typing`` is not loaded for it: until ``voxgender.__main__`` runs, Python answers Ctrl-C with a traceback."""
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterable, Iterable
     from os import PathLike
+    from typing import Any
 
     from aiortc import MediaStreamTrack
 
     from voxgender.audio.pcm import Encoding
     from voxgender.embedding.voice import Voice
     from voxgender.engine.files import FileClassification
+    from voxgender.errors import AudioError, ModelError, VoxgenderError
+    from voxgender.protocol import (
+        AnyMessage,
+        Change,
+        Error,
+        Hello,
+        Label,
+        Result,
+        Scores,
+        Segment,
+        Summary,
+        Warning,
+    )
 
 __all__ = [
     "AnyMessage",
@@ -51,13 +54,13 @@ __all__ = [
 
 
 async def analyze(
-    source: "MediaStreamTrack | AsyncIterable[Any] | Iterable[Any]",
+    source: MediaStreamTrack | AsyncIterable[Any] | Iterable[Any],
     *,
     rate: int | None = None,
-    encoding: "Encoding | None" = None,
+    encoding: Encoding | None = None,
     channels: int | None = None,
     model: str = "embedded",
-) -> "AsyncGenerator[AnyMessage, None]":
+) -> AsyncGenerator[AnyMessage, None]:
     """Analyse a voice as it comes: an aiortc track, or PCM from anywhere.
 
     >>> async for message in analyze(source, rate=16000):
@@ -93,13 +96,13 @@ async def analyze(
 
 
 async def classify(
-    source: "str | PathLike[str] | Any",
+    source: str | PathLike[str] | Any,
     *,
     rate: int | None = None,
-    encoding: "Encoding | None" = None,
+    encoding: Encoding | None = None,
     channels: int | None = None,
     model: str = "embedded",
-) -> "FileClassification":
+) -> FileClassification:
     """Classify a file or a recording by all of its speech, on another thread than the event loop's.
 
     >>> verdict = await classify("voice.wav")
@@ -122,27 +125,35 @@ async def classify(
 
 
 def classify_sync(
-    source: "str | PathLike[str] | Any",
+    source: str | PathLike[str] | Any,
     *,
     rate: int | None = None,
-    encoding: "Encoding | None" = None,
+    encoding: Encoding | None = None,
     channels: int | None = None,
     model: str = "embedded",
-) -> "FileClassification":
+) -> FileClassification:
     """Classify a file or a recording on the present thread: :func:`classify` for programs without an event loop."""
     from voxgender.embedding import classification
 
     return classification.classify(source, rate=rate, encoding=encoding, channels=channels, model=model)
 
 
+_MODULES = {
+    "FileClassification": "voxgender.engine.files",
+    "Voice": "voxgender.embedding.voice",
+    **dict.fromkeys(("AudioError", "ModelError", "VoxgenderError"), "voxgender.errors"),
+}
+"""Modules of the names that are loaded when they are asked for; those of the others is ``voxgender.protocol``."""
+
+
 def __getattr__(name: str) -> Any:
-    # Imported late: a program that only names the library loads neither numpy nor asyncio.
-    if name == "Voice":
-        from voxgender.embedding.voice import Voice
+    # A program that only names the library loads nothing, and the command line can be interrupted at once.
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
 
-        return Voice
-    if name == "FileClassification":
-        from voxgender.engine.files import FileClassification
+    return getattr(import_module(_MODULES.get(name, "voxgender.protocol")), name)
 
-        return FileClassification
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+def __dir__() -> list[str]:
+    return __all__

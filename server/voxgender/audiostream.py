@@ -7,16 +7,17 @@ import msgspec
 
 from voxgender.errors import StreamRejected
 
-Encoding = Literal["s16le", "f32le", "mulaw", "alaw", "opus"]
-"""Little-endian PCM of 16-bit integers or 32-bit floats, G.711 in both laws, or one Opus packet a message."""
+Encoding = Literal["s16le", "f32le", "mulaw", "alaw", "g722", "opus"]
+"""Little-endian PCM of 16-bit integers or 32-bit floats, G.711 in both laws, G.722, or one Opus packet a message."""
 
-SAMPLE_BYTES: Mapping[Encoding, int] = {"s16le": 2, "f32le": 4, "mulaw": 1, "alaw": 1}
-"""Bytes of one sample of one channel; Opus has no such."""
+SAMPLE_BYTES: Mapping[Encoding, int] = {"s16le": 2, "f32le": 4, "mulaw": 1, "alaw": 1, "g722": 1}
+"""Bytes of one channel in a tick of the rate: a sample, of G.722 two samples. Opus has no such."""
 DEFAULT_RATE_HZ: Mapping[Encoding, int] = {
     "s16le": 16_000,
     "f32le": 16_000,
     "mulaw": 8_000,
     "alaw": 8_000,
+    "g722": 8_000,
     "opus": 48_000,
 }
 MIN_RATE_HZ, MAX_RATE_HZ = 8_000, 192_000
@@ -37,7 +38,7 @@ class StreamFormat(msgspec.Struct, frozen=True, kw_only=True):
     """The format of a stream, and what its client wants to be told.
 
     Attributes:
-        rate_hz: samples of a channel in a second.
+        rate_hz: samples of a channel in a second; of G.722 half of them (RFC 3551 section 4.5.2).
         channels: number of interleaved channels, each judged apart.
         name: name of the stream, such as that of a participant; told to the stream's client and followers alone.
         interim: whether ``result`` messages are sent; otherwise only events that are final.
@@ -79,6 +80,8 @@ def parse(query: Mapping[str, str]) -> StreamFormat:
     rate_hz = _whole(query, "rate", DEFAULT_RATE_HZ[encoding], MIN_RATE_HZ, MAX_RATE_HZ)
     if encoding == "opus" and rate_hz != DEFAULT_RATE_HZ["opus"]:
         raise StreamRejected("Opus has a clock of 48000 Hz: leave rate out.")
+    if encoding == "g722" and rate_hz != DEFAULT_RATE_HZ["g722"]:
+        raise StreamRejected("G.722 has a clock of 8000 Hz and samples at 16000 Hz: leave rate out.")
     most = MAX_OPUS_CHANNELS if encoding == "opus" else MAX_CHANNELS
     name = query.get("name", "")
     if len(name) > MAX_NAME or not (name.isprintable() or not name):

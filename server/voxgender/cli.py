@@ -6,6 +6,7 @@ import difflib
 import io
 import json
 import logging
+import signal
 import sys
 from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, get_type_hints
@@ -239,7 +240,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         command, settings = parse(sys.argv[1:] if argv is None else argv)
         if command not in (serve, signaling, media):
-            # Servers set up their own log.
+            # Servers set up their own log, and take signals from their first moment on.
+            _raise_interrupts()
             logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.WARNING)
         return command(settings)
     except SettingsError as error:
@@ -334,6 +336,12 @@ def _run(main: Coroutine[Any, Any, T]) -> T:
     except ImportError:
         return asyncio.run(main)
     return uvloop.run(main)
+
+
+def _raise_interrupts() -> None:
+    """Let SIGINT raise ``KeyboardInterrupt``, so that what is under way is ended well."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _fail(error: VoxgenderError | str, status: int) -> int:

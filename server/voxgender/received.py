@@ -1,8 +1,9 @@
-"""Decode JSON that others have written: clients, nodes, servers that are called."""
+"""Decode JSON and URLs that others have written: clients, nodes, servers that are called."""
 
 from typing import Any, TypeVar
 
 import msgspec
+from yarl import URL
 
 T = TypeVar("T")
 
@@ -18,3 +19,16 @@ def decode(text: bytes | str, kind: type[T] | Any) -> T:
     except RecursionError:
         raise ValueError("it is nested too deep") from None
     return decoded
+
+
+def url(text: str) -> URL:
+    """Parse a URL.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        return URL(text)
+    except IndexError:
+        # yarl's word for ``http://a[]@/``.
+        raise ValueError("it is no URL") from None

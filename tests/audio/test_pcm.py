@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from tests.support import sine
 from voxgender.audio.frames import Frame, Packet, Wave
-from voxgender.audio.pcm import ENCODINGS, PACKET_S, Encoding, PcmDecoder, PcmFormat, PcmPackets
+from voxgender.audio.pcm import ENCODINGS, PACKET_S, Encoding, PcmFormat, PcmPackets
+from voxgender.audio.pcmdecoder import PcmDecoder, samples_of
 from voxgender.audio.resampler import Resampler
 from voxgender.errors import AudioError
 
@@ -35,7 +36,7 @@ def test_g711_is_decoded_as_ffmpeg_does(name: Encoding) -> None:
     decoder.format, decoder.layout, decoder.sample_rate = "s16", "mono", 8_000
     every = bytes(range(256))
     (frame,) = decoder.decode(av.Packet(every))
-    assert PcmFormat(8_000, name).samples(every)[:, 0].tolist() == frame.to_ndarray()[0].tolist()
+    assert samples_of(PcmFormat(8_000, name), every)[:, 0].tolist() == frame.to_ndarray()[0].tolist()
 
 
 @given(

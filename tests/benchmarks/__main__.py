@@ -11,6 +11,7 @@ from typing import NamedTuple
 from tests.benchmarks import (
     faults,
     held_calls,
+    large_calls,
     limits,
     machine,
     media_plane,
@@ -48,6 +49,7 @@ BENCHMARKS = {
     "websocket": Benchmark(websocket.measure, limit_s=900.0),
     "memory": Benchmark(memory.measure),
     "model": Benchmark(model.measure, model.prepare),
+    "large_calls": Benchmark(large_calls.measure, large_calls.prepare),
     "limits": Benchmark(limits.measure),
 }
 

@@ -11,7 +11,8 @@ from typing import Any
 VOXGENDER = (sys.executable, "-m", "voxgender.cli")
 LOOPBACK = "127.0.0.1"
 
-_START_TIMEOUT_S = 60.0
+_START_TIMEOUT_S = 180.0
+"""A large checkpoint is converted at its first start."""
 _STOP_TIMEOUT_S = 5.0
 
 
@@ -36,7 +37,7 @@ async def a_server(command: Sequence[str], pin: Callable[[], None] | None = None
     """Run a server that prints its URL once it takes calls; give that URL.
 
     Raises:
-        RuntimeError: it ended, or said nothing for a minute.
+        RuntimeError: it ended, or said nothing for three.
     """
     async with _child(command, pin) as child:
         assert child.stdout is not None

@@ -21,7 +21,7 @@ from scipy.signal import resample_poly
 from voxgender.peer.voices import MAN, WOMAN, speak
 
 MICROPHONE_HZ = 48_000
-WAIT_MS = 30_000
+WAIT_MS = 60_000
 """Time after which a test gives up waiting for a word on the screen, long enough for a busy machine."""
 
 expect.set_options(timeout=WAIT_MS)
@@ -139,6 +139,7 @@ async def open_page(open_browser: OpenBrowser) -> AsyncIterator[OpenPage]:
     async def open_page(url: str, microphone: Path | None = None, **options: Any) -> Page:
         browser = await open_browser(microphone, **options)
         page = await browser.new_page()
+        page.set_default_timeout(WAIT_MS)
         page.on("pageerror", lambda error: errors.append(str(error)))
         await page.goto(url)
         return page

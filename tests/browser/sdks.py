@@ -3,6 +3,7 @@
 They are large, so this is no part of the suite: ``make sdks`` installs and runs them.
 """
 
+import re
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,8 @@ from playwright.async_api import Page, Route, expect
 from tests.browser.conftest import OpenPage, Server
 from tests.browser.test_page import expect_no_sessions
 
-BUILT = Path(__file__).parents[1] / "sdks" / "dist"
+SDKS = Path(__file__).parents[1] / "sdks"
+BUILT = {"built/next/": SDKS / "next" / "dist", "built/": SDKS / "dist"}
 
 
 async def open_built(open_page: OpenPage, server: Server, name: str, microphone: Path) -> Page:
@@ -19,7 +21,9 @@ async def open_built(open_page: OpenPage, server: Server, name: str, microphone:
     page = await open_page(f"{server.url}client/mark.svg", microphone)
 
     async def answer(route: Route) -> None:
-        await route.fulfill(path=BUILT / route.request.url.partition("/built/")[2])
+        path = route.request.url.removeprefix(server.url).partition("?")[0]
+        folder = next(prefix for prefix in BUILT if path.startswith(prefix))
+        await route.fulfill(path=BUILT[folder] / path.removeprefix(folder))
 
     await page.route("**/built/**", answer)
     await page.goto(f"{server.url}built/{name}.html")
@@ -49,3 +53,13 @@ async def test_a_hook_labels_a_voice_for_as_long_as_its_component_is_there(
     await expect(voice).to_contain_text("live webrtc female")
     await page.locator("#leave").click()
     await expect_no_sessions(server)
+
+
+async def test_a_page_that_next_rendered_without_a_browser_labels_a_voice_in_one(
+    server: Server, open_page: OpenPage, babble: Path
+) -> None:
+    page = await open_built(open_page, server, "next/index", babble)
+    await expect(page.locator("#server")).to_contain_text("idle Female")
+    await page.locator("#listen").click()
+    await expect(page.locator("#voice")).to_contain_text("live webrtc")
+    await expect(page.locator("#element .word")).to_have_text(re.compile("ale$"))

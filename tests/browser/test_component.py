@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from playwright.async_api import Page, Route, expect
+from playwright.async_api import ConsoleMessage, Page, Route, expect
 
 from tests.browser.conftest import OpenPage, Server
 from tests.browser.test_page import ANY_LABEL, expect_no_sessions
@@ -20,6 +20,11 @@ async def serve(page: Page, path: str, body: str, **headers: str) -> None:
         await route.fulfill(body=body, content_type=kind, headers=headers)
 
     await page.route(f"**/{path}", answer)
+
+
+def is_complaint(message: ConsoleMessage) -> bool:
+    # Chromium asks for an icon of its own accord, now and then, and names it beside the text alone.
+    return message.type == "error" and "favicon" not in message.text + message.location["url"]
 
 
 USE = """
@@ -42,7 +47,7 @@ async def test_a_strict_page_that_sets_the_source_first_and_loads_the_component_
     """The component stayed empty, never listened, or threw: each without a word to the page's maker."""
     page = await open_page(f"{server.url}client/mark.svg", babble)
     refused: list[str] = []
-    page.on("console", lambda message: refused.append(message.text) if message.type == "error" else None)
+    page.on("console", lambda message: refused.append(message.text) if is_complaint(message) else None)
     element_html = "<voxgender-voice></voxgender-voice>"
     body = f'<!doctype html><script type="module" src="/strict.js"></script>{element_html}'
     await serve(page, "strict", body, **{"Content-Security-Policy": STRICT})
@@ -58,7 +63,7 @@ async def test_a_strict_page_that_sets_the_source_first_and_loads_the_component_
         "of the page",
         "inline-flex",
     ]
-    assert not [text for text in refused if "favicon" not in text]
+    assert not refused
     await element.evaluate("element => element.remove()")
     await expect_no_sessions(server)
 
@@ -93,7 +98,11 @@ async def test_a_frame_that_is_not_given_the_microphone_tells_the_pages_maker_ho
     assert 'allow="microphone"' in advice
 
 
+# The notice is gone as soon as the microphone that was opened anew gives sound.
 DEAD_AT_FIRST = """() => {
+    window.notices = new Set();
+    const note = () => notices.add(document.getElementById('notice-title').textContent.trim());
+    new MutationObserver(note).observe(document.body, { subtree: true, childList: true, characterData: true });
     const get = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
     window.asked = 0;
     navigator.mediaDevices.getUserMedia = async (constraints) => {
@@ -115,7 +124,7 @@ async def test_a_microphone_that_has_hung_is_said_and_opened_anew(
     page = await open_page(server.url, babble)
     await page.evaluate(DEAD_AT_FIRST)
     await page.get_by_role("button", name="Start").click()
-    await expect(page.get_by_role("alert")).to_contain_text("The microphone gives no sound")
+    await page.wait_for_function("notices.has('The microphone gives no sound')")
     await expect(page.get_by_role("alert")).to_be_hidden()
     assert await page.evaluate("asked") == 2
     await page.get_by_role("button", name="Stop").click()
@@ -130,7 +139,6 @@ FOLLOW = """async () => {
     window.call = { track: await open(), muted: false };
     window.client = new VoxgenderClient('/whip');
     client.addEventListener('state', ({ detail }) => states.push(detail.state));
-    client.addEventListener('warning', ({ detail }) => states.push(detail.code));
     client.addEventListener('result', ({ detail }) => (window.latest = detail));
     window.voice = tap(() => call.track, { muted: () => call.muted });
     await client.start(voice);
@@ -156,8 +164,8 @@ async def test_a_tap_follows_the_call_from_one_microphone_to_the_next(
     await page.wait_for_function(HEARD)
     # Muted as LiveKit does with stopOnMute: there is no track then.
     await page.evaluate("call.track.stop()")
+    await page.wait_for_function("client.track === null")
     await page.wait_for_function(SILENT)
-    assert await page.evaluate("client.track") is None
     await page.evaluate("change()")
     await page.wait_for_function(HEARD)
     # Muted at another track than the one that is sent, as with Jitsi's effects.

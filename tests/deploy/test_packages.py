@@ -60,11 +60,10 @@ def test_the_version_is_one() -> None:
 def test_the_tarball_has_the_library_its_types_and_its_licence(npm_package: Path) -> None:
     with tarfile.open(npm_package) as archive:
         names = set(archive.getnames())
-    library = {f"package/{path.relative_to('client').as_posix()}" for path in in_git("client/src")}
-    assert library | {f"package/{name}" for name in ("README.md", "LICENSE", "package.json")} <= names
-    assert {name for name in names if not name.startswith(("package/src/", "package/types/"))} == {
-        f"package/{name}" for name in ("README.md", "LICENSE", "package.json")
-    }
+    library = {f"package/{path.relative_to('client').as_posix()}" for path in in_git("client/src", "client/elements")}
+    about = {f"package/{name}" for name in ("README.md", "LICENSE", "package.json", "custom-elements.json")}
+    assert library | about <= names
+    assert {name for name in names - library if not name.startswith("package/types/")} == about
     assert (CLIENT / "LICENSE").read_text() == (ROOT / "LICENSE").read_text()
 
 
@@ -82,12 +81,51 @@ def test_the_tarball_is_right_for_bundlers_and_for_types(npm_package: Path, chec
     assert ran.returncode == 0, ran.stdout + ran.stderr
 
 
-def test_a_program_imports_the_package_that_it_installed(npm_package: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def installed(npm_package: Path, tmp_path: Path) -> Path:
+    """A program's folder, with the package installed from its file."""
     (tmp_path / "package.json").write_text('{"name": "program", "private": true, "type": "module"}')
     install = ["npm", "install", "--offline", "--no-audit", "--no-fund", "--silent", str(npm_package)]
     subprocess.run(install, cwd=tmp_path, capture_output=True, check=True)
+    return tmp_path
+
+
+TYPED = """
+import 'voxgender/voxgender-voice.js';
+
+const element = document.createElement('voxgender-voice');
+element.source = null;
+document.querySelector('voxgender-voice')?.show({ label: 'female', confidence: 0.9 });
+// @ts-expect-error: it has no such method
+element.listen();
+"""
+
+
+def test_the_element_has_its_type_by_its_name(installed: Path) -> None:
+    """JSX of React, Preact and Vue is checked with their packages, by `make sdks`."""
+    (installed / "typed.ts").write_text(TYPED)
+    options = ["--noEmit", "--strict", "--target", "es2022", "--module", "nodenext", "--types", ""]
+    command = [ROOT / "node_modules" / ".bin" / "tsc", *options, "typed.ts"]
+    checked = subprocess.run(command, cwd=installed, capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stdout
+
+
+def test_a_server_imports_all_that_needs_no_framework(installed: Path) -> None:
+    """A page that is rendered on a server imports what it imports in a browser."""
+    exports = json.loads((CLIENT / "package.json").read_text())["exports"]
+    # The worklet runs in an AudioWorklet alone; hooks ask for React and Vue.
+    others = {"./capture-worklet.js", "./react", "./vue"}
+    paths = [f"voxgender{path[1:]}" for path in exports if path not in others and not path.endswith(".json")]
+    assert {"voxgender", "voxgender/voxgender-voice.js", "voxgender/elements/react.js"} <= set(paths)
+    program = "".join(f"await import('{path}');" for path in paths) + "console.log(typeof document)"
+    command = ["node", "--input-type=module", "--eval", program]
+    ran = subprocess.run(command, cwd=installed, capture_output=True, text=True, check=False)
+    assert (ran.stdout, ran.stderr) == ("undefined\n", "")
+
+
+def test_a_program_imports_the_package_that_it_installed(installed: Path) -> None:
     program = "import * as voxgender from 'voxgender'; console.log(new voxgender.VoxgenderClient('/whip').state)"
     ran = subprocess.run(
-        ["node", "--input-type=module", "--eval", program], cwd=tmp_path, capture_output=True, text=True, check=False
+        ["node", "--input-type=module", "--eval", program], cwd=installed, capture_output=True, text=True, check=False
     )
     assert (ran.stdout, ran.stderr) == ("idle\n", "")

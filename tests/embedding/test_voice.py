@@ -1,6 +1,8 @@
 """``Voice``: live sound that is pushed."""
 
 import asyncio
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 
@@ -189,3 +191,46 @@ async def test_silence_by_the_clock_ends_a_label(talk: Samples) -> None:
                 break
         assert message.type == "segment"
         assert message.label == "male"
+
+
+LOADS = """
+import asyncio, sys, threading
+
+class Recorder:
+    '''Notes which packages are looked for by the thread of the event loop.'''
+
+    def find_spec(self, name, path=None, target=None):
+        if threading.current_thread() is threading.main_thread():
+            loaded.append(name.partition(".")[0])
+
+loaded = []
+
+async def main():
+    import voxgender
+
+    sys.meta_path.insert(0, Recorder())
+    await USE
+    print(*sorted({"numpy", "av", "onnxruntime", "aiortc", "scipy", "torch"} & set(loaded)))
+
+async def voice():
+    voice = voxgender.Voice(rate=16000)
+    voice.push(bytes(32_000))
+    async for message in voice:
+        if message.type == "result":
+            return await voice.close()
+
+async def analyze():
+    async for message in voxgender.analyze([bytes(32_000)], rate=16000):
+        pass
+
+import voxgender
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("use", ["voice()", "analyze()", "voxgender.classify(bytes(32_000), rate=16000)"])
+def test_the_networks_runtimes_are_not_loaded_by_the_event_loop_s_thread(use: str) -> None:
+    """The first ``Voice()`` of a process loaded numpy, FFmpeg and ONNX Runtime while its event loop stood still."""
+    program = [sys.executable, "-c", LOADS.replace("USE", use)]
+    ended = subprocess.run(program, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+    assert (ended.stdout, ended.stderr) == ("\n", "")

@@ -13,7 +13,8 @@ from tests.engine.models import PATIENCE_S, Fixed, Held, Pitch
 from tests.engine.still import StillEngine
 from tests.engine.test_files import write
 from tests.support import Samples, silence, sine
-from voxgender.audio.pcm import Encoding, PcmDecoder, PcmFormat, PcmPackets
+from voxgender.audio.pcm import Encoding, PcmFormat, PcmPackets
+from voxgender.audio.pcmdecoder import PcmDecoder
 from voxgender.engine import Engine
 from voxgender.engine.files import analyze_file
 from voxgender.engine.schedule import BUSY_CALLS

@@ -103,7 +103,9 @@ async def test_signaling_that_stops_sums_up_and_sends_away(engine: Engine) -> No
         node = await stack.enter_async_context(a_node(engine))
         front = await stack.enter_async_context(a_front(node))
         async with AsyncExitStack() as own:
-            port = await listen(create_app(FrontSettings(), front.fleet), own, host=LOOPBACK, port=0)
+            port = await listen(
+                create_app(FrontSettings(), front.fleet, calls_are_here=False), own, host=LOOPBACK, port=0
+            )
             http = await stack.enter_async_context(ClientSession(f"http://{LOOPBACK}:{port}"))
             socket = await http.ws_connect("/listen")
             await socket.send_bytes(SECOND)

@@ -58,4 +58,19 @@ FINDINGS = (
         b'\3{"weight_map": {"a": "/etc/hostname", "b": "../x.safetensors"}}',
         "an index that names files elsewhere: they were read",
     ),
+    Finding(
+        "gateways",
+        b"\n".join(
+            b'{"event":"media","media":{"track":"inbound","chunk":"2",%b"payload":"////"}}' % time
+            for time in (b'"timestamp":"40",', b"")
+        ),
+        "a message that comes twice before its turn, once without a time: TypeError, and the stream ended with 1011",
+    ),
+    Finding("headers", 7_999 * b"<", "a Link header of brackets: quadratic, a third of a second for 8 kB"),
+    Finding("addresses", b"http://a[]@/", "an address that yarl stumbles over: traceback of IndexError"),
+    Finding(
+        "listen",
+        b"\x03" + 2 * (b"\0" + (1_300).to_bytes(2, "big") + b"\xfc" + bytes(1_299)),
+        "two Opus frames of more than 1275 bytes: their lengths cannot be written, and the call ended as our mistake",
+    ),
 )

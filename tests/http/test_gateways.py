@@ -65,7 +65,7 @@ def twilio_start(*tracks: str, **parameters: str) -> dict[str, Any]:
     }
 
 
-def telnyx_start(codec: str = "PCMU", **parameters: str) -> dict[str, Any]:
+def telnyx_start(codec: str = "PCMU", rate: object = 8_000, **parameters: str) -> dict[str, Any]:
     return {
         "event": "start",
         "sequence_number": "1",
@@ -75,7 +75,7 @@ def telnyx_start(codec: str = "PCMU", **parameters: str) -> dict[str, Any]:
             "from": "+13122010094",
             "to": "+13122123456",
             "custom_parameters": parameters,
-            "media_format": {"encoding": codec, "sample_rate": 8000, "channels": 1},
+            "media_format": {"encoding": codec, "sample_rate": rate, "channels": 1},
         },
     }
 
@@ -217,9 +217,64 @@ async def test_a_stream_that_does_not_start_is_not_waited_for(phone: Server, mon
     await refusal(phone.http, "/listen/twilio", 503, "at_capacity")
 
 
-async def test_a_codec_that_is_not_taken_is_told_with_those_that_are(phone: Server) -> None:
+def g722(samples: Samples) -> bytes:
+    """16 kHz sound as G.722."""
+    encoder = av.CodecContext.create("g722", "w")
+    assert isinstance(encoder, av.AudioCodecContext)
+    encoder.format, encoder.layout, encoder.sample_rate = "s16", "mono", 16_000
+    return b"".join(bytes(packet) for one in frames(samples) for packet in encoder.encode(one))
+
+
+def l16(samples: Samples, order: str) -> bytes:
+    return (samples * 32_767).astype(f"{order}i2").tobytes()
+
+
+@pytest.mark.parametrize(
+    ("codec", "rate", "bytes_per_ms"),
+    [("PCMU", 8_000, 8), ("G722", 8_000, 8), ("G722", "16000", 8), ("L16<", 16_000, 32), ("L16>", "16000", 32)],
+)
+async def test_each_codec_of_telnyx_is_heard_on_both_tracks(
+    phone: Server, codec: str, rate: object, bytes_per_ms: int
+) -> None:
+    """L16 comes in network order by its definition, and in the other one by its users' reports."""
+    man, woman = speak(MAN, 3.0), speak(WOMAN, 3.0)
+    tracks = {
+        "inbound": np.concatenate([man, np.zeros_like(woman)]),
+        "outbound": np.concatenate([np.zeros_like(man), woman]),
+    }
+    coders = {"PCMU": mulaw, "G722": g722, "L16<": lambda sound: l16(sound, "<"), "L16>": lambda sound: l16(sound, ">")}
+    sides = {name: coders[codec](sound) for name, sound in tracks.items()}
+    size = 20 * bytes_per_ms
+    encoding = {"PCMU": "mulaw", "G722": "g722"}.get(codec, "s16le&rate=16000")
+    ticket = await a_ticket(phone.http, f"encoding={encoding}&channels=2")
+    async with phone.http.get(f"{ticket['session']}/events") as events:
+        async with phone.http.ws_connect(ticket["url"].replace("/listen/", "/listen/telnyx/")) as socket:
+            await say(socket, telnyx_start(codec.rstrip("<>"), rate))
+            for number in range(len(sides["inbound"]) // size):
+                for name, data in sides.items():
+                    await say(socket, media(name, number, data[number * size : (number + 1) * size]))
+            await say(socket, STOP)
+            assert (await until_closed(socket))[1] == 1000
+        lines = (await events.read()).splitlines()
+    told = [protocol.decode(line.removeprefix(b"data: ")) for line in lines if line.startswith(b"data: ")]
+    assert {(segment.channel, segment.label) for segment in of(protocol.Segment, told)} == {(0, "male"), (1, "female")}
+    assert of(protocol.Summary, told)[0].duration == pytest.approx(6.0, abs=0.1)
+    await emptied(phone)
+
+
+@pytest.mark.parametrize("codec", ["AMR-WB", "EVS", "", None])
+async def test_a_codec_that_is_not_taken_is_told_with_those_that_are(phone: Server, codec: str) -> None:
     async with phone.http.ws_connect(f"/listen/telnyx?token={TOKEN}") as socket:
-        await say(socket, telnyx_start("AMR-WB"))
+        await say(socket, telnyx_start(codec))
         _, code, reason = await until_closed(socket)
     assert code == 1003
-    assert "PCMU" in reason
+    assert reason == "Ask for another stream_codec: PCMU, PCMA, G722, L16, OPUS are taken."
+
+
+@pytest.mark.parametrize("rate", [1, 96_000, "fast", None, [], {}, 8e3, True])
+async def test_a_rate_that_is_none_is_told(phone: Server, rate: object) -> None:
+    async with phone.http.ws_connect(f"/listen/telnyx?token={TOKEN}") as socket:
+        await say(socket, telnyx_start("L16", rate))
+        _, code, reason = await until_closed(socket)
+    assert code == 1003
+    assert "sample rate" in reason

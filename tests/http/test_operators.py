@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from aiohttp import ClientSession
+from aiohttp import ClientSession, WSMsgType
 
 from tests.http.signing import SECRET, by_secret
 from tests.nodes import a_front, a_node
@@ -61,6 +61,20 @@ async def test_a_call_is_shown_by_a_hash_and_ended_by_it(server: Server) -> None
         async with server.http.delete(f"/operators/calls/{call['call']}") as response:
             assert response.status == 404
             assert (await response.json())["code"] == "session_not_found"
+
+
+async def test_a_call_over_a_websocket_is_shown_and_ended_as_any_other(server: Server) -> None:
+    """Operators saw a full node without a call in it, and could end none."""
+    async with server.http.ws_connect("/listen?encoding=s16le&rate=16000&channels=2") as socket:
+        hello = protocol.decode(await socket.receive_str())
+        assert isinstance(hello, protocol.Hello)
+        (call,) = (await picture(server.http))["calls"]
+        assert (call["call"], call["transport"]) == (reference(hello.session), "websocket")
+        async with server.http.delete(f"/operators/calls/{call['call']}") as response:
+            assert response.status == 204
+        while (message := await socket.receive()).type is WSMsgType.TEXT:
+            pass
+        assert message.type is WSMsgType.CLOSE
 
 
 async def test_a_drained_node_takes_no_more_calls(server: Server) -> None:

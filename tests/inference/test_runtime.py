@@ -1,4 +1,5 @@
 import tempfile
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ from tests.inference.checkpoints import MANY_WEIGHTS, TINY, converted, network, 
 from voxgender.audio.activity import NETWORK
 from voxgender.graphs.architecture import Unconvertible
 from voxgender.inference import loading
-from voxgender.inference.classifier import Precision
+from voxgender.inference.checkpoint import GRAPH
+from voxgender.inference.classifier import Precision, Windows
 from voxgender.inference.eager import EagerNetwork
 from voxgender.inference.loading import load
 from voxgender.inference.runtime import OnnxNetwork
@@ -42,6 +44,25 @@ def test_a_batch_of_any_size_says_what_its_windows_say_alone(batch: int) -> None
     found = graph(windows)
     assert found.shape == (batch, 2)
     np.testing.assert_allclose(found, alone, atol=1e-5)
+
+
+def test_a_batch_is_divided_between_the_cores_and_keeps_its_order() -> None:
+    """One thread had all windows of sixteen calls to itself, and was the first part of a server to be full."""
+    directory = loading.EMBEDDED_DIRECTORY / GRAPH
+    alone, divided = OnnxNetwork(directory), OnnxNetwork(directory, runs=3)
+    heard = np.random.default_rng(0).normal(0, 0.1, (26, 8_000)).astype(np.float32)
+    used: set[int] = set()
+    run = divided._run
+
+    def note(windows: Windows) -> Any:
+        used.add(threading.get_ident())
+        assert len(windows) <= 8
+        return run(windows)
+
+    divided._run = note  # type: ignore[method-assign]
+    for batch in (1, 4, 5, 16, 26):
+        np.testing.assert_allclose(divided(heard[:batch]), alone(heard[:batch]), atol=1e-5)
+    assert len(used) > 1
 
 
 def test_in_eight_bits_a_window_is_not_changed_by_those_beside_it() -> None:

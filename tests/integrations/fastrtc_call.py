@@ -8,7 +8,7 @@ from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 from fastrtc import Stream
 
 from tests.engine.models import Pitch
-from tests.examples import run_example_of
+from tests.snippets import run_example_of
 from tests.support import TimedTrack, in_real_time, silence
 from voxgender.engine import Engine, loading
 from voxgender.integrations.fastrtc import VoiceHandler

@@ -11,7 +11,7 @@ from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
 from pipecat.tests.utils import SleepFrame, run_test
 
 from tests.engine.models import Pitch
-from tests.examples import run_example_of
+from tests.snippets import run_example_of
 from tests.support import Samples, silence
 from voxgender.engine import Engine, loading
 from voxgender.integrations.pipecat import VoiceFrame, VoiceProcessor

@@ -204,6 +204,18 @@ def test_packets_decoded_together_sound_as_each_by_itself() -> None:
     np.testing.assert_array_equal(sound(frame), np.concatenate(singly, axis=1))
 
 
+@pytest.mark.parametrize("first", [1_276, 1_277, 2_000])
+@pytest.mark.parametrize("second", [1_276, 1_277, 2_000])
+def test_frames_that_are_too_large_are_refused_each_by_itself(first: int, second: int) -> None:
+    """The length of a frame above 1275 bytes cannot be written: two in a row ended the call as the server's mistake."""
+    voice = [Packet(number * 960, data) for number, data in enumerate(opus_payloads(6))]
+    large = [Packet(960 * (3 + number), b"\xfc" + bytes(size - 1)) for number, size in enumerate((first, second))]
+    decoder = OpusPayloads(OPUS)
+    heard = decoder.decode([*voice[:3], *large, voice[5]])
+    refused = sum(size > 1_276 for size in (first, second))
+    assert sum(sound(frame).shape[1] for frame in heard) == (6 - refused) * 320
+
+
 def test_packets_of_other_shapes_are_not_joined() -> None:
     first, second, third = opus_payloads(3)
     double = bytes([first[0] | 1]) + first[1:] + first[1:]  # code 1: two frames of equal size

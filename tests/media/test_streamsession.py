@@ -43,7 +43,7 @@ def coded(samples: Samples, encoding: str) -> bytes:
             return pcm.tobytes()
         case "f32le":
             return samples.astype("<f4").tobytes()
-    context = av.CodecContext.create(f"pcm_{encoding}", "w")
+    context = av.CodecContext.create("g722" if encoding == "g722" else f"pcm_{encoding}", "w")
     assert isinstance(context, AudioCodecContext)
     context.format, context.layout, context.sample_rate = "s16", "mono", 16_000
     packets = [packet for frame in frames(samples) for packet in context.encode(frame)]
@@ -110,10 +110,10 @@ def write_wav(path: Path, samples: Samples) -> None:
             container.mux(stream.encode(frame))
 
 
-@pytest.mark.parametrize("encoding", ["f32le", "mulaw", "alaw"])
+@pytest.mark.parametrize("encoding", ["f32le", "mulaw", "alaw", "g722"])
 async def test_every_encoding_is_heard_alike(engine: Engine, dialogue: Samples, encoding: Encoding) -> None:
     plain = await all_of(StreamSession("id", engine, StreamFormat()), pieces(coded(dialogue, "s16le"), 9_000))
-    form = StreamFormat(encoding=encoding)
+    form = StreamFormat(encoding=encoding, rate_hz=8_000 if encoding == "g722" else 16_000)
     assert events(await all_of(StreamSession("id", engine, form), pieces(coded(dialogue, encoding), 9_001))) == events(
         plain
     )

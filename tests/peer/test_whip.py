@@ -75,7 +75,9 @@ def test_an_address_is_completed(given: str, meant: str) -> None:
     assert str(endpoint(given)) == meant
 
 
-@pytest.mark.parametrize("given", ["", "ftp://example.org", "http://", "http://host:port", "http://host:99999", "://x"])
+@pytest.mark.parametrize(
+    "given", ["", "ftp://example.org", "http://", "http://host:port", "http://host:99999", "://x", "http://a[]@"]
+)
 def test_what_is_no_address_is_refused_with_an_example(given: str) -> None:
     with pytest.raises(CallError, match="http://localhost:8080"):
         endpoint(given)
@@ -193,6 +195,25 @@ async def test_a_session_is_opened_asked_for_and_ended_once(listen: Listen) -> N
     assert {authorization for _, _, authorization in seen} == {"Bearer t"}
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        lambda: web.Response(status=201, body=b"\xff", content_type="application/sdp", headers={"Location": "/a"}),
+        lambda: web.Response(status=201, text="a", content_type="application/sdp", headers={"Location": "http://[]@"}),
+        lambda: web.Response(status=201, text="a", content_type="application/sdp", headers={"Location": "http://a:x"}),
+        lambda: web.Response(status=307, headers={"Location": "http://[]@"}),
+    ],
+    ids=["no text", "no URL", "no port", "a redirection to no URL"],
+)
+async def test_an_answer_that_cannot_be_read_is_refused_in_one_sentence(
+    listen: Listen, answer: Callable[[], web.Response]
+) -> None:
+    url = await listen(answering(answer))
+    async with WhipClient(url) as client:
+        with pytest.raises(CallError, match=r"voxgender server\?$"):
+            await client.open("offer")
+
+
 async def test_a_server_that_went_away_is_not_alive(listen: Listen) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
@@ -228,6 +249,8 @@ async def test_a_server_that_went_away_is_not_alive(listen: Listen) -> None:
         ),
         (['<turn:t>; rel="ice-server"; username="a\\"b"; credential="c\\\\d"'], [("turn:t", 'a"b', "c\\d")]),
         (['</events>; rel="urn:ietf:params:whip:ext:core:server-sent-events"', "nonsense", "<"], []),
+        # It was searched to the end from each bracket: 8 kB of them took a third of a second.
+        (["<<<stun:s>; rel=ice-server"], [("stun:s", None, None)]),
     ],
 )
 async def test_ice_servers_are_read_out_of_links(

@@ -31,7 +31,7 @@ class Role:
 
 
 @asynccontextmanager
-async def a_process(*arguments: str, program: Iterable[str] = ("-m", "voxgender.cli")) -> AsyncIterator[Role]:
+async def a_process(*arguments: str, program: Iterable[str] = ("-m", "voxgender")) -> AsyncIterator[Role]:
     """A role, as soon as its process has been made."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, *program, *arguments, "--port", "0"),
@@ -48,7 +48,7 @@ async def a_process(*arguments: str, program: Iterable[str] = ("-m", "voxgender.
 
 
 @asynccontextmanager
-async def a_role(*arguments: str, program: Iterable[str] = ("-m", "voxgender.cli")) -> AsyncIterator[Role]:
+async def a_role(*arguments: str, program: Iterable[str] = ("-m", "voxgender")) -> AsyncIterator[Role]:
     """A role that is ready."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, *program, *arguments, "--port", "0", stdout=asyncio.subprocess.PIPE, env=ENVIRONMENT

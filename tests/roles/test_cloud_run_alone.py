@@ -88,6 +88,19 @@ async def test_a_stream_outlives_its_instances() -> None:
                 assert await second.process.wait() == 0
 
 
+async def test_a_ticket_is_taken_by_another_instance_than_the_one_that_made_it() -> None:
+    """Cloud Run sends a request to any instance, so with two of them every other ticket was not found."""
+    async with ClientSession() as http, an_instance() as one, an_instance() as other:
+        async with http.post(f"{one.url}listen", headers=BEARER) as response:
+            ticket = (await response.json())["url"].removeprefix("/")
+        async with http.ws_connect(f"{other.url}{ticket}") as socket:
+            await socket.send_bytes(SECOND)
+            await socket.send_json({"type": "close"})
+            messages, code, _ = await until_closed(socket)
+            assert (len(of(protocol.Summary, messages)), code) == (1, 1000)
+        await refusal(http, f"{other.url}{ticket}", 404, "ticket_not_found")
+
+
 async def refusal_of_webrtc(http: ClientSession, url: str) -> None:
     async with http.post(f"{url}whip", data="v=0", headers=SDP | BEARER) as response:
         assert response.status == 501

@@ -1,6 +1,7 @@
 """A stop ends every role in any state, within its time; what cannot be used is said at the start, in one line."""
 
 import asyncio
+import os
 import signal
 from collections.abc import Sequence
 
@@ -105,4 +106,42 @@ async def test_what_never_ends_is_ended_all_the_same_and_said(number: int) -> No
         _, errors = await asyncio.wait_for(server.process.communicate(), 10)
     assert server.process.returncode == 1
     assert b"stopping took longer than 0.5 s" in errors
+    assert b"Traceback" not in errors
+
+
+@pytest.mark.parametrize(
+    ("command", "module", "status"),
+    [
+        (("serve", "--model", "off"), b"argparse", {-signal.SIGINT}),
+        (("signaling", "--nodes", "http://127.0.0.1:9"), b"voxgender.settings", {-signal.SIGINT}),
+        (("serve", "--model", "off"), b"aiortc.rtcdtlstransport", {-signal.SIGINT}),
+        (("classify", "/no/such"), b"voxgender.settings", {-signal.SIGINT}),
+        # What it was doing is ended; shells say 130 of both.
+        (("call", "http://127.0.0.1:9"), b"aiohttp.client", {130}),
+    ],
+)
+async def test_sigint_while_modules_are_loaded_ends_the_process_without_a_word(
+    command: Sequence[str], module: bytes, status: set[int]
+) -> None:
+    """Who thinks better of it presses Ctrl-C at once, and got a traceback from the middle of an import."""
+    async with a_process(*command, program=("-X", "importtime", "-m", "voxgender")) as started:
+        stderr = started.process.stderr
+        assert stderr is not None
+        while (line := await asyncio.wait_for(stderr.readline(), 20)).split() and line.split()[-1] != module:
+            assert line.startswith(b"import time:"), line
+        started.process.send_signal(signal.SIGINT)
+        _, rest = await asyncio.wait_for(started.process.communicate(), 20)
+    assert [line for line in rest.splitlines() if not line.startswith(b"import time:")] == []
+    assert started.process.returncode in status
+
+
+async def test_ctrl_c_does_not_reach_the_workers_that_are_loading() -> None:
+    """A terminal sends SIGINT to all processes of a command, and each worker printed a traceback of its own."""
+    async with a_process(*serve("--workers", "2"), program=("-c", LOADING_FOR_EVER)) as server:
+        while len(server.children) < 2:  # noqa: ASYNC110 - another process's
+            await asyncio.sleep(0.05)
+        groups = {os.getpgid(child.pid) for child in server.children}
+        assert os.getpgid(server.process.pid) not in groups
+        server.process.send_signal(signal.SIGINT)
+        _, errors = await asyncio.wait_for(server.process.communicate(), 20)
     assert b"Traceback" not in errors

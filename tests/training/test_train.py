@@ -365,6 +365,16 @@ def test_each_length_of_window_is_scored_apart() -> None:
     assert [(one.window_ms, one.count) for one in found] == [(500, 1), (1000, 2)]
 
 
+def test_a_manifest_without_corpora_is_learned_from(options: TrainOptions, corpus: Path) -> None:
+    """The example of docs/models.md ended in a traceback: every recording without a corpus was taken for kept out."""
+    lines = [line.rpartition(",")[0] for line in corpus.read_text().splitlines()]
+    manifest = corpus.with_name("without-corpora.csv")
+    manifest.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    found = train(replace(options, manifest=manifest))
+    assert found.merit > 0
+    assert {score.corpus for score in found.scores} == {""}
+
+
 def test_the_corpus_kept_out_chooses_nothing(options: TrainOptions) -> None:
     with pytest.raises(ManifestError, match="without babble there is no recording to choose by"):
         train(replace(options, kept_out="babble"))

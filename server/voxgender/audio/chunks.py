@@ -1,22 +1,19 @@
 """Take whatever a program has PCM in: bytes, arrays of any shape, and frames that carry their own format.
 
-Frames are recognised by their attributes, so that none of the libraries that they come from is imported.
+Frames are recognised by their attributes, so that none of the libraries that they come from is imported. numpy is
+imported with the first array, and FFmpeg with the first decoder: an event loop can take bytes before they are loaded.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from itertools import groupby
 from numbers import Integral
-from operator import attrgetter
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-import numpy.typing as npt
-
-from voxgender.audio.frames import Frame, Packet
-from voxgender.audio.pcm import MAX_CHANNELS, Encoding, PcmDecoder, PcmFormat, PcmPackets
+from voxgender.audio.packets import Packet
+from voxgender.audio.pcm import Encoding, PcmFormat, PcmPackets
 from voxgender.errors import AudioError
 
-Array = npt.NDArray[Any]
+if TYPE_CHECKING:
+    from voxgender.audio.frames import Frame
 
 _BYTES = (bytes, bytearray, memoryview)
 
@@ -24,8 +21,8 @@ _BYTES = (bytes, bytearray, memoryview)
 class _Piece(NamedTuple):
     """Sound with its format, as far as it carries one."""
 
-    data: bytes | Array
-    """Encoded bytes, or an array of shape ``(n,)`` (interleaved), ``(n, channels)`` or ``(channels, n)``."""
+    data: Any
+    """Encoded bytes; or an array, ``(n,)`` (interleaved), ``(n, channels)`` or ``(channels, n)``."""
     rate_hz: int | None = None
     channels: int | None = None
     encoding: Encoding | None = None
@@ -59,16 +56,20 @@ class Chunks:
         self._is_last_planar = False
 
     @property
-    def decoders(self) -> list[Callable[[Sequence[Packet]], list[Frame]]]:
+    def decoders(self) -> "list[Callable[[Sequence[Packet]], list[Frame]]]":
         """Decoders of the channels that are judged apart; they may be called on another thread."""
+        from voxgender.audio.pcmdecoder import FormatsDecoder
+
         if self._channels is None or self._channels == 1:
-            return [_Decoder(self._formats, None).decode]
-        return [_Decoder(self._formats, channel).decode for channel in range(self._channels)]
+            return [self.mixed]
+        return [FormatsDecoder(self._formats, channel).decode for channel in range(self._channels)]
 
     @property
-    def mixed(self) -> Callable[[Sequence[Packet]], list[Frame]]:
+    def mixed(self) -> "Callable[[Sequence[Packet]], list[Frame]]":
         """Decoder of all channels mixed to one."""
-        return _Decoder(self._formats, None).decode
+        from voxgender.audio.pcmdecoder import FormatsDecoder
+
+        return FormatsDecoder(self._formats, None).decode
 
     def cut(self, chunk: object) -> Iterator[tuple[Packet, float]]:
         """Return a chunk's packets, each with its length in seconds; a chunk of bytes may end in mid-sample.
@@ -82,8 +83,11 @@ class Chunks:
             encoding = piece.encoding or self._encoding or "s16le"
             pcm = PcmFormat(rate_hz, encoding, self._channels_of(piece, piece.channels or self._channels or 1))
             return self._packets_of(pcm, piece.data)
-        samples, encoding = _samples(piece.data, self._encoding, piece.kind)
-        samples = self._interleaved(samples, piece)
+        from voxgender.audio.arrays import encoded, interleaved
+
+        samples, encoding = encoded(piece.data, self._encoding, piece.kind)
+        said = piece.channels or self._channels
+        samples, self._is_last_planar = interleaved(samples, said, is_planar=self._is_last_planar)
         channels = self._channels_of(piece, samples.shape[1])
         if samples.size == 0 and self._packets is not None:
             return iter(())
@@ -109,31 +113,6 @@ class Chunks:
             )
         return channels
 
-    def _interleaved(self, samples: Array, piece: _Piece) -> Array:
-        """Return samples of shape ``(n, channels)``."""
-        shape = samples.shape
-        said = piece.channels or self._channels
-        samples = samples.squeeze() if samples.ndim != 2 else samples
-        if samples.ndim == 0:
-            samples = samples.reshape(1)
-        if samples.ndim == 1:
-            channels = said or 1
-            if samples.size % channels:
-                raise AudioError(f"{samples.size} samples are not the same number for each of {channels} channels.")
-            return samples.reshape(-1, channels)
-        if samples.ndim > 2:
-            raise AudioError(f"An array of shape {shape} is not taken: give (n,), (n, channels) or (channels, n).")
-        rows, columns = samples.shape
-        if said is None:
-            said = min(rows, columns)
-            if said > MAX_CHANNELS:
-                raise AudioError(f"An array of shape {shape} has more than {MAX_CHANNELS} channels.")
-        if said not in (rows, columns):
-            raise AudioError(f"An array of shape {shape} has no axis of {said} channels.")
-        if rows != columns:
-            self._is_last_planar = rows == said
-        return samples.T if self._is_last_planar else samples
-
     def _packets_of(self, pcm: PcmFormat, data: bytes) -> Iterator[tuple[Packet, float]]:
         if self._packets is None:
             self._packets = PcmPackets(pcm)
@@ -143,23 +122,6 @@ class Chunks:
             self._formats.append(pcm)
         number = len(self._formats) - 1
         return ((packet._replace(payload_type=number), length_s) for packet, length_s in self._packets.cut(data))
-
-
-class _Decoder:
-    """Decodes packets of several formats; the payload type is the number of the format."""
-
-    def __init__(self, formats: list[PcmFormat], channel: int | None) -> None:
-        self._formats = formats
-        self._channel = channel
-        self._decoder: tuple[int, PcmDecoder] | None = None
-
-    def decode(self, packets: Sequence[Packet]) -> list[Frame]:
-        frames: list[Frame] = []
-        for number, run in groupby(packets, key=attrgetter("payload_type")):
-            if self._decoder is None or self._decoder[0] != number:
-                self._decoder = number, PcmDecoder(self._formats[number], self._channel)
-            frames += self._decoder[1].decode(list(run))
-        return frames
 
 
 def _piece(chunk: Any) -> _Piece:
@@ -173,11 +135,11 @@ def _piece(chunk: Any) -> _Piece:
         # Gradio and FastRTC have the rate first, soundfile has it last.
         rate, samples = chunk if isinstance(chunk[0], Integral) else reversed(chunk)
         if isinstance(rate, Integral):
-            return _Piece(np.asarray(samples), int(rate), kind="pair of rate and array")
+            return _Piece(samples, int(rate), kind="pair of rate and array")
     if hasattr(chunk, "sample_rate"):
         return _of_frame(chunk, kind)
     if hasattr(chunk, "__array__") or isinstance(chunk, memoryview):
-        return _Piece(np.asarray(chunk), kind="array")
+        return _Piece(chunk, kind="array")
     if isinstance(chunk, str):
         raise AudioError("A text is no PCM: to read a file, give its path to classify().")
     raise AudioError(
@@ -200,26 +162,3 @@ def _of_frame(frame: Any, kind: str) -> _Piece:
         # Of Pipecat and of LiveKit: 16 bits, interleaved.
         return _Piece(bytes(samples), rate_hz, getattr(frame, "num_channels", 1), "s16le", kind)
     raise AudioError(f"A {kind} holds no samples that are known: give its bytes or array, and rate=.")
-
-
-def _samples(array: Array, encoding: Encoding | None, kind: str) -> tuple[Array, Encoding]:
-    """Return samples of one of the encodings, and its name."""
-    dtype = array.dtype.newbyteorder("=")
-    made: tuple[Array, Encoding]
-    if dtype == np.uint8 and (encoding in ("mulaw", "alaw") or kind not in ("array", "pair of rate and array")):
-        made = (array, encoding) if encoding in ("mulaw", "alaw") else ((array.astype(np.int16) - 128) * 256, "s16le")
-    elif dtype == np.int16:
-        made = array.astype("<i2", copy=False), "s16le"
-    elif dtype == np.int32:
-        made = (array / np.float32(2**31)).astype("<f4"), "f32le"
-    elif dtype in (np.float32, np.float64, np.float16):
-        with np.errstate(over="ignore"):
-            made = array.astype("<f4", copy=False), "f32le"
-    else:
-        raise AudioError(
-            f"An array of {array.dtype} is not taken: give int16, or float32 of full scale ±1 (uint8 is taken for "
-            "encoding='mulaw' and 'alaw')."
-        )
-    if encoding is not None and made[1] != encoding:
-        raise AudioError(f"An array of {array.dtype} came where encoding={encoding!r} was said: leave encoding= out.")
-    return made

@@ -6,23 +6,11 @@ import numpy as np
 import numpy.typing as npt
 from av.audio.frame import AudioFrame
 
-SAMPLE_RATE_HZ = 16_000
-"""Sample rate of the speech gate and the model."""
+from voxgender.audio.packets import SAMPLE_RATE_HZ as SAMPLE_RATE_HZ
+from voxgender.audio.packets import Packet as Packet
 
 Samples = npt.NDArray[np.float32]
 """Mono, full scale ±1, shape ``(samples,)``."""
-
-
-class Packet(NamedTuple):
-    """An encoded packet of audio, in order."""
-
-    pts: int
-    """Its start in ticks of its format's clock."""
-    data: bytes
-    after_loss: bool = False
-    """True where packets before it were given up. A gap in time alone is discontinuous transmission."""
-    payload_type: int = 0
-    """Which of the negotiated formats it has (RFC 3550 section 5.1)."""
 
 
 class Wave(NamedTuple):

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
+from voxgender.audio.chunks import Chunks
 from voxgender.embedding.sources import chunks_of
 from voxgender.errors import AudioError
 from voxgender.protocol import AnyMessage
@@ -25,7 +26,7 @@ async def load(model: str) -> "Engine":
 
     def loaded() -> "Engine":
         # Importing the networks' runtimes would hold up the event loop as much as loading the weights.
-        import voxgender.audio.chunks
+        import voxgender.audio.pcmdecoder
         import voxgender.engine.stream
         import voxgender.engine.track  # noqa: F401
         from voxgender.engine.loading import shared_engine
@@ -59,7 +60,6 @@ async def analyze(
 async def _of_chunks(
     engine: "Engine", source: Any, rate: int | None, encoding: "Encoding | None", channels: int | None
 ) -> AsyncGenerator[AnyMessage, None]:
-    from voxgender.audio.chunks import Chunks
     from voxgender.engine.following import follow
     from voxgender.engine.stream import Stream
 

@@ -9,12 +9,14 @@ from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from voxgender.audio.chunks import Chunks
 from voxgender.embedding.analysis import load
 from voxgender.errors import VoxgenderError
 from voxgender.protocol import AnyMessage, Warning
+from voxgender.unread import Unread
 
 if TYPE_CHECKING:
-    from voxgender.audio.frames import Packet
+    from voxgender.audio.packets import Packet
     from voxgender.audio.pcm import Encoding
     from voxgender.engine import Engine
     from voxgender.engine.stream import Stream
@@ -56,9 +58,6 @@ class Voice:
         model: str = "embedded",
         on_message: Callable[[AnyMessage], object] | None = None,
     ) -> None:
-        from voxgender.audio.chunks import Chunks
-        from voxgender.engine.following import Unread
-
         self._chunks = Chunks(rate, encoding, channels)
         self._model = model
         self._on_message = on_message

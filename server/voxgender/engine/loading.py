@@ -1,6 +1,5 @@
 """Load a model and make an engine for it, without the server's settings and without HTTP."""
 
-import os
 import threading
 from collections.abc import Sequence
 
@@ -8,6 +7,7 @@ from voxgender.engine.engine import HOP_MS, WINDOW_MS, Engine
 from voxgender.engine.schedule import check_hop
 from voxgender.inference.classifier import Classifier, Device, Precision
 from voxgender.inference.labels import LabelPair
+from voxgender.system import usable_cores
 
 OFF = "off"
 """Name for no model: everything runs but the classification."""
@@ -69,7 +69,7 @@ def load_classifier(
     # Imported late, so that health checks are answered while it loads.
     from voxgender.inference import loading
 
-    threads = threads or max(1, (os.cpu_count() or 2) - 1)
+    threads = threads or max(1, usable_cores() - 1)
     return loading.load(model, revision=revision, labels=labels, threads=threads, precision=precision, device=device)
 
 

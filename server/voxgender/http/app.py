@@ -17,6 +17,7 @@ from voxgender.http.problems import problem_middleware
 from voxgender.http.proxies import Proxies
 from voxgender.http.rates import Rates
 from voxgender.http.sessions import Sessions
+from voxgender.http.tickets import Tickets, seal_of
 from voxgender.http.whip import Whip
 from voxgender.settings import FrontSettings
 
@@ -30,6 +31,7 @@ def create_app(
     *,
     metrics: MetricsText = own_metrics,
     models: Models | None = None,
+    calls_are_here: bool = True,
     keepalive_s: float = KEEPALIVE_S,
 ) -> web.Application:
     """Make the application in front of a media node, or of a router to many.
@@ -39,6 +41,7 @@ def create_app(
         calls: opens, finds and ends calls.
         metrics: returns the text of ``/metrics``, which is served if it has no address of its own.
         models: swaps the model; None if it is not this process that runs one.
+        calls_are_here: whether each instance holds its own calls; the router of a fleet finds those of all nodes.
         keepalive_s: time between comments on a silent event stream.
 
     Raises:
@@ -59,8 +62,9 @@ def create_app(
     app.add_routes(Whip(calls, authenticator, rates, ice_servers, proxies).routes())
     streams = Streams()
     app.on_shutdown.append(streams.shut_down)
-    app.add_routes(Gateways(calls, authenticator, rates, streams).routes())
-    app.add_routes(Listen(calls, authenticator, rates, streams).routes())
+    tickets = Tickets(calls, rates, seal_of(settings.auth) if calls_are_here else None)
+    app.add_routes(Gateways(calls, tickets, authenticator, rates, streams).routes())
+    app.add_routes(Listen(calls, tickets, authenticator, rates, streams).routes())
     app.add_routes(Sessions(calls).routes())
     app.add_routes(Events(calls, keepalive_s=keepalive_s).routes())
     app.add_routes(Health(calls.check_ready).routes())

@@ -16,6 +16,7 @@ from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http_exceptions import (
     BadHttpMessage,
     BadHttpMethod,
+    HttpProcessingError,
     LineTooLong,
     TransferEncodingError,
 )
@@ -113,6 +114,24 @@ def _begin(
     return request
 
 
+class _Parser:
+    """aiohttp's parser, whose every error is one of the request: it stumbles over some, such as ``GET http://a[]@/``."""
+
+    def __init__(self, parser: Any) -> None:
+        self._parser = parser
+
+    def feed_data(self, data: bytes) -> Any:
+        try:
+            return self._parser.feed_data(data)
+        except HttpProcessingError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever the request makes of it
+            raise BadHttpMessage(type(error).__name__) from None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._parser, name)
+
+
 class Connection(web.RequestHandler):
     """Applies :class:`Limits` to one client; answers malformed requests with problem details, logged in one line."""
 
@@ -120,6 +139,7 @@ class Connection(web.RequestHandler):
 
     def __init__(self, manager: web.Server, limits: Limits, *, loop: asyncio.AbstractEventLoop, **options: Any) -> None:
         super().__init__(manager, loop=loop, **options)
+        self._parser: Any = _Parser(self._parser)
         self._limits = limits
         self._head_since: float | None = None
         """Time since which an incomplete request head is awaited; None while none is."""

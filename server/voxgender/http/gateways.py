@@ -15,14 +15,16 @@ import msgspec
 from aiohttp import WSMsgType, web
 
 from voxgender import received
-from voxgender.audiostream import Encoding, StreamFormat, parse
+from voxgender.audiostream import DEFAULT_RATE_HZ, Encoding, StreamFormat, parse
 from voxgender.errors import RequestRefused, StreamEnded, StreamRejected
 from voxgender.http.auth import Authenticator
 from voxgender.http.calls import Calls, Stream
 from voxgender.http.cors import check_origin
+from voxgender.http.l16 import L16
 from voxgender.http.listen import MESSAGES_AT_ONCE, Streams
 from voxgender.http.problems import Problem
 from voxgender.http.rates import Rates
+from voxgender.http.tickets import Tickets
 from voxgender.http.tracks import Tracks
 from voxgender.http.websocket import WebSocket, check_upgrade
 
@@ -34,7 +36,10 @@ MAX_UNSTARTED = 200
 """Gateways at a time that have connected, and not said who they are."""
 
 _BOTH = ("inbound", "outbound")
-_SILENCE: Mapping[Encoding, bytes] = {"mulaw": b"\xff", "alaw": b"\xd5"}
+_SILENCE: Mapping[Encoding, bytes] = {"mulaw": b"\xff", "alaw": b"\xd5", "g722": b"\xff", "s16le": bytes(2)}
+"""One sample of silence; of G.722, the smallest steps down, which come to rest."""
+_TELNYX: Mapping[str, Encoding] = {"PCMU": "mulaw", "PCMA": "alaw", "G722": "g722", "L16": "s16le", "OPUS": "opus"}
+"""Codecs of Telnyx that can be decoded; AMR-WB cannot."""
 _NOT_JSON = StreamEnded("malformed", "The text is no JSON of a media stream.")
 _NOT_BASE64 = StreamEnded("malformed", "The payload is not base64.")
 _NO_START = StreamEnded("policy", "The first message of a media stream is 'start'.")
@@ -63,6 +68,8 @@ class _Start(msgspec.Struct, frozen=True):
     tracks: tuple[str, ...]
     """Tracks that are announced; none if the gateway does not say."""
     parameters: dict[str, str]
+    is_l16: bool = False
+    """Whether the samples may be in either byte order."""
 
 
 class Gateway(ABC):
@@ -101,20 +108,25 @@ class Telnyx(Gateway):
     def read(self, start: dict[str, Any]) -> _Start:
         media = _within(start, "media_format")
         codec = str(media.get("encoding", "PCMU")).upper()
-        encodings: dict[str, Encoding] = {"PCMU": "mulaw", "PCMA": "alaw", "OPUS": "opus"}
-        if codec not in encodings:
-            raise StreamEnded("unsupported", "PCMU, PCMA and OPUS are taken: ask for one by stream_codec.")
-        rate = 48_000 if codec == "OPUS" else media.get("sample_rate", 8_000)
-        if not isinstance(rate, int) or not 8_000 <= rate <= 48_000:
-            raise StreamEnded("unsupported", "The sample rate is not taken: 8000 Hz is.")
-        return _Start(encodings[codec], rate, (), _texts(_within(start, "custom_parameters")))
+        if codec not in _TELNYX:
+            raise StreamEnded("unsupported", f"Ask for another stream_codec: {', '.join(_TELNYX)} are taken.")
+        encoding = _TELNYX[codec]
+        # The clocks of G.722 and Opus are fixed, whatever rate a gateway names.
+        rate = DEFAULT_RATE_HZ[encoding] if encoding in ("g722", "opus") else _whole(media.get("sample_rate", 8_000))
+        if rate is None or not 8_000 <= rate <= 48_000:
+            raise StreamEnded("unsupported", "The sample rate is not taken: 8000 to 48000 Hz are.")
+        parameters = _texts(_within(start, "custom_parameters"))
+        return _Start(encoding, rate, (), parameters, is_l16=codec == "L16")
 
 
 class Gateways:
     """``/listen/twilio`` and ``/listen/telnyx``: calls of phone gateways. Nothing is sent to the gateway itself."""
 
-    def __init__(self, calls: Calls, authenticator: Authenticator, rates: Rates, streams: Streams) -> None:
+    def __init__(
+        self, calls: Calls, tickets: Tickets, authenticator: Authenticator, rates: Rates, streams: Streams
+    ) -> None:
         self._calls = calls
+        self._tickets = tickets
         self._authenticator = authenticator
         self._rates = rates
         self._streams = streams
@@ -144,7 +156,7 @@ class Gateways:
         wishes = parse(query)
         ticket = request.match_info.get("ticket")
         if ticket is not None:
-            stream = await self._calls.redeem(ticket)
+            stream = await self._tickets.redeem(ticket, self._rates.client(request))
             return await self._with_ticket(request, gateway, stream)
         subject = None
         is_known = bool(token or "Authorization" in request.headers)
@@ -195,6 +207,7 @@ class _Taker:
     def __init__(self, start: _Start, stream: Stream) -> None:
         form = stream.form
         self._tracks = None
+        self._l16 = L16() if start.is_l16 else None
         if form.encoding != "opus":
             silence = _SILENCE[form.encoding]
             names = start.tracks or (_BOTH if form.channels > 1 else ())
@@ -228,6 +241,8 @@ class _Taker:
             payload = b64decode(media.payload, validate=True)
         except (binascii.Error, ValueError):
             raise _NOT_BASE64 from None
+        if self._l16 is not None:
+            payload = self._l16.little_endian(payload)
         if self._tracks is None:
             return payload
         return self._tracks.add(media.track, _whole(media.chunk), _whole(media.timestamp), payload)
@@ -278,7 +293,7 @@ def _form(start: _Start, wishes: StreamFormat, *, many: bool) -> StreamFormat:
     """Return the format of a media stream that comes without a ticket."""
     channels = wishes.channels if many or not start.tracks else len(start.tracks)
     if start.encoding == "opus" and channels > 1:
-        raise StreamEnded("unsupported", "Of Opus one track is taken: ask for PCMU or PCMA.")
+        raise StreamEnded("unsupported", "Of OPUS one track is taken: ask for another stream_codec.")
     if channels > 2:
         raise StreamEnded("unsupported", "A phone call has two tracks at most.")
     name = start.parameters.get("name", "")
@@ -311,8 +326,8 @@ def _texts(values: dict[str, Any]) -> dict[str, str]:
     return {name: value for name, value in values.items() if isinstance(value, str)}
 
 
-def _whole(value: int | str | None) -> int | None:
+def _whole(value: object) -> int | None:
     """Return a number that gateways send as a text."""
     if isinstance(value, str):
         return int(value) if value.isascii() and value.isdigit() and len(value) <= 15 else None
-    return value if value is not None and 0 <= value < 10**15 else None
+    return value if isinstance(value, int) and 0 <= value < 10**15 else None

@@ -12,6 +12,7 @@ import aiohttp
 import jwt
 from yarl import URL
 
+from voxgender import received
 from voxgender.errors import NotReady, SettingsError
 
 logger = logging.getLogger(__name__)
@@ -147,7 +148,7 @@ def parse(text: bytes) -> list[tuple[str | None, jwt.PyJWK]]:
 
 def _url(text: str) -> URL:
     try:
-        url = URL(text)
+        url = received.url(text)
         if url.host:
             return url
     except ValueError:

@@ -17,12 +17,11 @@ from voxgender.http.auth import Authenticator
 from voxgender.http.calls import Calls, Stream
 from voxgender.http.cors import check_origin, preflight
 from voxgender.http.rates import Rates
+from voxgender.http.tickets import TICKET_S, Tickets
 from voxgender.http.websocket import WebSocket, check_upgrade
 
 logger = logging.getLogger(__name__)
 
-TICKET_S = 60
-"""Time in which a ticket has to be used."""
 MAX_TEXT = 1_024
 """Characters of a text message."""
 LEAST_S = 0.0025
@@ -113,8 +112,11 @@ class Streams:
 class Listen:
     """``/listen``: opens streams, and gives tickets for them."""
 
-    def __init__(self, calls: Calls, authenticator: Authenticator, rates: Rates, streams: Streams) -> None:
+    def __init__(
+        self, calls: Calls, tickets: Tickets, authenticator: Authenticator, rates: Rates, streams: Streams
+    ) -> None:
         self._calls = calls
+        self._tickets = tickets
         self._authenticator = authenticator
         self._rates = rates
         self._streams = streams
@@ -140,7 +142,7 @@ class Listen:
         """Give a ticket: a URL by which somebody without a token may open one stream."""
         subject = await self._authenticator.authenticate(request)
         self._rates.check_subject(subject)
-        session_id, ticket = await self._calls.reserve(parse(request.query), subject, self._rates.client(request))
+        session_id, ticket = await self._tickets.reserve(parse(request.query), subject, self._rates.client(request))
         reservation = Reservation(url=f"/listen/{ticket}", session=f"/whip/{session_id}")
         return web.Response(
             status=201,
@@ -153,7 +155,8 @@ class Listen:
         """Open the stream of a ticket, which is the proof that its holder may."""
         check_upgrade(request)
         check_origin(request)
-        return await self._streams.serve(request, await self._calls.redeem(request.match_info["ticket"]))
+        stream = await self._tickets.redeem(request.match_info["ticket"], self._rates.client(request))
+        return await self._streams.serve(request, stream)
 
     async def options(self, request: web.Request) -> web.Response:
         return preflight(request, "GET, OPTIONS, POST", {})

@@ -1,7 +1,8 @@
 """Put the tracks of a phone call side by side: the channels of one stream, on one clock."""
 
-import heapq
+from bisect import insort
 from collections.abc import Sequence
+from operator import itemgetter
 
 LAG_S = 0.5
 """Time by which a track may be behind another before silence stands for it."""
@@ -115,17 +116,18 @@ class _Track:
         """Return the messages whose turn it is with this one."""
         if chunk is None or chunk < self._next:
             return [(at_ms, samples)]
-        heapq.heappush(self._early, (chunk, at_ms, samples))
+        # By the number alone: a message may come twice, and once without its time.
+        insort(self._early, (chunk, at_ms, samples), key=itemgetter(0))
         ready: list[tuple[int | None, bytes]] = []
         while self._early and (self._early[0][0] <= self._next or len(self._early) > MAX_EARLY):
-            number, message_at_ms, data = heapq.heappop(self._early)
+            number, message_at_ms, data = self._early.pop(0)
             self._next = number + 1
             ready.append((message_at_ms, data))
         return ready
 
     def late(self) -> list[tuple[int | None, bytes]]:
         """Return the messages that still wait for one before them."""
-        early, self._early = sorted(self._early, key=lambda message: message[0]), []
+        early, self._early = self._early, []
         return [(at_ms, data) for _, at_ms, data in early]
 
 

@@ -23,6 +23,7 @@ from voxgender.inference.checkpoint import Checkpoint
 from voxgender.inference.classifier import Precision, Windows
 from voxgender.inference.loading import architecture_of, source_of
 from voxgender.inference.probe import Network
+from voxgender.system import usable_cores
 
 BATCHES = (1, 4, 8)
 """Windows in a run."""
@@ -104,7 +105,7 @@ def jobs(model: str, windows: Windows, *, revision: str = "", seconds: float = 2
         revision: branch, tag or commit of a repository.
         seconds: time for each size of a batch.
     """
-    counts = sorted({1, os.cpu_count() or 1})
+    counts = sorted({1, usable_cores()})
     return [
         Job(runtime, model, revision, threads, windows, seconds)
         for runtime in RUNTIMES

@@ -5,6 +5,7 @@ import logging
 import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, BinaryIO
@@ -17,9 +18,13 @@ from voxgender.inference.classifier import Precision
 from voxgender.inference.graphcache import MODEL, WEIGHTS, GraphCache, cache_folder
 from voxgender.inference.runtime import OnnxNetwork
 from voxgender.onnxsession import VERSION
+from voxgender.system import usable_cores
 from voxgender.version import __version__
 
 logger = logging.getLogger(__name__)
+
+Start = Callable[[Path | bytes], OnnxNetwork]
+"""Loads a graph with the number of threads that it is to have."""
 
 
 def open_network(
@@ -42,8 +47,8 @@ def open_network(
         fingerprint: fingerprint of the checkpoint; without one, nothing is kept.
         exported: a graph's file that may belong to the checkpoint.
         precision: number format of the encoder's matrix products; ``auto`` is int8 for large networks.
-        threads: threads of one call of a large network. A small one takes one: to wake threads for its short operations
-            costs more than it saves.
+        threads: threads of one run of a large network. To wake threads for the short operations of a small one costs
+            more than it saves: it has one thread a run, and two runs at once where there are two cores.
         always_threads: use the threads for a small network, too.
 
     Raises:
@@ -53,8 +58,11 @@ def open_network(
     """
     shape = Architecture.of(config)
     int8 = shape.large if precision == "auto" else precision == "int8"
-    threads = threads if shape.large or always_threads else 1
-    if exported and exported.is_file() and (network := _exported(exported, fingerprint, int8=int8, threads=threads)):
+    runs = 1
+    if not (shape.large or always_threads):
+        threads, runs = 1, min(2, usable_cores())
+    start = partial(OnnxNetwork, threads=threads, runs=runs)
+    if exported and exported.is_file() and (network := _exported(exported, fingerprint, start, int8=int8)):
         return network
 
     def convert(external: BinaryIO | None) -> bytes:
@@ -63,14 +71,14 @@ def open_network(
         model = build(shape, weights(), normalise=normalise, int8=int8, checkpoint=fingerprint, external=external)
         return bytes(model.SerializeToString())
 
-    if fingerprint and (network := _cached(key(fingerprint, int8=int8), convert, threads)):
+    if fingerprint and (network := _cached(key(fingerprint, int8=int8), convert, start)):
         return network
     try:
         with TemporaryDirectory(prefix="voxgender-") as folder:
             _write(Path(folder), convert)
-            return OnnxNetwork(Path(folder) / MODEL, threads=threads)
+            return start(Path(folder) / MODEL)
     except OSError:
-        return _in_memory(convert, threads)
+        return _in_memory(convert, start)
 
 
 def export(directory: Path) -> None:
@@ -96,10 +104,10 @@ def export(directory: Path) -> None:
         unfinished.unlink(missing_ok=True)
 
 
-def _exported(file: Path, fingerprint: str, *, int8: bool, threads: int) -> OnnxNetwork | None:
+def _exported(file: Path, fingerprint: str, start: Start, *, int8: bool) -> OnnxNetwork | None:
     """Load an exported graph, if it belongs to the checkpoint and has the precision that is wanted."""
     try:
-        network = OnnxNetwork(file, threads=threads)
+        network = start(file)
     except Unconvertible as reason:
         logger.warning("%s is not used: %s", file, reason)
         return None
@@ -109,21 +117,21 @@ def _exported(file: Path, fingerprint: str, *, int8: bool, threads: int) -> Onnx
     return network if network.precision == ("int8" if int8 else "fp32") else None
 
 
-def _cached(key: str, convert: Callable[[BinaryIO | None], bytes], threads: int) -> OnnxNetwork | None:
+def _cached(key: str, convert: Callable[[BinaryIO | None], bytes], start: Start) -> OnnxNetwork | None:
     """Load the graph of a key from the cache; convert it first if it is missing. None if it cannot be kept."""
     try:
         cache = GraphCache(cache_folder())
         if (found := cache.find(key)) is not None:
             # Another process may remove the entry at this moment.
             with suppress(Unconvertible):
-                return OnnxNetwork(found, threads=threads)
+                return start(found)
             cache.discard(key)
         stored = cache.store(key, lambda folder: _write(folder, convert))
     except OSError as reason:
         logger.warning("the converted model is not kept, so that each start takes longer: %s", reason)
         return None
     try:
-        return OnnxNetwork(stored, threads=threads)
+        return start(stored)
     except Unconvertible:
         cache.discard(key)
         return None
@@ -152,10 +160,10 @@ def _write(folder: Path, convert: Callable[[BinaryIO | None], bytes]) -> None:
     (folder / MODEL).write_bytes(model)
 
 
-def _in_memory(convert: Callable[[BinaryIO | None], bytes], threads: int) -> OnnxNetwork:
+def _in_memory(convert: Callable[[BinaryIO | None], bytes], start: Start) -> OnnxNetwork:
     from google.protobuf.message import EncodeError
 
     try:
-        return OnnxNetwork(convert(None), threads=threads)
+        return start(convert(None))
     except (EncodeError, ValueError) as error:
         raise Unconvertible(f"it is too large to be converted in memory ({error})") from error

@@ -21,6 +21,9 @@ _TICKS = 48_000 // SAMPLE_RATE_HZ
 """Ticks of the RTP clock, always 48 kHz for Opus, in a decoded sample."""
 _MOST_LOST = _LONGEST_TICKS = LONGEST * _TICKS
 
+_LARGEST = 1_276
+"""Bytes of the largest packet of one frame (RFC 6716 section 3.4, R2), with its TOC byte; libopus refuses more."""
+
 _STEREO = 4
 """Bit of the TOC byte: the packet has two channels (RFC 6716 section 3.1)."""
 # RFC 6716 section 3.1, table 2: frame length in 48 kHz samples, by the configuration in the TOC byte.
@@ -165,15 +168,16 @@ def merged(payloads: Sequence[Packet]) -> Iterator[Packet]:
         if not payload.data:
             continue
         follows = payload.pts == first.pts + step * len(run) and not payload.after_loss
-        if run and follows and len(run) < most and payload.data[0] == first.data[0]:
+        fits = len(payload.data) <= _LARGEST
+        if run and follows and fits and len(run) < most and payload.data[0] == first.data[0]:
             run.append(payload.data)
             continue
         if run:
             yield Packet(first.pts, merge_packets(run), first.after_loss)
         first, run = payload, [payload.data]
         step = opus_duration(payload.data)
-        # Only packets of a single frame (code 0) can be merged without parsing them.
-        most = _LONGEST_TICKS // step if step and payload.data[0] & 3 == 0 else 1
+        # Only packets of a single frame (code 0) can be merged without parsing them, and of a size that can be written.
+        most = _LONGEST_TICKS // step if step and fits and payload.data[0] & 3 == 0 else 1
     if run:
         yield Packet(first.pts, merge_packets(run), first.after_loss)
 
@@ -198,6 +202,15 @@ _FFMPEG = {"pcmu": ("pcm_mulaw", 8_000), "pcma": ("pcm_alaw", 8_000), "g722": ("
 """FFmpeg's decoders and their sample rates. G.722's RTP clock has half of its rate (RFC 3551 section 4.5.2)."""
 
 
+def ffmpeg_decoder(name: str) -> av.AudioCodecContext:
+    """Return FFmpeg's decoder of ``pcmu``, ``pcma`` or ``g722``, to 16-bit mono samples."""
+    of_ffmpeg, sample_rate_hz = _FFMPEG[name]
+    decoder = av.CodecContext.create(of_ffmpeg, "r")
+    assert isinstance(decoder, av.AudioCodecContext)
+    decoder.format, decoder.layout, decoder.sample_rate = "s16", "mono", sample_rate_hz
+    return decoder
+
+
 class PlainPayloads:
     """Decodes G.711 and G.722 (RFC 3551) by FFmpeg."""
 
@@ -205,13 +218,7 @@ class PlainPayloads:
         self.clock_rate_hz = codec.clockRate
         # G.722 has samples at 16 kHz and, by an old mistake, timestamps at 8 kHz (RFC 3551 section 4.5.2).
         self.may_run_double = codec.name.lower() == "g722"
-        name, sample_rate_hz = _FFMPEG[codec.name.lower()]
-        decoder = av.CodecContext.create(name, "r")
-        assert isinstance(decoder, av.AudioCodecContext)
-        decoder.format = "s16"
-        decoder.layout = "mono"
-        decoder.sample_rate = sample_rate_hz
-        self._decoder = decoder
+        self._decoder = ffmpeg_decoder(codec.name.lower())
 
     def duration(self, data: bytes) -> int:
         # G.711 has a byte a sample; G.722 has a byte for two samples, and a clock of half its rate.

@@ -289,7 +289,7 @@ class MediaNode:
             "region": "",
             "version": __version__,
         }
-        calls = [session.figures() | {"node": HERE} for session in self._sessions.values()]
+        calls = [session.figures() | {"node": HERE} for session in self._all()]
         return {"calls": calls, "nodes": [node]}
 
     async def end_by_reference(self, wanted: str) -> None:
@@ -298,7 +298,7 @@ class MediaNode:
         Raises:
             SessionNotFound
         """
-        for session in self._sessions.values():
+        for session in self._all():
             if reference(session.id) == wanted:
                 await session.end("deleted")
                 return

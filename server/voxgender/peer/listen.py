@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 import aiohttp
 import msgspec
-from yarl import URL
 
 from voxgender import received
 from voxgender.audiostream import StreamFormat
@@ -56,7 +55,7 @@ class ListenClient(WhipClient):
                 ticket: _Ticket = received.decode(await response.read(), _Ticket)
             timeout = aiohttp.ClientWSTimeout(ws_close=END_S)
             return await self._http.ws_connect(
-                response.url.join(URL(ticket.url)), timeout=timeout, heartbeat=HEARTBEAT_S
+                response.url.join(received.url(ticket.url)), timeout=timeout, heartbeat=HEARTBEAT_S
             )
 
     async def stream(

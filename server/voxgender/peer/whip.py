@@ -33,7 +33,7 @@ def endpoint(url: str, name: str = "whip") -> URL:
     """
     text = url if "://" in url else f"http://{url}"
     try:
-        parsed = URL(text)
+        parsed = received.url(text)
         usable = parsed.scheme in ("http", "https") and bool(parsed.host) and parsed.port is not None
     except ValueError:
         usable = False
@@ -54,7 +54,7 @@ def is_loopback(url: URL) -> bool:
         return False
 
 
-_LINK = re.compile(r'<([^>]*)>((?:\s*;\s*[^\s=;,"]+(?:\s*=\s*(?:"(?:[^"\\]|\\.)*"|[^\s;,"]*))?)*)')
+_LINK = re.compile(r'<([^<>]*)>((?:\s*;\s*[^\s=;,"]+(?:\s*=\s*(?:"(?:[^"\\]|\\.)*"|[^\s;,"]*))?)*)')
 _PARAMETER = re.compile(r';\s*([^\s=;,"]+)(?:\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s;,"]*)))?')
 
 
@@ -139,7 +139,7 @@ class WhipClient:
         with self._call_errors():
             async with self._http.post(self.endpoint, data=offer, headers={"Content-Type": _SDP}) as response:
                 if response.status == 201 and response.content_type == _SDP and "Location" in response.headers:
-                    location = response.url.join(URL(response.headers["Location"]))
+                    location = response.url.join(received.url(response.headers["Location"]))
                     return WhipSession(self._http, location, await response.text())
                 raise CallError(await self._refusal(response))
 
@@ -170,6 +170,9 @@ class WhipClient:
             raise CallError(f"{self.endpoint}: no answer within {self._timeout_s:.0f} s") from None
         except aiohttp.ClientError as error:
             raise CallError(f"{self.endpoint}: {str(error) or type(error).__name__}") from None
+        except (ValueError, IndexError):
+            # Texts, URLs, JSON; of a URL yarl may say ``IndexError``.
+            raise CallError(f"{self.endpoint}: its answer cannot be read; is it a voxgender server?") from None
 
     async def _refusal(self, response: aiohttp.ClientResponse) -> str:
         """Return the reason of a refusal, in the server's own words if there are any (RFC 9457)."""

@@ -30,7 +30,7 @@ class Signaling:
         together = settings.subjects.max_sessions_per_subject > 0
         self._router = Router(directory, secret, region=settings.fleet.region, keep_together=together)
         stack.push_async_callback(self._router.close)
-        app, http = create_app(settings, self._router), settings.http
+        app, http = create_app(settings, self._router, calls_are_here=False), settings.http
         port = await listen(app, stack, host=http.host, port=http.port)
         await listen_for_metrics(settings.metrics, stack)
         await directory.start()

@@ -223,6 +223,8 @@ class Worker:
             "voxgender.roles.worker",
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
+            # Ctrl-C is not for a worker, which may be loading still.
+            start_new_session=True,
         )
         assert self._process.stdin is not None
         assert self._process.stdout is not None

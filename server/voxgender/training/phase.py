@@ -17,7 +17,7 @@ from voxgender.training.batches import Batches
 from voxgender.training.encoder import SIZE
 from voxgender.training.network import Student, build
 from voxgender.training.preparation import TrainingData
-from voxgender.training.scoring import Score, Windows, calibrate, merit, score
+from voxgender.training.scoring import Score, Windows, calibrate, merit, score, without
 
 CHECKPOINT = "checkpoint.pt"
 BEST = "best.pt"
@@ -173,11 +173,10 @@ class Phase:
         return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warm) / (self._options.steps - warm + 1))))
 
     def _check(self, progress: "tqdm[Any]") -> None:
-        by = [clip for clip in self._chosen if clip.corpus != self._options.kept_out]
         network = deepcopy(self._averaged())
-        calibrate(network, by)
+        calibrate(network, without(self._options.kept_out, self._chosen))
         scores = score(network, self._chosen)
-        found = Trained(self._step, merit(one for one in scores if one.corpus != self._options.kept_out), scores)
+        found = Trained(self._step, merit(without(self._options.kept_out, scores)), scores)
         told = "  ".join(f"{s.corpus} {s.kind} {100 * s.files:.0f}/{100 * s.windows:.0f}" for s in scores)
         progress.write(f"step {found.step}: {100 * found.merit:.1f}  files/windows: {told}")
         if self._best is None or found.merit >= self._best.merit:

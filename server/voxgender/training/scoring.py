@@ -5,6 +5,7 @@ The whole pipeline, with speech gate and smoothing, is measured by :mod:`voxgend
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -48,6 +49,9 @@ class Score:
     windows: float
     count: int
     window_ms: int = 1000
+
+
+_OfCorpus = TypeVar("_OfCorpus", Clip, Windows, Score)
 
 
 def windows_of(clips: Iterable[Clip], *, window_ms: int = 1000, hop_ms: int = 1000) -> list[Windows]:
@@ -108,6 +112,11 @@ def score(network: Wav2Vec2ForSequenceClassification, clips: Sequence[Windows]) 
         Score(corpus, kind, float(np.mean([f for f, _ in of])), float(np.mean([w for _, w in of])), len(of), window_ms)
         for (window_ms, corpus, kind), of in sorted(outcomes.items())
     ]
+
+
+def without(corpus: str, items: Iterable[_OfCorpus]) -> list[_OfCorpus]:
+    """Return the items of other corpora; all of them if ``corpus`` is empty, as manifests may name no corpus at all."""
+    return [item for item in items if not corpus or item.corpus != corpus]
 
 
 def merit(scores: Iterable[Score]) -> float:

@@ -32,7 +32,7 @@ from voxgender.training.phase import (
     save_weights,
 )
 from voxgender.training.preparation import PreparationOptions, TrainingData, prepare
-from voxgender.training.scoring import Windows, asked_windows, calibrate, merit, score, windows_of
+from voxgender.training.scoring import Windows, asked_windows, calibrate, merit, score, windows_of, without
 
 RESULT = "result.pt"
 TUNING = "tuning"
@@ -72,7 +72,7 @@ def train(options: TrainOptions) -> Trained:
         start = network.state_dict()
     clips = read_manifest(options.manifest)
     learned, chosen = _split_clips(clips, options.manifest, options.seed)
-    if options.kept_out and all(clip.corpus == options.kept_out for clip in chosen if clip.kind != "noise"):
+    if all(clip.kind == "noise" for clip in without(options.kept_out, chosen)):
         raise ManifestError(f"{options.manifest}: without {options.kept_out} there is no recording to choose by")
     unlabelled = [clip for clip in clips if not clip.label]
     _note_options(options)
@@ -115,15 +115,13 @@ class _Run:
         options = self._options
         network = build(hidden=options.hidden, layers=options.layers)
         network.load_state_dict(mean_weights([end.average for end in ends]))
-        by = [clip for clip in self._chosen if clip.corpus != options.kept_out and clip.kind != "noise"]
+        by = [clip for clip in without(options.kept_out, self._chosen) if clip.kind != "noise"]
         asked = asked_windows(tqdm(by, "calibration", unit="clip", leave=False))
         if {clip.kind for clip in asked} != {"female", "male"}:  # the speech gate found no voice of a sex
-            asked = [clip for clip in self._choosing_windows() if clip.corpus != options.kept_out]
+            asked = without(options.kept_out, self._choosing_windows())
         calibrate(network, asked)
         scores = score(network, self._choosing_windows())
-        found = Trained(
-            sum(end.step for end in ends), merit(one for one in scores if one.corpus != options.kept_out), scores
-        )
+        found = Trained(sum(end.step for end in ends), merit(without(options.kept_out, scores)), scores)
         save_weights(options.out / RESULT, network.state_dict(), found)
         return found
 

@@ -17,9 +17,15 @@ from voxgender import protocol
 QUIET_S = 1.5
 """Without a result, after which a fresh call is made beside the old one (``QUIET_MS`` of client/src/session.js)."""
 RETRY_S = 0.5
-"""From one try to the next (``FIRST_MS`` of client/src/reconnect-policy.js)."""
-CONNECT_S = 10.0
-"""For a fresh call to give its first result (``CONNECT_TIMEOUT_MS``)."""
+"""From one try to the next (client/src/reconnect-policy.js: up to a second where nothing answers)."""
+CONNECT_S = 3.0
+"""For a fresh call to give its first result (``ICE_TIMEOUT_MS`` of client/src/caller.js).
+
+aioice doubles the intervals between its checks, so that a call placed early in an outage looks for its end more and
+more rarely.
+"""
+ANSWER_S = 10.0
+"""For the answer to an offer."""
 HOP_S = 0.192
 
 
@@ -44,7 +50,7 @@ class Caller:
         self._listening: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
-        timeout = aiohttp.ClientTimeout(total=CONNECT_S, sock_connect=1.0)
+        timeout = aiohttp.ClientTimeout(total=ANSWER_S, sock_connect=1.0)
         self._http = aiohttp.ClientSession(timeout=timeout)
         self._task = asyncio.create_task(self._keep_up())
         return self

@@ -54,8 +54,9 @@ PRIVATE: dict[type, set[str]] = {
         "_RTCRtpSender__rtp_timestamp", "_run_rtp", "_ssrc",
     },
     RTCSctpTransport: {
-        "_advertised_rwnd", "_data_channel_flush", "_data_channel_queue", "_data_channel_receive", "_data_channels",
-        "_handle_data", "_inbound_streams", "_local_tsn", "_outbound_queue", "_sack_misordered", "_sent_queue",
+        "_advertised_rwnd", "_data_channel_queue", "_data_channel_receive", "_data_channels", "_handle_data",
+        "_inbound_streams", "_local_tsn", "_outbound_queue", "_sack_misordered", "_send_chunk", "_sent_queue",
+        "_transmit",
     },
 }  # fmt: skip
 """Names by the class that keeps them."""

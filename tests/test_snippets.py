@@ -14,7 +14,7 @@ import pytest
 import voxgender
 from tests.engine.models import PATIENCE_S, Pitch
 from tests.engine.test_files import write
-from tests.examples import PREAMBLE, ROOT, Example, examples
+from tests.snippets import PREAMBLE, ROOT, Example, examples
 from tests.support import Samples, TimedTrack, frames, silence
 from voxgender.engine import Engine, loading
 from voxgender.peer.voices import MAN, speak

@@ -15,7 +15,7 @@ from tests.rtc import a_server
 from voxgender.engine import Engine
 
 __all__ = ["hearing"]
-EXAMPLE = Path(__file__).parents[1] / "examples" / "twilio.py"
+EXAMPLE = Path(__file__).parents[2] / "examples" / "twilio.py"
 
 
 async def test_a_call_is_answered_streamed_and_printed(hearing: Engine) -> None:

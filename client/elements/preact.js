@@ -1,0 +1,3 @@
+// `voxgender/elements/preact.js`: <voxgender-voice>, with types for Preact’s JSX.
+
+export * from '../src/voxgender-voice.js';

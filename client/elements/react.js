@@ -1,0 +1,3 @@
+// `voxgender/elements/react.js`: <voxgender-voice>, with types for React’s JSX.
+
+export * from '../src/voxgender-voice.js';

@@ -1,0 +1,123 @@
+"""Make tickets for streams, which every instance with the same secret takes."""
+
+import secrets
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from voxgender.audiostream import StreamFormat
+from voxgender.errors import SessionNotFound
+from voxgender.http.calls import Calls, Stream
+from voxgender.http.rates import Rates
+from voxgender.settings import AuthOptions
+
+if TYPE_CHECKING:
+    from voxgender.http.seal import Seal
+
+TICKET_S = 60
+"""Time in which a ticket has to be used."""
+MAX_TICKET = 2_048
+"""Characters of a ticket."""
+
+_NOT_FOUND = "There is no such ticket: it was used, has expired, or never was. Ask for another one by POST."
+
+
+class _Permit(msgspec.Struct, frozen=True):
+    """What a ticket says to its server; to everybody else it is sealed."""
+
+    instance: str
+    place: str
+    """Ticket of the place that its instance reserved."""
+    form: StreamFormat
+    subject: str | None
+
+
+_decoder = msgspec.json.Decoder(_Permit)
+
+
+class Tickets:
+    """Makes and takes tickets.
+
+    The instance that made a ticket has a place for it, and takes it once. Another one, to which a load balancer may
+    have sent the client, opens a stream of its own, if the ticket is sealed by the same secret: once there, too.
+
+    Args:
+        calls: of this instance.
+        rates: bound what a caller may ask for.
+        seal: shared by all instances; None where no other instance takes these tickets, or all find their places.
+        clock: returns seconds since the epoch, as ``time.time``.
+    """
+
+    def __init__(
+        self, calls: Calls, rates: Rates, seal: "Seal | None" = None, *, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._calls = calls
+        self._rates = rates
+        self._seal = seal
+        self._clock = clock
+        self._instance = secrets.token_urlsafe(12)
+        self._used: dict[str, float] = {}
+        """Tickets of other instances that were used here, with the time of it, in order."""
+
+    async def reserve(self, form: StreamFormat, subject: str | None, address: str) -> tuple[str, str]:
+        """Reserve a place for a stream; return session id and ticket.
+
+        Raises:
+            NotReady, TooManySessions
+        """
+        session_id, place = await self._calls.reserve(form, subject, address)
+        if self._seal is None:
+            return session_id, place
+        permit = _Permit(self._instance, place, form, subject)
+        return session_id, self._seal.close(msgspec.json.encode(permit), self._clock())
+
+    async def redeem(self, ticket: str, address: str) -> Stream:
+        """Begin the call of a ticket, once.
+
+        Raises:
+            SessionNotFound: the ticket was used, has expired, or never was.
+            NotReady, TooManySessions
+        """
+        permit = self._read(ticket)
+        if permit is None:
+            return await self._calls.redeem(ticket)
+        if permit.instance == self._instance:
+            return await self._calls.redeem(permit.place)
+        if permit.place in self._used:
+            raise SessionNotFound(_NOT_FOUND, code="ticket_not_found")
+        self._rates.check_subject(permit.subject)
+        self._forget_expired()
+        # Before waiting: two clients may come at once.
+        self._used[permit.place] = self._clock()
+        try:
+            return await self._calls.listen(permit.form, permit.subject, address)
+        except BaseException:
+            self._used.pop(permit.place, None)
+            raise
+
+    def _read(self, ticket: str) -> _Permit | None:
+        """Return what a ticket says; None if it is not sealed by the secret, or has expired."""
+        if self._seal is None or len(ticket) > MAX_TICKET:
+            return None
+        text = self._seal.open(ticket, self._clock(), within_s=TICKET_S)
+        return None if text is None else _decoder.decode(text)
+
+    def _forget_expired(self) -> None:
+        long_ago = self._clock() - 3 * TICKET_S
+        for place, used_at in list(self._used.items()):
+            if used_at > long_ago:
+                break
+            del self._used[place]
+
+
+def seal_of(auth: AuthOptions) -> "Seal | None":
+    """Return the seal of all instances with the same options; None if they hold no secret, but let not everybody in."""
+    secret = auth.jwt_secret or auth.token
+    if auth.jwt_keys and not secret:
+        return None
+    # Imported on demand, because cryptography takes a tenth of a second to import.
+    from voxgender.http.seal import Seal
+
+    return Seal(secret)
