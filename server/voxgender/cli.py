@@ -209,7 +209,7 @@ def train(settings: TrainOptions) -> int:
     from voxgender.training.train import train as run_training
 
     trained = run_training(settings)
-    print(f"best after {trained.step} steps; next: voxgender export {settings.out} DIR")
+    print(f"trained for {trained.step} steps; next: voxgender export {settings.out} DIR")
     return 0
 
 
