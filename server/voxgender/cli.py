@@ -223,7 +223,7 @@ def train(settings: TrainOptions) -> int:
 
     _raise_interrupts()
     trained = run_training(settings)
-    print(f"best after {trained.step} steps; next: voxgender export {settings.out} DIR")
+    print(f"trained for {trained.step} steps; next: voxgender export {settings.out} DIR")
     return 0
 
 

@@ -9,7 +9,8 @@ from voxgender.errors import ModelError
 from voxgender.inference.loading import load
 from voxgender.training.export import best_network, export
 from voxgender.training.options import TrainOptions
-from voxgender.training.train import BEST, OPTIONS, train
+from voxgender.training.phase import BEST, load_weights
+from voxgender.training.train import OPTIONS, RESULT, train
 
 
 @pytest.fixture(scope="module")
@@ -20,6 +21,7 @@ def run(corpus: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> 
             corpus,
             out,
             steps=4,
+            tuning_steps=2,
             batch=4,
             hidden=32,
             layers=1,
@@ -62,9 +64,18 @@ def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
         export(tmp_path, tmp_path / "model")
 
 
-@pytest.mark.parametrize("damaged", [BEST, OPTIONS])
-def test_a_damaged_run_is_refused(run: Path, tmp_path: Path, damaged: str) -> None:
+def test_before_a_run_has_ended_its_best_weights_are_exported(run: Path, tmp_path: Path) -> None:
     for name in (BEST, OPTIONS):
+        (tmp_path / name).write_bytes((run / name).read_bytes())
+    network, best = best_network(tmp_path)
+    weights, expected = load_weights(run / BEST)
+    assert best == expected
+    torch.testing.assert_close(network.state_dict()["classifier.bias"], weights["classifier.bias"], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("damaged", [RESULT, OPTIONS])
+def test_a_damaged_run_is_refused(run: Path, tmp_path: Path, damaged: str) -> None:
+    for name in (RESULT, OPTIONS):
         content = (run / name).read_bytes()
         (tmp_path / name).write_bytes(content[: len(content) // 2] if name == damaged else content)
     with pytest.raises(ModelError, match="damaged"):

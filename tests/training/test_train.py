@@ -7,8 +7,11 @@ import numpy as np
 import pytest
 import torch
 
+from voxgender.audio.files import read_audio
+from voxgender.engine.engine import HOP_MS
 from voxgender.errors import ManifestError, SettingsError
 from voxgender.peer.voices import MAN, speak
+from voxgender.training import phase, scoring
 from voxgender.training import train as training
 from voxgender.training.crops import SIZE, Crops, crops
 from voxgender.training.export import best_network, export
@@ -26,9 +29,10 @@ from voxgender.training.network import (
     rows_in,
 )
 from voxgender.training.options import TrainOptions
+from voxgender.training.phase import BEST, CHECKPOINT, PATIENCE, load_weights, phase_end
 from voxgender.training.recordings import recordings
-from voxgender.training.scoring import Score, Windows, calibrate, logits_of, merit, score
-from voxgender.training.train import CHECKPOINT, noted_options, train
+from voxgender.training.scoring import Score, Windows, asked_windows, calibrate, logits_of, merit, score
+from voxgender.training.train import RESULT, TUNING, mean_weights, noted_options, train
 
 
 @pytest.fixture
@@ -37,6 +41,7 @@ def options(corpus: Path, cache: Path, tmp_path: Path) -> TrainOptions:
         manifest=corpus,
         out=tmp_path / "run",
         steps=40,
+        tuning_steps=0,
         batch=16,
         hidden=32,
         layers=1,
@@ -60,6 +65,19 @@ def weights(run: Path) -> dict[str, torch.Tensor]:
     return network.state_dict()
 
 
+def interrupted_after(checks: int) -> Callable[..., Any]:
+    """Return a scoring function that is interrupted at the check after so many."""
+
+    def check(*arguments: Any, **options: Any) -> Any:
+        nonlocal checks
+        checks -= 1
+        if checks < 0:
+            raise KeyboardInterrupt
+        return score(*arguments, **options)
+
+    return check
+
+
 def test_it_learns_to_tell_voices_of_people_it_has_not_heard(options: TrainOptions) -> None:
     found = train(replace(options, steps=80, check_every=40))
     voices = [score for score in found.scores if score.kind != "noise"]
@@ -73,19 +91,8 @@ def test_an_interrupted_run_goes_on_to_the_very_same_weights(
     whole = train(options)
     interrupted = replace(options, out=tmp_path / "interrupted")
 
-    def checks(times: int) -> Callable[..., Any]:
-
-        def check(*arguments: Any, **options: Any) -> Any:
-            nonlocal times
-            times -= 1
-            if times < 0:
-                raise KeyboardInterrupt
-            return score(*arguments, **options)
-
-        return check
-
     with monkeypatch.context() as patched:
-        patched.setattr(training, "score", checks(1))
+        patched.setattr(phase, "score", interrupted_after(1))
         with pytest.raises(KeyboardInterrupt):
             train(interrupted)
     assert torch.load(interrupted.out / CHECKPOINT, weights_only=True)["step"] == 20
@@ -263,18 +270,73 @@ def test_recordings_without_a_label_are_left_aside_without_a_teacher_which_is_sa
     assert "1 recordings without a label are left aside: --teacher resemblyzer" in capsys.readouterr().out
 
 
-def test_weights_are_gone_on_from_and_kept_in_part(options: TrainOptions, tmp_path: Path) -> None:
+def test_a_second_phase_goes_on_from_the_best_weights_and_the_mean_of_both_ends_is_kept(options: TrainOptions) -> None:
+    """The shipped weights were once averaged, calibrated and shifted by hand after two runs."""
+    found = train(replace(options, tuning_steps=10))
+    first = phase_end(options.out, 40, 20)
+    second = phase_end(options.out / TUNING, 10, 10)
+    assert first is not None
+    assert second is not None
+    assert found.step == 50
+    middle = mean_weights([first.average, second.average])
+    kept = load_weights(options.out / RESULT)[0]
+    for name, value in middle.items():
+        if not name.startswith("classifier"):  # calibrated
+            torch.testing.assert_close(kept[name], value, rtol=0, atol=0, msg=name)
+    for name, value in weights(options.out).items():
+        torch.testing.assert_close(value, kept[name], rtol=0, atol=0, msg=name)
+    begun = load_weights(options.out / BEST)[0]
+    for name, value in second.average.items():
+        torch.testing.assert_close(value, begun[name], atol=0.05, rtol=0, msg=name)
+
+
+def test_a_run_interrupted_in_its_second_phase_goes_on_to_the_very_same_weights(
+    options: TrainOptions, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    options = replace(options, tuning_steps=20)
+    whole = train(options)
+    interrupted = replace(options, out=tmp_path / "interrupted")
+    with monkeypatch.context() as patched:
+        patched.setattr(phase, "score", interrupted_after(3))
+        with pytest.raises(KeyboardInterrupt):
+            train(interrupted)
+    assert torch.load(interrupted.out / TUNING / CHECKPOINT, weights_only=True)["step"] == 10
+    assert torch.equal(
+        weights(interrupted.out)["classifier.bias"], load_weights(interrupted.out / BEST)[0]["classifier.bias"]
+    )
+    assert train(interrupted) == whole
+    for name, value in weights(options.out).items():
+        torch.testing.assert_close(weights(interrupted.out)[name], value, rtol=0, atol=0, msg=name)
+
+
+def test_a_phase_ends_once_its_checks_are_no_better(options: TrainOptions, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first run of the shipped weights was once stopped by hand, eight thousand steps after its best check."""
+    merits = iter([0.5, 0.7, *(0.6 for _ in range(PATIENCE))])
+    monkeypatch.setattr(phase, "merit", lambda scores: next(merits))
+    train(replace(options, steps=1000, check_every=2))
+    assert torch.load(options.out / CHECKPOINT, weights_only=True)["step"] == 2 * (2 + PATIENCE)
+    assert load_weights(options.out / BEST)[1].step == 4
+
+
+def test_a_given_model_is_gone_on_from_in_the_place_of_a_first_phase(options: TrainOptions, tmp_path: Path) -> None:
     train(options)
     export(options.out, tmp_path / "model")
     before = weights(options.out)
-    train(replace(options, out=tmp_path / "more", start=str(tmp_path / "model"), hidden=64, layers=2, steps=2))
-    assert {name: noted_options(tmp_path / "more")[name] for name in ("hidden", "layers")} == {
-        "hidden": "32",
-        "layers": "1",
-    }
-    for name, value in weights(tmp_path / "more").items():
+    more = replace(
+        options, out=tmp_path / "more", start=str(tmp_path / "model"), hidden=64, layers=2, steps=9, tuning_steps=2
+    )
+    assert train(more).step == 2
+    assert {name: noted_options(more.out)[name] for name in ("hidden", "layers")} == {"hidden": "32", "layers": "1"}
+    tuned = phase_end(more.out / TUNING, 2, 10)
+    assert tuned is not None
+    for name, value in weights(more.out).items():
         if not name.startswith("classifier"):  # calibrated anew
-            torch.testing.assert_close(value, before[name], atol=0.02, rtol=0, msg=name)
+            torch.testing.assert_close(value, (before[name] + tuned.average[name]) / 2, msg=name)
+
+
+def test_a_given_model_without_a_second_phase_is_refused(options: TrainOptions) -> None:
+    with pytest.raises(SettingsError, match=r"--start .* give --tuning-steps at least 1"):
+        train(replace(options, start="model"))
 
 
 @pytest.mark.parametrize("there", [False, True])
@@ -282,7 +344,7 @@ def test_a_start_that_is_no_such_model_is_refused(options: TrainOptions, tmp_pat
     if there:
         (tmp_path / "config.json").write_text("{}")
     with pytest.raises(SettingsError, match=r"--start .*: no model that can be loaded"):
-        train(replace(options, start=str(tmp_path)))
+        train(replace(options, start=str(tmp_path), tuning_steps=2))
 
 
 def test_the_worst_sex_of_the_worst_corpus_counts_as_much_as_all_together() -> None:
@@ -328,3 +390,42 @@ def test_calibration_scales_and_shifts_what_a_network_is_too_sure_of() -> None:
     shares = logits_of(network, windows[0].audio)[:, :2].softmax(dim=1)
     # Noise tells nothing of either sex.
     assert shares.mean(dim=0).tolist() == pytest.approx([0.5, 0.5], abs=0.1)
+
+
+def test_calibration_finds_the_best_scale_and_shift(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A search without gradients ended where it began on some weights, which were then shifted towards men by hand."""
+    network = build(hidden=32, layers=1)
+    rng = np.random.default_rng(0)
+    clips = [Windows("a", kind, np.zeros((400, 8_000), np.int16)) for kind in ("female", "male")]
+    # Log-odds of men against women: two normal distributions, which Platt's scaling maps to 2 m / s^2 * (x - c).
+    odds = [torch.from_numpy(rng.normal(centre - 0.5, 0.5, 400)) for centre in (-0.25, 0.25)]
+    logits = [torch.stack([-one / 2, one / 2, torch.zeros(400)], dim=1) for one in odds]
+    monkeypatch.setattr(scoring, "_logits_of_each", lambda network, clips: logits)
+    before, bias = network.classifier.weight.detach().clone(), network.classifier.bias.detach().clone()
+    calibrate(network, clips)
+    scale = float((network.classifier.weight.detach() / before).mean())
+    moved = network.classifier.bias.detach() - scale * bias
+    assert scale == pytest.approx(2 * 0.25 / 0.5**2, abs=0.35)
+    assert float(moved[KINDS.index("male")] - moved[KINDS.index("female")]) == pytest.approx(scale * 0.5, abs=0.2)
+
+
+def test_a_network_that_is_always_right_is_not_made_surer_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = build(hidden=32, layers=1)
+    clips = [Windows("a", kind, np.zeros((50, 8_000), np.int16)) for kind in ("female", "male")]
+    logits = [torch.tensor([[-side, side, 0.0]]).repeat(50, 1) for side in (-1.0, 1.0)]
+    monkeypatch.setattr(scoring, "_logits_of_each", lambda network, clips: logits)
+    before = network.classifier.weight.detach().clone()
+    calibrate(network, clips)
+    scale = float((network.classifier.weight.detach() / before).mean())
+    assert scale == pytest.approx(np.log(51) / 2, abs=0.05)  # probabilities of 51/52
+
+
+def test_windows_to_calibrate_by_are_those_that_the_pipeline_asks_about(corpus: Path) -> None:
+    """Bare windows lie anywhere in speech; the pipeline's first ones are short, and half of them may be silent."""
+    clips = [clip for clip in read_manifest(corpus) if clip.kind != "noise"][:2]
+    found = asked_windows(clips)
+    assert {(one.corpus, one.kind) for one in found} == {(clip.corpus, clip.kind) for clip in clips}
+    assert {one.audio.shape[1] for one in found} == {8_000, 16_000}
+    seconds = read_audio(clips[0].path).size / 16_000
+    asked = sum(len(one.audio) for one in found if one.kind == clips[0].kind)
+    assert 0.5 * seconds < asked * HOP_MS / 1000 <= seconds + 0.5

@@ -59,6 +59,15 @@ class Hop:
     decision: Decision | None = None
     closing: tuple[Change | Segment | Summary, ...] = ()
 
+    @property
+    def observation(self) -> Observation:
+        """The decisions' input."""
+        speech = tuple(
+            Span(max(self.start_s, self.start_s + start / SAMPLE_RATE_HZ), self.start_s + end / SAMPLE_RATE_HZ)
+            for start, end in self.speech
+        )
+        return Observation(self.start_s, self.end_s, speech, self.scores, self.p_voice)
+
 
 class CallState:
     """State of one call. The steps of a hop are called in order, from one thread at a time.
@@ -167,11 +176,7 @@ class CallState:
 
     def decide(self, hop: Hop) -> None:
         """Decide the label at the end of the hop, and the events in it."""
-        speech = tuple(
-            Span(max(hop.start_s, hop.start_s + start / SAMPLE_RATE_HZ), hop.start_s + end / SAMPLE_RATE_HZ)
-            for start, end in hop.speech
-        )
-        hop.decision = self._decider.observe(Observation(hop.start_s, hop.end_s, speech, hop.scores, hop.p_voice))
+        hop.decision = self._decider.observe(hop.observation)
         if hop.last:
             hop.closing = self._decider.finish(hop.end_s)
         elif hop.settles:

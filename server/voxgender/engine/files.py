@@ -10,6 +10,7 @@ import numpy as np
 
 from voxgender.audio.files import read_frames
 from voxgender.audio.frames import Frame, Samples, Wave
+from voxgender.decisions import Observation
 from voxgender.engine.call_state import CallState, Hop
 from voxgender.engine.engine import WINDOW_MS, Engine
 from voxgender.engine.messages import Messages
@@ -56,14 +57,37 @@ class _Recorder:
 
     name = "recorder"
     labels = VOICES
-    min_window_ms = WINDOW_MS
 
-    def __init__(self) -> None:
-        self.windows: list[Windows] = []
+    def __init__(self, min_window_ms: int) -> None:
+        self.min_window_ms = min_window_ms
+        self.windows: list[Samples] = []
 
     def __call__(self, windows: Windows) -> Probabilities:
         self.windows += list(windows)
         return np.full((len(windows), len(self.labels)), 0.5, dtype=np.float32)
+
+
+class WindowCutter:
+    """Cuts audio into the windows that the pipeline would give a model.
+
+    Args:
+        min_window_ms: shortest window that the model can classify.
+    """
+
+    def __init__(self, min_window_ms: int = WINDOW_MS) -> None:
+        self._recorder = _Recorder(min_window_ms)
+        self._engine = Engine(self._recorder)
+
+    def cut(self, source: str | PathLike[str] | Samples) -> list[Samples]:
+        """Return the windows of a file, or of samples at 16 kHz, in order; float32, shape ``(samples,)`` each.
+
+        Raises:
+            AudioError: the file cannot be read.
+        """
+        frames = iter([Wave(source)]) if isinstance(source, np.ndarray) else read_frames(source)
+        list(_messages(self._engine, self._engine.new_state(), frames))
+        windows, self._recorder.windows = self._recorder.windows, []
+        return windows
 
 
 def speech_windows(sources: Sequence[Path | Samples]) -> Windows:
@@ -75,19 +99,15 @@ def speech_windows(sources: Sequence[Path | Samples]) -> Windows:
     Raises:
         AudioError: a file cannot be read, or there is no second of speech.
     """
-    recorder = _Recorder()
-    engine = Engine(recorder)
+    cutter = WindowCutter()
+    windows: list[Samples] = []
     for source in sources:
-        state = engine.new_state()
-        if isinstance(source, np.ndarray):
-            list(_messages(engine, state, iter([Wave(source)])))
-        else:
-            list(_messages(engine, state, read_frames(source)))
-        if len(recorder.windows) >= MAX_WINDOWS:
+        windows += cutter.cut(source)
+        if len(windows) >= MAX_WINDOWS:
             break
-    if not recorder.windows:
+    if not windows:
         raise AudioError("there is no second of speech in the recordings")
-    return np.stack(recorder.windows[:MAX_WINDOWS])
+    return np.stack(windows[:MAX_WINDOWS])
 
 
 def analyze_file(engine: Engine, path: str | PathLike[str]) -> Iterator[AnyMessage]:
@@ -121,6 +141,21 @@ def classify_frames(engine: Engine, frames: Iterator[Frame]) -> FileClassificati
     (summary,) = (message for message in messages if isinstance(message, Summary))
     results = tuple(message for message in messages if isinstance(message, Result))
     return FileClassification(label, confidence, summary.speech, segments, results)
+
+
+def observations(engine: Engine, path: str | PathLike[str]) -> list[Observation]:
+    """Return what the decisions are given of a file, hop by hop; they can be replayed with other constants.
+
+    Raises:
+        AudioError: the file is missing, is no media file, or holds no audio.
+    """
+    state = engine.new_state()
+    state.is_whole = True
+    found = []
+    for hops in _hops(state, read_frames(path)):
+        engine.process({state: hops})
+        found += [hop.observation for hop in hops]
+    return found
 
 
 def _messages(engine: Engine, state: CallState, frames: Iterator[Frame]) -> Iterator[AnyMessage]:

@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-import torch
 from transformers import Wav2Vec2ForSequenceClassification
 
 from voxgender.errors import ModelError
 from voxgender.inference.conversion import export as export_graph
 from voxgender.training.network import build, feature_extractor
-from voxgender.training.train import BEST, Trained, noted_options, trained
+from voxgender.training.phase import BEST, Trained, load_weights
+from voxgender.training.train import RESULT, noted_options
 
 _CARD = """---
 license: apache-2.0
@@ -57,20 +57,19 @@ def export(run: Path, out: Path) -> Trained:
 
 
 def best_network(run: Path) -> tuple[Wav2Vec2ForSequenceClassification, Trained]:
-    """Return the network of a run with its best weights, and how the run reached them.
+    """Return the network of a run with its result or, before it has ended, its best weights; and how good these are.
 
     Raises:
         ModelError: ``run`` holds no weights, or damaged ones.
     """
-    file = run / BEST
+    file = run / RESULT if (run / RESULT).is_file() else run / BEST
     if not file.is_file():
         raise ModelError(f"{run}: no weights to export; train there first, at least to its first check")
     try:
         options = noted_options(run)
-        state = torch.load(file, map_location="cpu", weights_only=True)
+        weights, best = load_weights(file)
         network = build(hidden=int(options["hidden"]), layers=int(options["layers"]))
-        network.load_state_dict(state["weights"])
-        best = trained(state["best"])
+        network.load_state_dict(weights)
     except (OSError, RuntimeError, ValueError, KeyError, EOFError) as error:
         raise ModelError(f"{run}: damaged weights or options ({error})") from error
     network.train(False)

@@ -23,9 +23,11 @@ class TrainOptions:
     teacher: Annotated[Literal["resemblyzer"] | None, Display(unset="labels alone")] = None
     """Speaker encoder to learn from: its embeddings, and its labels for rows without one."""
     start: Annotated[str, Display(metavar="DIR")] = ""
-    """Model written by voxgender export, to go on from its weights at a lower rate; its size is kept."""
+    """Model written by voxgender export, to go on from in the place of a first phase; its size is kept."""
     steps: Annotated[int, Meta(ge=1, le=10_000_000)] = 26_000
-    """Steps of training."""
+    """Steps of the first phase; it ends earlier once four checks in a row are no better."""
+    tuning_steps: Annotated[int, Meta(ge=0, le=10_000_000)] = 4_000
+    """Steps of the second phase, at a lower rate and with more raised voices."""
     batch: Annotated[int, Meta(ge=1, le=65_536)] = 48
     """Windows in a step."""
     learning_rate: Annotated[float, Meta(gt=0, le=1), Display(metavar="RATE")] = 2e-3

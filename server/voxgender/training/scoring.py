@@ -5,17 +5,23 @@ The whole pipeline, with speech gate and smoothing, is measured by :mod:`voxgend
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from scipy.optimize import minimize
+from scipy.special import expit
 from torch import Tensor
 from transformers import Wav2Vec2ForSequenceClassification
 
 from voxgender.audio.files import read_audio
+from voxgender.engine.files import WindowCutter
+from voxgender.inference.loading import MIN_WINDOW_MS
 from voxgender.training.manifest import KINDS, Clip, Kind
 from voxgender.training.network import SAMPLE_RATE_HZ, normalised
+
+Floats = npt.NDArray[np.float64]
 
 _FEMALE, _MALE = KINDS.index("female"), KINDS.index("male")
 
@@ -45,6 +51,9 @@ class Score:
     window_ms: int = 1000
 
 
+_OfCorpus = TypeVar("_OfCorpus", Clip, Windows, Score)
+
+
 def windows_of(clips: Iterable[Clip], *, window_ms: int = 1000, hop_ms: int = 1000) -> list[Windows]:
     """Cut clips into windows, and leave out those more than 30 dB below a clip's loudest.
 
@@ -55,6 +64,22 @@ def windows_of(clips: Iterable[Clip], *, window_ms: int = 1000, hop_ms: int = 10
         Windows(clip.corpus, clip.kind, loud_windows(read_audio(clip.path), window_ms=window_ms, hop_ms=hop_ms))
         for clip in clips
     ]
+
+
+def asked_windows(clips: Iterable[Clip]) -> list[Windows]:
+    """Cut clips into the windows that the pipeline asks a model about: the first ones of an utterance are short.
+
+    Raises:
+        AudioError: a clip cannot be decoded.
+    """
+    cutter = WindowCutter(MIN_WINDOW_MS)
+    found = []
+    for clip in clips:
+        cut = cutter.cut(clip.path)
+        for size in sorted({window.size for window in cut}):
+            audio = np.stack([window for window in cut if window.size == size])
+            found.append(Windows(clip.corpus, clip.kind, (np.clip(audio, -1, 1) * 32767).astype(np.int16)))
+    return found
 
 
 def loud_windows(audio: npt.NDArray[np.float32], *, window_ms: int, hop_ms: int) -> npt.NDArray[np.int16]:
@@ -89,6 +114,11 @@ def score(network: Wav2Vec2ForSequenceClassification, clips: Sequence[Windows]) 
     ]
 
 
+def without(corpus: str, items: Iterable[_OfCorpus]) -> list[_OfCorpus]:
+    """Return the items of other corpora; all of them if ``corpus`` is empty, as manifests may name no corpus at all."""
+    return [item for item in items if not corpus or item.corpus != corpus]
+
+
 def merit(scores: Iterable[Score]) -> float:
     """Return the figure that checkpoints are chosen by, 0 to 1: mean of the mean accuracy and of the worst group's.
 
@@ -105,7 +135,8 @@ def merit(scores: Iterable[Score]) -> float:
 def calibrate(network: Wav2Vec2ForSequenceClassification, clips: Sequence[Windows]) -> None:
     """Calibrate the classifier: scale and shift its log-odds so that its probabilities are right on ``clips``.
 
-    This is Platt's scaling, with the same weight for each sex of each corpus. Scale and shift go into the weights.
+    This is Platt's scaling (J. Platt, Probabilistic outputs for support vector machines, 1999), with the same weight
+    for each sex and length of window of each corpus. Scale and shift go into the weights.
     """
     voices = [clip for clip in clips if clip.kind != "noise" and len(clip.audio)]
     logits = torch.cat(_logits_of_each(network, voices))
@@ -114,11 +145,19 @@ def calibrate(network: Wav2Vec2ForSequenceClassification, clips: Sequence[Window
     names = [f"{clip.corpus} {clip.kind} {clip.audio.shape[1]}" for clip in voices]
     groups = np.concatenate([np.full(len(clip.audio), name) for name, clip in zip(names, voices, strict=True)])
     _, index, counts = np.unique(groups, return_inverse=True, return_counts=True)
+    weights = 1 / (len(counts) * counts[index])
 
-    def negative_log_likelihood(found: npt.NDArray[np.float64]) -> float:
-        return float(np.mean(np.logaddexp(0, -signs * (found[0] * odds + found[1])) / counts[index]))
+    # As if each sex had one wrong and one right window more, so that the scale stays finite.
+    men = np.count_nonzero(signs > 0)
+    targets = 1 - 1 / (np.where(signs > 0, men, signs.size - men) + 2)
 
-    scale, shift = minimize(negative_log_likelihood, [1.0, 0.0], method="Nelder-Mead").x
+    def loss(found: Floats) -> tuple[float, Floats]:
+        towards = signs * (found[0] * odds + found[1])
+        losses = targets * np.logaddexp(0, -towards) + (1 - targets) * np.logaddexp(0, towards)
+        slopes = -signs * weights * (targets - expit(towards))
+        return float(weights @ losses), np.array([slopes @ odds, slopes.sum()])
+
+    scale, shift = minimize(loss, [1.0, 0.0], jac=True, method="BFGS").x
     with torch.no_grad():
         network.classifier.weight.mul_(scale)
         network.classifier.bias.mul_(scale)

@@ -1,62 +1,57 @@
-"""Train a model from a manifest of recordings: ``voxgender train``."""
+"""Train a model from a manifest of recordings: ``voxgender train``.
+
+The first phase of a training begins with random weights. The second goes on from the first one's best check, at a lower
+rate and on more crops, of which more are of raised voices. The result is the mean of the weights at the end of both,
+which are so near each other that it is as good as the mean of what two networks say (M. Wortsman et al., Model soups,
+ICML 2022). Last, it is calibrated on the windows that the pipeline asks a model about.
+"""
 
 import json
-import math
 import random
 from collections.abc import Sequence
-from copy import deepcopy
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, NamedTuple
 
-import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 from transformers import Wav2Vec2ForSequenceClassification
 
 from voxgender.errors import ManifestError, SettingsError
-from voxgender.training.encoder import SIZE
 from voxgender.training.manifest import KINDS, Clip, read_manifest, with_split
-from voxgender.training.network import BANDS, ROW, Student, build, filtered, rows_in
+from voxgender.training.network import build
 from voxgender.training.options import TrainOptions
+from voxgender.training.phase import (
+    BEST,
+    Phase,
+    PhaseEnd,
+    PhaseOptions,
+    State,
+    Trained,
+    load_weights,
+    phase_end,
+    save_weights,
+)
 from voxgender.training.preparation import PreparationOptions, TrainingData, prepare
-from voxgender.training.scoring import Score, Windows, calibrate, merit, score, windows_of
+from voxgender.training.scoring import Windows, asked_windows, calibrate, merit, score, windows_of, without
 
-CHECKPOINT = "checkpoint.pt"
-BEST = "best.pt"
+RESULT = "result.pt"
+TUNING = "tuning"
+"""Folder of the second phase, in that of the run."""
 OPTIONS = "options.json"
 DEV = "dev"
 """Beginning of the names of the splits that checkpoints are chosen by."""
 
-_EMBEDDING_LOSS_WEIGHT = 1.0
-"""Weight of the distance from the encoder's embedding in the loss."""
-_FINE_TUNING_RATE = 0.3
-"""Share of the learning rate that is used with ``--start``."""
-_START_SHARE = 0.3
-"""Share of the weights of ``--start`` in the result, a mean of old and new weights. Fine-tuning loses some of what was
-known, and the mean loses less of both (M. Wortsman et al., Robust fine-tuning of zero-shot models, CVPR 2022)."""
-_ROUGHNESS_DB, _TILT_DB, _POINTS = 4.0, 6.0, 7
-"""Random frequency response: largest deviation at each of so many points, and largest tilt from the middle band."""
-_SMOOTHING = 0.02
-"""Label smoothing: probability of a target that is spread over all labels."""
+_TUNING_RATE = 0.3
+"""Share of the learning rate that the second phase uses."""
+_TUNING_CROPS, _TUNING_RAISED = 1.4, 1.5
+"""Factors by which the second phase has more crops, and a larger share of additional crops of resynthesised takes."""
 
 _CHANGEABLE = {"out", "cache", "workers", "threads", "device"}
 """Options that may change when an interrupted run is resumed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Trained:
-    """Outcome of a run: the step of its best weights, and how good these are."""
-
-    step: int
-    merit: float
-    scores: list[Score]
-
-
 def train(options: TrainOptions) -> Trained:
-    """Train, or resume an interrupted run; the best weights are kept in ``out`` for ``voxgender export``.
+    """Train, or resume an interrupted run; the weights are kept in ``out`` for ``voxgender export``.
 
     Learns from the labelled rows of split ``train`` (of rows without a split if there is no such split) and, with a
     teacher, from all rows without a label. Chooses among checkpoints by the labelled rows of splits whose names begin
@@ -68,29 +63,114 @@ def train(options: TrainOptions) -> Trained:
         SettingsError: ``out`` holds a run with other options, or torch has no such device.
     """
     _check_device(options.device)
-    options = _with_size_of_start(options)
+    start = None
+    if options.start:
+        if not options.tuning_steps:
+            raise SettingsError("--start goes on from a model in the second phase; give --tuning-steps at least 1")
+        network = _load_start(options.start)
+        options = _with_size_of(network, options)
+        start = network.state_dict()
     clips = read_manifest(options.manifest)
     learned, chosen = _split_clips(clips, options.manifest, options.seed)
-    if options.kept_out and all(clip.corpus == options.kept_out for clip in chosen if clip.kind != "noise"):
+    if all(clip.kind == "noise" for clip in without(options.kept_out, chosen)):
         raise ManifestError(f"{options.manifest}: without {options.kept_out} there is no recording to choose by")
     unlabelled = [clip for clip in clips if not clip.label]
     _note_options(options)
+    if (options.out / RESULT).exists():
+        return load_weights(options.out / RESULT)[1]
     torch.set_num_threads(options.threads)
-    data = prepare(
-        learned,
-        unlabelled,
-        PreparationOptions(
-            teacher=options.teacher or "",
-            crops=options.crops,
-            resynthesised_speakers=options.resynthesised_speakers,
-            extra_resynthesised=options.extra_resynthesised,
-            cache=options.cache,
-            workers=options.workers,
+    run = _Run(options, learned, unlabelled, chosen)
+    ends = [run.learn() if start is None else PhaseEnd(0, start)]
+    if options.tuning_steps:
+        ends.append(run.tune(load_weights(options.out / BEST)[0] if start is None else start))
+    return run.finish(ends)
+
+
+class _Run:
+    """The phases of a training, and its end. What is done already is not done again."""
+
+    def __init__(
+        self, options: TrainOptions, learned: Sequence[Clip], unlabelled: Sequence[Clip], chosen: Sequence[Clip]
+    ) -> None:
+        self._options = options
+        self._learned, self._unlabelled, self._chosen = learned, unlabelled, chosen
+        self._windows: list[Windows] = []
+
+    def learn(self) -> PhaseEnd:
+        """Run the first phase."""
+        options = self._options
+        return self._phase(self._phase_options("train", options.out, options.steps, options.check_every), 1.0, 1.0)
+
+    def tune(self, start: State) -> PhaseEnd:
+        """Run the second phase."""
+        options = self._options
+        folder = options.out / TUNING
+        folder.mkdir(exist_ok=True)
+        phase = self._phase_options("tune", folder, options.tuning_steps, max(1, options.check_every // 2))
+        phase = replace(phase, learning_rate=_TUNING_RATE * options.learning_rate)
+        return self._phase(phase, _TUNING_CROPS, _TUNING_RAISED, start)
+
+    def finish(self, ends: Sequence[PhaseEnd]) -> Trained:
+        """Keep the mean of the weights, calibrated on the windows that the pipeline asks about."""
+        options = self._options
+        network = build(hidden=options.hidden, layers=options.layers)
+        network.load_state_dict(mean_weights([end.average for end in ends]))
+        by = [clip for clip in without(options.kept_out, self._chosen) if clip.kind != "noise"]
+        asked = asked_windows(tqdm(by, "calibration", unit="clip", leave=False))
+        if {clip.kind for clip in asked} != {"female", "male"}:  # the speech gate found no voice of a sex
+            asked = without(options.kept_out, self._choosing_windows())
+        calibrate(network, asked)
+        scores = score(network, self._choosing_windows())
+        found = Trained(sum(end.step for end in ends), merit(without(options.kept_out, scores)), scores)
+        save_weights(options.out / RESULT, network.state_dict(), found)
+        return found
+
+    def _phase(self, phase: PhaseOptions, crops: float, raised: float, start: State | None = None) -> PhaseEnd:
+        if (end := phase_end(phase.folder, phase.steps, phase.check_every)) is not None:
+            return end
+        return Phase(phase, self._data(crops, raised), self._choosing_windows(), start).run()
+
+    def _phase_options(self, name: str, folder: Path, steps: int, check_every: int) -> PhaseOptions:
+        options = self._options
+        return PhaseOptions(
+            name=name,
+            folder=folder,
+            steps=steps,
+            check_every=check_every,
+            learning_rate=options.learning_rate,
+            batch=options.batch,
+            hidden=options.hidden,
+            layers=options.layers,
             seed=options.seed,
-        ),
-    )
-    windows = [*windows_of(chosen), *windows_of(chosen, window_ms=500)]
-    return _TrainingRun(options, data, windows).run()
+            device=options.device,
+            kept_out=options.kept_out,
+        )
+
+    def _data(self, crops: float, raised: float) -> TrainingData:
+        options = self._options
+        return prepare(
+            self._learned,
+            self._unlabelled,
+            PreparationOptions(
+                teacher=options.teacher or "",
+                crops=round(crops * options.crops),
+                resynthesised_speakers=options.resynthesised_speakers,
+                extra_resynthesised=raised * options.extra_resynthesised,
+                cache=options.cache,
+                workers=options.workers,
+                seed=options.seed,
+            ),
+        )
+
+    def _choosing_windows(self) -> list[Windows]:
+        if not self._windows:
+            self._windows = [*windows_of(self._chosen), *windows_of(self._chosen, window_ms=500)]
+        return self._windows
+
+
+def mean_weights(of: Sequence[State]) -> State:
+    """Return the mean of several networks' weights."""
+    return {name: torch.stack([weights[name] for weights in of]).mean(dim=0) for name in of[0]}
 
 
 def _check_device(device: str) -> None:
@@ -108,20 +188,14 @@ def _load_start(directory: str) -> Wav2Vec2ForSequenceClassification:
     return network
 
 
-def _with_size_of_start(options: TrainOptions) -> TrainOptions:
-    """Return the options with the size of the model that ``--start`` names, if any."""
-    if not options.start:
-        return options
-    network = _load_start(options.start)
+def _with_size_of(network: Wav2Vec2ForSequenceClassification, options: TrainOptions) -> TrainOptions:
+    """Return the options with the size of the model that ``--start`` names."""
     options = replace(options, hidden=network.config.hidden_size, layers=network.config.num_hidden_layers)
+    fresh = build(hidden=options.hidden, layers=options.layers).state_dict()
     shapes = {name: value.shape for name, value in network.state_dict().items()}
-    if shapes != {name: value.shape for name, value in _build(options).state_dict().items()}:
+    if shapes != {name: value.shape for name, value in fresh.items()}:
         raise SettingsError(f"--start {options.start}: not of the kind that voxgender export writes")
     return options
-
-
-def _build(options: TrainOptions) -> Wav2Vec2ForSequenceClassification:
-    return build(hidden=options.hidden, layers=options.layers)
 
 
 def _split_clips(clips: Sequence[Clip], manifest: Path, seed: int) -> tuple[list[Clip], list[Clip]]:
@@ -158,212 +232,7 @@ def _note_options(options: TrainOptions) -> None:
     file.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
 
 
-class _TrainingRun:
-    """A training run: network, optimiser and checkpoints."""
-
-    def __init__(self, options: TrainOptions, data: TrainingData, chosen: Sequence[Windows]) -> None:
-        self._options = options
-        self._chosen = chosen
-        torch.manual_seed(options.seed)
-        network = _build(options)
-        self._start = _load_start(options.start).state_dict() if options.start else None
-        if self._start:
-            network.load_state_dict(self._start)
-        self._student = Student(network).to(options.device)
-        self._embedding = nn.Linear(options.hidden, SIZE).to(options.device) if data.vectors is not None else None
-        self._average = AveragedModel(self._student.network, avg_fn=_averaged)
-        learning = [*self._student.parameters(), *(self._embedding.parameters() if self._embedding else ())]
-        matrices = [p for p in learning if p.requires_grad and p.ndim > 1]
-        vectors = [p for p in learning if p.requires_grad and p.ndim <= 1]
-        self._optimiser = torch.optim.AdamW(
-            [{"params": matrices, "weight_decay": 0.05}, {"params": vectors, "weight_decay": 0.0}],
-            lr=options.learning_rate * (_FINE_TUNING_RATE if options.start else 1),
-        )
-        self._schedule = torch.optim.lr_scheduler.LambdaLR(self._optimiser, self._rate)
-        self._batches = _Batches(data, options.batch, options.seed)
-        self._step = 0
-        self._best: Trained | None = None
-
-    def run(self) -> Trained:
-        options = self._options
-        self._resume()
-        self._student.train()
-        shown: dict[str, float] = {}
-        with tqdm(total=options.steps, initial=self._step, desc="train", unit="step") as progress:
-            while self._step < options.steps:
-                for name, loss in self._train_step().items():
-                    shown[name] = 0.98 * shown.get(name, loss) + 0.02 * loss
-                self._step += 1
-                progress.update()
-                if self._step % 20 == 0:
-                    progress.set_postfix({name: f"{loss:.3f}" for name, loss in shown.items()}, refresh=False)
-                if self._step % options.check_every == 0 or self._step == options.steps:
-                    self._check(progress)
-        if self._best is None:
-            raise SettingsError(f"steps={options.steps}: there is nothing to do")
-        return self._best
-
-    def _train_step(self) -> dict[str, float]:
-        batch = self._batches.batch(self._step)
-        logits, pooled = self._student(batch.envelopes.to(self._options.device))
-        loss = nn.functional.cross_entropy(logits, batch.kinds.to(self._options.device))
-        shown = {"loss": loss.item()}
-        if self._embedding is not None and batch.vectors is not None:
-            alike = nn.functional.cosine_similarity(self._embedding(pooled), batch.vectors.to(self._options.device))
-            distance = 1 - alike[batch.voices.to(self._options.device)].mean()
-            shown["distance"] = distance.item()
-            loss = loss + _EMBEDDING_LOSS_WEIGHT * distance
-        self._optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(self._student.parameters(), 1.0)
-        self._optimiser.step()
-        self._schedule.step()
-        self._average.update_parameters(self._student.network)
-        return shown
-
-    def _rate(self, step: int) -> float:
-        warm = min(300, self._options.steps // 10 + 1)
-        if step < warm:
-            return (step + 1) / warm
-        return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warm) / (self._options.steps - warm + 1))))
-
-    def _is_kept_out(self, corpus: str) -> bool:
-        # Manifests may name no corpus at all.
-        return bool(self._options.kept_out) and corpus == self._options.kept_out
-
-    def _check(self, progress: "tqdm[Any]") -> None:
-        by = [clip for clip in self._chosen if not self._is_kept_out(clip.corpus)]
-        network = deepcopy(self._averaged())
-        if self._start:
-            learned = network.state_dict()
-            network.load_state_dict(
-                {name: torch.lerp(learned[name], self._start[name], _START_SHARE) for name in learned}
-            )
-        calibrate(network, by)
-        scores = score(network, self._chosen)
-        found = Trained(self._step, merit(one for one in scores if not self._is_kept_out(one.corpus)), scores)
-        told = "  ".join(f"{s.corpus} {s.kind} {100 * s.files:.0f}/{100 * s.windows:.0f}" for s in scores)
-        progress.write(f"step {found.step}: {100 * found.merit:.1f}  files/windows: {told}")
-        if self._best is None or found.merit >= self._best.merit:
-            self._best = found
-            _save({"best": asdict(found), "weights": network.state_dict()}, self._options.out / BEST)
-        state = {
-            "step": self._step,
-            "pupil": self._student.state_dict(),
-            "likeness": self._embedding.state_dict() if self._embedding else {},
-            "average": self._average.state_dict(),
-            "optimiser": self._optimiser.state_dict(),
-            "schedule": self._schedule.state_dict(),
-            "best": asdict(self._best),
-        }
-        _save(state, self._options.out / CHECKPOINT)
-
-    def _averaged(self) -> Wav2Vec2ForSequenceClassification:
-        network = self._average.module
-        assert isinstance(network, Wav2Vec2ForSequenceClassification)
-        return network
-
-    def _resume(self) -> None:
-        file = self._options.out / CHECKPOINT
-        if not file.exists():
-            return
-        state = torch.load(file, map_location=self._options.device, weights_only=True)
-        self._student.load_state_dict(state["pupil"])
-        if self._embedding:
-            self._embedding.load_state_dict(state["likeness"])
-        self._average.load_state_dict(state["average"])
-        self._optimiser.load_state_dict(state["optimiser"])
-        self._schedule.load_state_dict(state["schedule"])
-        self._step = state["step"]
-        self._best = trained(state["best"])
-
-
-def trained(plain: dict[str, Any]) -> Trained:
-    """Return the outcome that a checkpoint holds as plain values."""
-    return Trained(plain["step"], plain["merit"], [Score(**one) for one in plain["scores"]])
-
-
 def noted_options(run: Path) -> dict[str, str]:
     """Return the options that a run was started with, as text."""
     noted: dict[str, str] = json.loads((run / OPTIONS).read_text(encoding="utf-8"))
     return noted
-
-
-def _averaged(average: Tensor, now: Tensor, steps: Tensor | int) -> Tensor:
-    """Return the mean of the last five hundred steps; of fewer at the start, when the network knows nothing yet."""
-    return average + (now - average) * max(0.002, 9 / (10 + int(steps)))
-
-
-class _Batch(NamedTuple):
-    """Windows of one length.
-
-    Attributes:
-        envelopes: inputs, ``(batch, rows, BANDS)``.
-        kinds: probabilities to learn, ``(batch, len(KINDS))``.
-        voices: bool ``(batch,)``: True for a voice.
-        vectors: embeddings to learn, ``(batch, 256)``, zero for noise; None without a teacher.
-    """
-
-    envelopes: Tensor
-    kinds: Tensor
-    voices: Tensor
-    vectors: Tensor | None
-
-
-class _Batches:
-    """Cuts windows of 0.5 to 1.5 s out of crops. The batch of a step depends on the seed and the step alone."""
-
-    _LENGTHS_MS = (500, 700, 1000, 1500)
-    _PROBABILITIES = (0.36, 0.2, 0.36, 0.08)
-    _MIN_LOUD_SHARE = 0.4
-    """Share of a window that has to be loud, if the crop allows it."""
-
-    def __init__(self, data: TrainingData, size: int, seed: int) -> None:
-        self._crops, self._size, self._seed = data.crops, size, seed
-        # Noise is the last source, so that the index -1 finds it.
-        targets = np.zeros((len(data.male) + 1, len(KINDS)), np.float32)
-        targets[:-1, KINDS.index("female")] = 1 - data.male
-        targets[:-1, KINDS.index("male")] = data.male
-        targets[-1, KINDS.index("noise")] = 1
-        self._targets = targets * (1 - _SMOOTHING) + _SMOOTHING / len(KINDS)
-        self._vectors = None
-        if data.vectors is not None:
-            self._vectors = np.concatenate([data.vectors, np.zeros_like(data.vectors[:1])])
-
-    def batch(self, step: int) -> _Batch:
-        rng = np.random.default_rng((self._seed, step))
-        rows = int(rng.choice(self._LENGTHS_MS, p=self._PROBABILITIES)) * 16 // ROW
-        chosen = rng.integers(len(self._crops.sources), size=self._size)
-        inputs = np.empty((self._size, rows_in(rows * ROW), BANDS), np.float32)
-        for index, crop in enumerate(chosen):
-            inputs[index] = self._crops.window(crop, self._start(self._crops.loud[crop], rows, rng), rows)
-        sources = self._crops.sources[chosen]
-        return _Batch(
-            filtered(torch.from_numpy(inputs), torch.from_numpy(self._gains_db(rng))),
-            torch.from_numpy(self._targets[sources]),
-            torch.from_numpy(sources >= 0),
-            None if self._vectors is None else torch.from_numpy(self._vectors[sources]),
-        )
-
-    def _gains_db(self, rng: np.random.Generator) -> np.ndarray[Any, Any]:
-        """Draw frequency responses of microphones, ``(batch, BANDS)``: 0 dB for half of the windows.
-
-        A crop is used many times, each time with another microphone.
-        """
-        points = rng.uniform(-_ROUGHNESS_DB, _ROUGHNESS_DB, (self._size, _POINTS))
-        points += rng.uniform(-_TILT_DB, _TILT_DB, (self._size, 1)) * np.linspace(-1, 1, _POINTS)
-        points *= rng.random((self._size, 1)) < 0.5
-        at = np.linspace(0, _POINTS - 1, BANDS)
-        return np.stack([np.interp(at, np.arange(_POINTS), curve) for curve in points]).astype(np.float32)
-
-    def _start(self, frames: np.ndarray[Any, Any], rows: int, rng: np.random.Generator) -> int:
-        loud = np.concatenate([[0], np.cumsum(frames)])
-        within = loud[rows:] - loud[:-rows]
-        allowed = np.flatnonzero(within >= min(self._MIN_LOUD_SHARE * rows, within.max()))
-        return int(rng.choice(allowed))
-
-
-def _save(state: dict[str, Any], file: Path) -> None:
-    unfinished = file.with_suffix(".tmp")
-    torch.save(state, unfinished)
-    unfinished.replace(file)

@@ -1,0 +1,85 @@
+"""Cut batches of windows out of crops: the windows of a step depend on the seed and the step alone."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from voxgender.training.manifest import KINDS
+from voxgender.training.network import BANDS, ROW, filtered, rows_in
+from voxgender.training.preparation import TrainingData
+
+_ROUGHNESS_DB, _TILT_DB, _POINTS = 4.0, 6.0, 7
+"""Random frequency response: largest deviation at each of so many points, and largest tilt from the middle band."""
+_SMOOTHING = 0.02
+"""Label smoothing: probability of a target that is spread over all labels."""
+
+
+class Batch(NamedTuple):
+    """Windows of one length.
+
+    Attributes:
+        envelopes: inputs, ``(batch, rows, BANDS)``.
+        kinds: probabilities to learn, ``(batch, len(KINDS))``.
+        voices: bool ``(batch,)``: True for a voice.
+        vectors: embeddings to learn, ``(batch, 256)``, zero for noise; None without a teacher.
+    """
+
+    envelopes: Tensor
+    kinds: Tensor
+    voices: Tensor
+    vectors: Tensor | None
+
+
+class Batches:
+    """Cuts windows of 0.5 to 1.5 s out of crops. The batch of a step depends on the seed and the step alone."""
+
+    _LENGTHS_MS = (500, 700, 1000, 1500)
+    _PROBABILITIES = (0.36, 0.2, 0.36, 0.08)
+    _MIN_LOUD_SHARE = 0.4
+    """Share of a window that has to be loud, if the crop allows it."""
+
+    def __init__(self, data: TrainingData, size: int, seed: int) -> None:
+        self._crops, self._size, self._seed = data.crops, size, seed
+        # Noise is the last source, so that the index -1 finds it.
+        targets = np.zeros((len(data.male) + 1, len(KINDS)), np.float32)
+        targets[:-1, KINDS.index("female")] = 1 - data.male
+        targets[:-1, KINDS.index("male")] = data.male
+        targets[-1, KINDS.index("noise")] = 1
+        self._targets = targets * (1 - _SMOOTHING) + _SMOOTHING / len(KINDS)
+        self._vectors = None
+        if data.vectors is not None:
+            self._vectors = np.concatenate([data.vectors, np.zeros_like(data.vectors[:1])])
+
+    def batch(self, step: int) -> Batch:
+        rng = np.random.default_rng((self._seed, step))
+        rows = int(rng.choice(self._LENGTHS_MS, p=self._PROBABILITIES)) * 16 // ROW
+        chosen = rng.integers(len(self._crops.sources), size=self._size)
+        inputs = np.empty((self._size, rows_in(rows * ROW), BANDS), np.float32)
+        for index, crop in enumerate(chosen):
+            inputs[index] = self._crops.window(crop, self._start(self._crops.loud[crop], rows, rng), rows)
+        sources = self._crops.sources[chosen]
+        return Batch(
+            filtered(torch.from_numpy(inputs), torch.from_numpy(self._gains_db(rng))),
+            torch.from_numpy(self._targets[sources]),
+            torch.from_numpy(sources >= 0),
+            None if self._vectors is None else torch.from_numpy(self._vectors[sources]),
+        )
+
+    def _gains_db(self, rng: np.random.Generator) -> np.ndarray[Any, Any]:
+        """Draw frequency responses of microphones, ``(batch, BANDS)``: 0 dB for half of the windows.
+
+        A crop is used many times, each time with another microphone.
+        """
+        points = rng.uniform(-_ROUGHNESS_DB, _ROUGHNESS_DB, (self._size, _POINTS))
+        points += rng.uniform(-_TILT_DB, _TILT_DB, (self._size, 1)) * np.linspace(-1, 1, _POINTS)
+        points *= rng.random((self._size, 1)) < 0.5
+        at = np.linspace(0, _POINTS - 1, BANDS)
+        return np.stack([np.interp(at, np.arange(_POINTS), curve) for curve in points]).astype(np.float32)
+
+    def _start(self, frames: np.ndarray[Any, Any], rows: int, rng: np.random.Generator) -> int:
+        loud = np.concatenate([[0], np.cumsum(frames)])
+        within = loud[rows:] - loud[:-rows]
+        allowed = np.flatnonzero(within >= min(self._MIN_LOUD_SHARE * rows, within.max()))
+        return int(rng.choice(allowed))
