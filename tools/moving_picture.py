@@ -10,10 +10,10 @@ import sys
 from pathlib import Path
 
 from PIL import Image
-from playwright.async_api import Page, ViewportSize, async_playwright
+from playwright.async_api import Page, async_playwright
 
 PICTURE = Path(__file__).parents[1] / "docs" / "images" / "page.webp"
-SIZE: ViewportSize = {"width": 1024, "height": 800}
+SIZE = {"width": 1024, "height": 1000}
 SHOWN_WIDTH = 720
 """Pixels in the README. Frames are taken larger, and scaled down once."""
 EVERY_MS = 250
@@ -27,6 +27,7 @@ FLAGS = ["--no-sandbox", "--autoplay-policy=no-user-gesture-required", "--allow-
 async def frames(page: Page) -> list[Image.Image]:
     """Take pictures from the press on *Try a sample* until the sample is over."""
     await page.get_by_role("button", name="Try a sample").click()
+    await page.evaluate("document.activeElement.blur()")
     await page.wait_for_function("document.body.dataset.state === 'live'")
     taken = []
     loop = asyncio.get_running_loop()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Browser, Page, expect
 
-from tests.browser.conftest import FAKE_DEVICE, OpenBrowser, Server, StartServer
+from tests.browser.conftest import OpenBrowser, Server, StartServer
 
 AXE = Path(__file__).parents[2] / "node_modules" / "axe-core" / "axe.min.js"
 NO_CLIPBOARD = """() => {
@@ -71,7 +71,7 @@ async def test_the_page_has_no_fault_in_any_state(
         await check(page, "copy-by-hand")
 
 
-@pytest.mark.parametrize("locale", ["ar-EG", "de-DE", "hi-IN"])
+@pytest.mark.parametrize("locale", ["ar-EG", "de-DE", "fr-FR", "hi-IN"])
 async def test_other_languages_fit_as_well(server: Server, open_browser: OpenBrowser, locale: str) -> None:
     browser = await open_browser()
     for path, name in (("", "idle"), ("client/call.html", "call"), ("operators", "operators")):
@@ -82,11 +82,15 @@ async def test_other_languages_fit_as_well(server: Server, open_browser: OpenBro
 
 async def test_problems_have_no_fault(start_server: StartServer, open_browser: OpenBrowser) -> None:
     server = start_server("--token", "correct-horse-battery-staple")
-    browser = await open_browser(flags=[FAKE_DEVICE, "--deny-permission-prompts"])
+    browser = await open_browser()
     async with page_of(browser, server.url) as page:
         await page.get_by_role("button", name="Try a sample").click()
         await expect(page.get_by_label("Token")).to_be_visible()
         await check(page, "token")
+    async with page_of(browser, f"{server.url}client/call.html", "de-DE") as page:
+        await page.locator("#join").click()
+        await expect(page.get_by_label("Token")).to_be_visible()
+        await check(page, "call-token")
 
 
 async def test_the_call_page_has_no_fault(server: Server, open_browser: OpenBrowser, babble: Path) -> None:
