@@ -10,10 +10,10 @@ import sys
 from pathlib import Path
 
 from PIL import Image
-from playwright.async_api import Page, async_playwright
+from playwright.async_api import Page, ViewportSize, async_playwright
 
 PICTURE = Path(__file__).parents[1] / "docs" / "images" / "page.webp"
-SIZE = {"width": 1024, "height": 1000}
+SIZE: ViewportSize = {"width": 1024, "height": 1000}
 SHOWN_WIDTH = 720
 """Pixels in the README. Frames are taken larger, and scaled down once."""
 EVERY_MS = 250
