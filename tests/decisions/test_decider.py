@@ -101,7 +101,7 @@ class TestFirstVoice:
         assert decisions[-1].confidence == pytest.approx(0.92)
 
     def test_a_borderline_window_waits_for_the_next(self) -> None:
-        _, decisions = decide(hops((2, scores(1.9), True)))
+        _, decisions = decide(hops((2, scores(1.7), True)))
         assert labels(decisions) == ["uncertain", "male"]
 
     def test_weak_evidence_stays_uncertain(self) -> None:

@@ -9,8 +9,8 @@ from voxgender.audio.gate import LEAVE_FRAMES, Gate
 MIN_UTTERANCE_S = 0.2
 """A shorter utterance is a click or a breath, and is not classified."""
 
-FIRST_SHARE = 0.5
-"""Share of an utterance's first window that has to be speech."""
+FIRST_SHARE = 0.4
+"""Share of an utterance's first window that has to be speech: 0.2 s, as in an utterance that has ended."""
 
 
 class Window(NamedTuple):

@@ -18,7 +18,7 @@ ERROR_CORRELATION = 0.25
 """Correlation between the errors of windows of one voice that share no audio. A model that is wrong about a speaker
 tends to stay wrong, so however many windows of one voice count for no more than four independent ones."""
 
-MIN_PROBABILITY = 0.88
+MIN_PROBABILITY = 0.86
 """Pooled probability from which a voice is named. The embedded model reaches it in nine tenths of speech."""
 
 LogOdds = Mapping[VoiceLabel, float]

@@ -13,8 +13,11 @@ MIN_SPEECH_S = 0.1
 MEMORY_S = 2.0
 """Time constant with which windows fade from the evidence for the present label."""
 
-MIN_KEPT_PROBABILITY = 0.75
+MIN_KEPT_PROBABILITY = 0.8
 """Pooled probability below which a voice that was named becomes uncertain."""
+
+MIN_CHANGED_PROBABILITY = 0.75
+"""Pooled probability of the new voice, in the windows since a change, with which the change is told."""
 
 MIN_P_VOICE = 0.3
 """Mean probability of a voice below which speech that the gate found is taken for noise. It is low, because a model
@@ -121,7 +124,7 @@ class OpenSegment:
                 kept.append(hop._replace(speech=()))
                 hop = hop._replace(log_odds=None)
             rest.add(hop)
-        if rest.recent.p_voice < MIN_P_VOICE or rest.recent.probability_of(change.voice) < MIN_KEPT_PROBABILITY:
+        if rest.recent.p_voice < MIN_P_VOICE or rest.recent.probability_of(change.voice) < MIN_CHANGED_PROBABILITY:
             return None
         self._hops = deque(kept)
         return rest
