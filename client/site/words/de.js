@@ -176,6 +176,14 @@ export const errors = {
     'Der Server antwortet, aber der Ton kommt nicht an. Vielleicht sperrt eine Firewall UDP.',
   ],
   asleep: ['Der Browser wartet auf dich', 'Irgendwo auf dieser Seite klicken oder eine Taste drücken.'],
+  no_websocket: [
+    'Kein Durchkommen für Ton',
+    'Der Server antwortet, aber keine WebSocket-Verbindung zu ihm kommt zustande. Vielleicht hält ein Proxy oder eine Firewall sie auf.',
+  ],
+  content_policy: [
+    'Diese Seite darf den Server nicht erreichen',
+    'Wer sie gemacht hat, muss den Server in der Content-Security-Policy der Seite erlauben: in connect-src, und für capture-worklet.js in script-src.',
+  ],
   no_worklet: [
     'Dieser Seite fehlt ein Teil von voxgender',
     'Wer sie gemacht hat, muss capture-worklet.js vom eigenen Server der Seite anbieten.',

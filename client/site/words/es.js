@@ -167,6 +167,14 @@ export const errors = {
     'El servidor responde, pero el audio no llega. Quizá un cortafuegos bloquea UDP.',
   ],
   asleep: ['El navegador te espera', 'Haz clic o pulsa una tecla en esta página.'],
+  no_websocket: [
+    'El audio no encuentra paso',
+    'El servidor responde, pero no se abre ningún WebSocket con él. Puede que lo bloquee un proxy o un cortafuegos.',
+  ],
+  content_policy: [
+    'Esta página no puede acceder al servidor',
+    'Quien la hizo debe permitir el servidor en la Content-Security-Policy de la página: en connect-src, y para capture-worklet.js en script-src.',
+  ],
   no_worklet: [
     'A esta página le falta una parte de voxgender',
     'Su autor debe servir capture-worklet.js desde el propio servidor de la página.',

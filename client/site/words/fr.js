@@ -164,6 +164,14 @@ export const errors = {
     'Le serveur répond, mais le son n’y arrive pas. Un pare-feu bloque peut-être UDP.',
   ],
   asleep: ['Le navigateur vous attend', 'Cliquez ou appuyez sur une touche sur cette page.'],
+  no_websocket: [
+    'Le son ne trouve pas de chemin',
+    'Le serveur répond, mais aucun WebSocket ne s’ouvre vers lui. Un proxy ou un pare-feu le bloque peut-être.',
+  ],
+  content_policy: [
+    'Cette page n’a pas le droit de joindre le serveur',
+    'Son auteur doit autoriser le serveur dans la Content-Security-Policy de la page : dans connect-src, et pour capture-worklet.js dans script-src.',
+  ],
   no_worklet: [
     'Il manque à cette page une partie de voxgender',
     'Son auteur doit servir capture-worklet.js depuis le serveur de la page.',
