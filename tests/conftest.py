@@ -1,6 +1,7 @@
 """Fixtures of tests of more than one module."""
 
 import os
+import signal
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -14,6 +15,10 @@ from voxgender.engine import Engine
 settings.register_profile("unit", max_examples=20)
 # For `make fuzz`.
 settings.register_profile("nightly", max_examples=5_000)
+
+# Whatever a shell starts in its background ignores Ctrl-C, and so would the programs that tests start and interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -227,18 +227,21 @@ def large_file(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 def test_ctrl_c_ends_the_reading_of_any_file(large_file: Path) -> None:
     """FFmpeg reads and searches in C, where Python does not hear the signal."""
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-c", ENDLESS if large_file.name == "endless" else SEARCHING, str(large_file)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == "reading\n"
-    time.sleep(0.3)
-    assert psutil.Process(process.pid).memory_info().rss < 400e6
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=10)
+    ) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "reading\n"
+            time.sleep(0.3)
+            assert psutil.Process(process.pid).memory_info().rss < 400e6
+            process.send_signal(signal.SIGINT)
+            _, err = process.communicate(timeout=10)
+        finally:
+            process.kill()
     assert process.returncode != 0
     # A quick disk may have been searched to the bound before.
     assert "KeyboardInterrupt" in err or "holds no audio" in err
