@@ -15,7 +15,7 @@ UNIT := tests/audio tests/decisions tests/engine tests/fleet tests/http \
 SLOW := tests/audio/test_{files,hostile_files}.py tests/decisions/test_timing.py \
 	tests/engine/test_{files,loading,stream,track}.py tests/fleet/test_{directory,router}.py tests/http/test_{connections,events,whip}.py
 
-.PHONY: setup run docs unit test test-apart test-together coverage lint format sdks bench fuzz soak audit sbom clean
+.PHONY: setup run docs unit pythons test test-apart test-together coverage lint format sdks bench fuzz soak audit sbom clean
 .DEFAULT_GOAL := run
 
 $(BIN)/voxgender: pyproject.toml constraints.txt tools/system-packages
@@ -45,13 +45,27 @@ unit: setup
 	$(BIN)/coverage run -m pytest -q --hypothesis-profile=unit $(UNIT) $$(printf -- '--ignore=%s ' $(SLOW))
 	$(BIN)/coverage report --format=total | sed 's/.*/coverage: & % of the server, by these tests alone/'
 
+# The same tests by other interpreters, each with an environment of its own and without torch:
+# make pythons PYTHONS='/opt/3.13/bin/python3'. By default, those of these versions that are found.
+PYTHONS ?= $(shell for version in 3.12 3.13 3.14; do python$$version --version >/dev/null 2>&1 && echo python$$version; done)
+pythons:
+	@test -n "$(PYTHONS)" || { echo "No Python 3.12 or newer was found: name one, as PYTHONS=/path/to/python3.13" >&2; exit 1; }
+	tools/system-packages base
+	for python in $(PYTHONS); do \
+	  folder=.cache/pythons/$$($$python -c 'import platform; print(platform.python_version())') && \
+	  $$python -m venv $$folder && \
+	  $$folder/bin/python -m pip --disable-pip-version-check --quiet install --constraint constraints.txt \
+	    --editable '.[media,registry]' --requirement tests/pythons.txt && \
+	  $$folder/bin/python -m pytest -q --hypothesis-profile=unit $(UNIT) $$(printf -- '--ignore=%s ' $(SLOW)) || exit 1; \
+	done
+
 # The site in build/site; a link that leads nowhere fails.
 docs: setup
 	npm run --silent --workspace docs/site build
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
 
 # Two halves at once, because most tests wait for a call to go by: those with other programs or recordings, and the rest.
-APART := tests/browser tests/deploy tests/hosts tests/integrations tests/pool tests/publishers tests/realspeech tests/roles
+APART := tests/browser tests/deploy tests/examples tests/hosts tests/integrations tests/pool tests/publishers tests/realspeech tests/roles
 test: setup lint docs
 	node --test client/test/*.test.js
 	$(MAKE) --no-print-directory --jobs=2 --output-sync=target test-apart test-together
@@ -72,6 +86,7 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	MYPYPATH=examples $(BIN)/mypy examples/*.py
 	$(BIN)/shellcheck tools/system-packages .ci/run docs/deployment/*/*.sh
 	$(BIN)/lint-imports
 	npx --no-install tsc --project client

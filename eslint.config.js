@@ -5,7 +5,7 @@ import globals from 'globals';
 const MESSAGE_FIELDS = ['no_speech', 'latency_ms', 'hop_ms', 'window_ms', 'stages_ms'];
 
 export default [
-  { ignores: ['.venv/', 'artifacts/', 'build/', 'node_modules/', 'client/types/', 'docs/', 'tests/sdks/'] },
+  { ignores: ['.cache/', '.venv/', 'artifacts/', 'build/', 'node_modules/', 'client/types/', 'docs/', 'tests/sdks/'] },
   js.configs.recommended,
   {
     files: ['**/*.js'],
