@@ -15,7 +15,7 @@ UNIT := tests/audio tests/decisions tests/engine tests/fleet tests/http \
 SLOW := tests/audio/test_{files,hostile_files}.py tests/decisions/test_timing.py \
 	tests/engine/test_{files,loading,stream,track}.py tests/fleet/test_{directory,router}.py tests/http/test_{connections,events,whip}.py
 
-.PHONY: setup run docs unit pythons test test-apart test-together coverage lint format sdks bench fuzz soak audit sbom clean
+.PHONY: setup run docs unit pythons test test-browsers test-programs test-rest coverage lint format sdks bench fuzz soak audit sbom clean
 .DEFAULT_GOAL := run
 
 $(BIN)/voxgender: pyproject.toml constraints.txt tools/system-packages
@@ -64,17 +64,22 @@ docs: setup
 	npm run --silent --workspace docs/site build
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
 
-# Two halves at once, because most tests wait for a call to go by: those with other programs or recordings, and the rest.
-APART := tests/browser tests/deploy tests/examples tests/hosts tests/integrations tests/pool tests/publishers tests/realspeech tests/roles
+# Three parts at once, because most tests wait for a call to go by: those with browsers and packages, those with other
+# programs, hosts or recordings, and the rest.
+BROWSERS := tests/browser tests/deploy tests/examples
+PROGRAMS := tests/hosts tests/integrations tests/pool tests/publishers tests/realspeech tests/roles
 test: setup lint docs
 	node --test client/test/*.test.js
-	$(MAKE) --no-print-directory --jobs=2 --output-sync=target test-apart test-together
+	$(MAKE) --no-print-directory --jobs=3 --output-sync=target test-browsers test-programs test-rest
 
-test-apart: setup
-	$(BIN)/python -m pytest $(APART)
+test-browsers: setup
+	$(BIN)/python -m pytest $(BROWSERS)
 
-test-together: setup
-	$(BIN)/python -m pytest $(APART:%=--ignore=%)
+test-programs: setup
+	$(BIN)/python -m pytest $(PROGRAMS)
+
+test-rest: setup
+	$(BIN)/python -m pytest $(BROWSERS:%=--ignore=%) $(PROGRAMS:%=--ignore=%)
 
 # Apart from `make test`: tracing slows every line down, and tests of real-time calls would feel it. Servers that tests
 # start as processes of their own are not counted.
