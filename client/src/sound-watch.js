@@ -26,6 +26,7 @@ export class SoundWatch {
   #lookedAtMs = -Infinity;
   /** When nothing was heard for the first time since something was. */
   #deadAtMs = Infinity;
+  #isDead = false;
   /** @type {MicrophoneError | null} */
   #problem = null;
 
@@ -43,6 +44,7 @@ export class SoundWatch {
     this.#forget();
     this.#track = track;
     this.#deadAtMs = Infinity;
+    this.#isDead = false;
     for (const type of ['mute', 'unmute']) track?.addEventListener(type, this.#hear);
     if (track && this.#zeros) this.#analyse(track);
     if (!this.#zeros && !track?.muted) this.#tell(null);
@@ -58,7 +60,7 @@ export class SoundWatch {
       this.#lookedAtMs = nowMs;
       this.#lookCloser(nowMs);
     }
-    return nowMs - this.#deadAtMs >= DEAD_MS;
+    return this.#isDead;
   }
 
   close() {
@@ -81,8 +83,10 @@ export class SoundWatch {
     // A track that its owner disabled gives zeros, as it should.
     const silent = !muted && this.#track?.enabled === true && this.#givesZeros();
     this.#deadAtMs = muted || silent ? Math.min(this.#deadAtMs, nowMs) : Infinity;
+    // Found with a closer look alone, so that a microphone is not opened anew before anybody was told why.
+    this.#isDead = nowMs - this.#deadAtMs >= DEAD_MS;
     if (!muted && !silent) this.#tell(null);
-    if (silent && nowMs - this.#deadAtMs >= DEAD_MS) {
+    if (silent && this.#isDead) {
       this.#tell(new MicrophoneError('silent', 'The microphone gives no sound at all'));
     }
   }

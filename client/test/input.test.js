@@ -33,9 +33,9 @@ afterEach(async () => {
 
 const settle = () => new Promise(setImmediate);
 
-async function looks(count) {
+async function looks(count, everyMs = 1_000) {
   for (let look = 0; look < count; look += 1) {
-    nowMs += 1_000;
+    nowMs += everyMs;
     mock.timers.tick(1_000);
     await settle();
   }
@@ -126,6 +126,18 @@ test('an own microphone that gives exact zeros is told of and opened anew', asyn
   FakeAudioContext.sample = 0.001;
   await looks(1);
   assert.deepEqual(inputs, ['silent', null]);
+});
+
+test('a dead microphone is not opened anew before it is told of', async () => {
+  // With a message at the wrong moment it was, and what was wrong was never said.
+  await client.start();
+  FakeAudioContext.sample = 0;
+  for (let look = 0; look < 40; look += 1) {
+    await looks(1, 130);
+    if (microphones.asked.length > 1) break;
+  }
+  assert.equal(microphones.asked.length, 2);
+  assert.deepEqual(inputs, ['silent']);
 });
 
 test('a microphone that stays dead is not opened all the time', async () => {

@@ -14,7 +14,6 @@ from voxgender.inference.classifier import Classifier, Probabilities, Windows
 from voxgender.pool import wire
 from voxgender.pool.client import PoolClassifier
 from voxgender.pool.service import Refused, Service
-from voxgender.roles.hosting import listen
 
 HOST = "127.0.0.1"
 PATIENCE_S = 20.0
@@ -119,12 +118,16 @@ class HttpPool:
 
 @asynccontextmanager
 async def a_pool_app(pool: HttpPool) -> AsyncIterator[int]:
-    from contextlib import AsyncExitStack
-
     app = web.Application(client_max_size=wire.MAX_BYTES)
     app.add_routes([web.get(wire.PATH, pool.handle), web.post(wire.PATH, pool.handle)])
-    async with AsyncExitStack() as stack:
-        yield await listen(app, stack, host=HOST, port=pool.port)
+    # Requests are larger than those that voxgender's own servers take.
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, HOST, pool.port).start()
+        yield runner.addresses[0][1]
+    finally:
+        await runner.cleanup()
 
 
 @contextmanager
