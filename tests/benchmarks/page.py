@@ -103,12 +103,12 @@ def _model_memory(figures: Figures) -> float | None:
 
 
 GOALS = (
-    Goal("server CPU of a live call, model off", "media_plane", 1.3, "% of a core", _ours),
-    Goal("the same, to FastRTC's in the same run", "media_plane", 1 / 3, "", _beside_fastrtc),
+    Goal("server CPU of a live call, model off", "media_plane", 0.45, "% of a core", _ours),
+    Goal("the same, to FastRTC's in the same run", "media_plane", 0.22, "", _beside_fastrtc),
     Goal(
         "live calls held, embedded model, callers on the same cores",
         "held_calls",
-        50,
+        130,
         "",
         lambda f: f["calls_held"],
         True,
