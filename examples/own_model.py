@@ -77,9 +77,10 @@ async def main(manifest: Path | None, steps: int, port: int, folder: Path) -> No
     size = (*SMALL, *PLAIN) if manifest is None else ()
     manifest = manifest or synthesise(folder)
     trained, model = str(folder / "run"), str(folder / "model")
-    every = str(max(1, steps // 4))
-    cache = ("--cache", str(folder / "cache"))
-    await do("train", str(manifest), "--out", trained, "--steps", str(steps), "--check-every", every, *cache, *size)
+    # Two phases: from random weights, and then at a lower rate.
+    phases = ("--steps", str(steps), "--tuning-steps", str(max(1, steps // 6)))
+    checks = ("--check-every", str(max(1, steps // 4)), "--cache", str(folder / "cache"))
+    await do("train", str(manifest), "--out", trained, *phases, *checks, *size)
     await do("export", trained, model)
     await do("evaluate", str(manifest), "--split", "dev", "--model", model)
     async with voxgender("serve", "--port", str(port), "--model", model) as url:

@@ -115,13 +115,27 @@ export function rememberLanguage(language) {
  * @param {Language} language
  */
 export async function speakLanguage(language) {
-  spoken.module = language === 'en' ? english : await import(`./words/${language}.js`);
-  document.documentElement.lang = language;
-  document.documentElement.dir = RIGHT_TO_LEFT.has(language) ? 'rtl' : 'ltr';
+  spoken.module = await load(language);
+  document.documentElement.lang = spoken.module === english ? 'en' : language;
+  document.documentElement.dir = RIGHT_TO_LEFT.has(document.documentElement.lang) ? 'rtl' : 'ltr';
   for (const element of document.querySelectorAll('[data-say]')) {
     element.textContent = words()[/** @type {Phrase} */ (element.getAttribute('data-say'))];
   }
   for (const element of document.querySelectorAll('[data-name]')) {
     element.setAttribute('aria-label', words()[/** @type {Phrase} */ (element.getAttribute('data-name'))]);
+  }
+}
+
+/**
+ * @param {Language} language
+ * @returns {Promise<typeof spoken.module>} English where the language cannot be had: a page has to work without it
+ */
+async function load(language) {
+  if (language === 'en') return english;
+  try {
+    return await import(`./words/${language}.js`);
+  } catch (error) {
+    console.warn(`voxgender: no words in ${language}:`, error);
+    return english;
   }
 }
