@@ -133,7 +133,8 @@ async def shake_hands(ssl: SSL.Connection, *, send: Send, receive: Receive) -> N
 async def _receive(receive: Receive, timeout_s: float | None) -> bytes | None:
     """Wait for a datagram; None when time is up."""
     try:
-        return await asyncio.wait_for(receive(), timeout_s)
+        async with asyncio.timeout(timeout_s):
+            return await receive()
     except TimeoutError:
         return None
 

@@ -254,7 +254,8 @@ class Session(LiveSession):
             self._receiver.end()
             if not self._call.closed:
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._analysed.wait(), FLUSH_TIMEOUT_S)
+                    async with asyncio.timeout(FLUSH_TIMEOUT_S):
+                        await self._analysed.wait()
             self._outbox.close()
             await self._wait_delivered()
         finally:
@@ -271,5 +272,6 @@ class Session(LiveSession):
         if self._pc.connectionState != "connected" or self._pc.sctp is None:
             return
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._outbox.attached.wait(), DELIVERY_TIMEOUT_S)
+            async with asyncio.timeout(DELIVERY_TIMEOUT_S):
+                await self._outbox.attached.wait()
         await wait_delivered(self._pc, DELIVERY_TIMEOUT_S)

@@ -236,13 +236,15 @@ class StreamSession(LiveSession):
             self._stream.end()
             if not self._analysed.is_set():
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._analysed.wait(), FLUSH_TIMEOUT_S)
+                    async with asyncio.timeout(FLUSH_TIMEOUT_S):
+                        await self._analysed.wait()
             self._outbox.close()
             self._over = True
             self._news.set()
             if not self.ticket:
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._left.wait(), DELIVERY_TIMEOUT_S)
+                    async with asyncio.timeout(DELIVERY_TIMEOUT_S):
+                        await self._left.wait()
         finally:
             self._stream.abandon()
             was_connected = not self.ticket

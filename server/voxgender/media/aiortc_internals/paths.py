@@ -79,7 +79,9 @@ class PathCheck:
     async def answered(self, within_s: float) -> bool:
         """Tell whether the peer has answered, or does within a time."""
         try:
-            await asyncio.wait_for(self._answered.wait(), within_s)
+            # Python 3.11's wait_for forgets that it was cancelled, if the answer comes in the same moment.
+            async with asyncio.timeout(within_s):
+                await self._answered.wait()
         except TimeoutError:
             return False
         return True
