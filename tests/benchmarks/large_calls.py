@@ -43,7 +43,7 @@ async def measure(brief: bool) -> Measured:
         windows_per_s = run["results_per_s"] - run["dropped_windows"] / run["seconds"]
         rows.append(
             (
-                run["asked"], run["threads"], run["held"], run["results_per_s"], windows_per_s, latency.get("p50"),
+                run["asked"], run["threads"], run["up"], run["results_per_s"], windows_per_s, latency.get("p50"),
                 latency.get("p95"), MAX_P95_MS[run["asked"]], run["server_cpu_percent"], run["server_memory_mb"],
             )
         )  # fmt: skip
