@@ -129,6 +129,8 @@ def test_no_repr_shows_a_secret(role: str) -> None:
         "ice_server": ("turn:ann:hunter4@turn.example.org",),
         "secret": "hunter5",
         "registry": "redis://:hunter6@cache",
+        "webhook": "https://app.example/hunter7",
+        "webhook_secret": ("hunter8",),
     }
     known = {option.name for option in options_of(ROLES[role])}
     settings: object = given(ROLES[role], **{name: value for name, value in secrets.items() if name in known})
