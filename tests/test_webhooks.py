@@ -175,6 +175,7 @@ async def test_a_receiver_that_was_away_has_missed_nothing() -> None:
             for call in calls:
                 assert receiver.types(call.session) == ["start", "change", "segment", "end"]
             assert len(set(receiver.seen)) == len(receiver.seen)
+            await webhooks.close()
         assert webhooks._queues == {}
 
 
@@ -221,6 +222,7 @@ async def test_a_receiver_that_stands_still_costs_calls_nothing_and_memory_littl
         receiver.hold.set()
         await receiver.until(lambda: len(receiver.taken) == 50)
         assert receiver.most_at_once <= 8
+        await webhooks.close()
         assert webhooks._queues == {}
 
 
@@ -269,7 +271,7 @@ def test_a_message_is_signed_as_the_specification_s_example() -> None:
      "http://a:x/", "http://a.example/#f", "http://é.example/", "http://a\n.example"],
 )  # fmt: skip
 def test_a_url_that_cannot_be_a_receiver_is_refused_at_the_start(url: str) -> None:
-    with pytest.raises(SettingsError, match="^--webhook ") as refused:
+    with pytest.raises(SettingsError, match=r"^--webhook ") as refused:
         check(WebhookOptions(webhook=url, webhook_secret=(SECRET,)))
     assert "u:p" not in str(refused.value)
 

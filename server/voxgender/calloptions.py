@@ -1,4 +1,4 @@
-"""Read what a caller wants of one call: its name, its reference, how often and of which labels it is told."""
+"""Read the options of one call: its name and its reference."""
 
 import re
 from collections.abc import Mapping
@@ -12,11 +12,7 @@ MAX_NAME = 64
 """Characters of a name by which a call can be followed."""
 MAX_REFERENCE = 128
 """Characters of a reference."""
-MAX_LABELS = 32
-"""Labels that may be asked for."""
-MAX_HOP_MS = 10_000
-"""Greatest hop that is read; the server's window bounds it further."""
-PARAMETERS = ("name", "reference", "hop_ms", "labels")
+PARAMETERS = ("name", "reference")
 """Names of the options, in a query and in a token's claim ``call``."""
 
 NAME_RULE = (
@@ -25,8 +21,6 @@ NAME_RULE = (
 )
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._~-]*")
-_LABEL = re.compile(r"[^\s,]{1,64}")
-_DIGITS = re.compile(r"[0-9]{1,6}")
 
 
 class CallOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -35,14 +29,10 @@ class CallOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     Attributes:
         name: name by which the call can be followed; empty for none.
         reference: what the caller's own system calls it; told back, and never looked at.
-        hop_ms: time between two results; 0 for the server's.
-        labels: labels that are told; empty for all.
     """
 
     name: str = ""
     reference: str = ""
-    hop_ms: int = 0
-    labels: tuple[str, ...] = ()
 
 
 DEFAULTS = CallOptions()
@@ -71,7 +61,7 @@ def read_query(query: Mapping[str, str]) -> CallOptions:
 
 
 def read(given: Mapping[str, Any]) -> CallOptions:
-    """Read options whose values are texts, or of their own JSON types.
+    """Read options from a query or a token.
 
     Raises:
         OptionRefused: a value is not taken.
@@ -85,10 +75,6 @@ def read(given: Mapping[str, Any]) -> CallOptions:
         reference = values["reference"] = given["reference"]
         if not (isinstance(reference, str) and 0 < len(reference) <= MAX_REFERENCE and reference.isprintable()):
             raise OptionRefused(f"reference takes 1 to {MAX_REFERENCE} printable characters.")
-    if "hop_ms" in given:
-        values["hop_ms"] = _hop_ms(given["hop_ms"])
-    if "labels" in given:
-        values["labels"] = _labels(given["labels"])
     return CallOptions(**values)
 
 
@@ -105,21 +91,3 @@ def bind(asked: CallOptions, bound: CallOptions) -> CallOptions:
             raise OptionRefused(f"The token binds {option} to another value: leave it out.")
         values[option] = fixed or wanted
     return CallOptions(**values)
-
-
-def _hop_ms(value: object) -> int:
-    if isinstance(value, str) and _DIGITS.fullmatch(value):
-        value = int(value)
-    if type(value) is not int or not 0 < value <= MAX_HOP_MS:
-        raise OptionRefused("hop_ms takes a whole number of milliseconds, a multiple of the server's hop.")
-    return value
-
-
-def _labels(value: object) -> tuple[str, ...]:
-    labels = value.split(",") if isinstance(value, str) else value
-    if not isinstance(labels, list) or not 0 < len(labels) <= MAX_LABELS:
-        raise OptionRefused(f"labels takes 1 to {MAX_LABELS} labels, separated by commas.")
-    for label in labels:
-        if not (isinstance(label, str) and _LABEL.fullmatch(label)):
-            raise OptionRefused("labels takes labels of the model, separated by commas, without blanks.")
-    return tuple(dict.fromkeys(labels))

@@ -140,7 +140,8 @@ class Webhooks:
         if self._waiting:
             logger.warning("%d webhooks were not delivered before the server stopped", self._waiting)
             metrics.WEBHOOKS["unsent"].inc(self._waiting)
-            metrics.WEBHOOKS_WAITING.set(0)
+            for queue in self._queues.values():
+                self._drop(queue, len(queue.messages))
 
     def on_start(self, call: LiveCall) -> None:
         self._queue(call, Start())
