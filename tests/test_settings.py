@@ -50,6 +50,8 @@ SAID: dict[str, tuple[str, Any]] = {
     "node_address": ("http://a:1", "http://a:1"),
     "region": ("eu", "eu"),
     "drain_timeout_s": ("5", 5.0),
+    "webhook": ("https://app.example/voices", "https://app.example/voices"),
+    "webhook_secret": ("whsec_one,whsec_two", ("whsec_one", "whsec_two")),
     "turn_secret": ("x", "x"),
     "turn_ttl_s": ("600", 600),
     "jwt_secret": ("y", "y"),

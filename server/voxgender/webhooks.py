@@ -261,7 +261,7 @@ class Webhooks:
         metrics.WEBHOOKS_WAITING.set(self._waiting)
 
     def _pause_s(self, failures: int) -> float:
-        longest = min(self._longest_pause_s, self._first_pause_s * 2 ** min(failures - 1, 16))
+        longest = min(self._longest_pause_s, math.ldexp(self._first_pause_s, min(failures - 1, 16)))
         return longest * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
 
     async def _send(self, queued: _Queued) -> tuple[metrics.WebhookFailure | None, float]:
