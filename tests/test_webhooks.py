@@ -155,7 +155,7 @@ async def test_a_real_call_is_told_from_start_to_end_and_its_usage_adds_up(engin
 
 
 async def test_a_call_that_never_connects_is_not_told(engine: Engine) -> None:
-    """Whoever may call could have the receiver flooded by offers alone."""
+    """Any caller could have had the receiver flooded by offers alone."""
     async with a_receiver() as receiver, webhooks_to(receiver.url) as webhooks:
         async with a_server(engine, observers=[webhooks]) as server, a_peer(ToneTrack()) as peer:
             await server.node.open(await peer.offer())

@@ -24,11 +24,11 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._~-]*")
 
 
 class CallOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What a caller wants of one call.
+    """The options of one call.
 
     Attributes:
         name: name by which the call can be followed; empty for none.
-        reference: what the caller's own system calls it; told back, and never looked at.
+        reference: the name of the call in the caller's own system; told back, and never looked at.
     """
 
     name: str = ""

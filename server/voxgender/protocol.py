@@ -87,7 +87,7 @@ class Hello(Message, frozen=True, kw_only=True, tag="hello"):
     name: str | None = None
     """The name that the call's client gave it, if any."""
     reference: str | None = None
-    """What the caller's own system calls it, if that was told."""
+    """The name of the call in the caller's own system, if that was told."""
     windows_per_s: Rate | msgspec.UnsetType = msgspec.UNSET
     """Less than one each hop while the model cannot keep up."""
 
@@ -168,7 +168,7 @@ class Start(Message, frozen=True, kw_only=True, tag="start"):
     subject: str | None = None
     """Subject of the caller's token, if it has one."""
     reference: str | None = None
-    """What the caller's own system calls it, if that was told."""
+    """The name of the call in the caller's own system, if that was told."""
 
 
 class End(Message, frozen=True, kw_only=True, tag="end"):
@@ -189,7 +189,10 @@ _LEFT_OUT: dict[str, dict[str, Any]] = {
     "channels": {"type": "integer", "minimum": 2, "description": "How many channels are judged apart, if several."},
     "name": {"type": "string", "description": "The name that the call's client gave it, if any."},
     "subject": {"type": "string", "description": "Subject of the caller's token, if it has one."},
-    "reference": {"type": "string", "description": "What the caller's own system calls the call, if that was told."},
+    "reference": {
+        "type": "string",
+        "description": "The name of the call in the caller's own system, if that was told.",
+    },
 }
 """Fields that are not sent where they are None, and their schema."""
 

@@ -22,14 +22,14 @@ class Followed(NamedTuple):
 
 
 class LiveCall(msgspec.Struct, frozen=True, kw_only=True, tag="live", omit_defaults=True):
-    """What is known of a call when it begins; nothing of what is heard.
+    """A call as it is known when it begins, without anything that is heard.
 
     Attributes:
         session: the session's id, which is a secret.
         started_at: when its client was connected, seconds since the epoch.
         name: the name that its publisher gave it; empty for none.
         subject: that of its caller's token, if the token has one.
-        reference: what its caller's own system calls it; empty for nothing.
+        reference: its name in its caller's own system; empty for none.
     """
 
     session: str

@@ -216,7 +216,7 @@ async def test_a_stream_of_events_ends_with_the_token(engine: Engine) -> None:
 
 
 async def test_a_caller_s_own_token_names_its_calls(engine: Engine) -> None:
-    """Whoever had any token could have spoken as the studio to those who follow it."""
+    """A caller with any token could have spoken as the studio to those who follow it."""
     async with a_server(engine, settings=SHARED) as server, a_peer(ToneTrack()) as peer:
         offer = await peer.offer()
         bound = as_token(call={"name": "studio", "reference": "show 7"})

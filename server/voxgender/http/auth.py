@@ -22,7 +22,7 @@ _CHALLENGE = 'Bearer realm="voxgender"'
 
 
 class Caller(NamedTuple):
-    """Who opens a call, and what its token binds."""
+    """The caller that opens a call, and the options that its token binds."""
 
     subject: str | None = None
     """Subject of its own token; None if it has the shared token or needs none."""

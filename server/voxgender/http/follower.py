@@ -69,7 +69,7 @@ class Follower:
         """The calls to choose from, by session."""
         self._changed = asyncio.Event()
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        """What tells each call, by session."""
+        """The task that tells each call, by session."""
         # A follower that does not read holds its calls' messages up, and those that are too many are left out there.
         self._events: asyncio.Queue[str] = asyncio.Queue(maxsize=16)
         self._telling = asyncio.Lock()

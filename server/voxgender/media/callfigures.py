@@ -19,11 +19,11 @@ class CallFigures:
         self._audio: dict[int | None, tuple[float, float]] = {}
         """Start of the first result and end of the last one of each channel, seconds."""
         self._summed: dict[int | None, Usage] = {}
-        """What the summary of each channel says."""
+        """Audio and speech of each channel, from its summary."""
 
     @property
     def usage(self) -> Usage:
-        """What the call has used so far; a channel's speech counts from its summary on."""
+        """Audio and speech of the call so far; a channel's speech counts from its summary on."""
         unsummed = [end - start for channel, (start, end) in self._audio.items() if channel not in self._summed]
         summed = self._summed.values()
         return Usage(

@@ -10,7 +10,7 @@ from voxgender.roster import LiveCall, Roster
 
 
 class Usage(NamedTuple):
-    """What a call has used, all of its channels together."""
+    """Audio and speech of a call, all of its channels together."""
 
     audio_s: float
     """Audio that was analysed, in seconds."""
