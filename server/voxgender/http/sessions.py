@@ -31,9 +31,22 @@ class Sessions:
     def routes(self) -> list[web.RouteDef]:
         return [
             web.get("/whip/{session}", self.status, allow_head=False),
-            web.patch("/whip/{session}", self.trickle),
+            web.patch("/whip/{session}", self.patch),
             web.delete("/whip/{session}", self.delete),
         ]
+
+    async def patch(self, request: web.Request) -> web.Response:
+        """Take candidates, or the offer of a room whose voices change."""
+        return await (self.update(request) if request.content_type == SDP else self.trickle(request))
+
+    async def update(self, request: web.Request) -> web.Response:
+        """Answer a later offer. WHIP has none: it is an extension, on the session's own URL."""
+        answer = await self._calls.update(request.match_info["session"], await read_text(request))
+        response = web.Response(text=answer, content_type=SDP)
+        # As in the answer to the first offer.
+        response.headers["Content-Type"] = SDP
+        response.headers["Cache-Control"] = "no-store, no-transform"
+        return response
 
     async def trickle(self, request: web.Request) -> web.Response:
         """Add the client's candidates (section 4.3.2). ``If-Match`` may be missing."""
