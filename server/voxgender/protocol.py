@@ -73,7 +73,7 @@ class Message(msgspec.Struct, frozen=True, tag_field="type", kw_only=True):
         return plain
 
 
-class Voice(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class NamedVoice(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A voice of a room: one of its audio lines."""
 
     channel: int
@@ -103,7 +103,7 @@ class Hello(Message, frozen=True, kw_only=True, tag="hello"):
     hop_ms: int
     channels: int | None = None
     """How many channels of a stream or a room are judged apart; None if there is one."""
-    voices: tuple[Voice, ...] | None = None
+    voices: tuple[NamedVoice, ...] | None = None
     """The voices of a room, as they are when the message is sent; None outside a room."""
     name: str | None = None
     """The name that a stream's client gave it, if any."""
@@ -193,7 +193,7 @@ _LEFT_OUT: dict[str, dict[str, Any]] = {
     },
     "voices": {
         "type": "array",
-        "items": {"$ref": "#/$defs/Voice"},
+        "items": {"$ref": "#/$defs/NamedVoice"},
         "description": "The voices of a room, as they are when the message is sent.",
     },
     "mid": {"type": "string", "description": "Name of the voice's media line in a room's offer (a=mid)."},

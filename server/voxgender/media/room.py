@@ -20,7 +20,7 @@ from voxgender.media.decoder import Decoders
 from voxgender.media.pace import Excess
 from voxgender.media.receiver import AudioReceiver
 from voxgender.media.rtp import Rtp
-from voxgender.protocol import Hello, Message, Summary, Voice
+from voxgender.protocol import Hello, Message, NamedVoice, Summary
 from voxgender.sdp import CLOCK_RATES_HZ, Codec, VoiceLine
 
 _MAX_STREAMS = 64
@@ -124,7 +124,7 @@ class Room:
     def hello(self, hello: Hello) -> Hello:
         """Return a call's first message with the present voices."""
         voices = tuple(
-            Voice(channel=voice.channel, mid=voice.line.mid, name=voice.line.name or msgspec.UNSET)
+            NamedVoice(channel=voice.channel, mid=voice.line.mid, name=voice.line.name or msgspec.UNSET)
             for voice in self.voices.values()
         )
         return msgspec.structs.replace(hello, channels=len(voices), voices=voices)
