@@ -54,7 +54,7 @@ def create_node_app(
         ]
     )
     app.on_shutdown.append(api.streams.shut_down)
-    app.add_routes(Sessions(node).routes())
+    app.add_routes(Sessions(node, tells_one_voice=True).routes())
     app.add_routes(Events(node).routes())
     app.add_routes(Health(node.check_ready).routes())
     if serves_metrics:

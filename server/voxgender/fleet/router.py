@@ -176,7 +176,6 @@ class Router:
         await self._forward(session_id, lambda node: node.trickle(session_id, fragment))
 
     async def update(self, session_id: str, offer: str) -> str:
-        Offer.parse(offer)
         return await self._forward(session_id, lambda node: node.update(session_id, offer))
 
     async def end(self, session_id: str) -> None:

@@ -2,10 +2,10 @@
 
 aiortc fails a whole offer over one video codec that it does not know, would receive video that nobody reads, and
 whose parser raises all kinds of errors. So it is given an offer that is written here from the parsed one: one line of
-audio, and the data channels if they share its transport. The other audio lines of a room are answered here: their packets
-come by the same transport, and are told apart by ``media.room``. Every other line is answered as inactive, which costs
-nothing. (A line refused with port 0, RFC 3264 section 6, makes an aiortc client take the answer for malformed. So only
-lines that are not bundled are refused that way.)
+audio, and the data channels if they share its transport. The other audio lines of a room are answered here: their
+packets come by the same transport, and are told apart by ``media.room``. Every other line is answered as inactive,
+which costs nothing. (A line refused with port 0, RFC 3264 section 6, makes an aiortc client take the answer for
+malformed. So only lines that are not bundled are refused that way.)
 """
 
 from collections.abc import Iterable, Iterator
@@ -66,8 +66,8 @@ def complete(offer: Offer, answer: str) -> str:
     """Complete aiortc's answer to :func:`aiortc_offer`: one line for each line of the client's offer, in its order.
 
     Adds ``ice-options:trickle`` (RFC 8840 section 4.1), ``rtcp-mux-only`` (RFC 8858) and our parameters of Opus. Gives
-    one hash of the certificate, and groups lines only if the offer did (RFC 8843 section 7.3). Later offers of a room are
-    answered from the first answer of aiortc's: its transport goes on.
+    one hash of the certificate, and groups lines only if the offer did (RFC 8843 section 7.3). Later offers of a room
+    are answered from the first answer of aiortc's: its transport goes on.
     """
     head, *sections = _split(answer)
     transport = [line for line in sections[0] if line.startswith((*_CREDENTIALS, *_CANDIDATES))]

@@ -29,7 +29,7 @@ class Outbox:
 
     def __init__(self, hello: Hello) -> None:
         self.hello = hello
-        """What is said first to a channel or a follower that comes."""
+        """The first message to a channel or a follower that comes."""
         self._channels: list[tuple[RTCDataChannel, bool, bool]] = []
         self._followers: set[asyncio.Queue[tuple[int, Message] | None]] = set()
         self._events: deque[tuple[int, Message]] = deque(maxlen=REMEMBERED)

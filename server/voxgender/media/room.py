@@ -68,7 +68,8 @@ class Room:
         self._on_end: OnEnd | None = on_end
         self._leaving: set[RoomVoice] = set()
         """Voices whose line has ended, and whose last audio is analysed."""
-        self._by_ssrc: dict[int, RoomVoice] = {}
+        self._by_ssrc: dict[int, RoomVoice | None] = {}
+        """Voices by their streams; None for a stream whose voice has left."""
         self._by_format: dict[int, RoomVoice] = {}
         """Voices by the payload types that none of the others has."""
         self._channels = 0
@@ -81,7 +82,7 @@ class Room:
 
     @property
     def phase(self) -> Phase | None:
-        """When the voices have their turns: together, because their packets come together. None before the first."""
+        """The voices' turns, which are together because their packets come together; None before the first voice."""
         return next((voice.call.phase for voice in self._all()), None)
 
     @property
@@ -181,19 +182,25 @@ class Room:
 
     def feed(self, packet: Rtp, arrived_at: float) -> None:
         """Hand a packet to its voice (RFC 8843 section 9.2): by the line that it names, its SSRC or its format."""
-        voice = self._by_ssrc.get(packet.ssrc)
-        named = self.voices.get(packet.mid) if packet.mid else voice or self._by_format.get(packet.payload_type)
-        if named is None:
+        if packet.mid:
+            voice = self.voices.get(packet.mid)
+        elif packet.ssrc in self._by_ssrc:
+            voice = self._by_ssrc[packet.ssrc]
+        else:
+            voice = self._by_format.get(packet.payload_type)
+        if voice is None:
             return
-        if named is not voice:
-            if len(self._by_ssrc) >= _MAX_STREAMS:
-                del self._by_ssrc[next(iter(self._by_ssrc))]
-            self._by_ssrc[packet.ssrc] = voice = named
-        assert voice is not None
+        if self._by_ssrc.get(packet.ssrc) is not voice:
+            self._note_stream(packet.ssrc, voice)
         if not voice.receiver.last_arrival:
             self._began_at = arrived_at if self._began_at is None else min(arrived_at, self._began_at)
             voice.messages.start_s = arrived_at - self._began_at
         voice.receiver.feed(packet, arrived_at)
+
+    def _note_stream(self, ssrc: int, voice: RoomVoice) -> None:
+        if len(self._by_ssrc) >= _MAX_STREAMS:
+            del self._by_ssrc[next(iter(self._by_ssrc))]
+        self._by_ssrc[ssrc] = voice
 
     def exceed(self, excess: Excess, ssrc: int = 0) -> None:
         """Tell that a packet was dropped before it was decrypted."""
@@ -232,7 +239,7 @@ class Room:
 
     def _remove(self, voice: RoomVoice) -> None:
         del self.voices[voice.line.mid]
-        self._by_ssrc = {ssrc: one for ssrc, one in self._by_ssrc.items() if one is not voice}
+        self._by_ssrc = {ssrc: None if one is voice else one for ssrc, one in self._by_ssrc.items()}
         self._leaving.add(voice)
         voice.receiver.end()
 

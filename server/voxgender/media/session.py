@@ -97,7 +97,6 @@ class Session(LiveSession):
             lambda excess: outbox.post_now_and_then(Warning(code=excess, message=EXCESSES[excess])),
             bye_grace_s=times.bye_grace_s,
         )
-        """Of a call of one voice; a room has a receiver for each."""
         self._diversion: RtpDiversion | None = None
         self._analysed = asyncio.Event()
         self._answered = False
@@ -114,7 +113,7 @@ class Session(LiveSession):
 
     @property
     def places(self) -> int:
-        """One for each voice."""
+        """Places that its voices take."""
         return 1 if self._room is None else max(1, self._room.places)
 
     @property
@@ -176,15 +175,13 @@ class Session(LiveSession):
             SdpRejected: the offer cannot be answered, or belongs to another connection; nothing has changed then.
             NotReady, TooManySessions: there is no place for another voice; nothing has changed then.
         """
-        offer = Offer.parse(sdp)
         async with self._negotiating:
             before, room = self._offer, self._room
             if room is None or before is None or not self._answered:
                 raise SdpRejected(
-                    "This call has one voice, which stays: offer several audio lines, or one with a title (i=), "
-                    "in a call that is to have more.",
-                    code="one_voice",
+                    "This call has one voice: others need a call whose first offer has several.", code="one_voice"
                 )
+            offer = Offer.parse(sdp)
             negotiation.check_update(before, offer)
             more = room.new_lines(offer.voices)
             if more:

@@ -222,8 +222,9 @@ class RtpDiversion:
     # aiortc's RtpReceiver protocol, which its router calls.
 
     async def _handle_rtp_packet(self, packet: RtpPacket, arrival_time_ms: int) -> None:
-        rtp = Rtp(packet.payload_type, packet.sequence_number, packet.timestamp, packet.ssrc, packet.payload)
-        self._on_rtp(rtp._replace(mid=packet.extensions.mid or "") if self._is_room else rtp, time.monotonic())
+        mid = packet.extensions.mid if self._is_room else None
+        rtp = Rtp(packet.payload_type, packet.sequence_number, packet.timestamp, packet.ssrc, packet.payload, mid or "")
+        self._on_rtp(rtp, time.monotonic())
 
     async def _handle_rtcp_packet(self, packet: AnyRtcpPacket) -> None:
         self._on_rtcp(parse_rtcp(bytes(packet)), time.monotonic())
