@@ -42,6 +42,8 @@ export class WebRtcSession {
   #connection;
   /** The lines by the names of their voices. @type {Map<string | null, RTCRtpTransceiver>} */
   #lines = new Map();
+  /** Lines of voices that have left. Stopped, the first of all would take the transport of all with it. @type {RTCRtpTransceiver[]} */
+  #spare = [];
   #isRoom;
   /** @type {RTCDataChannel} */
   #events;
@@ -84,7 +86,9 @@ export class WebRtcSession {
     const connection = new RTCPeerConnection({ iceServers, iceTransportPolicy, bundlePolicy: 'max-bundle' });
     this.#connection = connection;
     this.#isRoom = !tracks.has(null);
-    for (const [name, track] of tracks) this.#addLine(name, track);
+    for (const [name, track] of tracks) {
+      this.#lines.set(name, connection.addTransceiver(track ?? 'audio', { direction: 'sendonly' }));
+    }
     // A late result is worth nothing: the next one replaces it. Everything else has to arrive.
     const results = connection.createDataChannel('results', { ordered: false, maxRetransmits: 0 });
     this.#events = connection.createDataChannel('events');
@@ -160,12 +164,11 @@ export class WebRtcSession {
     const added = [...tracks].filter(([name]) => !this.#lines.has(name));
     await Promise.all([...this.#lines].map(([name, line]) => line.sender.replaceTrack(tracks.get(name) ?? null)));
     if (!gone.length && !added.length) return;
-    const lines = added.map(([name, track]) => this.#addLine(name, track));
+    for (const [name, track] of added) await this.#addLine(name, track);
     try {
-      await this.#offerAnew(new Set(gone));
+      await this.#offerAnew(gone);
     } catch (error) {
-      for (const [name] of added) this.#lines.delete(name);
-      for (const line of lines) line.stop();
+      for (const [name] of added) this.#spareLine(name);
       if (!this.#closed) throw error;
     }
   }
@@ -174,22 +177,30 @@ export class WebRtcSession {
    * @param {string | null} name
    * @param {MediaStreamTrack | null} track
    */
-  #addLine(name, track) {
-    const line = this.#connection.addTransceiver(track ?? 'audio', { direction: 'sendonly' });
+  async #addLine(name, track) {
+    const line = this.#spare.pop() ?? this.#connection.addTransceiver('audio', { direction: 'sendonly' });
     this.#lines.set(name, line);
-    return line;
+    line.direction = 'sendonly';
+    await line.sender.replaceTrack(track);
+  }
+
+  /** @param {string | null} name */
+  #spareLine(name) {
+    const line = /** @type {RTCRtpTransceiver} */ (this.#lines.get(name));
+    line.direction = 'inactive';
+    this.#lines.delete(name);
+    this.#spare.push(line);
   }
 
   /**
    * Negotiate the lines anew.
-   * @param {ReadonlySet<string | null>} gone voices whose lines end
+   * @param {readonly (string | null)[]} gone voices whose lines end
    */
   async #offerAnew(gone) {
     const connection = this.#connection;
     const resource = await this.#resource;
     if (this.#closed || !resource) return;
-    const leaving = [...gone].map((name) => /** @type {RTCRtpTransceiver} */ (this.#lines.get(name)));
-    for (const line of leaving) line.direction = 'inactive';
+    for (const name of gone) this.#spareLine(name);
     try {
       await connection.setLocalDescription(await connection.createOffer());
       const names = new Map([...this.#lines].map(([name, line]) => [line.mid, name]));
@@ -199,12 +210,8 @@ export class WebRtcSession {
       if (!this.#closed && connection.signalingState === 'have-local-offer') {
         await connection.setLocalDescription({ type: 'rollback' });
       }
-      for (const line of leaving) line.direction = 'sendonly';
       throw error;
     }
-    for (const name of gone) this.#lines.delete(name);
-    // Their places in later offers are free.
-    for (const line of leaving) line.stop();
   }
 
   /** @returns {Promise<number | null>} to the server and back, in milliseconds; null while unknown */

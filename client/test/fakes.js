@@ -71,7 +71,7 @@ export class FakePeerConnection {
   }
 
   addTransceiver(track, { direction } = {}) {
-    const line = { track, direction, mid: null, stopped: false, stop: () => void (line.stopped = true) };
+    const line = { track: track === 'audio' ? null : track, direction, mid: null };
     line.sender = { replaceTrack: async (replacement) => void (line.track = replacement) };
     this.lines.push(line);
     return line;
