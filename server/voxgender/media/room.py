@@ -21,9 +21,9 @@ from voxgender.media.pace import Excess
 from voxgender.media.receiver import AudioReceiver
 from voxgender.media.rtp import Rtp
 from voxgender.protocol import Hello, Message, NamedVoice, Summary
-from voxgender.sdp import CLOCK_RATES_HZ, Codec, VoiceLine
+from voxgender.sdp import CLOCK_RATES_HZ, MAX_SSRCS, MAX_VOICES, Codec, VoiceLine
 
-_MAX_STREAMS = 64
+_MAX_STREAMS = MAX_VOICES * MAX_SSRCS
 """SSRCs whose line is remembered; the oldest of more is forgotten."""
 
 
@@ -154,7 +154,8 @@ class Room:
             elif voice.line.name != line.name:
                 voice.messages.about["name"] = line.name
             voice.line = line
-            self._by_ssrc.update(dict.fromkeys(line.ssrcs, voice))
+            for ssrc in line.ssrcs:
+                self._note_stream(ssrc, voice)
             self._by_format |= {codec.payload_type: voice for codec in line.codecs if formats[codec.payload_type] == 1}
 
     def observe(self, message: Message) -> None:
@@ -198,7 +199,7 @@ class Room:
         voice.receiver.feed(packet, arrived_at)
 
     def _note_stream(self, ssrc: int, voice: RoomVoice) -> None:
-        if len(self._by_ssrc) >= _MAX_STREAMS:
+        if ssrc not in self._by_ssrc and len(self._by_ssrc) >= _MAX_STREAMS:
             del self._by_ssrc[next(iter(self._by_ssrc))]
         self._by_ssrc[ssrc] = voice
 

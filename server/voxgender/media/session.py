@@ -184,18 +184,17 @@ class Session(LiveSession):
             offer = Offer.parse(sdp)
             negotiation.check_update(before, offer)
             more = room.new_lines(offer.voices)
-            if more:
-                await self._take_places(more)
-            if self.ended_for is not None:
-                raise NotReady("The call is ending.", code="draining", retry_after_s=5)
+            await self._take_places(more)
             self._offer = offer
             room.update(offer.voices)
             self._serve_room(offer)
             return negotiation.complete(offer, self._pc.localDescription.sdp)
 
     async def _take_places(self, more: int) -> None:
-        if self._admit is not None:
+        if more and self._admit is not None:
             await self._admit(self, more)
+        if self.ended_for is not None:
+            raise NotReady("The server is shutting down.", code="draining", retry_after_s=5)
 
     async def _open_room(self, offer: Offer) -> None:
         """Let each audio line of an offer be a voice of its own."""
