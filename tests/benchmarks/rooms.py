@@ -36,7 +36,7 @@ from voxgender.protocol import EVENTS_CHANNEL, RESULTS_CHANNEL, Result, decode
 
 VOICES = 8
 ROOMS = 2
-SECONDS = 8.0
+SECONDS = 5.0
 TARGET = 0.5
 """CPU of eight voices in one call to that of eight calls."""
 SETTLE_S = 2.0
