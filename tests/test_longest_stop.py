@@ -27,7 +27,7 @@ from voxgender.fleet.sources import StaticNodes
 from voxgender.http.app import MAX_BODY
 from voxgender.media.aiortc_internals.ice import HostAddresses
 from voxgender.media.node import MediaNode
-from voxgender.sdp import MAX_CANDIDATES, MAX_LINE, MAX_LINES, MAX_MEDIA_LINES
+from voxgender.sdp import MAX_CANDIDATES, MAX_LINE, MAX_LINES, MAX_MEDIA_LINES, MAX_VOICES, MID_EXTENSION
 from voxgender.settings import FrontSettings
 
 LIMIT_S = 0.02
@@ -128,7 +128,21 @@ def _many_media(line: Callable[[str], str], *, bundle: bool) -> str:
     return offers.sdp(_AUDIO, *media, bundle=" ".join(["0", *_MIDS[: len(media)]]) if bundle else None)
 
 
+def _room(line: Callable[[int], str]) -> str:
+    """Return an offer of as many voices as a call takes, with as many lines of one kind as pass."""
+    each = _full(line, most=(MAX_LINES - 40) // MAX_VOICES - 20)
+    audio = _AUDIO.replace("SAVPF 111 0", f"SAVPF 111 {' '.join(map(str, range(96, 111)))}")
+    named = [
+        audio.replace("a=mid:0", f"a=mid:v{number}") + f"a=extmap:1 {MID_EXTENSION}\r\n" for number in range(MAX_VOICES)
+    ]
+    return offers.sdp(
+        *(one + each for one in named), offers.DATA, bundle=" ".join([f"v{n}" for n in range(MAX_VOICES)] + ["2"])
+    )
+
+
 MORE = {
+    "title": lambda n: f"i={n}",
+    "msid": lambda n: f"a=msid:{n} x",
     "rtpmap": lambda n: f"a=rtpmap:{n} opus/48000/2",
     "rtpmap of one number": lambda n: "a=rtpmap:111 opus/48000/2",
     "rtpmap of all numbers": lambda n: f"a=rtpmap:{n % 128} opus/48000/2",
@@ -210,6 +224,10 @@ WHOLE = {
     ),
     "audio lines": _many_media(lambda mid: _AUDIO.replace("a=mid:0", f"a=mid:{mid}"), bundle=True),
     "data lines": _many_media(lambda mid: offers.DATA.replace("a=mid:2", f"a=mid:{mid}"), bundle=True),
+    "a room of many streams": _room(lambda n: f"a=ssrc:{n} cname:x"),
+    "a room of many names": _room(lambda n: f"a=msid:{n} x"),
+    "a room of many titles": _room(lambda n: f"i={n}"),
+    "a room of all formats": _room(lambda n: f"a=rtpmap:{n % 128} opus/48000/2"),
     "audio of all formats": offers.sdp(
         _AUDIO.replace("SAVPF 111 0", f"SAVPF {' '.join(map(str, range(128)))}")
         + "".join(f"a=rtpmap:{n} opus/48000/2\r\na=fmtp:{n} x={n}\r\n" for n in range(96, 128)),

@@ -9,6 +9,9 @@ from voxgender.sdp import (
     MAX_LINE,
     MAX_LINES,
     MAX_MEDIA_LINES,
+    MAX_NAME,
+    MAX_VOICES,
+    MID_EXTENSION,
     Candidate,
     Codec,
     Fragment,
@@ -274,3 +277,94 @@ def test_an_audio_line_that_is_not_rtp_is_malformed() -> None:
     with pytest.raises(SdpRejected, match="payload type") as caught:
         Offer.parse(offer)
     assert caught.value.code == "malformed_sdp"
+
+
+def a_voice(mid: str, *lines: str) -> str:
+    """An audio line of a room, with the header extension that names it."""
+    audio = offers.AUDIO.replace("a=mid:0", f"a=mid:{mid}")
+    return audio + "".join(f"{line}\r\n" for line in (f"a=extmap:4 {MID_EXTENSION}", *lines))
+
+
+def a_titled_voice(mid: str, title: str) -> str:
+    return a_voice(mid).replace("\r\nc=", f"\r\ni={title}\r\nc=", 1)
+
+
+def test_each_audio_line_of_the_bundle_that_sends_is_a_voice() -> None:
+    offer = Offer.parse(
+        offers.sdp(
+            a_voice("a", "a=msid:stream-1 track-1"),
+            offers.VIDEO.replace("a=mid:1", "a=mid:v"),
+            a_voice("b").replace("sendonly", "recvonly"),
+            a_voice("c").replace("m=audio 9", "m=audio 0"),
+            a_titled_voice("d", "  Zoë Łęcka "),
+            a_voice("e", "a=msid:- track-2"),
+            a_voice("f"),
+            bundle="a v b d e",
+        )
+    )
+    assert offer.is_room
+    assert [(voice.index, voice.mid, voice.name) for voice in offer.voices] == [
+        (0, "a", "stream-1"),
+        (4, "d", "Zoë Łęcka"),
+        (5, "e", None),
+    ]
+    assert offer.mid_extension == 4
+
+
+def test_one_line_is_a_room_only_with_a_title() -> None:
+    assert not Offer.parse(offers.sdp(a_voice("a", "a=msid:s t"), bundle="a")).is_room
+    assert not Offer.parse(offers.sdp(offers.AUDIO)).is_room
+    assert Offer.parse(offers.sdp(a_titled_voice("a", "alice"), bundle="a")).is_room
+    # The title of the whole session is none of its only line's.
+    assert not Offer.parse(offers.sdp(a_voice("a"), bundle="a", session="i=A seminar\r\n")).is_room
+
+
+def test_a_line_of_no_codec_that_is_known_is_no_voice() -> None:
+    other = a_voice("b").replace("opus/48000/2", "lyra/16000").replace("PCMU", "L16")
+    assert len(Offer.parse(offers.sdp(a_voice("a"), other.replace(" 111 0", " 111 96"), bundle="a b")).voices) == 1
+
+
+def test_a_long_title_is_cut() -> None:
+    offer = Offer.parse(offers.sdp(a_titled_voice("a", "x" * 1000), bundle="a"))
+    assert offer.voices[0].name == "x" * MAX_NAME
+
+
+def test_more_voices_than_a_call_takes_are_refused() -> None:
+    mids = [str(number) for number in range(100)]
+    with pytest.raises(SdpRejected, match="100 audio lines, and a call takes 8 voices") as refusal:
+        Offer.parse(offers.sdp(*map(a_voice, mids), bundle=" ".join(mids)))
+    assert refusal.value.code == "too_many_voices"
+    Offer.parse(offers.sdp(*map(a_voice, mids[:MAX_VOICES]), bundle=" ".join(mids)))
+
+
+def test_an_ssrc_of_two_lines_belongs_to_neither() -> None:
+    offer = Offer.parse(
+        offers.sdp(a_voice("a", "a=ssrc:7 cname:x", "a=ssrc:8 cname:x"), a_voice("b", "a=ssrc:7 cname:y"), bundle="a b")
+    )
+    assert [voice.ssrcs for voice in offer.voices] == [(8,), ()]
+
+
+@pytest.mark.parametrize("value", ["", "x", "99999999999", "-1 cname:x", "4294967296 cname:x"])
+def test_an_ssrc_that_is_none_is_passed_over(value: str) -> None:
+    assert Offer.parse(offers.sdp(a_voice("a", f"a=ssrc:{value}"), a_voice("b"), bundle="a b")).voices[0].ssrcs == ()
+
+
+def test_lines_that_cannot_be_told_apart_are_refused() -> None:
+    plain = [offers.AUDIO.replace("a=mid:0", f"a=mid:{mid}") for mid in "ab"]
+    with pytest.raises(SdpRejected, match="cannot be told apart"):
+        Offer.parse(offers.sdp(*plain, bundle="a b"))
+    Offer.parse(offers.sdp(*(line + f"a=ssrc:{n} cname:x\r\n" for n, line in enumerate(plain)), bundle="a b"))
+    apart = plain[1].replace("111 0", "112").replace(":111", ":112").replace("a=rtpmap:0 PCMU/8000\r\n", "")
+    Offer.parse(offers.sdp(plain[0], apart, bundle="a b"))
+
+
+def test_a_header_extension_has_one_number_in_a_bundle() -> None:
+    with pytest.raises(SdpRejected, match="one a=extmap number"):
+        Offer.parse(offers.sdp(a_voice("a"), a_voice("b").replace("extmap:4", "extmap:5"), bundle="a b"))
+
+
+def test_the_data_channels_of_a_room_take_its_names() -> None:
+    small = offers.DATA + "a=max-message-size:2000\r\n"
+    Offer.parse(offers.sdp(a_voice("0"), small, bundle="0 2"))
+    with pytest.raises(SdpRejected, match="max-message-size of 4096"):
+        Offer.parse(offers.sdp(a_voice("0"), a_voice("1"), small, bundle="0 1 2"))

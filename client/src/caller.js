@@ -1,9 +1,10 @@
-import { ConnectionError, ServerError } from './errors.js';
+import { ConnectionError, ServerError, VoxgenderError } from './errors.js';
 import { WebRtcSession } from './webrtc-session.js';
 import { WebSocketSession } from './websocket-session.js';
 
 /** @typedef {import('./message-types.js').Message} Message */
 /** @typedef {import('./session.js').Session} Session */
+/** @typedef {import('./session.js').Tracks} Tracks */
 
 /** So long a way through is looked for where there is another transport. */
 const ICE_TIMEOUT_MS = 3_000;
@@ -62,19 +63,23 @@ export class Caller {
 
   /**
    * Place one call.
-   * @param {MediaStreamTrack | null} track
+   * @param {Tracks} tracks
    * @param {CallOptions} options
    * @returns {Promise<Session>}
    * @throws {import('./errors.js').VoxgenderError} it cannot be placed; nothing is left behind
    */
-  async call(track, options) {
+  async call(tracks, options) {
+    const track = tracks.get(null) ?? null;
+    const isRoom = !tracks.has(null);
+    if (this.#isFallenBack && isRoom) throw oneVoice();
     if (this.#isFallenBack) return await this.#callByWebSocket(track, options);
     this.#startS = 0;
     try {
-      const iceTimeoutMs = this.#mayFallBack ? ICE_TIMEOUT_MS : undefined;
-      return await WebRtcSession.open(track, { ...this.#options, ...options, iceTimeoutMs });
+      const iceTimeoutMs = this.#mayFallBack && !isRoom ? ICE_TIMEOUT_MS : undefined;
+      return await WebRtcSession.open(tracks, { ...this.#options, ...options, iceTimeoutMs });
     } catch (error) {
-      if (!this.#mayFallBack || !(error instanceof ConnectionError) || error.code !== 'no_media_path') throw error;
+      if (isRoom || !this.#mayFallBack || !(error instanceof ConnectionError) || error.code !== 'no_media_path')
+        throw error;
       return await this.#fallBack(track, options, error);
     }
   }
@@ -109,4 +114,8 @@ export class Caller {
     });
     return session;
   }
+}
+
+function oneVoice() {
+  return new VoxgenderError('one_voice', 'By a WebSocket a call has one voice: make a call for each, or go by WebRTC');
 }

@@ -23,7 +23,7 @@ export class VoxgenderError extends Error {
  */
 export class MicrophoneError extends VoxgenderError {}
 
-/** The server refused: `code` is the problem's own (`at_capacity`, `unauthorized`, …) or `http_<status>`. */
+/** The server refused: `code` is the problem's own (`at_capacity`, `too_many_voices`, …) or `http_<status>`. */
 export class ServerError extends VoxgenderError {
   /**
    * @param {number} status

@@ -39,9 +39,12 @@ export class ClientEvent extends Event {
   /**
    * @param {T} type
    * @param {ClientEvents[T]} detail
+   * @param {string | null} [name]
    */
-  constructor(type, detail) {
+  constructor(type, detail, name = null) {
     super(type);
     this.detail = detail;
+    /** Name of the voice that it is about; null where there is only one, or it is about all of them. */
+    this.name = name;
   }
 }

@@ -1,5 +1,6 @@
 // From one call to the next with no gap: the new call listens until it hears what the old one hears.
 
+import { isOfVoice } from './messages.js';
 import { deferred } from './promises.js';
 import { Tally } from './tally.js';
 
@@ -34,35 +35,74 @@ export function latestAfter(latest, message) {
 }
 
 /**
+ * What the old call has told of one voice, as the new call's own sums count it.
+ * @typedef {object} ToldOf
+ * @property {number} resumedAt seconds of the new call's audio that the old one has told
+ * @property {Summary} told that much
+ */
+/**
  * The point at which a new call takes over from an old one.
  * @typedef {object} Resumption
  * @property {Hello} hello of the new call
  * @property {number} resumedAt seconds of the new call's audio that the old one has told
- * @property {Summary} told that much as the new call's own sums count it
+ * @property {ReadonlyMap<string | null, ToldOf>} told by the voice's name; null is the only voice
  */
+
+/** The part of one voice in a handover. */
+class Part {
+  hasResult = false;
+  agrees = false;
+  /** @type {Label | null} */
+  #voice = null;
+  #knowsVoice = false;
+
+  /** @param {Label | null} voice that was told last */
+  begin(voice) {
+    this.#voice = voice;
+  }
+
+  /**
+   * The first change that a call tells is from silence to the voice it began with. To a listener of the old call that
+   * is none, or one from the voice that was told there.
+   * @param {Message} message
+   * @returns {Message | null} null where it is not told
+   */
+  translate(message) {
+    if (message.type !== 'change' || this.#knowsVoice) return message;
+    this.#knowsVoice = true;
+    if (message.to === this.#voice) return null;
+    return this.#voice ? { ...message, from: this.#voice } : message;
+  }
+}
 
 /** Holds back the messages of a new call until it can take over, and then lets on those that the old one has not told. */
 export class Handover {
-  #latest;
+  #latestOf;
+  #nameOf;
   /** @type {Hello | null} */
   #hello = null;
   /** @type {{message: Message, atMs: number}[]} */
   #held = [];
-  #hasResult = false;
+  /** @type {Map<string | null, Part>} */
+  #parts = new Map();
   /** True if the new call has to agree with the old one before it takes over. */
   #mustAgree = true;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #timer;
   #settled = /** @type {ReturnType<typeof deferred<void>>} */ (deferred());
-  /** @type {Label | null} */
-  #voice = null;
-  #knowsVoice = false;
   /** @type {((message: Message) => void) | null} */
   #onmessage = null;
 
-  /** @param {() => Readonly<Latest>} latest that the old call has told by now */
-  constructor(latest) {
-    this.#latest = latest;
+  /**
+   * @param {object} voices
+   * @param {readonly (string | null)[]} voices.names of the voices; null is an only one
+   * @param {(name: string | null) => Readonly<Latest>} voices.latestOf that the old call has told of one by now
+   */
+  constructor({ names, latestOf }) {
+    this.#latestOf = latestOf;
+    for (const name of names) this.#parts.set(name, new Part());
+    this.#nameOf = (/** @type {Message} */ message) =>
+      this.#parts.has(null) || !isOfVoice(message) ? null : (message.name ?? null);
   }
 
   /** Resolves when the new call may take over: it hears the same as the old one, or has had time enough to. */
@@ -80,7 +120,7 @@ export class Handover {
   /** Let the new call take over with its first result: nothing is heard of the old one any more. */
   hurry() {
     this.#mustAgree = false;
-    if (this.#hasResult) this.#settled.resolve();
+    if ([...this.#parts.values()].some((part) => part.hasResult)) this.#settled.resolve();
   }
 
   /**
@@ -89,20 +129,26 @@ export class Handover {
    */
   finish({ onresume, onmessage }) {
     clearTimeout(this.#timer);
-    const { atMs: toldUntilMs, voice } = this.#latest();
     const isTold = (/** @type {{message: Message, atMs: number}} */ { message, atMs }) =>
-      message.type === 'result' && atMs <= toldUntilMs;
-    const tally = new Tally();
-    let resumedAt = 0;
-    for (const { message } of this.#held.filter(isTold)) {
-      tally.observe(message);
-      if (message.type === 'result') resumedAt = message.end;
+      message.type === 'result' && atMs <= this.#latestOf(this.#nameOf(message)).atMs;
+    const told = new Map();
+    for (const [name, part] of this.#parts) {
+      const tally = new Tally();
+      let resumedAt = 0;
+      for (const one of this.#held) {
+        if (one.message.type !== 'result' || this.#nameOf(one.message) !== name || !isTold(one)) continue;
+        tally.observe(one.message);
+        resumedAt = one.message.end;
+      }
+      part.begin(this.#latestOf(name).voice);
+      told.set(name, { resumedAt, told: tally.total() });
     }
-    this.#voice = voice;
-    this.#onmessage = onmessage;
-    if (this.#hello) onresume({ hello: this.#hello, resumedAt, told: tally.total() });
-    for (const one of this.#held) if (!isTold(one)) this.#letOn(one.message);
+    const untold = this.#held.filter((one) => !isTold(one));
     this.#held = [];
+    this.#onmessage = onmessage;
+    const resumedAt = Math.max(0, ...[...told.values()].map((one) => one.resumedAt));
+    if (this.#hello) onresume({ hello: this.#hello, resumedAt, told });
+    for (const { message } of untold) this.#letOn(message);
   }
 
   cancel() {
@@ -114,24 +160,20 @@ export class Handover {
     // Warnings that still hold come again; an error ends the call by itself.
     if (message.type !== 'result' && message.type !== 'change') return;
     this.#held.push({ message, atMs: performance.now() });
-    if (message.type !== 'result') return;
-    this.#hasResult = true;
-    const { label } = this.#latest();
-    if (!this.#mustAgree || label === null || message.label === label) this.#settled.resolve();
+    const part = this.#parts.get(this.#nameOf(message));
+    if (message.type !== 'result' || !part) return;
+    part.hasResult = true;
+    const { label } = this.#latestOf(this.#nameOf(message));
+    if (label === null || message.label === label) part.agrees = true;
+    const parts = [...this.#parts.values()];
+    if (!this.#mustAgree || parts.every((one) => one.agrees)) this.#settled.resolve();
     this.#timer ??= setTimeout(this.#settled.resolve, SETTLE_MS);
   }
 
-  /**
-   * The first change that a call tells is from silence to the voice it began with. To a listener of the old call that
-   * is none, or one from the voice that was told there.
-   * @param {Message} message
-   */
+  /** @param {Message} message */
   #letOn(message) {
-    if (message.type === 'change' && !this.#knowsVoice) {
-      this.#knowsVoice = true;
-      if (message.to === this.#voice) return;
-      if (this.#voice) message = { ...message, from: this.#voice };
-    }
-    this.#onmessage?.(message);
+    const part = this.#parts.get(this.#nameOf(message));
+    const translated = part ? part.translate(message) : message;
+    if (translated) this.#onmessage?.(translated);
   }
 }

@@ -7,16 +7,25 @@
  * @typedef {object} Hello
  * @property {'hello'} type
  * @property {1} v
- * @property {number} [channel] Channel of a stream that has several, counted from 0; each is judged apart.
+ * @property {number} [channel] Channel of a room or of a stream that has several, counted from 0; each is judged apart.
  * @property {string} session
  * @property {string} model
  * @property {string[]} [labels]
  * @property {number} window_ms
  * @property {number} hop_ms
- * @property {number} [channels] How many channels are judged apart, if several.
- * @property {string} [name] The name that the call's client gave it, if any.
+ * @property {number} [channels] How many channels are judged apart, if several, or in a room.
+ * @property {NamedVoice[]} [voices] The voices of a room, as they are when the message is sent.
+ * @property {string} [name] Name of the call, or of a voice of a room, if it was given one.
  * @property {string} [reference] The name of the call in the caller's own system, if that was told.
  * @property {number} [windows_per_s] Windows of this call that are classified in a second of speech.
+ */
+
+/**
+ * A voice of a room: one of its audio lines.
+ * @typedef {object} NamedVoice
+ * @property {number} channel Channel of a room or of a stream that has several, counted from 0; each is judged apart.
+ * @property {string} mid Name of the voice's media line in a room's offer (a=mid).
+ * @property {string} [name] Name of the call, or of a voice of a room, if it was given one.
  */
 
 /**
@@ -24,7 +33,9 @@
  * @typedef {object} Result
  * @property {'result'} type
  * @property {1} v
- * @property {number} [channel] Channel of a stream that has several, counted from 0; each is judged apart.
+ * @property {number} [channel] Channel of a room or of a stream that has several, counted from 0; each is judged apart.
+ * @property {string} [mid] Name of the voice's media line in a room's offer (a=mid).
+ * @property {string} [name] Name of the call, or of a voice of a room, if it was given one.
  * @property {number} seq
  * @property {number} start Seconds of this call's audio.
  * @property {number} end Seconds of this call's audio.
@@ -40,7 +51,9 @@
  * @typedef {object} Change
  * @property {'change'} type
  * @property {1} v
- * @property {number} [channel] Channel of a stream that has several, counted from 0; each is judged apart.
+ * @property {number} [channel] Channel of a room or of a stream that has several, counted from 0; each is judged apart.
+ * @property {string} [mid] Name of the voice's media line in a room's offer (a=mid).
+ * @property {string} [name] Name of the call, or of a voice of a room, if it was given one.
  * @property {number} at Seconds of this call's audio.
  * @property {string} from
  * @property {string} to
@@ -52,7 +65,9 @@
  * @typedef {object} Segment
  * @property {'segment'} type
  * @property {1} v
- * @property {number} [channel] Channel of a stream that has several, counted from 0; each is judged apart.
+ * @property {number} [channel] Channel of a room or of a stream that has several, counted from 0; each is judged apart.
+ * @property {string} [mid] Name of the voice's media line in a room's offer (a=mid).
+ * @property {string} [name] Name of the call, or of a voice of a room, if it was given one.
  * @property {number} start Seconds of this call's audio.
  * @property {number} end Seconds of this call's audio.
  * @property {string} label
@@ -64,7 +79,9 @@
  * @typedef {object} Summary
  * @property {'summary'} type
  * @property {1} v
- * @property {number} [channel] Channel of a stream that has several, counted from 0; each is judged apart.
+ * @property {number} [channel] Channel of a room or of a stream that has several, counted from 0; each is judged apart.
+ * @property {string} [mid] Name of the voice's media line in a room's offer (a=mid).
+ * @property {string} [name] Name of the call, or of a voice of a room, if it was given one.
  * @property {number} duration Seconds of this call's audio.
  * @property {number} speech Seconds of this call's audio.
  * @property {number} male Seconds of this call's audio.
@@ -79,7 +96,9 @@
  * @typedef {object} Warning
  * @property {'warning'} type
  * @property {1} v
- * @property {number} [channel] Channel of a stream that has several, counted from 0; each is judged apart.
+ * @property {number} [channel] Channel of a room or of a stream that has several, counted from 0; each is judged apart.
+ * @property {string} [mid] Name of the voice's media line in a room's offer (a=mid).
+ * @property {string} [name] Name of the call, or of a voice of a room, if it was given one.
  * @property {string} code For programs: overloaded, no_media, low_level, draining, …
  * @property {string} message
  * @property {number} [windows_per_s] Windows of this call that are classified in a second of speech.
@@ -90,7 +109,7 @@
  * @typedef {object} ErrorMessage
  * @property {'error'} type
  * @property {1} v
- * @property {number} [channel] Channel of a stream that has several, counted from 0; each is judged apart.
+ * @property {number} [channel] Channel of a room or of a stream that has several, counted from 0; each is judged apart.
  * @property {string} code
  * @property {string} message
  */
@@ -100,8 +119,8 @@
  * @typedef {object} Start
  * @property {'start'} type
  * @property {1} v
- * @property {number} [channel] Channel of a stream that has several, counted from 0; each is judged apart.
- * @property {string} [name] The name that the call's client gave it, if any.
+ * @property {number} [channel] Channel of a room or of a stream that has several, counted from 0; each is judged apart.
+ * @property {string} [name] Name of the call, or of a voice of a room, if it was given one.
  * @property {string} [subject] Subject of the caller's token, if it has one.
  * @property {string} [reference] The name of the call in the caller's own system, if that was told.
  */
@@ -111,7 +130,7 @@
  * @typedef {object} End
  * @property {'end'} type
  * @property {1} v
- * @property {number} [channel] Channel of a stream that has several, counted from 0; each is judged apart.
+ * @property {number} [channel] Channel of a room or of a stream that has several, counted from 0; each is judged apart.
  * @property {string} reason
  */
 

@@ -17,3 +17,12 @@ export function parse(data) {
   }
   return message?.v === 1 && MESSAGE_TYPES.includes(message.type) ? message : null;
 }
+
+/**
+ * Tell whether a message can be about one voice of a call, and not about the call alone.
+ * @param {Message} message
+ * @returns {message is Exclude<Message, {type: 'hello' | 'error' | 'start' | 'end'}>}
+ */
+export function isOfVoice(message) {
+  return !['hello', 'error', 'start', 'end'].includes(message.type);
+}

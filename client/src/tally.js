@@ -99,6 +99,17 @@ function add(a, b) {
 }
 
 /**
+ * The sums of several voices that were heard at the same time.
+ * @param {readonly Summary[]} summaries
+ * @returns {Summary} its duration is the longest of theirs
+ */
+export function addUp(summaries) {
+  const all = summaries.reduce(add, empty());
+  all.duration = Math.max(0, ...summaries.map((summary) => summary.duration));
+  return all;
+}
+
+/**
  * @param {Summary} a
  * @param {Summary} b
  * @returns {Summary} at least 0 each

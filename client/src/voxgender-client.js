@@ -1,11 +1,12 @@
 import { Caller } from './caller.js';
 import { VoxgenderError } from './errors.js';
 import { ClientEvent } from './events.js';
-import { Handover, NOTHING_TOLD, latestAfter } from './handover.js';
+import { Handover, NOTHING_TOLD } from './handover.js';
 import { Microphone, inputOf } from './input.js';
-import { abortable, deferred } from './promises.js';
+import { abortable, deferred, wait } from './promises.js';
 import { exponentialBackoff } from './reconnect-policy.js';
-import { Tally, NOTHING_HEARD } from './tally.js';
+import { NOTHING_HEARD } from './tally.js';
+import { Voices } from './voices.js';
 
 /** @typedef {import('./message-types.js').Message} Message */
 /** @typedef {import('./message-types.js').Hello} Hello */
@@ -14,11 +15,14 @@ import { Tally, NOTHING_HEARD } from './tally.js';
 /** @typedef {import('./events.js').ClientEvents} ClientEvents */
 /** @typedef {import('./events.js').State} State */
 /** @typedef {import('./events.js').StateChange} StateChange */
-/** @typedef {import('./input.js').Input} Input */
 /** @typedef {import('./reconnect-policy.js').ReconnectPolicy} ReconnectPolicy */
 /** @typedef {import('./session.js').Session} Session */
 /** @typedef {import('./session.js').Transport} Transport */
 /** @typedef {import('./tap.js').VoiceTap} VoiceTap */
+/** @typedef {import('./voices.js').Voice} Voice */
+
+/** @typedef {MediaStream | MediaStreamTrack | VoiceTap} Source */
+/** The voices of a room by their names, which are theirs in every message. @typedef {Readonly<Record<string, Source>>} Sources */
 
 /** @typedef {string | null | (() => string | null | Promise<string | null>)} Token */
 
@@ -28,6 +32,8 @@ const LOOK_EVERY_MS = 1_000;
 const GESTURES = ['keydown', 'pointerup', 'touchend', 'click'];
 /** A timer that is set to more goes off at once. */
 const LONGEST_TIMER_MS = 2 ** 31 - 1;
+/** The server's summary of a voice that has left comes sooner, if it comes. */
+const SUMMARY_TIMEOUT_MS = 1_500;
 /** A session that held this long was a good one; the next loss starts with a short wait again. */
 const STABLE_MS = 10_000;
 
@@ -68,10 +74,7 @@ export class VoxgenderClient extends EventTarget {
   #session = null;
   /** @type {Session | null} the one that is to take over */
   #successor = null;
-  #latest = NOTHING_TOLD;
-  #tally = new Tally();
-  /** @type {Input | null} */
-  #input = null;
+  #voices = new Voices(false);
   /** @type {string | null} */
   #deviceId = null;
 
@@ -107,9 +110,14 @@ export class VoxgenderClient extends EventTarget {
     return this.#session?.transport ?? null;
   }
 
-  /** The track that is being listened to, if any. */
+  /** The track that is being listened to, if any; null in a room. */
   get track() {
-    return this.#input?.track ?? null;
+    return this.#voices.tracks.get(null) ?? null;
+  }
+
+  /** The tracks that are being listened to, by the names of their voices; an only voice has the name null. */
+  get tracks() {
+    return this.#voices.tracks;
   }
 
   /**
@@ -117,12 +125,21 @@ export class VoxgenderClient extends EventTarget {
    * @returns {Summary}
    */
   get total() {
-    return this.#tally.total();
+    return this.#voices.total();
+  }
+
+  /**
+   * The same of each voice of a room, by name; of those that have left, too.
+   * @returns {ReadonlyMap<string, Summary>}
+   */
+  get totals() {
+    return this.#voices.totals();
   }
 
   /**
    * Start listening. Starting twice is starting once.
-   * @param {MediaStream | MediaStreamTrack | VoiceTap} [source] the microphone where left out
+   * @param {Source | Sources} [source] the microphone where left out; several voices by their names are a room, which
+   *   goes by WebRTC alone
    * @returns {Promise<void>} resolves when live for the first time
    * @throws {VoxgenderError} it cannot work, and waiting will not change that
    * @throws {DOMException} `AbortError`: stopped before it was live
@@ -155,11 +172,48 @@ export class VoxgenderClient extends EventTarget {
    * @throws {VoxgenderError} nothing is running, or the track has ended already
    */
   async replaceTrack(track) {
+    if (this.#voices.isRoom) throw new VoxgenderError('not_started', 'A room has several tracks: add(name, track)');
     if (!this.#run) throw new VoxgenderError('not_started', 'There is nothing to replace: start(track) first');
-    const input = inputOf(track, this.#listenerFor(this.#run.controller));
-    this.#input?.release();
-    this.#input = input;
-    await this.#listenTo(input.track);
+    await this.#replace(null, track, this.#run.controller);
+  }
+
+  /**
+   * Listen to another voice from now on, in a room; or to another track of one that is there.
+   * @param {string} name
+   * @param {Source} source stays the caller's
+   * @returns {Promise<void>} resolves when the server listens to it; at once while there is no session
+   * @throws {VoxgenderError} no room is running, the name cannot be used, or the server takes no more voices
+   */
+  async add(name, source) {
+    const { controller } = this.#room();
+    if (this.#voices.get(name)) return await this.#replace(name, source, controller);
+    const input = inputOf(source, this.#listenerFor(controller, name));
+    try {
+      this.#voices.add(name).input = input;
+      await this.#listenTo(name, input.track);
+    } catch (error) {
+      this.#voices.remove(name);
+      input.release();
+      throw error;
+    }
+  }
+
+  /**
+   * Listen to a voice of a room no more. With the last one the room is over, as after `stop`.
+   * @param {string} name
+   * @returns {Promise<Summary | null>} of the voice since `start`; null where there is none of that name
+   */
+  async remove(name) {
+    this.#room();
+    if (!this.#voices.get(name)) return null;
+    if (this.#voices.size === 1) await this.stop();
+    else {
+      const voice = this.#voices.remove(name);
+      // Nothing of it is sent any more, whatever comes of this.
+      await this.#setTracks().catch(() => {});
+      if (this.#session) await Promise.race([voice?.summed.promise, wait(SUMMARY_TIMEOUT_MS)]);
+    }
+    return this.totals.get(name) ?? null;
   }
 
   /**
@@ -169,7 +223,7 @@ export class VoxgenderClient extends EventTarget {
    */
   async useMicrophone(deviceId) {
     this.#deviceId = deviceId;
-    const microphone = this.#input;
+    const microphone = this.#voices.get(null)?.input;
     if (!(microphone instanceof Microphone) || !microphone.track || !this.#run) return;
     await abortable(microphone.use(deviceId), this.#run.controller.signal);
   }
@@ -204,7 +258,7 @@ export class VoxgenderClient extends EventTarget {
   }
 
   /**
-   * @param {MediaStream | MediaStreamTrack | VoiceTap | undefined} source
+   * @param {Source | Sources | undefined} source
    * @param {AbortController} controller
    * @param {ReturnType<typeof deferred<void>>} live
    * @param {Promise<unknown>} [before] the run that is still ending
@@ -213,7 +267,7 @@ export class VoxgenderClient extends EventTarget {
   async #lead(source, controller, live, before) {
     await before;
     const { signal } = controller;
-    this.#tally = new Tally();
+    this.#voices = new Voices(isNamed(source));
     this.#caller = new Caller(this.#callerOptions);
     const leave = () => {
       this.#session?.abandon();
@@ -238,8 +292,7 @@ export class VoxgenderClient extends EventTarget {
     globalThis.document?.removeEventListener('visibilitychange', this.#look);
     clearInterval(looking);
     // The microphone's light goes out at once, not when the server has answered.
-    this.#input?.release();
-    this.#input = null;
+    this.#voices.release();
     this.#successor?.abandon();
     await this.#session?.close();
     this.#session = this.#successor = null;
@@ -253,19 +306,23 @@ export class VoxgenderClient extends EventTarget {
   }
 
   /**
-   * @param {MediaStream | MediaStreamTrack | VoiceTap | undefined} source
+   * @param {Source | Sources | undefined} source
    * @param {AbortController} controller
    */
   async #open(source, controller) {
-    const listener = this.#listenerFor(controller);
     if (source) {
-      this.#input = inputOf(source, listener);
-      await this.#listenTo(this.track);
+      const named = isNamed(source) ? Object.entries(source) : [/** @type {[null, Source]} */ ([null, source])];
+      if (!named.length) throw new VoxgenderError('no_audio', 'There is no voice to listen to');
+      for (const [name, one] of named) {
+        const voice = this.#voices.add(name);
+        voice.input = inputOf(one, this.#listenerFor(controller, name));
+        await this.#listenTo(name, voice.input.track);
+      }
       return;
     }
     this.#setState('requesting-microphone');
-    const microphone = new Microphone(listener);
-    this.#input = microphone;
+    const microphone = new Microphone(this.#listenerFor(controller, null));
+    this.#voices.add(null).input = microphone;
     await abortable(microphone.use(this.#deviceId), controller.signal);
   }
 
@@ -281,7 +338,7 @@ export class VoxgenderClient extends EventTarget {
     let error = null;
     for (let failures = 0; ; failures += 1) {
       this.#setState(state, { error });
-      this.#latest = NOTHING_TOLD;
+      this.#voices.forget();
       try {
         this.#session = await this.#call(signal, (message) => this.#receive(message), { resume: true });
         const sinceMs = performance.now();
@@ -311,9 +368,14 @@ export class VoxgenderClient extends EventTarget {
    */
   async #call(signal, onmessage, { resume }) {
     const token = await abortable(askForToken(this.#token), signal);
-    const session = await this.#caller.call(this.track, { token, signal, onmessage, resume });
-    // The track may have been replaced while the session was being opened.
-    await session.replaceTrack(this.track);
+    const session = await this.#caller.call(this.#voices.tracks, { token, signal, onmessage, resume });
+    // The tracks may have been replaced while the session was being opened.
+    try {
+      await session.setTracks(this.#voices.tracks);
+    } catch (error) {
+      session.abandon();
+      throw error;
+    }
     return session;
   }
 
@@ -371,7 +433,10 @@ export class VoxgenderClient extends EventTarget {
    * @throws {VoxgenderError} the other call could not be had, or was lost before it could take over
    */
   async #takeOver(old, signal) {
-    const handover = new Handover(() => this.#latest);
+    const handover = new Handover({
+      names: [...this.#voices].map(({ name }) => name),
+      latestOf: (name) => this.#voices.get(name)?.latest ?? NOTHING_TOLD,
+    });
     let unheard = false;
     old.unheard.then(() => {
       unheard = true;
@@ -415,14 +480,14 @@ export class VoxgenderClient extends EventTarget {
   /** @param {Message} message */
   #receive(message) {
     this.#caller.observe(message);
-    this.#tally.observe(message);
-    this.#latest = latestAfter(this.#latest, message);
-    this.#input?.look();
+    this.#voices.observe(message);
+    this.#voices.look();
+    const voice = this.#voices.of(message);
     // With no track to listen to there is no sound to miss.
-    if (message.type === 'warning' && message.code === 'no_media' && !this.track) return;
+    if (message.type === 'warning' && message.code === 'no_media' && !voice?.input?.track) return;
     // Nothing had been heard of a session that was still there, and now it is heard again.
     if (message.type === 'result' && this.#state === 'reconnecting') this.#setState('live');
-    if (message.type !== 'summary') this.#emit(message.type, message);
+    if (message.type !== 'summary') this.#emit(message.type, message, voice?.name);
     if (message.type === 'hello') this.#begin(message, this.#caller.startS);
   }
 
@@ -431,37 +496,69 @@ export class VoxgenderClient extends EventTarget {
    * @param {number} resumedAt
    */
   #begin(hello, resumedAt) {
-    if (resumedAt) this.#tally.resume({ resumedAt, told: NOTHING_HEARD });
+    if (resumedAt) this.#voices.get(null)?.tally.resume({ resumedAt, told: NOTHING_HEARD });
     this.#emit('session', { hello, resumedAt });
   }
 
   /** @param {import('./handover.js').Resumption} resumption */
   #resume({ hello, resumedAt, told }) {
-    this.#tally.resume({ resumedAt, told });
+    for (const [name, part] of told) this.#voices.get(name)?.tally.resume(part);
     this.#emit('hello', hello);
     this.#emit('session', { hello, resumedAt });
   }
 
   /**
    * @param {AbortController} controller of the run that the input is for
+   * @param {string | null} name of its voice
    * @returns {import('./input.js').InputListener}
    */
-  #listenerFor(controller) {
+  #listenerFor(controller, name) {
     return {
-      ontrack: (track) => void this.#listenTo(track),
-      onproblem: (error) => this.#emit('input', { error }),
-      // A given track that comes to its end is as good as `stop`.
-      onend: (error) => (error ? controller.abort(error) : controller.abort()),
+      ontrack: (track) => void this.#listenTo(name, track),
+      onproblem: (error) => this.#emit('input', { error }, name),
+      // A given track that comes to its end is as good as `stop`, or as `remove` in a room.
+      onend: (error) => {
+        if (name !== null && this.#voices.size > 1 && !controller.signal.aborted) this.remove(name).catch(() => {});
+        else if (error) controller.abort(error);
+        else controller.abort();
+      },
     };
   }
 
-  /** @param {MediaStreamTrack | null} track null for nothing at the moment */
-  async #listenTo(track) {
-    if (track) this.#emit('track', track);
-    await Promise.all([this.#session?.replaceTrack(track), this.#successor?.replaceTrack(track)]);
+  /**
+   * @param {string | null} name
+   * @param {Source} source
+   * @param {AbortController} controller
+   */
+  async #replace(name, source, controller) {
+    const input = inputOf(source, this.#listenerFor(controller, name));
+    const voice = this.#voices.get(name) ?? this.#voices.add(name);
+    voice.input?.release();
+    voice.input = input;
+    await this.#listenTo(name, input.track);
   }
 
-  #look = () => this.#input?.look();
+  /**
+   * @param {string | null} name
+   * @param {MediaStreamTrack | null} track null for nothing at the moment
+   */
+  async #listenTo(name, track) {
+    if (track) this.#emit('track', track, name);
+    await this.#setTracks();
+  }
+
+  async #setTracks() {
+    const { tracks } = this.#voices;
+    await Promise.all([this.#session?.setTracks(tracks), this.#successor?.setTracks(tracks)]);
+  }
+
+  /** @returns {Run} */
+  #room() {
+    if (this.#run && this.#voices.isRoom) return this.#run;
+    throw new VoxgenderError('not_started', 'There is no room: start({ name: track }) first');
+  }
+
+  #look = () => this.#voices.look();
 
   /**
    * @param {State} state
@@ -476,10 +573,21 @@ export class VoxgenderClient extends EventTarget {
    * @template {keyof ClientEvents} T
    * @param {T} type
    * @param {ClientEvents[T]} detail
+   * @param {string | null} [name]
    */
-  #emit(type, detail) {
-    this.dispatchEvent(new ClientEvent(type, detail));
+  #emit(type, detail, name) {
+    this.dispatchEvent(new ClientEvent(type, detail, name));
   }
+}
+
+/**
+ * Whether several voices were given by their names.
+ * @param {Source | Sources | undefined} source
+ * @returns {source is Sources}
+ */
+function isNamed(source) {
+  const one = /** @type {any} */ (source);
+  return Boolean(one) && ![typeof one.getAudioTracks, typeof one.sync, typeof one.stop].includes('function');
 }
 
 /**

@@ -1,14 +1,14 @@
 // One WHIP session and its peer connection, from the offer to the DELETE. It is never reused: after a loss
-// another one is opened.
+// another one is opened. It sends one voice, or the several of a room, each by a line of its own.
 
-import { ConnectionError } from './errors.js';
+import { ConnectionError, VoxgenderError } from './errors.js';
 import { parse } from './messages.js';
 import { abortable, deferred, wait } from './promises.js';
 import * as whip from './whip.js';
 
 /** @typedef {import('./message-types.js').Message} Message */
-/** @typedef {import('./errors.js').VoxgenderError} VoxgenderError */
 /** @typedef {import('./session.js').Session} Session */
+/** @typedef {import('./session.js').Tracks} Tracks */
 
 const CONNECT_TIMEOUT_MS = 10_000;
 /** Browsers say `disconnected` after some seconds of silence already; a path that is only changing is back by then. */
@@ -40,8 +40,11 @@ export class WebRtcSession {
   transport = 'webrtc';
   /** @type {RTCPeerConnection} */
   #connection;
-  /** @type {RTCRtpSender} */
-  #sender;
+  /** The lines by the names of their voices. @type {Map<string | null, RTCRtpTransceiver>} */
+  #lines = new Map();
+  /** Lines of voices that have left. Stopped, the first of all would take the transport of all with it. @type {RTCRtpTransceiver[]} */
+  #spare = [];
+  #isRoom;
   /** @type {RTCDataChannel} */
   #events;
   /** @type {(message: Message) => void} */
@@ -56,13 +59,16 @@ export class WebRtcSession {
   #quiet;
   /** @type {ConnectionError | null} */
   #told = null;
-  #lastSeq = -1;
+  /** Of each channel. @type {Map<number | undefined, number>} */
+  #lastSeq = new Map();
   #messages = 0;
   #explainedUntilMs = 0;
   #wasLive = false;
   #closed = false;
   /** @type {Promise<void> | null} */
   #closing = null;
+  /** The changes of the lines that are under way: one after the other. */
+  #changing = Promise.resolve();
   #draining = /** @type {ReturnType<typeof deferred<void>>} */ (deferred());
   #live = /** @type {ReturnType<typeof deferred<void>>} */ (deferred());
   #unheard = /** @type {ReturnType<typeof deferred<VoxgenderError>>} */ (deferred());
@@ -70,16 +76,19 @@ export class WebRtcSession {
   #summary = /** @type {ReturnType<typeof deferred<void>>} */ (deferred());
 
   /**
-   * @param {MediaStreamTrack | null} track
+   * @param {Tracks} tracks
    * @param {RTCIceServer[]} iceServers
    * @param {RTCIceTransportPolicy} iceTransportPolicy
    * @param {(message: Message) => void} onmessage
    */
-  constructor(track, iceServers, iceTransportPolicy, onmessage) {
+  constructor(tracks, iceServers, iceTransportPolicy, onmessage) {
     this.#onmessage = onmessage;
     const connection = new RTCPeerConnection({ iceServers, iceTransportPolicy, bundlePolicy: 'max-bundle' });
     this.#connection = connection;
-    this.#sender = connection.addTransceiver(track ?? 'audio', { direction: 'sendonly' }).sender;
+    this.#isRoom = !tracks.has(null);
+    for (const [name, track] of tracks) {
+      this.#lines.set(name, connection.addTransceiver(track ?? 'audio', { direction: 'sendonly' }));
+    }
     // A late result is worth nothing: the next one replaces it. Everything else has to arrive.
     const results = connection.createDataChannel('results', { ordered: false, maxRetransmits: 0 });
     this.#events = connection.createDataChannel('events');
@@ -113,16 +122,16 @@ export class WebRtcSession {
 
   /**
    * Open a session; resolves once the server listens.
-   * @param {MediaStreamTrack | null} track
+   * @param {Tracks} tracks
    * @param {{endpoint: string | URL, token: string | null, iceServers: RTCIceServer[],
    *          iceTransportPolicy: RTCIceTransportPolicy, iceTimeoutMs?: number, signal: AbortSignal,
    *          onmessage: (message: Message) => void}} options `iceTimeoutMs`: how long to look for a way through
    * @returns {Promise<WebRtcSession>}
    * @throws {VoxgenderError} refused, unreachable, or no way through for media; nothing is left behind
    */
-  static async open(track, options) {
+  static async open(tracks, options) {
     const { endpoint, token, iceServers, iceTransportPolicy, iceTimeoutMs, signal, onmessage } = options;
-    const session = new WebRtcSession(track, iceServers, iceTransportPolicy, onmessage);
+    const session = new WebRtcSession(tracks, iceServers, iceTransportPolicy, onmessage);
     try {
       const lost = session.lost.then((error) => Promise.reject(error));
       const live = session
@@ -138,9 +147,71 @@ export class WebRtcSession {
     }
   }
 
-  /** @param {MediaStreamTrack | null} track null sends nothing */
-  async replaceTrack(track) {
-    if (!this.#closed) await this.#sender.replaceTrack(track);
+  /**
+   * @param {Tracks} tracks
+   * @throws {VoxgenderError} the server takes no more voices; nothing has changed then
+   */
+  async setTracks(tracks) {
+    const change = this.#changing.then(() => this.#setTracks(tracks));
+    this.#changing = change.catch(() => {});
+    await change;
+  }
+
+  /** @param {Tracks} tracks */
+  async #setTracks(tracks) {
+    if (this.#closed) return;
+    const gone = [...this.#lines.keys()].filter((name) => !tracks.has(name));
+    const added = [...tracks].filter(([name]) => !this.#lines.has(name));
+    await Promise.all([...this.#lines].map(([name, line]) => line.sender.replaceTrack(tracks.get(name) ?? null)));
+    if (!gone.length && !added.length) return;
+    for (const [name, track] of added) await this.#addLine(name, track);
+    try {
+      await this.#offerAnew(gone);
+    } catch (error) {
+      for (const [name] of added) this.#spareLine(name);
+      if (!this.#closed) throw error;
+    }
+  }
+
+  /**
+   * @param {string | null} name
+   * @param {MediaStreamTrack | null} track
+   */
+  async #addLine(name, track) {
+    const line = this.#spare.pop() ?? this.#connection.addTransceiver('audio', { direction: 'sendonly' });
+    this.#lines.set(name, line);
+    line.direction = 'sendonly';
+    await line.sender.replaceTrack(track);
+  }
+
+  /** @param {string | null} name */
+  #spareLine(name) {
+    const line = /** @type {RTCRtpTransceiver} */ (this.#lines.get(name));
+    line.direction = 'inactive';
+    this.#lines.delete(name);
+    this.#spare.push(line);
+  }
+
+  /**
+   * Negotiate the lines anew.
+   * @param {readonly (string | null)[]} gone voices whose lines end
+   */
+  async #offerAnew(gone) {
+    const connection = this.#connection;
+    const resource = await this.#resource;
+    if (this.#closed || !resource) return;
+    for (const name of gone) this.#spareLine(name);
+    try {
+      await connection.setLocalDescription(await connection.createOffer());
+      const names = new Map([...this.#lines].map(([name, line]) => [line.mid, name]));
+      const offer = whip.titled(connection.localDescription?.sdp ?? '', (mid) => names.get(mid));
+      await connection.setRemoteDescription({ type: 'answer', sdp: await whip.update(resource, offer) });
+    } catch (error) {
+      if (!this.#closed && connection.signalingState === 'have-local-offer') {
+        await connection.setLocalDescription({ type: 'rollback' });
+      }
+      throw error;
+    }
   }
 
   /** @returns {Promise<number | null>} to the server and back, in milliseconds; null while unknown */
@@ -183,7 +254,7 @@ export class WebRtcSession {
     const offer = await connection.createOffer();
     // The offer goes out before it is applied: a server that can be reached needs none of our candidates, and what
     // ICE servers the answer advises are known before gathering starts, with no ICE restart.
-    this.#resource = whip.publish(endpoint, offer.sdp ?? '', { token });
+    this.#resource = whip.publish(endpoint, this.#named(offer.sdp ?? ''), { token });
     const resource = await this.#resource;
     if (this.#closed) return;
     if (iceTimeoutMs !== undefined && !CANDIDATE.test(resource.answer)) throw noMediaPath();
@@ -197,6 +268,16 @@ export class WebRtcSession {
     if (connection.getConfiguration().iceTransportPolicy === 'relay') this.#insistOnRelay();
     await connection.setLocalDescription(offer);
     await connection.setRemoteDescription({ type: 'answer', sdp: resource.answer });
+  }
+
+  /**
+   * The first offer with the names of the voices of a room. Its lines are in the order in which they were added.
+   * @param {string} offer SDP
+   */
+  #named(offer) {
+    if (!this.#isRoom) return offer;
+    const names = [...this.#lines.keys()];
+    return whip.titled(offer, (_, index) => names[index]);
   }
 
   /** @param {number} iceTimeoutMs */
@@ -266,11 +347,12 @@ export class WebRtcSession {
       case 'hello':
         // One comes on each channel.
         if (channel !== this.#events) return;
+        if (this.#isRoom && !message.voices) return this.#live.reject(takesOneVoice());
         this.#ping = setInterval(() => this.#sendPing(), PING_EVERY_MS);
         break;
       case 'result':
-        if (message.seq <= this.#lastSeq) return;
-        this.#lastSeq = message.seq;
+        if (message.seq <= (this.#lastSeq.get(message.channel) ?? -1)) return;
+        this.#lastSeq.set(message.channel, message.seq);
         break;
       case 'warning':
         if (message.code === DRAINING) this.#draining.resolve();
@@ -282,7 +364,8 @@ export class WebRtcSession {
     }
     this.#onmessage(message);
     if (message.type === 'hello') this.#live.resolve();
-    if (message.type === 'summary') this.#summary.resolve();
+    // In a room each voice has one, too; that of all of them comes last.
+    if (message.type === 'summary' && message.channel === undefined) this.#summary.resolve();
   }
 
   /** A sign of life, so that a muted microphone is not taken for a dead caller. */
@@ -343,6 +426,10 @@ export class WebRtcSession {
     this.#live.resolve();
     this.#summary.resolve();
   }
+}
+
+function takesOneVoice() {
+  return new VoxgenderError('one_voice', 'The server takes one voice in a call: make a call for each voice');
 }
 
 function noMediaPath() {

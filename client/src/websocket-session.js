@@ -110,8 +110,9 @@ export class WebSocketSession {
     return this.#draining.promise;
   }
 
-  /** @param {MediaStreamTrack | null} track null sends silence */
-  async replaceTrack(track) {
+  /** @param {import('./session.js').Tracks} tracks of an only voice; null sends silence */
+  async setTracks(tracks) {
+    const track = tracks.get(null) ?? null;
     this.#track = track;
     if (!this.#closed) this.#capture?.replaceTrack(track);
   }

@@ -57,6 +57,44 @@ export async function publish(endpoint, offer, { token = null } = {}) {
 }
 
 /**
+ * Offer anew in a session: its voices have changed. An extension of the server's; WHIP knows no second offer.
+ * @param {Resource} resource
+ * @param {string} offer SDP
+ * @returns {Promise<string>} the answer
+ * @throws {ServerError} the server refused
+ * @throws {ConnectionError} no answer at all
+ */
+export async function update(resource, offer) {
+  const headers = { 'Content-Type': 'application/sdp' };
+  let response, body;
+  try {
+    const signal = AbortSignal.timeout(ANSWER_TIMEOUT_MS);
+    response = await fetch(resource.url, { method: 'PATCH', headers, body: offer, signal });
+    body = await response.text();
+  } catch (cause) {
+    throw await whyUnanswered(resource.url, cause);
+  }
+  if (!response.ok) throw refusal(response, body);
+  return body;
+}
+
+/**
+ * Give the audio lines of an offer titles (`i=`, RFC 8866 section 5.4), by which the server names its voices.
+ * @param {string} offer SDP
+ * @param {(mid: string, index: number) => string | null | undefined} nameOf name of an audio line, by its mid and its
+ *   number among the audio lines
+ */
+export function titled(offer, nameOf) {
+  let audio = 0;
+  const sections = offer.split(/^(?=m=)/m).map((section) => {
+    if (!section.startsWith('m=audio')) return section;
+    const name = nameOf(/^a=mid:(\S+)/m.exec(section)?.[1] ?? '', audio++);
+    return name ? section.replace(/\r?\n/, (newline) => `${newline}i=${name}${newline}`) : section;
+  });
+  return sections.join('');
+}
+
+/**
  * Read a `Location` header.
  * @param {string | null} location
  * @param {string | URL} base

@@ -60,9 +60,21 @@ export class FakePeerConnection {
 
   addEventListener() {}
 
-  addTransceiver(track) {
-    this.track = track;
-    return { sender: { replaceTrack: async (replacement) => void (this.track = replacement) } };
+  /** The lines, in the order in which they were added. */
+  lines = [];
+  localDescription = null;
+  signalingState = 'stable';
+
+  /** The track of the only line. */
+  get track() {
+    return this.lines[0]?.track;
+  }
+
+  addTransceiver(track, { direction } = {}) {
+    const line = { track: track === 'audio' ? null : track, direction, mid: null };
+    line.sender = { replaceTrack: async (replacement) => void (line.track = replacement) };
+    this.lines.push(line);
+    return line;
   }
 
   createDataChannel(label, options = {}) {
@@ -70,7 +82,8 @@ export class FakePeerConnection {
   }
 
   async createOffer() {
-    return { type: 'offer', sdp: 'm=audio\r\na=mid:0\r\n' };
+    const lines = this.lines.map(({ direction }, mid) => `m=audio\r\na=mid:${mid}\r\na=${direction ?? ''}\r\n`);
+    return { type: 'offer', sdp: lines.join('') };
   }
 
   /** Packets of audio sent so far. */
@@ -88,12 +101,16 @@ export class FakePeerConnection {
     this.configuration = configuration;
   }
 
-  async setLocalDescription() {
+  async setLocalDescription(description) {
     if (this.connectionState === 'closed') throw new Error('closed');
+    this.signalingState = description?.type === 'offer' ? 'have-local-offer' : 'stable';
+    this.localDescription = description;
+    this.lines.forEach((line, mid) => (line.mid ??= String(mid)));
   }
 
   async setRemoteDescription() {
     if (this.connectionState === 'closed') throw new Error('closed');
+    this.signalingState = 'stable';
     FakeServer.current?.connected(this);
   }
 
@@ -128,6 +145,8 @@ export class FakeServer {
   gone = 404;
   /** True while media gets through. */
   reachable = true;
+  /** False if it is of a version that hears the first line alone. */
+  takesRooms = true;
   /** True if it never says whether it has a session. */
   hangs = false;
 
@@ -135,8 +154,10 @@ export class FakeServer {
     FakeServer.current = this;
     FakePeerConnection.all = [];
     globalThis.RTCPeerConnection = FakePeerConnection;
-    globalThis.fetch = async (url, { method = 'GET', headers }) => {
-      this.requests.push({ method, url: String(url), headers });
+    globalThis.fetch = async (url, { method = 'GET', headers, body }) => {
+      this.requests.push({ method, url: String(url), headers, body });
+      if (method === 'PATCH' && headers['Content-Type'] === 'application/sdp')
+        return await this.#update(String(url), body);
       if (method === 'POST' && new URL(url).pathname.endsWith('/listen')) return this.#ticket();
       if (method === 'POST') return await this.#post();
       return method === 'DELETE' ? this.#delete(String(url)) : this.#status(String(url));
@@ -153,7 +174,29 @@ export class FakeServer {
     const { status, headers = {}, body = 'answer' } = typeof next === 'function' ? await next() : next;
     const url = `http://server.test/whip/${this.count('POST')}`;
     if (status === 201) this.sessions.set(url, FakePeerConnection.all[this.count('POST') - 1]);
+    if (status === 201) this.#greet(this.sessions.get(url), this.requests.at(-1).body ?? '');
     return new Response(body, { status, headers: status === 201 ? { Location: url, ...headers } : headers });
+  }
+
+  /** The answer to a later offer. */
+  update = { status: 200 };
+
+  async #update(url, offer) {
+    const { status, body = 'answer' } = this.update;
+    if (status === 200) this.#greet(this.sessions.get(url), offer);
+    return new Response(body, { status });
+  }
+
+  /** Names the voices that an offer sends, as the server does. */
+  #greet(connection, offer) {
+    connection.voices = offer
+      .split(/^(?=m=)/m)
+      .filter((section) => section.includes('a=sendonly') && section.includes('i='))
+      .map((section, channel) => ({
+        channel,
+        mid: /a=mid:(.*)/.exec(section)[1],
+        name: /i=(.*)/.exec(section)[1].trim(),
+      }));
   }
 
   #ticket() {
@@ -181,7 +224,12 @@ export class FakeServer {
   connected(connection) {
     if (!this.reachable) return;
     connection.iceConnectionState = 'connected';
-    for (const label of ['results', 'events']) connection.receive(label, { type: 'hello', session: 's', hop_ms: 192 });
+    if (connection.isGreeted) return;
+    connection.isGreeted = true;
+    const room = this.takesRooms && connection.voices.length ? { voices: connection.voices } : {};
+    for (const label of ['results', 'events']) {
+      connection.receive(label, { type: 'hello', session: 's', hop_ms: 192, ...room });
+    }
   }
 }
 

@@ -52,7 +52,7 @@ class Message(msgspec.Struct, frozen=True, tag_field="type", kw_only=True):
     """Name of the message's type on the wire. It is a literal of each type, so that type checkers narrow by it."""
     v: Literal[1] = VERSION
     channel: int | None = None
-    """Channel of a stream that has several, counted from 0; each is judged apart. None if there is one."""
+    """Channel of a room or of a stream that has several, counted from 0; each is judged apart. None if there is one."""
 
     def to_json(self) -> str:
         return _encoder.encode(self.to_dict()).decode()
@@ -73,6 +73,25 @@ class Message(msgspec.Struct, frozen=True, tag_field="type", kw_only=True):
         return plain
 
 
+class NamedVoice(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A voice of a room: one of its audio lines."""
+
+    channel: int
+    mid: str
+    """Name of its media line in the offer (``a=mid``)."""
+    name: str | msgspec.UnsetType = msgspec.UNSET
+    """Name that the offer gives it, if any."""
+
+
+class VoiceMessage(Message, frozen=True, kw_only=True):
+    """Base of messages that may be about one voice of a room."""
+
+    mid: str | None = None
+    """Name of the voice's media line in the offer (``a=mid``); None outside a room."""
+    name: str | None = None
+    """Name that the offer gives the voice, if any."""
+
+
 class Hello(Message, frozen=True, kw_only=True, tag="hello"):
     """First message on every channel: the model that listens, its labels, window and hop."""
 
@@ -83,7 +102,9 @@ class Hello(Message, frozen=True, kw_only=True, tag="hello"):
     window_ms: int
     hop_ms: int
     channels: int | None = None
-    """How many channels of a stream are judged apart; None if there is one."""
+    """How many channels of a stream or a room are judged apart; None if there is one."""
+    voices: tuple[NamedVoice, ...] | None = None
+    """The voices of a room, as they are when the message is sent; None outside a room."""
     name: str | None = None
     """The name that the call's client gave it, if any."""
     reference: str | None = None
@@ -92,7 +113,7 @@ class Hello(Message, frozen=True, kw_only=True, tag="hello"):
     """Less than one each hop while the model cannot keep up."""
 
 
-class Result(Message, frozen=True, kw_only=True, tag="result"):
+class Result(VoiceMessage, frozen=True, kw_only=True, tag="result"):
     """The label at the end of a hop. A result may be lost on the way: the next one replaces it."""
 
     type: ClassVar[Literal["result"]] = "result"
@@ -108,7 +129,7 @@ class Result(Message, frozen=True, kw_only=True, tag="result"):
     """Parts of ``latency_ms``, in order: receive, reorder, queue, decode, gate, inference, send."""
 
 
-class Change(Message, frozen=True, kw_only=True, tag="change", rename={"from_": "from"}):
+class Change(VoiceMessage, frozen=True, kw_only=True, tag="change", rename={"from_": "from"}):
     """The voice heard has changed; the first voice of a call changes from ``no_speech``."""
 
     type: ClassVar[Literal["change"]] = "change"
@@ -118,7 +139,7 @@ class Change(Message, frozen=True, kw_only=True, tag="change", rename={"from_": 
     confidence: Probability
 
 
-class Segment(Message, frozen=True, kw_only=True, tag="segment"):
+class Segment(VoiceMessage, frozen=True, kw_only=True, tag="segment"):
     """A finished stretch of one voice."""
 
     type: ClassVar[Literal["segment"]] = "segment"
@@ -128,7 +149,7 @@ class Segment(Message, frozen=True, kw_only=True, tag="segment"):
     confidence: Probability
 
 
-class Summary(Message, frozen=True, kw_only=True, tag="summary"):
+class Summary(VoiceMessage, frozen=True, kw_only=True, tag="summary"):
     """The whole call in seconds; the last message. ``segments`` is a count, ``others`` by label."""
 
     type: ClassVar[Literal["summary"]] = "summary"
@@ -141,7 +162,7 @@ class Summary(Message, frozen=True, kw_only=True, tag="summary"):
     others: dict[VoiceLabel, Seconds] = {}
 
 
-class Warning(Message, frozen=True, kw_only=True, tag="warning"):  # noqa: A001 - the wire's own word
+class Warning(VoiceMessage, frozen=True, kw_only=True, tag="warning"):  # noqa: A001 - the wire's own word
     """Something a user may want to know; the call goes on."""
 
     type: ClassVar[Literal["warning"]] = "warning"
@@ -184,10 +205,20 @@ _LEFT_OUT: dict[str, dict[str, Any]] = {
     "channel": {
         "type": "integer",
         "minimum": 0,
-        "description": "Channel of a stream that has several, counted from 0; each is judged apart.",
+        "description": "Channel of a room or of a stream that has several, counted from 0; each is judged apart.",
     },
-    "channels": {"type": "integer", "minimum": 2, "description": "How many channels are judged apart, if several."},
-    "name": {"type": "string", "description": "The name that the call's client gave it, if any."},
+    "channels": {
+        "type": "integer",
+        "minimum": 1,
+        "description": "How many channels are judged apart, if several, or in a room.",
+    },
+    "voices": {
+        "type": "array",
+        "items": {"$ref": "#/$defs/NamedVoice"},
+        "description": "The voices of a room, as they are when the message is sent.",
+    },
+    "mid": {"type": "string", "description": "Name of the voice's media line in a room's offer (a=mid)."},
+    "name": {"type": "string", "description": "Name of the call, or of a voice of a room, if it was given one."},
     "subject": {"type": "string", "description": "Subject of the caller's token, if it has one."},
     "reference": {
         "type": "string",

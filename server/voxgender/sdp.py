@@ -7,8 +7,9 @@ client's own. Signaling and media nodes share this module: it knows neither WebR
 
 import ipaddress
 import re
+from collections import Counter
 from collections.abc import Container, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from voxgender.errors import SdpRejected
@@ -21,12 +22,20 @@ MAX_MEDIA_LINES = 256
 """Media lines (``m=``) of one offer."""
 MAX_CANDIDATES = 100
 """Candidates of a call that are tried, from its offer and all its fragments (RFC 8445 section 6.1.2.5)."""
+MAX_VOICES = 8
+"""Audio lines of one offer that send: each is a voice of its own, and costs as much as a call."""
+MAX_NAME = 64
+"""Characters of a voice's name; the rest of a longer one is left out."""
+MAX_SSRCS = 8
+"""SSRCs of one audio line that its offer may name; the rest are ignored."""
 MAX_FINGERPRINTS = 8
 """Certificate fingerprints of a line; the rest are ignored."""
 MAX_MID = 64
 """Characters of a media line's name (RFC 5888). Those of browsers have one or two."""
 MIN_MESSAGE_SIZE = 1200
 """Bytes that data channels have to carry in one message: as many as the longest of ours has."""
+MIN_ROOM_MESSAGE_SIZE = 4096
+"""The same of a room, whose ``hello`` holds the names of its voices."""
 PAYLOAD_TYPES = 128
 """Number of RTP payload types (RFC 3550 section 5.1: 7 bits)."""
 
@@ -34,10 +43,13 @@ STATIC_CODECS = {0: "PCMU", 8: "PCMA", 9: "G722"}
 """Payload types that need no ``a=rtpmap`` line (RFC 3551 section 6)."""
 CLOCK_RATES_HZ = {"OPUS": 48_000, "PCMU": 8_000, "PCMA": 8_000, "G722": 8_000}
 """The codecs that can be decoded here, and the rate of their RTP clocks as SDP gives it."""
-HEADER_EXTENSIONS = ("urn:ietf:params:rtp-hdrext:sdes:mid", "urn:ietf:params:rtp-hdrext:ssrc-audio-level")
+MID_EXTENSION = "urn:ietf:params:rtp-hdrext:sdes:mid"
+"""Header extension that names a packet's media line (RFC 9143 section 15)."""
+HEADER_EXTENSIONS = (MID_EXTENSION, "urn:ietf:params:rtp-hdrext:ssrc-audio-level")
 """RTP header extensions that are accepted (RFC 8285)."""
 
-_DIRECTIONS = ("sendrecv", "sendonly", "recvonly", "inactive")
+_SENDING = ("sendrecv", "sendonly")
+_DIRECTIONS = (*_SENDING, "recvonly", "inactive")
 _HASH_BYTES = {"sha-256": 32, "sha-384": 48, "sha-512": 64}
 _ATTRIBUTES = frozenset(
     (
@@ -53,11 +65,13 @@ _ATTRIBUTES = frozenset(
         "ice-ufrag",
         "max-message-size",
         "mid",
+        "msid",
         "rtcp-mux",
         "rtcp-mux-only",
         "rtpmap",
         "sctp-port",
         "setup",
+        "ssrc",
     )
 )
 """Attributes that are parsed; all others are ignored."""
@@ -140,6 +154,23 @@ class MediaLine:
 
 
 @dataclass(frozen=True)
+class VoiceLine:
+    """An audio line that sends: a voice of its own, where the offer has several."""
+
+    index: int
+    """Index of its media line in the offer."""
+    mid: str
+    """Name of its media line; empty in an offer without names."""
+    name: str | None
+    """Name for people: the line's title (``i=``, RFC 8866 section 5.4), else its stream's (``a=msid``, RFC 8830)."""
+    codecs: tuple[Codec, ...]
+    """Codecs that are known here, in the offer's order of preference."""
+    header_extensions: tuple[HeaderExtension, ...]
+    ssrcs: tuple[int, ...]
+    """SSRCs that the line alone names (``a=ssrc``, RFC 5576)."""
+
+
+@dataclass(frozen=True)
 class Offer:
     """An offer that can be answered. :meth:`parse` makes it."""
 
@@ -158,6 +189,10 @@ class Offer:
     direction: str
     """``sendrecv`` or ``sendonly``."""
     data: DataChannels | None
+    voices: tuple[VoiceLine, ...]
+    """The audio line, and the others that send in its bundle."""
+    is_room: bool
+    """True if its voices are told apart: there are several, or the only one has a title (``i=``)."""
 
     @classmethod
     def parse(cls, text: str) -> "Offer":
@@ -176,6 +211,12 @@ class Offer:
     def audio(self) -> MediaLine:
         """Media line whose audio is received."""
         return self.lines[self.audio_index]
+
+    @property
+    def mid_extension(self) -> int:
+        """Id of the header extension that names a packet's media line; 0 without one."""
+        ids = (one.id for voice in self.voices for one in voice.header_extensions if one.uri == MID_EXTENSION)
+        return next(ids, 0)
 
     def takes(self, mid: str | None) -> bool:
         """Return whether candidates of the line with this name belong to the call's transport."""
@@ -206,10 +247,11 @@ class Fragment:
 class _Section:
     """A section of an SDP, the session's or a media line's: its known attributes, in order."""
 
-    __slots__ = ("attributes", "media")
+    __slots__ = ("attributes", "media", "title")
 
     def __init__(self, media: str = "") -> None:
         self.media = media
+        self.title = ""
         self.attributes: dict[str, list[str]] = {}
 
     def has(self, name: str) -> bool:
@@ -242,6 +284,11 @@ def _offer(session: _Section, sections: list[_Section]) -> Offer:
     if not (section.has("rtcp-mux") or section.has("rtcp-mux-only")):
         raise _Malformed("The offer's audio has no a=rtcp-mux line: let RTP and RTCP share a port, as WebRTC does.")
     transport = _transport((tagged, section, session), is_lite=session.has("ice-lite"))
+    voices = _voices(lines, sections, directions, audio_index, bundle)
+    is_room = bool(audio.mid) and (len(voices) > 1 or bool(section.title))
+    data = None if data_index is None else _data_channels(lines[data_index], sections[data_index])
+    if is_room:
+        _check_room(voices, data)
     return Offer(
         lines=lines,
         audio_index=audio_index,
@@ -249,11 +296,79 @@ def _offer(session: _Section, sections: list[_Section]) -> Offer:
         bundle=bundle,
         transport=transport,
         candidates=_candidates((tagged if tagged.has("ice-ufrag") else section).all("candidate")),
-        codecs=_codecs(audio),
-        header_extensions=_header_extensions(section.all("extmap")),
+        codecs=voices[0].codecs,
+        header_extensions=voices[0].header_extensions,
         direction=directions[audio_index],
-        data=None if data_index is None else _data_channels(lines[data_index], sections[data_index]),
+        data=data,
+        voices=voices,
+        is_room=is_room,
     )
+
+
+def _voices(
+    lines: tuple[MediaLine, ...],
+    sections: list[_Section],
+    directions: list[str],
+    audio_index: int,
+    bundle: tuple[str, ...],
+) -> tuple[VoiceLine, ...]:
+    """Return the audio line and the others that send by its transport, of a codec that is known here."""
+    sending = [
+        index
+        for index, line in enumerate(lines)
+        if index > audio_index and line.kind == "audio" and not line.is_rejected and line.mid in bundle
+        and directions[index] in _SENDING
+    ]  # fmt: skip
+    if len(sending) >= MAX_VOICES:
+        raise SdpRejected(
+            f"The offer sends {len(sending) + 1} audio lines, and a call takes {MAX_VOICES} voices: "
+            "send the others in a call of their own.",
+            code="too_many_voices",
+        )
+    voices = [_voice(audio_index, lines[audio_index], sections[audio_index], _codecs(lines[audio_index]))]
+    voices += [
+        _voice(index, lines[index], sections[index], codecs)
+        for index in sending
+        if (codecs := _known_codecs(lines[index]))
+    ]
+    # A stream cannot belong to two lines: their packets are told apart by the header extension alone.
+    named = Counter(ssrc for voice in voices for ssrc in voice.ssrcs)
+    return tuple(
+        replace(voice, ssrcs=tuple(ssrc for ssrc in voice.ssrcs if named[ssrc] == 1)) if voice.ssrcs else voice
+        for voice in voices
+    )
+
+
+def _voice(index: int, line: MediaLine, section: _Section, codecs: tuple[Codec, ...]) -> VoiceLine:
+    stream = (section.first("msid") or "").split(" ", 1)[0]
+    ssrcs = dict.fromkeys(value.partition(" ")[0] for value in section.all("ssrc"))
+    numbers = [number for text in list(ssrcs)[:MAX_SSRCS] if (number := _number(text, 2**32 - 1)) is not None]
+    name = section.title or ("" if stream == "-" else stream[:MAX_NAME])
+    return VoiceLine(
+        index=index,
+        mid=line.mid or "",
+        name=name or None,
+        codecs=codecs,
+        header_extensions=_header_extensions(section.all("extmap")),
+        ssrcs=tuple(dict.fromkeys(numbers)),
+    )
+
+
+def _check_room(voices: tuple[VoiceLine, ...], data: DataChannels | None) -> None:
+    """Check that the packets of voices can be told apart (RFC 8843 section 9.2), and that their names can be sent."""
+    extensions = {one.id for voice in voices for one in voice.header_extensions if one.uri == MID_EXTENSION}
+    if len(extensions) > 1:
+        raise _Malformed("The audio lines of a bundle give one a=extmap number to each header extension.")
+    formats = Counter(codec.payload_type for voice in voices for codec in voice.codecs)
+    for voice in voices if len(voices) > 1 else ():
+        is_named = any(one.uri == MID_EXTENSION for one in voice.header_extensions)
+        if not (is_named or voice.ssrcs or all(formats[codec.payload_type] == 1 for codec in voice.codecs)):
+            raise _Malformed(
+                "The offer's audio lines cannot be told apart: "
+                f"give each a line a=extmap:1 {MID_EXTENSION}, or a=ssrc lines."
+            )
+    if data is not None and 0 < data.max_message_size < MIN_ROOM_MESSAGE_SIZE:
+        raise _Malformed(f"The names of several voices need an a=max-message-size of {MIN_ROOM_MESSAGE_SIZE} bytes.")
 
 
 def _choose_audio(lines: tuple[MediaLine, ...], directions: list[str]) -> int:
@@ -263,7 +378,7 @@ def _choose_audio(lines: tuple[MediaLine, ...], directions: list[str]) -> int:
             "The offer has no audio (no m=audio line): add a microphone track to the connection.", code="no_audio"
         )
     for index in audio:
-        if directions[index] in ("sendrecv", "sendonly") and not lines[index].is_rejected:
+        if directions[index] in _SENDING and not lines[index].is_rejected:
             return index
     raise SdpRejected(
         "The offer's audio is not sent (recvonly, inactive or port 0): make it sendonly or sendrecv.", code="no_audio"
@@ -369,6 +484,15 @@ def _fingerprint(value: str) -> str | None:
 
 
 def _codecs(audio: MediaLine) -> tuple[Codec, ...]:
+    codecs = _known_codecs(audio)
+    if not codecs:
+        raise SdpRejected(
+            "None of the offer's audio codecs is known here: offer Opus, G.722, PCMU or PCMA.", code="no_audio"
+        )
+    return codecs
+
+
+def _known_codecs(audio: MediaLine) -> tuple[Codec, ...]:
     named: dict[int, tuple[str, int]] = {number: (name, CLOCK_RATES_HZ[name]) for number, name in STATIC_CODECS.items()}
     for attribute, value in audio.attributes:
         if attribute != "rtpmap":
@@ -384,10 +508,6 @@ def _codecs(audio: MediaLine) -> tuple[Codec, ...]:
         is_free = number >= 96 or STATIC_CODECS.get(number) == name
         if is_free and CLOCK_RATES_HZ.get(name) == rate_hz:
             codecs.append(Codec(number, name))
-    if not codecs:
-        raise SdpRejected(
-            "None of the offer's audio codecs is known here: offer Opus, G.722, PCMU or PCMA.", code="no_audio"
-        )
     return tuple(codecs)
 
 
@@ -482,6 +602,8 @@ def _split(text: str) -> tuple[_Section, list[_Section]]:
                 raise _Malformed(f"The offer has more than {MAX_MEDIA_LINES} media lines: offer the audio alone.")
             section = _Section(line[2:])
             sections.append(section)
+        elif line.startswith("i=") and sections:
+            section.title = line[2:].strip()[:MAX_NAME].rstrip()
     return session, sections
 
 

@@ -9,12 +9,13 @@ import pytest
 from aiohttp import ClientResponse
 
 from tests.nodes import SECRET, FacedNode, Front, a_front, a_node
+from tests.rooms import a_room
 from tests.rtc import FRAGMENT, SDP, ToneTrack, a_peer
 from voxgender import protocol
 from voxgender.calloptions import DEFAULTS, CallOptions
 from voxgender.engine import Engine
 from voxgender.errors import TooManySessions
-from voxgender.fleet import router
+from voxgender.fleet import remote, router
 from voxgender.fleet.directory import Member
 from voxgender.fleet.remote import RemoteNode
 from voxgender.fleet.secret import Secret
@@ -163,6 +164,49 @@ async def test_a_stream_of_events_ends_with_its_node(engine: Engine) -> None:
             await events.content.readline()
             await node.kill()
             await events.read()
+
+
+async def test_a_room_goes_through_signaling_and_its_voices_come_and_go(engine: Engine) -> None:
+    async with a_node(engine) as node, a_front(node) as front, a_room([ToneTrack(), ToneTrack()], ["a", "b"]) as room:
+        path = await room.call(front.http)
+        await room.until_all(protocol.Result, [0, 1])
+        room.pc.addTrack(ToneTrack())
+        room.names.append("c")
+        await room.update(front.http, path)
+        await room.until_all(protocol.Result, [0, 1, 2])
+        assert node.node.live == 3
+        await refusal(await front.http.patch(path, data=await an_offer(), headers=SDP), 422, "ice_restart")
+        await refusal(await front.http.patch(path, data="v=0", headers=SDP), 422, "no_audio")
+        await refusal(await front.http.patch(f"{path}x", data=await an_offer(), headers=SDP), 404, "session_not_found")
+        await room.end(front.http, path)
+
+
+async def test_a_room_is_placed_where_all_its_voices_have_room(engine: Engine) -> None:
+    """A node that has room for one call is not asked for eight, and is not taken to be full because of it."""
+    async with (
+        a_node(engine, max_sessions=2) as small,
+        a_node(engine, max_sessions=6) as large,
+        a_front(small, large) as front,
+        a_room([ToneTrack() for _ in range(5)]) as room,
+    ):
+        offer = await room.offer()
+        async with await post(front, offer) as response:
+            assert response.status == 201
+        assert (small.node.live, large.node.live) == (0, 5)
+        await refusal(await post(front, offer), 503, "at_capacity")
+        for _ in range(3):
+            await place(front)
+        assert (small.node.live, large.node.live) == (2, 6)
+        await refusal(await post(front, await an_offer()), 503, "at_capacity")
+
+
+async def test_an_answer_to_a_later_offer_that_no_node_has_signed_is_not_passed_on(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with a_node(engine) as node, a_front(node) as front, a_room([ToneTrack(), ToneTrack()]) as room:
+        path = await room.call(front.http)
+        monkeypatch.setattr(remote, "SIGNATURE_HEADER", "Somebody-Else")
+        await refusal(await front.http.patch(path, data=await room.offer(), headers=SDP), 503, "node_unreachable")
 
 
 async def test_calls_are_spread_over_the_nodes(engine: Engine) -> None:
@@ -318,7 +362,7 @@ async def test_an_offer_that_two_nodes_did_not_answer_is_shown_to_no_third(engin
 
 
 async def test_a_node_that_is_full_is_none_that_did_not_answer(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Member, "has_room", True)
+    monkeypatch.setattr(Member, "has_room", lambda *_: True)
     async with AsyncExitStack() as stack:
         nodes = [await stack.enter_async_context(a_node(engine, max_sessions=0)) for _ in range(4)]
         front = await stack.enter_async_context(a_front(*nodes, await stack.enter_async_context(a_node(engine))))

@@ -35,7 +35,7 @@ from voxgender.http.tracks import Tracks
 from voxgender.media.localaddresses import local_addresses
 from voxgender.media.negotiation import aiortc_offer, complete
 from voxgender.peer.whip import endpoint, ice_servers
-from voxgender.sdp import Fragment, Offer
+from voxgender.sdp import MID_EXTENSION, Fragment, Offer
 from voxgender.settings import ROLES, ProxyOptions
 
 
@@ -74,7 +74,13 @@ def _fragment(text: str) -> None:
 
 def _sdp_seeds() -> list[bytes]:
     made = offers.sdp(offers.AUDIO, offers.VIDEO, offers.DATA, bundle="0 1 2")
-    return [text.encode() for text in (*offers.CLIENTS.values(), made)]
+    voice = offers.AUDIO.replace(
+        "\r\n", f"\r\ni=Zoë\r\na=msid:s t\r\na=ssrc:7 cname:x\r\na=extmap:4 {MID_EXTENSION}\r\n", 1
+    )
+    room = offers.sdp(
+        voice, voice.replace("a=mid:0", "a=mid:1").replace("ssrc:7", "ssrc:8"), offers.DATA, bundle="0 1 2"
+    )
+    return [text.encode() for text in (*offers.CLIENTS.values(), made, room)]
 
 
 _FRAGMENTS = (

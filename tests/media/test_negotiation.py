@@ -1,10 +1,12 @@
 """aiortc gets an offer that is written for it, and its answer is completed."""
 
+import pytest
 from aiortc.sdp import SessionDescription
 
 from tests import offers
-from voxgender.media.negotiation import aiortc_offer, complete
-from voxgender.sdp import Offer
+from voxgender.errors import SdpRejected
+from voxgender.media.negotiation import aiortc_offer, check_update, complete
+from voxgender.sdp import MID_EXTENSION, Offer
 
 ANSWER = offers.sdp(
     offers.AUDIO.replace("sendonly", "recvonly")
@@ -95,3 +97,56 @@ def test_the_answer_keeps_the_offers_protocol() -> None:
     audio = offers.AUDIO.replace("UDP/TLS/RTP/SAVPF", "RTP/SAVPF")
     offer = Offer.parse(offers.sdp(audio, bundle="0"))
     assert "m=audio 9 RTP/SAVPF 111 0" in complete(offer, ANSWER).split("\r\n")
+
+
+def a_voice(mid: str) -> str:
+    return offers.AUDIO.replace("a=mid:0", f"a=mid:{mid}") + f"a=extmap:4 {MID_EXTENSION}\r\n"
+
+
+def test_each_voice_of_a_room_is_answered_and_the_first_alone_is_shown_to_aiortc() -> None:
+    media = (a_voice("a"), offers.DATA, a_voice("b"), a_voice("c").replace("sendonly", "inactive"))
+    offer = Offer.parse(offers.sdp(*media, bundle="a 2 b c"))
+    shown = SessionDescription.parse(aiortc_offer(offer))
+    assert [line.kind for line in shown.media] == ["audio", "application"]
+    answer = SessionDescription.parse(complete(offer, ANSWER))
+    assert [line.rtp.muxId for line in answer.media] == ["a", "2", "b", "c"]
+    assert [line.direction for line in answer.media if line.kind == "audio"] == ["recvonly", "recvonly", "inactive"]
+    assert [group.items for group in answer.group] == [["a", "2", "b", "c"]]
+    for line in (answer.media[0], answer.media[2]):
+        assert [codec.payloadType for codec in line.rtp.codecs] == [111, 0]
+        assert [(one.id, one.uri) for one in line.rtp.headerExtensions] == [(4, MID_EXTENSION)]
+        assert line.rtp.codecs[0].parameters["usedtx"] == "1"
+        assert line.ice is not None
+        assert line.ice.usernameFragment == "abcd"
+    assert answer.media[0].ice_candidates
+
+
+def test_a_room_whose_first_line_has_left_gives_its_addresses_at_the_next() -> None:
+    gone = a_voice("a").replace("m=audio 9", "m=audio 0").replace("sendonly", "inactive")
+    offer = Offer.parse(offers.sdp(gone, a_voice("b"), a_voice("c"), bundle="b c"))
+    answer = SessionDescription.parse(complete(offer, ANSWER))
+    assert [line.port for line in answer.media] == [0, 9, 9]
+    assert answer.media[1].ice_candidates
+    assert not answer.media[2].ice_candidates
+    assert [line.direction for line in answer.media] == ["inactive", "recvonly", "recvonly"]
+
+
+def updated(before: str, after: str) -> None:
+    check_update(Offer.parse(before), Offer.parse(after))
+
+
+def test_a_later_offer_belongs_to_the_same_connection() -> None:
+    first = offers.sdp(a_voice("a"), a_voice("b"), offers.DATA, bundle="a b 2")
+    updated(first, first)
+    updated(first, offers.sdp(a_voice("a"), a_voice("b"), offers.DATA, a_voice("c"), bundle="a b 2 c"))
+    with pytest.raises(SdpRejected, match="ICE restarts") as refusal:
+        updated(first, first.replace("a=ice-ufrag:abcd", "a=ice-ufrag:efgh"))
+    assert refusal.value.code == "ice_restart"
+    with pytest.raises(SdpRejected, match="ICE restarts"):
+        updated(first, first.replace("AB:CD" if "AB:CD" in first else "AB:AB", "AC:AB"))
+    with pytest.raises(SdpRejected, match="in their order"):
+        updated(first, offers.sdp(a_voice("a"), a_voice("b"), bundle="a b"))
+    with pytest.raises(SdpRejected, match="in their order"):
+        updated(first, offers.sdp(offers.DATA, a_voice("a"), a_voice("b"), bundle="2 a b"))
+    with pytest.raises(SdpRejected, match="has a title"):
+        updated(first, first.replace("a=mid:b\r\na=sendonly", "a=mid:b\r\na=inactive"))

@@ -49,9 +49,30 @@ def test_packets_are_read_as_aiortc_reads_them(packet: RtpPacket) -> None:
     )
     data = packet.serialize(extensions)
     theirs = RtpPacket.parse(data, extensions)
-    assert parse_rtp(data) == (
-        theirs.payload_type, theirs.sequence_number, theirs.timestamp, theirs.ssrc, theirs.payload
+    assert parse_rtp(data, 1) == (
+        theirs.payload_type, theirs.sequence_number, theirs.timestamp, theirs.ssrc, theirs.payload, "0"
     )  # fmt: skip
+    assert parse_rtp(data).mid == parse_rtp(data, 2).mid == ""
+
+
+@pytest.mark.parametrize(
+    ("extension", "mid"),
+    [
+        (b"\xbe\xde\x00\x02\x00\x21ab\x10\x37\x00\x00", "ab"),  # padding first, then id 2 of two bytes
+        (b"\x10\x00\x00\x02\x01\x01x\x02\x03abc\x00\x00\x00"[:12], "abc"),
+        (b"\xbe\xde\x00\x01\xf0\x20a\x00", ""),  # 15 ends the list
+        (b"\xbe\xde\x00\x01\x2fabc", "abc"),  # longer than there is
+        (b"\x10\x00\x00\x01\x00\x00\x00\x02", ""),  # no length
+        (b"\x12\x34\x00\x01\x20a\x00\x00", ""),  # of another kind
+        (b"\xbe\xde\x00\x01\x20\xff\x00\x00", "\ufffd"),
+        (b"\xbe\xde\x00\x00", ""),
+    ],
+)
+def test_the_name_of_a_media_line_is_read_from_header_extensions_of_either_form(extension: bytes, mid: str) -> None:
+    header = bytes([0x90, 111, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3])
+    packet = parse_rtp(header + extension + b"voice", 2)
+    assert packet.mid == mid
+    assert packet.payload == b"voice"
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import numpy as np
 from voxgender.audio.frames import SAMPLE_RATE_HZ, Frame, Packet, Samples, Wave, finite
 from voxgender.engine.call_state import CallState, Hop
 from voxgender.engine.messages import Messages, TurnTimes
-from voxgender.engine.schedule import EARLY_S, TICK_S, Schedule, next_tick
+from voxgender.engine.schedule import EARLY_S, TICK_S, Phase, Schedule, next_tick
 from voxgender.errors import AudioError
 from voxgender.protocol import AnyMessage
 
@@ -67,6 +67,7 @@ class Call:
         *,
         live: bool = True,
         messages: Messages | None = None,
+        beside: Phase | None = None,
     ) -> None:
         self.state = state
         self.decode = decode
@@ -76,7 +77,7 @@ class Call:
         """True once no more messages will be delivered."""
         self.ended = False
         """True once no more audio will be pushed."""
-        self.phase = loop.schedule.join()
+        self.phase = loop.schedule.join(beside)
         self._hop_s = loop.schedule.hop_s
         self._on_messages: OnMessages | None = on_messages
         self._on_end: OnEnd | None = on_end

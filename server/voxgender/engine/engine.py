@@ -18,7 +18,7 @@ from voxgender.engine.call_state import CallState, Hop
 from voxgender.engine.messages import Messages, TurnTimes
 from voxgender.engine.pace import Pace
 from voxgender.engine.remote import Outstanding
-from voxgender.engine.schedule import Schedule, check_hop
+from voxgender.engine.schedule import Phase, Schedule, check_hop
 from voxgender.errors import ModelError
 from voxgender.inference.classifier import Classifier, Probabilities, RemoteClassifier
 from voxgender.inference.labels import OTHER
@@ -150,6 +150,7 @@ class Engine:
         decode: Decode | None = None,
         live: bool = True,
         messages: Messages | None = None,
+        beside: Phase | None = None,
     ) -> Call:
         """Begin a call on the running event loop.
 
@@ -161,6 +162,7 @@ class Engine:
                 and the newest window classified; time without audio is silence. A call that is not live has the clock
                 of its audio, of which all is classified: feed it (:meth:`Call.feed`).
             messages: makes the call's messages; None for those of a single channel whose clock starts at 0.
+            beside: phase of a call whose packets come together with those of this one, if there is one.
 
         Raises:
             RuntimeError: the engine is closed.
@@ -176,7 +178,7 @@ class Engine:
                 calls = self._loops[loop] = LoopCalls(
                     loop, self.schedule, self.clock, silence_s=self._silence_s, submit=self.submit, forget=self.forget
                 )
-        call = Call(calls, self.new_state(), decode, on_messages, on_end, live=live, messages=messages)
+        call = Call(calls, self.new_state(), decode, on_messages, on_end, live=live, messages=messages, beside=beside)
         calls.add(call)
         return call
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -41,13 +41,13 @@ class Messages:
     """Makes one call's messages: numbers results, and repeats a warning only now and then.
 
     Args:
-        channel: of a stream that has several, noted in each message.
+        about: fields that tell the voice that the messages are about, if there are several; noted in each message.
         start_s: where the call's clock starts.
     """
 
-    def __init__(self, *, channel: int | None = None, start_s: float = 0.0) -> None:
-        self._channel = channel
-        self._start_s = start_s
+    def __init__(self, *, about: dict[str, Any] | None = None, start_s: float = 0.0) -> None:
+        self.about = about or {}
+        self.start_s = start_s
         self._sequence = 0
         self._warned: dict[str, float] = {}
 
@@ -61,7 +61,7 @@ class Messages:
             hop_s: nominal length of a hop.
         """
         messages = self._of(hops, turn, now, hop_s)
-        return messages if self._channel is None and not self._start_s else map(self._placed, messages)
+        return messages if not self.about and not self.start_s else map(self._placed, messages)
 
     def _of(self, hops: Iterable[Hop], turn: TurnTimes | None, now: float, hop_s: float) -> Iterator[AnyMessage]:
         if turn is not None and turn.dropped_s:
@@ -85,15 +85,15 @@ class Messages:
             yield from hop.closing
 
     def _placed(self, message: AnyMessage) -> AnyMessage:
-        """Return a message with its channel, and its times on the call's clock."""
+        """Return a message with the voice that it is about, and its times on the clock of the stream or the room."""
         match message:
             case Result() | Segment():
-                times = {"start": message.start + self._start_s, "end": message.end + self._start_s}
+                times = {"start": message.start + self.start_s, "end": message.end + self.start_s}
             case Change():
-                times = {"at": message.at + self._start_s}
+                times = {"at": message.at + self.start_s}
             case _:
                 times = {}
-        return msgspec.structs.replace(message, channel=self._channel, **times)
+        return msgspec.structs.replace(message, **self.about, **times)
 
     def _result(self, hop: Hop, turn: TurnTimes | None, now: float) -> Result:
         assert hop.decision is not None

@@ -70,10 +70,13 @@ class Schedule:
         self._calls = [0] * round(hop_s / TICK_S)
         self._lock = threading.Lock()
 
-    def join(self) -> Phase:
-        """Give a call its phase, until it leaves."""
+    def join(self, beside: Phase | None = None) -> Phase:
+        """Give a call its phase, until it leaves: that of the call beside it, if their packets come together."""
         with self._lock:
-            number = min(range(len(self._calls)), key=lambda number: (self._calls[number] // BUSY_CALLS, number))
+            if beside is not None:
+                number = beside.number
+            else:
+                number = min(range(len(self._calls)), key=lambda number: (self._calls[number] // BUSY_CALLS, number))
             self._count(number, 1)
         return Phase(number, self.hop_s)
 

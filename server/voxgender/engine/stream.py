@@ -42,7 +42,7 @@ class Stream:
         self._calls: list[Call] = []
         self._left = len(decoders)
         for channel, decode in enumerate(decoders):
-            messages = Messages(channel=channel if len(decoders) > 1 else None, start_s=start_s)
+            messages = Messages(about={"channel": channel} if len(decoders) > 1 else None, start_s=start_s)
             self._calls.append(engine.open(on_messages, self._on_call_end, decode=decode, live=live, messages=messages))
 
     @property

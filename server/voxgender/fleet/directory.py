@@ -52,9 +52,9 @@ class Member:
         self.confirmed_at = confirmed_at
         self.reserved = 0
 
-    @property
-    def has_room(self) -> bool:
-        return not self.record.draining and self.record.sessions + self.reserved < self.record.capacity
+    def has_room(self, places: int = 1) -> bool:
+        """Tell whether so many places are free."""
+        return not self.record.draining and self.record.sessions + self.reserved + places <= self.record.capacity
 
     @property
     def occupancy(self) -> float:
@@ -160,7 +160,9 @@ class Directory:
         """Ask these nodes for their records."""
         await self._in_parallel([partial(self._query_member, member) for member in members])
 
-    def choose(self, passed_over: set[str], region: str, subject: str | None = None) -> Member | None:
+    def choose(
+        self, passed_over: set[str], region: str, subject: str | None = None, *, places: int = 1
+    ) -> Member | None:
         """Choose the node for the next call: the less occupied of two drawn at random from the best that have room.
 
         Two at random instead of the best of all, because many signaling instances with slightly old records would all
@@ -171,7 +173,9 @@ class Directory:
         """
         now = self._clock()
         candidates = [
-            member for node_id, member in self._members.items() if node_id not in passed_over and member.has_room
+            member
+            for node_id, member in self._members.items()
+            if node_id not in passed_over and member.has_room(places)
         ]
         if not candidates:
             return None
@@ -191,15 +195,15 @@ class Directory:
         return min(drawn, key=lambda member: member.occupancy)
 
     @contextmanager
-    def reserve(self, member: Member) -> Iterator[None]:
-        """Reserve a place for an offer on its way to a node; afterwards the node's own record counts it."""
+    def reserve(self, member: Member, places: int = 1) -> Iterator[None]:
+        """Reserve places for an offer on its way to a node; afterwards the node's own record counts them."""
         before = member.record
-        member.reserved += 1
+        member.reserved += places
         try:
             yield
         finally:
             if member.record is before:
-                member.reserved -= 1
+                member.reserved -= places
 
     def penalise(self, member: Member) -> None:
         """Choose a node last for a while, because it is slow or cannot be reached."""
@@ -218,12 +222,14 @@ class Directory:
             if member.node.url == url:
                 self.remove(member)
 
-    def note_refusal(self, member: Member, refusal: NotReady) -> None:
-        """Note that a node refused a call, so that it gets no other call before its next record."""
+    def note_refusal(self, member: Member, refusal: NotReady, places: int = 1) -> None:
+        """Note that a node refused a call of so many places: it gets no other such call before its next record."""
         if refusal.code == "draining":
             member.record = msgspec.structs.replace(member.record, draining=True)
         elif refusal.code == "at_capacity":
-            member.record = msgspec.structs.replace(member.record, sessions=member.record.capacity)
+            # A call of fewer places may still fit.
+            taken = member.record.capacity - places + 1
+            member.record = msgspec.structs.replace(member.record, sessions=max(member.record.sessions, taken))
         elif refusal.code == "overloaded":
             member.record = msgspec.structs.replace(member.record, overloaded=True)
         else:

@@ -20,7 +20,7 @@ from voxgender.http.eventstream import KEEPALIVE_S
 from voxgender.http.health import Health, Metrics
 from voxgender.http.listen import Streams
 from voxgender.http.problems import Problem, problem_middleware
-from voxgender.http.sessions import Sessions, read_body
+from voxgender.http.sessions import SDP, Sessions, read_body
 from voxgender.http.websocket import check_upgrade
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def create_node_app(
         ]
     )
     app.on_shutdown.append(api.streams.shut_down)
-    app.add_routes(Sessions(node).routes())
+    app.add_routes(Sessions(node, tells_one_voice=True).routes())
     app.add_routes(Events(node).routes())
     app.add_routes(Health(node.check_ready).routes())
     if serves_metrics:
@@ -151,9 +151,15 @@ class _NodeApi:
         return web.Response(status=204)
 
     async def add_record(self, request: web.Request, response: web.StreamResponse) -> None:
-        """Add the node's record to a response to signaling (an ``on_response_prepare`` signal)."""
+        """Add the node's record to a response to signaling, and sign its answer to a later offer.
+
+        This is an ``on_response_prepare`` signal.
+        """
         if _signed_by_us in request:
             response.headers[RECORD_HEADER] = self._status.record().to_json().decode()
+            if request.method == "PATCH" and response.content_type == SDP and isinstance(response, web.Response):
+                answered = signed_text(request.match_info["session"], (response.text or "").encode())
+                response.headers[SIGNATURE_HEADER] = self._secret.sign("placed", answered)
 
 
 def _signed(secret: Secret) -> Middleware:

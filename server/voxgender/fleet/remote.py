@@ -21,7 +21,7 @@ from voxgender.fleet.remotestream import HEARTBEAT_S, STREAM_HEADER, NodeSocket,
 from voxgender.fleet.secret import Secret
 from voxgender.http.eventstream import KEEPALIVE_S
 from voxgender.http.problems import error_of
-from voxgender.http.sessions import FRAGMENT
+from voxgender.http.sessions import FRAGMENT, SDP
 from voxgender.roster import Followed, Gone, LiveCall
 from voxgender.settings import is_host
 
@@ -227,6 +227,21 @@ class RemoteNode:
                 await asking.__aexit__(None, None, None)
 
         return changes()
+
+    async def update(self, session_id: str, offer: str) -> str:
+        """Send a later offer of a session. Returns the answer.
+
+        Raises:
+            Unreachable, NoAnswer
+            SessionNotFound, SdpRejected, NotReady, TooManySessions
+        """
+        path, body = _path(session_id), offer.encode()
+        async with self._request("PATCH", path, body, SDP, timeout_s=self._answer_timeout_s) as response:
+            answer = await response.read()
+            shown = response.headers.get(SIGNATURE_HEADER, "")
+            if not self._secret.is_signature(shown, "placed", signed_text(session_id, answer)):
+                raise NoAnswer(f"the answer from {self.url} is not signed by a node")
+            return answer.decode(errors="replace")
 
     async def end(self, session_id: str) -> None:
         """End a session."""

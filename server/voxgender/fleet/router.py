@@ -107,8 +107,8 @@ class Router:
             TooManySessions, SdpRejected, OptionRefused
         """
         # An invalid offer is refused here, and sent to no node.
-        Offer.parse(offer)
-        placed = await self._place(offer, subject, address, options)
+        places = len(Offer.parse(offer).voices)
+        placed = await self._place(offer, subject, address, options, places=places)
         return placed.session, placed.answer
 
     async def reserve(
@@ -119,7 +119,7 @@ class Router:
         Raises:
             NotReady, TooManySessions, OptionRefused
         """
-        placed = await self._place(form, subject, address, options)
+        placed = await self._place(form, subject, address, options, places=form.channels)
         return placed.session, placed.answer
 
     async def listen(
@@ -151,7 +151,7 @@ class Router:
         return await self._forward(ticket, lambda node: node.redeem(ticket))
 
     async def _place(
-        self, offer: str | StreamFormat, subject: str | None, address: str, options: CallOptions
+        self, offer: str | StreamFormat, subject: str | None, address: str, options: CallOptions, *, places: int
     ) -> OfferResponse:
         self.check_ready()
         offer_id = secrets.token_urlsafe(18)
@@ -160,29 +160,36 @@ class Router:
         unanswered = 0
         refreshed = False
         while unanswered < MAX_UNANSWERED and monotonic() < deadline:
-            member = self._directory.choose(passed_over, self._region, subject if self._keep_together else None)
+            member = self._directory.choose(
+                passed_over, self._region, subject if self._keep_together else None, places=places
+            )
             if member is None:
                 if refreshed:
                     break
                 refreshed = True
-                await self._refresh_room()
+                await self._refresh_room(places)
                 continue
             passed_over.add(member.record.id)
-            within_s = FIRST_ANSWER_S if not unanswered and self._has_others(passed_over) else None
-            placed = await self._offer(member, offer_id, offer, subject, address, options, within_s=within_s)
+            within_s = FIRST_ANSWER_S if not unanswered and self._has_others(passed_over, places) else None
+            placed = await self._offer(
+                member, offer_id, offer, subject, address, options, places=places, within_s=within_s
+            )
             if isinstance(placed, OfferResponse):
                 return placed
             unanswered += placed == "no_answer"
-        if not unanswered and (full := self._full(passed_over)) is not None:
+        if not unanswered and (full := self._full(passed_over, places)) is not None:
             # It ends a call that never connected, where it has one.
-            placed = await self._offer(full, offer_id, offer, subject, address, options)
+            placed = await self._offer(full, offer_id, offer, subject, address, options, places=places)
             if isinstance(placed, OfferResponse):
                 return placed
-        raise self._no_room()
+        raise self._no_room(places)
 
     async def trickle(self, session_id: str, fragment: str) -> None:
         Fragment.parse(fragment)
         await self._forward(session_id, lambda node: node.trickle(session_id, fragment))
+
+    async def update(self, session_id: str, offer: str) -> str:
+        return await self._forward(session_id, lambda node: node.update(session_id, offer))
 
     async def end(self, session_id: str) -> None:
         await self._forward(session_id, lambda node: node.end(session_id))
@@ -243,15 +250,16 @@ class Router:
         address: str,
         options: CallOptions,
         *,
+        places: int,
         within_s: float | None = None,
     ) -> "OfferResponse | Literal['refused', 'unreachable', 'no_answer']":
         """Return a node's answer, or the reason to try another node."""
         outcome: Literal["refused", "unreachable", "no_answer"]
         try:
-            with self._directory.reserve(member):
+            with self._directory.reserve(member, places):
                 placed = await member.node.offer(offer_id, offer, subject, address, options, within_s=within_s)
         except NotReady as refusal:
-            self._directory.note_refusal(member, refusal)
+            self._directory.note_refusal(member, refusal, places)
             outcome = "refused"
         except Unreachable as error:
             self._note_unreachable(member, error)
@@ -325,35 +333,35 @@ class Router:
         else:
             self._directory.penalise(member)
 
-    async def _refresh_room(self) -> None:
+    async def _refresh_room(self, places: int) -> None:
         await self._directory.refresh()
-        full = [member for member in self._directory.members() if not member.has_room]
+        full = [member for member in self._directory.members() if not member.has_room(places)]
         await self._directory.query(random.sample(full, min(_ASKED_FOR_ROOM, len(full))))
 
-    def _has_others(self, passed_over: Collection[str]) -> bool:
+    def _has_others(self, passed_over: Collection[str], places: int) -> bool:
         """Tell whether a node that was not asked yet has room."""
         return any(
-            member.has_room and not member.record.draining and member.record.id not in passed_over
+            member.has_room(places) and not member.record.draining and member.record.id not in passed_over
             for member in self._directory.members()
         )
 
-    def _full(self, passed_over: Collection[str]) -> Member | None:
+    def _full(self, passed_over: Collection[str], places: int) -> Member | None:
         """Return any node that is full and was not asked yet, those of this region first."""
         full = [
             member
             for member in self._directory.members()
-            if not member.record.draining and not member.has_room and member.record.id not in passed_over
+            if not member.record.draining and not member.has_room(places) and member.record.id not in passed_over
         ]
         near = [member for member in full if member.record.region == self._region]
         return random.choice(near or full) if full else None  # noqa: S311 - no secret
 
-    def _no_room(self) -> NotReady:
+    def _no_room(self, places: int) -> NotReady:
         members = self._directory.members()
-        if any(member.record.overloaded and member.has_room for member in members):
+        if any(member.record.overloaded and member.has_room(places) for member in members):
             return NotReady(
                 "The media nodes do not keep up with the calls that they have.", code="overloaded", retry_after_s=5
             )
-        if any(not member.record.draining and not member.has_room for member in members):
+        if any(not member.record.draining and not member.has_room(places) for member in members):
             return NotReady("All media nodes are full.", code="at_capacity", retry_after_s=10)
         if members and all(member.record.draining for member in members):
             return NotReady("All media nodes are shutting down.", code="draining", retry_after_s=5)

@@ -91,6 +91,13 @@ class Calls(Protocol):
         """Add candidates. Raises ``SessionNotFound``, ``SdpRejected``."""
         ...
 
+    async def update(self, session_id: str, offer: str) -> str:
+        """Answer a later SDP offer, which adds or removes voices; return the answer.
+
+        Raises ``SessionNotFound``, ``SdpRejected``, ``NotReady``, ``TooManySessions``.
+        """
+        ...
+
     async def end(self, session_id: str) -> None:
         """End a session. Raises ``SessionNotFound``."""
         ...

@@ -36,6 +36,8 @@ REFUSALS: Mapping[str, tuple[int, type[RequestRefused]]] = {
     "ticket_not_found": (404, SessionNotFound),
     "no_audio": (422, SdpRejected),
     "ice_restart": (422, SdpRejected),
+    "too_many_voices": (422, SdpRejected),
+    "one_voice": (422, SdpRejected),
     # Not 503: the server is healthy, and another server must not be tried.
     "too_many_sessions": (429, TooManySessions),
     "no_udp": (501, NoUdp),

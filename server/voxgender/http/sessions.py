@@ -7,6 +7,7 @@ import zlib
 
 from aiohttp import web
 
+from voxgender.errors import SdpRejected
 from voxgender.http.calls import Calls
 from voxgender.http.problems import Problem
 
@@ -23,17 +24,41 @@ _CHARSETS = ("utf-8", "utf8", "us-ascii", "ascii")
 
 
 class Sessions:
-    """Serves ``/whip/{session}``: to clients in front, and to signaling on a media node."""
+    """Serves ``/whip/{session}``: to clients in front, and to signaling on a media node.
 
-    def __init__(self, calls: Calls) -> None:
+    Args:
+        calls: the calls.
+        tells_one_voice: tell, in place of the media type, that a call has one voice: signaling asks so.
+    """
+
+    def __init__(self, calls: Calls, *, tells_one_voice: bool = False) -> None:
         self._calls = calls
+        self._tells_one_voice = tells_one_voice
 
     def routes(self) -> list[web.RouteDef]:
         return [
             web.get("/whip/{session}", self.status, allow_head=False),
-            web.patch("/whip/{session}", self.trickle),
+            web.patch("/whip/{session}", self.patch),
             web.delete("/whip/{session}", self.delete),
         ]
+
+    async def patch(self, request: web.Request) -> web.Response:
+        """Take candidates, or the offer of a room whose voices change."""
+        return await (self.update(request) if request.content_type == SDP else self.trickle(request))
+
+    async def update(self, request: web.Request) -> web.Response:
+        """Answer a later offer. WHIP has none: it is an extension, of which a call of one voice knows nothing."""
+        try:
+            answer = await self._calls.update(request.match_info["session"], await read_text(request))
+        except SdpRejected as error:
+            if error.code == "one_voice" and not self._tells_one_voice:
+                check_content_type(request, FRAGMENT)
+            raise
+        response = web.Response(text=answer, content_type=SDP)
+        # As in the answer to the first offer.
+        response.headers["Content-Type"] = SDP
+        response.headers["Cache-Control"] = "no-store, no-transform"
+        return response
 
     async def trickle(self, request: web.Request) -> web.Response:
         """Add the client's candidates (section 4.3.2). ``If-Match`` may be missing."""

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Callable
 from time import monotonic, time
 from typing import Any, Literal
 
+from voxgender.errors import SdpRejected
 from voxgender.media.callfigures import CallFigures
 from voxgender.media.observers import CallObservers
 from voxgender.media.outbox import Outbox
@@ -49,13 +50,18 @@ class LiveSession(ABC):
 
     def __init__(self, hello: Hello, on_ended: Callable[[Any], None], *, places: int = 1) -> None:
         self.id = hello.session
-        self.places = places
+        self._places = places
         self.started_at = monotonic()
         self.ended_for: Reason | None = None
         self._outbox = Outbox(hello)
         self._figures = CallFigures()
         self._on_ended = on_ended
         self._ending: asyncio.Task[None] | None = None
+
+    @property
+    def places(self) -> int:
+        """Places that the call takes now of those that a node has."""
+        return self._places
 
     @property
     @abstractmethod
@@ -74,6 +80,15 @@ class LiveSession(ABC):
         Raises:
             SdpRejected: it cannot be applied.
         """
+
+    async def update(self, sdp: str) -> str:
+        """Answer a later offer of the client's, which adds or removes voices.
+
+        Raises:
+            SdpRejected: it cannot be answered.
+            NotReady, TooManySessions: there is no place for another voice.
+        """
+        raise SdpRejected("This call comes over a WebSocket, which has no offers.", code="one_voice")
 
     @abstractmethod
     async def _end(self, reason: Reason) -> None:

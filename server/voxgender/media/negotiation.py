@@ -2,14 +2,16 @@
 
 aiortc fails a whole offer over one video codec that it does not know, would receive video that nobody reads, and
 whose parser raises all kinds of errors. So it is given an offer that is written here from the parsed one: one line of
-audio, and the data channels if they share its transport. Every other line is answered here as inactive, which costs
-nothing. (A line refused with port 0, RFC 3264 section 6, makes an aiortc client take the answer for malformed. So only
-lines that are not bundled are refused that way.)
+audio, and the data channels if they share its transport. The other audio lines of a room are answered here: their
+packets come by the same transport, and are told apart by ``media.room``. Every other line is answered as inactive,
+which costs nothing. (A line refused with port 0, RFC 3264 section 6, makes an aiortc client take the answer for
+malformed. So only lines that are not bundled are refused that way.)
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
-from voxgender.sdp import CLOCK_RATES_HZ, MediaLine, Offer
+from voxgender.errors import SdpRejected
+from voxgender.sdp import CLOCK_RATES_HZ, Codec, MediaLine, Offer, VoiceLine
 
 OPUS_PARAMETERS = (
     "minptime=10;useinbandfec=1;usedtx=1;stereo=0;sprop-stereo=0;maxplaybackrate=16000;maxaveragebitrate=24000"
@@ -64,15 +66,19 @@ def complete(offer: Offer, answer: str) -> str:
     """Complete aiortc's answer to :func:`aiortc_offer`: one line for each line of the client's offer, in its order.
 
     Adds ``ice-options:trickle`` (RFC 8840 section 4.1), ``rtcp-mux-only`` (RFC 8858) and our parameters of Opus. Gives
-    one hash of the certificate, and groups lines only if the offer did (RFC 8843 section 7.3).
+    one hash of the certificate, and groups lines only if the offer did (RFC 8843 section 7.3). Later offers of a room
+    are answered from the first answer of aiortc's: its transport goes on.
     """
     head, *sections = _split(answer)
     transport = [line for line in sections[0] if line.startswith((*_CREDENTIALS, *_CANDIDATES))]
     credentials = [line for line in transport if line.startswith(_CREDENTIALS)]
+    voices = {voice.index: voice for voice in offer.voices} if offer.is_room else {}
     lines: list[str] = []
     live: set[str | None] = set()
     for index, line in enumerate(offer.lines):
-        if index == offer.audio_index:
+        if index in voices:
+            lines += _voice(line, voices[index], transport if not live else credentials)
+        elif index == offer.audio_index:
             lines += _audio(offer, sections[0])
         elif index == offer.data_index:
             lines += sections[1]
@@ -86,6 +92,24 @@ def complete(offer: Offer, answer: str) -> str:
     if offer.bundle:
         head.append(" ".join(["a=group:BUNDLE", *(mid for mid in offer.bundle if mid in live)]))
     return _join([*head, "a=ice-options:trickle", *lines])
+
+
+def check_update(before: Offer, offer: Offer) -> None:
+    """Check that a later offer belongs to the same connection: it changes nothing but its audio lines.
+
+    Raises:
+        SdpRejected: it does not.
+    """
+    if (offer.transport.ufrag, offer.transport.fingerprints) != (before.transport.ufrag, before.transport.fingerprints):
+        raise SdpRejected("ICE restarts are not supported: make a new call.", code="ice_restart")
+    if not (offer.is_room and offer.bundle):
+        raise SdpRejected(
+            "An offer in a call of several voices has them all in one bundle, each with an a=mid line; "
+            "the only one has a title (i=) too."
+        )
+    kinds = [line.kind for line in before.lines]
+    if [line.kind for line in offer.lines[: len(kinds)]] != kinds or offer.data_index != before.data_index:
+        raise SdpRejected("A later offer has the lines of the one before, in their order, and new ones after them.")
 
 
 def _data_mid(offer: Offer) -> str | None:
@@ -123,12 +147,36 @@ def _audio(offer: Offer, section: list[str]) -> list[str]:
     lines = [f"{kind} {port} {line.protocol} {formats}", *section[1:]]
     if line.mid is None:
         lines.remove(f"a=mid:{_AUDIO_MID}")
+    return [*lines, *_receiving(offer.codecs)]
+
+
+def _voice(line: MediaLine, voice: VoiceLine, transport: list[str]) -> list[str]:
+    """Write the answer to an audio line of a room."""
     return [
-        *lines,
-        *(f"a=fmtp:{codec.payload_type} {OPUS_PARAMETERS}" for codec in offer.codecs if codec.name == "OPUS"),
-        f"a=ptime:{PTIME_MS}",
-        "a=rtcp-mux-only",
+        f"m=audio 9 {line.protocol} {' '.join(str(codec.payload_type) for codec in voice.codecs)}",
+        "c=IN IP4 0.0.0.0",
+        "a=recvonly",
+        *(f"a=extmap:{extension.id} {extension.uri}" for extension in voice.header_extensions),
+        f"a=mid:{voice.mid}",
+        "a=rtcp-mux",
+        *(f"a=rtpmap:{number} {_encoding(name)}" for number, name in voice.codecs),
+        *transport,
+        *_receiving(voice.codecs),
     ]
+
+
+def _encoding(name: str) -> str:
+    # RFC 7587 section 7: Opus is said to have two channels, whatever it has.
+    return "opus/48000/2" if name == "OPUS" else f"{name}/{CLOCK_RATES_HZ[name]}"
+
+
+def _receiving(codecs: Iterable[Codec]) -> Iterator[str]:
+    """Yield how audio is wanted."""
+    for codec in codecs:
+        if codec.name == "OPUS":
+            yield f"a=fmtp:{codec.payload_type} {OPUS_PARAMETERS}"
+    yield f"a=ptime:{PTIME_MS}"
+    yield "a=rtcp-mux-only"
 
 
 def _unused(line: MediaLine, offer: Offer) -> list[str]:

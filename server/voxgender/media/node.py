@@ -122,8 +122,8 @@ class MediaNode:
 
     @property
     def live(self) -> int:
-        """Places that are taken: one for a session, or for each channel of a stream."""
-        return len(self._sessions) + sum(stream.places for stream in self._streams.values())
+        """Places that are taken: one for each voice of a session, or channel of a stream."""
+        return sum(session.places for session in self._all())
 
     @property
     def draining(self) -> bool:
@@ -199,6 +199,7 @@ class MediaNode:
             times=self._session_times,
             options=options,
             on_ended=self._forget,
+            admit=self._admit_voices,
         )
         # Before the first await, so that the limit counts offers that are being answered too.
         self._add(session, subject, address, options)
@@ -260,6 +261,16 @@ class MediaNode:
             SessionNotFound, SdpRejected
         """
         await self._find(session_id).trickle(fragment)
+
+    async def update(self, session_id: str, offer: str) -> str:
+        """Answer a later offer of a session, which adds or removes voices. Returns the SDP answer.
+
+        Raises:
+            SessionNotFound, SdpRejected, NotReady, TooManySessions
+        """
+        answer = await self._find(session_id).update(offer)
+        metrics.SESSIONS.set(self.live)
+        return answer
 
     async def end(self, session_id: str) -> None:
         """End a session at its client's request; return once it is closed.
@@ -357,6 +368,26 @@ class MediaNode:
         self._check_subject(subject)
         return engine
 
+    async def _admit_voices(self, session: LiveSession, more: int) -> None:
+        """Check that a session may begin more voices now, which the caller does before anything else happens.
+
+        Raises:
+            NotReady, TooManySessions
+        """
+        subject = self._subjects.get(session.id)
+        self._check_subject(subject, places=more)
+        self._check_load()
+        if more > self._max_sessions - session.places:
+            raise NotReady(
+                f"The server is too small for so many voices: it takes {self._max_sessions}.",
+                code="at_capacity",
+                retry_after_s=10,
+            )
+        while self.live + more > self._max_sessions:
+            await self._make_room(self._addresses_of.get(session.id, ""))
+        self._ready_engine()
+        self._check_subject(subject, places=more)
+
     def _all(self) -> list[LiveSession]:
         return [*self._sessions.values(), *self._streams.values()]
 
@@ -390,9 +421,16 @@ class MediaNode:
             raise SessionNotFound("There is no such session: it has ended, or never was.")
         return session
 
-    def _check_subject(self, subject: str | None) -> None:
+    def _check_subject(self, subject: str | None, *, places: int = 1) -> None:
         most = self._max_sessions_per_subject
-        if subject is not None and 0 < most <= list(self._subjects.values()).count(subject):
+        if subject is None or not most:
+            return
+        taken = sum(
+            session.places if isinstance(session, Session) else 1
+            for session in self._all()
+            if self._subjects.get(session.id) == subject
+        )
+        if taken + places > most:
             raise TooManySessions(f"This caller has {most} calls already, as many as one may have at once.")
 
     def _check_load(self) -> None:

@@ -29,19 +29,27 @@ class Outbox:
     """Routes a session's messages to channels by their label and reliability, and keeps events for latecomers."""
 
     def __init__(self, hello: Hello) -> None:
-        self._hello = hello
+        self.hello = hello
+        """The first message to a channel or a follower that comes."""
         self._channels: list[tuple[RTCDataChannel, bool, bool]] = []
         self._followers: set[asyncio.Queue[tuple[int, Message]]] = set()
         self._events: deque[tuple[int, Message]] = deque(maxlen=REMEMBERED)
+        self._most_followed = MAX_FOLLOWED
         self._told = 0
         """Number of the latest message. ``hello`` has 0, and a result has a number too."""
-        self._warned_at: dict[str, float] = {}
+        self._warned_at: dict[tuple[str, int | None], float] = {}
+        """When each warning was sent last, by its code and channel."""
         self._end: tuple[int, End] | None = None
         """The last message to followers, once the call has ended."""
         self.observers = NOBODY
         """Told of the call's start, its events and its end."""
         self.attached = asyncio.Event()
         """Set once there has been a channel."""
+
+    def widen(self, voices: int) -> None:
+        """Keep as much of each of several voices as of one."""
+        self._most_followed = MAX_FOLLOWED * voices
+        self._events = deque(self._events, maxlen=REMEMBERED * voices)
 
     @property
     def channels(self) -> int:
@@ -63,7 +71,7 @@ class Outbox:
         only_events = channel.label == EVENTS_CHANNEL and channel.ordered and reliable
         self._channels.append((channel, not only_events, not only_results))
         self.attached.set()
-        _send(channel, self._hello)
+        _send(channel, self.hello)
         if not only_results:
             for number, event in self._past(_last_event_id(channel.protocol)):
                 if number:
@@ -81,16 +89,17 @@ class Outbox:
             if (results if is_result else events) and not (is_result and channel.bufferedAmount > MAX_BUFFERED):
                 _send(channel, text)
         for queue in self._followers:
-            if queue.qsize() >= MAX_FOLLOWED:
+            if queue.qsize() >= self._most_followed:
                 queue.get_nowait()
             queue.put_nowait((self._told, message))
 
     def post_now_and_then(self, warning: Warning) -> None:
         """Send a warning that holds for long, and is noticed often, once in ``WARN_EVERY_S``."""
         now = monotonic()
-        last = self._warned_at.get(warning.code)
+        about = warning.code, warning.channel
+        last = self._warned_at.get(about)
         if last is None or now - last >= WARN_EVERY_S:
-            self._warned_at[warning.code] = now
+            self._warned_at[about] = now
             self.post(warning)
 
     def follow(self, after: int | None = None) -> AsyncGenerator[tuple[int, Message], None]:
@@ -127,7 +136,7 @@ class Outbox:
     def _past(self, after: int | None) -> Iterator[tuple[int, Message]]:
         """Yield what a latecomer has missed: all, if its last number is none of this call's."""
         if after is None or after > self._told:
-            yield 0, self._hello
+            yield 0, self.hello
             after = 0
         for number, event in self._events:
             if number > after:

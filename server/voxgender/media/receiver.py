@@ -129,7 +129,7 @@ class AudioReceiver:
         self._held[seq] = _Held(received, decoder, arrived_at)
         self._advance(arrived_at)
 
-    def exceed(self, excess: Excess) -> None:
+    def exceed(self, excess: Excess, ssrc: int = 0) -> None:
         """Tell that a packet was dropped before it was decrypted."""
         self._on_excess(excess)
 

@@ -23,6 +23,8 @@ class Rtp(NamedTuple):
     timestamp: int
     ssrc: int
     payload: bytes
+    mid: str = ""
+    """Name of its media line, if the packet's header extension says it (RFC 9143 section 15)."""
 
 
 class SenderReport(NamedTuple):
@@ -49,8 +51,12 @@ def ticks_ahead(timestamp: int, of: int) -> int:
     return ((timestamp - of + _HALF_CLOCK) & _CLOCK) - _HALF_CLOCK
 
 
-def parse_rtp(data: bytes) -> Rtp:
+def parse_rtp(data: bytes, mid_extension: int = 0) -> Rtp:
     """Read a packet, past its CSRCs, header extensions and padding.
+
+    Args:
+        data: the packet.
+        mid_extension: id of the header extension that names the packet's media line; 0 to leave it unread.
 
     Raises:
         ValueError: the packet is shorter than its header says.
@@ -60,15 +66,40 @@ def parse_rtp(data: bytes) -> Rtp:
     first, second, sequence_number, timestamp, ssrc = _RTP.unpack_from(data)
     start = _RTP.size + 4 * (first & 0x0F)
     end = len(data)
+    mid = ""
     if first & 0x10:
         if end < start + 4:
             raise ValueError("cut off in its header extension")
-        start += 4 + 4 * int.from_bytes(data[start + 2 : start + 4], "big")
+        extension, start = start, start + 4 + 4 * int.from_bytes(data[start + 2 : start + 4], "big")
+        if mid_extension and start <= end:
+            mid = _extension(data[extension:start], mid_extension).decode("ascii", "replace")
     if first & 0x20:
         end -= data[-1] or end
     if end < start:
         raise ValueError("shorter than its header says")
-    return Rtp(second & 0x7F, sequence_number, timestamp, ssrc, data[start:end])
+    return Rtp(second & 0x7F, sequence_number, timestamp, ssrc, data[start:end], mid)
+
+
+def _extension(data: bytes, wanted: int) -> bytes:
+    """Return the value of one header extension (RFC 8285 section 4); empty if the packet has none of that id."""
+    profile = int.from_bytes(data[:2], "big")
+    is_long = profile & 0xFFF0 == 0x1000
+    if not is_long and profile != 0xBEDE:
+        return b""
+    position = 4
+    while position + is_long < len(data):
+        head = data[position]
+        if head == 0:
+            position += 1
+            continue
+        number, length = (head, data[position + 1]) if is_long else (head >> 4, (head & 0x0F) + 1)
+        if not is_long and number == 15:
+            break
+        position += 1 + is_long
+        if number == wanted:
+            return data[position : position + length]
+        position += length
+    return b""
 
 
 def is_rtcp(data: bytes) -> bool:

@@ -1,8 +1,8 @@
-"""Run one peer connection, from the offer to the close."""
+"""Run one peer connection, from the offer to the close: a call of one voice, or a room of several."""
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from time import monotonic
 from typing import Any, NamedTuple
@@ -21,6 +21,7 @@ from voxgender import metrics
 from voxgender.calloptions import DEFAULTS, CallOptions
 from voxgender.engine import Engine
 from voxgender.engine.messages import NO_MEDIA, NO_MEDIA_S
+from voxgender.engine.schedule import Phase
 from voxgender.errors import NotReady, SdpRejected
 from voxgender.media import negotiation
 from voxgender.media.aiortc_internals import handshake, sctp
@@ -28,16 +29,18 @@ from voxgender.media.aiortc_internals.certificates import Certificates
 from voxgender.media.aiortc_internals.closing import close, suppress_close_errors
 from voxgender.media.aiortc_internals.ice import HostAddresses, gather_on
 from voxgender.media.aiortc_internals.paths import Consent
-from voxgender.media.aiortc_internals.reception import take_over_rtp
+from voxgender.media.aiortc_internals.reception import RtpDiversion, take_over_rtp
 from voxgender.media.aiortc_internals.sctp import wait_delivered
 from voxgender.media.decoder import Decoders
 from voxgender.media.dtls import Failure
 from voxgender.media.livesession import DELIVERY_TIMEOUT_S, FLUSH_TIMEOUT_S, LiveSession, Reason
-from voxgender.media.pace import EXCESSES
+from voxgender.media.outbox import Outbox
+from voxgender.media.pace import EXCESSES, Excess
 from voxgender.media.receiver import BYE_GRACE_S, AudioReceiver
+from voxgender.media.room import Room
 from voxgender.media.sockets import Sockets
 from voxgender.protocol import Error, Message, Warning
-from voxgender.sdp import MAX_CANDIDATES, Candidate, Fragment, Offer
+from voxgender.sdp import CLOCK_RATES_HZ, MAX_CANDIDATES, MAX_VOICES, Candidate, Fragment, Offer
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +63,8 @@ class Session(LiveSession):
         addresses: the addresses of host candidates.
         times: times after which the peer is taken to be gone.
         options: what the caller wants of this call.
+        on_ended: called once the call is over.
+        admit: takes places for more voices than one; raises ``NotReady`` or ``TooManySessions`` where there are none.
     """
 
     def __init__(
@@ -73,11 +78,16 @@ class Session(LiveSession):
         times: SessionTimes = SessionTimes(),  # noqa: B008 - they cannot change
         options: CallOptions = DEFAULTS,
         on_ended: Callable[["Session"], None] = lambda _: None,
+        admit: Callable[["Session", int], Awaitable[None]] | None = None,
     ) -> None:
         hello = msgspec.structs.replace(
             engine.hello(session_id), name=options.name or None, reference=options.reference or None
         )
         super().__init__(hello, on_ended)
+        self._engine = engine
+        self._admit = admit
+        self._room: Room | None = None
+        self._negotiating = asyncio.Lock()
         self._sockets = sockets
         self._addresses = addresses
         self._times = times
@@ -94,6 +104,7 @@ class Session(LiveSession):
             lambda excess: outbox.post_now_and_then(Warning(code=excess, message=EXCESSES[excess])),
             bye_grace_s=times.bye_grace_s,
         )
+        self._diversion: RtpDiversion | None = None
         self._analysed = asyncio.Event()
         self._answered = False
         self._offer: Offer | None = None
@@ -108,13 +119,19 @@ class Session(LiveSession):
         return self._pc.connectionState
 
     @property
+    def places(self) -> int:
+        """Places that its voices take."""
+        return 1 if self._room is None else max(1, self._room.places)
+
+    @property
     def last_active_at(self) -> float:
         """Time of the peer's last packet or message, seconds of ``time.monotonic``."""
-        return max(self.started_at, self._receiver.last_arrival, self._spoken_at)
+        return max(self.started_at, self._voices.last_arrival, self._spoken_at)
 
     def status(self) -> dict[str, Any]:
         """Return the session's state for operators; it tells nothing about voices."""
-        return super().status() | {"packets_lost": self._receiver.lost}
+        told = super().status() | {"packets_lost": self._voices.lost}
+        return told if self._room is None else told | {"voices": self._room.status()}
 
     async def answer(self, sdp: str) -> str:
         """Answer the client's offer and begin to receive audio.
@@ -126,9 +143,11 @@ class Session(LiveSession):
         pc = self._pc
         try:
             offer = self._offer = Offer.parse(sdp)
+            if offer.is_room:
+                await self._open_room(offer)
             await pc.setRemoteDescription(RTCSessionDescription(negotiation.aiortc_offer(offer), "offer"))
             (transceiver,) = pc.getTransceivers()
-            self._receive(transceiver)
+            self._receive(transceiver, offer)
             suppress_close_errors(pc)
             handshake.watch(pc, self._on_insecure)
             sctp.bound(pc, self._on_excessive_data)
@@ -136,7 +155,7 @@ class Session(LiveSession):
                 pc,
                 self._sockets,
                 self._addresses,
-                self._call.phase,
+                self._phase,
                 consent=self._times.consent,
                 on_consent_expired=lambda: self.end_soon("consent_expired"),
             )
@@ -150,11 +169,67 @@ class Session(LiveSession):
         except BaseException:
             # Refused or cancelled: close everything, and do not count as ended what never began.
             pc.remove_all_listeners()
-            self._call.abandon()
+            self._abandon()
             await close(pc)
             raise
         self._answered = True
         return answer
+
+    async def update(self, sdp: str) -> str:
+        """Answer a later offer of a room (RFC 3264 section 8), which adds, removes or names voices.
+
+        Raises:
+            SdpRejected: the offer cannot be answered, or belongs to another connection; nothing has changed then.
+            NotReady, TooManySessions: there is no place for another voice; nothing has changed then.
+        """
+        async with self._negotiating:
+            before, room = self._offer, self._room
+            if room is None or before is None or not self._answered:
+                raise SdpRejected(
+                    "This call has one voice: others need a call whose first offer has several.", code="one_voice"
+                )
+            offer = Offer.parse(sdp)
+            negotiation.check_update(before, offer)
+            more = room.new_lines(offer.voices)
+            await self._take_places(more)
+            self._offer = offer
+            room.update(offer.voices)
+            self._serve_room(offer)
+            return negotiation.complete(offer, self._pc.localDescription.sdp)
+
+    async def _take_places(self, more: int) -> None:
+        if more and self._admit is not None:
+            await self._admit(self, more)
+        if self.ended_for is not None:
+            raise NotReady("The server is shutting down.", code="draining", retry_after_s=5)
+
+    async def _open_room(self, offer: Offer) -> None:
+        """Let each audio line of an offer be a voice of its own."""
+        self._call.abandon()
+        self._room = Room(self._engine, self._on_messages, _room_excess(self._outbox), self._on_analysed)
+        await self._take_places(len(offer.voices) - 1)
+        self._room.update(offer.voices)
+        self._outbox.widen(MAX_VOICES)
+
+    def _serve_room(self, offer: Offer) -> None:
+        assert self._room is not None
+        assert self._diversion is not None
+        rates = {codec.payload_type: CLOCK_RATES_HZ[codec.name] for voice in offer.voices for codec in voice.codecs}
+        self._diversion.serve_room(len(offer.voices), rates, offer.mid_extension)
+        self._outbox.hello = self._room.hello(self._outbox.hello)
+
+    @property
+    def _voices(self) -> "AudioReceiver | Room":
+        return self._receiver if self._room is None else self._room
+
+    @property
+    def _phase(self) -> Phase:
+        return (None if self._room is None else self._room.phase) or self._call.phase
+
+    def _abandon(self) -> None:
+        self._call.abandon()
+        if self._room is not None:
+            self._room.abandon()
 
     async def trickle(self, fragment: str) -> None:
         """Add the peer's candidates (RFC 9725 section 4.3.2). Beyond ``MAX_CANDIDATES`` in a call they are ignored.
@@ -194,13 +269,19 @@ class Session(LiveSession):
 
     def warn_of_no_media(self, now: float) -> None:
         """Warn the client now and then if not a single packet has come; the analysis begins only with the first."""
-        waits = self._connected_at is not None and now - self._connected_at >= NO_MEDIA_S
-        if waits and not self._receiver.last_arrival:
+        if self._connected_at is None or now - self._connected_at < NO_MEDIA_S:
+            return
+        if self._room is not None:
+            for about in self._room.unheard():
+                self._outbox.post_now_and_then(Warning(code="no_media", message=NO_MEDIA, **about))
+        elif not self._receiver.last_arrival:
             self._outbox.post_now_and_then(Warning(code="no_media", message=NO_MEDIA))
 
-    def _receive(self, transceiver: RTCRtpTransceiver) -> None:
+    def _receive(self, transceiver: RTCRtpTransceiver, offer: Offer) -> None:
         transceiver.direction = "recvonly"
-        take_over_rtp(transceiver.receiver, self._receiver)
+        self._diversion = take_over_rtp(transceiver.receiver, self._voices)
+        if self._room is not None:
+            self._serve_room(offer)
 
     def _on_datachannel(self, channel: RTCDataChannel) -> None:
         self._outbox.attach(channel)
@@ -238,6 +319,8 @@ class Session(LiveSession):
     def _on_messages(self, messages: Sequence[Message]) -> None:
         for message in messages:
             self._figures.observe(message)
+            if self._room is not None:
+                self._room.observe(message)
             self._outbox.post(message)
 
     def _on_analysed(self, error: Exception | None) -> None:
@@ -259,16 +342,18 @@ class Session(LiveSession):
                 self._outbox.post(Error(code="shutting_down", message="The server is shutting down."))
             elif reason == "connect_timeout" and (failure := handshake.unfinished(self._pc)) is not None:
                 self._on_insecure(failure)
-            self._receiver.end()
-            if not self._call.closed:
+            self._voices.end()
+            if not (self._call.closed if self._room is None else self._room.closed):
                 with suppress(TimeoutError):
                     async with asyncio.timeout(FLUSH_TIMEOUT_S):
                         await self._analysed.wait()
+            if self._room is not None and self._analysed.is_set():
+                self._outbox.post(self._room.summary)
             self._close_outbox(reason)
             await self._wait_delivered()
         finally:
             self._close_outbox(reason)
-            self._call.abandon()
+            self._abandon()
             try:
                 await close(self._pc)
             finally:
@@ -284,3 +369,8 @@ class Session(LiveSession):
             async with asyncio.timeout(DELIVERY_TIMEOUT_S):
                 await self._outbox.attached.wait()
         await wait_delivered(self._pc, DELIVERY_TIMEOUT_S)
+
+
+def _room_excess(outbox: Outbox) -> Callable[[Excess, Mapping[str, Any]], None]:
+    """Return a function that warns a client of what is left out of a voice. It does not hold the session."""
+    return lambda excess, about: outbox.post_now_and_then(Warning(code=excess, message=EXCESSES[excess], **about))

@@ -291,8 +291,8 @@ class SharedSocket:
         for source in call.sources:
             if self._by_source.get(source) is call:
                 del self._by_source[source]
-        if self._by_ssrc.get(call.ssrc) is call:
-            del self._by_ssrc[call.ssrc]
+        for ssrc in call.ssrcs:
+            self._forget_ssrc(ssrc, call)
         if not self._calls:
             self.closed = True
             self.socket.close()
@@ -325,10 +325,16 @@ class SharedSocket:
 
     def expect(self, call: "CallTransport", ssrc: bytes) -> None:
         """Know a call's media by its SSRC, if it comes from another address; the first call that has it keeps it."""
-        if self._by_ssrc.get(call.ssrc) is call:
-            del self._by_ssrc[call.ssrc]
-        call.ssrc = ssrc
+        if len(call.ssrcs) >= call.streams:
+            oldest = next(iter(call.ssrcs))
+            del call.ssrcs[oldest]
+            self._forget_ssrc(oldest, call)
+        call.ssrcs[ssrc] = None
         self._by_ssrc.setdefault(ssrc, call)
+
+    def _forget_ssrc(self, ssrc: bytes, call: "CallTransport") -> None:
+        if self._by_ssrc.get(ssrc) is call:
+            del self._by_ssrc[ssrc]
 
     def reassign(self, source: bytes, call: "CallTransport") -> None:
         """Give an address to a call whose peer has just answered from there, whoever had it before.
@@ -401,8 +407,10 @@ class CallTransport(asyncio.DatagramTransport):
         self.phase = phase
         self.sources: dict[bytes, tuple[str, int]] = {}
         """Addresses at which the call's peer has proved to be, the oldest first."""
-        self.ssrc = b""
-        """SSRC of the peer's latest stream."""
+        self.ssrcs: dict[bytes, None] = {}
+        """SSRCs of the peer's latest streams, the oldest first."""
+        self.streams = 1
+        """How many of them are known: one for each voice."""
         self._foreign: dict[tuple[str, int], bytes] = {}
         """Addresses of other calls where the peer seems to be."""
         self._shared = shared

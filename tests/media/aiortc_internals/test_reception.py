@@ -30,7 +30,7 @@ class Sink:
     def feed(self, packet: Rtp, arrived_at: float) -> None:
         self.calls.append("feed")
 
-    def exceed(self, excess: Excess) -> None:
+    def exceed(self, excess: Excess, ssrc: int = 0) -> None:
         self.calls.append(excess)
 
     def bye(self) -> None:

@@ -94,17 +94,19 @@ def gather_on(
         vars(connection)[GATHER] = partial(_host_candidates, connection, paths, sockets, addresses.resolved(), phase)
 
 
-def route_media(transport: RTCIceTransport, on_media: Callable[[bytes, float], bool]) -> None:
+def route_media(transport: RTCIceTransport, on_media: Callable[[bytes, float], bool], *, streams: int = 1) -> None:
     """Hand each media packet to ``on_media`` as it is read from the socket, past the transport's queue.
 
     Args:
         transport: one whose candidates were gathered by :func:`gather_on`.
         on_media: called with an SRTP or SRTCP packet and its time of arrival, seconds of ``time.monotonic``; tells
             whether the peer sent it, and for the first time.
+        streams: how many of the peer's latest streams are known by their SSRC, if they come from another address.
     """
     for protocol in transport._connection._protocols:
         if isinstance(protocol, IceProtocol):
             protocol.on_media = on_media
+            protocol.transport.streams = streams
 
 
 def read_on_tick(transport: RTCIceTransport) -> None:
@@ -177,7 +179,6 @@ class IceProtocol(ice.StunProtocol):
     def __init__(self, connection: Connection, paths: Paths) -> None:
         super().__init__(connection)
         self._paths = paths
-        self._ssrc = b""
         self._early_media = 0
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -240,9 +241,8 @@ class IceProtocol(ice.StunProtocol):
             return True
         if not self.on_media(data, arrived_at):
             return False
-        if data[8:12] != self._ssrc and not is_rtcp(data):
-            self._ssrc = data[8:12]
-            self.transport.expect(self._ssrc)
+        if data[8:12] not in self.transport.ssrcs and not is_rtcp(data):
+            self.transport.expect(data[8:12])
         self._paths.note_received(self, addr, arrived_at)
         return True
 

@@ -4,7 +4,7 @@ import asyncio
 import random
 import struct
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Protocol
 
@@ -27,6 +27,7 @@ from voxgender.media.rtp import (
     receiver_report,
 )
 from voxgender.ratelimit import RateLimit
+from voxgender.sdp import MAX_VOICES
 
 OPEN_AFTER_S = 1.0
 """Seconds of media after which a call is up: its data channels are open, and its sockets may be read on the tick."""
@@ -58,8 +59,8 @@ class PacketSink(Protocol):
         sequence.
         """
 
-    def exceed(self, excess: Excess) -> None:
-        """Receive the reason for which a packet was dropped before it was decrypted."""
+    def exceed(self, excess: Excess, ssrc: int = 0) -> None:
+        """Receive the reason for which a packet of a stream was dropped before it was decrypted."""
 
     def bye(self) -> None:
         """Receive the sender's goodbye (RFC 3550 section 6.6); the sender may yet resume."""
@@ -77,6 +78,8 @@ class RtpDiversion:
 
     Receiver reports, to which a browser adapts its bit rate and Opus FEC, go out with the packets that come in:
     packets are read in bursts, and so there is no timer for the reports.
+
+    The packets of all voices of a room come this way (:meth:`serve_room`): aiortc knows the first of its audio lines.
     """
 
     def __init__(self, receiver: RTCRtpReceiver, sink: PacketSink, report_s: float) -> None:
@@ -88,10 +91,30 @@ class RtpDiversion:
         self._report_s = report_s
         self._report_at = 0.0
         self._packets = RateLimit(PACKETS_PER_S, PACKETS_AT_ONCE)
+        self._packets_of: dict[int, RateLimit] = {}
+        """In a room, the packets of each stream that was decrypted: one must not cost the others theirs."""
+        self._is_room = False
+        self._voices = 1
+        self._mid_extension = 0
         self._heard_at: dict[int, float] = {}
         """When each stream that was decrypted was last heard."""
         self._opening: asyncio.TimerHandle | None = None
         self._stopped = False
+
+    def serve_room(self, voices: int, clock_rates_hz: Mapping[int, int], mid_extension: int) -> None:
+        """Receive the audio of several lines from now on.
+
+        Args:
+            voices: how many there are.
+            clock_rates_hz: rate of the RTP clock of each payload type.
+            mid_extension: id of the header extension that names a packet's line; 0 if there is none.
+        """
+        if voices != self._voices:
+            self._packets = RateLimit(voices * PACKETS_PER_S, voices * PACKETS_AT_ONCE)
+        self._voices = voices
+        self._mid_extension = mid_extension
+        self._clock_rates_hz |= clock_rates_hz
+        self._is_room = True
 
     async def receive(self, parameters: RTCRtpReceiveParameters) -> None:
         """Begin to receive, in place of ``RTCRtpReceiver.receive``; the transport is connected."""
@@ -103,7 +126,7 @@ class RtpDiversion:
         self._sink.configure(parameters.codecs)
         self._dtls._register_rtp_receiver(self, parameters)
         transport = self._dtls.transport
-        route_media(transport, self._on_media)
+        route_media(transport, self._on_media, streams=MAX_VOICES if self._is_room else 1)
         self._opening = asyncio.get_running_loop().call_later(OPEN_AFTER_S, read_on_tick, transport)
 
     async def stop(self) -> None:
@@ -126,12 +149,12 @@ class RtpDiversion:
         (ssrc,) = _SSRC.unpack_from(data, at)
         if excess := self._excess(ssrc, arrived_at):
             metrics.PACKETS["refused"].inc()
-            self._sink.exceed(excess)
+            self._sink.exceed(excess, ssrc)
             return False
         srtp = self._dtls._rx_srtp
         try:
             plain = srtp.unprotect_rtcp(data) if rtcp else srtp.unprotect(data)
-            packet = None if rtcp else parse_rtp(plain)
+            packet = None if rtcp else parse_rtp(plain, self._mid_extension)
         except (pylibsrtp.Error, ValueError):
             return False
         self._note_stream(ssrc, arrived_at)
@@ -143,7 +166,8 @@ class RtpDiversion:
 
     def _excess(self, ssrc: int, arrived_at: float) -> Excess | None:
         """Tell whether a packet is too much, before it costs a decryption."""
-        if not self._packets.take(arrived_at):
+        of_stream = self._packets_of.get(ssrc)
+        if (of_stream is not None and not of_stream.take(arrived_at)) or not self._packets.take(arrived_at):
             return "too_many_packets"
         if ssrc in self._heard_at or len(self._heard_at) < MAX_SSRCS:
             return None
@@ -155,8 +179,11 @@ class RtpDiversion:
         if ssrc not in self._heard_at and len(self._heard_at) >= MAX_SSRCS:
             silent = min(self._heard_at, key=self._heard_at.__getitem__)
             del self._heard_at[silent]
+            self._packets_of.pop(silent, None)
             with suppress(pylibsrtp.Error):
                 self._dtls._rx_srtp.remove_stream(silent)
+        if self._is_room and ssrc not in self._packets_of:
+            self._packets_of[ssrc] = RateLimit(PACKETS_PER_S, PACKETS_AT_ONCE)
         self._heard_at[ssrc] = arrived_at
 
     def _on_rtp(self, packet: Rtp, arrived_at: float) -> None:
@@ -167,7 +194,7 @@ class RtpDiversion:
         if reception is None:
             assert clock_rate_hz is not None
             # Bounded, for a peer that changes its SSRC again and again.
-            if len(self._receptions) >= _MAX_STREAMS:
+            if len(self._receptions) >= _MAX_STREAMS + self._voices - 1:
                 self._receptions.pop(next(iter(self._receptions)))
             reception = self._receptions[packet.ssrc] = Reception(clock_rate_hz)
         reception.count(packet, arrived_at)
@@ -195,7 +222,8 @@ class RtpDiversion:
     # aiortc's RtpReceiver protocol, which its router calls.
 
     async def _handle_rtp_packet(self, packet: RtpPacket, arrival_time_ms: int) -> None:
-        rtp = Rtp(packet.payload_type, packet.sequence_number, packet.timestamp, packet.ssrc, packet.payload)
+        mid = packet.extensions.mid if self._is_room else None
+        rtp = Rtp(packet.payload_type, packet.sequence_number, packet.timestamp, packet.ssrc, packet.payload, mid or "")
         self._on_rtp(rtp, time.monotonic())
 
     async def _handle_rtcp_packet(self, packet: AnyRtcpPacket) -> None:

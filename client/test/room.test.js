@@ -1,0 +1,216 @@
+// Several voices by one connection, each told by its name.
+
+import assert from 'node:assert/strict';
+import { afterEach, beforeEach, test } from 'node:test';
+
+import { VoxgenderClient } from '../src/voxgender-client.js';
+import { FakeMicrophones, FakePeerConnection, FakeServer, FakeTrack } from './fakes.js';
+
+let server, client, told, alice, bob;
+
+beforeEach(() => {
+  server = new FakeServer().install();
+  new FakeMicrophones().install();
+  client = new VoxgenderClient('http://server.test/whip', { reconnectPolicy: () => null });
+  told = [];
+  for (const type of ['result', 'change', 'warning', 'track']) {
+    client.addEventListener(type, ({ detail, name }) => told.push([type, name, detail.mark]));
+  }
+  [alice, bob] = [new FakeTrack(), new FakeTrack()];
+});
+
+afterEach(async () => {
+  await client.stop();
+  for (const track of [...FakeTrack.live]) track.stop();
+  assert.equal(FakePeerConnection.open.size, 0, 'a peer connection was left open');
+  assert.equal(server.sessions.size, 0, 'a session was left on the server');
+});
+
+const settle = async () => {
+  for (let i = 0; i < 8; i += 1) await new Promise(setImmediate);
+};
+
+let seq = 0;
+function say(connection, name, label, end, mark) {
+  const channel = connection.voices.findIndex((voice) => voice.name === name);
+  seq += 1;
+  connection.receive('results', {
+    type: 'result',
+    channel,
+    name,
+    seq,
+    start: end - 0.2,
+    end,
+    label,
+    confidence: 1,
+    mark,
+  });
+}
+
+function sumUp(connection, name, male = 1) {
+  const summary = { duration: 2, speech: male, male, female: 0, uncertain: 0, segments: 1 };
+  connection.receive('events', { type: 'summary', channel: 0, name, ...summary });
+}
+
+test('each track has a line of its own with its name, and each event the name of its voice', async () => {
+  await client.start({ alice, 'Bob Smith': bob });
+  const [connection] = FakePeerConnection.all;
+  assert.deepEqual(
+    connection.lines.map(({ track }) => track),
+    [alice, bob],
+  );
+  assert.equal(
+    server.requests[0].body,
+    'm=audio\r\ni=alice\r\na=mid:0\r\na=sendonly\r\nm=audio\r\ni=Bob Smith\r\na=mid:1\r\na=sendonly\r\n',
+  );
+  say(connection, 'alice', 'female', 0.2, 'a');
+  say(connection, 'Bob Smith', 'male', 0.2, 'b');
+  assert.deepEqual(told, [
+    ['track', 'alice', undefined],
+    ['track', 'Bob Smith', undefined],
+    ['result', 'alice', 'a'],
+    ['result', 'Bob Smith', 'b'],
+  ]);
+  assert.equal(client.track, null);
+  assert.deepEqual([...client.tracks.keys()], ['alice', 'Bob Smith']);
+});
+
+test('the sums of each voice are told apart, and added up', async () => {
+  await client.start({ alice, bob });
+  const [connection] = FakePeerConnection.all;
+  for (const end of [0.2, 0.4]) say(connection, 'alice', 'female', end);
+  say(connection, 'bob', 'male', 7.2);
+  const sums = Object.fromEntries([...client.totals].map(([name, { female, male }]) => [name, [female, male]]));
+  assert.deepEqual(sums.alice, [0.4, 0]);
+  assert.ok(Math.abs(sums.bob[1] - 0.2) < 1e-9, 'a voice that joins later has not spoken since the beginning');
+  assert.ok(Math.abs(client.total.speech - 0.6) < 1e-9);
+});
+
+test('a voice is added in mid-call, and another removed', async () => {
+  await client.start({ alice, bob });
+  const [connection] = FakePeerConnection.all;
+  const carol = new FakeTrack();
+  await client.add('carol', carol);
+  assert.equal(server.count('POST'), 1);
+  assert.deepEqual(
+    connection.voices.map(({ name }) => name),
+    ['alice', 'bob', 'carol'],
+  );
+  const removed = client.remove('bob');
+  await settle();
+  assert.deepEqual(
+    connection.voices.map(({ name }) => name),
+    ['alice', 'carol'],
+  );
+  assert.equal(connection.lines[1].track, null);
+  assert.equal(connection.lines[1].direction, 'inactive');
+  sumUp(connection, 'bob', 1.5);
+  assert.equal((await removed).male, 1.5);
+  assert.equal(bob.readyState, 'live', 'the track is the caller’s');
+  assert.equal(client.totals.get('bob').male, 1.5);
+});
+
+test('a voice that comes back goes on with its sums', async () => {
+  await client.start({ alice, bob });
+  const [connection] = FakePeerConnection.all;
+  const removed = client.remove('bob');
+  await settle();
+  sumUp(connection, 'bob', 1);
+  await removed;
+  await client.add('bob', bob);
+  say(connection, 'bob', 'male', 9.2);
+  assert.ok(Math.abs(client.totals.get('bob').male - 1.2) < 1e-9);
+});
+
+test('a name that is there gets another track, with no negotiation', async () => {
+  await client.start({ alice, bob });
+  const other = new FakeTrack();
+  await client.add('bob', other);
+  assert.equal(server.count('PATCH'), 0);
+  assert.equal(FakePeerConnection.all[0].lines[1].track, other);
+});
+
+test('a voice for which the server has no place is refused, and the others go on', async () => {
+  await client.start({ alice, bob });
+  server.update = { status: 503, body: '{"code": "at_capacity", "detail": "The server is full."}' };
+  await assert.rejects(client.add('carol', new FakeTrack()), { code: 'at_capacity' });
+  assert.deepEqual([...client.tracks.keys()], ['alice', 'bob']);
+  assert.equal(client.state, 'live');
+  server.update = { status: 200 };
+  await client.add('dave', new FakeTrack());
+  const [connection] = FakePeerConnection.all;
+  assert.equal(connection.lines.length, 3, 'the line of the refused voice is used by the next one');
+});
+
+test('voices that come and go at the same time are negotiated one after the other', async () => {
+  await client.start({ alice, bob });
+  const removed = client.remove('alice');
+  await Promise.all([client.add('carol', new FakeTrack()), client.add('dave', new FakeTrack()), settle()]);
+  const [connection] = FakePeerConnection.all;
+  sumUp(connection, 'alice');
+  await removed;
+  assert.deepEqual(connection.voices.map(({ name }) => name).sort(), ['bob', 'carol', 'dave']);
+});
+
+test('a track that ends is a voice that leaves, and with the last one the room is over', async () => {
+  await client.start({ alice, bob });
+  alice.unplug();
+  await settle();
+  assert.deepEqual([...client.tracks.keys()], ['bob']);
+  assert.equal(client.state, 'live');
+  bob.unplug();
+  await settle();
+  assert.equal(client.state, 'stopped');
+});
+
+test('a server that asks its callers to go elsewhere is left with all voices', async () => {
+  await client.start({ alice, bob });
+  const [old] = FakePeerConnection.all;
+  const resumed = [];
+  client.addEventListener('session', ({ detail }) => resumed.push(detail.resumedAt));
+  say(old, 'alice', 'female', 0.2, 'old alice');
+  say(old, 'bob', 'male', 0.2, 'old bob');
+  old.receive('events', { type: 'warning', code: 'draining', message: 'Go elsewhere.' });
+  await settle();
+  const fresh = FakePeerConnection.all[1];
+  assert.deepEqual(
+    fresh.lines.map(({ track }) => track),
+    [alice, bob],
+  );
+  say(fresh, 'alice', 'female', 0.2, 'held back');
+  await settle();
+  assert.equal(old.connectionState, 'new', 'the voices move together');
+  say(fresh, 'bob', 'male', 0.2, 'fresh bob');
+  await settle();
+  assert.equal(old.connectionState, 'closed');
+  say(fresh, 'alice', 'female', 0.4, 'fresh alice');
+  assert.deepEqual(resumed.length, 1);
+  assert.ok(told.some(([, name, mark]) => name === 'alice' && mark === 'fresh alice'));
+});
+
+test('a server that hears the first line alone is told of in one sentence', async () => {
+  server.takesRooms = false;
+  await assert.rejects(client.start({ alice, bob }), { code: 'one_voice' });
+});
+
+test('by a WebSocket a room is refused in one sentence', async () => {
+  client = new VoxgenderClient('http://server.test/whip', { transport: 'websocket' });
+  await assert.rejects(client.start({ alice, bob }), { code: 'one_voice' });
+});
+
+for (const name of ['', ' alice', 'a\nb', 'x'.repeat(65), '\ud800']) {
+  test(`${JSON.stringify(name)} is no name`, async () => {
+    await assert.rejects(client.start({ [name]: alice }), { code: 'bad_name' });
+  });
+}
+
+test('a room of nobody is refused', async () => {
+  await assert.rejects(client.start({}), { code: 'no_audio' });
+});
+
+test('there is nothing to add to where no room is running', async () => {
+  await assert.rejects(client.add('alice', alice), { code: 'not_started' });
+  await client.start(bob);
+  await assert.rejects(client.add('alice', alice), { code: 'not_started' });
+  await assert.rejects(client.remove('alice'), { code: 'not_started' });
+});
