@@ -397,6 +397,8 @@ class BenchModelSettings:
     """Recording of speech on whose windows the runtimes have to agree; without one, the built-in voices."""
     revision: Annotated[str, Display(unset="the main branch")] = ""
     """Branch, tag or commit of the hub's repository."""
+    device: Literal["cpu", "cuda"] = "cpu"
+    """Processor that is measured; cuda adds the GPU."""
     seconds: Annotated[float, Meta(gt=0, le=600)] = 2.0
     """Time for each figure, in seconds."""
     json: bool = False

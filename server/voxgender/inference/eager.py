@@ -45,29 +45,31 @@ class EagerNetwork:
             network: takes samples, or an extractor's features, and returns logits.
             normalise: whether each window is brought to zero mean and unit variance first, without an extractor.
             device: where it runs.
-            precision: number format of the products: ``fp32``, ``fp16`` or ``bf16``.
+            precision: number format of weights and values: ``fp32``, ``fp16`` or ``bf16``.
             extractor: makes features of windows, as spectrograms; None for a network that takes samples.
         """
-        self._network: Any = network.train(False).requires_grad_(False).to(device)
+        self._dtype = _DTYPES.get(precision, torch.float32)
+        self._network: Any = network.train(False).requires_grad_(False).to(device, self._dtype)
         self._normalise = normalise
         self._device = device
-        self._dtype = _DTYPES.get(precision)
         self._extractor = extractor
 
     @torch.inference_mode()
     def __call__(self, windows: Windows) -> npt.NDArray[np.float32]:
         """Classify windows: float32 ``(batch, samples)`` to float32 ``(batch, labels)``."""
-        with torch.autocast(self._device, self._dtype, enabled=self._dtype is not None):
-            logits = self._network(**self._inputs(windows)).logits
+        logits = self._network(**self._inputs(windows)).logits
         probabilities: npt.NDArray[np.float32] = logits.float().softmax(dim=1).cpu().numpy()
         return probabilities
 
     def _inputs(self, windows: Windows) -> Mapping[str, Tensor]:
         if self._extractor is not None:
             features = self._extractor(list(windows), sampling_rate=SAMPLE_RATE_HZ, return_tensors="pt")
-            return {name: tensor.to(self._device) for name, tensor in features.items()}
+            return {name: self._given(tensor) for name, tensor in features.items()}
         audio = torch.from_numpy(np.ascontiguousarray(windows, dtype=np.float32)).to(self._device)
-        return {"input_values": normalised(audio) if self._normalise else audio}
+        return {"input_values": self._given(normalised(audio) if self._normalise else audio)}
+
+    def _given(self, tensor: Tensor) -> Tensor:
+        return tensor.to(self._device, self._dtype if tensor.is_floating_point() else None)
 
 
 class SpeechHead(torch.nn.Module):
