@@ -181,6 +181,11 @@ def prepare(device: Device, threads: int) -> None:
         raise ModelError("device cuda: torch finds no CUDA device; is its build for CUDA, and the driver installed?")
 
 
+def best_format() -> Precision:
+    """Return the number format for the GPU: bf16, which has the range of fp32, where it computes in that."""
+    return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+
+
 def _merge_parametrizations(network: torch.nn.Module) -> None:
     """Store the positional convolution's weight itself, in place of the norm and direction that training needs."""
     for module in network.modules():

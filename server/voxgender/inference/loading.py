@@ -6,6 +6,7 @@ converted without torch, which takes seconds and hundreds of megabytes to import
 
 import logging
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -125,15 +126,15 @@ def _open(
     extractor = eager.read_extractor(model, found.preprocessing)
     # Opened for its errors, which are plainer, and for the names.
     network = eager.read_network(model, found.directory, architecture, list(found.weights()))
+    made = partial(eager.EagerNetwork, network, normalise=found.normalise, device=device, extractor=extractor)
     if device == "cpu":
         logger.warning("model %s runs in torch, slower than it could: %s", model, why)
-    return eager.EagerNetwork(
-        network,
-        normalise=found.normalise,
-        device=device,
-        precision="fp16" if device == "cuda" and precision == "auto" else precision,
-        extractor=extractor,
-    )
+        return made()
+    precision = eager.best_format() if precision == "auto" else precision
+    exact = made(precision="fp32")(probe.trial(1_000))
+    served = made(precision=precision)
+    probe.check_format(model, served, exact, precision)
+    return served
 
 
 def source_of(model: str, revision: str) -> tuple[str, str]:
