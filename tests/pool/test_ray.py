@@ -5,6 +5,7 @@ Each start of Ray takes ten seconds, so that one pool serves all tests but the l
 
 import asyncio
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -150,6 +151,15 @@ async def labelled(peer: Peer, label: str) -> Result:
                 return result
 
 
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="there is no SIGHUP")
+def test_sighup_leaves_a_pool_its_model_and_says_so(pool: PoolProcess) -> None:
+    pool.process.send_signal(signal.SIGHUP)
+    until(lambda: "a pool keeps its model" in pool.log)
+    client = PoolClassifier(HOST, pool.port)
+    assert client.name == "embedded"
+    client.close()
+
+
 async def test_two_nodes_share_a_pool_and_each_caller_gets_the_right_label(pool: PoolProcess) -> None:
     async with AsyncExitStack() as stack:
         nodes = [await stack.enter_async_context(a_node(pool)) for _ in range(2)]
@@ -158,6 +168,17 @@ async def test_two_nodes_share_a_pool_and_each_caller_gets_the_right_label(pool:
         assert isinstance(hello, protocol.Hello)
         assert (hello.model, hello.labels[:2]) == ("embedded", ("male", "female"))
         await asyncio.gather(labelled(man, "male"), labelled(woman, "female"))
+
+
+def test_nobody_else_in_the_network_reaches_its_ray(pool: PoolProcess) -> None:
+    """Ray runs code for whoever reaches its ports and knows its token; it listened on all addresses."""
+    listening = {
+        connection.laddr.ip
+        for process in (psutil.Process(pool.process.pid), *pool.started())
+        for connection in process.net_connections("inet")
+        if connection.status == psutil.CONN_LISTEN
+    }
+    assert listening <= {"127.0.0.1", "::ffff:127.0.0.1"}
 
 
 def windows_of(speakers: tuple[Speaker, ...], count: int) -> list[Samples]:

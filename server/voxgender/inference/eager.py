@@ -30,6 +30,9 @@ _DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
 class EagerNetwork:
     """Runs a network in torch. Probabilities are in the checkpoint's order of labels."""
 
+    dtype: torch.dtype
+    """Number format of weights and values."""
+
     def __init__(
         self,
         network: torch.nn.Module,
@@ -48,8 +51,8 @@ class EagerNetwork:
             precision: number format of weights and values: ``fp32``, ``fp16`` or ``bf16``.
             extractor: makes features of windows, as spectrograms; None for a network that takes samples.
         """
-        self._dtype = _DTYPES.get(precision, torch.float32)
-        self._network: Any = network.train(False).requires_grad_(False).to(device, self._dtype)
+        self.dtype = _DTYPES.get(precision, torch.float32)
+        self._network: Any = network.train(False).requires_grad_(False).to(device, self.dtype)
         self._normalise = normalise
         self._device = device
         self._extractor = extractor
@@ -69,7 +72,7 @@ class EagerNetwork:
         return {"input_values": self._given(normalised(audio) if self._normalise else audio)}
 
     def _given(self, tensor: Tensor) -> Tensor:
-        return tensor.to(self._device, self._dtype if tensor.is_floating_point() else None)
+        return tensor.to(self._device, self.dtype if tensor.is_floating_point() else None)
 
 
 class SpeechHead(torch.nn.Module):
