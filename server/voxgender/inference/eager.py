@@ -155,7 +155,8 @@ def read_network(model: str, directory: Path, architecture: str, tensors: Sequen
             ignore_mismatched_sizes=True,  # so that they are reported
             **given,
         )
-    if missing := sorted(map(str, (*report["missing_keys"], *report["mismatched_keys"]))):
+    # The latter with both shapes.
+    if missing := sorted((*report["missing_keys"], *(name for name, *_ in report["mismatched_keys"]))):
         raise ModelError(
             f"model {model}: {len(missing)} of its weights are missing or of another shape, {missing[0]} for one; "
             "it is damaged, or was never trained to classify"
@@ -226,4 +227,7 @@ def _quiet_transformers() -> Iterator[None]:
 
 
 def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__).strip().rstrip(".")
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    # Of a validator's error the first line names the validator alone.
+    told = next((line for line in lines if not line.endswith(":")), lines[0])
+    return told.rstrip(".:")

@@ -150,6 +150,8 @@ def source_of(model: str, revision: str) -> tuple[str, str]:
             return EMBEDDED, str(EMBEDDED_DIRECTORY)
         directory = Path(model).expanduser()
         return directory.resolve().name, str(directory)
+    if "://" in model:
+        raise ModelError(f"model {model}: is a URL; name the hub's repository by its id, as owner/name")
     # A hub id is "name" or "owner/name"; anything else is a path, and must not be sent to the hub.
     if model.startswith(("/", ".", "~")) or model.count("/") > 1 or Path(model).exists():
         raise ModelError(f"model {model}: no such directory")
@@ -191,6 +193,8 @@ def _check_preprocessing(model: str, preprocessing: Mapping[str, Any]) -> None:
     if extractor not in EXTRACTORS or (extractor == EXTRACTORS[0] and preprocessing.get("feature_size", 1) != 1):
         raise ModelError(f"model {model}: wants {extractor}'s features as input, which are not known here")
     rate = preprocessing.get("sampling_rate", SAMPLE_RATE_HZ)
+    if not isinstance(rate, int | float):
+        raise ModelError(f"model {model}: preprocessor_config.json has the sampling_rate {rate!r}, which is no number")
     if rate != SAMPLE_RATE_HZ:
         raise ModelError(f"model {model}: wants audio at {rate} Hz; only {SAMPLE_RATE_HZ} Hz can be given")
 
