@@ -21,7 +21,6 @@ from tests.benchmarks import (
     networks,
     old_loop,
     pool,
-    pool_scaling,
     single_call,
     turns,
     ways_in,
@@ -56,7 +55,6 @@ BENCHMARKS = {
     "memory": Benchmark(memory.measure),
     "model": Benchmark(model.measure, model.prepare),
     "pool": Benchmark(pool.measure, pool.prepare),
-    "pool_scaling": Benchmark(pool_scaling.measure, limit_s=600.0),
     "large_calls": Benchmark(large_calls.measure, large_calls.prepare),
     "limits": Benchmark(limits.measure),
 }
