@@ -207,7 +207,7 @@ def bench_model(settings: BenchModelSettings) -> int:
 
     _raise_interrupts()
     windows = speech_windows(settings.files or [dialogue(turn_s=6.0).samples])
-    todo = jobs(settings.model, windows, revision=settings.revision, seconds=settings.seconds)
+    todo = jobs(settings.model, windows, revision=settings.revision, device=settings.device, seconds=settings.seconds)
     measured = list(tqdm(measure(todo), total=len(todo), unit="run", disable=None))
     if settings.json:
         runs = [one.to_dict() for one in measured]

@@ -150,7 +150,7 @@ class ClassifierOptions(FromEnvironment):
     inference_threads: Annotated[int, Meta(ge=0, le=1_024)] = 0
     """Threads of a large model (a small one takes one); 0 leaves one core to the media."""
     precision: Literal["auto", "fp32", "int8", "fp16", "bf16"] = "auto"
-    """Number format of the model's products; auto chooses int8 for large models, and fp16 on a GPU."""
+    """Number format of the model's products; auto chooses int8 for large models, and bf16 on a GPU."""
     device: Literal["cpu", "cuda"] = "cpu"
     """Processor of the model; cuda runs it in torch."""
 
@@ -408,6 +408,8 @@ class BenchModelSettings:
     """Recording of speech on whose windows the runtimes have to agree; without one, the built-in voices."""
     revision: Annotated[str, Display(unset="the main branch")] = ""
     """Branch, tag or commit of the hub's repository."""
+    device: Literal["cpu", "cuda"] = "cpu"
+    """Processor that is measured; cuda adds the GPU."""
     seconds: Annotated[float, Meta(gt=0, le=600)] = 2.0
     """Time for each figure, in seconds."""
     json: bool = False

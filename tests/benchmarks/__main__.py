@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
 from tests.benchmarks import (
+    engine_calls,
     faults,
     held_calls,
     large_calls,
@@ -46,6 +47,7 @@ BENCHMARKS = {
     "held_calls": Benchmark(held_calls.measure),
     "workers": Benchmark(workers.measure),
     "single_call": Benchmark(single_call.measure),
+    "engine_calls": Benchmark(engine_calls.measure),
     "turns": Benchmark(turns.measure),
     "networks": Benchmark(networks.measure),
     "faults": Benchmark(faults.measure, limit_s=1_500.0),

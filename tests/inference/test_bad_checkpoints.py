@@ -142,7 +142,7 @@ BAD: dict[str, tuple[Damage, str]] = {
         another_networks_weights,
         r"of its weights are missing .*classifier\.bias",
     ),
-    "weights of another shape": (config(classifier_proj_size=12), r"of its weights are missing or of another shape"),
+    "weights of another shape": (config(classifier_proj_size=12), r"missing or of another shape, [\w.]+ for one"),
     "estimates": (config(problem_type="regression"), "estimates numbers"),
     "empty configuration": (bytes_of("config.json", lambda _: b""), r"config\.json cannot be read"),
     "half a configuration": (bytes_of("config.json", lambda whole: whole[:99]), r"config\.json cannot be read"),
@@ -169,8 +169,11 @@ BAD: dict[str, tuple[Damage, str]] = {
     "a named pipe": (named_pipe, r"its model\.safetensors is no regular file"),
     "8 kHz": (preprocessing(sampling_rate=8_000), "wants audio at 8000 Hz; only 16000 Hz can be given"),
     "44.1 kHz": (preprocessing(sampling_rate=44_100), "wants audio at 44100 Hz"),
-    "a rate of text": (preprocessing(sampling_rate="16k"), "wants audio at 16k Hz"),
-    "no rate": (preprocessing(sampling_rate=None), "wants audio at None Hz"),
+    "a rate of text": (preprocessing(sampling_rate="16k"), "has the sampling_rate '16k', which is no number"),
+    "the rate as text": (preprocessing(sampling_rate="16000"), "has the sampling_rate '16000', which is no number"),
+    "no rate": (preprocessing(sampling_rate=None), "has the sampling_rate None, which is no number"),
+    "convolutions that differ in number": (config(conv_stride=(160, 2, 2)), "conv_stride"),
+    "an adapter": (config(add_adapter=True), "does not support the use of Wav2Vec2 adapters"),
     "other features": (
         preprocessing(feature_extractor_type="EncodecFeatureExtractor"),
         "wants EncodecFeatureExtractor's",
@@ -202,6 +205,11 @@ def test_weights_that_do_not_fit_into_memory_are_refused(make: Make, monkeypatch
 def test_a_missing_directory_is_not_asked_of_the_hub(model: str) -> None:
     with pytest.raises(ModelError, match=f"model {model}: no such directory$"):
         load(model)
+
+
+def test_a_pasted_url_is_told_from_a_directory() -> None:
+    with pytest.raises(ModelError, match="is a URL; name the hub's repository by its id, as owner/name"):
+        load("https://huggingface.co/owner/name")
 
 
 def test_a_file_is_no_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

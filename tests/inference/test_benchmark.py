@@ -6,7 +6,7 @@ import pytest
 from tests.inference.checkpoints import Make
 from voxgender.cli import main
 from voxgender.errors import ModelError
-from voxgender.inference.benchmark import RUNTIMES, Cell, Job, Measured, agreement, as_table, jobs, measure
+from voxgender.inference.benchmark import BATCHES, RUNTIMES, Cell, Job, Measured, agreement, as_table, jobs, measure
 from voxgender.inference.probe import trial
 
 TORCH, ORT = RUNTIMES[0], RUNTIMES[3]
@@ -48,6 +48,14 @@ def test_the_table_tells_speed_memory_and_agreement() -> None:
     assert first == "| torch eager | fp32 | 1 | 2.5 | 2.5 | 2.5 | 400 | 100.0% |"
     assert second == "| ONNX Runtime | fp32 | 2 | 2.5 | 2.5 | 2.5 | 90 | 75.0% |"
     assert agreement(exact, Measured(ORT, 1)) is None
+
+
+def test_the_table_has_the_sizes_of_each_device_and_small_times_to_a_hundredth() -> None:
+    gpu = Measured(RUNTIMES[-1], 1, tuple(Cell(batch, 0.25) for batch in BATCHES["cuda"]), 2_000.0, (0, 1, 1, 0))
+    exact = Measured(TORCH, 1, tuple(Cell(batch, 2.5) for batch in BATCHES["cpu"]), 400.0, (0, 1, 1, 0))
+    *_, first, second = as_table([exact, gpu], 4).splitlines()
+    assert first == "| torch eager | fp32 | 1 | 2.5 | 2.5 | 2.5 |  |  | 400 | 100.0% |"
+    assert second == "| torch on the GPU | bf16 | 1 | 0.25 | 0.25 | 0.25 | 0.25 | 0.25 | 2000 | 100.0% |"
 
 
 def test_a_recording_without_speech_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

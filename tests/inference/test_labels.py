@@ -77,6 +77,24 @@ def test_a_name_that_is_not_there_is_told_with_those_that_are() -> None:
         name_outputs("m", ["LABEL_0", "LABEL_1"], parse(["male=LABEL_7"]))
 
 
+def test_a_label_and_an_output_that_changed_places_are_told() -> None:
+    with pytest.raises(ModelError, match=r"has no label 'female', .* which come after the =$"):
+        name_outputs("m", ["LABEL_0", "LABEL_1"], parse(["LABEL_0=female,LABEL_1=male"]))
+
+
+def test_an_output_with_two_labels_is_told() -> None:
+    """The second was taken, and the error told that another output says too little."""
+    with pytest.raises(ModelError, match="--labels gives 'LABEL_0' two labels, female and male"):
+        name_outputs("m", ["LABEL_0", "LABEL_1"], parse(["female=LABEL_0,male=LABEL_0"]))
+    assert name_outputs("m", ["LABEL_0", "b"], parse(["a=LABEL_0,a=label_0"])) == ("a", "b")
+
+
+def test_male_and_female_are_known_in_capitals_too() -> None:
+    """``MALE`` was a label of another kind: no seconds of it in the summary, no colour of its own on the page."""
+    pairs = parse(["Female=LABEL_0,MALE=LABEL_1,Other=LABEL_2,Happy=LABEL_3"])
+    assert [pair.label for pair in pairs] == ["female", "male", "other", "Happy"]
+
+
 @pytest.mark.parametrize("name", ["uncertain", "a\nb", "x" * 65])
 def test_a_name_that_cannot_be_sent_has_to_be_changed(name: str) -> None:
     with pytest.raises(ModelError, match="--labels"):

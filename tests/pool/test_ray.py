@@ -4,7 +4,9 @@ Each start of Ray takes ten seconds, so that one pool serves all tests but the l
 """
 
 import asyncio
+import ipaddress
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -15,6 +17,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import IO
 
+import grpc
 import numpy as np
 import psutil
 import pytest
@@ -80,7 +83,8 @@ class PoolProcess:
         (raylet,) = (each for each in self.started() if each.name() == "raylet")
         (address,) = (part for part in raylet.cmdline() if part.startswith("--gcs-address="))
         token = raylet.environ()["RAY_AUTH_TOKEN"]
-        return {"RAY_ADDRESS": address.partition("=")[2], "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token}
+        here = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token, "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+        return {"RAY_ADDRESS": address.partition("=")[2], **here}
 
     def replicas(self) -> list[psutil.Process]:
         return [each for each in psutil.process_iter(["name", "cmdline"]) if is_replica(each)]
@@ -150,6 +154,15 @@ async def labelled(peer: Peer, label: str) -> Result:
                 return result
 
 
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="there is no SIGHUP")
+def test_sighup_leaves_a_pool_its_model_and_says_so(pool: PoolProcess) -> None:
+    pool.process.send_signal(signal.SIGHUP)
+    until(lambda: "a pool keeps its model" in pool.log)
+    client = PoolClassifier(HOST, pool.port)
+    assert client.name == "embedded"
+    client.close()
+
+
 async def test_two_nodes_share_a_pool_and_each_caller_gets_the_right_label(pool: PoolProcess) -> None:
     async with AsyncExitStack() as stack:
         nodes = [await stack.enter_async_context(a_node(pool)) for _ in range(2)]
@@ -158,6 +171,30 @@ async def test_two_nodes_share_a_pool_and_each_caller_gets_the_right_label(pool:
         assert isinstance(hello, protocol.Hello)
         assert (hello.model, hello.labels[:2]) == ("embedded", ("male", "female"))
         await asyncio.gather(labelled(man, "male"), labelled(woman, "female"))
+
+
+def test_nobody_else_in_the_network_reaches_its_ray(pool: PoolProcess) -> None:
+    """Ray runs code for whoever reaches its ports and knows its token; all of it listened on all addresses.
+
+    A port of each replica still does, which Serve has for calls between deployments: the token is asked for there.
+    """
+    until(lambda: len(pool.replicas()) == 2)
+    ports: dict[bool, set[int]] = {True: set(), False: set()}
+    for process in (psutil.Process(pool.process.pid), *pool.started()):
+        for connection in process.net_connections("inet"):
+            if connection.status == psutil.CONN_LISTEN:
+                ports[ipaddress.ip_address(connection.laddr.ip.removeprefix("::ffff:")).is_loopback].add(
+                    connection.laddr.port
+                )
+    assert len(ports[True]) > 4
+    assert len(ports[False]) <= len(pool.replicas())
+    for port in ports[False]:
+        with grpc.insecure_channel(f"{HOST}:{port}") as channel:
+            for method in ("HandleRequest", "HandleRequestStreaming"):
+                ask = channel.unary_unary(f"/ray.serve.ASGIService/{method}")
+                with pytest.raises(grpc.RpcError) as refused:
+                    ask(b"", timeout=10)
+                assert refused.value.code() == grpc.StatusCode.UNAUTHENTICATED
 
 
 def windows_of(speakers: tuple[Speaker, ...], count: int) -> list[Samples]:

@@ -20,13 +20,13 @@ from voxgender.errors import ModelError
 from voxgender.graphs.architecture import Unconvertible
 from voxgender.inference import checkpoint
 from voxgender.inference.checkpoint import Checkpoint
-from voxgender.inference.classifier import Precision, Windows
+from voxgender.inference.classifier import Device, Precision, Windows
 from voxgender.inference.loading import architecture_of, source_of
 from voxgender.inference.probe import Network
 from voxgender.system import usable_cores
 
-BATCHES = (1, 4, 8)
-"""Windows in a run."""
+BATCHES: dict[Device, tuple[int, ...]] = {"cpu": (1, 4, 8), "cuda": (1, 4, 8, 16, 32)}
+"""Windows in a run. A processor gains little by more; a GPU is given those of many calls together."""
 _MIN_RUNS = 3
 
 
@@ -34,9 +34,10 @@ class Runtime(NamedTuple):
     """One way to run a model."""
 
     name: str
-    precision: str
+    precision: Precision
     module: str
     """Package that it needs."""
+    device: Device = "cpu"
 
 
 RUNTIMES = (
@@ -47,6 +48,9 @@ RUNTIMES = (
     Runtime("ONNX Runtime", "int8", "onnxruntime"),
     Runtime("OpenVINO", "fp32", "openvino"),
     Runtime("OpenVINO", "bf16", "openvino"),
+    Runtime("torch on the GPU", "fp32", "torch", "cuda"),
+    Runtime("torch on the GPU", "fp16", "torch", "cuda"),
+    Runtime("torch on the GPU", "bf16", "torch", "cuda"),
 )
 
 
@@ -78,7 +82,7 @@ class Measured(NamedTuple):
     threads: int
     cells: tuple[Cell, ...] = ()
     memory_mb: float = 0.0
-    """Resident memory of the process after its runs."""
+    """Resident memory of the process after its runs; on a GPU, the most of the GPU's memory that they took."""
     verdicts: tuple[int, ...] = ()
     """The likeliest output of each window."""
     failure: str = ""
@@ -89,6 +93,7 @@ class Measured(NamedTuple):
         return {
             "runtime": self.runtime.name,
             "precision": self.runtime.precision,
+            "device": self.runtime.device,
             "threads": self.threads,
             "window_ms": {str(cell.batch): round(cell.window_ms, 3) for cell in self.cells},
             "memory_mb": round(self.memory_mb, 1),
@@ -96,21 +101,34 @@ class Measured(NamedTuple):
         }
 
 
-def jobs(model: str, windows: Windows, *, revision: str = "", seconds: float = 2.0) -> list[Job]:
+def jobs(
+    model: str, windows: Windows, *, revision: str = "", device: Device = "cpu", seconds: float = 2.0
+) -> list[Job]:
     """List what can be measured here: each runtime that is installed, with one thread and with all cores.
 
     Args:
         model: as :func:`voxgender.inference.loading.load` takes it.
         windows: float32, shape ``(n, samples)``, 16 kHz.
         revision: branch, tag or commit of a repository.
+        device: ``cuda`` adds the GPU's formats.
         seconds: time for each size of a batch.
+
+    Raises:
+        ModelError: there is no such device.
+        ModuleNotFoundError: the device needs torch, which is not installed.
     """
+    if device == "cuda":
+        # Said now, and not after the minutes that the others take.
+        from voxgender.inference import eager
+
+        eager.prepare(device, 1)
     counts = sorted({1, usable_cores()})
     return [
         Job(runtime, model, revision, threads, windows, seconds)
         for runtime in RUNTIMES
         if find_spec(runtime.module) is not None and (runtime.module != "openvino" or find_spec("torch") is not None)
-        for threads in counts
+        if runtime.device in ("cpu", device)
+        for threads in (counts if runtime.device == "cpu" else [1])
     ]
 
 
@@ -152,8 +170,8 @@ def agreement(measured: Measured, reference: Measured) -> float | None:
 def as_table(all_measured: Sequence[Measured], windows: int) -> str:
     """Return a table in Markdown, one line for each runtime and number of threads."""
     reference = next((one for one in all_measured if one.runtime.precision == "fp32" and one.verdicts), None)
-    sizes = [f"{batch} together" for batch in BATCHES]
-    head = ["runtime", "precision", "threads", *(f"ms a window, {size}" for size in sizes), "memory MB"]
+    sizes = sorted({cell.batch for one in all_measured for cell in one.cells})
+    head = ["runtime", "precision", "threads", *(f"ms a window, {size} together" for size in sizes), "memory MB"]
     head.append(f"agrees on {windows} windows")
     lines = [head, ["---"] * len(head)]
     for one in all_measured:
@@ -162,7 +180,11 @@ def as_table(all_measured: Sequence[Measured], windows: int) -> str:
             lines.append([*start, one.failure, *[""] * (len(head) - len(start) - 1)])
             continue
         agrees = None if reference is None else agreement(one, reference)
-        speeds = [f"{cell.window_ms:.1f}" for cell in one.cells]
+        told = {
+            cell.batch: f"{cell.window_ms:.1f}" if cell.window_ms >= 1 else f"{cell.window_ms:.2f}"
+            for cell in one.cells
+        }
+        speeds = [told.get(size, "") for size in sizes]
         lines.append([*start, *speeds, f"{one.memory_mb:.0f}", "" if agrees is None else f"{agrees:.1%}"])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
@@ -192,11 +214,11 @@ def _measured(job: Job) -> Measured:
         raise ModelError(f"model {job.model}: {reason}") from reason
     except Unconvertible as reason:
         return Measured(job.runtime, job.threads, failure=f"no graph: {reason}")
-    cells = tuple(_cell(network, job, batch) for batch in BATCHES)
+    cells = tuple(_cell(network, job, batch) for batch in BATCHES[job.runtime.device])
     verdicts = np.concatenate([network(job.windows[at : at + 8]) for at in range(0, len(job.windows), 8)]).argmax(
         axis=1
     )
-    return Measured(job.runtime, job.threads, cells, _resident_mb(), tuple(verdicts.tolist()))
+    return Measured(job.runtime, job.threads, cells, _memory_mb(job.runtime.device), tuple(verdicts.tolist()))
 
 
 def _cell(network: Network, job: Job, batch: int) -> Cell:
@@ -223,13 +245,12 @@ def _network(job: Job, found: Checkpoint) -> Network:
 def _in_onnxruntime(job: Job, found: Checkpoint) -> Network:
     from voxgender.inference.conversion import open_network
 
-    precision: Precision = "int8" if job.runtime.precision == "int8" else "fp32"
     return open_network(
         found.config,
         found.weights,
         normalise=found.normalise,
         fingerprint=found.fingerprint(),
-        precision=precision,
+        precision=job.runtime.precision,
         threads=job.threads,
         always_threads=True,
     )
@@ -247,7 +268,8 @@ def _in_torch(job: Job, found: Checkpoint) -> Network:
     return eager.EagerNetwork(
         network,
         normalise=found.normalise,
-        precision="bf16" if job.runtime.precision == "bf16" else "fp32",
+        device=job.runtime.device,
+        precision="fp32" if job.runtime.precision == "int8" else job.runtime.precision,
         extractor=eager.read_extractor(job.model, found.preprocessing),
     )
 
@@ -286,11 +308,15 @@ def _in_openvino(job: Job, found: Checkpoint) -> Network:
 def _torch_network(job: Job, found: Checkpoint) -> Any:
     from voxgender.inference import eager
 
-    eager.prepare("cpu", job.threads)
+    eager.prepare(job.runtime.device, job.threads)
     architecture = architecture_of(job.model, found.config)
     return eager.read_network(job.model, found.directory, architecture, list(found.weights()))
 
 
-def _resident_mb() -> float:
+def _memory_mb(device: Device) -> float:
+    if device == "cuda":
+        import torch
+
+        return torch.cuda.max_memory_reserved() / 1e6
     with open("/proc/self/statm") as file:  # noqa: PTH123
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6

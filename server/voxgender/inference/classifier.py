@@ -18,7 +18,7 @@ SAMPLE_RATE_HZ = 16_000
 Precision = Literal["auto", "fp32", "int8", "fp16", "bf16"]
 """Number format of the encoder's matrix products.
 
-``auto`` is int8 for large networks on the CPU, where small ones gain little by it, and fp16 on a GPU. int8 is for the
+``auto`` is int8 for large networks on the CPU, where small ones gain little by it, and bf16 on a GPU. int8 is for the
 CPU alone, fp16 and bf16 are for GPUs alone.
 """
 

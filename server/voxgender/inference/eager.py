@@ -30,6 +30,9 @@ _DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
 class EagerNetwork:
     """Runs a network in torch. Probabilities are in the checkpoint's order of labels."""
 
+    dtype: torch.dtype
+    """Number format of weights and values."""
+
     def __init__(
         self,
         network: torch.nn.Module,
@@ -45,29 +48,31 @@ class EagerNetwork:
             network: takes samples, or an extractor's features, and returns logits.
             normalise: whether each window is brought to zero mean and unit variance first, without an extractor.
             device: where it runs.
-            precision: number format of the products: ``fp32``, ``fp16`` or ``bf16``.
+            precision: number format of weights and values: ``fp32``, ``fp16`` or ``bf16``.
             extractor: makes features of windows, as spectrograms; None for a network that takes samples.
         """
-        self._network: Any = network.train(False).requires_grad_(False).to(device)
+        self.dtype = _DTYPES.get(precision, torch.float32)
+        self._network: Any = network.train(False).requires_grad_(False).to(device, self.dtype)
         self._normalise = normalise
         self._device = device
-        self._dtype = _DTYPES.get(precision)
         self._extractor = extractor
 
     @torch.inference_mode()
     def __call__(self, windows: Windows) -> npt.NDArray[np.float32]:
         """Classify windows: float32 ``(batch, samples)`` to float32 ``(batch, labels)``."""
-        with torch.autocast(self._device, self._dtype, enabled=self._dtype is not None):
-            logits = self._network(**self._inputs(windows)).logits
+        logits = self._network(**self._inputs(windows)).logits
         probabilities: npt.NDArray[np.float32] = logits.float().softmax(dim=1).cpu().numpy()
         return probabilities
 
     def _inputs(self, windows: Windows) -> Mapping[str, Tensor]:
         if self._extractor is not None:
             features = self._extractor(list(windows), sampling_rate=SAMPLE_RATE_HZ, return_tensors="pt")
-            return {name: tensor.to(self._device) for name, tensor in features.items()}
+            return {name: self._given(tensor) for name, tensor in features.items()}
         audio = torch.from_numpy(np.ascontiguousarray(windows, dtype=np.float32)).to(self._device)
-        return {"input_values": normalised(audio) if self._normalise else audio}
+        return {"input_values": self._given(normalised(audio) if self._normalise else audio)}
+
+    def _given(self, tensor: Tensor) -> Tensor:
+        return tensor.to(self._device, self.dtype if tensor.is_floating_point() else None)
 
 
 class SpeechHead(torch.nn.Module):
@@ -150,7 +155,8 @@ def read_network(model: str, directory: Path, architecture: str, tensors: Sequen
             ignore_mismatched_sizes=True,  # so that they are reported
             **given,
         )
-    if missing := sorted(map(str, (*report["missing_keys"], *report["mismatched_keys"]))):
+    # The latter with both shapes.
+    if missing := sorted((*report["missing_keys"], *(name for name, *_ in report["mismatched_keys"]))):
         raise ModelError(
             f"model {model}: {len(missing)} of its weights are missing or of another shape, {missing[0]} for one; "
             "it is damaged, or was never trained to classify"
@@ -177,6 +183,11 @@ def prepare(device: Device, threads: int) -> None:
     torch.set_num_threads(threads)
     if device == "cuda" and not torch.cuda.is_available():
         raise ModelError("device cuda: torch finds no CUDA device; is its build for CUDA, and the driver installed?")
+
+
+def best_format() -> Precision:
+    """Return the number format for the GPU: bf16, which has the range of fp32, where it computes in that."""
+    return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
 
 
 def _merge_parametrizations(network: torch.nn.Module) -> None:
@@ -216,4 +227,7 @@ def _quiet_transformers() -> Iterator[None]:
 
 
 def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__).strip().rstrip(".")
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    # Of a validator's error the first line names the validator alone.
+    told = next((line for line in lines if not line.endswith(":")), lines[0])
+    return told.rstrip(".:")

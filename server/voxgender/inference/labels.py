@@ -36,6 +36,7 @@ _FILLERS = frozenset({
     "voice", "voices", "speaker", "speakers", "speech", "gender", "sex", "label", "class", "adult", "audio", "voix",
     "stimme", "voz", "voce", "the", "a", "is",
 })  # fmt: skip
+_KNOWN = ("male", "female", OTHER)
 _UNNAMED = re.compile(r"label[ _-]?\d+|\d+", re.IGNORECASE)
 _WORD = re.compile(r"[^\W_]+")
 
@@ -65,7 +66,8 @@ def parse(texts: Sequence[str]) -> tuple[LabelPair, ...]:
                 f"--labels (VOXGENDER_LABELS) takes labels of at most {MAX_NAME} printable characters "
                 f"that are neither {' nor '.join(_VERDICTS)}"
             )
-        pairs.append(LabelPair(label, output))
+        # These are known to clients by exactly these names.
+        pairs.append(LabelPair(label.casefold() if label.casefold() in _KNOWN else label, output))
     return tuple(pairs)
 
 
@@ -91,7 +93,15 @@ def name_outputs(model: str, names: Sequence[str], asked: Sequence[LabelPair] = 
     for pair in asked:
         found = outputs_of.get(_folded(pair.output))
         if found is None:
-            raise ModelError(f"model {model}: has no label {pair.output!r}, as --labels says; its labels are {shown}")
+            turned = ", which come after the =" if _folded(pair.label) in outputs_of else ""
+            raise ModelError(
+                f"model {model}: has no label {pair.output!r}, as --labels says; its labels are {shown}{turned}"
+            )
+        if given.get(found[0], pair.label) != pair.label:
+            raise ModelError(
+                f"model {model}: --labels gives {pair.output!r} two labels, {given[found[0]]} and {pair.label}; "
+                "only one can be told"
+            )
         given |= dict.fromkeys(found, pair.label)
     labels = []
     for index, name in enumerate(names):

@@ -6,6 +6,7 @@ converted without torch, which takes seconds and hundreds of megabytes to import
 
 import logging
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -125,15 +126,15 @@ def _open(
     extractor = eager.read_extractor(model, found.preprocessing)
     # Opened for its errors, which are plainer, and for the names.
     network = eager.read_network(model, found.directory, architecture, list(found.weights()))
+    made = partial(eager.EagerNetwork, network, normalise=found.normalise, device=device, extractor=extractor)
     if device == "cpu":
         logger.warning("model %s runs in torch, slower than it could: %s", model, why)
-    return eager.EagerNetwork(
-        network,
-        normalise=found.normalise,
-        device=device,
-        precision="fp16" if device == "cuda" and precision == "auto" else precision,
-        extractor=extractor,
-    )
+        return made()
+    precision = eager.best_format() if precision == "auto" else precision
+    exact = made(precision="fp32")(probe.trial(1_000))
+    served = made(precision=precision)
+    probe.check_format(model, served, exact, precision)
+    return served
 
 
 def source_of(model: str, revision: str) -> tuple[str, str]:
@@ -149,6 +150,8 @@ def source_of(model: str, revision: str) -> tuple[str, str]:
             return EMBEDDED, str(EMBEDDED_DIRECTORY)
         directory = Path(model).expanduser()
         return directory.resolve().name, str(directory)
+    if "://" in model:
+        raise ModelError(f"model {model}: is a URL; name the hub's repository by its id, as owner/name")
     # A hub id is "name" or "owner/name"; anything else is a path, and must not be sent to the hub.
     if model.startswith(("/", ".", "~")) or model.count("/") > 1 or Path(model).exists():
         raise ModelError(f"model {model}: no such directory")
@@ -190,6 +193,8 @@ def _check_preprocessing(model: str, preprocessing: Mapping[str, Any]) -> None:
     if extractor not in EXTRACTORS or (extractor == EXTRACTORS[0] and preprocessing.get("feature_size", 1) != 1):
         raise ModelError(f"model {model}: wants {extractor}'s features as input, which are not known here")
     rate = preprocessing.get("sampling_rate", SAMPLE_RATE_HZ)
+    if not isinstance(rate, int | float):
+        raise ModelError(f"model {model}: preprocessor_config.json has the sampling_rate {rate!r}, which is no number")
     if rate != SAMPLE_RATE_HZ:
         raise ModelError(f"model {model}: wants audio at {rate} Hz; only {SAMPLE_RATE_HZ} Hz can be given")
 

@@ -13,6 +13,8 @@ _SAME = 1e-4
 class for all that it is tried on: then only the logarithms of the others tell its verdicts apart."""
 _LEAST = 1e-37
 """Least probability that is told from none, about the least of float32."""
+_LARGEST_DIFFERENCE = 0.25
+"""Greatest difference of a probability in two number formats; that of bf16 is some hundredths."""
 _FORMANTS_HZ = (650, 1_100, 2_500)
 
 
@@ -60,6 +62,28 @@ def check(model: str, network: Network, outputs: int, *, min_window_ms: int) -> 
         raise ModelError(
             f"model {model}: gives the same for noise, a man's voice and a woman's; its weights are damaged, or were "
             "never trained"
+        )
+
+
+def check_format(model: str, network: Network, exact: npt.NDArray[np.float32], precision: str) -> None:
+    """Check that a network in a shorter number format says what it says in fp32.
+
+    The numbers of fp16 end at 65504, and below 0.00006 they lose their bits: weights that training scaled otherwise are
+    spoilt by it, and the voices are told for others without any NaN.
+
+    Args:
+        model: the model as the user named it, for errors.
+        network: what to try.
+        exact: its probabilities for ``trial(1_000)`` in fp32.
+        precision: its format, for errors.
+
+    Raises:
+        ModelError: it does not.
+    """
+    difference = np.abs(network(trial(1_000)) - exact).max()
+    if not difference <= _LARGEST_DIFFERENCE:
+        raise ModelError(
+            f"model {model}: says something else in {precision} than in fp32; use --precision bf16 or fp32"
         )
 
 

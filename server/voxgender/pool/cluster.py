@@ -5,7 +5,6 @@ import os
 import re
 import secrets
 import socket
-import sys
 import tempfile
 import warnings
 from collections.abc import Callable
@@ -25,6 +24,8 @@ if not os.environ.get("RAY_ADDRESS"):
     # into the user's home.
     os.environ.setdefault("RAY_AUTH_MODE", "token")
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    # A Ray of one machine, as it is by default on macOS and Windows: all its processes listen on loopback alone.
+    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
 
 # Of its own code, and for those who write that.
 warnings.filterwarnings("ignore", module=r"ray\.")
@@ -43,8 +44,7 @@ for _talker in ("ray", "ray.serve"):
 _STORE_BYTES = 80 << 20
 """Shared memory of Ray's own; requests do not pass through it. Ray takes no less."""
 _LOGGING = {"log_level": "ERROR", "enable_access_log": False}
-_LOOPBACK = "127.0.0.2" if sys.platform == "linux" else "127.0.0.1"
-"""Address of a Ray for this machine alone. Ray takes 127.0.0.1 for the machine's address in its network."""
+_LOOPBACK = "127.0.0.1"
 _ERROR = re.compile(r"\b(ModelError|SettingsError): (.+)")
 
 

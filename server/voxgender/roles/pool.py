@@ -40,7 +40,8 @@ class Pool:
         """Leave new windows to another pool; those in hand are answered while the replicas end."""
 
     def reload(self) -> None:
-        """Do nothing: another pool takes the place of this one."""
+        """Keep the model: another pool takes the place of this one."""
+        logger.warning("a pool keeps its model; stop it and start another, or have Ray Serve deploy one")
 
 
 def _take_signals_back() -> None:
