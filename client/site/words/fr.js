@@ -199,6 +199,10 @@ export const errors = {
   ],
   node_not_found: ['Le nœud n’est plus là', 'Il a été arrêté, ou n’a jamais existé.'],
   session_not_found: ['L’appel est terminé', 'Il vient de se terminer.'],
+  other_instance: [
+    'La requête est arrivée à une autre instance',
+    'Elle ne le connaît pas : réessayez, ou gardez cette page à une seule instance par l’affinité de session.',
+  ],
 };
 
 /** @type {import('./en.js').Explanations} */

@@ -157,7 +157,7 @@ class Gateways:
         wishes = parse(query)
         ticket = request.match_info.get("ticket")
         if ticket is not None:
-            stream = await self._tickets.redeem(ticket, self._rates.client(request))
+            stream = await self._tickets.redeem(ticket, self._rates.client(request), is_told=False)
             return await self._with_ticket(request, gateway, stream)
         subject = None
         is_known = bool(token or "Authorization" in request.headers)

@@ -12,6 +12,7 @@ from voxgender.errors import (
     NodeNotFound,
     NotReady,
     NoUdp,
+    OtherInstance,
     RequestRefused,
     SdpRejected,
     SessionNotFound,
@@ -32,6 +33,8 @@ REFUSALS: Mapping[str, tuple[int, type[RequestRefused]]] = {
     "malformed_stream": (400, StreamRejected),
     "unsupported_encoding": (415, StreamRejected),
     "ticket_not_found": (404, SessionNotFound),
+    # Not 404: the call may be up, and the same request may reach it.
+    "other_instance": (421, OtherInstance),
     "no_audio": (422, SdpRejected),
     "ice_restart": (422, SdpRejected),
     # Not 503: the server is healthy, and another server must not be tried.

@@ -112,8 +112,10 @@ class Media:
         return await load_in_thread(lambda: node_url(settings, port))
 
 
-async def make_node(settings: NodeSettings, *, new_session_id: Callable[[], str] = random_id) -> MediaNode:
-    """Make a media node from the options.
+async def make_node(
+    settings: NodeSettings, *, new_session_id: Callable[[], str] = random_id, instance: str = ""
+) -> MediaNode:
+    """Make a media node from the options; :class:`voxgender.media.node.MediaNode` has the arguments.
 
     Raises:
         SettingsError: an option cannot be used.
@@ -129,6 +131,7 @@ async def make_node(settings: NodeSettings, *, new_session_id: Callable[[], str]
         connect_timeout_s=media.connect_timeout_s,
         silence_timeout_s=media.silence_timeout_s,
         new_session_id=new_session_id,
+        instance=instance,
     )
 
 
