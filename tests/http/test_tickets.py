@@ -69,7 +69,7 @@ async def test_a_ticket_lets_one_client_in_at_an_instance_that_did_not_make_it(e
 
 
 async def test_a_phone_gateway_s_ticket_is_refused_where_nobody_would_read_the_labels(engine: Engine) -> None:
-    """A phone call was taken by any instance, and the program that follows its session heard nothing at the other one."""
+    """Any instance took a phone call, and the program that follows its session heard nothing at the other one."""
     async with two_instances(engine) as (one, other):
         ticket = await a_ticket(one.http, "encoding=mulaw&channels=2")
         url = ticket["url"].replace("/listen/", "/listen/twilio/")
