@@ -8,6 +8,7 @@ export const words = {
   maleBelow: 'ذكوري في الأسفل',
   liveVoice: 'الصوت مباشرة',
   heardNow: 'يُسمع الآن',
+  now: 'الآن',
   summary: 'الملخص',
   pressStart: 'اضغط ابدأ وتحدّث',
   allowMicrophone: 'اسمح بالميكروفون',

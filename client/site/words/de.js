@@ -8,6 +8,7 @@ export const words = {
   maleBelow: 'Männlich unten',
   liveVoice: 'Stimme live',
   heardNow: 'Gerade gehört',
+  now: 'jetzt',
   summary: 'Ergebnis',
   pressStart: 'Start drücken und sprechen',
   allowMicrophone: 'Mikrofon erlauben',

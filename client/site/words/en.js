@@ -10,6 +10,7 @@ export const words = {
   maleBelow: 'Male below',
   liveVoice: 'Live voice',
   heardNow: 'Heard now',
+  now: 'now',
   summary: 'Summary',
   pressStart: 'Press Start and speak',
   allowMicrophone: 'Allow the microphone',

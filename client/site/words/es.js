@@ -8,6 +8,7 @@ export const words = {
   maleBelow: 'Masculina abajo',
   liveVoice: 'Voz en directo',
   heardNow: 'Se oye ahora',
+  now: 'ahora',
   summary: 'Resumen',
   pressStart: 'Pulsa Iniciar y habla',
   allowMicrophone: 'Permite el micrófono',

@@ -8,6 +8,7 @@ export const words = {
   maleBelow: 'Masculine en bas',
   liveVoice: 'Voix en direct',
   heardNow: 'Entendue à l’instant',
+  now: 'maintenant',
   summary: 'Résumé',
   pressStart: 'Appuyez sur Démarrer et parlez',
   allowMicrophone: 'Autorisez le micro',

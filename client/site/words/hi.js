@@ -8,6 +8,7 @@ export const words = {
   maleBelow: 'पुरुष नीचे',
   liveVoice: 'लाइव आवाज़',
   heardNow: 'अभी सुनी गई',
+  now: 'अभी',
   summary: 'सारांश',
   pressStart: 'शुरू दबाएँ और बोलें',
   allowMicrophone: 'माइक्रोफ़ोन की अनुमति दें',
