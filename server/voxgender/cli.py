@@ -244,7 +244,8 @@ def _with_progress(items: Iterable[T], count: int, unit: str) -> Iterable[T]:
         from tqdm import tqdm
     except ModuleNotFoundError:
         return items
-    return tqdm(items, total=count, unit=unit, disable=None)
+    bar: Iterable[T] = tqdm(items, total=count, unit=unit, disable=None)
+    return bar
 
 
 COMMANDS: dict[str, Callable[[Any], int]] = {

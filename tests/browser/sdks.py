@@ -6,16 +6,18 @@ They are large, so this is no part of the suite: ``make sdks`` installs and runs
 import asyncio
 import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from playwright.async_api import Page, Route, expect
 
-from tests.browser.conftest import OpenPage, Server, write_wav
+from tests.browser.conftest import OpenPage, Server
 from tests.browser.test_page import expect_no_sessions
-from voxgender.peer.voices import dialogue
 
 SDKS = Path(__file__).parents[1] / "sdks"
+RECIPES = Path(__file__).parents[2] / "docs" / "recipes.md"
 SEGMENT = re.compile(r"[\d.]+ – [\d.]+ s  (fe)?male")
 BUILT = {"built/next/": SDKS / "next" / "dist", "built/": SDKS / "dist"}
 
@@ -80,8 +82,9 @@ async def test_eyevinns_client_is_told_the_labels_of_its_recipe(
 
 
 async def test_the_client_prints_in_node_what_its_recipe_says(server: Server, tmp_path: Path) -> None:
-    samples, _ = dialogue(turn_s=3.0, pause_s=1.0)
-    write_wav(tmp_path / "voice.wav", samples)
+    recording = re.search(r"```py\n(.*?)```", RECIPES.read_text(), re.DOTALL)
+    assert recording is not None
+    subprocess.run([sys.executable, "-c", recording[1]], cwd=tmp_path, check=True)
     process = await asyncio.create_subprocess_exec(
         "node", SDKS / "build" / "node.mjs",
         cwd=tmp_path, env=os.environ | {"SERVER": server.url}, stdout=asyncio.subprocess.PIPE,
