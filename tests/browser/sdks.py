@@ -6,7 +6,6 @@ They are large, so this is no part of the suite: ``make sdks`` installs and runs
 import asyncio
 import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 
@@ -84,7 +83,8 @@ async def test_eyevinns_client_is_told_the_labels_of_its_recipe(
 async def test_the_client_prints_in_node_what_its_recipe_says(server: Server, tmp_path: Path) -> None:
     recording = re.search(r"```py\n(.*?)```", RECIPES.read_text(), re.DOTALL)
     assert recording is not None
-    subprocess.run([sys.executable, "-c", recording[1]], cwd=tmp_path, check=True)
+    making = await asyncio.create_subprocess_exec(sys.executable, "-c", recording[1], cwd=tmp_path)
+    assert await making.wait() == 0
     process = await asyncio.create_subprocess_exec(
         "node", SDKS / "build" / "node.mjs",
         cwd=tmp_path, env=os.environ | {"SERVER": server.url}, stdout=asyncio.subprocess.PIPE,
