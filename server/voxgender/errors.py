@@ -71,7 +71,7 @@ class SessionNotFound(RequestRefused):
 
 
 class OtherInstance(SessionNotFound):
-    """What is asked for is not at this instance of a server, and may be at another one, which it cannot ask."""
+    """A call, ticket or node that this instance of a server has not, and another one may have."""
 
     code = "other_instance"
 

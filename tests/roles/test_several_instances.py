@@ -99,7 +99,7 @@ async def a_stream(http: ClientSession) -> tuple[ClientWebSocketResponse, str]:
 
 @pytest.mark.parametrize("workers", ["1", "2"])
 async def test_a_call_at_another_instance_is_told_from_one_that_has_ended(workers: str) -> None:
-    """Whoever followed a call or ended it was told by every other request that it had ended, or never was."""
+    """A program that followed a call was told, by every other request, that it had ended or never was."""
     async with (
         two_instances(VOXGENDER_WORKERS=workers) as url,
         ClientSession(url, cookie_jar=DummyCookieJar()) as program,

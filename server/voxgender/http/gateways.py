@@ -96,7 +96,7 @@ class Gateway(ABC):
     starts: str = "start"
     """The event that begins a media stream."""
     is_binary: bool = False
-    """Whether audio comes in binary messages."""
+    """True if audio comes in binary messages."""
 
     @abstractmethod
     def read(self, event: _Event) -> _Start:
