@@ -291,6 +291,27 @@ def test_evaluate_tells_accuracy_per_corpus_and_in_all(
     assert 0 < figures["all"]["voices"]["window_accuracy"] < 1
 
 
+def test_models_are_measured_without_what_training_needs(
+    recordings: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Both commands asked for an extra of 6 GB, to draw a bar."""
+    monkeypatch.setitem(sys.modules, "tqdm", None)
+    manifest = tmp_path / "manifest.csv"
+    manifest.write_text(f"path,label\n{recordings['man']},male\n")
+    assert run("evaluate", str(manifest)) == 0
+    assert run("bench-model", "embedded", str(recordings["man"]), "--seconds", "0.1") == 0
+    assert "embedded" in capsys.readouterr().out
+
+
+def test_train_tells_the_one_extra_that_brings_all_that_it_needs(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without torch it told the extra for torch, and with torch the next one."""
+    monkeypatch.setattr("voxgender.cli.find_spec", lambda name: None)
+    assert run("train", "manifest.csv", "--out", "folder") == 1
+    assert "pip install 'voxgender[training]'" in capsys.readouterr().err
+
+
 class TestServe:
     """`voxgender serve` as a process of its own."""
 

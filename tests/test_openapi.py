@@ -113,6 +113,7 @@ def test_tokens_are_asked_for_where_the_document_says() -> None:
         "POST /listen",
         "GET /listen/twilio",
         "GET /listen/telnyx",
+        "GET /listen/vonage",
     }
 
 

@@ -2,6 +2,8 @@ import { wordOf, words } from './language.js';
 
 /** @typedef {import('voxgender').Summary} Summary */
 
+const NO_BREAK = '\u00a0';
+
 /** @param {number} share 0 … 1 */
 export function percent(share) {
   return `${Math.round(share * 100)} %`;
@@ -28,6 +30,6 @@ export function headline({ speech, female, male, others }) {
   const shares = voices
     .filter(([seconds]) => seconds > 0)
     .sort(([a], [b]) => b - a)
-    .map(([seconds, word]) => `${percent(seconds / speech)} ${word.toLowerCase()}`);
+    .map(([seconds, word]) => `${percent(seconds / speech)} ${word.toLowerCase()}`.replaceAll(' ', NO_BREAK));
   return shares.join(', ') || words().uncertain;
 }

@@ -4,16 +4,18 @@
  */
 export class LiveRows {
   #body;
+  #heads;
   #action;
   /** @type {Map<string, HTMLTableRowElement>} */
   #rows = new Map();
 
   /**
-   * @param {HTMLElement} body
+   * @param {HTMLTableSectionElement} body of a table; on a phone each cell shows its column's head
    * @param {{label: string, run: (name: string) => void}} action of each row's button
    */
   constructor(body, action) {
     this.#body = body;
+    this.#heads = [...(body.closest('table')?.tHead?.rows[0]?.cells ?? [])];
     this.#action = action;
   }
 
@@ -42,7 +44,9 @@ export class LiveRows {
    */
   #add(name, cells) {
     const row = document.createElement('tr');
-    for (let index = 0; index < cells; index += 1) row.insertCell();
+    for (let index = 0; index < cells; index += 1) {
+      row.insertCell().dataset['head'] = this.#heads[index]?.textContent ?? '';
+    }
     row.cells[0]?.classList.add('name');
     const button = document.createElement('button');
     button.type = 'button';

@@ -33,7 +33,12 @@ export class LiveTimeline {
     this.#canvas = canvas;
     this.#level = level;
     this.#clock = clock;
-    this.#timeline = new Timeline(canvas);
+    this.#timeline = new Timeline(canvas, { nowWord: () => words().now });
+  }
+
+  /** Write the axis in another language. */
+  translate() {
+    this.#timeline.draw(this.#clock.seconds);
   }
 
   clear() {

@@ -31,8 +31,9 @@ class OperatorsPage {
     for (;;) {
       const response = await this.#request('GET', 'events');
       if (response?.status === 401 || response?.status === 403) {
+        const asksNobody = (await codeOf(response.clone())) === 'tokens_required';
         this.#say('failed', words().locked, await problemOf(response));
-        this.#tokenForm.show(true);
+        this.#tokenForm.show(!asksNobody);
         return;
       }
       if (response?.ok && response.body) await this.#showAll(response.body);
@@ -102,6 +103,12 @@ class OperatorsPage {
     write(byId('problem'), problem);
     byId('problem').hidden = !problem;
   }
+}
+
+/** @param {Response} response a problem (RFC 9457) */
+async function codeOf(response) {
+  const problem = await response.json().catch(() => ({}));
+  return problem.code;
 }
 
 /**

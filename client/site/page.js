@@ -160,6 +160,7 @@ class Page {
       this.#showState();
       this.#showRuns();
       this.#picker.refresh();
+      this.#timeline.translate();
       this.#showObstacle();
     });
   }

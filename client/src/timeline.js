@@ -25,10 +25,15 @@ export class Timeline {
   /** @type {{at: number, level: number}[]} */
   #levels = [];
   #observer;
+  #nowWord;
 
-  /** @param {HTMLCanvasElement} canvas */
-  constructor(canvas) {
+  /**
+   * @param {HTMLCanvasElement} canvas
+   * @param {{nowWord?: () => string}} [options] `nowWord` says "now" in the page's language
+   */
+  constructor(canvas, { nowWord = () => 'now' } = {}) {
     this.#canvas = canvas;
+    this.#nowWord = nowWord;
     this.#context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext('2d'));
     this.#observer = new ResizeObserver(() => this.draw(this.#now));
     this.#observer.observe(canvas);
@@ -153,7 +158,7 @@ export class Timeline {
       context.fillRect(Math.min(at, width - 1), 0, 1, height - LABEL_LANE_PX);
       context.fillStyle = ink;
       context.textAlign = agoS === 0 ? 'right' : agoS === SPAN_S ? 'left' : 'center';
-      context.fillText(agoS === 0 ? 'now' : `−${agoS} s`, at, height);
+      context.fillText(agoS === 0 ? this.#nowWord() : `−${agoS} s`, at, height);
     }
   }
 

@@ -18,8 +18,8 @@ test('times are minutes, seconds and tenths', () => {
 test('shares are whole percents', () => assert.equal(percent(0.345), '35 %'));
 
 test('a call is headed by its voices, the longer one first', () => {
-  assert.equal(headline({ speech: 10, female: 4, male: 6 }), '60 % male, 40 % female');
-  assert.equal(headline({ speech: 10, female: 10, male: 0 }), '100 % female');
+  assert.equal(headline({ speech: 10, female: 4, male: 6 }), '60\u00a0%\u00a0male, 40\u00a0%\u00a0female');
+  assert.equal(headline({ speech: 10, female: 10, male: 0 }), '100\u00a0%\u00a0female');
 });
 
 test('a call without a clear voice says so', () => {

@@ -80,7 +80,10 @@ test('a call that is over is summed up, one that never was is not', () => {
   panel.showState('stopped', { ...total, duration: 0 });
   assert.deepEqual([shown.eyebrow.textContent, shown.word.textContent], ['Live voice', 'Stopped']);
   panel.showState('stopped', total);
-  assert.deepEqual([shown.eyebrow.textContent, shown.word.textContent], ['Summary', '75 % female, 25 % male']);
+  assert.deepEqual(
+    [shown.eyebrow.textContent, shown.word.textContent],
+    ['Summary', '75\u00a0%\u00a0female, 25\u00a0%\u00a0male'],
+  );
   assert.equal(shown.sure.textContent, '8.0 s of speech in 10.0 s');
 });
 

@@ -7,17 +7,21 @@ import msgspec
 
 from voxgender.errors import StreamRejected
 
-Encoding = Literal["s16le", "f32le", "mulaw", "alaw", "g722", "opus"]
-"""Little-endian PCM of 16-bit integers or 32-bit floats, G.711 in both laws, G.722, or one Opus packet a message."""
+Encoding = Literal["s16le", "f32le", "mulaw", "alaw", "g722", "amrwb", "opus"]
+"""Little-endian PCM of 16-bit integers or 32-bit floats, G.711 in both laws, G.722; or one packet a message, of AMR-WB
+(RFC 4867) or Opus."""
+PACKETS: tuple[Encoding, ...] = ("amrwb", "opus")
+"""Encodings whose messages are packets; those of the others may be cut anywhere."""
 
 SAMPLE_BYTES: Mapping[Encoding, int] = {"s16le": 2, "f32le": 4, "mulaw": 1, "alaw": 1, "g722": 1}
-"""Bytes of one channel in a tick of the rate: a sample, of G.722 two samples. Opus has no such."""
+"""Bytes of one channel in a tick of the rate: a sample, of G.722 two samples. Packets have no such."""
 DEFAULT_RATE_HZ: Mapping[Encoding, int] = {
     "s16le": 16_000,
     "f32le": 16_000,
     "mulaw": 8_000,
     "alaw": 8_000,
     "g722": 8_000,
+    "amrwb": 16_000,
     "opus": 48_000,
 }
 MIN_RATE_HZ, MAX_RATE_HZ = 8_000, 192_000
@@ -30,6 +34,8 @@ MAX_FROM_MS = 7 * 86_400_000
 """Latest time at which a stream's clock may start, a week."""
 MAX_MESSAGE = 65_536
 """Bytes of a message of audio, or one second of audio if that is more."""
+LEAST_S = 0.0025
+"""Audio that a message holds at least: the shortest Opus packet. Those that hold less are bounded in number."""
 
 _PARAMETERS = ("encoding", "rate", "channels", "name", "interim", "from_ms", "reference")
 
@@ -54,13 +60,18 @@ class StreamFormat(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def frame_bytes(self) -> int:
-        """Bytes of one sample of all channels; 1 for Opus."""
+        """Bytes of one sample of all channels; 1 for packets."""
         return SAMPLE_BYTES[self.encoding] * self.channels if self.encoding in SAMPLE_BYTES else 1
 
     @property
     def max_message(self) -> int:
         """Greatest size of a message of audio in bytes: ``MAX_MESSAGE``, or one second."""
-        return MAX_MESSAGE if self.encoding == "opus" else max(MAX_MESSAGE, self.frame_bytes * self.rate_hz)
+        return MAX_MESSAGE if self.encoding in PACKETS else max(MAX_MESSAGE, self.frame_bytes * self.rate_hz)
+
+    @property
+    def least_message(self) -> float:
+        """Bytes of audio that a message holds at least, or it is one of those that hold next to none."""
+        return 1 if self.encoding in PACKETS else LEAST_S * self.rate_hz * self.frame_bytes
 
 
 def parse(query: Mapping[str, str]) -> StreamFormat:
@@ -84,6 +95,8 @@ def parse(query: Mapping[str, str]) -> StreamFormat:
         raise StreamRejected("Opus has a clock of 48000 Hz: leave rate out.")
     if encoding == "g722" and rate_hz != DEFAULT_RATE_HZ["g722"]:
         raise StreamRejected("G.722 has a clock of 8000 Hz and samples at 16000 Hz: leave rate out.")
+    if encoding == "amrwb" and rate_hz != DEFAULT_RATE_HZ["amrwb"]:
+        raise StreamRejected("AMR-WB has a clock of 16000 Hz: leave rate out.")
     most = MAX_OPUS_CHANNELS if encoding == "opus" else MAX_CHANNELS
     name = query.get("name", "")
     if len(name) > MAX_NAME or not (name.isprintable() or not name):

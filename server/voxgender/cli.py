@@ -8,7 +8,8 @@ import json
 import logging
 import signal
 import sys
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, get_type_hints
 
 from voxgender import __version__, logs, options
@@ -174,8 +175,6 @@ def classify(settings: ClassifySettings) -> int:
 
 def evaluate(settings: EvaluateOptions) -> int:
     """Measure a model's accuracy on labelled recordings."""
-    from tqdm import tqdm
-
     from voxgender.roles.serve import make_engine
     from voxgender.training.evaluate import as_dict, as_table, tabulated
     from voxgender.training.evaluate import evaluate as outcomes_of
@@ -189,7 +188,7 @@ def evaluate(settings: EvaluateOptions) -> int:
         raise ManifestError(f"{settings.manifest}: no labelled rows to evaluate")
     engine = make_engine(settings.model)
     try:
-        outcomes = list(tqdm(outcomes_of(clips, engine), total=len(clips), unit="file", disable=None))
+        outcomes = list(_with_progress(outcomes_of(clips, engine), len(clips), "file"))
     finally:
         engine.close()
     figures = tabulated(outcomes)
@@ -199,8 +198,6 @@ def evaluate(settings: EvaluateOptions) -> int:
 
 def bench_model(settings: BenchModelSettings) -> int:
     """Measure a model in each runtime that is installed here."""
-    from tqdm import tqdm
-
     from voxgender.engine.files import speech_windows
     from voxgender.inference.benchmark import as_table, jobs, measure
     from voxgender.peer.voices import dialogue
@@ -208,7 +205,7 @@ def bench_model(settings: BenchModelSettings) -> int:
     _raise_interrupts()
     windows = speech_windows(settings.files or [dialogue(turn_s=6.0).samples])
     todo = jobs(settings.model, windows, revision=settings.revision, device=settings.device, seconds=settings.seconds)
-    measured = list(tqdm(measure(todo), total=len(todo), unit="run", disable=None))
+    measured = list(_with_progress(measure(todo), len(todo), "run"))
     if settings.json:
         runs = [one.to_dict() for one in measured]
         print(json.dumps({"model": settings.model, "windows": len(windows), "runs": runs}))
@@ -219,6 +216,10 @@ def bench_model(settings: BenchModelSettings) -> int:
 
 def train(settings: TrainOptions) -> int:
     """Train a compact wav2vec2 on recordings of your own."""
+    if find_spec("pyworld") is None:
+        # It tells the extra that brings all of it, where the first module that is missed would tell its own.
+        raise ModuleNotFoundError(name="pyworld")
+
     from voxgender.training.train import train as run_training
 
     _raise_interrupts()
@@ -235,6 +236,16 @@ def export(settings: ExportOptions) -> int:
     write_checkpoint(settings.training, settings.out)
     print(f"written; next: voxgender serve --model {settings.out}")
     return 0
+
+
+def _with_progress(items: Iterable[T], count: int, unit: str) -> Iterable[T]:
+    """Yield from items, with a bar in a terminal where tqdm is there, which an extra for training brings."""
+    try:
+        from tqdm import tqdm
+    except ModuleNotFoundError:
+        return items
+    bar: Iterable[T] = tqdm(items, total=count, unit=unit, disable=None)
+    return bar
 
 
 COMMANDS: dict[str, Callable[[Any], int]] = {

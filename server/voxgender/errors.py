@@ -76,6 +76,19 @@ class SessionNotFound(RequestRefused):
     code = "session_not_found"
 
 
+class OtherInstance(SessionNotFound):
+    """A call, ticket or node that this instance of a server has not, and another one may have."""
+
+    code = "other_instance"
+
+
+ELSEWHERE = (
+    "This instance of the server has no such call or node, though another one may: keep a client at one instance by "
+    "session affinity, or run one instance, or a fleet."
+)
+"""Message of :class:`OtherInstance`."""
+
+
 class NodeNotFound(RequestRefused):
     """No node has that id: it has gone, or never was."""
 

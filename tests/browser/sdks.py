@@ -3,7 +3,10 @@
 They are large, so this is no part of the suite: ``make sdks`` installs and runs them.
 """
 
+import asyncio
+import os
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +16,8 @@ from tests.browser.conftest import OpenPage, Server
 from tests.browser.test_page import expect_no_sessions
 
 SDKS = Path(__file__).parents[1] / "sdks"
+RECIPES = Path(__file__).parents[2] / "docs" / "recipes.md"
+SEGMENT = re.compile(r"[\d.]+ – [\d.]+ s  (fe)?male")
 BUILT = {"built/next/": SDKS / "next" / "dist", "built/": SDKS / "dist"}
 
 
@@ -63,3 +68,34 @@ async def test_a_page_that_next_rendered_without_a_browser_labels_a_voice_in_one
     await page.locator("#listen").click()
     await expect(page.locator("#voice")).to_contain_text("live webrtc")
     await expect(page.locator("#element .word")).to_have_text(re.compile("ale$"))
+
+
+async def test_eyevinns_client_is_told_the_labels_of_its_recipe(
+    server: Server, open_page: OpenPage, babble: Path
+) -> None:
+    page = await open_built(open_page, server, "eyevinn", babble)
+    async with page.expect_console_message(lambda message: bool(SEGMENT.fullmatch(message.text)), timeout=30_000):
+        pass
+    await page.close()
+    await expect_no_sessions(server)
+
+
+async def test_the_client_prints_in_node_what_its_recipe_says(server: Server, tmp_path: Path) -> None:
+    recording = re.search(r"```py\n(.*?)```", RECIPES.read_text(), re.DOTALL)
+    assert recording is not None
+    making = await asyncio.create_subprocess_exec(sys.executable, "-c", recording[1], cwd=tmp_path)
+    assert await making.wait() == 0
+    process = await asyncio.create_subprocess_exec(
+        "node", SDKS / "build" / "node.mjs",
+        cwd=tmp_path, env=os.environ | {"SERVER": server.url}, stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        async with asyncio.timeout(60):
+            printed, _ = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+    lines = printed.decode().splitlines()
+    assert process.returncode == 0
+    assert [line.rpartition(" ")[2] for line in lines if SEGMENT.fullmatch(line)] == ["male", "female"]
+    await expect_no_sessions(server)

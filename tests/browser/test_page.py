@@ -69,7 +69,7 @@ async def test_each_voice_of_a_conversation_gets_its_line(
         await expect(page.locator("#word")).to_have_text(word)
     await expect(page.locator("#stream li.no_speech").first).to_be_visible()
     await press(page, "Stop")
-    await expect(page.locator("#word")).to_have_text(re.compile(r"\d+ % (female, \d+ % male|male, \d+ % female)"))
+    await expect(page.locator("#word")).to_have_text(re.compile(r"\d+\s%\s(female, \d+\s%\smale|male, \d+\s%\sfemale)"))
 
 
 async def test_silence_is_given_no_gender(server: Server, open_page: OpenPage, silence: Path) -> None:

@@ -97,16 +97,18 @@ def test_a_hub_names_the_extra_that_fetches_from_it(media_environment: dict[str,
 def test_what_needs_torch_names_its_extra(media_environment: dict[str, str], checkpoint: Path, tmp_path: Path) -> None:
     config = checkpoint / "config.json"
     config.write_text(config.read_text().replace('"hidden_act": "gelu"', '"hidden_act": "silu"'))
-    (tmp_path / "manifest.csv").write_text("path,label\n")
     for arguments in (
         ("classify", "--model", checkpoint, "x.wav"),
         ("classify", "--device", "cuda", "x.wav"),
-        ("train", tmp_path / "manifest.csv", "--out", tmp_path / "run"),
         ("export", tmp_path / "run", tmp_path / "out"),
     ):
         assert "pip install 'voxgender[torch]'" in refused(run(media_environment, *arguments))
 
 
-def test_evaluation_names_its_extra(media_environment: dict[str, str], tmp_path: Path) -> None:
-    line = refused(run(media_environment, "evaluate", tmp_path / "manifest.csv"))
-    assert line == "voxgender: this command needs tqdm: pip install 'voxgender[training]'"
+def test_training_names_the_one_extra_that_brings_all_that_it_needs(media_environment: dict[str, str]) -> None:
+    line = refused(run(media_environment, "train", "manifest.csv", "--out", "run"))
+    assert line == "voxgender: this command needs pyworld: pip install 'voxgender[training]'"
+
+
+def test_evaluation_needs_no_extra(media_environment: dict[str, str]) -> None:
+    assert "manifest.csv: cannot be read" in refused(run(media_environment, "evaluate", "manifest.csv"))

@@ -26,6 +26,8 @@ PATHS = (
     "/listen?encoding=opus",
     "/listen/twilio",
     "/listen/telnyx?channels=2",
+    "/listen?encoding=amrwb&channels=2",
+    "/listen/vonage",
 )
 _WAIT_S = 5.0
 
@@ -145,8 +147,19 @@ def _message_seeds() -> list[bytes]:
         {"event": "media", "media": {"track": "outbound", "chunk": 2, "timestamp": 20, "payload": "1dXV1Q=="}},
         {"event": "stop"},
     ]
-    gateways = [b"".join(_message(1, json.dumps(event).encode()) for event in events) for events in (twilio, telnyx)]
-    return [*(bytes((path,)) + talk for path in range(3)), b"\3" + opus, b"\4" + gateways[0], b"\5" + gateways[1]]
+    amr_wb = [
+        {"event": "start", "start": {"media_format": {"encoding": "AMR-WB", "sample_rate": 16_000, "channels": 1}}},
+        {"event": "media", "media": {"track": "inbound", "timestamp": 20, "payload": "8EwAAAAAAA=="}},
+        {"event": "stop"},
+    ]
+    gateways = [
+        b"".join(_message(1, json.dumps(event).encode()) for event in events) for events in (twilio, telnyx, amr_wb)
+    ]
+    doors = [b"\3" + opus, *(path + events for path, events in zip((b"\4", b"\5", b"\5"), gateways, strict=True))]
+    vonage = b'{"event":"websocket:connected","content-type":"audio/l16;rate=16000"}'
+    talk_by_phone = _message(1, vonage) + _message(0, bytes(640)) + _message(1, b'{"event":"websocket:dtmf"}')
+    frames = _message(0, b"\xf0\xfc\x7c") + _message(0, b"\xf0\xcc\x4c" + bytes(10)) + _message(1, texts[2])
+    return [*(bytes((path,)) + talk for path in range(3)), *doors, b"\6" + frames, b"\7" + talk_by_phone]
 
 
 def _frame(opcode: int, body: bytes, first: int = 0x80) -> bytes:

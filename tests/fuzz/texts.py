@@ -373,7 +373,7 @@ def _address(text: str) -> None:
             check_line(error)
 
 
-# Streams (/listen, /listen/twilio, /listen/telnyx)
+# Streams (/listen, and those of phone gateways)
 
 
 def _query(text: str) -> None:
@@ -395,15 +395,15 @@ def _stream_text(text: str) -> None:
 
 def _gateway(text: str) -> None:
     """A media stream's messages, one a line."""
-    for gateway in (gateways.Twilio(), gateways.Telnyx()):
+    for gateway in (gateways.Twilio(), gateways.Telnyx(), gateways.Vonage()):
         tracks = Tracks(("inbound", "outbound"), 2, rate_hz=8_000, silence=b"\xff")
         with suppress(StreamEnded):
             for line in text.splitlines()[:50]:
                 event = _event_of(line)
                 if event is None:
                     continue
-                if event.event == "start":
-                    start = gateway.read(event.start)
+                if event.event == gateway.starts:
+                    start = gateway.read(event)
                     gateways._form(start, audiostream.StreamFormat(), many=False)
                 if event.media is not None:
                     chunk, at_ms = gateways._whole(event.media.chunk), gateways._whole(event.media.timestamp)
@@ -431,6 +431,7 @@ _GATEWAY_SEEDS = [
     b'{"event":"start","start":{"media_format":{"encoding":"PCMU","sample_rate":8000},"custom_parameters":{}}}',
     b'{"event":"media","media":{"track":"inbound","chunk":"2","timestamp":"40","payload":"/////w=="}}\n'
     b'{"event":"media","media":{"track":"outbound","chunk":"1","timestamp":"2500","payload":"/////w=="}}',
+    b'{"event":"websocket:connected","content-type":"audio/l16;rate=16000"}',
     b'{"event":"stop"}',
 ]
 

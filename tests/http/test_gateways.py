@@ -1,5 +1,6 @@
 """Streams shaped as Twilio's and Telnyx's documents have them."""
 
+import asyncio
 import json
 from base64 import b64encode
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -11,12 +12,13 @@ import numpy as np
 import pytest
 from aiohttp import ClientSession, ClientWebSocketResponse
 
+from tests.amrwb import efficient, encoded
 from tests.engine.models import Pitch
 from tests.http.test_listen import emptied, of, refusal, until_closed
 from tests.options import given
 from tests.rtc import Server, a_server
 from tests.support import Samples, frames, silence
-from voxgender import protocol
+from voxgender import amrwb, protocol
 from voxgender.engine import Engine
 from voxgender.http import gateways
 from voxgender.peer.voices import MAN, WOMAN, speak
@@ -266,13 +268,115 @@ async def test_each_codec_of_telnyx_is_heard_on_both_tracks(
     await emptied(phone)
 
 
-@pytest.mark.parametrize("codec", ["AMR-WB", "EVS", "", None])
+@pytest.mark.parametrize("layout", ["aligned", "efficient"])
+async def test_amr_wb_is_heard_on_both_tracks(phone: Server, layout: str) -> None:
+    """Telnyx sends it as the phone does, in either layout, and in a pause next to nothing."""
+    sides = {name: encoded(speak(voice, 3.0)) for name, voice in (("inbound", MAN), ("outbound", WOMAN))}
+    ticket = await a_ticket(phone.http, "encoding=amrwb&channels=2")
+    async with phone.http.get(f"{ticket['session']}/events") as events:
+        async with phone.http.ws_connect(ticket["url"].replace("/listen/", "/listen/telnyx/")) as socket:
+            await say(socket, telnyx_start("AMR-WB", 16_000))
+            for number in range(300):
+                # The man, then the woman; the silent side sends comfort noise, every 160 ms.
+                speaking, silent = ("inbound", "outbound") if number < 150 else ("outbound", "inbound")
+                payload = sides[speaking][number % 150]
+                if layout == "efficient":
+                    payload = efficient(amrwb.frames(payload))
+                await say(socket, telnyx_media(speaking, number, payload))
+                if number % 8 == 0:
+                    await say(socket, telnyx_media(silent, number, b"\xf0\x4c" + bytes(5)))
+            await say(socket, STOP)
+            assert (await until_closed(socket))[1] == 1000
+        lines = (await events.read()).splitlines()
+    told = [protocol.decode(line.removeprefix(b"data: ")) for line in lines if line.startswith(b"data: ")]
+    assert {(segment.channel, segment.label) for segment in of(protocol.Segment, told)} == {(0, "male"), (1, "female")}
+    assert of(protocol.Summary, told)[0].duration == pytest.approx(6.0, abs=0.1)
+    await emptied(phone)
+
+
+def vonage_start(content_type: str = "audio/l16;rate=16000") -> dict[str, Any]:
+    return {"event": "websocket:connected", "content-type": content_type, "caller": "Ann"}
+
+
+@pytest.mark.parametrize("rate", [8_000, 16_000, 24_000])
+async def test_a_call_at_vonage_is_labelled(phone: Server, rate: int) -> None:
+    """Its WebSocket begins with a text, which /listen took for a command that it does not know."""
+    resampled = av.AudioResampler(format="s16", layout="mono", rate=rate)
+    sound = np.concatenate([speak(MAN, 3.0), silence(1.0), speak(WOMAN, 3.0)]).astype(np.float32)
+    pcm = b"".join(piece.to_ndarray().tobytes() for one in frames(sound) for piece in resampled.resample(one))
+    ticket = await a_ticket(phone.http, f"rate={rate}")
+    async with phone.http.get(f"{ticket['session']}/events") as events:
+        async with phone.http.ws_connect(ticket["url"].replace("/listen/", "/listen/vonage/")) as socket:
+            await say(socket, vonage_start(f"audio/l16;rate={rate}"))
+            for start in range(0, len(pcm), rate // 25):
+                await socket.send_bytes(pcm[start : start + rate // 25])
+            await say(socket, {"event": "websocket:dtmf", "digit": "5", "duration": 260})
+            # It hangs up without a word.
+        lines = (await events.read()).splitlines()
+    told = [protocol.decode(line.removeprefix(b"data: ")) for line in lines if line.startswith(b"data: ")]
+    assert [change.to for change in of(protocol.Change, told)] == ["male", "female"]
+    assert of(protocol.Summary, told)[0].duration == pytest.approx(7.0, abs=0.2)
+    await emptied(phone)
+
+
+async def test_vonage_shows_the_token_in_its_header(phone: Server) -> None:
+    async with phone.http.ws_connect("/listen/vonage", headers={"Authorization": f"Bearer {TOKEN}"}) as socket:
+        await say(socket, vonage_start())
+        await socket.send_bytes(bytes(640))
+        async with asyncio.timeout(5):
+            while not phone.node.live:  # noqa: ASYNC110 - a node tells nobody
+                await asyncio.sleep(0.01)
+    await emptied(phone)
+    async with phone.http.ws_connect("/listen/vonage") as socket:
+        await say(socket, vonage_start())
+        _, code, reason = await until_closed(socket)
+    assert (code, "token" in reason) == (1008, True)
+    await refusal(phone.http, "/listen/vonage", 401, "unauthorized", Authorization="Bearer wrong")
+
+
+@pytest.mark.parametrize("content_type", ["", "audio/l16;rate=1", "audio/l16;rate=fast", "audio/pcmu;rate=8000", "l16"])
+async def test_what_vonage_does_not_send_is_told(phone: Server, content_type: str) -> None:
+    async with phone.http.ws_connect("/listen/vonage", headers={"Authorization": f"Bearer {TOKEN}"}) as socket:
+        await say(socket, vonage_start(content_type))
+        _, code, reason = await until_closed(socket)
+    assert code == 1003
+    assert "audio/l16" in reason
+    await emptied(phone)
+
+
+async def test_a_gateway_that_sends_next_to_nothing_is_bounded(phone: Server) -> None:
+    """Messages of media were not counted, however little they held."""
+    async with phone.http.ws_connect("/listen/twilio") as socket:
+        await say(socket, twilio_start("inbound", token=TOKEN))
+        for _ in range(300):
+            await say(socket, media("inbound", 0, b""))
+        _, code, reason = await until_closed(socket)
+    assert (code, "Too many messages" in reason) == (1008, True)
+    await emptied(phone)
+
+
+async def test_a_payload_that_is_no_amr_wb_is_told(phone: Server) -> None:
+    async with phone.http.ws_connect(f"/listen/telnyx?token={TOKEN}") as socket:
+        await say(socket, telnyx_start("AMR-WB", 16_000), media("inbound", 0, b"\xff" * 160))
+        _, code, reason = await until_closed(socket)
+    assert (code, reason) == (1007, "The payload is no AMR-WB of RFC 4867.")
+    await emptied(phone)
+
+
+def telnyx_media(track: str, number: int, payload: bytes) -> dict[str, Any]:
+    """A message without a number in its track, as its time alone says where it belongs."""
+    message = media(track, number, payload)
+    del message["media"]["chunk"]
+    return message
+
+
+@pytest.mark.parametrize("codec", ["EVS", "", None])
 async def test_a_codec_that_is_not_taken_is_told_with_those_that_are(phone: Server, codec: str) -> None:
     async with phone.http.ws_connect(f"/listen/telnyx?token={TOKEN}") as socket:
         await say(socket, telnyx_start(codec))
         _, code, reason = await until_closed(socket)
     assert code == 1003
-    assert reason == "Ask for another stream_codec: PCMU, PCMA, G722, L16, OPUS are taken."
+    assert reason == "Ask for another stream_codec: PCMU, PCMA, G722, L16, AMR-WB, OPUS are taken."
 
 
 @pytest.mark.parametrize("rate", [1, 96_000, "fast", None, [], {}, 8e3, True])

@@ -68,14 +68,18 @@ async def test_a_ticket_lets_one_client_in_at_an_instance_that_did_not_make_it(e
         await emptied(other)
 
 
-async def test_a_phone_gateway_s_ticket_is_taken_by_another_instance(engine: Engine) -> None:
+async def test_a_phone_gateway_s_ticket_is_refused_where_nobody_would_read_the_labels(engine: Engine) -> None:
+    """Any instance took a phone call, and the program that follows its session heard nothing at the other one."""
     async with two_instances(engine) as (one, other):
         ticket = await a_ticket(one.http, "encoding=mulaw&channels=2")
-        async with other.http.ws_connect(ticket["url"].replace("/listen/", "/listen/twilio/")) as socket:
+        url = ticket["url"].replace("/listen/", "/listen/twilio/")
+        await refusal(other.http, url, 421, "other_instance")
+        async with one.http.ws_connect(url) as socket:
             await say(socket, CONNECTED, twilio_start("inbound", "outbound"), *both_tracks(), STOP)
             _, code, _ = await until_closed(socket)
         assert code == 1000
-        await emptied(other)
+        await emptied(one)
+        assert other.node.live == 0
 
 
 async def test_a_ticket_of_another_secret_or_of_nobody_lets_nobody_in(engine: Engine) -> None:

@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 from av.audio.codeccontext import AudioCodecContext
 
+from tests.amrwb import efficient, encoded
 from tests.engine.models import Held, Pitch
 from tests.support import Samples, frames, silence, sine
+from voxgender import amrwb
 from voxgender.audiostream import Encoding, StreamFormat
 from voxgender.engine import Engine
 from voxgender.engine.files import analyze_file
@@ -126,6 +128,29 @@ async def test_opus_packets_are_heard(engine: Engine) -> None:
     assert [one.to for one in messages if isinstance(one, Change)] == ["male", "female"]
     (summary,) = (one for one in messages if isinstance(one, Summary))
     assert summary.duration == pytest.approx(len(packets) * 0.02, abs=0.001)
+
+
+@pytest.mark.parametrize("layout", ["aligned", "efficient"])
+async def test_amr_wb_is_heard_and_its_pauses_keep_the_clock(engine: Engine, layout: str) -> None:
+    man, woman = (
+        [frame for payload in encoded(speak(voice, 3.0)) for frame in amrwb.frames(payload)] for voice in (MAN, WOMAN)
+    )
+    comfort_noise = bytes((9 << 3 | 4,)) + bytes(5)
+    frames_ = [*man, *50 * [comfort_noise, amrwb.NO_DATA], *woman]
+    pack = amrwb.payload if layout == "aligned" else efficient
+    payloads = [pack(frames_[start : start + 3]) for start in range(0, len(frames_), 3)]
+    form = StreamFormat(encoding="amrwb", rate_hz=16_000)
+    messages = await all_of(StreamSession("id", engine, form), payloads)
+    assert [one.to for one in messages if isinstance(one, Change)] == ["male", "female"]
+    (summary,) = (one for one in messages if isinstance(one, Summary))
+    assert summary.duration == pytest.approx(len(frames_) * amrwb.FRAME_S, abs=0.001)
+
+
+@pytest.mark.parametrize("payload", [b"\xf0", b"\xf0\x44" + bytes(9), amrwb.payload([amrwb.NO_DATA] * 3)])
+async def test_what_is_no_amr_wb_of_as_many_channels_ends_the_stream(engine: Engine, payload: bytes) -> None:
+    session = StreamSession("id", engine, StreamFormat(encoding="amrwb", rate_hz=16_000, channels=2))
+    with pytest.raises(StreamEnded, match="no packet of Opus or AMR-WB"):
+        await session.push(payload)
 
 
 async def test_channels_keep_their_sides(engine: Engine) -> None:

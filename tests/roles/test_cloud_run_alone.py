@@ -33,10 +33,10 @@ class Instance:
 
 
 @asynccontextmanager
-async def an_instance() -> AsyncIterator[Instance]:
+async def an_instance(**options: str) -> AsyncIterator[Instance]:
     (start,) = [start for start in starts() if start.where == "cloud-run-alone"]
     # Cloud Run's own choice of a port, and a token that is simpler to make.
-    own = {"VOXGENDER_MODEL": "off", "VOXGENDER_HOST": LOOPBACK, "PORT": "0", "VOXGENDER_TOKEN": TOKEN}
+    own = {"VOXGENDER_MODEL": "off", "VOXGENDER_HOST": LOOPBACK, "PORT": "0", "VOXGENDER_TOKEN": TOKEN} | options
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "voxgender.cli", "serve",
         env=dict(os.environ) | start.environment | own, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,

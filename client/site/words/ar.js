@@ -8,6 +8,7 @@ export const words = {
   maleBelow: 'ذكوري في الأسفل',
   liveVoice: 'الصوت مباشرة',
   heardNow: 'يُسمع الآن',
+  now: 'الآن',
   summary: 'الملخص',
   pressStart: 'اضغط ابدأ وتحدّث',
   allowMicrophone: 'اسمح بالميكروفون',
@@ -177,6 +178,10 @@ export const errors = {
   ],
   node_not_found: ['العقدة لم تعد موجودة', 'أُوقفت، أو لم توجد قط.'],
   session_not_found: ['انتهت المكالمة', 'انتهت للتو.'],
+  other_instance: [
+    'وصل الطلب إلى نسخة أخرى من الخادم',
+    'ليس معروفًا هنا: أعد المحاولة، أو أبقِ هذه الصفحة على نسخة واحدة عبر ثبات الجلسة.',
+  ],
 };
 
 /** @type {import('./en.js').Explanations} */

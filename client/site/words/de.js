@@ -8,6 +8,7 @@ export const words = {
   maleBelow: 'Männlich unten',
   liveVoice: 'Stimme live',
   heardNow: 'Gerade gehört',
+  now: 'jetzt',
   summary: 'Ergebnis',
   pressStart: 'Start drücken und sprechen',
   allowMicrophone: 'Mikrofon erlauben',
@@ -214,6 +215,10 @@ export const errors = {
   ],
   node_not_found: ['Der Knoten ist weg', 'Er wurde beendet, oder es gab ihn nie.'],
   session_not_found: ['Der Anruf ist vorbei', 'Er endete gerade.'],
+  other_instance: [
+    'Die Anfrage kam zu einer anderen Instanz',
+    'Hier ist das nicht bekannt: noch einmal versuchen, oder diese Seite durch Session Affinity bei einer Instanz halten.',
+  ],
 };
 
 /** @type {import('./en.js').Explanations} */

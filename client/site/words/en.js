@@ -10,6 +10,7 @@ export const words = {
   maleBelow: 'Male below',
   liveVoice: 'Live voice',
   heardNow: 'Heard now',
+  now: 'now',
   summary: 'Summary',
   pressStart: 'Press Start and speak',
   allowMicrophone: 'Allow the microphone',
@@ -131,6 +132,10 @@ export const errors = {
   ],
   node_not_found: ['The node is gone', 'It was stopped, or never was.'],
   session_not_found: ['The call is over', 'It has just ended.'],
+  other_instance: [
+    'The request came to another instance',
+    'It is not known here: ask again, or keep this page at one instance by session affinity.',
+  ],
 };
 
 /** By code of a `warning`. */

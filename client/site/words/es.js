@@ -8,6 +8,7 @@ export const words = {
   maleBelow: 'Masculina abajo',
   liveVoice: 'Voz en directo',
   heardNow: 'Se oye ahora',
+  now: 'ahora',
   summary: 'Resumen',
   pressStart: 'Pulsa Iniciar y habla',
   allowMicrophone: 'Permite el micrófono',
@@ -199,6 +200,10 @@ export const errors = {
   ],
   node_not_found: ['El nodo ya no está', 'Se paró, o nunca existió.'],
   session_not_found: ['La llamada ya terminó', 'Acaba de terminar.'],
+  other_instance: [
+    'La petición llegó a otra instancia',
+    'Aquí no se conoce: inténtalo de nuevo, o mantén esta página en una sola instancia con la afinidad de sesión.',
+  ],
 };
 
 /** @type {import('./en.js').Explanations} */

@@ -8,6 +8,7 @@ export const words = {
   maleBelow: 'Masculine en bas',
   liveVoice: 'Voix en direct',
   heardNow: 'Entendue à l’instant',
+  now: 'maintenant',
   summary: 'Résumé',
   pressStart: 'Appuyez sur Démarrer et parlez',
   allowMicrophone: 'Autorisez le micro',
@@ -199,6 +200,10 @@ export const errors = {
   ],
   node_not_found: ['Le nœud n’est plus là', 'Il a été arrêté, ou n’a jamais existé.'],
   session_not_found: ['L’appel est terminé', 'Il vient de se terminer.'],
+  other_instance: [
+    'La requête est arrivée à une autre instance',
+    'Elle ne le connaît pas : réessayez, ou gardez cette page à une seule instance par l’affinité de session.',
+  ],
 };
 
 /** @type {import('./en.js').Explanations} */

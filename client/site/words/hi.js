@@ -8,6 +8,7 @@ export const words = {
   maleBelow: 'पुरुष नीचे',
   liveVoice: 'लाइव आवाज़',
   heardNow: 'अभी सुनी गई',
+  now: 'अभी',
   summary: 'सारांश',
   pressStart: 'शुरू दबाएँ और बोलें',
   allowMicrophone: 'माइक्रोफ़ोन की अनुमति दें',
@@ -181,6 +182,10 @@ export const errors = {
   ],
   node_not_found: ['नोड अब नहीं है', 'वह बंद हो गया, या कभी था ही नहीं।'],
   session_not_found: ['कॉल समाप्त हो चुकी है', 'वह अभी समाप्त हुई।'],
+  other_instance: [
+    'अनुरोध दूसरे इंस्टेंस पर पहुँचा',
+    'यहाँ इसकी जानकारी नहीं है: फिर कोशिश करें, या सेशन एफ़िनिटी से इस पेज को एक ही इंस्टेंस पर रखें।',
+  ],
 };
 
 /** @type {import('./en.js').Explanations} */

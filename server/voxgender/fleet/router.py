@@ -12,13 +12,20 @@ from typing import Any, Literal, TypeVar
 from voxgender import metrics
 from voxgender.audiostream import StreamFormat
 from voxgender.calloptions import DEFAULTS, CallOptions
-from voxgender.errors import NodeNotFound, NotReady, SessionNotFound
+from voxgender.errors import (
+    ELSEWHERE,
+    NodeNotFound,
+    NotReady,
+    OtherInstance,
+    SessionNotFound,
+)
 from voxgender.fleet.directory import Directory, Member
 from voxgender.fleet.record import NodeRecord
 from voxgender.fleet.remote import NoAnswer, OfferResponse, RemoteNode, Unreachable
 from voxgender.fleet.roster import FleetRoster
 from voxgender.fleet.secret import Secret
 from voxgender.http.calls import Stream
+from voxgender.references import is_session_id
 from voxgender.roster import Followed, Watch
 from voxgender.sdp import Fragment, Offer
 
@@ -53,6 +60,7 @@ class Router:
         keep_together: place one subject's calls on one node, so that their number can be limited there.
         needs_node: be ready only while a node takes calls. Otherwise signaling is ready after the first refresh: it
             can answer every call then, and a load balancer must not remove all instances when nodes are missing.
+        is_one_of_many: say where an id is another instance's, whose nodes are not known here.
     """
 
     def __init__(
@@ -63,12 +71,14 @@ class Router:
         region: str = "",
         keep_together: bool = False,
         needs_node: bool = False,
+        is_one_of_many: bool = False,
     ) -> None:
         self._directory = directory
         self._secret = secret
         self._region = region
         self._keep_together = keep_together
         self._needs_node = needs_node
+        self._is_one_of_many = is_one_of_many
         self._draining = False
         self._withdrawing: set[asyncio.Task[None]] = set()
         self._roster = FleetRoster(directory)
@@ -230,11 +240,15 @@ class Router:
             return
         if any(not isinstance(outcome, SessionNotFound) for outcome in outcomes):
             raise NotReady("Not all media nodes can be reached now.", code="node_unreachable", retry_after_s=2)
+        if self._is_one_of_many:
+            raise OtherInstance(ELSEWHERE)
         raise SessionNotFound("There is no such call: it has ended, or never was.")
 
     async def drain_node(self, node: str) -> None:
         member = self._directory.get(node)
         if member is None:
+            if self._is_one_of_many:
+                raise OtherInstance(ELSEWHERE)
             raise NodeNotFound("There is no such node: it has gone, or never was.")
         try:
             await member.node.drain()
@@ -301,10 +315,13 @@ class Router:
 
         Raises:
             SessionNotFound: the id is not signed by a node, or its node is gone.
+            OtherInstance: its node is another instance's.
             NotReady: the node cannot be reached now.
         """
         node_id = self._secret.node_of(session_id)
         if node_id is None:
+            if self._is_one_of_many and is_session_id(session_id):
+                raise OtherInstance(ELSEWHERE)
             raise SessionNotFound(_GONE)
         member = self._directory.get(node_id)
         if member is None:

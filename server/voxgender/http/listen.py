@@ -25,8 +25,6 @@ logger = logging.getLogger(__name__)
 
 MAX_TEXT = 1_024
 """Characters of a text message."""
-LEAST_S = 0.0025
-"""Audio that a message holds at least, or it counts towards ``OTHERS_PER_S``: the shortest Opus packet."""
 MESSAGES_AT_ONCE = 16
 """Messages of a client that are taken before others have their turn."""
 SHUTDOWN_S = 1.5
@@ -210,8 +208,7 @@ async def _read(socket: WebSocket, stream: Stream, take: Take) -> None:
 
 
 async def _take(socket: WebSocket, stream: Stream) -> None:
-    form = stream.form
-    least_bytes = 1 if form.encoding == "opus" else LEAST_S * form.rate_hz * form.frame_bytes
+    least_bytes = stream.form.least_message
     finished = False
     taken = 0
     while (message := await socket.next()) is not None:

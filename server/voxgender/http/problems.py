@@ -13,6 +13,7 @@ from voxgender.errors import (
     NotReady,
     NoUdp,
     OptionRefused,
+    OtherInstance,
     RequestRefused,
     SdpRejected,
     SessionNotFound,
@@ -34,6 +35,8 @@ REFUSALS: Mapping[str, tuple[int, type[RequestRefused]]] = {
     "option_refused": (400, OptionRefused),
     "unsupported_encoding": (415, StreamRejected),
     "ticket_not_found": (404, SessionNotFound),
+    # Not 404: the call may be up, and the same request may reach it.
+    "other_instance": (421, OtherInstance),
     "no_audio": (422, SdpRejected),
     "ice_restart": (422, SdpRejected),
     "too_many_voices": (422, SdpRejected),

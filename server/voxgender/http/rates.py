@@ -62,7 +62,10 @@ class Rates:
     def _limits(self, request: web.Request) -> "_Limits | None":
         resource = request.match_info.route.resource
         match request.method, resource and resource.canonical:
-            case ("POST", "/whip" | "/listen") | ("GET", "/listen" | "/listen/twilio" | "/listen/telnyx"):
+            case ("POST", "/whip" | "/listen") | (
+                "GET",
+                "/listen" | "/listen/twilio" | "/listen/telnyx" | "/listen/vonage",
+            ):
                 return self._offers
             case ("PATCH", "/whip/{session}"):
                 return self._others

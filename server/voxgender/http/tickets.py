@@ -9,7 +9,7 @@ import msgspec
 
 from voxgender.audiostream import StreamFormat
 from voxgender.calloptions import DEFAULTS, CallOptions
-from voxgender.errors import SessionNotFound
+from voxgender.errors import OtherInstance, SessionNotFound
 from voxgender.http.calls import Calls, Stream
 from voxgender.http.rates import Rates
 from voxgender.settings import AuthOptions
@@ -77,10 +77,17 @@ class Tickets:
         permit = _Permit(self._instance, place, form, subject, options)
         return session_id, self._seal.close(msgspec.json.encode(permit), self._clock())
 
-    async def redeem(self, ticket: str, address: str) -> Stream:
+    async def redeem(self, ticket: str, address: str, *, is_told: bool = True) -> Stream:
         """Begin the call of a ticket, once.
 
+        Args:
+            ticket: as it was made.
+            address: of the client.
+            is_told: whether the client is sent the messages itself. Others read them at the session of the instance
+                that made the ticket, and would wait there in vain for a stream of another one.
+
         Raises:
+            OtherInstance: another one made the ticket, and must not be replaced.
             SessionNotFound: the ticket was used, has expired, or never was.
             NotReady, TooManySessions
         """
@@ -89,6 +96,11 @@ class Tickets:
             return await self._calls.redeem(ticket)
         if permit.instance == self._instance:
             return await self._calls.redeem(permit.place)
+        if not is_told:
+            raise OtherInstance(
+                "Another instance of the server gave this ticket, and this call's messages are read there: run one "
+                "instance, or a fleet."
+            )
         if permit.place in self._used:
             raise SessionNotFound(_NOT_FOUND, code="ticket_not_found")
         self._rates.check_subject(permit.subject)

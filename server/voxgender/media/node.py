@@ -12,7 +12,7 @@ from voxgender import metrics
 from voxgender.audiostream import StreamFormat
 from voxgender.calloptions import DEFAULTS, CallOptions
 from voxgender.engine import Engine
-from voxgender.errors import NodeNotFound, NotReady, NoUdp, SessionNotFound, TooManySessions
+from voxgender.errors import ELSEWHERE, NodeNotFound, NotReady, NoUdp, OtherInstance, SessionNotFound, TooManySessions
 from voxgender.media.aiortc_internals.certificates import Certificates
 from voxgender.media.aiortc_internals.ice import HostAddresses
 from voxgender.media.livesession import LiveSession
@@ -22,7 +22,7 @@ from voxgender.media.session import Session, SessionTimes
 from voxgender.media.sockets import Sockets
 from voxgender.media.streamsession import StreamSession
 from voxgender.protocol import End, Message
-from voxgender.references import reference
+from voxgender.references import is_session_id, reference
 from voxgender.roster import Followed, LiveCall, Roster, Watch
 from voxgender.system import ProcessLoad
 from voxgender.version import __version__
@@ -33,7 +33,7 @@ SWEEP_S = 1.0
 """Time between two checks of all sessions' deadlines."""
 
 HERE = "here"
-"""Name of this node to operators; in a fleet, signaling replaces it by the node's id."""
+"""Name of this node to operators, if its instance has none; in a fleet, signaling replaces it by the node's id."""
 
 GIVE_WAY_S = 1.0
 """Time that a call has to connect before it may be ended for another one, where the node is full."""
@@ -59,6 +59,8 @@ class MediaNode:
         connect_timeout_s: time for a session to connect before it is ended.
         silence_timeout_s: time without packets and messages after which a peer is taken to be gone.
         new_session_id: returns unguessable ids.
+        instance: mark of this process, where requests may reach other processes of the same server instead; it ends
+            the ids that it gives. Empty where all requests come here.
         sweep_s: time between two checks of all sessions' deadlines.
         give_way_s: time that a call has to connect before it may be ended for another one, if the node is full.
         session_times: times after which a session takes its peer to be gone.
@@ -78,6 +80,7 @@ class MediaNode:
         connect_timeout_s: float = 15.0,
         silence_timeout_s: float = 15.0,
         new_session_id: Callable[[], str] = random_id,
+        instance: str = "",
         sweep_s: float = SWEEP_S,
         give_way_s: float = GIVE_WAY_S,
         session_times: SessionTimes = SessionTimes(),  # noqa: B008 - they cannot change
@@ -88,7 +91,9 @@ class MediaNode:
         self._sockets = Sockets(udp_ports)
         self._no_udp = no_udp
         self._certificates = Certificates()
-        self._new_session_id = new_session_id
+        self._new_session_id = new_session_id if not instance else lambda: f"{new_session_id()}.{instance}"
+        self._instance = instance
+        self._name = instance or HERE
         self._max_sessions = max_sessions
         self._max_sessions_per_subject = max_sessions_per_subject
         self._connect_timeout_s = connect_timeout_s
@@ -246,6 +251,11 @@ class MediaNode:
         self._ready_engine()
         session = self._tickets.pop(ticket, None)
         if session is None or session.ended_for is not None:
+            if self._is_elsewhere(ticket):
+                raise OtherInstance(
+                    "Another instance of the server gave this ticket: start all with the same --jwt-secret or --token, "
+                    "so that each takes the tickets of the others."
+                )
             raise SessionNotFound(
                 "There is no such ticket: it was used, has expired, or never was. Ask for another one by POST.",
                 code="ticket_not_found",
@@ -312,7 +322,7 @@ class MediaNode:
     async def overview(self) -> dict[str, list[dict[str, Any]]]:
         """Return this node's calls, and the node itself, for operators."""
         node = {
-            "node": HERE,
+            "node": self._name,
             "sessions": self.live,
             "capacity": self.capacity,
             "load": round(self._process_load.measure(), 3),
@@ -320,28 +330,32 @@ class MediaNode:
             "region": "",
             "version": __version__,
         }
-        calls = [session.figures() | {"node": HERE} for session in self._all()]
+        calls = [session.figures() | {"node": self._name} for session in self._all()]
         return {"calls": calls, "nodes": [node]}
 
     async def end_by_reference(self, wanted: str) -> None:
         """End the session whose id has this reference.
 
         Raises:
-            SessionNotFound
+            SessionNotFound, OtherInstance
         """
         for session in self._all():
             if reference(session.id) == wanted:
                 await session.end("deleted")
                 return
+        if self._instance:
+            raise OtherInstance(ELSEWHERE)
         raise SessionNotFound("There is no such call: it has ended, or never was.")
 
     async def drain_node(self, node: str) -> None:
         """Drain this node.
 
         Raises:
-            NodeNotFound: it is not this one.
+            NodeNotFound, OtherInstance: it is not this one.
         """
-        if node != HERE:
+        if node != self._name:
+            if self._instance:
+                raise OtherInstance(ELSEWHERE)
             raise NodeNotFound("There is no such node: it has gone, or never was.")
         self.drain()
 
@@ -418,8 +432,14 @@ class MediaNode:
     def _find(self, session_id: str) -> LiveSession:
         session = self._sessions.get(session_id) or self._streams.get(session_id)
         if session is None:
+            if self._is_elsewhere(session_id):
+                raise OtherInstance(ELSEWHERE)
             raise SessionNotFound("There is no such session: it has ended, or never was.")
         return session
+
+    def _is_elsewhere(self, name: str) -> bool:
+        """Tell whether another instance gave a session's id or a ticket."""
+        return bool(self._instance) and is_session_id(name) and not name.endswith(f".{self._instance}")
 
     def _check_subject(self, subject: str | None, *, places: int = 1) -> None:
         most = self._max_sessions_per_subject

@@ -17,9 +17,8 @@ from voxgender.calloptions import DEFAULTS, CallOptions
 from voxgender.engine import Engine
 from voxgender.engine.stream import Stream
 from voxgender.errors import Ending, SdpRejected, StreamEnded
-from voxgender.media.decoder import opus_duration
 from voxgender.media.livesession import DELIVERY_TIMEOUT_S, FLUSH_TIMEOUT_S, LiveSession, Reason
-from voxgender.media.streamdecoder import decoders, pcm_format
+from voxgender.media.streamdecoder import decoders, duration_s, pcm_format
 from voxgender.protocol import AnyMessage, Error, Message, Result
 
 MAX_UNREAD = 256
@@ -29,7 +28,7 @@ LONGEST_S = 86_400.0
 TICKET_S = 60.0
 """Time in which a ticket has to be used."""
 
-_OPUS_CLOCK_HZ = 48_000
+_PACKETS_CLOCK_HZ = 48_000
 
 _WHY: dict[Reason, tuple[Ending, str]] = {
     "deleted": ("done", "The call was ended by DELETE."),
@@ -40,7 +39,10 @@ _WHY: dict[Reason, tuple[Ending, str]] = {
     "silent_peer": ("policy", "Nothing came for too long: send audio or pings, or connect again later."),
     "excessive_data": ("flood", "Too many messages came that hold next to no audio: send larger ones."),
     "unread_messages": ("unread", "Messages were left unread for too long: read them while you send."),
-    "malformed_audio": ("malformed", "A message is no Opus packet: send one packet in each message."),
+    "malformed_audio": (
+        "malformed",
+        "A message is no packet of Opus or AMR-WB, as the encoding says: send one in each.",
+    ),
     "too_long": ("policy", "The stream is as long as one may be: connect again, with from_ms."),
     "analysis_failed": ("fault", "The server failed to analyse the audio: connect again, with from_ms."),
     "shutdown": ("draining", "The server is shutting down: connect again, with from_ms."),
@@ -143,7 +145,7 @@ class StreamSession(LiveSession):
         """Add the next bytes of the stream; wait while as much audio waits as may.
 
         Args:
-            audio: samples, which may be cut anywhere, or one Opus packet.
+            audio: samples, which may be cut anywhere, or one packet of AMR-WB or Opus.
 
         Raises:
             StreamEnded: the stream is over, or these bytes end it.
@@ -156,7 +158,7 @@ class StreamSession(LiveSession):
             if not self._has_audio:
                 self._has_audio = True
                 self._note_start()
-            await self._stream.feed(self._opus(audio) if self._packets is None else self._packets.cut(audio))
+            await self._stream.feed(self._packet(audio) if self._packets is None else self._packets.cut(audio))
         finally:
             self._pushing = False
             self._touch()
@@ -200,13 +202,13 @@ class StreamSession(LiveSession):
     def _touch(self) -> None:
         self._active_at = monotonic()
 
-    def _opus(self, packet: bytes) -> list[tuple[Packet, float]]:
-        duration = opus_duration(packet)
-        if not duration:
+    def _packet(self, packet: bytes) -> list[tuple[Packet, float]]:
+        lasts_s = duration_s(self.form, packet)
+        if not lasts_s:
             self.end_soon("malformed_audio")
             raise self._ended()
-        pts, self._ticks = self._ticks, self._ticks + duration
-        return [(Packet(pts, packet), duration / _OPUS_CLOCK_HZ)]
+        pts, self._ticks = self._ticks, self._ticks + round(lasts_s * _PACKETS_CLOCK_HZ)
+        return [(Packet(pts, packet), lasts_s)]
 
     def _ended(self) -> StreamEnded:
         return StreamEnded(*_WHY.get(self.ended_for or "track_ended", ("fault", "")))

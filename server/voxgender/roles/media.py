@@ -135,9 +135,13 @@ def webhooks_of(options: WebhookOptions) -> Webhooks | None:
 
 
 async def make_node(
-    settings: NodeSettings, *, new_session_id: Callable[[], str] = random_id, observers: Sequence[Observer] = ()
+    settings: NodeSettings,
+    *,
+    new_session_id: Callable[[], str] = random_id,
+    observers: Sequence[Observer] = (),
+    instance: str = "",
 ) -> MediaNode:
-    """Make a media node from the options.
+    """Make a media node from the options; :class:`voxgender.media.node.MediaNode` has the arguments.
 
     Raises:
         SettingsError: an option cannot be used.
@@ -154,6 +158,7 @@ async def make_node(
         silence_timeout_s=media.silence_timeout_s,
         new_session_id=new_session_id,
         observers=observers,
+        instance=instance,
     )
 
 

@@ -11,7 +11,7 @@ from voxgender.http.app import create_app
 from voxgender.inference.classifier import Classifier
 from voxgender.inference.labels import parse
 from voxgender.roles.hosting import Stop, freeze_loaded, listen, listen_for_metrics, load_in_thread, url_of
-from voxgender.roles.media import drain, make_node, webhooks_of
+from voxgender.roles.media import drain, make_node, new_node_id, webhooks_of
 from voxgender.roles.modelswap import ModelSwap
 from voxgender.settings import ModelOptions, ServeSettings
 
@@ -33,7 +33,12 @@ class Standalone:
         """Serve the page and the calls. See :meth:`voxgender.roles.running.Role.start`."""
         settings = self._settings
         webhooks = webhooks_of(settings.webhooks)
-        self._node = await make_node(settings, observers=[] if webhooks is None else [webhooks])
+        # A server that UDP reaches has an address of its own. One without stands behind a proxy, as others may.
+        self._node = await make_node(
+            settings,
+            observers=[] if webhooks is None else [webhooks],
+            instance=new_node_id() if settings.media.no_udp else "",
+        )
         app, http = create_app(settings, self._node, models=self._models), settings.http
         port = await listen(app, stack, host=http.host, port=http.port)
         await listen_for_metrics(settings.metrics, stack)

@@ -64,7 +64,13 @@ class WithWorkers:
         directory = Directory(source, Secret(self._key))
         stack.push_async_callback(directory.close)
         together = settings.subjects.max_sessions_per_subject > 0
-        self._router = Router(directory, Secret(self._key), keep_together=together, needs_node=True)
+        self._router = Router(
+            directory,
+            Secret(self._key),
+            keep_together=together,
+            needs_node=True,
+            is_one_of_many=settings.media.no_udp,
+        )
         stack.push_async_callback(self._router.close)
 
         async def metrics() -> bytes:
