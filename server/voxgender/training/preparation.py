@@ -112,7 +112,8 @@ def prepare(labelled: Sequence[Clip], unlabelled: Sequence[Clip], options: Prepa
     clips = [one.clip for one in own]
     chosen = spread(clips, options.resynthesised_speakers) if options.variants else []
     resynthesised = _recordings(chosen, options, variants=options.variants, called="resynthesis")
-    plain = _recordings([clip for clip in clips if clip not in set(chosen)], options, called="labelled")
+    retaken = set(chosen)
+    plain = _recordings([clip for clip in clips if clip not in retaken], options, called="labelled")
     known = {one.clip: one for one in (*resynthesised, *plain)}
     others = _recordings([one.clip for one in pseudo], options, called="unlabelled")
     noise_recordings = _recordings(noises, options, called="noise")

@@ -33,6 +33,7 @@ from voxgender.training.phase import (
     save_weights,
 )
 from voxgender.training.preparation import Material, Mixture, PreparationOptions, crops_of, prepare
+from voxgender.training.processes import kept_processes
 from voxgender.training.scoring import Windows, asked_windows, calibrate, merit, score, windows_of, without
 
 RESULT = "result.pt"
@@ -133,7 +134,9 @@ class _Run:
     def _phase(self, phase: PhaseOptions, crops: float, raised: float, start: State | None = None) -> PhaseEnd:
         if (end := phase_end(phase.folder, phase.steps, phase.check_every)) is not None:
             return end
-        return Phase(phase, self._batches(crops, raised), self._choosing_windows(), start).run()
+        with kept_processes(self._options.workers):
+            batches, chosen = self._batches(crops, raised), self._choosing_windows()
+        return Phase(phase, batches, chosen, start).run()
 
     def _phase_options(self, name: str, folder: Path, steps: int, check_every: int) -> PhaseOptions:
         options = self._options
