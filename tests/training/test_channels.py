@@ -31,7 +31,8 @@ def ratio_db(audio: Tensor, other: Tensor) -> Tensor:
 def band_power(audio: Tensor, low_hz: float, high_hz: float) -> Tensor:
     power = torch.fft.rfft(audio).abs().square()
     hz = torch.fft.rfftfreq(audio.shape[1], 1 / SAMPLE_RATE_HZ)
-    return power[:, (hz >= low_hz) & (hz < high_hz)].sum(dim=1)
+    within: Tensor = power[:, (hz >= low_hz) & (hz < high_hz)].sum(dim=1)
+    return within
 
 
 @pytest.mark.parametrize(

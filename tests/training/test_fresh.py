@@ -11,8 +11,10 @@ from voxgender.training.crops import SIZE
 from voxgender.training.fresh import DeviceTakes, FreshBatches
 from voxgender.training.manifest import KINDS, read_manifest, with_split
 from voxgender.training.network import BANDS, ROW
+from voxgender.training.phase import BEST, Phase, PhaseOptions, load_weights
 from voxgender.training.preparation import Material, Mixture, PreparationOptions, crops_of, prepare
 from voxgender.training.recordings import FRAME
+from voxgender.training.scoring import windows_of
 
 
 @pytest.fixture(scope="module")
@@ -66,11 +68,11 @@ def test_crops_outside_of_a_take_are_silent_and_never_of_another_take() -> None:
     bank = Bank([*takes, rng.integers(-9, 9, 5).astype(np.int16)], "cpu")
     assert bank.frames.tolist() == [3, 9, 1, 1]
     audio, loud = bank.crops(np.array([0, 1, 2]), np.array([-2, 4, -5]), 6)
-    rows = (audio.unflatten(1, (6, FRAME)) * 32767).round().mean(dim=2)
+    rows = (audio.reshape(-1, 6, FRAME) * 32767).round().mean(dim=2)
     assert rows.tolist() == [[0, 0, 1000, 1000, 1000, 0], [2000] * 5 + [0], [0] * 5 + [3000]]
     torch.testing.assert_close(loud, rows > 0)
     repeated = bank.excerpts(np.array([2, 0]), 5, rng)
-    assert (repeated.unflatten(1, (5, FRAME)).mean(dim=2) * 32767).round().tolist() == [[3000] * 5, [1000] * 5]
+    assert (repeated.reshape(-1, 5, FRAME).mean(dim=2) * 32767).round().tolist() == [[3000] * 5, [1000] * 5]
 
 
 def test_the_loud_part_of_a_crop_is_what_windows_lie_in(material: Material) -> None:
@@ -96,3 +98,25 @@ def test_takes_come_up_as_often_as_in_prepared_crops(material: Material) -> None
     assert chances[~takes.plain].sum() == pytest.approx((0.8 / 3 + 0.4) / 1.4)
     assert (chances[~retaken] > 0).all()
     assert takes.plain[~retaken].all()
+
+
+def test_a_phase_learns_from_fresh_windows_to_tell_people_it_has_not_heard(
+    material: Material, corpus: Path, tmp_path: Path
+) -> None:
+    options = PhaseOptions(
+        name="train",
+        folder=tmp_path,
+        steps=60,
+        check_every=30,
+        learning_rate=2e-3,
+        batch=16,
+        hidden=32,
+        layers=1,
+        seed=0,
+        device="cpu",
+        kept_out="",
+    )
+    chosen = windows_of(with_split(read_manifest(corpus), "dev"))
+    Phase(options, batches(material, size=16), chosen).run()
+    _, found = load_weights(tmp_path / BEST)
+    assert all(score.files == 1 for score in found.scores if score.kind != "noise")

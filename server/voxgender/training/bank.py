@@ -7,7 +7,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from voxgender.training.recordings import FRAME, loud_frames
+from voxgender.training.recordings import FRAME, as_floats, loud_frames
 
 
 class Bank:
@@ -27,7 +27,7 @@ class Bank:
         self._begins = self._moved(np.cumsum(self.frames) - self.frames)
         self._ends = self._begins + self._moved(self.frames)
         self._audio = self._moved(np.concatenate(whole).reshape(-1, FRAME))
-        loud = [loud_frames(take.astype(np.float32) / 32767) for take in whole]
+        loud = [loud_frames(as_floats(take)) for take in whole]
         self._loud = self._moved(np.concatenate(loud))
 
     def crops(self, takes: npt.NDArray[np.int64], starts: npt.NDArray[np.int64], frames: int) -> tuple[Tensor, Tensor]:

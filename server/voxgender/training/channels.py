@@ -122,7 +122,7 @@ def coloured_noise(count: int, size: int, chance: Chance) -> Tensor:
     """Make steady noise with 1/f^a power, from white to brown, sometimes with the hum of the mains."""
     slope = chance.uniform(0, 2, count, 1)
     spectrum = torch.fft.rfft(chance.normal(count, size)) * _hz(size, chance.device).clamp_min(20) ** (-slope / 2)
-    noise = torch.fft.irfft(spectrum, size)
+    noise: Tensor = torch.fft.irfft(spectrum, size)
     noise = noise / noise.std(dim=1, keepdim=True)
     mains_hz = (50 + 10 * chance.below(2, count, 1)) * (1 + chance.below(3, count, 1))
     level = chance.uniform(0.2, 2, count, 1) * (chance.uniform(0, 1, count, 1) < 0.2)
@@ -159,7 +159,8 @@ def reverberated(audio: Tensor, chance: Chance) -> Tensor:
         tail.scatter_add_(1, place, chance.uniform(-0.6, 0.6, count, 1) * (echo < echoes))
     together = 3 * 2**14
     assert size + _LONGEST_TAIL <= together
-    return torch.fft.irfft(torch.fft.rfft(audio, together) * torch.fft.rfft(tail, together), together)[:, :size]
+    wet: Tensor = torch.fft.irfft(torch.fft.rfft(audio, together) * torch.fft.rfft(tail, together), together)
+    return wet[:, :size]
 
 
 def through_microphones(audio: Tensor, chance: Chance, *, roughness_db: float) -> Tensor:
@@ -228,11 +229,13 @@ def through_g711(audio: Tensor, chance: Chance) -> Tensor:
     narrow = narrow.clamp(-1, 1)
     compressed = (narrow.sign() * torch.log1p(255 * narrow.abs()) / math.log(256) * 127).round() / 127
     decoded = compressed.sign() * torch.expm1(compressed.abs() * math.log(256)) / 255
-    return torch.fft.irfft(2 * torch.fft.rfft(decoded), size) * level
+    wide: Tensor = torch.fft.irfft(2 * torch.fft.rfft(decoded), size)
+    return wide * level
 
 
 def _shaped(audio: Tensor, gain: Tensor) -> Tensor:
-    return torch.fft.irfft(torch.fft.rfft(audio) * gain, audio.shape[1])
+    shaped: Tensor = torch.fft.irfft(torch.fft.rfft(audio) * gain, audio.shape[1])
+    return shaped
 
 
 def _quantile(values: Tensor, share: Tensor) -> Tensor:
@@ -244,7 +247,8 @@ def _quantile(values: Tensor, share: Tensor) -> Tensor:
 
 @cache
 def _hz(size: int, device: str) -> Tensor:
-    return torch.fft.rfftfreq(size, 1 / SAMPLE_RATE_HZ, device=device)
+    hz: Tensor = torch.fft.rfftfreq(size, 1 / SAMPLE_RATE_HZ, device=device)
+    return hz
 
 
 @cache

@@ -72,7 +72,8 @@ class DeviceTakes:
             takes = np.flatnonzero(self.plain == plain)
             counts = np.bincount(self.sources[takes], minlength=len(of_recordings))
             chances[takes] = (of_recordings[:, 0 if plain else 1] / np.maximum(1, counts))[self.sources[takes]]
-        return chances / chances.sum()
+        total: np.float64 = chances.sum()
+        return chances / total
 
 
 class FreshBatches:

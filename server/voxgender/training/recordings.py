@@ -45,7 +45,12 @@ class Recording:
 
 @lru_cache(1500)
 def _read(file: Path, take: int) -> Samples:
-    return pcm(file, take).astype(np.float32) / 32767
+    return as_floats(pcm(file, take))
+
+
+def as_floats(audio: npt.NDArray[np.int16]) -> Samples:
+    """Return PCM as float32, -1 to 1."""
+    return audio.astype(np.float32) / np.float32(32767)
 
 
 def pcm(file: Path, take: int = 0) -> npt.NDArray[np.int16]:

@@ -48,6 +48,8 @@ _TUNING_RATE = 0.3
 _TUNING_CROPS, _TUNING_RAISED = 1.4, 1.5
 """Factors by which the second phase has more crops, and a larger share of additional crops of resynthesised takes."""
 
+_CHECKPOINTS = "2"
+"""Form of the checkpoints; raise it if runs that began before cannot go on."""
 _CHANGEABLE = {"out", "cache", "workers", "threads", "device"}
 """Options that may change when an interrupted run is resumed."""
 
@@ -120,7 +122,7 @@ class _Run:
         options = self._options
         network = build(hidden=options.hidden, layers=options.layers)
         network.load_state_dict(mean_weights([end.average for end in ends]))
-        network.to(options.device)
+        network.to(torch.device(options.device))  # type: ignore[arg-type]  # the stub of transformers
         by = [clip for clip in without(options.kept_out, self._chosen) if clip.kind != "noise"]
         asked = asked_windows(by, workers=options.workers)
         if {clip.kind for clip in asked} != {"female", "male"}:  # the speech gate found no voice of a sex
@@ -246,6 +248,7 @@ def _tenth(speakers: list[tuple[str, str]]) -> list[tuple[str, str]]:
 def _note_options(options: TrainOptions) -> None:
     """Write the options into ``out``, so that no run with other options resumes from its checkpoint."""
     facts = {name: str(value) for name, value in asdict(options).items() if name not in _CHANGEABLE}
+    facts["checkpoints"] = _CHECKPOINTS
     file = options.out / OPTIONS
     if file.exists():
         if noted_options(options.out) != facts:
