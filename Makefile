@@ -64,10 +64,11 @@ docs: setup
 	npm run --silent --workspace docs/site build
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
 
-# Three parts at once, because most tests wait for a call to go by: those with browsers and packages, those with other
-# programs, hosts or recordings, and the rest.
-BROWSERS := tests/browser tests/deploy tests/examples
-PROGRAMS := tests/hosts tests/integrations tests/pool tests/publishers tests/realspeech tests/roles
+# Three parts at once, because most tests wait for a call to go by: those with browsers, those with other programs,
+# packages or recordings, and the rest. The hosts come after the browsers, because Chromium drops requests that wait while
+# a network interface of the machine comes or goes.
+BROWSERS := tests/browser tests/examples tests/hosts
+PROGRAMS := tests/deploy tests/integrations tests/pool tests/publishers tests/realspeech tests/roles
 test: setup lint docs
 	node --test client/test/*.test.js
 	$(MAKE) --no-print-directory --jobs=3 --output-sync=target test-browsers test-programs test-rest

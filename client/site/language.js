@@ -132,10 +132,13 @@ export async function speakLanguage(language) {
  */
 async function load(language) {
   if (language === 'en') return english;
-  try {
-    return await import(`./words/${language}.js`);
-  } catch (error) {
-    console.warn(`voxgender: no words in ${language}:`, error);
-    return english;
+  // Browsers drop requests that wait while the device changes networks, and remember a module that failed by its URL.
+  for (const query of ['', '?again=1', '?again=2']) {
+    try {
+      return await import(`./words/${language}.js${query}`);
+    } catch (error) {
+      console.warn(`voxgender: no words in ${language}:`, error);
+    }
   }
+  return english;
 }

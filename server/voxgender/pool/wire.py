@@ -25,6 +25,8 @@ MAX_BYTES = MAX_WINDOWS * 2 * 16_000 * 2
 """Bytes of a request: its windows are of two seconds on average at most."""
 
 _FULL_SCALE = 2**15 - 1
+_SILENCE = 1e-20
+"""Peak, -400 dB of full scale, under which a window is told as silence: scaling by less would overflow float32."""
 
 Samples = npt.NDArray[np.float32]
 
@@ -103,7 +105,7 @@ class Packed(NamedTuple):
 def pack(window: Samples) -> Packed:
     """Write a window in 16 bits: float32, shape ``(samples,)``; its noise is 90 dB below its peak or less."""
     peak = float(np.abs(window).max())
-    if not peak:
+    if peak < _SILENCE:
         return Packed(0.0, bytes(2 * window.size))
     return Packed(peak, np.rint(window * (_FULL_SCALE / peak)).astype("<i2").tobytes())
 
