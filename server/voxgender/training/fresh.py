@@ -44,23 +44,14 @@ class DeviceTakes:
 
     def __init__(self, material: Material, device: str, *, workers: int) -> None:
         everybody = [*material.labelled, *material.others]
-        some = everybody[::_CODED_EVERY]
-        through_opus = dict(zip(some, coded(some, workers=workers), strict=True))
-        takes = [
-            (index, take, of, number)
-            for index, one in enumerate(everybody)
-            for take, (of, number) in enumerate(
-                [
-                    *((one, number) for number in range(one.count)),
-                    *((other, 0) for other in [through_opus.get(one)] if other),
-                ]
-            )
-        ]
+        takes = [(index, one, take) for index, one in enumerate(everybody) for take in range(one.count)]
+        through_opus = coded(everybody[::_CODED_EVERY], workers=workers)
+        takes += [(_CODED_EVERY * place, one, 0) for place, one in enumerate(through_opus)]
         self.device = device
         self.material = material
-        self.sources = np.array([index for index, *_ in takes])
-        self.plain = np.array([number == 0 for *_, number in takes])
-        self.voices = Bank(_read([(of, number) for *_, of, number in takes]), device)
+        self.sources = np.array([index for index, _, _ in takes])
+        self.plain = np.array([take == 0 for _, _, take in takes])
+        self.voices = Bank(_read([(one, take) for _, one, take in takes]), device)
         self.noises = Bank(_read([(one, 0) for one in material.noises]), device) if material.noises else None
         self.targets = Targets(material, device)
 
