@@ -18,7 +18,7 @@ def chance() -> Chance:
     return Chance((1, 2), "cpu")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def voices() -> Tensor:
     said = [speak(voice, 2.0, seed=seed)[:SIZE] for seed, voice in enumerate((MAN, WOMAN, MAN, WOMAN))]
     return torch.from_numpy(np.stack(said))

@@ -26,7 +26,7 @@ def material(corpus: Path, cache: Path) -> Material:
 
 def batches(material: Material, **options: int) -> FreshBatches:
     takes = DeviceTakes(material, "cpu", workers=1)
-    return FreshBatches(takes, Mixture(), options.get("size", 48), options.get("seed", 0))
+    return FreshBatches(takes, Mixture(), options.get("size", 12), options.get("seed", 0))
 
 
 def test_a_batch_depends_on_the_seed_and_the_step_alone(material: Material) -> None:
@@ -42,15 +42,15 @@ def test_a_batch_depends_on_the_seed_and_the_step_alone(material: Material) -> N
 
 
 def test_batches_hold_both_sexes_and_noise_as_prepared_ones_do(material: Material, tmp_path: Path) -> None:
-    made = batches(material, size=100)
-    counts = torch.stack([made.batch(step).kinds.argmax(dim=1).bincount(minlength=3) for step in range(6)]).sum(dim=0)
-    crops = crops_of(material, Mixture(), tmp_path, count=50, seed=0, workers=1).crops
+    made = batches(material, size=50)
+    counts = torch.stack([made.batch(step).kinds.argmax(dim=1).bincount(minlength=3) for step in range(3)]).sum(dim=0)
+    crops = crops_of(material, Mixture(), tmp_path, count=20, seed=0, workers=1).crops
     assert crops.sources.min() == -1
     shares = dict(zip(KINDS, (counts / counts.sum()).tolist(), strict=True))
     assert shares["noise"] == pytest.approx(0.14, abs=0.01)
-    assert shares["male"] == pytest.approx(shares["female"], abs=0.1)
+    assert shares["male"] == pytest.approx(shares["female"], abs=0.15)
     batch = made.batch(0)
-    assert batch.envelopes.shape[::2] == (100, BANDS)
+    assert batch.envelopes.shape[::2] == (50, BANDS)
     assert batch.envelopes.isfinite().all()
     assert batch.envelopes.dtype == torch.float32
     assert batch.vectors is None
@@ -60,6 +60,16 @@ def test_a_material_without_noise_gives_noise_all_the_same(material: Material) -
     batch = batches(replace(material, noises=[])).batch(0)
     assert batch.kinds[:, KINDS.index("noise")].gt(0.9).any()
     assert batch.envelopes.isfinite().all()
+
+
+@pytest.mark.parametrize("size", [1, 2, 5, 16])
+def test_batches_may_be_small(material: Material, size: int) -> None:
+    """Two of sixteen windows are noise, and neither is steady: an FFT of no rows ended in an error of MKL."""
+    made = batches(material, size=size)
+    for step in range(2):
+        batch = made.batch(step)
+        assert len(batch.envelopes) == len(batch.kinds) == len(batch.voices) == size
+        assert batch.envelopes.isfinite().all()
 
 
 def test_crops_outside_of_a_take_are_silent_and_never_of_another_take() -> None:

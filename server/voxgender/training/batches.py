@@ -47,7 +47,7 @@ class Batches(Protocol):
 
 
 class Targets:
-    """What is to be learned of each recording, and of noise.
+    """The probabilities and embeddings that a network is to learn of each recording, and of noise.
 
     Args:
         material: recordings and their targets.

@@ -27,7 +27,7 @@ _CODED_EVERY = 3
 
 
 class DeviceTakes:
-    """All takes of the recordings in the memory of a device.
+    """The takes of all recordings, in the memory of a device.
 
     Args:
         material: recordings and their targets.
@@ -117,12 +117,13 @@ class FreshBatches:
         if self._noises is None:
             steady = count - melodic
         recorded = count - steady - melodic
-        made = [coloured_noise(steady, SIZE, chance), tones(melodic, SIZE, chance)]
+        # An FFT of no rows at all is an error.
+        made = [make(some, SIZE, chance) for make, some in ((coloured_noise, steady), (tones, melodic)) if some]
         if recorded:
             audio, behind = self._noise(recorded, chance), self._noise(recorded, chance)
             both = chance.uniform(0, 1, recorded, 1) < 0.2
             made.append(torch.where(both, mixed(audio, behind, chance.uniform(0, 12, recorded, 1)), audio))
-        return torch.cat(made)
+        return torch.cat(made) if made else torch.empty(0, SIZE, device=self._device)
 
     def _noise(self, count: int, chance: Chance) -> Tensor:
         assert self._noises is not None

@@ -44,7 +44,7 @@ class Material:
 
 @dataclass(frozen=True, slots=True)
 class Mixture:
-    """How often each kind of recording comes up.
+    """The shares of the kinds of recordings.
 
     Attributes:
         labelled_share: share of voices with labels of their own, if a teacher labelled others.
