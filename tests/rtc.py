@@ -16,7 +16,7 @@ from voxgender import protocol
 from voxgender.engine import Engine
 from voxgender.http.app import create_app
 from voxgender.http.connections import Limits
-from voxgender.http.events import KEEPALIVE_S
+from voxgender.http.eventstream import KEEPALIVE_S
 from voxgender.media.aiortc_internals.ice import bind_ice
 from voxgender.media.node import MediaNode
 from voxgender.roles.hosting import LIMITS, listen

@@ -77,7 +77,9 @@ def test_every_route_is_documented_and_nothing_more() -> None:
 def test_head_is_answered_where_the_documents_say() -> None:
     served = routes()
     gets = {
-        path for method, path in served if method == "GET" and not path.startswith(("/whip/", "/listen", "/operators/"))
+        path
+        for method, path in served
+        if method == "GET" and not path.startswith(("/whip/", "/listen", "/operators/", "/names/", "/subjects/"))
     }
     assert gets == {path for method, path in served if method == "HEAD"}
 
@@ -105,6 +107,8 @@ def test_tokens_are_asked_for_where_the_document_says() -> None:
         "DELETE /operators/calls/{reference}",
         "PUT /operators/nodes/{node}/drain",
         "PUT /model",
+        "GET /names/{name}/events",
+        "GET /subjects/{subject}/events",
         "GET /listen",
         "POST /listen",
         "GET /listen/twilio",

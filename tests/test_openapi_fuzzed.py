@@ -38,6 +38,8 @@ OPERATIONS: list[tuple[str, Any]] = [
     (name, found.ok())  # type: ignore[union-attr]
     for name, schema in SCHEMAS.items()
     for found in schema.get_all_operations()
+    # The calls of a node are told as long as somebody listens.
+    if found.ok().path != "/calls"  # type: ignore[union-attr]
 ]
 # A node that is drained takes no more calls, so that is asked last.
 OPERATIONS.sort(key=lambda each: each[1].path == "/drain")

@@ -12,11 +12,13 @@ from voxgender import protocol
 from voxgender.protocol import (
     AnyMessage,
     Change,
+    End,
     Error,
     Hello,
     Result,
     Scores,
     Segment,
+    Start,
     Summary,
     Warning,
     decode,
@@ -44,6 +46,9 @@ MESSAGES: list[AnyMessage] = [
     Summary(duration=10.0, speech=4.0, male=3.0, female=0.5, uncertain=0.5, segments=3),
     Warning(code="overloaded", message="The server cannot keep up."),
     Error(code="silent_peer", message="Nothing was heard for too long."),
+    Start(name="studio", subject="ann"),
+    Start(),
+    End(reason="left"),
 ]
 by_type = pytest.mark.parametrize("message", MESSAGES, ids=lambda message: message.type)
 

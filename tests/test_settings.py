@@ -50,6 +50,8 @@ SAID: dict[str, tuple[str, Any]] = {
     "node_address": ("http://a:1", "http://a:1"),
     "region": ("eu", "eu"),
     "drain_timeout_s": ("5", 5.0),
+    "webhook": ("https://app.example/voices", "https://app.example/voices"),
+    "webhook_secret": ("whsec_one,whsec_two", ("whsec_one", "whsec_two")),
     "turn_secret": ("x", "x"),
     "turn_ttl_s": ("600", 600),
     "jwt_secret": ("y", "y"),
@@ -129,6 +131,8 @@ def test_no_repr_shows_a_secret(role: str) -> None:
         "ice_server": ("turn:ann:hunter4@turn.example.org",),
         "secret": "hunter5",
         "registry": "redis://:hunter6@cache",
+        "webhook": "https://app.example/hunter7",
+        "webhook_secret": ("hunter8",),
     }
     known = {option.name for option in options_of(ROLES[role])}
     settings: object = given(ROLES[role], **{name: value for name, value in secrets.items() if name in known})

@@ -14,7 +14,8 @@
  * @property {number} window_ms
  * @property {number} hop_ms
  * @property {number} [channels] How many channels are judged apart, if several.
- * @property {string} [name] The name that the stream's client gave it, if any.
+ * @property {string} [name] The name that the call's client gave it, if any.
+ * @property {string} [reference] The name of the call in the caller's own system, if that was told.
  * @property {number} [windows_per_s] Windows of this call that are classified in a second of speech.
  */
 
@@ -94,7 +95,27 @@
  * @property {string} message
  */
 
-/** @typedef {Hello | Result | Change | Segment | Summary | Warning | ErrorMessage} Message */
+/**
+ * A call has begun. Told to followers of a name or a subject and to webhooks, not to the call itself.
+ * @typedef {object} Start
+ * @property {'start'} type
+ * @property {1} v
+ * @property {number} [channel] Channel of a stream that has several, counted from 0; each is judged apart.
+ * @property {string} [name] The name that the call's client gave it, if any.
+ * @property {string} [subject] Subject of the caller's token, if it has one.
+ * @property {string} [reference] The name of the call in the caller's own system, if that was told.
+ */
+
+/**
+ * A call has ended, and nothing more is told of it. Told to followers and webhooks, not to the call itself.
+ * @typedef {object} End
+ * @property {'end'} type
+ * @property {1} v
+ * @property {number} [channel] Channel of a stream that has several, counted from 0; each is judged apart.
+ * @property {string} reason
+ */
+
+/** @typedef {Hello | Result | Change | Segment | Summary | Warning | ErrorMessage | Start | End} Message */
 
 /** The types of message in this version. */
-export const MESSAGE_TYPES = ['hello', 'result', 'change', 'segment', 'summary', 'warning', 'error'];
+export const MESSAGE_TYPES = ['hello', 'result', 'change', 'segment', 'summary', 'warning', 'error', 'start', 'end'];

@@ -31,7 +31,7 @@ MAX_FROM_MS = 7 * 86_400_000
 MAX_MESSAGE = 65_536
 """Bytes of a message of audio, or one second of audio if that is more."""
 
-_PARAMETERS = ("encoding", "rate", "channels", "name", "interim", "from_ms")
+_PARAMETERS = ("encoding", "rate", "channels", "name", "interim", "from_ms", "reference")
 
 
 class StreamFormat(msgspec.Struct, frozen=True, kw_only=True):

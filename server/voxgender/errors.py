@@ -58,6 +58,12 @@ class StreamRejected(RequestRefused):
     code = "malformed_stream"
 
 
+class OptionRefused(RequestRefused):
+    """An option of one call that is unknown, out of bounds, or bound to another value by the caller's token."""
+
+    code = "option_refused"
+
+
 class NoUdp(RequestRefused):
     """A call by WebRTC, on a server that no UDP reaches."""
 

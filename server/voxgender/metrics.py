@@ -14,6 +14,9 @@ Fate = Literal["received", "late", "duplicate", "lost", "unread", "excess", "ref
 WindowFate = Literal["classified", "lost"]
 PoolFailure = Literal["unreachable", "late", "busy", "refused", "failed", "malformed", "closed"]
 
+WebhookFate = Literal["delivered", "dropped", "expired", "unsent"]
+WebhookFailure = Literal["unreachable", "late", "busy", "refused"]
+
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1.0, 2.5)
 
 SESSIONS = Gauge("voxgender_sessions", "Live sessions")
@@ -46,6 +49,18 @@ _POOL_WINDOWS = Counter("voxgender_pool_windows", "Windows sent to the pool, by 
 POOL_WINDOWS: dict[WindowFate, Counter] = {fate: _POOL_WINDOWS.labels(fate) for fate in get_args(WindowFate)}
 _POOL_FAILURES = Counter("voxgender_pool_failures", "Requests to the pool that failed for good, by reason", ["reason"])
 POOL_FAILURES: dict[PoolFailure, Counter] = {reason: _POOL_FAILURES.labels(reason) for reason in get_args(PoolFailure)}
+_WEBHOOKS = Counter("voxgender_webhooks", "Webhooks, by what became of them", ["fate"])
+WEBHOOKS: dict[WebhookFate, Counter] = {fate: _WEBHOOKS.labels(fate) for fate in get_args(WebhookFate)}
+_WEBHOOK_FAILURES = Counter("voxgender_webhook_failures", "Attempts to send a webhook that failed", ["reason"])
+WEBHOOK_FAILURES: dict[WebhookFailure, Counter] = {
+    reason: _WEBHOOK_FAILURES.labels(reason) for reason in get_args(WebhookFailure)
+}
+WEBHOOKS_WAITING = Gauge("voxgender_webhooks_waiting", "Webhooks that wait to be sent")
+WEBHOOK_SECONDS = Histogram(
+    "voxgender_webhook_seconds",
+    "From a message to the delivery of its webhook",
+    buckets=(0.01, 0.05, 0.1, 0.5, 1, 5, 30, 300, 3600),
+)
 POOL_SECONDS = Histogram("voxgender_pool_seconds", "From a request to the pool to its answer", buckets=_SECONDS)
 NODES = Gauge("voxgender_nodes", "Media nodes that signaling knows")
 PLACEMENTS = Counter("voxgender_placements", "Nodes asked to take a call, by outcome", ["outcome"])

@@ -85,7 +85,9 @@ class Hello(Message, frozen=True, kw_only=True, tag="hello"):
     channels: int | None = None
     """How many channels of a stream are judged apart; None if there is one."""
     name: str | None = None
-    """The name that a stream's client gave it, if any."""
+    """The name that the call's client gave it, if any."""
+    reference: str | None = None
+    """The name of the call in the caller's own system, if that was told."""
     windows_per_s: Rate | msgspec.UnsetType = msgspec.UNSET
     """Less than one each hop while the model cannot keep up."""
 
@@ -157,7 +159,26 @@ class Error(Message, frozen=True, kw_only=True, tag="error"):
     message: str
 
 
-AnyMessage: TypeAlias = Hello | Result | Change | Segment | Summary | Warning | Error
+class Start(Message, frozen=True, kw_only=True, tag="start"):
+    """A call has begun. Told to followers of a name or a subject and to webhooks, not to the call itself."""
+
+    type: ClassVar[Literal["start"]] = "start"
+    name: str | None = None
+    """The name that the call's client gave it, if any."""
+    subject: str | None = None
+    """Subject of the caller's token, if it has one."""
+    reference: str | None = None
+    """The name of the call in the caller's own system, if that was told."""
+
+
+class End(Message, frozen=True, kw_only=True, tag="end"):
+    """A call has ended, and nothing more is told of it. Told to followers and webhooks, not to the call itself."""
+
+    type: ClassVar[Literal["end"]] = "end"
+    reason: str
+
+
+AnyMessage: TypeAlias = Hello | Result | Change | Segment | Summary | Warning | Error | Start | End
 
 _LEFT_OUT: dict[str, dict[str, Any]] = {
     "channel": {
@@ -166,7 +187,12 @@ _LEFT_OUT: dict[str, dict[str, Any]] = {
         "description": "Channel of a stream that has several, counted from 0; each is judged apart.",
     },
     "channels": {"type": "integer", "minimum": 2, "description": "How many channels are judged apart, if several."},
-    "name": {"type": "string", "description": "The name that the stream's client gave it, if any."},
+    "name": {"type": "string", "description": "The name that the call's client gave it, if any."},
+    "subject": {"type": "string", "description": "Subject of the caller's token, if it has one."},
+    "reference": {
+        "type": "string",
+        "description": "The name of the call in the caller's own system, if that was told.",
+    },
 }
 """Fields that are not sent where they are None, and their schema."""
 

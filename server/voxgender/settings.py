@@ -277,6 +277,16 @@ class NodeAddressOptions(FromEnvironment):
 
 
 @dataclass(frozen=True, kw_only=True)
+class WebhookOptions(FromEnvironment):
+    """Webhooks."""
+
+    webhook: Annotated[str, Display(metavar="URL")] = field(default="", repr=False)
+    """URL that is told, signed, where calls begin, change and end."""
+    webhook_secret: tuple[str, ...] = field(default=(), repr=False)
+    """Secret that signs webhooks: whsec_ and base64; may be repeated, while one is replaced by another."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class FrontSettings:
     """Options of the roles that answer callers over HTTP."""
 
@@ -293,12 +303,13 @@ class FrontSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class NodeSettings:
-    """Options of the roles that take calls; none of them is a secret."""
+    """Options of the roles that take calls; of secrets those of webhooks alone, which go out from there."""
 
     model: ModelOptions = ModelOptions()
     media: MediaOptions = MediaOptions()
     subjects: SubjectOptions = SubjectOptions()
     drain: DrainOptions = DrainOptions()
+    webhooks: WebhookOptions = WebhookOptions()
     log: LogOptions = LogOptions()
 
 

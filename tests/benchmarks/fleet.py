@@ -29,6 +29,7 @@ from tests.nodes import SECRET, a_node
 from tests.redisserver import LOOPBACK, a_redis
 from tests.rtc import SDP, Peer, ToneTrack
 from voxgender import protocol
+from voxgender.calloptions import DEFAULTS, CallOptions
 from voxgender.engine import Engine
 from voxgender.fleet.record import NodeRecord
 from voxgender.fleet.registry import RENEW_S, Registry
@@ -56,7 +57,9 @@ class Prompt(MediaNode):
         self._make_id = options["new_session_id"]
         super().__init__(**options)
 
-    async def open(self, offer: str, subject: str | None = None, address: str = "") -> tuple[str, str]:
+    async def open(
+        self, offer: str, subject: str | None = None, address: str = "", options: CallOptions = DEFAULTS
+    ) -> tuple[str, str]:
         return self._make_id(), ANSWER
 
     async def end(self, session_id: str) -> None:

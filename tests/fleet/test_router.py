@@ -11,6 +11,7 @@ from aiohttp import ClientResponse
 from tests.nodes import SECRET, FacedNode, Front, a_front, a_node
 from tests.rtc import FRAGMENT, SDP, ToneTrack, a_peer
 from voxgender import protocol
+from voxgender.calloptions import DEFAULTS, CallOptions
 from voxgender.engine import Engine
 from voxgender.errors import TooManySessions
 from voxgender.fleet import router
@@ -59,10 +60,12 @@ class HeldNode(MediaNode):
         self.asked = asyncio.Event()
         self.let = asyncio.Event()
 
-    async def open(self, offer: str, subject: str | None = None, address: str = "") -> tuple[str, str]:
+    async def open(
+        self, offer: str, subject: str | None = None, address: str = "", options: CallOptions = DEFAULTS
+    ) -> tuple[str, str]:
         self.asked.set()
         await self.let.wait()
-        return await super().open(offer, subject, address)
+        return await super().open(offer, subject, address, options)
 
 
 def only(*nodes: FacedNode) -> MediaNode:

@@ -28,12 +28,17 @@ async def test_a_publisher_without_a_data_channel_follows_its_session(server: Se
                 if field == "id":
                     ids.append(int(data))
                     continue
+                if field == "event":
+                    assert data == "end"
+                    continue
                 assert field == "data"
+                if "summary" in kinds:
+                    assert protocol.decode(data) == protocol.End(reason="deleted")
                 kinds.append(protocol.decode(data).type)
                 if kinds.count("result") == 3 and "summary" not in kinds:
                     ending = asyncio.create_task(server.http.delete(path).__aenter__())
             assert kinds[:2] == ["hello", "result"]
-            assert kinds[-1] == "summary"
+            assert kinds[-2:] == ["summary", "end"]
             assert ids == list(range(len(kinds)))
         (await ending).release()
 
@@ -104,5 +109,5 @@ async def test_a_reader_that_connects_again_goes_on_where_it_was(engine: Engine,
         assert again[0][0] > at
         assert again[0][1] == "warning"
         assert again[1][1] == "result"
-        for strange in ("999999", "-1", "x", "1" * 400):
+        for strange in ("999999", "-1", "+1", "1.0", "1,2", "١", "0x1", "x", "1" * 400, "1" * 8_000, "a" * 12 + ".1"):
             assert (await told(http, path, strange, 3))[0] == (0, "hello")

@@ -109,16 +109,16 @@ async def test_a_follower_is_told_the_events_so_far_and_everything_after() -> No
     following = asyncio.create_task(follow())
     await asyncio.sleep(0)
     outbox.post(RESULT)
-    outbox.close()
+    outbox.close("left")
     await asyncio.wait_for(following, 5)
-    assert heard == ["hello", "change", "result"]
+    assert heard == ["hello", "change", "result", "end"]
 
 
 async def test_a_follower_that_comes_after_the_end_gets_the_summary_and_goes() -> None:
     outbox = Outbox(HELLO)
     outbox.post(Summary(duration=1.0, speech=0.0, male=0.0, female=0.0, uncertain=0.0, segments=0))
-    outbox.close()
-    assert [message.type async for _, message in outbox.follow()] == ["hello", "summary"]
+    outbox.close("left")
+    assert [message.type async for _, message in outbox.follow()] == ["hello", "summary", "end"]
 
 
 async def test_a_slow_follower_loses_the_oldest_and_costs_no_memory() -> None:
@@ -127,7 +127,7 @@ async def test_a_slow_follower_loses_the_oldest_and_costs_no_memory() -> None:
     assert await anext(messages) == (0, HELLO)
     for number in range(3 * MAX_FOLLOWED):
         outbox.post(Warning(code=str(number), message=""))
-    outbox.close()
+    outbox.close("left")
     codes = [message.code async for _, message in messages if isinstance(message, Warning)]
     assert codes == [str(number) for number in range(2 * MAX_FOLLOWED, 3 * MAX_FOLLOWED)]
 
@@ -182,12 +182,13 @@ async def told(messages: AsyncGenerator[tuple[int, Message], None]) -> list[tupl
 @pytest.mark.parametrize(
     ("after", "wanted"),
     [
-        (None, [(0, "hello"), (2, "change"), (4, "change")]),
-        (0, [(2, "change"), (4, "change")]),
-        (1, [(2, "change"), (4, "change")]),
-        (2, [(4, "change")]),
-        (4, []),
-        (5, [(0, "hello"), (2, "change"), (4, "change")]),
+        (None, [(0, "hello"), (2, "change"), (4, "change"), (5, "end")]),
+        (0, [(2, "change"), (4, "change"), (5, "end")]),
+        (1, [(2, "change"), (4, "change"), (5, "end")]),
+        (2, [(4, "change"), (5, "end")]),
+        (4, [(5, "end")]),
+        (5, []),
+        (6, [(0, "hello"), (2, "change"), (4, "change"), (5, "end")]),
     ],
 )
 async def test_a_follower_that_comes_back_is_told_what_it_has_missed(
@@ -197,7 +198,7 @@ async def test_a_follower_that_comes_back_is_told_what_it_has_missed(
     outbox = Outbox(HELLO)
     for message in (RESULT, CHANGE, RESULT, CHANGE):
         outbox.post(message)
-    outbox.close()
+    outbox.close("left")
     assert await told(outbox.follow(after)) == wanted
 
 

@@ -90,7 +90,7 @@ async def test_a_call_that_is_over_before_its_channels_open_still_gets_its_summa
                 await asyncio.sleep(0.01)
         session = server.node._sessions[path.rpartition("/")[2]]
         ending = asyncio.create_task(session.end("deleted"))
-        while not session._outbox._closed:  # noqa: ASYNC110
+        while session._outbox._end is None:  # noqa: ASYNC110
             await asyncio.sleep(0)
         attach(session._outbox, held[0])
         await peer.until(Summary)

@@ -1,7 +1,10 @@
 """Serve a media node's private HTTP API to signaling. Every request but health and metrics is signed."""
 
+import asyncio
+from typing import TYPE_CHECKING
+
 import msgspec
-from aiohttp import web
+from aiohttp import ClientConnectionError, web
 from aiohttp.typedefs import Handler, Middleware
 
 from voxgender import received
@@ -13,11 +16,15 @@ from voxgender.fleet.secret import SCHEME, Secret
 from voxgender.http.app import MAX_BODY
 from voxgender.http.calls import NodeCalls
 from voxgender.http.events import Events
+from voxgender.http.eventstream import KEEPALIVE_S
 from voxgender.http.health import Health, Metrics
 from voxgender.http.listen import Streams
 from voxgender.http.problems import Problem, problem_middleware
 from voxgender.http.sessions import Sessions, read_body
 from voxgender.http.websocket import check_upgrade
+
+if TYPE_CHECKING:
+    from voxgender.roster import Gone, LiveCall
 
 _OPEN = ("/health/live", "/health/ready", "/metrics")
 _signed_by_us: web.RequestKey[bool] = web.RequestKey("signed_by_us", bool)
@@ -48,6 +55,7 @@ def create_node_app(
             web.delete("/offers/{offer}", api.withdraw),
             web.get("/sessions", api.sessions),
             web.get("/overview", api.overview),
+            web.get("/calls", api.calls, allow_head=False),
             web.delete("/calls/{reference}", api.end),
             web.put("/drain", api.drain),
             web.get("/listen/{ticket}", api.listen, allow_head=False),
@@ -83,7 +91,9 @@ class _NodeApi:
         except ValueError:
             raise Problem(400, "malformed_sdp", 'The body has to be JSON: {"offer": SDP, "subject": ...}.') from None
         offer_id = request.match_info["offer"]
-        session_id, answer = await self._offers.answer(offer_id, asked.offer, asked.subject, asked.address)
+        session_id, answer = await self._offers.answer(
+            offer_id, asked.offer, asked.subject, asked.address, asked.options
+        )
         body = msgspec.json.encode(OfferResponse(session=session_id, answer=answer))
         return web.Response(
             status=201,
@@ -107,6 +117,29 @@ class _NodeApi:
 
     async def overview(self, _: web.Request) -> web.Response:
         return web.json_response(await self._node.overview())
+
+    async def calls(self, request: web.Request) -> web.StreamResponse:
+        """Send the calls that have a name or a subject, then null, then all changes, each as JSON on a line."""
+        response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
+        await response.prepare(request)
+        watch = await self._node.watch()
+        try:
+            told: list[LiveCall | None] = [*watch.calls, None]
+            await response.write(b"".join(msgspec.json.encode(call) + b"\n" for call in told))
+            while True:
+                change: LiveCall | Gone | None = None
+                try:
+                    async with asyncio.timeout(KEEPALIVE_S):
+                        change = await anext(watch)
+                except TimeoutError:
+                    await response.write(b"\n")
+                else:
+                    await response.write(msgspec.json.encode(change) + b"\n")
+        except (StopAsyncIteration, ConnectionError, ClientConnectionError):
+            # Signaling has left, or does not read; it asks again.
+            return response
+        finally:
+            watch.close()
 
     async def end(self, request: web.Request) -> web.Response:
         await self._node.end_by_reference(request.match_info["reference"])

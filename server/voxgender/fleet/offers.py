@@ -4,6 +4,7 @@ import asyncio
 from contextlib import suppress
 
 from voxgender.audiostream import StreamFormat
+from voxgender.calloptions import DEFAULTS, CallOptions
 from voxgender.errors import SessionNotFound
 from voxgender.http.calls import NodeCalls
 from voxgender.http.problems import Problem
@@ -27,19 +28,24 @@ class Offers:
         """None for an offer that was withdrawn."""
 
     async def answer(
-        self, offer_id: str, offer: str | StreamFormat, subject: str | None, address: str = ""
+        self,
+        offer_id: str,
+        offer: str | StreamFormat,
+        subject: str | None,
+        address: str = "",
+        options: CallOptions = DEFAULTS,
     ) -> tuple[str, str]:
         """Answer an offer; return session id and answer or ticket, the same ones if the offer is repeated.
 
         Raises:
             Problem: the offer was withdrawn.
-            NotReady, TooManySessions, SdpRejected
+            NotReady, TooManySessions, SdpRejected, OptionRefused
         """
         if offer_id not in self._answers:
             if isinstance(offer, str):
-                answering_now = self._node.open(offer, subject, address)
+                answering_now = self._node.open(offer, subject, address, options)
             else:
-                answering_now = self._node.reserve(offer, subject, address)
+                answering_now = self._node.reserve(offer, subject, address, options)
             task = asyncio.create_task(answering_now, name=f"offer-{offer_id[:8]}")
             self._remember(offer_id, task)
         answering = self._answers[offer_id]

@@ -14,13 +14,15 @@ from yarl import URL
 
 from voxgender import received
 from voxgender.audiostream import StreamFormat
+from voxgender.calloptions import DEFAULTS, CallOptions
 from voxgender.errors import NotReady, SessionNotFound
 from voxgender.fleet.record import NodeRecord
 from voxgender.fleet.remotestream import HEARTBEAT_S, STREAM_HEADER, NodeSocket, RemoteStream
 from voxgender.fleet.secret import Secret
-from voxgender.http.events import KEEPALIVE_S
+from voxgender.http.eventstream import KEEPALIVE_S
 from voxgender.http.problems import error_of
 from voxgender.http.sessions import FRAGMENT
+from voxgender.roster import Followed, Gone, LiveCall
 from voxgender.settings import is_host
 
 T = TypeVar("T")
@@ -63,6 +65,7 @@ class OfferRequest(msgspec.Struct, frozen=True):
     """SDP, or the format of a stream for which a ticket is wanted."""
     subject: str | None = None
     address: str = ""
+    options: CallOptions = DEFAULTS
 
 
 class OfferResponse(msgspec.Struct, frozen=True):
@@ -129,6 +132,7 @@ class RemoteNode:
         offer: str | StreamFormat,
         subject: str | None,
         address: str = "",
+        options: CallOptions = DEFAULTS,
         *,
         within_s: float | None = None,
     ) -> OfferResponse:
@@ -139,9 +143,9 @@ class RemoteNode:
 
         Raises:
             Unreachable, NoAnswer
-            NotReady, TooManySessions, SdpRejected
+            NotReady, TooManySessions, SdpRejected, OptionRefused
         """
-        body = msgspec.json.encode(OfferRequest(offer, subject, address))
+        body = msgspec.json.encode(OfferRequest(offer, subject, address, options))
         async with self._request(
             "PUT",
             f"/offers/{offer_id}",
@@ -203,6 +207,27 @@ class RemoteNode:
         async with self._request("PATCH", path, body, FRAGMENT, timeout_s=self._answer_timeout_s):
             pass
 
+    async def watch(self) -> AsyncGenerator[LiveCall | Gone | None, None]:
+        """Return the node's calls that have a name or a subject, then None, then all changes, until the way breaks off.
+
+        Raises:
+            Unreachable, NoAnswer
+        """
+        asking = self._request("GET", "/calls", timeout_s=None)
+        response = await asking.__aenter__()
+
+        async def changes() -> AsyncGenerator[LiveCall | Gone | None, None]:
+            try:
+                async for line in response.content:
+                    if line.strip():
+                        yield self._decoded(line, LiveCall | Gone | None)  # type: ignore[arg-type]
+            except (aiohttp.ClientError, TimeoutError, NoAnswer):
+                return
+            finally:
+                await asking.__aexit__(None, None, None)
+
+        return changes()
+
     async def end(self, session_id: str) -> None:
         """End a session."""
         async with self._request("DELETE", _path(session_id), timeout_s=END_TIMEOUT_S):
@@ -238,23 +263,25 @@ class RemoteNode:
         async with self._request("GET", "/metrics", timeout_s=self._answer_timeout_s) as response:
             return await response.text()
 
-    async def follow(self, session_id: str, after: int | None = None) -> AsyncGenerator[tuple[int, str], None]:
-        """Return a session's messages as numbers and JSON texts, until the session or the node ends."""
+    async def follow(self, session_id: str, after: int | None = None) -> AsyncGenerator[Followed, None]:
+        """Return a session's messages, until it ends; without an end, the way to the node broke off."""
         headers = {} if after is None else {"Last-Event-ID": str(after)}
         asking = self._request("GET", f"{_path(session_id)}/events", timeout_s=None, headers=headers)
         response = await asking.__aenter__()
 
-        async def messages() -> AsyncGenerator[tuple[int, str], None]:
-            number = 0
+        async def messages() -> AsyncGenerator[Followed, None]:
+            number, is_end = 0, False
             try:
                 async for line in response.content:
                     field, _, text = line.decode(errors="replace").rstrip("\n").partition(": ")
                     if field == "id":
                         number = int(text) if re.fullmatch("[0-9]{1,15}", text) else 0
+                    elif field == "event":
+                        is_end = text == "end"
                     elif field == "data":
-                        yield number, text
+                        yield Followed(number, text, is_end)
             except (aiohttp.ClientError, TimeoutError):
-                # The node is gone, and the session with it.
+                # The node is gone, or cannot be reached.
                 return
             finally:
                 await asking.__aexit__(None, None, None)

@@ -11,12 +11,15 @@ from typing import Any, Literal, TypeVar
 
 from voxgender import metrics
 from voxgender.audiostream import StreamFormat
+from voxgender.calloptions import DEFAULTS, CallOptions
 from voxgender.errors import NodeNotFound, NotReady, SessionNotFound
 from voxgender.fleet.directory import Directory, Member
 from voxgender.fleet.record import NodeRecord
 from voxgender.fleet.remote import NoAnswer, OfferResponse, RemoteNode, Unreachable
+from voxgender.fleet.roster import FleetRoster
 from voxgender.fleet.secret import Secret
 from voxgender.http.calls import Stream
+from voxgender.roster import Followed, Watch
 from voxgender.sdp import Fragment, Offer
 
 logger = logging.getLogger(__name__)
@@ -68,13 +71,15 @@ class Router:
         self._needs_node = needs_node
         self._draining = False
         self._withdrawing: set[asyncio.Task[None]] = set()
+        self._roster = FleetRoster(directory)
 
     def drain(self) -> None:
         """Take no more calls."""
         self._draining = True
 
     async def close(self) -> None:
-        """Stop withdrawing offers; the nodes end those sessions themselves."""
+        """Stop watching nodes and withdrawing offers; the nodes end those sessions themselves."""
+        await self._roster.close()
         for task in self._withdrawing:
             task.cancel()
         await asyncio.gather(*self._withdrawing, return_exceptions=True)
@@ -88,7 +93,9 @@ class Router:
         if self._needs_node and all(member.record.draining for member in self._directory.members()):
             raise NotReady("The server is starting: its model is being loaded.", code="starting", retry_after_s=2)
 
-    async def open(self, offer: str, subject: str | None = None, address: str = "") -> tuple[str, str]:
+    async def open(
+        self, offer: str, subject: str | None = None, address: str = "", options: CallOptions = DEFAULTS
+    ) -> tuple[str, str]:
         """Open a call on a node: offer it to one node after another until one answers.
 
         The offer is withdrawn from a node that gives no answer, and a node answers each offer only once. So an offer
@@ -97,29 +104,33 @@ class Router:
 
         Raises:
             NotReady: no node is there, or none has room.
-            TooManySessions, SdpRejected
+            TooManySessions, SdpRejected, OptionRefused
         """
         # An invalid offer is refused here, and sent to no node.
         Offer.parse(offer)
-        placed = await self._place(offer, subject, address)
+        placed = await self._place(offer, subject, address, options)
         return placed.session, placed.answer
 
-    async def reserve(self, form: StreamFormat, subject: str | None = None, address: str = "") -> tuple[str, str]:
+    async def reserve(
+        self, form: StreamFormat, subject: str | None = None, address: str = "", options: CallOptions = DEFAULTS
+    ) -> tuple[str, str]:
         """Reserve a place for a stream on a node, as :meth:`open` does for a call; return session id and ticket.
 
         Raises:
-            NotReady, TooManySessions
+            NotReady, TooManySessions, OptionRefused
         """
-        placed = await self._place(form, subject, address)
+        placed = await self._place(form, subject, address, options)
         return placed.session, placed.answer
 
-    async def listen(self, form: StreamFormat, subject: str | None = None, address: str = "") -> Stream:
+    async def listen(
+        self, form: StreamFormat, subject: str | None = None, address: str = "", options: CallOptions = DEFAULTS
+    ) -> Stream:
         """Begin a stream on a node, and carry it there.
 
         Raises:
-            NotReady, TooManySessions
+            NotReady, TooManySessions, OptionRefused
         """
-        session_id, ticket = await self.reserve(form, subject, address)
+        session_id, ticket = await self.reserve(form, subject, address, options)
         try:
             return await self.redeem(ticket)
         except SessionNotFound:
@@ -139,7 +150,9 @@ class Router:
         """
         return await self._forward(ticket, lambda node: node.redeem(ticket))
 
-    async def _place(self, offer: str | StreamFormat, subject: str | None, address: str) -> OfferResponse:
+    async def _place(
+        self, offer: str | StreamFormat, subject: str | None, address: str, options: CallOptions
+    ) -> OfferResponse:
         self.check_ready()
         offer_id = secrets.token_urlsafe(18)
         deadline = monotonic() + PLACE_TIMEOUT_S
@@ -156,13 +169,13 @@ class Router:
                 continue
             passed_over.add(member.record.id)
             within_s = FIRST_ANSWER_S if not unanswered and self._has_others(passed_over) else None
-            placed = await self._offer(member, offer_id, offer, subject, address, within_s=within_s)
+            placed = await self._offer(member, offer_id, offer, subject, address, options, within_s=within_s)
             if isinstance(placed, OfferResponse):
                 return placed
             unanswered += placed == "no_answer"
         if not unanswered and (full := self._full(passed_over)) is not None:
             # It ends a call that never connected, where it has one.
-            placed = await self._offer(full, offer_id, offer, subject, address)
+            placed = await self._offer(full, offer_id, offer, subject, address, options)
             if isinstance(placed, OfferResponse):
                 return placed
         raise self._no_room()
@@ -174,7 +187,11 @@ class Router:
     async def end(self, session_id: str) -> None:
         await self._forward(session_id, lambda node: node.end(session_id))
 
-    async def follow(self, session_id: str, after: int | None = None) -> AsyncGenerator[tuple[int, str], None]:
+    async def watch(self) -> Watch:
+        """Return the calls of all nodes that have a name or a subject, and all changes from now on."""
+        return await self._roster.watch()
+
+    async def follow(self, session_id: str, after: int | None = None) -> AsyncGenerator[Followed, None]:
         return await self._forward(session_id, lambda node: node.follow(session_id, after))
 
     async def describe(self, session_id: str) -> dict[str, Any]:
@@ -224,6 +241,7 @@ class Router:
         offer: str | StreamFormat,
         subject: str | None,
         address: str,
+        options: CallOptions,
         *,
         within_s: float | None = None,
     ) -> "OfferResponse | Literal['refused', 'unreachable', 'no_answer']":
@@ -231,7 +249,7 @@ class Router:
         outcome: Literal["refused", "unreachable", "no_answer"]
         try:
             with self._directory.reserve(member):
-                placed = await member.node.offer(offer_id, offer, subject, address, within_s=within_s)
+                placed = await member.node.offer(offer_id, offer, subject, address, options, within_s=within_s)
         except NotReady as refusal:
             self._directory.note_refusal(member, refusal)
             outcome = "refused"

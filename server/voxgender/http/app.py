@@ -5,7 +5,9 @@ from aiohttp import web
 from voxgender.http.auth import Authenticator
 from voxgender.http.calls import Calls
 from voxgender.http.cors import add_cors_headers, cors_middleware
-from voxgender.http.events import KEEPALIVE_S, Events
+from voxgender.http.events import Events
+from voxgender.http.eventstream import KEEPALIVE_S
+from voxgender.http.follow import Follow
 from voxgender.http.gateways import Gateways
 from voxgender.http.health import Health, Metrics, MetricsText, own_metrics
 from voxgender.http.iceservers import IceServers
@@ -67,6 +69,9 @@ def create_app(
     app.add_routes(Listen(calls, tickets, authenticator, rates, streams).routes())
     app.add_routes(Sessions(calls).routes())
     app.add_routes(Events(calls, keepalive_s=keepalive_s).routes())
+    follow = Follow(calls, authenticator, keepalive_s=keepalive_s)
+    app.on_shutdown.append(follow.shut_down)
+    app.add_routes(follow.routes())
     app.add_routes(Health(calls.check_ready).routes())
     if not settings.metrics.metrics_address:
         app.add_routes(Metrics(metrics).routes())

@@ -1,17 +1,50 @@
 """Check the bearer tokens (RFC 6750) of callers and operators."""
 
 import hmac
-from urllib.parse import unquote
+from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import quote, unquote
 
 from aiohttp import web
 
+from voxgender.calloptions import DEFAULTS, CallOptions, bind
 from voxgender.errors import SettingsError, TokenRejected
 from voxgender.http.problems import Problem
 from voxgender.settings import AuthOptions
 
+if TYPE_CHECKING:
+    from voxgender.http.tokens import Identity
+
 BEARER_PROTOCOL = "bearer."
 """Beginning of the WebSocket subprotocol that holds a token."""
+FOLLOW_SCOPE = "follow:"
+"""Beginning of a word of the scope that lets a token's holder follow calls: ``follow:names/studio``."""
 _CHALLENGE = 'Bearer realm="voxgender"'
+
+
+class Caller(NamedTuple):
+    """The caller that opens a call, and the options that its token binds."""
+
+    subject: str | None = None
+    """Subject of its own token; None if it has the shared token or needs none."""
+    bound: CallOptions = DEFAULTS
+    """Options of each of its calls."""
+    names_freely: bool = True
+    """True if it may choose any name; otherwise the one that its token binds, or none."""
+
+    def options(self, asked: CallOptions) -> CallOptions:
+        """Return the options of a call.
+
+        Raises:
+            OptionRefused: it asks for something else than its token binds.
+            Problem: 403, it asks for a name and may not choose one.
+        """
+        if asked.name and not self.bound.name and not self.names_freely:
+            raise Problem(
+                403,
+                "name_not_allowed",
+                "A call is named by its token here: the token's claim 'call' has to hold the name.",
+            )
+        return bind(asked, self.bound)
 
 
 class Authenticator:
@@ -41,8 +74,8 @@ class Authenticator:
         elif settings.jwt_issuer:
             raise SettingsError("--jwt-issuer (VOXGENDER_JWT_ISSUER) lets nobody in without --jwt-secret or --jwt-keys")
 
-    async def authenticate(self, request: web.Request, shown: str = "") -> str | None:
-        """Authenticate a caller; return the subject of its own token, or None if it has the shared token or needs none.
+    async def authenticate(self, request: web.Request, shown: str = "") -> Caller:
+        """Authenticate a caller.
 
         Args:
             request: the caller's request.
@@ -52,8 +85,10 @@ class Authenticator:
             Problem: 401.
             NotReady: the keys cannot be read now.
         """
-        subject, _ = await self._check(request, shown)
-        return subject
+        identity = await self._check(request, shown)
+        if identity is None:
+            return Caller()
+        return Caller(identity.subject, identity.bound, names_freely=identity.is_operator)
 
     async def require_operator(self, request: web.Request) -> None:
         """Require the shared token, or a caller's own token with the scope ``operator``.
@@ -62,14 +97,43 @@ class Authenticator:
             Problem: 401, or 403 if the caller is no operator.
             NotReady: the keys cannot be read now.
         """
-        _, is_operator = await self._check(request)
-        if not is_operator:
+        identity = await self._check(request)
+        if identity is not None and not identity.is_operator:
             raise Problem(
                 403,
                 "insufficient_scope",
                 "This is for operators: the token's scope has to have 'operator'.",
                 {"WWW-Authenticate": f'{_CHALLENGE}, error="insufficient_scope", scope="operator"'},
             )
+
+    async def require_follower(self, request: web.Request, followed: str) -> float | None:
+        """Require the shared token, or one whose scope has ``operator`` or names what is followed.
+
+        Args:
+            request: the follower's request.
+            followed: ``names/NAME`` or ``subjects/SUBJECT``; the scope has ``follow:`` before it, percent-encoded.
+
+        Returns:
+            When the token ends, seconds since the epoch; None if it does not.
+
+        Raises:
+            Problem: 401; or 403 if its scope does not have that, or the server asks nobody for a token.
+            NotReady: the keys cannot be read now.
+        """
+        # A name can be guessed, as a session's URL cannot: on an open server everybody could listen to everybody.
+        self.require_tokens()
+        identity = await self._check(request)
+        if identity is None:
+            return None
+        if not identity.is_operator and FOLLOW_SCOPE + followed not in map(unquote, identity.scope):
+            scope = FOLLOW_SCOPE + quote(followed, safe="/")
+            raise Problem(
+                403,
+                "insufficient_scope",
+                "The token's scope does not have this; WWW-Authenticate says what it has to have.",
+                {"WWW-Authenticate": f'{_CHALLENGE}, error="insufficient_scope", scope="{scope}"'},
+            )
+        return identity.expires_at
 
     def require_tokens(self) -> None:
         """Require that the server asks for tokens at all.
@@ -81,7 +145,7 @@ class Authenticator:
             raise Problem(
                 403,
                 "tokens_required",
-                "This is for operators, and the server asks nobody for a token: start it with --token or --jwt-keys.",
+                "This asks for a token, and the server has none to check it by: start it with --token or --jwt-keys.",
             )
 
     async def close(self, _: web.Application) -> None:
@@ -89,15 +153,16 @@ class Authenticator:
         if self._tokens is not None:
             await self._tokens.close()
 
-    async def _check(self, request: web.Request, shown: str = "") -> tuple[str | None, bool]:
+    async def _check(self, request: web.Request, shown: str = "") -> "Identity | None":
+        """Return who a caller's own token says it is; None for the shared token, or if none is needed."""
         if not self._token and self._tokens is None:
-            return None, True
+            return None
         shown = shown or _shown(request)
         if not shown:
             # RFC 6750 section 3.1: no error code for a request without a token.
             raise _unauthorized("A bearer token is needed: send it as 'Authorization: Bearer TOKEN'.", _CHALLENGE)
         if self._token and hmac.compare_digest(shown.encode(errors="surrogateescape"), self._token):
-            return None, True
+            return None
         why = "The bearer token is not the server's."
         if self._tokens is not None:
             try:

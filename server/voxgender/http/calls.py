@@ -4,7 +4,9 @@ from collections.abc import AsyncGenerator
 from typing import Any, Protocol
 
 from voxgender.audiostream import StreamFormat
+from voxgender.calloptions import DEFAULTS, CallOptions
 from voxgender.errors import Ending
+from voxgender.roster import Followed, Watch
 
 
 class Stream(Protocol):
@@ -58,21 +60,27 @@ class Calls(Protocol):
         """Raise ``NotReady`` while no calls are taken. A full node is ready."""
         ...
 
-    async def open(self, offer: str, subject: str | None = None, address: str = "") -> tuple[str, str]:
+    async def open(
+        self, offer: str, subject: str | None = None, address: str = "", options: CallOptions = DEFAULTS
+    ) -> tuple[str, str]:
         """Answer an SDP offer; return session id and answer.
 
         ``subject`` is that of the caller's token, if any; ``address`` is where the offer came from.
 
-        Raises ``NotReady``, ``TooManySessions``, ``SdpRejected``.
+        Raises ``NotReady``, ``TooManySessions``, ``SdpRejected``, ``OptionRefused``.
         """
         ...
 
-    async def listen(self, form: StreamFormat, subject: str | None = None, address: str = "") -> Stream:
-        """Begin a call over a stream of audio; see :meth:`open`. Raises ``NotReady``, ``TooManySessions``."""
+    async def listen(
+        self, form: StreamFormat, subject: str | None = None, address: str = "", options: CallOptions = DEFAULTS
+    ) -> Stream:
+        """Begin a call over a stream of audio; see :meth:`open`. Raises the same but for ``SdpRejected``."""
         ...
 
-    async def reserve(self, form: StreamFormat, subject: str | None = None, address: str = "") -> tuple[str, str]:
-        """Reserve a place for a stream; return session id and ticket. Raises ``NotReady``, ``TooManySessions``."""
+    async def reserve(
+        self, form: StreamFormat, subject: str | None = None, address: str = "", options: CallOptions = DEFAULTS
+    ) -> tuple[str, str]:
+        """Reserve a place for a stream; return session id and ticket. Raises as :meth:`listen`."""
         ...
 
     async def redeem(self, ticket: str) -> Stream:
@@ -87,12 +95,19 @@ class Calls(Protocol):
         """End a session. Raises ``SessionNotFound``."""
         ...
 
-    async def follow(self, session_id: str, after: int | None = None) -> AsyncGenerator[tuple[int, str], None]:
-        """Return a session's messages, until it ends, as numbers and JSON texts.
+    async def follow(self, session_id: str, after: int | None = None) -> AsyncGenerator[Followed, None]:
+        """Return a session's messages, until it ends; the last one is its end.
 
         ``after`` is the number of the last one that the follower has had, if any: earlier ones are left out.
 
         Raises ``SessionNotFound``, ``NotReady``.
+        """
+        ...
+
+    async def watch(self) -> Watch:
+        """Return the live calls that have a name or a subject, and all changes from now on.
+
+        The watcher closes it.
         """
         ...
 

@@ -1,20 +1,18 @@
-"""Serve a session's messages as server-sent events (https://html.spec.whatwg.org/#server-sent-events)."""
+"""Serve a session's messages as server-sent events."""
 
-import asyncio
 import re
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
-from aiohttp import ClientConnectionError, web
+from aiohttp import web
 
 from voxgender.http.calls import Calls
-
-KEEPALIVE_S = 15.0
-"""Time between keep-alive comments; proxies close streams that are silent for about a minute."""
+from voxgender.http.eventstream import KEEPALIVE_S, event, send_events
+from voxgender.roster import Followed
 
 
 class Events:
-    """``GET /whip/{session}/events``: the same messages as on the data channel, one JSON text an event.
+    """``GET /whip/{session}/events``: the same messages as on the data channel, and the end of the call.
 
     Args:
         calls: holds the sessions.
@@ -30,24 +28,7 @@ class Events:
 
     async def stream(self, request: web.Request) -> web.StreamResponse:
         messages = await self._calls.follow(request.match_info["session"], _last_event_id(request))
-        response = web.StreamResponse(
-            headers={
-                "Content-Type": "text/event-stream",
-                "Cache-Control": "no-store, no-transform",
-                # nginx would hold the events back.
-                "X-Accel-Buffering": "no",
-            }
-        )
-        await response.prepare(request)
-        try:
-            async with aclosing(_with_keepalive(messages, self._keepalive_s)) as texts:
-                async for text in texts:
-                    await response.write(text.encode())
-            await response.write_eof()
-        except (ConnectionError, ClientConnectionError):
-            # The follower left or stopped reading; the session goes on.
-            return response
-        return response
+        return await send_events(request, _as_events(messages), keepalive_s=self._keepalive_s)
 
 
 def _last_event_id(request: web.Request) -> int | None:
@@ -56,23 +37,7 @@ def _last_event_id(request: web.Request) -> int | None:
     return int(text) if re.fullmatch("[0-9]{1,15}", text) else None
 
 
-async def _with_keepalive(
-    messages: AsyncGenerator[tuple[int, str], None], keepalive_s: float
-) -> AsyncGenerator[str, None]:
-    waiting = asyncio.ensure_future(anext(messages, None))
-    try:
-        while True:
-            done, _ = await asyncio.wait((waiting,), timeout=keepalive_s)
-            if not done:
-                yield ": still here\n\n"
-                continue
-            told = waiting.result()
-            if told is None:
-                return
-            number, text = told
-            yield f"id: {number}\ndata: {text}\n\n"
-            waiting = asyncio.ensure_future(anext(messages, None))
-    finally:
-        waiting.cancel()
-        await asyncio.gather(waiting, return_exceptions=True)
-        await messages.aclose()
+async def _as_events(messages: AsyncGenerator[Followed, None]) -> AsyncGenerator[str, None]:
+    async with aclosing(messages):
+        async for number, text, is_end in messages:
+            yield event(text, id_=str(number), kind="end" if is_end else "")

@@ -18,11 +18,11 @@ from multidict import MultiDict
 from voxgender import received
 from voxgender.audiostream import DEFAULT_RATE_HZ, Encoding, StreamFormat, parse
 from voxgender.errors import RequestRefused, StreamEnded, StreamRejected
-from voxgender.http.auth import Authenticator
+from voxgender.http.auth import Authenticator, Caller
 from voxgender.http.calls import Calls, Stream
 from voxgender.http.cors import check_origin
 from voxgender.http.l16 import L16
-from voxgender.http.listen import MESSAGES_AT_ONCE, Streams
+from voxgender.http.listen import MESSAGES_AT_ONCE, Streams, wanted
 from voxgender.http.problems import Problem
 from voxgender.http.rates import Rates
 from voxgender.http.tickets import Tickets
@@ -159,10 +159,10 @@ class Gateways:
         if ticket is not None:
             stream = await self._tickets.redeem(ticket, self._rates.client(request))
             return await self._with_ticket(request, gateway, stream)
-        subject = None
+        caller = Caller()
         is_known = bool(token or "Authorization" in request.headers)
         if is_known:
-            subject = await self._authenticator.authenticate(request, token)
+            caller = await self._authenticator.authenticate(request, token)
         if self._unstarted >= MAX_UNSTARTED:
             raise Problem(503, "at_capacity", "Too many media streams are about to start.", {"Retry-After": "10"})
         socket = WebSocket(MAX_TEXT)
@@ -171,10 +171,11 @@ class Gateways:
             await socket.prepare(request)
             start = await _started(socket, gateway)
             if not is_known:
-                subject = await self._authenticator.authenticate(request, start.parameters.get("token", ""))
-            self._rates.check_subject(subject)
+                caller = await self._authenticator.authenticate(request, start.parameters.get("token", ""))
+            self._rates.check_subject(caller.subject)
             form = _form(start, wishes, many="channels" in query)
-            stream = await self._calls.listen(form, subject, self._rates.client(request))
+            address = self._rates.client(request)
+            stream = await self._calls.listen(form, caller.subject, address, wanted(form, query, caller))
         except StreamEnded as ended:
             await socket.end(ended)
             return socket

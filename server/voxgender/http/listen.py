@@ -11,9 +11,10 @@ import msgspec
 from aiohttp import WSMsgType, web
 
 from voxgender import received
-from voxgender.audiostream import parse
+from voxgender.audiostream import StreamFormat, parse
+from voxgender.calloptions import PARAMETERS, CallOptions, is_name, read
 from voxgender.errors import StreamEnded
-from voxgender.http.auth import Authenticator
+from voxgender.http.auth import Authenticator, Caller
 from voxgender.http.calls import Calls, Stream
 from voxgender.http.cors import check_origin, preflight
 from voxgender.http.rates import Rates
@@ -133,16 +134,21 @@ class Listen:
         """Open a stream (RFC 6455 section 4.2)."""
         check_upgrade(request)
         check_origin(request)
-        subject = await self._authenticator.authenticate(request)
-        self._rates.check_subject(subject)
-        stream = await self._calls.listen(parse(request.query), subject, self._rates.client(request))
+        caller = await self._authenticator.authenticate(request)
+        self._rates.check_subject(caller.subject)
+        form = parse(request.query)
+        options = wanted(form, request.query, caller)
+        stream = await self._calls.listen(form, caller.subject, self._rates.client(request), options)
         return await self._streams.serve(request, stream)
 
     async def reserve(self, request: web.Request) -> web.Response:
         """Give a ticket: a URL by which somebody without a token may open one stream."""
-        subject = await self._authenticator.authenticate(request)
-        self._rates.check_subject(subject)
-        session_id, ticket = await self._tickets.reserve(parse(request.query), subject, self._rates.client(request))
+        caller = await self._authenticator.authenticate(request)
+        self._rates.check_subject(caller.subject)
+        form = parse(request.query)
+        options = wanted(form, request.query, caller)
+        address = self._rates.client(request)
+        session_id, ticket = await self._tickets.reserve(form, caller.subject, address, options)
         reservation = Reservation(url=f"/listen/{ticket}", session=f"/whip/{session_id}")
         return web.Response(
             status=201,
@@ -160,6 +166,21 @@ class Listen:
 
     async def options(self, request: web.Request) -> web.Response:
         return preflight(request, "GET, OPTIONS, POST", {})
+
+
+def wanted(form: StreamFormat, query: Mapping[str, str], caller: Caller) -> CallOptions:
+    """Return the options of a stream's call.
+
+    A stream's name is first of all one that is shown. It is one that can be followed, too, if its characters allow
+    that and its caller may choose it.
+
+    Raises:
+        OptionRefused: a value is not taken, or the caller's token binds another one.
+    """
+    asked = read({option: query[option] for option in PARAMETERS if option in query and option != "name"})
+    if form.name and (caller.bound.name or (caller.names_freely and is_name(form.name))):
+        asked = msgspec.structs.replace(asked, name=form.name)
+    return caller.options(asked)
 
 
 async def _write(socket: WebSocket | None, stream: Stream) -> StreamEnded:

@@ -64,7 +64,9 @@ class Rates:
         match request.method, resource and resource.canonical:
             case ("POST", "/whip" | "/listen") | ("GET", "/listen" | "/listen/twilio" | "/listen/telnyx"):
                 return self._offers
-            case ("PATCH", "/whip/{session}") | ("GET", "/whip/{session}/events"):
+            case ("PATCH", "/whip/{session}"):
+                return self._others
+            case ("GET", path) if path and path.endswith("/events") and not path.startswith("/operators/"):
                 return self._others
             case ("GET", path) if path and path.endswith("/{ticket}"):
                 return self._others

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from voxgender.audiostream import StreamFormat
+from voxgender.calloptions import DEFAULTS, CallOptions
 from voxgender.errors import SessionNotFound
 from voxgender.http.calls import Calls, Stream
 from voxgender.http.rates import Rates
@@ -32,6 +33,7 @@ class _Permit(msgspec.Struct, frozen=True):
     """Ticket of the place that its instance reserved."""
     form: StreamFormat
     subject: str | None
+    options: CallOptions = DEFAULTS
 
 
 _decoder = msgspec.json.Decoder(_Permit)
@@ -61,16 +63,18 @@ class Tickets:
         self._used: dict[str, float] = {}
         """Tickets of other instances that were used here, with the time of it, in order."""
 
-    async def reserve(self, form: StreamFormat, subject: str | None, address: str) -> tuple[str, str]:
+    async def reserve(
+        self, form: StreamFormat, subject: str | None, address: str, options: CallOptions = DEFAULTS
+    ) -> tuple[str, str]:
         """Reserve a place for a stream; return session id and ticket.
 
         Raises:
-            NotReady, TooManySessions
+            NotReady, TooManySessions, OptionRefused
         """
-        session_id, place = await self._calls.reserve(form, subject, address)
+        session_id, place = await self._calls.reserve(form, subject, address, options)
         if self._seal is None:
             return session_id, place
-        permit = _Permit(self._instance, place, form, subject)
+        permit = _Permit(self._instance, place, form, subject, options)
         return session_id, self._seal.close(msgspec.json.encode(permit), self._clock())
 
     async def redeem(self, ticket: str, address: str) -> Stream:
@@ -92,7 +96,7 @@ class Tickets:
         # Before waiting: two clients may come at once.
         self._used[permit.place] = self._clock()
         try:
-            return await self._calls.listen(permit.form, permit.subject, address)
+            return await self._calls.listen(permit.form, permit.subject, address, permit.options)
         except BaseException:
             self._used.pop(permit.place, None)
             raise

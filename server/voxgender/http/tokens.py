@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 
 import jwt
 
-from voxgender.errors import SettingsError, TokenRejected
+from voxgender.calloptions import PARAMETERS, CallOptions, read
+from voxgender.errors import OptionRefused, SettingsError, TokenRejected
 from voxgender.http.keys import JwkSet
 
 LEEWAY_S = 10
@@ -23,8 +24,17 @@ class Identity(NamedTuple):
     """The caller that a token identifies."""
 
     subject: str
-    is_operator: bool
-    """True if the token's ``scope`` (RFC 8693 section 4.2) has ``operator``."""
+    scope: frozenset[str]
+    """Words of the token's ``scope`` (RFC 8693 section 4.2)."""
+    expires_at: float
+    """Seconds since the epoch."""
+    bound: CallOptions
+    """Options that the token's claim ``call`` binds."""
+
+    @property
+    def is_operator(self) -> bool:
+        """True if the scope has ``operator``."""
+        return OPERATOR_SCOPE in self.scope
 
 
 class JwtVerifier:
@@ -107,7 +117,17 @@ def _identity(claims: Mapping[str, Any]) -> Identity:
     subject, scope = claims["sub"], claims.get("scope", "")
     if not (0 < len(subject) <= _MAX_SUBJECT and subject.isascii() and subject.isprintable()):
         raise TokenRejected(f"The token's subject is not 1 to {_MAX_SUBJECT} printable ASCII characters.")
-    return Identity(subject, isinstance(scope, str) and OPERATOR_SCOPE in scope.split())
+    words = frozenset(scope.split()) if isinstance(scope, str) else frozenset()
+    return Identity(subject, words, claims["exp"], _bound(claims.get("call", {})))
+
+
+def _bound(claim: object) -> CallOptions:
+    if not isinstance(claim, Mapping) or any(option not in PARAMETERS for option in claim):
+        raise TokenRejected(f"The token's claim 'call' is an object that may hold {', '.join(PARAMETERS)}.")
+    try:
+        return read(claim)
+    except OptionRefused as error:
+        raise TokenRejected(f"The token's claim 'call': {error}") from None
 
 
 def _reason(error: Exception) -> str:

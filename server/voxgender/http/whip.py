@@ -2,6 +2,7 @@
 
 from aiohttp import web
 
+from voxgender.calloptions import read_query
 from voxgender.errors import NotReady
 from voxgender.http.auth import Authenticator
 from voxgender.http.calls import Calls
@@ -40,10 +41,13 @@ class Whip:
 
     async def create(self, request: web.Request) -> web.Response:
         """Answer an offer (section 4.2)."""
-        subject = await self._authenticator.authenticate(request)
+        caller = await self._authenticator.authenticate(request)
+        subject = caller.subject
         self._rates.check_subject(subject)
+        options = caller.options(read_query(request.query))
         check_content_type(request, SDP)
-        session_id, answer = await self._calls.open(await read_text(request), subject, self._rates.client(request))
+        offer = await read_text(request)
+        session_id, answer = await self._calls.open(offer, subject, self._rates.client(request), options)
         response = web.Response(status=201, text=answer, content_type=SDP)
         # The body is bytes of UTF-8, but RFC 8866 gives application/sdp no charset parameter.
         response.headers["Content-Type"] = SDP
@@ -61,7 +65,7 @@ class Whip:
     async def endpoint_options(self, request: web.Request) -> web.Response:
         response = preflight(request, "OPTIONS, POST", {"Accept-Post": SDP})
         try:
-            subject = await self._authenticator.authenticate(request)
+            subject = (await self._authenticator.authenticate(request)).subject
         except (Problem, NotReady):
             return response
         # For clients that need the ICE servers before their offer (section 4.6).

@@ -3,7 +3,8 @@
 from collections import Counter
 from typing import Any
 
-from voxgender.protocol import Message, Result
+from voxgender.media.observers import Usage
+from voxgender.protocol import Message, Result, Summary
 
 _WEIGHT = 1 / 8
 """Weight of a new latency in the mean."""
@@ -15,11 +16,29 @@ class CallFigures:
     def __init__(self) -> None:
         self._results: Counter[str] = Counter()
         self._latency_ms: float | None = None
+        self._audio: dict[int | None, tuple[float, float]] = {}
+        """Start of the first result and end of the last one of each channel, seconds."""
+        self._summed: dict[int | None, Usage] = {}
+        """Audio and speech of each channel, from its summary."""
+
+    @property
+    def usage(self) -> Usage:
+        """Audio and speech of the call so far; a channel's speech counts from its summary on."""
+        unsummed = [end - start for channel, (start, end) in self._audio.items() if channel not in self._summed]
+        summed = self._summed.values()
+        return Usage(
+            audio_s=sum(usage.audio_s for usage in summed) + sum(unsummed),
+            speech_s=sum(usage.speech_s for usage in summed),
+        )
 
     def observe(self, message: Message) -> None:
         """Count a message of the call."""
+        if isinstance(message, Summary):
+            self._summed[message.channel] = Usage(audio_s=message.duration, speech_s=message.speech)
         if not isinstance(message, Result):
             return
+        start, _ = self._audio.get(message.channel, (message.start, 0.0))
+        self._audio[message.channel] = (start, message.end)
         if message.label != "no_speech":
             self._results[message.label] += 1
         before = message.latency_ms if self._latency_ms is None else self._latency_ms

@@ -4,10 +4,11 @@ import asyncio
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable
-from time import monotonic
+from time import monotonic, time
 from typing import Any, Literal
 
 from voxgender.media.callfigures import CallFigures
+from voxgender.media.observers import CallObservers
 from voxgender.media.outbox import Outbox
 from voxgender.protocol import Hello, Message, Warning
 from voxgender.references import reference
@@ -107,6 +108,10 @@ class LiveSession(ABC):
             return "connect_timeout" if now - self.started_at > connect_timeout_s else None
         return "silent_peer" if now - self.last_active_at > silence_timeout_s else None
 
+    def observe(self, observers: CallObservers) -> None:
+        """Let others be told of the call from now on."""
+        self._outbox.observers = observers
+
     def follow(self, after: int | None = None) -> AsyncGenerator[tuple[int, Message], None]:
         """Return the session's messages with their numbers. See :meth:`Outbox.follow`."""
         return self._outbox.follow(after)
@@ -114,6 +119,15 @@ class LiveSession(ABC):
     def warn(self, code: str, message: str) -> None:
         """Send the client a warning; the call goes on."""
         self._post(Warning(code=code, message=message))
+
+    def _note_start(self) -> None:
+        """Note that the client is connected. May be called again."""
+        self._outbox.observers.start(time())
+
+    def _close_outbox(self, reason: Reason) -> None:
+        """Tell followers and observers that nothing more comes. May be called again."""
+        self._outbox.close(reason)
+        self._outbox.observers.end(reason, self._figures.usage)
 
     def _fail(self, error: Exception) -> None:
         logger.error("analysis failed", exc_info=error)

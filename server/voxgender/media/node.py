@@ -10,17 +10,20 @@ from typing import Any
 
 from voxgender import metrics
 from voxgender.audiostream import StreamFormat
+from voxgender.calloptions import DEFAULTS, CallOptions
 from voxgender.engine import Engine
 from voxgender.errors import NodeNotFound, NotReady, NoUdp, SessionNotFound, TooManySessions
 from voxgender.media.aiortc_internals.certificates import Certificates
 from voxgender.media.aiortc_internals.ice import HostAddresses
 from voxgender.media.livesession import LiveSession
 from voxgender.media.load import Load
+from voxgender.media.observers import CallObservers, Observer, RosterObserver
 from voxgender.media.session import Session, SessionTimes
 from voxgender.media.sockets import Sockets
 from voxgender.media.streamsession import StreamSession
-from voxgender.protocol import Message
+from voxgender.protocol import End, Message
 from voxgender.references import reference
+from voxgender.roster import Followed, LiveCall, Roster, Watch
 from voxgender.system import ProcessLoad
 from voxgender.version import __version__
 
@@ -60,6 +63,7 @@ class MediaNode:
         give_way_s: time that a call has to connect before it may be ended for another one, if the node is full.
         session_times: times after which a session takes its peer to be gone.
         load: measures whether the node keeps up.
+        observers: told what happens to calls.
     """
 
     def __init__(
@@ -78,6 +82,7 @@ class MediaNode:
         give_way_s: float = GIVE_WAY_S,
         session_times: SessionTimes = SessionTimes(),  # noqa: B008 - they cannot change
         load: Load | None = None,
+        observers: Sequence[Observer] = (),
     ) -> None:
         self._addresses = HostAddresses(tuple(ice_addresses), tuple(advertise_addresses))
         self._sockets = Sockets(udp_ports)
@@ -92,6 +97,8 @@ class MediaNode:
         self._give_way_s = give_way_s
         self._session_times = session_times
         self._load = load or Load()
+        self._roster = Roster()
+        self._observers: Sequence[Observer] = (RosterObserver(self._roster), *observers)
         self._engine: Engine | None = None
         self._sessions: dict[str, Session] = {}
         self._streams: dict[str, StreamSession] = {}
@@ -140,6 +147,7 @@ class MediaNode:
         """End every session and take no more."""
         self._closing = True
         await asyncio.gather(*(session.end("shutdown") for session in self._all()))
+        self._roster.close()
         for task in self._background:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
@@ -164,7 +172,9 @@ class MediaNode:
         """
         self._ready_engine()
 
-    async def open(self, offer: str, subject: str | None = None, address: str = "") -> tuple[str, str]:
+    async def open(
+        self, offer: str, subject: str | None = None, address: str = "", options: CallOptions = DEFAULTS
+    ) -> tuple[str, str]:
         """Answer an offer from ``address``; ``subject`` is that of the caller's token.
 
         Returns:
@@ -174,6 +184,7 @@ class MediaNode:
             NotReady: the model is still being loaded, the node is full or does not keep up, or it is shutting down.
             TooManySessions: the subject has reached its limit on this node.
             SdpRejected: the offer cannot be answered.
+            OptionRefused: an option is out of this server's bounds.
             NoUdp: no UDP reaches this node.
         """
         if self._no_udp:
@@ -186,10 +197,11 @@ class MediaNode:
             certificates=self._certificates,
             addresses=self._addresses,
             times=self._session_times,
+            options=options,
             on_ended=self._forget,
         )
         # Before the first await, so that the limit counts offers that are being answered too.
-        self._add(session, subject, address)
+        self._add(session, subject, address, options)
         try:
             answer = await session.answer(offer)
         except BaseException:
@@ -199,23 +211,27 @@ class MediaNode:
         metrics.SESSIONS.set(self.live)
         return session.id, answer
 
-    async def listen(self, form: StreamFormat, subject: str | None = None, address: str = "") -> StreamSession:
+    async def listen(
+        self, form: StreamFormat, subject: str | None = None, address: str = "", options: CallOptions = DEFAULTS
+    ) -> StreamSession:
         """Begin a call whose audio comes as a stream of this format; see :meth:`open`.
 
         Raises:
-            NotReady, TooManySessions
+            NotReady, TooManySessions, OptionRefused
         """
-        session = await self._stream(form, subject, address)
+        session = await self._stream(form, subject, address, options)
         metrics.SESSIONS_STARTED.inc()
         return session
 
-    async def reserve(self, form: StreamFormat, subject: str | None = None, address: str = "") -> tuple[str, str]:
+    async def reserve(
+        self, form: StreamFormat, subject: str | None = None, address: str = "", options: CallOptions = DEFAULTS
+    ) -> tuple[str, str]:
         """Reserve a place for a stream. Returns the session's id, and the ticket that lets one client connect.
 
         Raises:
-            NotReady, TooManySessions
+            NotReady, TooManySessions, OptionRefused
         """
-        session = await self._stream(form, subject, address, ticket=self._new_session_id())
+        session = await self._stream(form, subject, address, options, ticket=self._new_session_id())
         self._tickets[session.ticket] = session
         return session.id, session.ticket
 
@@ -253,8 +269,12 @@ class MediaNode:
         """
         await self._find(session_id).end("deleted")
 
-    async def follow(self, session_id: str, after: int | None = None) -> AsyncGenerator[tuple[int, str], None]:
-        """Return a session's messages as numbers and JSON texts; those up to the number ``after`` are left out.
+    async def watch(self) -> Watch:
+        """Return the calls that have a name or a subject, and all changes from now on."""
+        return self._roster.watch()
+
+    async def follow(self, session_id: str, after: int | None = None) -> AsyncGenerator[Followed, None]:
+        """Return a session's messages, ``end`` last; those up to the number ``after`` are left out.
 
         Raises:
             SessionNotFound
@@ -340,7 +360,7 @@ class MediaNode:
     def _all(self) -> list[LiveSession]:
         return [*self._sessions.values(), *self._streams.values()]
 
-    def _add(self, session: LiveSession, subject: str | None, address: str) -> None:
+    def _add(self, session: LiveSession, subject: str | None, address: str, options: CallOptions) -> None:
         if isinstance(session, Session):
             self._sessions[session.id] = session
         elif isinstance(session, StreamSession):
@@ -348,13 +368,19 @@ class MediaNode:
         if subject is not None:
             self._subjects[session.id] = subject
         self._addresses_of[session.id] = address
+        call = LiveCall(
+            session=session.id, started_at=0.0, name=options.name, subject=subject, reference=options.reference
+        )
+        session.observe(CallObservers(call, self._observers))
 
     async def _stream(
-        self, form: StreamFormat, subject: str | None, address: str, *, ticket: str = ""
+        self, form: StreamFormat, subject: str | None, address: str, options: CallOptions, *, ticket: str = ""
     ) -> StreamSession:
         engine = await self._admit(subject, address, places=form.channels)
-        session = StreamSession(self._new_session_id(), engine, form, ticket=ticket, on_ended=self._forget)
-        self._add(session, subject, address)
+        session = StreamSession(
+            self._new_session_id(), engine, form, ticket=ticket, options=options, on_ended=self._forget
+        )
+        self._add(session, subject, address, options)
         metrics.SESSIONS.set(self.live)
         return session
 
@@ -425,7 +451,7 @@ class MediaNode:
                 session.warn_of_no_media(now)
 
 
-async def _texts(messages: AsyncGenerator[tuple[int, Message], None]) -> AsyncGenerator[tuple[int, str], None]:
+async def _texts(messages: AsyncGenerator[tuple[int, Message], None]) -> AsyncGenerator[Followed, None]:
     async with aclosing(messages):
         async for number, message in messages:
-            yield number, message.to_json()
+            yield Followed(number, message.to_json(), is_end=isinstance(message, End))

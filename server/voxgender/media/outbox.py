@@ -10,7 +10,8 @@ from aiortc import InvalidStateError, RTCDataChannel
 
 from voxgender.engine.messages import WARN_EVERY_S
 from voxgender.errors import NotReady
-from voxgender.protocol import EVENTS_CHANNEL, RESULTS_CHANNEL, Hello, Message, Result, Warning
+from voxgender.media.observers import NOBODY
+from voxgender.protocol import EVENTS_CHANNEL, RESULTS_CHANNEL, End, Hello, Message, Result, Warning
 
 REMEMBERED = 64
 """Past events of the call that are sent to a channel or a follower that comes later."""
@@ -30,12 +31,15 @@ class Outbox:
     def __init__(self, hello: Hello) -> None:
         self._hello = hello
         self._channels: list[tuple[RTCDataChannel, bool, bool]] = []
-        self._followers: set[asyncio.Queue[tuple[int, Message] | None]] = set()
+        self._followers: set[asyncio.Queue[tuple[int, Message]]] = set()
         self._events: deque[tuple[int, Message]] = deque(maxlen=REMEMBERED)
         self._told = 0
         """Number of the latest message. ``hello`` has 0, and a result has a number too."""
         self._warned_at: dict[str, float] = {}
-        self._closed = False
+        self._end: tuple[int, End] | None = None
+        """The last message to followers, once the call has ended."""
+        self.observers = NOBODY
+        """Told of the call's start, its events and its end."""
         self.attached = asyncio.Event()
         """Set once there has been a channel."""
 
@@ -71,6 +75,7 @@ class Outbox:
         self._told += 1
         if not is_result:
             self._events.append((self._told, message))
+            self.observers.event(message)
         text = message.to_json() if self._channels else ""
         for channel, results, events in self._channels:
             if (results if is_result else events) and not (is_result and channel.bufferedAmount > MAX_BUFFERED):
@@ -89,7 +94,7 @@ class Outbox:
             self.post(warning)
 
     def follow(self, after: int | None = None) -> AsyncGenerator[tuple[int, Message], None]:
-        """Yield ``hello``, the events so far, and all further messages until the session ends, each with its number.
+        """Yield ``hello``, the events so far, all further messages, and at last ``end``, each with its number.
 
         Args:
             after: number of the last message that the follower has had, if any: earlier ones are not told again.
@@ -102,15 +107,20 @@ class Outbox:
         return self._follow(after)
 
     async def _follow(self, after: int | None) -> AsyncGenerator[tuple[int, Message], None]:
-        queue: asyncio.Queue[tuple[int, Message] | None] = asyncio.Queue()
+        if self._end is not None and after == self._end[0]:
+            return
+        queue: asyncio.Queue[tuple[int, Message]] = asyncio.Queue()
         for past in self._past(after):
             queue.put_nowait(past)
-        if self._closed:
-            queue.put_nowait(None)
+        if self._end is not None:
+            queue.put_nowait(self._end)
         self._followers.add(queue)
         try:
-            while (message := await queue.get()) is not None:
-                yield message
+            while True:
+                told = await queue.get()
+                yield told
+                if isinstance(told[1], End):
+                    return
         finally:
             self._followers.discard(queue)
 
@@ -123,11 +133,14 @@ class Outbox:
             if number > after:
                 yield number, event
 
-    def close(self) -> None:
-        """End the followers' streams; the channels close with their connection."""
-        self._closed = True
+    def close(self, reason: str) -> None:
+        """End the followers' streams, and say why; the channels close with their connection. May be called again."""
+        if self._end is not None:
+            return
+        self._told += 1
+        self._end = (self._told, End(reason=reason))
         for queue in self._followers:
-            queue.put_nowait(None)
+            queue.put_nowait(self._end)
 
 
 def _last_event_id(protocol: str) -> int | None:

@@ -7,6 +7,7 @@ from contextlib import suppress
 from time import monotonic
 from typing import Any, NamedTuple
 
+import msgspec
 from aiortc import (
     RTCConfiguration,
     RTCDataChannel,
@@ -17,6 +18,7 @@ from aiortc import (
 )
 
 from voxgender import metrics
+from voxgender.calloptions import DEFAULTS, CallOptions
 from voxgender.engine import Engine
 from voxgender.engine.messages import NO_MEDIA, NO_MEDIA_S
 from voxgender.errors import NotReady, SdpRejected
@@ -57,6 +59,7 @@ class Session(LiveSession):
         certificates: the certificate of all calls of the process.
         addresses: the addresses of host candidates.
         times: times after which the peer is taken to be gone.
+        options: what the caller wants of this call.
     """
 
     def __init__(
@@ -68,9 +71,13 @@ class Session(LiveSession):
         certificates: Certificates,
         addresses: HostAddresses = HostAddresses(),  # noqa: B008 - it cannot change
         times: SessionTimes = SessionTimes(),  # noqa: B008 - they cannot change
+        options: CallOptions = DEFAULTS,
         on_ended: Callable[["Session"], None] = lambda _: None,
     ) -> None:
-        super().__init__(engine.hello(session_id), on_ended)
+        hello = msgspec.structs.replace(
+            engine.hello(session_id), name=options.name or None, reference=options.reference or None
+        )
+        super().__init__(hello, on_ended)
         self._sockets = sockets
         self._addresses = addresses
         self._times = times
@@ -211,6 +218,7 @@ class Session(LiveSession):
     def _on_connection_state(self) -> None:
         if self.state == "connected":
             self._connected_at = monotonic()
+            self._note_start()
         elif self.state == "failed":
             self.end_soon("connection_failed")
         elif self.state == "closed":
@@ -256,9 +264,10 @@ class Session(LiveSession):
                 with suppress(TimeoutError):
                     async with asyncio.timeout(FLUSH_TIMEOUT_S):
                         await self._analysed.wait()
-            self._outbox.close()
+            self._close_outbox(reason)
             await self._wait_delivered()
         finally:
+            self._close_outbox(reason)
             self._call.abandon()
             try:
                 await close(self._pc)

@@ -13,6 +13,7 @@ from voxgender import metrics
 from voxgender.audio.frames import Packet
 from voxgender.audio.pcm import PcmPackets
 from voxgender.audiostream import StreamFormat
+from voxgender.calloptions import DEFAULTS, CallOptions
 from voxgender.engine import Engine
 from voxgender.engine.stream import Stream
 from voxgender.errors import Ending, SdpRejected, StreamEnded
@@ -66,6 +67,7 @@ class StreamSession(LiveSession):
         engine: the engine of all calls.
         form: the stream's format.
         ticket: key that lets one client connect later; empty if the client is here.
+        options: what the caller wants of this call.
     """
 
     def __init__(
@@ -75,11 +77,15 @@ class StreamSession(LiveSession):
         form: StreamFormat,
         *,
         ticket: str = "",
+        options: CallOptions = DEFAULTS,
         on_ended: Callable[[LiveSession], None] = lambda _: None,
     ) -> None:
         several = form.channels > 1
         hello = msgspec.structs.replace(
-            engine.hello(session_id), channels=form.channels if several else None, name=form.name or None
+            engine.hello(session_id),
+            channels=form.channels if several else None,
+            name=options.name or form.name or None,
+            reference=options.reference or None,
         )
         super().__init__(hello, on_ended, places=form.channels)
         self.ticket = ticket
@@ -147,7 +153,9 @@ class StreamSession(LiveSession):
         try:
             if self.ended_for is not None:
                 raise self._ended()
-            self._has_audio = True
+            if not self._has_audio:
+                self._has_audio = True
+                self._note_start()
             await self._stream.feed(self._opus(audio) if self._packets is None else self._packets.cut(audio))
         finally:
             self._pushing = False
@@ -238,7 +246,7 @@ class StreamSession(LiveSession):
                 with suppress(TimeoutError):
                     async with asyncio.timeout(FLUSH_TIMEOUT_S):
                         await self._analysed.wait()
-            self._outbox.close()
+            self._close_outbox(reason)
             self._over = True
             self._news.set()
             if not self.ticket:
@@ -246,6 +254,7 @@ class StreamSession(LiveSession):
                     async with asyncio.timeout(DELIVERY_TIMEOUT_S):
                         await self._left.wait()
         finally:
+            self._close_outbox(reason)
             self._stream.abandon()
             was_connected = not self.ticket
             self._on_ended(self)

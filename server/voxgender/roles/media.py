@@ -4,7 +4,7 @@ import asyncio
 import logging
 import secrets
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 
 from aiohttp import web
@@ -20,10 +20,12 @@ from voxgender.fleet.secret import Secret
 from voxgender.inference.classifier import Classifier
 from voxgender.media.localaddresses import local_addresses
 from voxgender.media.node import MediaNode, random_id
+from voxgender.media.observers import Observer
 from voxgender.roles.hosting import Stop, freeze_loaded, listen, listen_for_metrics, load_in_thread
 from voxgender.roles.modelswap import ModelSwap
 from voxgender.roles.publicaddress import public_addresses
-from voxgender.settings import MediaSettings, ModelOptions, NodeSettings
+from voxgender.settings import MediaSettings, ModelOptions, NodeSettings, WebhookOptions
+from voxgender.webhooks import Webhooks
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +75,11 @@ class Media:
             registry = Registry(settings.fleet.registry, secret)
             stack.push_async_callback(registry.close)
         node_id = new_node_id()
-        self._node = node = await make_node(settings, new_session_id=lambda: secret.new_session_id(node_id))
+        webhooks = webhooks_of(settings.webhooks)
+        observers = [] if webhooks is None else [webhooks]
+        self._node = node = await make_node(
+            settings, new_session_id=lambda: secret.new_session_id(node_id), observers=observers
+        )
         status = NodeStatus(node, node_id, region=settings.fleet.region, cores=self._cores)
         # If the kernel chooses the port, it is known only now.
         serves_metrics = not settings.metrics.metrics_address
@@ -83,6 +89,9 @@ class Media:
         # Health checks are answered while the model loads.
         engine = await load_in_thread(lambda: self._make_engine(settings.model))
         stack.callback(engine.close)
+        if webhooks is not None:
+            stack.push_async_callback(webhooks.close)
+            await webhooks.start()
         stack.push_async_callback(node.close)
         freeze_loaded()
         node.start(engine)
@@ -112,7 +121,22 @@ class Media:
         return await load_in_thread(lambda: node_url(settings, port))
 
 
-async def make_node(settings: NodeSettings, *, new_session_id: Callable[[], str] = random_id) -> MediaNode:
+def webhooks_of(options: WebhookOptions) -> Webhooks | None:
+    """Make what sends webhooks; None without a receiver.
+
+    Raises:
+        SettingsError: the receiver or a secret cannot be used.
+    """
+    if not options.webhook:
+        if options.webhook_secret:
+            raise SettingsError("--webhook-secret (VOXGENDER_WEBHOOK_SECRET) signs nothing without --webhook")
+        return None
+    return Webhooks(options)
+
+
+async def make_node(
+    settings: NodeSettings, *, new_session_id: Callable[[], str] = random_id, observers: Sequence[Observer] = ()
+) -> MediaNode:
     """Make a media node from the options.
 
     Raises:
@@ -129,6 +153,7 @@ async def make_node(settings: NodeSettings, *, new_session_id: Callable[[], str]
         connect_timeout_s=media.connect_timeout_s,
         silence_timeout_s=media.silence_timeout_s,
         new_session_id=new_session_id,
+        observers=observers,
     )
 
 

@@ -11,7 +11,7 @@ from voxgender.http.app import create_app
 from voxgender.inference.classifier import Classifier
 from voxgender.inference.labels import parse
 from voxgender.roles.hosting import Stop, freeze_loaded, listen, listen_for_metrics, load_in_thread, url_of
-from voxgender.roles.media import drain, make_node
+from voxgender.roles.media import drain, make_node, webhooks_of
 from voxgender.roles.modelswap import ModelSwap
 from voxgender.settings import ModelOptions, ServeSettings
 
@@ -32,13 +32,17 @@ class Standalone:
     async def start(self, stack: AsyncExitStack) -> str:
         """Serve the page and the calls. See :meth:`voxgender.roles.running.Role.start`."""
         settings = self._settings
-        self._node = await make_node(settings)
+        webhooks = webhooks_of(settings.webhooks)
+        self._node = await make_node(settings, observers=[] if webhooks is None else [webhooks])
         app, http = create_app(settings, self._node, models=self._models), settings.http
         port = await listen(app, stack, host=http.host, port=http.port)
         await listen_for_metrics(settings.metrics, stack)
         # Health checks are answered while the model loads.
         engine = await load_in_thread(lambda: make_engine(settings.model))
         stack.callback(engine.close)
+        if webhooks is not None:
+            stack.push_async_callback(webhooks.close)
+            await webhooks.start()
         stack.push_async_callback(self._node.close)
         freeze_loaded()
         self._node.start(engine)

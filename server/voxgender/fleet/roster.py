@@ -1,0 +1,124 @@
+"""Keep the list of all nodes' calls that can be followed, while somebody follows any."""
+
+import asyncio
+from contextlib import aclosing
+
+from voxgender.errors import NotReady
+from voxgender.fleet.directory import Directory, Member
+from voxgender.fleet.remote import NoAnswer, Unreachable
+from voxgender.roster import Gone, LiveCall, Roster, Watch
+
+LOOK_S = 0.5
+"""Time between two looks for nodes that have come or gone."""
+RETRY_S = 1.0
+"""Time after which a node is asked again that did not answer."""
+FIRST_S = 2.0
+"""Time for the nodes to tell their calls to the first watcher."""
+IDLE_S = 30.0
+"""Time without a watcher after which the nodes are watched no longer."""
+
+
+class FleetRoster:
+    """Watches each node by one connection, however many watch here; and none while nobody does.
+
+    Args:
+        directory: the known nodes.
+        look_s: time between two looks for nodes that have come or gone.
+        retry_s: time after which a node is asked again that did not answer.
+        idle_s: time without a watcher after which the nodes are watched no longer.
+    """
+
+    def __init__(
+        self, directory: Directory, *, look_s: float = LOOK_S, retry_s: float = RETRY_S, idle_s: float = IDLE_S
+    ) -> None:
+        self._directory = directory
+        self._look_s = look_s
+        self._retry_s = retry_s
+        self._idle_s = idle_s
+        self._roster = Roster()
+        self._nodes: dict[str, asyncio.Task[None]] = {}
+        self._told: set[str] = set()
+        """Nodes that have told all of their calls."""
+        self._complete = asyncio.Event()
+        """Set once all nodes that were known have told their calls."""
+        self._looking: asyncio.Task[None] | None = None
+
+    async def watch(self) -> Watch:
+        """Return all nodes' calls, and all changes from now on; begin to watch the nodes, if nobody does."""
+        if self._looking is None:
+            self._looking = asyncio.create_task(self._look(), name="fleet-roster")
+        try:
+            async with asyncio.timeout(FIRST_S):
+                await self._complete.wait()
+        except TimeoutError:
+            # What the others have is worth having.
+            pass
+        return self._roster.watch()
+
+    async def close(self) -> None:
+        """Stop watching the nodes."""
+        looking, self._looking = self._looking, None
+        if looking is not None:
+            looking.cancel()
+            await asyncio.gather(looking, return_exceptions=True)
+
+    async def _look(self) -> None:
+        """Watch the nodes that there are, until nobody watches here."""
+        loop = asyncio.get_running_loop()
+        watched_at = loop.time()
+        try:
+            while loop.time() - watched_at < self._idle_s:
+                if self._roster.watched:
+                    watched_at = loop.time()
+                members = {member.record.id: member for member in self._directory.members()}
+                for node_id in self._nodes.keys() - members.keys():
+                    await self._leave(node_id)
+                for node_id in members.keys() - self._nodes.keys():
+                    self._nodes[node_id] = asyncio.create_task(self._watch_node(members[node_id]))
+                if members.keys() <= self._told:
+                    self._complete.set()
+                await asyncio.sleep(self._look_s if self._complete.is_set() else self._look_s / 20)
+        finally:
+            for node_id in tuple(self._nodes):
+                await self._leave(node_id)
+            self._complete.clear()
+            self._looking = None
+
+    async def _leave(self, node_id: str) -> None:
+        task = self._nodes.pop(node_id)
+        self._told.discard(node_id)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    async def _watch_node(self, member: Member) -> None:
+        """Keep a node's calls in the roster."""
+        known: set[str] = set()
+        try:
+            while True:
+                try:
+                    changes = await member.node.watch()
+                except (Unreachable, NoAnswer, NotReady):
+                    # Its calls go on, as far as is known here.
+                    await asyncio.sleep(self._retry_s)
+                    continue
+                seen: set[str] = set()
+                async with aclosing(changes):
+                    async for change in changes:
+                        match change:
+                            case LiveCall():
+                                seen.add(change.session)
+                                known.add(change.session)
+                                self._roster.add(change)
+                            case Gone():
+                                known.discard(change.session)
+                                self._roster.remove(change.session)
+                            case None:
+                                # Those that have ended meanwhile.
+                                for session in known - seen:
+                                    self._roster.remove(session)
+                                known &= seen
+                                self._told.add(member.record.id)
+                await asyncio.sleep(self._retry_s)
+        finally:
+            for session in known:
+                self._roster.remove(session)

@@ -1,0 +1,83 @@
+"""Serve the messages of calls by the name that their publishers gave them, or by the subject of their callers."""
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from aiohttp import web
+
+from voxgender.calloptions import NAME_RULE, is_name
+from voxgender.errors import OptionRefused
+from voxgender.http.auth import Authenticator
+from voxgender.http.calls import Calls
+from voxgender.http.cors import preflight
+from voxgender.http.eventstream import KEEPALIVE_S, send_events
+from voxgender.http.follower import Follower, read_places
+from voxgender.http.problems import Problem
+from voxgender.roster import LiveCall
+
+MAX_FOLLOWERS = 256
+"""Followers of names and subjects at a time; more are refused."""
+
+
+class Follow:
+    """``GET /names/{name}/events`` and ``GET /subjects/{subject}/events``, for holders of a token that allows it.
+
+    Whoever asks for what a token does not allow is told the same whether there is such a call or not.
+
+    Args:
+        calls: holds the sessions.
+        authenticator: checks the followers' tokens.
+        keepalive_s: time without a message after which a comment is sent.
+    """
+
+    def __init__(self, calls: Calls, authenticator: Authenticator, *, keepalive_s: float = KEEPALIVE_S) -> None:
+        self._calls = calls
+        self._authenticator = authenticator
+        self._keepalive_s = keepalive_s
+        self._followers = 0
+        self._stopping = asyncio.Event()
+
+    def routes(self) -> list[web.RouteDef]:
+        return [
+            web.get("/names/{name}/events", self.name, allow_head=False),
+            web.options("/names/{name}/events", self.options),
+            web.get("/subjects/{subject}/events", self.subject, allow_head=False),
+            web.options("/subjects/{subject}/events", self.options),
+        ]
+
+    async def shut_down(self, _: web.Application) -> None:
+        """End all streams, since the server stops (an ``on_shutdown`` signal)."""
+        self._stopping.set()
+
+    async def name(self, request: web.Request) -> web.StreamResponse:
+        """Send the messages of the newest call that has a name, and of those that follow it."""
+        name = request.match_info["name"]
+        if not is_name(name):
+            raise OptionRefused(NAME_RULE)
+        return await self._serve(request, f"names/{name}", lambda call: call.name == name, newest=True)
+
+    async def subject(self, request: web.Request) -> web.StreamResponse:
+        """Send the messages of all calls of a subject."""
+        subject = request.match_info["subject"]
+        return await self._serve(request, f"subjects/{subject}", lambda call: call.subject == subject, newest=False)
+
+    async def options(self, request: web.Request) -> web.Response:
+        return preflight(request, "GET, OPTIONS", {})
+
+    async def _serve(
+        self, request: web.Request, followed: str, is_wanted: Callable[[LiveCall], bool], *, newest: bool
+    ) -> web.StreamResponse:
+        expires_at = await self._authenticator.require_follower(request, followed)
+        if self._followers >= MAX_FOLLOWERS:
+            raise Problem(503, "at_capacity", "As many followers are told as can be.", {"Retry-After": "10"})
+        places = read_places(request.headers.get("Last-Event-ID", ""))
+        follower = Follower(self._calls, is_wanted, newest=newest, places=places)
+        for_s = None if expires_at is None else max(0.0, expires_at - time.time())
+        self._followers += 1
+        try:
+            return await send_events(
+                request, follower.events(), keepalive_s=self._keepalive_s, for_s=for_s, stopping=self._stopping
+            )
+        finally:
+            self._followers -= 1

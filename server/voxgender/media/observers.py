@@ -1,0 +1,92 @@
+"""Tell parts of the server what happens to calls: where they begin, what is told of them, where they end."""
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+import msgspec
+
+from voxgender.protocol import Message
+from voxgender.roster import LiveCall, Roster
+
+
+class Usage(NamedTuple):
+    """Audio and speech of a call, all of its channels together."""
+
+    audio_s: float
+    """Audio that was analysed, in seconds."""
+    speech_s: float
+    """Speech in it, in seconds."""
+
+
+class Observer(Protocol):
+    """Is told of all calls of a node, on its event loop. It neither waits nor raises."""
+
+    def on_start(self, call: LiveCall) -> None:
+        """Note that a call's client is connected."""
+        ...
+
+    def on_event(self, call: LiveCall, message: Message) -> None:
+        """Note a message of a call; ``result`` is left out."""
+        ...
+
+    def on_end(self, call: LiveCall, reason: str, usage: Usage) -> None:
+        """Note that a call that began has ended."""
+        ...
+
+
+class RosterObserver:
+    """Keeps a roster of a node's calls."""
+
+    def __init__(self, roster: Roster) -> None:
+        self._roster = roster
+
+    def on_start(self, call: LiveCall) -> None:
+        self._roster.add(call)
+
+    def on_event(self, call: LiveCall, message: Message) -> None:
+        """Pass over messages: who follows a call gets them from the call."""
+
+    def on_end(self, call: LiveCall, reason: str, usage: Usage) -> None:
+        self._roster.remove(call.session)
+
+
+class CallObservers:
+    """Tells observers of one call, each fact once, in order.
+
+    Args:
+        call: the call; its start is noted when it comes.
+        observers: of the node.
+    """
+
+    def __init__(self, call: LiveCall, observers: Sequence[Observer]) -> None:
+        self._call = call
+        self._observers = observers
+        self._begun = False
+        self._ended = False
+
+    def start(self, now: float) -> None:
+        """Note that the client is connected at ``now``, seconds since the epoch."""
+        if self._begun or self._ended:
+            return
+        self._begun = True
+        self._call = msgspec.structs.replace(self._call, started_at=now)
+        for observer in self._observers:
+            observer.on_start(self._call)
+
+    def event(self, message: Message) -> None:
+        """Note a message that is no ``result``."""
+        if self._begun and not self._ended:
+            for observer in self._observers:
+                observer.on_event(self._call, message)
+
+    def end(self, reason: str, usage: Usage) -> None:
+        """Note the end; what never began never ends."""
+        if self._ended:
+            return
+        self._ended = True
+        if self._begun:
+            for observer in self._observers:
+                observer.on_end(self._call, reason, usage)
+
+
+NOBODY = CallObservers(LiveCall(session="", started_at=0.0), ())
