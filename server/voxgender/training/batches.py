@@ -1,6 +1,6 @@
 """Cut batches of windows out of crops: the windows of a step depend on the seed and the step alone."""
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -8,7 +8,13 @@ from torch import Tensor
 
 from voxgender.training.manifest import KINDS
 from voxgender.training.network import BANDS, ROW, filtered, rows_in
-from voxgender.training.preparation import TrainingData
+from voxgender.training.preparation import Material, TrainingData
+
+LENGTHS_MS = (500, 700, 1000, 1500)
+PROBABILITIES = (0.36, 0.2, 0.36, 0.08)
+"""Lengths of windows, and how often a batch has each."""
+MIN_LOUD_SHARE = 0.4
+"""Share of a window that has to be loud, if the crop allows it."""
 
 _ROUGHNESS_DB, _TILT_DB, _POINTS = 4.0, 6.0, 7
 """Random frequency response: largest deviation at each of so many points, and largest tilt from the middle band."""
@@ -32,40 +38,56 @@ class Batch(NamedTuple):
     vectors: Tensor | None
 
 
-class Batches:
-    """Cuts windows of 0.5 to 1.5 s out of crops. The batch of a step depends on the seed and the step alone."""
+class Batches(Protocol):
+    """Source of the batches of a training."""
 
-    _LENGTHS_MS = (500, 700, 1000, 1500)
-    _PROBABILITIES = (0.36, 0.2, 0.36, 0.08)
-    _MIN_LOUD_SHARE = 0.4
-    """Share of a window that has to be loud, if the crop allows it."""
+    def batch(self, step: int) -> Batch:
+        """Return the batch of a step, which depends on the seed and the step alone."""
+        ...
+
+
+class Targets:
+    """The probabilities and embeddings that a network is to learn of each recording, and of noise.
+
+    Args:
+        material: recordings and their targets.
+        device: processor of torch.
+    """
+
+    def __init__(self, material: Material, device: str = "cpu") -> None:
+        # Noise is the last source, so that the index -1 finds it.
+        targets = np.zeros((len(material.male) + 1, len(KINDS)), np.float32)
+        targets[:-1, KINDS.index("female")] = 1 - material.male
+        targets[:-1, KINDS.index("male")] = material.male
+        targets[-1, KINDS.index("noise")] = 1
+        self._kinds = torch.from_numpy(targets * (1 - _SMOOTHING) + _SMOOTHING / len(KINDS)).to(device)
+        self._vectors = None
+        if material.vectors is not None:
+            vectors = np.concatenate([material.vectors, np.zeros_like(material.vectors[:1])])
+            self._vectors = torch.from_numpy(vectors).to(device)
+
+    def batch(self, envelopes: Tensor, sources: Tensor) -> Batch:
+        """Return a batch of windows of these recordings, int64 ``(batch,)``; -1 is noise."""
+        vectors = None if self._vectors is None else self._vectors[sources]
+        return Batch(envelopes, self._kinds[sources], sources >= 0, vectors)
+
+
+class PreparedBatches:
+    """Cuts windows of 0.5 to 1.5 s out of crops. The batch of a step depends on the seed and the step alone."""
 
     def __init__(self, data: TrainingData, size: int, seed: int) -> None:
         self._crops, self._size, self._seed = data.crops, size, seed
-        # Noise is the last source, so that the index -1 finds it.
-        targets = np.zeros((len(data.male) + 1, len(KINDS)), np.float32)
-        targets[:-1, KINDS.index("female")] = 1 - data.male
-        targets[:-1, KINDS.index("male")] = data.male
-        targets[-1, KINDS.index("noise")] = 1
-        self._targets = targets * (1 - _SMOOTHING) + _SMOOTHING / len(KINDS)
-        self._vectors = None
-        if data.vectors is not None:
-            self._vectors = np.concatenate([data.vectors, np.zeros_like(data.vectors[:1])])
+        self._targets = Targets(data.material)
 
     def batch(self, step: int) -> Batch:
         rng = np.random.default_rng((self._seed, step))
-        rows = int(rng.choice(self._LENGTHS_MS, p=self._PROBABILITIES)) * 16 // ROW
+        rows = int(rng.choice(LENGTHS_MS, p=PROBABILITIES)) * 16 // ROW
         chosen = rng.integers(len(self._crops.sources), size=self._size)
         inputs = np.empty((self._size, rows_in(rows * ROW), BANDS), np.float32)
         for index, crop in enumerate(chosen):
             inputs[index] = self._crops.window(crop, self._start(self._crops.loud[crop], rows, rng), rows)
-        sources = self._crops.sources[chosen]
-        return Batch(
-            filtered(torch.from_numpy(inputs), torch.from_numpy(self._gains_db(rng))),
-            torch.from_numpy(self._targets[sources]),
-            torch.from_numpy(sources >= 0),
-            None if self._vectors is None else torch.from_numpy(self._vectors[sources]),
-        )
+        heard = filtered(torch.from_numpy(inputs), torch.from_numpy(self._gains_db(rng)))
+        return self._targets.batch(heard, torch.from_numpy(self._crops.sources[chosen]))
 
     def _gains_db(self, rng: np.random.Generator) -> np.ndarray[Any, Any]:
         """Draw frequency responses of microphones, ``(batch, BANDS)``: 0 dB for half of the windows.
@@ -81,5 +103,5 @@ class Batches:
     def _start(self, frames: np.ndarray[Any, Any], rows: int, rng: np.random.Generator) -> int:
         loud = np.concatenate([[0], np.cumsum(frames)])
         within = loud[rows:] - loud[:-rows]
-        allowed = np.flatnonzero(within >= min(self._MIN_LOUD_SHARE * rows, within.max()))
+        allowed = np.flatnonzero(within >= min(MIN_LOUD_SHARE * rows, within.max()))
         return int(rng.choice(allowed))

@@ -5,6 +5,7 @@ neither augments nor filters audio.
 """
 
 import hashlib
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
@@ -17,9 +18,9 @@ import torch
 from tqdm import tqdm
 
 from voxgender.training.augmentation import Samples, augment, coloured_noise, excerpt, mixed
-from voxgender.training.embeddings import in_processes
 from voxgender.training.manifest import KINDS, Kind
 from voxgender.training.network import BANDS, ROW, SAMPLE_RATE_HZ, envelopes, rows_in
+from voxgender.training.processes import in_processes
 from voxgender.training.recordings import FRAME, Recording, loud_frames
 from voxgender.training.sampling import SpeakerSampler, choose
 
@@ -179,7 +180,7 @@ def _make_shard(job: _Job, *, noises: list[Recording], resynthesised: float, cac
         audio = audio / max(1e-6, float(np.sqrt(np.mean(audio**2))))
         arrays["envelopes"][row] = envelopes(torch.from_numpy(audio)[None])[0]
         arrays["power"][row] = np.mean(audio.reshape(-1, ROW) ** 2, axis=1)
-    unfinished = file.with_suffix(".tmp.npz")
+    unfinished = file.with_suffix(f".{os.getpid()}.npz")
     np.savez(unfinished, **arrays)
     unfinished.replace(file)
     return file

@@ -1,11 +1,10 @@
 """Embed recordings with the pretrained speaker encoder, once, in worker processes; keep the embeddings in a cache."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache, partial
 from itertools import islice
-from multiprocessing import get_context
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,23 +16,30 @@ from tqdm import tqdm
 from voxgender.audio.files import read_audio
 from voxgender.training.augmentation import SAMPLE_RATE_HZ, Samples, augment
 from voxgender.training.encoder import SIZE, WINDOW, SpeakerEncoder, pretrained, speech_windows
-from voxgender.training.manifest import Clip
+from voxgender.training.manifest import Clip, digest
+from voxgender.training.processes import in_processes
 
 _SHARD = 100
 """Clips of one job of a worker and of one file of the cache."""
 _BATCH = 32
 _NOISES = 200
-_VERSION = 1
+_VERSION = 2
 """Raise it if the same recordings would now give other embeddings."""
 
 Embeddings = npt.NDArray[np.float32]
 
 _Item = TypeVar("_Item")
-_Result = TypeVar("_Result")
 
 
 def embeddings(
-    clips: Sequence[Clip], cache: Path, *, view: int, noises: Sequence[Clip], seconds: float, workers: int
+    clips: Sequence[Clip],
+    cache: Path,
+    *,
+    view: int,
+    noises: Sequence[Clip],
+    seconds: float,
+    workers: int,
+    device: str = "cpu",
 ) -> list[Embeddings]:
     """Embed each clip, or read its embeddings from the cache.
 
@@ -44,6 +50,7 @@ def embeddings(
         noises: recordings to mix into augmented ones.
         seconds: longest part of a clip that is used, from its start.
         workers: number of processes.
+        device: processor of torch that the encoder runs on.
 
     Returns:
         For each clip float32, shape ``(windows, 256)``: at least one window.
@@ -56,7 +63,7 @@ def embeddings(
     cache.mkdir(parents=True, exist_ok=True)
     shards = list(_batched(clips, _SHARD))
     behind = tuple(clip.path for clip in noises[:: max(1, len(noises) // _NOISES)]) if view else ()
-    make = partial(_embed_shard, cache=cache, view=view, noises=behind, seconds=seconds)
+    make = partial(_embed_shard, cache=cache, view=view, noises=behind, seconds=seconds, device=device)
     found: list[Embeddings] = []
     title = "embeddings" if view == 0 else f"embeddings, view {view}"
     with tqdm(total=len(clips), desc=title, unit="clip", leave=False) as progress:
@@ -68,20 +75,10 @@ def embeddings(
     return found
 
 
-def in_processes(
-    make: Callable[[_Item], _Result], items: Iterable[_Item], workers: int, *, chunk: int = 1
-) -> Iterator[_Result]:
-    """Map over worker processes, in order; in this process if ``workers`` is 1."""
-    if workers < 2:
-        yield from map(make, items)
-        return
-    with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
-        yield from pool.map(make, items, chunksize=chunk)
-
-
-def _embed_shard(clips: Sequence[Clip], *, cache: Path, view: int, noises: tuple[Path, ...], seconds: float) -> Path:
-    stats = [(str(clip.path.resolve()), clip.path.stat().st_size, clip.path.stat().st_mtime_ns) for clip in clips]
-    facts = (_VERSION, stats, view, [str(path) for path in noises], seconds)
+def _embed_shard(
+    clips: Sequence[Clip], *, cache: Path, view: int, noises: tuple[Path, ...], seconds: float, device: str
+) -> Path:
+    facts = (_VERSION, [digest(clip.path) for clip in clips], view, [digest(path) for path in noises], seconds)
     key = hashlib.sha256(repr(facts).encode()).hexdigest()[:24]
     file = cache / f"{key}.npz"
     if file.exists():
@@ -96,25 +93,25 @@ def _embed_shard(clips: Sequence[Clip], *, cache: Path, view: int, noises: tuple
             behind = [_noise(noises[int(rng.integers(len(noises)))])] if noises else []
             audio = augment(audio, rng, noises=behind)
         windows.append(speech_windows(audio, hop=WINDOW if view else WINDOW // 2))
-    vectors = _embed(np.concatenate(windows))
-    unfinished = file.with_suffix(".tmp.npz")
+    vectors = _embed(np.concatenate(windows), device)
+    unfinished = file.with_suffix(f".{os.getpid()}.npz")
     np.savez(unfinished, vectors=vectors.astype(np.float16), counts=np.array([len(some) for some in windows]))
     unfinished.replace(file)
     return file
 
 
 @torch.inference_mode()
-def _embed(windows: Samples) -> Embeddings:
+def _embed(windows: Samples, device: str) -> Embeddings:
     found = np.empty((len(windows), SIZE), np.float32)
     for start in range(0, len(windows), _BATCH):
-        batch = torch.from_numpy(windows[start : start + _BATCH])
-        found[start : start + _BATCH] = _encoder()(batch).numpy()
+        batch = torch.from_numpy(windows[start : start + _BATCH]).to(device)
+        found[start : start + _BATCH] = _encoder(device)(batch).cpu().numpy()
     return found
 
 
 @lru_cache(1)
-def _encoder() -> SpeakerEncoder:
-    return pretrained()
+def _encoder(device: str) -> SpeakerEncoder:
+    return pretrained().to(device)
 
 
 @lru_cache(_NOISES)

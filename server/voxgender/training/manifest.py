@@ -1,8 +1,10 @@
 """Read manifests: CSV files that list recordings and their labels."""
 
 import csv
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from os import PathLike
 from pathlib import Path
 from typing import Literal, TypeGuard, get_args
@@ -61,6 +63,12 @@ def read_manifest(path: str | PathLike[str]) -> list[Clip]:
     if not clips:
         raise ManifestError(f"{manifest}: lists no recording")
     return clips
+
+
+@lru_cache(4096)
+def digest(file: Path) -> str:
+    """Return the SHA-256 of a file's bytes in hexadecimal: a name for what is made of it, wherever the file lies."""
+    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def with_split(clips: Iterable[Clip], split: str) -> list[Clip]:

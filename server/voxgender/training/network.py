@@ -158,18 +158,18 @@ class Student(nn.Module):
         return self.network.classifier(pooled), pooled
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def envelopes(audio: Tensor) -> Tensor:
     """Return the envelopes, float32 ``(batch, rows_in(samples), BANDS)``, of audio ``(batch, samples)``."""
-    rectified = (audio.unfold(1, _KERNEL, _STRIDES[0]) @ _quadratures()).abs()
+    rectified = (audio.unfold(1, _KERNEL, _STRIDES[0]) @ _quadratures(audio.device)).abs()
     rows = rectified.shape[1] // _KERNELS[1]
     together = rectified[:, : rows * _KERNELS[1]].reshape(len(audio), rows, _KERNELS[1], BANDS, 2)
     return together.sum(dim=4).mean(dim=2)
 
 
 @cache
-def _quadratures() -> Tensor:
-    return torch.from_numpy(filter_bank()[::2]).T.contiguous()
+def _quadratures(device: torch.device) -> Tensor:
+    return torch.from_numpy(filter_bank()[::2]).T.contiguous().to(device)
 
 
 def filtered(envelopes: Tensor, gains_db: Tensor) -> Tensor:

@@ -37,7 +37,7 @@ class TrainOptions:
     layers: Annotated[int, Meta(ge=1, le=48)] = 3
     """Number of the transformer's layers."""
     crops: Annotated[int, Meta(ge=1, le=10_000_000)] = 40_000
-    """Augmented crops of two seconds to cut batches from (13 KB of memory each)."""
+    """Augmented crops of two seconds to cut batches from (13 KB of memory each); on cuda, each step makes its own."""
     resynthesised_speakers: Annotated[int, Meta(ge=0, le=1_000_000)] = 300
     """Labelled speakers of whom a recording is resynthesised."""
     extra_resynthesised: Annotated[float, Meta(ge=0, le=10), Display(metavar="SHARE")] = 0.4

@@ -9,14 +9,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
-from transformers import Wav2Vec2ForSequenceClassification
 
 from voxgender.training.batches import Batches
 from voxgender.training.encoder import SIZE
 from voxgender.training.network import Student, build
-from voxgender.training.preparation import TrainingData
 from voxgender.training.scoring import Score, Windows, calibrate, merit, score, without
 
 CHECKPOINT = "checkpoint.pt"
@@ -91,9 +88,7 @@ def phase_end(folder: Path, steps: int, check_every: int) -> PhaseEnd | None:
     best = trained(state["best"])
     if state["step"] < steps and state["step"] - best.step < PATIENCE * check_every:
         return None
-    prefix = "module."
-    average = {name.removeprefix(prefix): value for name, value in state["average"].items() if name.startswith(prefix)}
-    return PhaseEnd(state["step"], average)
+    return PhaseEnd(state["step"], state["average"])
 
 
 class Phase:
@@ -101,13 +96,13 @@ class Phase:
 
     Args:
         options: options.
-        data: crops to learn from.
+        batches: windows to learn from.
         chosen: windows to choose by.
         start: weights to begin with; None for random ones.
     """
 
     def __init__(
-        self, options: PhaseOptions, data: TrainingData, chosen: Sequence[Windows], start: State | None = None
+        self, options: PhaseOptions, batches: Batches, chosen: Sequence[Windows], start: State | None = None
     ) -> None:
         self._options = options
         self._chosen = chosen
@@ -116,17 +111,19 @@ class Phase:
         if start:
             network.load_state_dict(start)
         self._student = Student(network).to(options.device)
-        self._embedding = nn.Linear(options.hidden, SIZE).to(options.device) if data.vectors is not None else None
-        self._average = AveragedModel(self._student.network, avg_fn=_averaged)
+        taught = batches.batch(0).vectors is not None
+        self._embedding = nn.Linear(options.hidden, SIZE).to(options.device) if taught else None
+        self._average = deepcopy(self._student.network)
         learning = [*self._student.parameters(), *(self._embedding.parameters() if self._embedding else ())]
         matrices = [p for p in learning if p.requires_grad and p.ndim > 1]
         vectors = [p for p in learning if p.requires_grad and p.ndim <= 1]
         self._optimiser = torch.optim.AdamW(
             [{"params": matrices, "weight_decay": 0.05}, {"params": vectors, "weight_decay": 0.0}],
             lr=options.learning_rate,
+            fused=options.device != "cpu",
         )
         self._schedule = torch.optim.lr_scheduler.LambdaLR(self._optimiser, self._rate)
-        self._batches = Batches(data, options.batch, options.seed)
+        self._batches = batches
         self._step = 0
         self._best: Trained | None = None
 
@@ -135,7 +132,7 @@ class Phase:
         options = self._options
         self._resume()
         self._student.train()
-        shown: dict[str, float] = {}
+        shown: dict[str, Tensor] = {}
         with tqdm(total=options.steps, initial=self._step, desc=options.name, unit="step") as progress:
             while (end := phase_end(options.folder, options.steps, options.check_every)) is None:
                 for _ in range(min(options.check_every, options.steps - self._step)):
@@ -144,27 +141,38 @@ class Phase:
                     self._step += 1
                     progress.update()
                     if self._step % 20 == 0:
+                        # Not at each step: a GPU would be waited for.
                         progress.set_postfix({name: f"{loss:.3f}" for name, loss in shown.items()}, refresh=False)
                 self._check(progress)
         return end
 
-    def _train_step(self) -> dict[str, float]:
+    def _train_step(self) -> dict[str, Tensor]:
         batch = self._batches.batch(self._step)
         logits, pooled = self._student(batch.envelopes.to(self._options.device))
         loss = nn.functional.cross_entropy(logits, batch.kinds.to(self._options.device))
-        shown = {"loss": loss.item()}
+        shown = {"loss": loss.detach()}
         if self._embedding is not None and batch.vectors is not None:
             alike = nn.functional.cosine_similarity(self._embedding(pooled), batch.vectors.to(self._options.device))
-            distance = 1 - alike[batch.voices.to(self._options.device)].mean()
-            shown["distance"] = distance.item()
+            voices = batch.voices.to(self._options.device)
+            distance = 1 - (alike * voices).sum() / voices.sum().clamp_min(1)
+            shown["distance"] = distance.detach()
             loss = loss + _EMBEDDING_LOSS_WEIGHT * distance
         self._optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self._student.parameters(), 1.0)
         self._optimiser.step()
         self._schedule.step()
-        self._average.update_parameters(self._student.network)
+        self._follow()
         return shown
+
+    @torch.no_grad()
+    def _follow(self) -> None:
+        """Move the average towards the weights as they are now.
+
+        It is that of the last five hundred steps; of fewer at the start, when the network knows nothing yet.
+        """
+        averages, now = (list(one.state_dict().values()) for one in (self._average, self._student.network))
+        torch._foreach_lerp_(averages, now, 1.0 if self._step == 0 else max(0.002, 9 / (10 + self._step)))
 
     def _rate(self, step: int) -> float:
         warm = min(300, self._options.steps // 10 + 1)
@@ -173,7 +181,7 @@ class Phase:
         return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warm) / (self._options.steps - warm + 1))))
 
     def _check(self, progress: "tqdm[Any]") -> None:
-        network = deepcopy(self._averaged())
+        network = deepcopy(self._average)
         calibrate(network, without(self._options.kept_out, self._chosen))
         scores = score(network, self._chosen)
         found = Trained(self._step, merit(without(self._options.kept_out, scores)), scores)
@@ -193,16 +201,11 @@ class Phase:
         }
         _save(state, self._options.folder / CHECKPOINT)
 
-    def _averaged(self) -> Wav2Vec2ForSequenceClassification:
-        network = self._average.module
-        assert isinstance(network, Wav2Vec2ForSequenceClassification)
-        return network
-
     def _resume(self) -> None:
         file = self._options.folder / CHECKPOINT
         if not file.exists():
             return
-        state = torch.load(file, map_location=self._options.device, weights_only=True)
+        state = torch.load(file, map_location="cpu", weights_only=True)
         self._student.load_state_dict(state["pupil"])
         if self._embedding:
             self._embedding.load_state_dict(state["likeness"])
@@ -227,11 +230,6 @@ def load_weights(file: Path) -> tuple[State, Trained]:
     """Read what :func:`save_weights` wrote."""
     state = torch.load(file, map_location="cpu", weights_only=True)
     return state["weights"], trained(state["best"])
-
-
-def _averaged(average: Tensor, now: Tensor, steps: Tensor | int) -> Tensor:
-    """Return the mean of the last five hundred steps; of fewer at the start, when the network knows nothing yet."""
-    return average + (now - average) * max(0.002, 9 / (10 + int(steps)))
 
 
 def _save(state: dict[str, Any], file: Path) -> None:

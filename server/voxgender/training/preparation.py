@@ -1,4 +1,4 @@
-"""Prepare the data of a training: crops of recordings, with a target for each."""
+"""Prepare the data of a training: recordings with a target for each, and crops of them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -22,19 +22,48 @@ VIEWS = 1
 
 
 @dataclass(frozen=True, slots=True)
-class TrainingData:
-    """Crops and their targets.
+class Material:
+    """Recordings and their targets.
 
     Attributes:
-        crops: crops, whose sources are indices into the arrays below.
-        male: float32, shape ``(recordings,)``: probability that the voice is heard as male.
+        labelled: recordings with labels of their own.
+        others: recordings that a teacher labelled; may be empty.
+        noises: recordings without a voice; may be empty.
+        male: float32, shape ``(recordings,)``: probability that the voice is heard as male, first those of
+            ``labelled``, then those of ``others``.
         vectors: float32, shape ``(recordings, 256)``: embeddings by the teacher's encoder, relative to the mean of all
             and of length 1; None without a teacher.
     """
 
-    crops: Crops
+    labelled: list[Recording]
+    others: list[Recording]
+    noises: list[Recording]
     male: npt.NDArray[np.float32]
     vectors: npt.NDArray[np.float32] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Mixture:
+    """The shares of the kinds of recordings.
+
+    Attributes:
+        labelled_share: share of voices with labels of their own, if a teacher labelled others.
+        resynthesised: share of resynthesised takes among the crops of recordings that have any.
+        extra_resynthesised: additional crops of resynthesised takes alone, as a share of all others, because these
+            speakers are few among all.
+    """
+
+    labelled_share: float = 0.55
+    resynthesised: float = 0.8
+    extra_resynthesised: float = 0.4
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingData:
+    """Crops, whose sources are indices into the material's targets."""
+
+    crops: Crops
+    material: Material
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,34 +72,25 @@ class PreparationOptions:
 
     Attributes:
         teacher: ``resemblyzer``, or empty for labels alone.
-        crops: augmented crops of two seconds of all speakers (13 KB of memory each).
-        labelled_share: share of voices with labels of their own, if a teacher labelled others.
         resynthesised_speakers: labelled speakers of whom a clip is resynthesised.
         variants: resynthesised takes of each of these clips.
-        resynthesised: share of resynthesised takes among the crops of these clips.
-        extra_resynthesised: additional crops of resynthesised takes alone, as a share of ``crops``, because these
-            speakers are few among all.
         seconds: longest part of a recording that is used, from its start.
         cache: folder for all that is made.
         workers: number of processes.
-        seed: random seed.
+        device: processor of torch.
     """
 
     teacher: str = ""
-    crops: int = 80_000
-    labelled_share: float = 0.55
     resynthesised_speakers: int = 300
     variants: int = 4
-    resynthesised: float = 0.8
-    extra_resynthesised: float = 0.4
     seconds: float = 14.0
     cache: Path = Path(".cache/voxgender")
     workers: int = 2
-    seed: int = 0
+    device: str = "cpu"
 
 
-def prepare(labelled: Sequence[Clip], unlabelled: Sequence[Clip], options: PreparationOptions) -> TrainingData:
-    """Decode, label by a teacher, resynthesise and augment; each step keeps its work in the cache.
+def prepare(labelled: Sequence[Clip], unlabelled: Sequence[Clip], options: PreparationOptions) -> Material:
+    """Decode, label by a teacher and resynthesise; each step keeps its work in the cache.
 
     Args:
         labelled: recordings of both sexes, and of noise if there are any.
@@ -92,45 +112,61 @@ def prepare(labelled: Sequence[Clip], unlabelled: Sequence[Clip], options: Prepa
     clips = [one.clip for one in own]
     chosen = spread(clips, options.resynthesised_speakers) if options.variants else []
     resynthesised = _recordings(chosen, options, variants=options.variants, called="resynthesis")
-    plain = _recordings([clip for clip in clips if clip not in set(chosen)], options, called="labelled")
+    retaken = set(chosen)
+    plain = _recordings([clip for clip in clips if clip not in retaken], options, called="labelled")
     known = {one.clip: one for one in (*resynthesised, *plain)}
     others = _recordings([one.clip for one in pseudo], options, called="unlabelled")
     noise_recordings = _recordings(noises, options, called="noise")
     everyone = [known[clip] for clip in clips]
-    made = [
-        crops(
-            everyone,
-            others,
-            noise_recordings,
-            options.cache / "crops",
-            count=options.crops,
-            labelled_share=options.labelled_share,
-            resynthesised=options.resynthesised,
-            seed=options.seed,
-            workers=options.workers,
-        )
-    ]
-    resynthesised_ones = [index for index, one in enumerate(everyone) if one.count > 1]
-    if {everyone[index].clip.label for index in resynthesised_ones} == {"male", "female"}:
-        again = crops(
-            [everyone[index] for index in resynthesised_ones],
-            [],
-            noise_recordings,
-            options.cache / "crops",
-            count=round(options.extra_resynthesised * options.crops),
-            labelled_share=1.0,
-            resynthesised=1.0,
-            seed=options.seed,
-            workers=options.workers,
-        )
-        made.append(replace(again, sources=np.array([*resynthesised_ones, -1])[again.sources]))
     everybody = [*own, *pseudo]
     male = np.array([one.male for one in everybody], np.float32)
-    if not options.teacher:
-        return TrainingData(joined(made), male, None)
-    vectors = np.stack([one.vector for one in everybody])
-    vectors -= vectors.mean(axis=0)
-    return TrainingData(joined(made), male, vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-6))
+    vectors = None
+    if options.teacher:
+        vectors = np.stack([one.vector for one in everybody])
+        vectors -= vectors.mean(axis=0)
+        vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-6)
+    return Material(everyone, others, noise_recordings, male, vectors)
+
+
+def crops_of(material: Material, mixture: Mixture, cache: Path, *, count: int, seed: int, workers: int) -> TrainingData:
+    """Augment: make crops of all recordings, and additional ones of resynthesised takes alone.
+
+    Args:
+        material: recordings and their targets.
+        mixture: shares of the kinds of recordings.
+        cache: folder that keeps the crops.
+        count: crops of two seconds of all recordings (13 KB of memory each).
+        seed: random seed.
+        workers: number of processes.
+    """
+    made = [
+        crops(
+            material.labelled,
+            material.others,
+            material.noises,
+            cache,
+            count=count,
+            labelled_share=mixture.labelled_share,
+            resynthesised=mixture.resynthesised,
+            seed=seed,
+            workers=workers,
+        )
+    ]
+    retaken = [index for index, one in enumerate(material.labelled) if one.count > 1]
+    if {material.labelled[index].clip.label for index in retaken} == {"male", "female"}:
+        again = crops(
+            [material.labelled[index] for index in retaken],
+            [],
+            material.noises,
+            cache,
+            count=round(mixture.extra_resynthesised * count),
+            labelled_share=1.0,
+            resynthesised=1.0,
+            seed=seed,
+            workers=workers,
+        )
+        made.append(replace(again, sources=np.array([*retaken, -1])[again.sources]))
+    return TrainingData(joined(made), material)
 
 
 def _soft_labels(
@@ -148,6 +184,7 @@ def _soft_labels(
             noises=noises,
             seconds=options.seconds,
             workers=options.workers,
+            device=options.device,
         )
 
     teacher = Teacher(voices, [embedded(voices, view) for view in range(VIEWS)])

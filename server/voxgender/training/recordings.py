@@ -1,6 +1,7 @@
 """Decode the recordings of a training once, resynthesise some of them, and keep them in a cache folder."""
 
 import hashlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -11,9 +12,9 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from voxgender.audio.files import read_audio
-from voxgender.training.augmentation import SAMPLE_RATE_HZ, Samples
-from voxgender.training.embeddings import in_processes
-from voxgender.training.manifest import Clip
+from voxgender.training.augmentation import SAMPLE_RATE_HZ, Samples, through_opus
+from voxgender.training.manifest import Clip, digest
+from voxgender.training.processes import in_processes
 from voxgender.training.resynthesis import resynthesised
 
 FRAME = 320
@@ -21,9 +22,11 @@ FRAME = 320
 
 _RESYNTHESISED = 5 * SAMPLE_RATE_HZ
 """Longest speech of a clip that is resynthesised; that takes a third of the speech's time."""
+_BIT_RATES = (6_000, 8_000, 12_000, 16_000, 24_000)
+"""Bit rates of Opus, in bits a second."""
 _PAUSE_DB = 20.0
 """Level below a recording's loud frames under which a frame is not loud."""
-_VERSION = 6
+_VERSION = 7
 """Raise it if the same recordings would now give other files."""
 
 
@@ -42,8 +45,18 @@ class Recording:
 
 @lru_cache(1500)
 def _read(file: Path, take: int) -> Samples:
+    return as_floats(pcm(file, take))
+
+
+def as_floats(audio: npt.NDArray[np.int16]) -> Samples:
+    """Return PCM as float32, -1 to 1."""
+    return audio.astype(np.float32) / np.float32(32767)
+
+
+def pcm(file: Path, take: int = 0) -> npt.NDArray[np.int16]:
+    """Read a take from a file of the cache, int16 ``(samples,)``."""
     with np.load(file) as stored:
-        audio: Samples = stored[f"take{take}"].astype(np.float32) / 32767
+        audio: npt.NDArray[np.int16] = stored[f"take{take}"]
     return audio
 
 
@@ -80,9 +93,8 @@ def recordings(
 
 
 def _recording(clip: Clip, *, cache: Path, variants: int, seconds: float) -> Recording:
-    stat = clip.path.stat()
-    facts = (_VERSION, str(clip.path.resolve()), stat.st_size, stat.st_mtime_ns, variants and clip.kind, seconds)
-    key = hashlib.sha256(repr((*facts, variants)).encode()).hexdigest()[:24]
+    facts = (_VERSION, digest(clip.path), variants and clip.kind, seconds, variants)
+    key = hashlib.sha256(repr(facts).encode()).hexdigest()[:24]
     file = cache / f"{key}.npz"
     if not file.exists():
         audio = read_audio(clip.path)[: int(seconds * SAMPLE_RATE_HZ)]
@@ -92,9 +104,27 @@ def _recording(clip: Clip, *, cache: Path, variants: int, seconds: float) -> Rec
             rng = np.random.default_rng(list(hashlib.sha256(audio.tobytes()).digest()))
             begins = int(loud_frames(audio).argmax()) * FRAME if audio.size >= FRAME else 0
             takes += resynthesised(audio[begins : begins + _RESYNTHESISED], clip.kind, variants, rng)
-        arrays = {f"take{i}": (np.clip(take, -1, 1) * 32767).astype(np.int16) for i, take in enumerate(takes)}
-        unfinished = file.with_suffix(".tmp.npz")
-        np.savez(unfinished, **arrays)  # type: ignore[arg-type]
-        unfinished.replace(file)
+        _keep(file, takes)
     with np.load(file) as stored:
         return Recording(clip, file, len(stored.files))
+
+
+def coded(some: Sequence[Recording], *, workers: int) -> list[Recording]:
+    """Pass recordings through Opus at a low bit rate, each at one of its own, or read that from the cache."""
+    made = in_processes(_coded, some, workers, chunk=8)
+    return list(tqdm(made, "through Opus", len(some), unit="clip", leave=False))
+
+
+def _coded(recording: Recording) -> Recording:
+    file = recording.file.with_name(f"{recording.file.stem}-opus.npz")
+    if not file.exists():
+        chance = np.random.default_rng(list(recording.file.stem.encode()))
+        _keep(file, [through_opus(recording.read(), bit_rate=int(chance.choice(_BIT_RATES)))])
+    return Recording(recording.clip, file, 1)
+
+
+def _keep(file: Path, takes: Sequence[Samples]) -> None:
+    arrays = {f"take{i}": (np.clip(take, -1, 1) * 32767).astype(np.int16) for i, take in enumerate(takes)}
+    unfinished = file.with_suffix(f".{os.getpid()}.npz")  # other processes may make the same file
+    np.savez(unfinished, **arrays)  # type: ignore[arg-type]
+    unfinished.replace(file)

@@ -37,6 +37,15 @@ class SpeakerSampler:
     def __contains__(self, sex: Sex) -> bool:
         return sex in self._groups
 
+    def chances(self, sex: Sex) -> dict[Recording, float]:
+        """Return the probability of each recording of a sex to be drawn; there must be one."""
+        return {
+            one: share / len(speakers) / len(theirs)
+            for speakers, share in self._groups[sex].shares()
+            for theirs in speakers
+            for one in theirs
+        }
+
     def draw(self, sex: Sex, rng: np.random.Generator) -> Recording:
         """Draw a recording of a speaker of this sex; there must be one."""
         return choose(choose(self._groups[sex].draw(rng), rng), rng)
@@ -72,6 +81,9 @@ class _Weighted(Generic[_T]):
     def __init__(self, items: Sequence[_T], weights: Sequence[float]) -> None:
         self._items = items
         self._until = np.cumsum(np.array(weights) / np.sum(weights))
+
+    def shares(self) -> Iterator[tuple[_T, float]]:
+        return zip(self._items, np.diff(self._until, prepend=0.0).tolist(), strict=True)
 
     def draw(self, rng: np.random.Generator) -> _T:
         return self._items[min(int(np.searchsorted(self._until, rng.random())), len(self._items) - 1)]

@@ -5,6 +5,8 @@ The whole pipeline, with speech gate and smoothing, is measured by :mod:`voxgend
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
+from itertools import chain
 from typing import TypeVar
 
 import numpy as np
@@ -13,6 +15,7 @@ import torch
 from scipy.optimize import minimize
 from scipy.special import expit
 from torch import Tensor
+from tqdm import tqdm
 from transformers import Wav2Vec2ForSequenceClassification
 
 from voxgender.audio.files import read_audio
@@ -20,6 +23,7 @@ from voxgender.engine.files import WindowCutter
 from voxgender.inference.loading import MIN_WINDOW_MS
 from voxgender.training.manifest import KINDS, Clip, Kind
 from voxgender.training.network import SAMPLE_RATE_HZ, normalised
+from voxgender.training.processes import in_processes
 
 Floats = npt.NDArray[np.float64]
 
@@ -54,32 +58,42 @@ class Score:
 _OfCorpus = TypeVar("_OfCorpus", Clip, Windows, Score)
 
 
-def windows_of(clips: Iterable[Clip], *, window_ms: int = 1000, hop_ms: int = 1000) -> list[Windows]:
+def windows_of(clips: Iterable[Clip], *, window_ms: int = 1000, hop_ms: int = 1000, workers: int = 1) -> list[Windows]:
     """Cut clips into windows, and leave out those more than 30 dB below a clip's loudest.
 
     Raises:
         AudioError: a clip cannot be decoded.
     """
-    return [
-        Windows(clip.corpus, clip.kind, loud_windows(read_audio(clip.path), window_ms=window_ms, hop_ms=hop_ms))
-        for clip in clips
-    ]
+    return list(in_processes(partial(_loud, window_ms=window_ms, hop_ms=hop_ms), clips, workers, chunk=16))
 
 
-def asked_windows(clips: Iterable[Clip]) -> list[Windows]:
+def _loud(clip: Clip, *, window_ms: int, hop_ms: int) -> Windows:
+    audio = loud_windows(read_audio(clip.path), window_ms=window_ms, hop_ms=hop_ms)
+    return Windows(clip.corpus, clip.kind, audio)
+
+
+def asked_windows(clips: Sequence[Clip], *, workers: int = 1) -> list[Windows]:
     """Cut clips into the windows that the pipeline asks a model about: the first ones of an utterance are short.
 
     Raises:
         AudioError: a clip cannot be decoded.
     """
-    cutter = WindowCutter(MIN_WINDOW_MS)
+    asked = in_processes(_asked, clips, workers, chunk=16)
+    return list(chain.from_iterable(tqdm(asked, "calibration", len(clips), unit="clip", leave=False)))
+
+
+def _asked(clip: Clip) -> list[Windows]:
+    cut = _cutter().cut(clip.path)
     found = []
-    for clip in clips:
-        cut = cutter.cut(clip.path)
-        for size in sorted({window.size for window in cut}):
-            audio = np.stack([window for window in cut if window.size == size])
-            found.append(Windows(clip.corpus, clip.kind, (np.clip(audio, -1, 1) * 32767).astype(np.int16)))
+    for size in sorted({window.size for window in cut}):
+        audio = np.stack([window for window in cut if window.size == size])
+        found.append(Windows(clip.corpus, clip.kind, (np.clip(audio, -1, 1) * 32767).astype(np.int16)))
     return found
+
+
+@cache
+def _cutter() -> WindowCutter:
+    return WindowCutter(MIN_WINDOW_MS)
 
 
 def loud_windows(audio: npt.NDArray[np.float32], *, window_ms: int, hop_ms: int) -> npt.NDArray[np.int16]:
@@ -177,13 +191,14 @@ def _logits_of_each(network: Wav2Vec2ForSequenceClassification, clips: Sequence[
 
 
 @torch.inference_mode()
-def logits_of(network: Wav2Vec2ForSequenceClassification, windows: npt.NDArray[np.int16], *, batch: int = 64) -> Tensor:
-    """Return the logits ``(windows, labels)`` of windows ``(windows, samples)``."""
-    was_training = network.training
+def logits_of(network: Wav2Vec2ForSequenceClassification, windows: npt.NDArray[np.int16]) -> Tensor:
+    """Return the logits ``(windows, labels)`` of windows ``(windows, samples)``, by the network's processor."""
+    was_training, device = network.training, network.device
+    batch = 64 if device.type == "cpu" else 512
     network.train(False)
     found = [
-        network(normalised(torch.from_numpy(windows[at : at + batch].astype(np.float32) / 32767))).logits
+        network(normalised(torch.from_numpy(windows[at : at + batch]).to(device).float() / 32767)).logits
         for at in range(0, len(windows), batch)
     ]
     network.train(was_training)
-    return torch.cat(found)
+    return torch.cat(found).cpu()

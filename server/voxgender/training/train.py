@@ -13,10 +13,11 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
-from tqdm import tqdm
 from transformers import Wav2Vec2ForSequenceClassification
 
 from voxgender.errors import ManifestError, SettingsError
+from voxgender.training.batches import Batches, PreparedBatches
+from voxgender.training.fresh import DeviceTakes, FreshBatches
 from voxgender.training.manifest import KINDS, Clip, read_manifest, with_split
 from voxgender.training.network import build
 from voxgender.training.options import TrainOptions
@@ -31,7 +32,8 @@ from voxgender.training.phase import (
     phase_end,
     save_weights,
 )
-from voxgender.training.preparation import PreparationOptions, TrainingData, prepare
+from voxgender.training.preparation import Material, Mixture, PreparationOptions, crops_of, prepare
+from voxgender.training.processes import kept_processes
 from voxgender.training.scoring import Windows, asked_windows, calibrate, merit, score, windows_of, without
 
 RESULT = "result.pt"
@@ -46,6 +48,8 @@ _TUNING_RATE = 0.3
 _TUNING_CROPS, _TUNING_RAISED = 1.4, 1.5
 """Factors by which the second phase has more crops, and a larger share of additional crops of resynthesised takes."""
 
+_CHECKPOINTS = "2"
+"""Form of the checkpoints; raise it if runs that began before cannot go on."""
 _CHANGEABLE = {"out", "cache", "workers", "threads", "device"}
 """Options that may change when an interrupted run is resumed."""
 
@@ -79,6 +83,7 @@ def train(options: TrainOptions) -> Trained:
     if (options.out / RESULT).exists():
         return load_weights(options.out / RESULT)[1]
     torch.set_num_threads(options.threads)
+    torch.backends.cudnn.allow_tf32 = False  # 60 dB do not fit into its 10 bits
     run = _Run(options, learned, unlabelled, chosen)
     ends = [run.learn() if start is None else PhaseEnd(0, start)]
     if options.tuning_steps:
@@ -95,6 +100,8 @@ class _Run:
         self._options = options
         self._learned, self._unlabelled, self._chosen = learned, unlabelled, chosen
         self._windows: list[Windows] = []
+        self._material: Material | None = None
+        self._takes: DeviceTakes | None = None
 
     def learn(self) -> PhaseEnd:
         """Run the first phase."""
@@ -115,8 +122,9 @@ class _Run:
         options = self._options
         network = build(hidden=options.hidden, layers=options.layers)
         network.load_state_dict(mean_weights([end.average for end in ends]))
+        network.to(torch.device(options.device))  # type: ignore[arg-type]  # the stub of transformers
         by = [clip for clip in without(options.kept_out, self._chosen) if clip.kind != "noise"]
-        asked = asked_windows(tqdm(by, "calibration", unit="clip", leave=False))
+        asked = asked_windows(by, workers=options.workers)
         if {clip.kind for clip in asked} != {"female", "male"}:  # the speech gate found no voice of a sex
             asked = without(options.kept_out, self._choosing_windows())
         calibrate(network, asked)
@@ -128,7 +136,9 @@ class _Run:
     def _phase(self, phase: PhaseOptions, crops: float, raised: float, start: State | None = None) -> PhaseEnd:
         if (end := phase_end(phase.folder, phase.steps, phase.check_every)) is not None:
             return end
-        return Phase(phase, self._data(crops, raised), self._choosing_windows(), start).run()
+        with kept_processes(self._options.workers):
+            batches, chosen = self._batches(crops, raised), self._choosing_windows()
+        return Phase(phase, batches, chosen, start).run()
 
     def _phase_options(self, name: str, folder: Path, steps: int, check_every: int) -> PhaseOptions:
         options = self._options
@@ -146,25 +156,40 @@ class _Run:
             kept_out=options.kept_out,
         )
 
-    def _data(self, crops: float, raised: float) -> TrainingData:
+    def _batches(self, crops: float, raised: float) -> Batches:
+        options, material = self._options, self._prepared()
+        mixture = Mixture(extra_resynthesised=raised * options.extra_resynthesised)
+        if options.device != "cpu":
+            self._takes = self._takes or DeviceTakes(material, options.device, workers=options.workers)
+            return FreshBatches(self._takes, mixture, options.batch, options.seed)
+        data = crops_of(
+            material,
+            mixture,
+            options.cache / "crops",
+            count=round(crops * options.crops),
+            seed=options.seed,
+            workers=options.workers,
+        )
+        return PreparedBatches(data, options.batch, options.seed)
+
+    def _prepared(self) -> Material:
         options = self._options
-        return prepare(
-            self._learned,
-            self._unlabelled,
-            PreparationOptions(
+        if self._material is None:
+            preparation = PreparationOptions(
                 teacher=options.teacher or "",
-                crops=round(crops * options.crops),
                 resynthesised_speakers=options.resynthesised_speakers,
-                extra_resynthesised=raised * options.extra_resynthesised,
                 cache=options.cache,
                 workers=options.workers,
-                seed=options.seed,
-            ),
-        )
+                device=options.device,
+            )
+            self._material = prepare(self._learned, self._unlabelled, preparation)
+        return self._material
 
     def _choosing_windows(self) -> list[Windows]:
         if not self._windows:
-            self._windows = [*windows_of(self._chosen), *windows_of(self._chosen, window_ms=500)]
+            workers = self._options.workers
+            for window_ms in (1000, 500):
+                self._windows += windows_of(self._chosen, window_ms=window_ms, workers=workers)
         return self._windows
 
 
@@ -223,6 +248,7 @@ def _tenth(speakers: list[tuple[str, str]]) -> list[tuple[str, str]]:
 def _note_options(options: TrainOptions) -> None:
     """Write the options into ``out``, so that no run with other options resumes from its checkpoint."""
     facts = {name: str(value) for name, value in asdict(options).items() if name not in _CHANGEABLE}
+    facts["checkpoints"] = _CHECKPOINTS
     file = options.out / OPTIONS
     if file.exists():
         if noted_options(options.out) != facts:
