@@ -17,8 +17,14 @@ export { ERROR_WORDS, explain } from './words.js';
 /** @typedef {import('./message-types.js').Summary} Summary */
 /** @typedef {import('./message-types.js').Warning} Warning */
 /** @typedef {import('./message-types.js').ErrorMessage} ErrorMessage */
+/** @typedef {import('./message-types.js').Start} Start */
+/** @typedef {import('./message-types.js').End} End */
+/** @typedef {import('./message-types.js').NamedVoice} NamedVoice */
 /** @typedef {import('./message-types.js').Label} Label */
 /** @typedef {import('./session.js').Transport} Transport */
+/** @typedef {import('./session.js').Tracks} Tracks */
+/** @typedef {import('./voxgender-client.js').Source} Source */
+/** @typedef {import('./voxgender-client.js').VoiceTap} VoiceTap */
 /** @typedef {import('./voxgender-client.js').Token} Token */
 /** @typedef {import('./events.js').State} State */
 /** @typedef {import('./events.js').StateChange} StateChange */
