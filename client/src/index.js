@@ -24,7 +24,6 @@ export { ERROR_WORDS, explain } from './words.js';
 /** @typedef {import('./session.js').Transport} Transport */
 /** @typedef {import('./session.js').Tracks} Tracks */
 /** @typedef {import('./voxgender-client.js').Source} Source */
-/** @typedef {import('./voxgender-client.js').VoiceTap} VoiceTap */
 /** @typedef {import('./voxgender-client.js').Token} Token */
 /** @typedef {import('./events.js').State} State */
 /** @typedef {import('./events.js').StateChange} StateChange */

@@ -21,7 +21,7 @@ import { Voices } from './voices.js';
 /** @typedef {import('./tap.js').VoiceTap} VoiceTap */
 /** @typedef {import('./voices.js').Voice} Voice */
 
-/** @typedef {MediaStream | MediaStreamTrack | VoiceTap} Source */
+/** @typedef {MediaStream | MediaStreamTrack | import('./tap.js').VoiceTap} Source */
 /** The voices of a room by their names, which are theirs in every message. @typedef {Readonly<Record<string, Source>>} Sources */
 
 /** @typedef {string | null | (() => string | null | Promise<string | null>)} Token */
