@@ -6,6 +6,9 @@ import { isOfVoice } from './messages.js';
 import { deferred } from './promises.js';
 import { NOTHING_HEARD, Tally, addUp } from './tally.js';
 
+/** Voices that a server takes in one call. */
+export const MAX_VOICES = 8;
+
 /** @typedef {import('./message-types.js').Message} Message */
 /** @typedef {import('./message-types.js').Summary} Summary */
 /** @typedef {import('./input.js').Input} Input */
@@ -95,10 +98,16 @@ export class Voices {
   /**
    * @param {string | null} name
    * @returns {Voice}
-   * @throws {VoxgenderError} `bad_name`: no voice can have it, or one has it already
+   * @throws {VoxgenderError} `bad_name`: no voice can have it, or one has it already; `too_many_voices`
    */
   add(name) {
     if (name !== null) checkName(name);
+    if (this.#present.size >= MAX_VOICES) {
+      throw new VoxgenderError(
+        'too_many_voices',
+        `A call takes ${MAX_VOICES} voices: begin another one for the others`,
+      );
+    }
     if (this.#present.has(name)) throw new VoxgenderError('bad_name', `There is a voice ${name} already`);
     // One that comes back goes on with its sums.
     const voice = this.#left.get(name) ?? new Voice(name);

@@ -46,6 +46,7 @@ const WORKLET_URL = new URL('./capture-worklet.js', import.meta.url);
  * @property {AbortController} controller aborted with an error when it failed, with no reason of ours when stopped
  * @property {Promise<void>} live
  * @property {Promise<Summary>} over
+ * @property {Voices} voices
  */
 
 /**
@@ -151,8 +152,10 @@ export class VoxgenderClient extends EventTarget {
     const live = /** @type {ReturnType<typeof deferred<void>>} */ (deferred());
     // The promise may be left alone: the `state` event tells the same.
     live.promise.catch(() => {});
-    const over = this.#lead(source, controller, live, running?.over);
-    this.#run = { controller, live: live.promise, over };
+    const voices = new Voices(isNamed(source));
+    if (!running) this.#voices = voices;
+    const over = this.#lead(source, controller, live, voices, running?.over);
+    this.#run = { controller, live: live.promise, over, voices };
     return live.promise;
   }
 
@@ -194,6 +197,8 @@ export class VoxgenderClient extends EventTarget {
     } catch (error) {
       this.#voices.remove(name);
       input.release();
+      // One of two sessions may have taken it.
+      await this.#setTracks().catch(() => {});
       throw error;
     }
   }
@@ -261,13 +266,14 @@ export class VoxgenderClient extends EventTarget {
    * @param {Source | Sources | undefined} source
    * @param {AbortController} controller
    * @param {ReturnType<typeof deferred<void>>} live
+   * @param {Voices} voices
    * @param {Promise<unknown>} [before] the run that is still ending
    * @returns {Promise<Summary>}
    */
-  async #lead(source, controller, live, before) {
+  async #lead(source, controller, live, voices, before) {
     await before;
     const { signal } = controller;
-    this.#voices = new Voices(isNamed(source));
+    this.#voices = voices;
     this.#caller = new Caller(this.#callerOptions);
     const leave = () => {
       this.#session?.abandon();
@@ -314,6 +320,8 @@ export class VoxgenderClient extends EventTarget {
       const named = isNamed(source) ? Object.entries(source) : [/** @type {[null, Source]} */ ([null, source])];
       if (!named.length) throw new VoxgenderError('no_audio', 'There is no voice to listen to');
       for (const [name, one] of named) {
+        // It may have been added a moment ago.
+        if (this.#voices.get(name)) continue;
         const voice = this.#voices.add(name);
         voice.input = inputOf(one, this.#listenerFor(controller, name));
         await this.#listenTo(name, voice.input.track);
@@ -369,9 +377,12 @@ export class VoxgenderClient extends EventTarget {
   async #call(signal, onmessage, { resume }) {
     const token = await abortable(askForToken(this.#token), signal);
     const session = await this.#caller.call(this.#voices.tracks, { token, signal, onmessage, resume });
-    // The tracks may have been replaced while the session was being opened.
+    // The tracks may have been replaced while the session was being opened, and while it was told so.
     try {
-      await session.setTracks(this.#voices.tracks);
+      for (let told; !told || !isSame(told, this.#voices.tracks);) {
+        told = this.#voices.tracks;
+        await session.setTracks(told);
+      }
     } catch (error) {
       session.abandon();
       throw error;
@@ -554,7 +565,9 @@ export class VoxgenderClient extends EventTarget {
 
   /** @returns {Run} */
   #room() {
-    if (this.#run && this.#voices.isRoom) return this.#run;
+    const run = this.#run;
+    // A run that has been stopped takes none any more; the next one takes them once the one before is over.
+    if (run?.voices === this.#voices && run.voices.isRoom && !run.controller.signal.aborted) return run;
     throw new VoxgenderError('not_started', 'There is no room: start({ name: track }) first');
   }
 
@@ -627,4 +640,12 @@ async function pauseUnlessNews(ms, error, signal) {
     clearTimeout(timer);
     for (const name of news) globalThis.removeEventListener?.(name, goOn, true);
   }
+}
+
+/**
+ * @param {import('./session.js').Tracks} one
+ * @param {import('./session.js').Tracks} other
+ */
+function isSame(one, other) {
+  return one.size === other.size && [...one].every(([name, track]) => other.has(name) && other.get(name) === track);
 }

@@ -159,7 +159,7 @@ export class FakeServer {
       if (method === 'PATCH' && headers['Content-Type'] === 'application/sdp')
         return await this.#update(String(url), body);
       if (method === 'POST' && new URL(url).pathname.endsWith('/listen')) return this.#ticket();
-      if (method === 'POST') return await this.#post();
+      if (method === 'POST') return await this.#post(body);
       return method === 'DELETE' ? this.#delete(String(url)) : this.#status(String(url));
     };
     return this;
@@ -169,14 +169,18 @@ export class FakeServer {
     return this.requests.filter((request) => request.method === method).length;
   }
 
-  async #post() {
+  async #post(offer = '') {
+    const connection = FakePeerConnection.all[this.#offers++];
     const next = this.answers.length > 1 ? this.answers.shift() : this.answers[0];
     const { status, headers = {}, body = 'answer' } = typeof next === 'function' ? await next() : next;
     const url = `http://server.test/whip/${this.count('POST')}`;
-    if (status === 201) this.sessions.set(url, FakePeerConnection.all[this.count('POST') - 1]);
-    if (status === 201) this.#greet(this.sessions.get(url), this.requests.at(-1).body ?? '');
+    if (status === 201) this.sessions.set(url, connection);
+    if (status === 201) this.#greet(connection, offer);
     return new Response(body, { status, headers: status === 201 ? { Location: url, ...headers } : headers });
   }
+
+  /** How many offers have come. */
+  #offers = 0;
 
   /** The answer to a later offer. */
   update = { status: 200 };

@@ -214,3 +214,31 @@ test('there is nothing to add to where no room is running', async () => {
   await assert.rejects(client.add('alice', alice), { code: 'not_started' });
   await assert.rejects(client.remove('alice'), { code: 'not_started' });
 });
+
+test('a voice that comes at once after the start is one of the room', async () => {
+  const live = client.start({ alice });
+  await client.add('bob', bob);
+  await live;
+  assert.deepEqual([...client.tracks.keys()].sort(), ['alice', 'bob']);
+  assert.deepEqual(FakePeerConnection.all[0].voices.map(({ name }) => name).sort(), ['alice', 'bob']);
+});
+
+test('a ninth voice is refused, and the others go on', async () => {
+  const names = ['a', 'b', 'c', 'd', 'e', 'f', 'g', 'h'];
+  await client.start(Object.fromEntries(names.map((name) => [name, new FakeTrack()])));
+  await assert.rejects(client.add('i', new FakeTrack()), { code: 'too_many_voices' });
+  assert.equal(client.state, 'live');
+  assert.equal(server.count('PATCH'), 0);
+});
+
+test('a voice that leaves while another one is told of is not sent any more', async () => {
+  const live = client.start({ alice, zoe: new FakeTrack() });
+  await new Promise(setImmediate);
+  const added = client.add('bob', bob);
+  client.remove('alice');
+  await Promise.all([live, added]);
+  await settle();
+  const [connection] = FakePeerConnection.all;
+  assert.deepEqual(connection.voices.map(({ name }) => name).sort(), ['bob', 'zoe']);
+  assert.ok(!connection.lines.some(({ track }) => track === alice));
+});

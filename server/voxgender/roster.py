@@ -87,6 +87,7 @@ class Roster:
     def __init__(self) -> None:
         self._calls: dict[str, LiveCall] = {}
         self._watches: set[Watch] = set()
+        self._closed = False
 
     @property
     def watched(self) -> bool:
@@ -109,6 +110,8 @@ class Roster:
         """Return the calls that are there, and all changes from now on, until the watch is closed."""
         watch = Watch(self, tuple(self._calls.values()))
         self._watches.add(watch)
+        if self._closed:
+            watch.cut_off()
         return watch
 
     def forget(self, watch: Watch) -> None:
@@ -116,7 +119,8 @@ class Roster:
         self._watches.discard(watch)
 
     def close(self) -> None:
-        """Cut all watchers off."""
+        """Cut all watchers off, and those that come later."""
+        self._closed = True
         for watch in tuple(self._watches):
             watch.cut_off()
 

@@ -22,6 +22,8 @@ MAX_MEDIA_LINES = 256
 """Media lines (``m=``) of one offer."""
 MAX_CANDIDATES = 100
 """Candidates of a call that are tried, from its offer and all its fragments (RFC 8445 section 6.1.2.5)."""
+MAX_CODECS = 8
+"""Known codecs of a media line that are taken, the first ones: each gets a decoder."""
 MAX_VOICES = 8
 """Audio lines of one offer that send: each is a voice of its own, and costs as much as a call."""
 MAX_NAME = 64
@@ -508,7 +510,7 @@ def _known_codecs(audio: MediaLine) -> tuple[Codec, ...]:
         is_free = number >= 96 or STATIC_CODECS.get(number) == name
         if is_free and CLOCK_RATES_HZ.get(name) == rate_hz:
             codecs.append(Codec(number, name))
-    return tuple(codecs)
+    return tuple(codecs[:MAX_CODECS])
 
 
 def _header_extensions(values: list[str]) -> tuple[HeaderExtension, ...]:

@@ -238,11 +238,10 @@ class Webhooks:
                 metrics.WEBHOOKS["unsent"].inc(len(queue.messages))
                 self._drop(queue, len(queue.messages))
                 return
-            if failure == "refused":
-                # It may be this message alone that is refused.
-                queue.failures += 1
-                queue.due_at = now + (pause_s or self._pause_s(queue.failures))
-            elif began_at >= self._failed_at:
+            # It may be this message alone that fails.
+            queue.failures += 1
+            queue.due_at = now + (pause_s or self._pause_s(queue.failures))
+            if failure != "refused" and began_at >= self._failed_at:
                 # Of requests that were under way together one counts.
                 self._failures += 1
                 self._failed_at = now

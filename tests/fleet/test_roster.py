@@ -111,3 +111,30 @@ def test_a_call_that_nobody_can_find_is_not_kept() -> None:
     roster = Roster()
     roster.add(LiveCall(session="a", started_at=0.0))
     assert roster.watch().calls == ()
+
+
+async def test_a_watcher_of_a_roster_that_is_closed_is_cut_off() -> None:
+    """Signaling asked a stopping node again, and held its end up."""
+    roster = Roster()
+    roster.close()
+    assert [change async for change in roster.watch()] == []
+
+
+async def test_a_node_that_was_lost_and_found_is_watched_again(engine: Engine) -> None:
+    """Its calls were not found any more as long as anybody followed anything."""
+    async with (
+        a_node(engine) as node,
+        a_peer(ToneTrack()) as peer,
+        a_roster(node) as (roster, directory, _),
+        asyncio.timeout(10),
+    ):
+        watch = await roster.watch()
+        (member,) = directory.members()
+        directory.remove(member)
+        await directory.refresh(force=True)
+        assert directory.members()[0] is not member
+        session = await call_of(peer, node, "a")
+        told = await anext(watch)
+        assert isinstance(told, LiveCall)
+        assert told.session == session
+        watch.close()

@@ -17,6 +17,7 @@ from tests.options import given
 from tests.rtc import SDP, Peer, ToneTrack, a_peer, a_server
 from voxgender import protocol
 from voxgender.engine import Engine
+from voxgender.http.follow import MAX_FOLLOWERS_EACH
 from voxgender.http.follower import MAX_CALLS, read_places
 from voxgender.references import reference
 from voxgender.settings import FrontSettings
@@ -304,3 +305,19 @@ def test_an_id_that_this_server_never_gave_counts_as_none(hostile: str) -> None:
 
 def test_a_place_in_several_calls_is_read() -> None:
     assert read_places("3f2a9c01b7de.17,000000000000") == {"3f2a9c01b7de": 17, "000000000000": None}
+
+
+async def test_readers_of_one_name_leave_places_to_those_of_others(engine: Engine) -> None:
+    """One token that may follow one name took all places, so that operators were refused."""
+    async with a_server(engine, settings=SHARED) as server, AsyncExitStack() as stack:
+        for _ in range(MAX_FOLLOWERS_EACH):
+            await stack.enter_async_context(following(server.http, "/names/a/events"))
+        async with server.http.get("/names/a/events", headers=AS_ALL) as response:
+            assert response.status == 503
+        await stack.enter_async_context(following(server.http, "/names/b/events"))
+
+
+async def test_a_subject_in_braces_is_followed(engine: Engine) -> None:
+    """Identity providers write GUIDs so, and the route took no braces."""
+    async with a_server(engine, settings=SHARED) as server, following(server.http, "/subjects/%7Bann%7D/events"):
+        pass

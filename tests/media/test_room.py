@@ -13,6 +13,7 @@ from tests.rooms import RoomPeer, a_room
 from tests.rtc import SDP, Server, ToneTrack, a_peer, a_server
 from tests.support import TimedTrack, in_real_time
 from voxgender.engine import Engine
+from voxgender.engine.messages import NO_MEDIA_S
 from voxgender.media.room import Room, RoomVoice
 from voxgender.media.rtp import Rtp
 from voxgender.media.session import Session
@@ -410,3 +411,73 @@ async def test_an_error_of_one_voice_ends_the_call_once(engine: Engine, abandone
         voice.call.finish(RuntimeError("a fault"))
     (error,) = voices.ended
     assert isinstance(error, RuntimeError)
+
+
+async def test_a_stream_that_sends_is_not_forgotten_for_the_many_of_another_voice(
+    engine: Engine, abandoned: list[Voices]
+) -> None:
+    """Browsers name a packet's line at the beginning of its stream only: forgotten, it was silent for good."""
+    abandoned.append(voices := Voices(engine, "a", "b"))
+    voices.feed(1, mid="a")
+    for ssrc in range(100, 200):
+        voices.feed(ssrc, mid="b")
+    (a, _) = voices.room.voices.values()
+    before = a.receiver.last_arrival
+    voices.feed(1, 1)
+    assert a.receiver.last_arrival > before
+
+
+async def test_a_room_whose_only_heard_voice_has_left_was_heard_all_the_same(
+    engine: Engine, abandoned: list[Voices]
+) -> None:
+    """It was ended as silent before the first packet of the next voice."""
+    abandoned.append(voices := Voices(engine, "a", "b"))
+    voices.feed(1, mid="a")
+    arrived = voices.room.last_arrival
+    voices.room.update([a_line("b"), a_line("c")])
+    assert voices.room.last_arrival == arrived > 0
+
+
+async def test_formats_that_a_later_offer_gives_a_line_are_decoded(engine: Engine, abandoned: list[Voices]) -> None:
+    """They were answered, and their packets dropped without a word."""
+    abandoned.append(voices := Voices(engine, "a", "b"))
+    voices.room.update([a_line("a", payload_type=100), a_line("b")])
+    voices.feed(1, mid="a", payload_type=100)
+    assert voices.heard == ["a"]
+
+
+async def test_a_voice_that_has_only_just_come_is_not_said_to_send_nothing(
+    engine: Engine, abandoned: list[Voices]
+) -> None:
+    abandoned.append(voices := Voices(engine, "a", "b"))
+    assert voices.room.unheard(monotonic()) == []
+    assert [about["mid"] for about in voices.room.unheard(monotonic() + NO_MEDIA_S)] == ["a", "b"]
+
+
+async def test_many_voices_end_nobody_s_call_unless_there_is_room_for_all_of_them(engine: Engine) -> None:
+    """One offer of eight voices ended all calls that were connecting, and was refused then."""
+    async with (
+        a_server(engine, max_sessions=6, give_way_s=0.0) as server,
+        a_peer(ToneTrack()) as peer,
+        a_room([ToneTrack() for _ in range(3)]) as room,
+        a_room([ToneTrack() for _ in range(4)]) as large,
+    ):
+        await room.call(server.http)
+        await room.until(Result)
+        async with server.http.post("/whip", data=await peer.offer(), headers=SDP) as response:
+            assert response.status == 201
+        assert (await refusal(server, large))[:2] == (503, "at_capacity")
+        assert server.node.live == 4
+
+
+async def test_a_room_that_asks_for_too_much_while_it_connects_is_not_ended_for_it(engine: Engine) -> None:
+    """It had been without a connection for longest itself, so it gave way to its own voice."""
+    async with (
+        a_server(engine, max_sessions=2, give_way_s=0.0) as server,
+        a_room([ToneTrack(), ToneTrack()], ["a", "b"]) as room,
+    ):
+        async with server.http.post("/whip", data=await room.offer(), headers=SDP) as response:
+            path = response.headers["Location"]
+        room.pc.addTrack(ToneTrack())
+        assert (await refusal(server, room, path))[:2] == (503, "at_capacity")
+        assert server.node.live == 2

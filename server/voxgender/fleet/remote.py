@@ -10,6 +10,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 import aiohttp
 import msgspec
+from aiohttp.http_exceptions import HttpProcessingError
 from yarl import URL
 
 from voxgender import received
@@ -221,7 +222,7 @@ class RemoteNode:
                 async for line in response.content:
                     if line.strip():
                         yield self._decoded(line, LiveCall | Gone | None)  # type: ignore[arg-type]
-            except (aiohttp.ClientError, TimeoutError, NoAnswer):
+            except (aiohttp.ClientError, HttpProcessingError, TimeoutError, NoAnswer):
                 return
             finally:
                 await asking.__aexit__(None, None, None)
@@ -295,7 +296,7 @@ class RemoteNode:
                         is_end = text == "end"
                     elif field == "data":
                         yield Followed(number, text, is_end)
-            except (aiohttp.ClientError, TimeoutError):
+            except (aiohttp.ClientError, HttpProcessingError, TimeoutError):
                 # The node is gone, or cannot be reached.
                 return
             finally:

@@ -3,7 +3,7 @@
 import asyncio
 from contextlib import aclosing
 
-from voxgender.errors import NotReady
+from voxgender.errors import RequestRefused
 from voxgender.fleet.directory import Directory, Member
 from voxgender.fleet.remote import NoAnswer, Unreachable
 from voxgender.roster import Gone, LiveCall, Roster, Watch
@@ -36,7 +36,7 @@ class FleetRoster:
         self._retry_s = retry_s
         self._idle_s = idle_s
         self._roster = Roster()
-        self._nodes: dict[str, asyncio.Task[None]] = {}
+        self._nodes: dict[str, tuple[Member, asyncio.Task[None]]] = {}
         self._told: set[str] = set()
         """Nodes that have told all of their calls."""
         self._complete = asyncio.Event()
@@ -71,11 +71,14 @@ class FleetRoster:
                 if self._roster.watched:
                     watched_at = loop.time()
                 members = {member.record.id: member for member in self._directory.members()}
-                for node_id in self._nodes.keys() - members.keys():
-                    await self._leave(node_id)
+                for node_id, (member, _) in tuple(self._nodes.items()):
+                    # A node that was lost and found has another client.
+                    if members.get(node_id) is not member:
+                        await self._leave(node_id)
                 for node_id in members.keys() - self._nodes.keys():
-                    self._nodes[node_id] = asyncio.create_task(self._watch_node(members[node_id]))
-                if members.keys() <= self._told:
+                    member = members[node_id]
+                    self._nodes[node_id] = member, asyncio.create_task(self._watch_node(member))
+                if self._directory.refreshed.is_set() and members.keys() <= self._told:
                     self._complete.set()
                 await asyncio.sleep(self._look_s if self._complete.is_set() else self._look_s / 20)
         finally:
@@ -83,9 +86,13 @@ class FleetRoster:
                 await self._leave(node_id)
             self._complete.clear()
             self._looking = None
+            task = asyncio.current_task()
+            # Somebody may have come to watch meanwhile.
+            if self._roster.watched and task is not None and not task.cancelling():
+                self._looking = asyncio.create_task(self._look(), name="fleet-roster")
 
     async def _leave(self, node_id: str) -> None:
-        task = self._nodes.pop(node_id)
+        _, task = self._nodes.pop(node_id)
         self._told.discard(node_id)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
@@ -97,8 +104,8 @@ class FleetRoster:
             while True:
                 try:
                     changes = await member.node.watch()
-                except (Unreachable, NoAnswer, NotReady):
-                    # Its calls go on, as far as is known here.
+                except (Unreachable, NoAnswer, RequestRefused, RuntimeError):
+                    # Its calls go on, as far as is known here. A client that was closed raises RuntimeError.
                     await asyncio.sleep(self._retry_s)
                     continue
                 seen: set[str] = set()

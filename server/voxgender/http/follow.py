@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable
 
 from aiohttp import web
@@ -18,6 +19,8 @@ from voxgender.roster import LiveCall
 
 MAX_FOLLOWERS = 256
 """Followers of names and subjects at a time; more are refused."""
+MAX_FOLLOWERS_EACH = 16
+"""Of these, followers of one name or subject: as many as a call's own messages may have."""
 
 
 class Follow:
@@ -35,15 +38,16 @@ class Follow:
         self._calls = calls
         self._authenticator = authenticator
         self._keepalive_s = keepalive_s
-        self._followers = 0
+        self._followers: Counter[str] = Counter()
+        """By what they follow."""
         self._stopping = asyncio.Event()
 
     def routes(self) -> list[web.RouteDef]:
         return [
             web.get("/names/{name}/events", self.name, allow_head=False),
             web.options("/names/{name}/events", self.options),
-            web.get("/subjects/{subject}/events", self.subject, allow_head=False),
-            web.options("/subjects/{subject}/events", self.options),
+            web.get("/subjects/{subject:[^/]+}/events", self.subject, allow_head=False),
+            web.options("/subjects/{subject:[^/]+}/events", self.options),
         ]
 
     async def shut_down(self, _: web.Application) -> None:
@@ -69,15 +73,17 @@ class Follow:
         self, request: web.Request, followed: str, is_wanted: Callable[[LiveCall], bool], *, newest: bool
     ) -> web.StreamResponse:
         expires_at = await self._authenticator.require_follower(request, followed)
-        if self._followers >= MAX_FOLLOWERS:
+        if self._followers.total() >= MAX_FOLLOWERS or self._followers[followed] >= MAX_FOLLOWERS_EACH:
             raise Problem(503, "at_capacity", "As many followers are told as can be.", {"Retry-After": "10"})
         places = read_places(request.headers.get("Last-Event-ID", ""))
         follower = Follower(self._calls, is_wanted, newest=newest, places=places)
         for_s = None if expires_at is None else max(0.0, expires_at - time.time())
-        self._followers += 1
+        self._followers[followed] += 1
         try:
             return await send_events(
                 request, follower.events(), keepalive_s=self._keepalive_s, for_s=for_s, stopping=self._stopping
             )
         finally:
-            self._followers -= 1
+            self._followers.subtract([followed])
+            # Drops what nobody follows any more.
+            self._followers += Counter()

@@ -124,6 +124,10 @@ class Follower:
                 await asyncio.gather(task, return_exceptions=True)
                 if task.cancelled():
                     await self._tell_end(reference(session), "replaced")
+            for session in self._live.keys() - self._chosen():
+                if reference(session) in self._places:
+                    # While the reader was away.
+                    await self._tell_end(reference(session), "replaced")
             for session in self._chosen() - self._tasks.keys():
                 task = asyncio.create_task(self._tell(self._live[session]), name=f"follow-{session[:8]}")
                 self._tasks[session] = task

@@ -18,7 +18,7 @@ from multidict import MultiDict
 
 from voxgender import amrwb, received
 from voxgender.audiostream import DEFAULT_RATE_HZ, MIN_RATE_HZ, Encoding, StreamFormat, parse
-from voxgender.errors import RequestRefused, StreamEnded, StreamRejected
+from voxgender.errors import NotReady, RequestRefused, StreamEnded, StreamRejected
 from voxgender.http.auth import Authenticator, Caller
 from voxgender.http.calls import Calls, Stream
 from voxgender.http.cors import check_origin
@@ -395,7 +395,7 @@ def _form(start: _Start, wishes: StreamFormat, *, many: bool) -> StreamFormat:
 
 def _as_end(refused: Problem | RequestRefused) -> StreamEnded:
     """Return the end of a stream whose start is refused."""
-    is_later = refused.code not in ("unauthorized", "too_many_sessions") and not isinstance(refused, StreamRejected)
+    is_later = refused.status in (429, 503) if isinstance(refused, Problem) else isinstance(refused, NotReady)
     return StreamEnded("overloaded" if is_later else "policy", str(refused))
 
 

@@ -16,6 +16,8 @@ OPERATOR_SCOPE = "operator"
 MIN_SECRET_BYTES = 32
 """Least size of a secret: that of the hash (RFC 7518 section 3.2)."""
 _MAX_SUBJECT = 255
+_LATEST_S = 1e11
+"""Expiry, in seconds since the epoch, that is late enough for any token: three thousand years from now."""
 """Greatest length of a subject in ASCII characters (OpenID Connect Core section 2)."""
 _PUBLIC = ("RS256", "ES256", "EdDSA")
 
@@ -118,7 +120,7 @@ def _identity(claims: Mapping[str, Any]) -> Identity:
     if not (0 < len(subject) <= _MAX_SUBJECT and subject.isascii() and subject.isprintable()):
         raise TokenRejected(f"The token's subject is not 1 to {_MAX_SUBJECT} printable ASCII characters.")
     words = frozenset(scope.split()) if isinstance(scope, str) else frozenset()
-    return Identity(subject, words, claims["exp"], _bound(claims.get("call", {})))
+    return Identity(subject, words, min(claims["exp"], _LATEST_S), _bound(claims.get("call", {})))
 
 
 def _bound(claim: object) -> CallOptions:

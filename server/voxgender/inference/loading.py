@@ -131,9 +131,12 @@ def _open(
         logger.warning("model %s runs in torch, slower than it could: %s", model, why)
         return made()
     precision = eager.best_format() if precision == "auto" else precision
-    exact = made(precision="fp32")(probe.trial(1_000))
-    served = made(precision=precision)
-    probe.check_format(model, served, exact, precision)
+    try:
+        exact = made(precision="fp32")(probe.trial(1_000))
+        served = made(precision=precision)
+        probe.check_format(model, served, exact, precision)
+    except RuntimeError as error:
+        raise ModelError(f"model {model}: fails on --device {device} ({probe.first_line(error)})") from error
     return served
 
 

@@ -45,7 +45,7 @@ def check(model: str, network: Network, outputs: int, *, min_window_ms: int) -> 
             found = np.asarray(network(heard))
         except Exception as error:  # whatever a runtime raises
             raise ModelError(
-                f"model {model}: fails on a window of {window_ms} ms, so that it cannot be used ({_first_line(error)})"
+                f"model {model}: fails on a window of {window_ms} ms, so that it cannot be used ({first_line(error)})"
             ) from error
         if found.shape != (len(heard), outputs):
             raise ModelError(
@@ -108,5 +108,5 @@ def _vowel(pitch_hz: float, formant_scale: float, samples: int) -> npt.NDArray[n
     return level
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
     return next(iter(str(error).strip().splitlines()), type(error).__name__).strip().rstrip(".")

@@ -17,24 +17,22 @@ class CallFigures:
         self._results: Counter[str] = Counter()
         self._latency_ms: float | None = None
         self._audio: dict[int | None, tuple[float, float]] = {}
-        """Start of the first result and end of the last one of each channel, seconds."""
-        self._summed: dict[int | None, Usage] = {}
-        """Audio and speech of each channel, from its summary."""
+        """Start of the first result and end of the last one of each channel that has no summary yet, seconds."""
+        self._summed = Usage(0.0, 0.0)
+        """Audio and speech of the channels that have one."""
 
     @property
     def usage(self) -> Usage:
         """Audio and speech of the call so far; a channel's speech counts from its summary on."""
-        unsummed = [end - start for channel, (start, end) in self._audio.items() if channel not in self._summed]
-        summed = self._summed.values()
-        return Usage(
-            audio_s=sum(usage.audio_s for usage in summed) + sum(unsummed),
-            speech_s=sum(usage.speech_s for usage in summed),
-        )
+        unsummed_s = sum(end - start for start, end in self._audio.values())
+        return Usage(self._summed.audio_s + unsummed_s, self._summed.speech_s)
 
     def observe(self, message: Message) -> None:
         """Count a message of the call."""
         if isinstance(message, Summary):
-            self._summed[message.channel] = Usage(audio_s=message.duration, speech_s=message.speech)
+            audio_s, speech_s = self._summed
+            self._summed = Usage(audio_s + message.duration, speech_s + message.speech)
+            self._audio.pop(message.channel, None)
         if not isinstance(message, Result):
             return
         start, _ = self._audio.get(message.channel, (message.start, 0.0))

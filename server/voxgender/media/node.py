@@ -24,6 +24,7 @@ from voxgender.media.streamsession import StreamSession
 from voxgender.protocol import End, Message
 from voxgender.references import is_session_id, reference
 from voxgender.roster import Followed, LiveCall, Roster, Watch
+from voxgender.sdp import Offer
 from voxgender.system import ProcessLoad
 from voxgender.version import __version__
 
@@ -194,7 +195,9 @@ class MediaNode:
         """
         if self._no_udp:
             raise NoUdp("This server takes calls over WebSockets alone: connect to /listen.")
-        engine = await self._admit(subject, address, places=1)
+        self._ready_engine()
+        parsed = Offer.parse(offer)
+        engine = await self._admit(subject, address, places=len(parsed.voices))
         session = Session(
             self._new_session_id(),
             engine,
@@ -209,7 +212,7 @@ class MediaNode:
         # Before the first await, so that the limit counts offers that are being answered too.
         self._add(session, subject, address, options)
         try:
-            answer = await session.answer(offer)
+            answer = await session.answer(parsed)
         except BaseException:
             self._forget(session)
             raise
@@ -375,8 +378,14 @@ class MediaNode:
         self._ready_engine()
         self._check_subject(subject)
         self._check_load()
-        while self.live + places > self._max_sessions:
-            await self._make_room(address)
+        if places > self._max_sessions:
+            raise NotReady(
+                f"The server is too small for so many voices: it takes {self._max_sessions}.",
+                code="at_capacity",
+                retry_after_s=10,
+            )
+        while (short := self.live + places - self._max_sessions) > 0:
+            await self._make_room(address, short)
         # Both may have changed while room was made.
         engine = self._ready_engine()
         self._check_subject(subject)
@@ -397,8 +406,8 @@ class MediaNode:
                 code="at_capacity",
                 retry_after_s=10,
             )
-        while self.live + more > self._max_sessions:
-            await self._make_room(self._addresses_of.get(session.id, ""))
+        while (short := self.live + more - self._max_sessions) > 0:
+            await self._make_room(self._addresses_of.get(session.id, ""), short, but=session)
         self._ready_engine()
         self._check_subject(subject, places=more)
 
@@ -459,8 +468,13 @@ class MediaNode:
                 "The server does not keep up with the calls that it has.", code="overloaded", retry_after_s=5
             )
 
-    async def _make_room(self, address: str) -> None:
+    async def _make_room(self, address: str, short: int, *, but: LiveSession | None = None) -> None:
         """End the call that has been without a connection for longest, the same address's first.
+
+        Args:
+            address: whose offer needs room.
+            short: places that are missing; no call is ended unless those that may give way have as many.
+            but: a call that must not be ended.
 
         Raises:
             NotReady: all calls are connected, or have only begun.
@@ -470,10 +484,11 @@ class MediaNode:
             session
             for session in self._all()
             if session.ended_for is None
+            and session is not but
             and session.state != "connected"
             and now - session.started_at > self._give_way_s
         ]
-        if not waiting:
+        if sum(session.places for session in waiting) < short:
             raise NotReady(
                 f"The server is full: it holds {self._max_sessions} calls.", code="at_capacity", retry_after_s=10
             )
@@ -495,6 +510,7 @@ class MediaNode:
         while True:
             await asyncio.sleep(self._sweep_s)
             self._end_overdue(monotonic())
+            metrics.SESSIONS.set(self.live)
 
     def _end_overdue(self, now: float) -> None:
         for session in self._all():

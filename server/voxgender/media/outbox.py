@@ -99,7 +99,8 @@ class Outbox:
         about = warning.code, warning.channel
         last = self._warned_at.get(about)
         if last is None or now - last >= WARN_EVERY_S:
-            self._warned_at[about] = now
+            # Voices that have left are not warned about again.
+            self._warned_at = {one: at for one, at in self._warned_at.items() if now - at < WARN_EVERY_S} | {about: now}
             self.post(warning)
 
     def follow(self, after: int | None = None) -> AsyncGenerator[tuple[int, Message], None]:

@@ -5,8 +5,9 @@ A session of one voice needs none of this: all its packets go to its :class:`Aud
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
+from time import monotonic
 from typing import Any
 
 import msgspec
@@ -14,7 +15,7 @@ from aiortc import RTCRtpCodecParameters
 
 from voxgender.engine import Call, Engine
 from voxgender.engine.call import OnEnd, OnMessages
-from voxgender.engine.messages import Messages
+from voxgender.engine.messages import NO_MEDIA_S, Messages
 from voxgender.engine.schedule import Phase
 from voxgender.media.decoder import Decoders
 from voxgender.media.pace import Excess
@@ -36,6 +37,7 @@ class RoomVoice:
     call: Call
     receiver: AudioReceiver
     messages: Messages
+    opened_at: float = field(default_factory=monotonic)
 
 
 class Room:
@@ -74,6 +76,7 @@ class Room:
         """Voices by the payload types that none of the others has."""
         self._channels = 0
         self._began_at: float | None = None
+        self._last_arrival = 0.0
         self._lost = 0
         """Packets lost by voices that have left."""
         self._sums: Counter[str] = Counter()
@@ -93,7 +96,7 @@ class Room:
     @property
     def last_arrival(self) -> float:
         """Arrival of the last packet, seconds of ``time.monotonic``; 0 before the first."""
-        return max((voice.receiver.last_arrival for voice in self.voices.values()), default=0.0)
+        return self._last_arrival
 
     @property
     def lost(self) -> int:
@@ -118,9 +121,13 @@ class Room:
         """True once nothing more is told of any voice."""
         return not self.places
 
-    def unheard(self) -> list[dict[str, Any]]:
-        """Return the fields that name each voice of which not a single packet has come."""
-        return [voice.messages.about for voice in self.voices.values() if not voice.receiver.last_arrival]
+    def unheard(self, now: float) -> list[dict[str, Any]]:
+        """Return the fields that name each voice of which no packet has come, though its line is there long enough."""
+        return [
+            voice.messages.about
+            for voice in self.voices.values()
+            if not voice.receiver.last_arrival and now - voice.opened_at >= NO_MEDIA_S
+        ]
 
     def hello(self, hello: Hello) -> Hello:
         """Return a call's first message with the present voices."""
@@ -153,6 +160,8 @@ class Room:
                 voice = self.voices[line.mid] = self._open(line)
             elif voice.line.name != line.name:
                 voice.messages.about["name"] = line.name
+            if new := [codec for codec in line.codecs if codec not in voice.line.codecs]:
+                voice.receiver.configure([_parameters(codec) for codec in new])
             voice.line = line
             for ssrc in line.ssrcs:
                 self._note_stream(ssrc, voice)
@@ -197,10 +206,16 @@ class Room:
             self._began_at = arrived_at if self._began_at is None else min(arrived_at, self._began_at)
             voice.messages.start_s = arrived_at - self._began_at
         voice.receiver.feed(packet, arrived_at)
+        self._last_arrival = max(self._last_arrival, voice.receiver.last_arrival)
 
     def _note_stream(self, ssrc: int, voice: RoomVoice) -> None:
-        if ssrc not in self._by_ssrc and len(self._by_ssrc) >= _MAX_STREAMS:
-            del self._by_ssrc[next(iter(self._by_ssrc))]
+        if ssrc not in self._by_ssrc:
+            mine = [one for one, whose in self._by_ssrc.items() if whose is voice]
+            left = [one for one, whose in self._by_ssrc.items() if whose is None]
+            if len(mine) >= MAX_SSRCS:
+                del self._by_ssrc[mine[0]]
+            elif len(self._by_ssrc) >= _MAX_STREAMS:
+                del self._by_ssrc[next(iter(left or self._by_ssrc))]
         self._by_ssrc[ssrc] = voice
 
     def exceed(self, excess: Excess, ssrc: int = 0) -> None:

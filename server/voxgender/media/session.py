@@ -22,7 +22,7 @@ from voxgender.calloptions import DEFAULTS, CallOptions
 from voxgender.engine import Engine
 from voxgender.engine.messages import NO_MEDIA, NO_MEDIA_S
 from voxgender.engine.schedule import Phase
-from voxgender.errors import NotReady, SdpRejected
+from voxgender.errors import NotReady, SdpRejected, SessionNotFound
 from voxgender.media import negotiation
 from voxgender.media.aiortc_internals import handshake, sctp
 from voxgender.media.aiortc_internals.certificates import Certificates
@@ -133,7 +133,7 @@ class Session(LiveSession):
         told = super().status() | {"packets_lost": self._voices.lost}
         return told if self._room is None else told | {"voices": self._room.status()}
 
-    async def answer(self, sdp: str) -> str:
+    async def answer(self, offer: Offer) -> str:
         """Answer the client's offer and begin to receive audio.
 
         Raises:
@@ -142,7 +142,7 @@ class Session(LiveSession):
         """
         pc = self._pc
         try:
-            offer = self._offer = Offer.parse(sdp)
+            self._offer = offer
             if offer.is_room:
                 await self._open_room(offer)
             await pc.setRemoteDescription(RTCSessionDescription(negotiation.aiortc_offer(offer), "offer"))
@@ -191,7 +191,12 @@ class Session(LiveSession):
             offer = Offer.parse(sdp)
             negotiation.check_update(before, offer)
             more = room.new_lines(offer.voices)
-            await self._take_places(more)
+            try:
+                await self._take_places(more)
+            except NotReady:
+                if self.ended_for not in (None, "shutdown"):
+                    raise SessionNotFound("There is no such session: it has ended, or never was.") from None
+                raise
             self._offer = offer
             room.update(offer.voices)
             self._serve_room(offer)
@@ -272,7 +277,7 @@ class Session(LiveSession):
         if self._connected_at is None or now - self._connected_at < NO_MEDIA_S:
             return
         if self._room is not None:
-            for about in self._room.unheard():
+            for about in self._room.unheard(now):
                 self._outbox.post_now_and_then(Warning(code="no_media", message=NO_MEDIA, **about))
         elif not self._receiver.last_arrival:
             self._outbox.post_now_and_then(Warning(code="no_media", message=NO_MEDIA))
