@@ -10,7 +10,7 @@ from tests.browser.test_page import ANY_LABEL, expect_no_sessions
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "embedding.md").read_text().partition("\n## In Python\n")[0]
 EXAMPLES = re.findall(r"^```(?:html|js|jsx)\n(.*?)^```", DOCUMENT, re.DOTALL | re.MULTILINE)
-SOUND, TAPPED, LINES, ELEMENT, SHOWN, HOOK, TOKEN = EXAMPLES
+SOUND, ROOM, TAPPED, LINES, ELEMENT, SHOWN, HOOK, TOKEN = EXAMPLES
 """All of them. `make sdks` runs the lines for SDKs, and a hook in React and in Vue."""
 
 ON_A_CALL = """
@@ -23,6 +23,18 @@ ON_A_CALL = """
     const room = { send: ({ label }) => heard(label) };
     EXAMPLE
     client.addEventListener('state', ({ detail }) => console.log(detail.state));
+</script>
+"""
+IN_A_ROOM = """
+<script type="module">
+    import { VoxgenderClient } from '/client/index.js';
+
+    const stream = await navigator.mediaDevices.getUserMedia({ audio: true });
+    const [track1, track2, track3] = Array.from({ length: 3 }, () => stream.getAudioTracks()[0].clone());
+    const show = (name, label) => console.log(name);
+    EXAMPLE
+    console.log(`bob ${Math.min(male, female) >= 0}, ${[...client.tracks.keys()]}`);
+    window.client = client;
 </script>
 """
 ON_THE_ELEMENT = """
@@ -70,6 +82,18 @@ async def test_the_first_example_labels_the_microphone(server: Server, open_page
     async with page.expect_console_message(lambda message: bool(re.match(r"(fe)?male 0\.\d+$", message.text))):
         await page.get_by_role("button").click()
     await page.goto("about:blank")
+    await expect_no_sessions(server)
+
+
+async def test_the_example_of_a_room_names_its_voices(server: Server, open_page: OpenPage, babble: Path) -> None:
+    page = await open_example(open_page, server, babble, IN_A_ROOM.replace("EXAMPLE", ROOM))
+    async with (
+        page.expect_console_message(lambda message: message.text == "carol"),
+        page.expect_console_message(lambda message: message.text == "bob true, alice,carol"),
+    ):
+        await page.goto(f"{server.url}example")
+    await page.wait_for_function("window.client")
+    await page.evaluate("client.stop()")
     await expect_no_sessions(server)
 
 
