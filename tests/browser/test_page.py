@@ -55,7 +55,7 @@ async def test_a_voice_is_named_on_the_screen(
     await expect(line).to_have_text(re.compile(rf"\d:\d\d\.\d{word}[\d.]+ s\d+ %"))
     await expect(page.locator("#speech")).to_have_text(re.compile(r"^([5-9]|\d\d)\."))
     await press(page, "Stop")
-    await expect(page.locator("#word")).to_have_text(re.compile(rf"^\d+ % {label}"))
+    await expect(page.locator("#word")).to_have_text(re.compile(rf"^\d+\s%\s{label}"))
     share = page.locator(f"#share-{label}")
     await expect(share).to_have_text(re.compile(r"^([6-9]\d|100) %"))
 

@@ -38,7 +38,7 @@ async def test_the_sample_is_heard_without_a_microphone_and_can_be_taken_away(
     await expect(page.locator("#playing")).to_contain_text("synthetic")
     await expect(page.locator("#word")).to_have_text("Male")
     await expect(page.locator("#word")).to_have_text("Female")
-    await expect(page.locator("#word")).to_have_text(re.compile("% .*male, .*% "))
+    await expect(page.locator("#word")).to_have_text(re.compile(r"%\s.*male, .*%\s"))
     await expect(page.locator("#status")).to_have_text("Stopped")
     lines = page.locator("#stream li")
     told = await lines.all_inner_texts()

@@ -20,7 +20,7 @@ from voxgender.roster import LiveCall
 MAX_FOLLOWERS = 256
 """Followers of names and subjects at a time; more are refused."""
 MAX_FOLLOWERS_EACH = 16
-"""Of these, followers of one name or subject: as many as a call's own messages may have."""
+"""Followers of one name or subject at a time, as many as of a call's own messages; more are refused."""
 
 
 class Follow:
