@@ -65,10 +65,10 @@ docs: setup
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
 
 # Three parts at once, because most tests wait for a call to go by: those with browsers, those with other programs,
-# packages or recordings, and the rest. The hosts come after the browsers, because Chromium drops requests that wait while
+# packages, peers or recordings, and the rest. The hosts come after the browsers, because Chromium drops requests that wait while
 # a network interface of the machine comes or goes.
 BROWSERS := tests/browser tests/examples tests/hosts
-PROGRAMS := tests/deploy tests/integrations tests/pool tests/publishers tests/realspeech tests/roles
+PROGRAMS := $(addprefix tests/,deploy doctor integrations peer pool publishers realspeech roles training)
 test: setup lint docs
 	node --test client/test/*.test.js
 	$(MAKE) --no-print-directory --jobs=3 --output-sync=target test-browsers test-programs test-rest
