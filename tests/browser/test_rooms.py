@@ -30,6 +30,7 @@ ADD = "async ([name, label]) => client.add(name, await track(label))"
 async def test_voices_are_told_apart_and_come_and_go(
     server: Server, open_page: OpenPage, voices: dict[str, Path]
 ) -> None:
+    await expect_no_sessions(server)
     page = await open_page(server.url, flags=["--autoplay-policy=no-user-gesture-required"])
     files = {label: base64.b64encode(path.read_bytes()).decode() for label, path in voices.items()}
     await page.evaluate(PREPARE, files)
@@ -60,6 +61,7 @@ async def test_voices_are_told_apart_and_come_and_go(
 async def test_more_voices_than_a_call_takes_are_refused_and_the_others_go_on(
     server: Server, open_page: OpenPage, voices: dict[str, Path]
 ) -> None:
+    await expect_no_sessions(server)
     page = await open_page(server.url, flags=["--autoplay-policy=no-user-gesture-required"])
     files = {"male": base64.b64encode(voices["male"].read_bytes()).decode()}
     await page.evaluate(PREPARE, files)
