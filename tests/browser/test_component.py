@@ -155,6 +155,7 @@ async def test_a_tap_follows_the_call_from_one_microphone_to_the_next(
     server: Server, open_page: OpenPage, babble: Path
 ) -> None:
     """Calls stop the old track before they have the new one, and that ended the client."""
+    await expect_no_sessions(server)
     page = await open_page(server.url, babble)
     await page.evaluate(FOLLOW)
     await page.wait_for_function(HEARD)

@@ -25,6 +25,7 @@ NOWHERE = """() => {
 async def test_the_page_goes_over_a_websocket_where_udp_is_blocked_and_tries_webrtc_again_later(
     server: Server, open_page: OpenPage, babble: Path
 ) -> None:
+    await expect_no_sessions(server)
     page = await open_page(server.url, babble)
     await page.evaluate(NOWHERE)
     await press(page, "Start")

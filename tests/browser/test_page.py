@@ -194,6 +194,7 @@ async def test_the_browser_is_told_how_its_packets_arrive(server: Server, open_p
 async def test_a_microphone_can_be_changed_in_the_middle_of_a_call(
     server: Server, open_page: OpenPage, babble: Path
 ) -> None:
+    await expect_no_sessions(server)
     page = await open_page(server.url, babble)
     await press(page, "Start")
     await expect_live(page)
