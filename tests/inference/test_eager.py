@@ -98,3 +98,9 @@ def test_each_format_serves_a_model_that_it_does_not_spoil(gpu: None, tmp_path: 
     directory = tiny.save("WavLMForSequenceClassification", tmp_path / "checkpoint")
     rows = load(str(directory), device="cuda", precision=precision)(voices())
     np.testing.assert_allclose(rows, load(str(directory))(voices()), atol=0.1)
+
+
+def test_a_validator_s_types_are_told_without_python_s_marks() -> None:
+    """A configuration with an object for a number was refused with ``<class 'float'>``."""
+    error = TypeError("Field 'a' with value None doesn't match any type in (<class 'float'>, <class 'NoneType'>).")
+    assert eager._first_line(error) == "Field 'a' with value None doesn't match any type in (float, null)"

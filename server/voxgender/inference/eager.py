@@ -4,6 +4,7 @@ Only files that :mod:`~.checkpoint` has found are read: no hub is asked, and nei
 are run.
 """
 
+import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -230,4 +231,5 @@ def _first_line(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
     # Of a validator's error the first line names the validator alone.
     told = next((line for line in lines if not line.endswith(":")), lines[0])
-    return told.rstrip(".:")
+    # It shows types as Python does.
+    return re.sub(r"<class '([^']*)'>", r"\1", told).replace("NoneType", "null").rstrip(".:")
