@@ -1,5 +1,6 @@
 """Define all exceptions. Each message is a sentence that says what to do."""
 
+import re
 from typing import Literal
 
 
@@ -130,3 +131,11 @@ class StreamEnded(VoxgenderError):
 
 class TokenRejected(VoxgenderError):
     """A bearer token is not valid. The message quotes nothing of the token."""
+
+
+def first_line(error: BaseException) -> str:
+    """Return the line of a library's error that tells the most, for a sentence of our own."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    # Of a validator's error the first line names the validator alone, and types are shown as Python does.
+    told = next((line for line in lines if not line.endswith(":")), lines[0])
+    return re.sub(r"<class '([^']*)'>", r"\1", told).replace("NoneType", "null").rstrip(".:")

@@ -7,7 +7,7 @@ import torch
 
 from tests.inference import tiny
 from tests.inference.checkpoints import LARGE_SHAPE, network, voices
-from voxgender.errors import ModelError
+from voxgender.errors import ModelError, first_line
 from voxgender.inference import eager
 from voxgender.inference.benchmark import jobs
 from voxgender.inference.checkpoint import read
@@ -103,4 +103,4 @@ def test_each_format_serves_a_model_that_it_does_not_spoil(gpu: None, tmp_path: 
 def test_a_validator_s_types_are_told_without_python_s_marks() -> None:
     """A configuration with an object for a number was refused with ``<class 'float'>``."""
     error = TypeError("Field 'a' with value None doesn't match any type in (<class 'float'>, <class 'NoneType'>).")
-    assert eager._first_line(error) == "Field 'a' with value None doesn't match any type in (float, null)"
+    assert first_line(error) == "Field 'a' with value None doesn't match any type in (float, null)"

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from voxgender.errors import ModelError
+from voxgender.errors import ModelError, first_line
 from voxgender.extras import advice
 from voxgender.graphs.architecture import Architecture, Unconvertible, Weights
 
@@ -164,7 +164,7 @@ def _fetched(repository: str, revision: str) -> Path:
     except Exception as error:  # errors of its HTTP client have no base class of the hub's
         raise ModelError(
             f"model {repository}: no such directory here, and not to be had from the hub"
-            f"{f' at revision {revision}' if revision else ''} ({_first_line(error)})"
+            f"{f' at revision {revision}' if revision else ''} ({first_line(error)})"
         ) from error
 
 
@@ -178,7 +178,7 @@ def _json_object(file: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise Unreadable(f"it lacks {file.name}") from None
     except (OSError, ValueError, RecursionError) as error:
-        raise Unreadable(f"{file.name} cannot be read ({_first_line(error)})") from error
+        raise Unreadable(f"{file.name} cannot be read ({first_line(error)})") from error
     if not isinstance(read, dict):
         raise Unreadable(f"{file.name} holds no object")
     return read
@@ -213,14 +213,14 @@ class _SafeTensors(Weights):
             opened: list[Any] = [safe_open(file, framework="numpy") for file in files]
             self._file_of = {name: file for file in opened for name in file.keys()}  # noqa: SIM118 - no mapping
         except self._damage as error:
-            raise Unreadable(f"its weights are damaged ({_first_line(error)})") from error
+            raise Unreadable(f"its weights are damaged ({first_line(error)})") from error
 
     def __getitem__(self, name: str) -> npt.NDArray[np.float32]:
         file = self._file_of[name]
         try:
             tensor: npt.NDArray[np.float32] = file.get_tensor(name).astype(np.float32, copy=False)
         except (*self._damage, TypeError) as error:
-            raise Unreadable(f"its {name} cannot be read ({_first_line(error)})") from error
+            raise Unreadable(f"its {name} cannot be read ({first_line(error)})") from error
         if not np.isfinite(tensor).all():
             raise Unreadable(f"its {name} holds NaN or infinity, as after training that failed")
         return tensor
@@ -230,7 +230,3 @@ class _SafeTensors(Weights):
 
     def __len__(self) -> int:
         return len(self._file_of)
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__).strip().rstrip(".")

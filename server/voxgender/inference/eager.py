@@ -4,7 +4,6 @@ Only files that :mod:`~.checkpoint` has found are read: no hub is asked, and nei
 are run.
 """
 
-import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,7 +20,7 @@ from torch.nn.utils import parametrize
 from transformers import Wav2Vec2Model, Wav2Vec2PreTrainedModel
 from transformers import logging as transformers_logging
 
-from voxgender.errors import ModelError
+from voxgender.errors import ModelError, first_line
 from voxgender.inference.classifier import SAMPLE_RATE_HZ, Device, Precision, Windows
 from voxgender.inference.heads import SAMPLES, SPEECH_HEADS
 
@@ -209,7 +208,7 @@ def _model_errors(model: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # transformers and torch raise whatever they stumble over
-        raise ModelError(f"model {model}: damaged, or of another architecture ({_first_line(error)})") from error
+        raise ModelError(f"model {model}: damaged, or of another architecture ({first_line(error)})") from error
 
 
 @contextmanager
@@ -225,11 +224,3 @@ def _quiet_transformers() -> Iterator[None]:
         transformers_logging.set_verbosity(verbosity)
         if bars:
             transformers_logging.enable_progress_bar()
-
-
-def _first_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-    # Of a validator's error the first line names the validator alone.
-    told = next((line for line in lines if not line.endswith(":")), lines[0])
-    # It shows types as Python does.
-    return re.sub(r"<class '([^']*)'>", r"\1", told).replace("NoneType", "null").rstrip(".:")

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from voxgender.errors import ModelError
+from voxgender.errors import ModelError, first_line
 from voxgender.extras import advice
 from voxgender.graphs.architecture import Unconvertible
 from voxgender.inference import checkpoint, probe
@@ -136,7 +136,7 @@ def _open(
         served = made(precision=precision)
         probe.check_format(model, served, exact, precision)
     except RuntimeError as error:
-        raise ModelError(f"model {model}: fails on --device {device} ({probe.first_line(error)})") from error
+        raise ModelError(f"model {model}: fails on --device {device} ({first_line(error)})") from error
     return served
 
 

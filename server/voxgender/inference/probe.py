@@ -5,7 +5,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from voxgender.errors import ModelError
+from voxgender.errors import ModelError, first_line
 from voxgender.inference.classifier import SAMPLE_RATE_HZ, Windows
 
 _SAME = 1e-4
@@ -106,7 +106,3 @@ def _vowel(pitch_hz: float, formant_scale: float, samples: int) -> npt.NDArray[n
     voice *= 1 + 0.6 * np.sin(2 * np.pi * 4 * at)
     level: npt.NDArray[np.float64] = voice * (0.08 / np.sqrt(np.mean(voice**2)))
     return level
-
-
-def first_line(error: BaseException) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__).strip().rstrip(".")
