@@ -36,6 +36,7 @@ PREFERENCES = {
 }
 START_S = 60.0
 ANSWER_S = 60.0
+LOOK_S = 0.02
 
 
 class FirefoxPage:
@@ -59,22 +60,28 @@ class FirefoxPage:
     async def evaluate(self, expression: str) -> Any:
         """The value of an expression, or of the promise that it gives.
 
+        The promise is not left to WebDriver: while audio is played, Firefox now and then forgets the one that it awaits
+        and never answers. The page keeps what became of it, and is asked.
+
         Raises:
             AssertionError: it threw.
+            TimeoutError: the promise stayed open.
         """
-        result = await self._command(
-            "script.evaluate",
-            {
-                # Only primitive values come as they are.
-                "expression": f"(async () => JSON.stringify(await ({expression})))()",
-                "target": {"context": self._context},
-                "awaitPromise": True,
-                "userActivation": True,
-            },
-        )
-        assert result["type"] == "success", result["exceptionDetails"]["text"]
-        text = result["result"].get("value")
-        return None if text is None else json.loads(text)
+        number = next(self._ids)
+        await self._evaluate(f"""
+            globalThis.answers ??= {{}};
+            (async () => ({expression}))().then(
+                (value) => (answers[{number}] = {{ value }}),
+                (error) => (answers[{number}] = {{ error: `${{error}}` }}),
+            );
+            null""")
+        async with asyncio.timeout(ANSWER_S):
+            while (text := await self._evaluate(f"JSON.stringify(answers[{number}])")) is None:
+                await asyncio.sleep(LOOK_S)
+        await self._evaluate(f"delete answers[{number}]")
+        answer = json.loads(text)
+        assert "error" not in answer, answer["error"]
+        return answer.get("value")
 
     async def wait_for(self, condition: str, timeout_s: float = 30.0) -> None:
         """Wait until an expression is true.
@@ -82,20 +89,29 @@ class FirefoxPage:
         Raises:
             TimeoutError: it never was.
         """
-        look = f"""new Promise((resolve) => {{
-            const end_ms = performance.now() + {timeout_s * 1_000};
-            const look = () => {{
-                if ({condition}) resolve(true);
-                else if (performance.now() > end_ms) resolve(false);
-                else setTimeout(look, 20);
-            }};
-            look();
-        }})"""
-        if not await self.evaluate(look):
-            raise TimeoutError(f"This never came true: {condition}")
+        try:
+            async with asyncio.timeout(timeout_s):
+                while not await self.evaluate(condition):
+                    await asyncio.sleep(LOOK_S)
+        except TimeoutError:
+            raise TimeoutError(f"This never came true: {condition}") from None
 
     async def close(self) -> None:
         await self._command("browser.close", {})
+
+    async def _evaluate(self, script: str) -> Any:
+        """The value that a script ends with: a string, a number or nothing."""
+        result = await self._command(
+            "script.evaluate",
+            {
+                "expression": script,
+                "target": {"context": self._context},
+                "awaitPromise": False,
+                "userActivation": True,
+            },
+        )
+        assert result["type"] == "success", result["exceptionDetails"]["text"]
+        return result["result"].get("value")
 
     async def _command(self, method: str, parameters: dict[str, Any]) -> Any:
         number = next(self._ids)
