@@ -76,7 +76,7 @@ class FirefoxPage:
             );
             null""")
         async with asyncio.timeout(ANSWER_S):
-            while (text := await self._evaluate(f"JSON.stringify(answers[{number}])")) is None:
+            while (text := await self._evaluate(f"JSON.stringify(answers[{number}])")) is None:  # noqa: ASYNC110
                 await asyncio.sleep(LOOK_S)
         await self._evaluate(f"delete answers[{number}]")
         answer = json.loads(text)
@@ -91,7 +91,7 @@ class FirefoxPage:
         """
         try:
             async with asyncio.timeout(timeout_s):
-                while not await self.evaluate(condition):
+                while not await self.evaluate(condition):  # noqa: ASYNC110
                     await asyncio.sleep(LOOK_S)
         except TimeoutError:
             raise TimeoutError(f"This never came true: {condition}") from None

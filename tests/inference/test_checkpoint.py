@@ -1,5 +1,7 @@
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +36,15 @@ def test_half_precision_is_read_as_single(make: Make, dtype: torch.dtype) -> Non
     weight = checkpoint.weights()["projector.weight"]
     assert weight.dtype == np.float32
     np.testing.assert_allclose(weight, network().projector.weight.numpy(force=True), atol=0.02)
+
+
+def test_bfloat16_is_read_where_nothing_else_knows_it(make: Make) -> None:
+    """NumPy learns of it from a package that others import: a program that had read no other checkpoint was refused."""
+    directory = make()
+    torch.nn.Module.to(made := network(), torch.bfloat16)
+    made.save_pretrained(directory)
+    program = f"from voxgender.inference.checkpoint import read; dict(read({str(directory)!r}).weights())"
+    subprocess.run([sys.executable, "-c", program], check=True)
 
 
 def test_weights_in_several_files_are_one(make: Make) -> None:

@@ -206,6 +206,8 @@ class _SafeTensors(Weights):
     """Reads each tensor when it is asked for, so that a large checkpoint never is in memory as a whole."""
 
     def __init__(self, files: Sequence[Path]) -> None:
+        # Only once it is imported does NumPy know of bfloat16.
+        import ml_dtypes  # noqa: F401
         from safetensors import SafetensorError, safe_open
 
         self._damage = (OSError, SafetensorError)
