@@ -16,7 +16,7 @@ settings.register_profile("unit", max_examples=20)
 # For `make fuzz`.
 settings.register_profile("nightly", max_examples=5_000)
 
-# Whatever a shell starts in its background ignores Ctrl-C, and so would the programs that tests start and interrupt.
+# Programs in a shell's background ignore Ctrl-C, and so would those that tests start and interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -10,7 +10,7 @@ const FRAME_SAMPLES = 640;
 const ZERO_CROSSINGS = 16;
 /** The filter is tabulated at this many places between two samples. */
 const PHASES = 512;
-/** Of half the lower rate; the rest is for the filter to fall off. */
+/** Edge of the passband, as a share of half the lower rate; above it the filter falls off. */
 const PASSBAND = 0.92;
 
 /**
@@ -23,7 +23,7 @@ class Resampler {
   #filters;
   /** @type {Float32Array} samples that the filter still needs */
   #history;
-  /** Where the next output lies in the history, in input samples. */
+  /** Position of the next output in the history, in input samples. */
   #position;
 
   /**

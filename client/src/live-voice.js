@@ -8,7 +8,7 @@ import { VoxgenderClient } from './voxgender-client.js';
 /** @typedef {ConstructorParameters<typeof VoxgenderClient>[1]} ClientOptions */
 
 /**
- * What a client says at one moment.
+ * The state of a client at one moment.
  * @typedef {object} Snapshot
  * @property {State} state
  * @property {Transport | null} transport

@@ -35,7 +35,7 @@ export async function openMicrophone(deviceId = null) {
 const WITHHELD = 'The page that this one is in, or its server, does not let it use the microphone';
 
 /**
- * Whether nobody could have allowed it: the frame lacks `allow="microphone"`, or the server's Permissions-Policy forbids
+ * Return whether nobody could have allowed it: the frame lacks `allow="microphone"`, or the server's Permissions-Policy forbids
  * it. Firefox and Safari do not tell; there, a frame of another origin that is refused counts.
  * @param {unknown} error of getUserMedia
  */

@@ -73,7 +73,7 @@ class Resampler:
             options = {"rematrix_maxval": "1"}
             self._filter = AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE_HZ, options=options)
         plain = [silence_non_finite(_narrow(frame))[0] for frame in run if isinstance(frame, AudioFrame)]
-        # By the number, not the layout's name: that of a WAV file is "2 channels".
+        # The layout's name does not tell: that of a WAV file is "2 channels".
         channels = plain[0].layout.nb_channels
         if channels == 2:
             self._mixer = self._mixer or StereoMixer()

@@ -120,7 +120,7 @@ def read_extractor(model: str, preprocessing: Mapping[str, Any]) -> Any:
     if kind == SAMPLES:
         return None
     with _model_errors(model), _quiet_transformers(), warnings.catch_warnings():
-        # Of spectrograms' empty filters, which the checkpoint was trained with.
+        # It warns of spectrograms' empty filters, which the checkpoint was trained with.
         warnings.simplefilter("ignore")
         return getattr(transformers, kind).from_dict(dict(preprocessing))
 
