@@ -67,7 +67,7 @@ def test_each_channel_is_decoded_apart_and_all_are_mixed_on_request() -> None:
     def decoded(channel: int | None) -> list[int]:
         (frame,) = PcmDecoder(pcm, channel).decode(packets)
         assert isinstance(frame, Wave)
-        return [int(sample) for sample in frame.pcm]
+        return [round(float(sample) * (1 if frame.pcm.dtype == np.int16 else 32_768)) for sample in frame.pcm]
 
     assert [decoded(channel) for channel in (0, 1, 2, None)] == [[1, 2], [20, 40], [300, 600], [107, 214]]
 

@@ -27,13 +27,13 @@ from voxgender.engine import Engine
 from voxgender.engine.call import MAX_WAITING_S
 from voxgender.engine.files import analyze_file
 from voxgender.engine.track import MAX_AHEAD_S, MAX_LEFT_S, analyze
-from voxgender.engine.unread import MAX_UNREAD
 from voxgender.errors import AudioError
 from voxgender.inference import loading
 from voxgender.inference.classifier import Classifier
 from voxgender.peer.voices import MAN, WOMAN, Dialogue, dialogue, speak
 from voxgender.protocol import Change, Message, Result, Segment, Summary, Warning
 from voxgender.training.manifest import read_manifest, with_split
+from voxgender.unread import MAX_UNREAD
 
 HOP_S = 0.192
 

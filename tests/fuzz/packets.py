@@ -131,7 +131,7 @@ class StunCall(_Node):
         await self.node.open(offers.CLIENTS["chromium"])
         (self._session,) = self.node._sessions.values()
         (self._shared,) = self.node._sockets._shared
-        self.node._sockets.strangers = RateLimit(_UNHURRIED, _UNHURRIED)
+        self._shared._strangers = RateLimit(_UNHURRIED, _UNHURRIED)
         (call,) = self._shared._calls
         call._others = RateLimit(_UNHURRIED, _UNHURRIED)
         self._protocol = call._protocol

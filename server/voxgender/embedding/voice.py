@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Self
 
 from voxgender.audio.chunks import Chunks
 from voxgender.embedding.analysis import load
-from voxgender.engine.unread import Unread
 from voxgender.errors import VoxgenderError
 from voxgender.protocol import AnyMessage, Warning
+from voxgender.unread import Unread
 
 if TYPE_CHECKING:
     from voxgender.audio.packets import Packet

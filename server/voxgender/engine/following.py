@@ -5,8 +5,8 @@ from collections.abc import AsyncGenerator, Callable, Coroutine
 from typing import Any, TypeVar
 
 from voxgender.engine.call import OnEnd, OnMessages
-from voxgender.engine.unread import Analysis, Unread
 from voxgender.protocol import AnyMessage
+from voxgender.unread import Analysis, Unread
 
 A = TypeVar("A", bound=Analysis)
 

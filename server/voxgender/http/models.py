@@ -50,7 +50,7 @@ class ModelResource:
         self._authenticator.require_tokens()
         await self._authenticator.require_operator(request)
         try:
-            wanted = received.decode(await read_body(request) or b"{}", ModelRequest)
+            wanted: ModelRequest = received.decode(await read_body(request) or b"{}", ModelRequest)
         except ValueError:
             example = '{"model": "owner/name", "revision": "main", "labels": ["female=LABEL_0"]}'
             raise Problem(400, "malformed_request", f"The body has to be JSON, as {example}.") from None
