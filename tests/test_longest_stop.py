@@ -353,7 +353,7 @@ async def test_no_later_offer_of_a_room_holds_the_loop(server: Server, name: str
 
 async def test_voices_that_come_and_go_hold_the_loop_for_no_long_time(server: Server, stops: list[Stop]) -> None:
     """Each has decoders of its own and a place in the engine's schedule."""
-    full = OFFERS["a room of all formats"]
+    full = OFFERS["a room of all formats"].replace("a=mid:v0", "i=Ana\r\na=mid:v0")
     one = full.replace("a=sendonly", "a=inactive").replace("a=inactive", "a=sendonly", 1)
     path = await a_session(server, full)
     requests = [request_of("PATCH", path, offer.encode(), Content_Type=SDP["Content-Type"]) for offer in (one, full)]

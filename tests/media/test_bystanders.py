@@ -406,7 +406,8 @@ async def test_what_is_thrown_away_costs_the_others_nothing(bystanders: Bystande
 
 async def test_voices_of_a_room_that_come_and_go_with_every_request(bystanders: Bystanders) -> None:
     """Each of them has decoders of its own, and is analysed to its end before its place is free again."""
-    line = offers.AUDIO + f"a=extmap:1 {MID_EXTENSION}\r\n"
+    title = "SAVPF 111 0\r\ni=Ana\r\n"
+    line = offers.AUDIO.replace("SAVPF 111 0\r\n", title) + f"a=extmap:1 {MID_EXTENSION}\r\n"
     mids = [f"v{number}" for number in range(MAX_VOICES)]
     full = offers.sdp(*(line.replace("a=mid:0", f"a=mid:{mid}") for mid in mids), bundle=" ".join(mids))
     one = full.replace("a=sendonly", "a=inactive").replace("a=inactive", "a=sendonly", 1)
