@@ -18,7 +18,7 @@ import { VoxgenderClient } from './voxgender-client.js';
  */
 
 /** @type {Readonly<Snapshot>} */
-export const IDLE = { state: 'idle', transport: null, error: null, label: null, result: null };
+const IDLE = { state: 'idle', transport: null, error: null, label: null, result: null };
 
 /** A client for frameworks, which want one object that is another one whenever something has changed. */
 export class LiveVoice {

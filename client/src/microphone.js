@@ -5,7 +5,7 @@ import { MicrophoneError } from './errors.js';
  * not ride up and down.
  * @satisfies {MediaTrackConstraints}
  */
-export const VOICE_CONSTRAINTS = {
+const VOICE_CONSTRAINTS = {
   echoCancellation: true,
   noiseSuppression: true,
   autoGainControl: false,
@@ -74,7 +74,7 @@ const REASONS = {
  * @param {unknown} cause thrown by getUserMedia
  * @returns {MicrophoneError}
  */
-export function microphoneError(cause) {
+function microphoneError(cause) {
   const name = cause instanceof Error || cause instanceof DOMException ? cause.name : '';
   const [code, message] = REASONS[name] ?? ['unavailable', `The microphone cannot be used: ${String(cause)}`];
   return new MicrophoneError(code, message, { cause });

@@ -96,7 +96,7 @@ def test_packets_left_out_leave_a_gap_between_frames() -> None:
     pcm = PcmFormat(8_000)
     packets = PcmPackets(pcm)
     first = [packet for packet, _ in packets.cut(bytes(160))]
-    assert packets.skip(bytes(1_600)) == pytest.approx(0.1)
+    assert sum(duration_s for _, duration_s in packets.cut(bytes(1_600))) == pytest.approx(0.1)
     last = [packet for packet, _ in packets.cut(bytes(160))]
     frames = PcmDecoder(pcm).decode([*first, *last])
     assert [frame.time for frame in frames] == [0.0, 0.11]

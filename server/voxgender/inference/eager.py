@@ -169,11 +169,6 @@ def read_network(model: str, directory: Path, architecture: str, tensors: Sequen
     return found
 
 
-def weights_of(network: torch.nn.Module) -> dict[str, npt.NDArray[np.float32]]:
-    """Return the network's weights by name; they share its memory."""
-    return {name: tensor.numpy() for name, tensor in network.state_dict().items()}
-
-
 def prepare(device: Device, threads: int) -> None:
     """Set torch's number of threads, for the whole process, and check that it finds the device.
 
