@@ -10,6 +10,7 @@ from tests.lossyproxy import a_lossy_proxy
 from tests.peer.conftest import Serve
 from tests.rtc import Server
 from voxgender.errors import CallError
+from voxgender.media.room import Room as MediaRoom
 from voxgender.peer.caller import Caller
 from voxgender.peer.speech import Speech
 from voxgender.peer.whip import UPDATE_TRIES, Unanswered
@@ -143,6 +144,17 @@ async def test_a_call_of_one_voice_takes_no_others(serve: Serve, short_speech: S
         await caller.add("bob", short_speech)
     with pytest.raises(CallError, match="wait until it is connected"):
         await Caller(server.url, {"alice": short_speech}).add("bob", short_speech)
+
+
+async def test_a_server_that_takes_one_voice_is_told_of_in_one_sentence(
+    serve: Serve, endless: Speech, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of an older version hears the first line alone, and says nothing of voices."""
+    server = await serve()
+    monkeypatch.setattr(MediaRoom, "hello", lambda _, hello: hello)
+    with pytest.raises(CallError, match="takes one voice in a call"):
+        await Caller(server.url, {"alice": endless, "bob": endless}).run()
+    assert not server.node.sessions()
 
 
 async def test_an_answer_that_is_lost_once_is_asked_for_again(serve: Serve, endless: Speech) -> None:
