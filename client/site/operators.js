@@ -128,7 +128,7 @@ function nodeCells({ node, sessions, capacity, load, region, version, draining }
   return [node, words().countOf(sessions, capacity), percent(load), region || '–', version, state];
 }
 
-/** What a connection's states (W3C words) are called here. */
+/** Texts for a connection's states (W3C words). */
 const STATES = /** @type {const} */ ({
   new: 'connecting',
   connecting: 'connecting',

@@ -6,7 +6,7 @@ import { VoxgenderClient } from './voxgender-client.js';
 /** @typedef {import('./message-types.js').Label} Label */
 /** @typedef {import('./voxgender-client.js').Token} Token */
 /**
- * What the element says, in another language than English.
+ * Texts of the element, in another language than English.
  * @typedef {object} Texts
  * @property {(label: Label) => string} label
  * @property {(error: Error) => {title: string}} explain
@@ -108,7 +108,7 @@ export class VoxgenderVoice extends Base {
     }
   }
 
-  /** What it says: English, where nothing else was set. */
+  /** Its texts, in English unless others were set. */
   get texts() {
     return this.#texts;
   }

@@ -71,7 +71,7 @@ export class WebRtcSession {
   #quiet;
   /** @type {ConnectionError | null} */
   #told = null;
-  /** Of each channel. @type {Map<number | undefined, number>} */
+  /** Latest result of each channel. @type {Map<number | undefined, number>} */
   #lastSeq = new Map();
   #messages = 0;
   /** @type {number | null} */

@@ -24,7 +24,7 @@ export class FakeTrack extends EventTarget {
 
   muted = false;
 
-  /** By the browser, as when a telephone call takes the microphone. */
+  /** Mute, as the browser does when a telephone call takes the microphone. */
   setMuted(muted) {
     this.muted = muted;
     this.dispatchEvent(new Event(muted ? 'mute' : 'unmute'));
@@ -181,7 +181,7 @@ export class FakeServer {
     return new Response(body, { status, headers: status === 201 ? { Location: url, ...headers } : headers });
   }
 
-  /** How many offers have come. */
+  /** Number of offers that have come. */
   #offers = 0;
 
   /** The answer to a later offer. */
@@ -331,9 +331,9 @@ export function capture(count) {
 export class FakeWebSocket {
   static OPEN = 1;
   static all = [];
-  /** Whether a socket that opens is greeted. */
+  /** True if a socket that opens is greeted. */
   static greets = true;
-  /** Whether a socket opens. */
+  /** True if a socket opens. */
   static opens = true;
   readyState = FakeWebSocket.OPEN;
   bufferedAmount = 0;

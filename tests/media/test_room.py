@@ -179,7 +179,7 @@ async def test_voices_come_and_go_in_mid_call(server: Server) -> None:
         assert about(came, "alice")
         came = await room.until_all(Result, [1, 2])
         assert server.node.live == 2
-        # Whoever comes later is told of the present ones.
+        # A reader that comes later is told of the present ones.
         async with server.http.get(f"{path}/events") as events:
             async for line in events.content:
                 if line.startswith(b"data:"):

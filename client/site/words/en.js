@@ -126,7 +126,7 @@ export const words = {
   serverAnswered: (/** @type {number} */ status) => `The server answered ${status}.`,
 };
 
-/** By code: what happened, and what to do. Those of the library, and those of operators. */
+/** Texts of errors by their codes, the library’s and the operators’: what happened, and what to do. */
 export const errors = {
   ...ERROR_WORDS,
   insufficient_scope: ['This is for operators', 'The token’s scope has to have operator.'],
@@ -142,7 +142,7 @@ export const errors = {
   ],
 };
 
-/** By code of a `warning`. */
+/** Texts of warnings by their codes. */
 export const warnings = {
   overloaded: ['The server is busy', 'Some moments of your voice are not being classified.'],
   low_level: ['Your voice is very quiet', 'Turn the microphone up, or speak closer to it.'],

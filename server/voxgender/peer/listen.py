@@ -203,7 +203,7 @@ async def _receive(socket: Socket, on_message: OnMessage) -> _End:
         try:
             told = decode(message.data)
         except ValueError:
-            # Of another version.
+            # A message of another version.
             continue
         on_message(told)
     return _End(socket.close_code, message.extra or "" if message.type is aiohttp.WSMsgType.CLOSE else "")
