@@ -188,8 +188,9 @@ export class FakeServer {
   update = { status: 200 };
 
   async #update(url, offer) {
-    const { status, body = 'answer' } = this.update;
+    const { status, body = 'answer', isLost = false } = this.update;
     if (status === 200) this.#greet(this.sessions.get(url), offer);
+    if (isLost) throw new TypeError('Failed to fetch');
     return new Response(body, { status });
   }
 
