@@ -106,6 +106,13 @@ def test_the_index_of_decisions_has_every_page() -> None:
     assert linked == sorted(page.name for page in pages.glob("[0-9]*.md"))
 
 
+def test_the_site_and_its_list_for_programs_have_every_page() -> None:
+    """A page that the navigation lacks is in no menu, and not in ``llms.txt``. Decisions are listed by their index."""
+    listed = set(re.findall(r" ([\w/-]+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE))
+    pages = {str(page.relative_to(DOCS)) for page in (*DOCS.glob("*.md"), *DOCS.glob("deployment/*.md"))}
+    assert sorted(pages - listed) == []
+
+
 def test_each_line_for_an_sdk_is_one_that_is_checked_against_the_sdk() -> None:
     """``make sdks`` checks and runs those of ``taps.ts``."""
     taps = (ROOT / "tests/sdks/src/taps.ts").read_text()

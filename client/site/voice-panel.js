@@ -28,7 +28,7 @@ export class VoicePanel {
 
   /** @param {Pick<Result, 'label' | 'confidence'>} result */
   showResult({ label, confidence }) {
-    const instead = label === 'uncertain' ? words().either : words().waitingForVoice;
+    const instead = label === 'uncertain' ? words().undecided : words().waitingForVoice;
     const isHeard = isVoice(label);
     this.#panel.classList.toggle('own', !isCommon(label));
     this.#panel.style.setProperty('--own', labelColour(label));

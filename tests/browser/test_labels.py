@@ -1,5 +1,6 @@
-"""A model with labels of its own, on the page."""
+"""A model with labels of its own, on the page and in the component."""
 
+import re
 from pathlib import Path
 
 from playwright.async_api import expect
@@ -7,21 +8,43 @@ from playwright.async_api import expect
 from tests.browser.conftest import OpenPage, StartServer
 from tests.inference import tiny
 
+MOODS = ("calm", "excited", "angry")
+WORDS = [mood.capitalize() for mood in MOODS]
+COMPONENT = """async () => {
+    await import('/client/voxgender-voice.js');
+    const element = document.createElement('voxgender-voice');
+    element.setAttribute('endpoint', '/whip');
+    element.source = await navigator.mediaDevices.getUserMedia({ audio: true });
+    document.body.append(element);
+}"""
+COLOUR = "word => getComputedStyle(word).color"
+
 
 async def test_labels_of_another_kind_are_shown_by_their_own_names(
     start_server: StartServer, open_page: OpenPage, voices: dict[str, Path], tmp_path: Path
 ) -> None:
     """The page knew four labels, and showed every other one as `undefined`."""
-    moods = ("calm", "excited", "angry")
-    directory = tiny.save("Wav2Vec2ForSequenceClassification", tmp_path / "moods", moods, sharpness=20.0)
+    directory = tiny.save("Wav2Vec2ForSequenceClassification", tmp_path / "moods", MOODS, sharpness=20.0)
     server = start_server("--model", str(directory))
     page = await open_page(server.url, voices["female"])
     await page.get_by_role("button", name="Start").click()
     line = page.locator("#stream li.own").first
     await expect(line).to_be_visible()
-    assert await line.locator(".label").inner_text() in {mood.capitalize() for mood in moods}
+    mood = await line.locator(".label").inner_text()
+    assert mood in WORDS
     rows = page.locator("#figures dt:visible")
-    assert await rows.all_inner_texts() == [
-        *(mood.capitalize() for mood in moods), "Uncertain", "Speech", "Latency", "Sent over",
-    ]  # fmt: skip
+    assert await rows.all_inner_texts() == [*WORDS, "Uncertain", "Speech", "Latency", "Sent over"]
     await expect(page.locator("#key")).to_be_hidden()
+    await page.get_by_role("button", name="Stop").click()
+    # The headline of the whole call.
+    await expect(page.locator("#word")).to_contain_text(re.compile(rf"\d\s%\s({'|'.join(MOODS)})"))
+
+    await page.evaluate(COMPONENT)
+    component = page.locator("voxgender-voice")
+    await expect(component).to_have_attribute("data-label", re.compile("|".join(MOODS)))
+    word = component.locator(".word")
+    assert await word.inner_text() in WORDS
+    assert await component.locator(".confidence").inner_text()
+    of_a_mood = await word.evaluate(COLOUR)
+    await component.evaluate("element => element.show({ label: 'uncertain', confidence: 0.5 })")
+    assert await word.evaluate(COLOUR) != of_a_mood

@@ -22,7 +22,7 @@ export const words = {
   start: 'ابدأ',
   stop: 'أوقف',
   sure: (percent) => `تأكد بنسبة ${percent}`,
-  either: 'قد يكون أيًّا منهما',
+  undecided: 'لا يمكن الترجيح',
   waitingForVoice: 'بانتظار صوت',
   noSpeechHeard: 'لم يُسمع كلام',
   speechIn: (speech, all) => `${speech} ث من الكلام في ${all} ث`,

@@ -22,7 +22,7 @@ export const words = {
   start: 'Start',
   stop: 'Stopp',
   sure: (percent) => `${percent} sicher`,
-  either: 'Es könnte beides sein',
+  undecided: 'Nicht zu entscheiden',
   waitingForVoice: 'Wartet auf eine Stimme',
   noSpeechHeard: 'Keine Stimme gehört',
   speechIn: (speech, all) => `${speech} s Sprache in ${all} s`,

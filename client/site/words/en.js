@@ -24,7 +24,7 @@ export const words = {
   start: 'Start',
   stop: 'Stop',
   sure: (/** @type {string} */ percent) => `${percent} sure`,
-  either: 'It could be either',
+  undecided: 'Too close to tell',
   waitingForVoice: 'Waiting for a voice',
   noSpeechHeard: 'No speech heard',
   speechIn: (/** @type {string} */ speech, /** @type {string} */ all) => `${speech} s of speech in ${all} s`,

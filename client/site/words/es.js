@@ -22,7 +22,7 @@ export const words = {
   start: 'Iniciar',
   stop: 'Detener',
   sure: (percent) => `${percent} de certeza`,
-  either: 'Podría ser cualquiera',
+  undecided: 'No se puede decidir',
   waitingForVoice: 'Esperando una voz',
   noSpeechHeard: 'No se oyó ninguna voz',
   speechIn: (speech, all) => `${speech} s de voz en ${all} s`,

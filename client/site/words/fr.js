@@ -22,7 +22,7 @@ export const words = {
   start: 'Démarrer',
   stop: 'Arrêter',
   sure: (percent) => `sûr à ${percent}`,
-  either: 'Cela peut être l’une ou l’autre',
+  undecided: 'Impossible de trancher',
   waitingForVoice: 'En attente d’une voix',
   noSpeechHeard: 'Aucune voix entendue',
   speechIn: (speech, all) => `${speech} s de parole sur ${all} s`,

@@ -22,7 +22,7 @@ export const words = {
   start: 'शुरू',
   stop: 'रोकें',
   sure: (percent) => `${percent} निश्चित`,
-  either: 'दोनों में से कोई भी हो सकता है',
+  undecided: 'तय नहीं हो सका',
   waitingForVoice: 'आवाज़ की प्रतीक्षा',
   noSpeechHeard: 'कोई आवाज़ नहीं सुनी गई',
   speechIn: (speech, all) => `${all} से॰ में ${speech} से॰ आवाज़`,
