@@ -4,8 +4,9 @@ import asyncio
 import json
 import socket as socket_module
 import struct
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from tests.rtc import LOOPBACK, Server, a_server
 from tests.support import Samples
 from voxgender import protocol
 from voxgender.engine import Engine
+from voxgender.engine.stream import Stream
 from voxgender.http import websocket
 from voxgender.http.connections import Connection
 from voxgender.peer.voices import dialogue
@@ -89,27 +91,37 @@ def little_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Connection, "connection_made", keep_little)
 
 
-@asynccontextmanager
-async def one_server(engine: Engine) -> AsyncIterator[tuple[ClientSession, str]]:
-    async with a_server(engine) as server:
-        yield server.http, server.url
-        await emptied(server)
+class Place(NamedTuple):
+    """Somewhere to stream to."""
 
+    http: ClientSession
+    url: str
+    live: Callable[[], int]
+    """The number of its calls."""
 
-@asynccontextmanager
-async def a_fleet(engine: Engine) -> AsyncIterator[tuple[ClientSession, str]]:
-    async with a_node(engine) as node, a_front(node) as front:
-        yield front.http, f"http://{LOOPBACK}:{front.port}"
-        async with asyncio.timeout(5):
-            while node.node.live:  # noqa: ASYNC110 - a node tells nobody
+    async def emptied(self) -> None:
+        async with asyncio.timeout(30):
+            while self.live():  # noqa: ASYNC110 - a node tells nobody
                 await asyncio.sleep(0.01)
 
 
+@asynccontextmanager
+async def one_server(engine: Engine) -> AsyncIterator[Place]:
+    async with a_server(engine) as server:
+        yield Place(server.http, server.url, lambda: server.node.live)
+
+
+@asynccontextmanager
+async def a_fleet(engine: Engine) -> AsyncIterator[Place]:
+    async with a_node(engine) as node, a_front(node) as front:
+        yield Place(front.http, f"http://{LOOPBACK}:{front.port}", lambda: node.node.live)
+
+
 @pytest.fixture(params=[one_server, a_fleet])
-async def place(request: pytest.FixtureRequest, hearing: Engine) -> AsyncIterator[tuple[ClientSession, str]]:
+async def place(request: pytest.FixtureRequest, hearing: Engine) -> AsyncIterator[Place]:
     """A server by itself, and signaling before a node: the way of a stream is another one there."""
-    async with AsyncExitStack() as stack:
-        yield await stack.enter_async_context(request.param(hearing))
+    async with request.param(hearing) as place:
+        yield place
 
 
 @pytest.fixture(scope="module")
@@ -130,11 +142,10 @@ def voices_of(messages: Sequence[protocol.Message]) -> list[str]:
     return [segment.label for segment in of(protocol.Segment, messages) if segment.label in ("male", "female")]
 
 
-async def test_sound_sent_at_once_is_all_labelled(place: tuple[ClientSession, str], talk: Samples) -> None:
+async def test_sound_sent_at_once_is_all_labelled(place: Place, talk: Samples) -> None:
     """33 s pushed at once were dropped, and every segment became `uncertain`."""
-    http, _ = place
     pcm = (talk * 32_767).astype("<i2").tobytes()
-    async with http.ws_connect("/listen") as socket:
+    async with place.http.ws_connect("/listen") as socket:
         await asyncio.gather(*(socket.send_bytes(pcm[at : at + 32_000]) for at in range(0, len(pcm), 32_000)))
         messages = await finish(socket)
     (summary,) = of(protocol.Summary, messages)
@@ -142,6 +153,7 @@ async def test_sound_sent_at_once_is_all_labelled(place: tuple[ClientSession, st
     assert voices_of(messages) == ["male", "female"] * 3
     assert summary.uncertain == 0
     assert not of(protocol.Warning, messages)
+    await place.emptied()
 
 
 async def test_a_phone_gateway_that_caught_up_at_once_is_all_labelled(hearing: Engine, talk: Samples) -> None:
@@ -150,13 +162,10 @@ async def test_a_phone_gateway_that_caught_up_at_once_is_all_labelled(hearing: E
         ticket = await a_ticket(server.http, "encoding=mulaw")
         coded = mulaw(talk)
         pieces = [media("inbound", at // CHUNK, coded[at : at + CHUNK]) for at in range(0, len(coded), CHUNK)]
-        bearer = {"Authorization": "Bearer s3cr3t"}
-        async with server.http.get(f"{ticket['session']}/events", headers=bearer) as events:
-            async with server.http.ws_connect("/listen/twilio") as socket:
-                start = twilio_start("inbound", ticket=ticket["url"].rpartition("/")[2])
-                await say(socket, CONNECTED, start, *pieces, STOP)
-                _, code, _ = await until_closed(socket)
-                assert code == 1000
+        async with server.http.get(f"{ticket['session']}/events") as events:
+            async with server.http.ws_connect(ticket["url"].replace("/listen/", "/listen/twilio/")) as socket:
+                await say(socket, CONNECTED, twilio_start("inbound"), *pieces, STOP)
+                assert (await until_closed(socket))[1] == 1000
             told = [
                 protocol.decode(line.removeprefix(b"data: "))
                 for line in (await events.read()).splitlines()
@@ -168,52 +177,52 @@ async def test_a_phone_gateway_that_caught_up_at_once_is_all_labelled(hearing: E
 
 @pytest.mark.usefixtures("little_kept")
 async def test_a_slow_reader_gets_every_message_in_its_order_and_others_do_not_wait(
-    place: tuple[ClientSession, str], talk: Samples
+    server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The analysis goes at the reader's pace; what is kept for it is bounded (`test_streamsession`)."""
-    http, url = place
-    second = np.repeat((talk[:16_000] * 32_767).astype("<i2"), 8).tobytes()
-    async with a_raw_client(url, "?channels=8") as client:
+    """The analysis pauses until its messages are read; what is kept of them is bounded (`test_streamsession`)."""
+    held = asyncio.Event()
+    hold = Stream.hold
+    monkeypatch.setattr(Stream, "hold", lambda stream: (held.set(), hold(stream)))
+    # Its messages are twice as many bytes as sockets and their transports keep.
+    seconds, channels = 45, 8
+    async with a_raw_client(server.url, f"?encoding=mulaw&channels={channels}") as client:
 
         async def send() -> None:
-            for _ in range(20):
-                client.write(second)
+            for _ in range(seconds):
+                client.write(b"\xff" * channels * 8_000)
                 await client.writer.drain()
             client.write(FINISH.encode(), opcode=TEXT)
 
         sending = asyncio.create_task(send())
         texts: list[bytes] = []
-        others = 0
-        async with asyncio.timeout(40):
+        async with asyncio.timeout(60):
             while (frame := await client.next())[0] == TEXT:
                 texts.append(frame[1])
-                if len(texts) % 20 == 0:
-                    await asyncio.sleep(0.01)
                 if len(texts) == 100:
-                    # Far from its end.
-                    assert not sending.done()
-                    async with http.ws_connect("/listen") as another:
+                    await held.wait()
+                    async with server.http.ws_connect("/listen") as another:
                         await another.send_bytes(SECOND)
-                        others += len(of(protocol.Summary, await finish(another)))
+                        assert of(protocol.Summary, await finish(another))
         await sending
         client.write(frame[1], opcode=CLOSE)
     assert struct.unpack("!H", frame[1][:2]) == (1000,)
-    assert others == 1
     messages = [protocol.decode(text) for text in texts]
-    for channel in range(8):
+    for channel in range(channels):
         of_channel = [message for message in messages if message.channel == channel]
         results = of(protocol.Result, of_channel)
         assert [result.seq for result in results] == list(range(1, len(results) + 1))
-        assert [summary.duration for summary in of(protocol.Summary, of_channel)] == pytest.approx([20.0], abs=0.01)
+        (summary,) = of(protocol.Summary, of_channel)
+        assert summary.duration == pytest.approx(seconds, abs=0.01)
+    await emptied(server)
 
 
 @pytest.mark.usefixtures("little_kept")
-async def test_a_client_that_reads_nothing_is_sent_away_and_others_notice_nothing(
-    place: tuple[ClientSession, str], monkeypatch: pytest.MonkeyPatch
+async def test_a_client_that_reads_nothing_loses_its_place_and_others_notice_nothing(
+    place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """It reads no close either: its connection is cut off some seconds later (`test_connections`)."""
     monkeypatch.setattr(websocket, "WRITE_S", 0.3)
-    http, url = place
-    async with a_raw_client(url, "?channels=8&rate=8000") as client:
+    async with a_raw_client(place.url, "?channels=8&rate=8000") as client:
 
         async def flood() -> None:
             while True:
@@ -221,13 +230,12 @@ async def test_a_client_that_reads_nothing_is_sent_away_and_others_notice_nothin
                 await client.writer.drain()
 
         flooding = asyncio.create_task(flood())
-        async with http.ws_connect("/listen") as another:
+        async with place.http.ws_connect("/listen") as another:
             await another.send_bytes(SECOND)
             assert of(protocol.Summary, await finish(another))
-        # The server cuts it off: it reads no close either.
-        with pytest.raises(ConnectionError):
-            async with asyncio.timeout(20):
-                await flooding
+        await place.emptied()
+        flooding.cancel()
+        await asyncio.gather(flooding, return_exceptions=True)
 
 
 @pytest.mark.parametrize("drips", [False, True])

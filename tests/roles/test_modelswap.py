@@ -136,6 +136,7 @@ async def test_live_calls_notice_nothing_of_a_swap_but_its_labels() -> None:
     """No call is dropped, no hop is left out, and nobody is warned, however often the model changes under them."""
     swap = ModelSwap(ModelOptions(), lambda settings: says(settings.model))
     swap.engine = Engine(says("male"))
+    voice = np.tile(speak(MAN, 6.0), 10)
     heard: dict[int, list[protocol.Message]] = {}
 
     async def until_it_says(number: int, peer: Peer, label: str) -> None:
@@ -147,7 +148,6 @@ async def test_live_calls_notice_nothing_of_a_swap_but_its_labels() -> None:
         server = await stack.enter_async_context(a_server(swap.engine))
         peers = []
         for number in range(3):
-            voice = np.tile(speak(MAN, 6.0), 10)
             peer = await stack.enter_async_context(a_peer(TimedTrack(in_real_time(voice))))
             peer.channels()
             await peer.call(server.http)
