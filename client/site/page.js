@@ -161,6 +161,7 @@ class Page {
       this.#showRuns();
       this.#picker.refresh();
       this.#timeline.translate();
+      this.#transcript.translate();
       this.#showObstacle();
     });
   }

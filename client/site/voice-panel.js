@@ -35,6 +35,7 @@ export class VoicePanel {
     this.#panel.dataset['label'] = label;
     write(this.#eyebrow, words().heardNow);
     write(this.#word, wordOf(label));
+    this.#word.style.setProperty('--letters', String(wordOf(label).length));
     write(this.#sure, isHeard ? words().sure(percent(confidence)) : instead);
     this.#bar.style.setProperty('--confidence', String(isHeard ? confidence : 0));
   }

@@ -58,7 +58,7 @@ BENCHMARKS = {
     "memory": Benchmark(memory.measure),
     "model": Benchmark(model.measure, model.prepare),
     "pool": Benchmark(pool.measure, pool.prepare),
-    "autoscaling": Benchmark(autoscaling.measure, pool.prepare, limit_s=420.0),
+    "autoscaling": Benchmark(autoscaling.measure, limit_s=420.0),
     "large_calls": Benchmark(large_calls.measure, large_calls.prepare),
     "limits": Benchmark(limits.measure),
 }

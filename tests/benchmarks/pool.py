@@ -44,7 +44,7 @@ async def measure(brief: bool) -> Measured:
     rows: list[tuple[object, ...]] = []
     figures: dict[str, Any] = {}
     for name in (EMBEDDED,) if brief else (EMBEDDED, BASE):
-        model = EMBEDDED if name == EMBEDDED else checkpoint()
+        model = EMBEDDED if name == EMBEDDED else str(_base())
         command = (*VOXGENDER, "pool", "--model", model, "--replicas", "1", "--port", "0", "--log-level", "warning")
         async with a_server(command) as url:
             more, of_model = await asyncio.to_thread(_measure, name, model, url, 1.0 if brief else SECONDS)
@@ -136,16 +136,16 @@ def _bytes(window: Window) -> dict[str, float]:
 
 
 @cache
-def checkpoint() -> str:
+def _base() -> Path:
     """A checkpoint of 95 million parameters with random weights, as the hub has it."""
     folder = Path(tempfile.mkdtemp(prefix="voxgender-base-"))
     torch.manual_seed(0)
     config = Wav2Vec2Config(id2label={0: "female", 1: "male"}, label2id={"female": 0, "male": 1})
     Wav2Vec2ForSequenceClassification(config).save_pretrained(folder)
     Wav2Vec2FeatureExtractor(do_normalize=True).save_pretrained(folder)
-    return str(folder)
+    return folder
 
 
 def prepare() -> None:
     """Convert the model, which is kept, so that the pool starts in time."""
-    loading.load(checkpoint())
+    loading.load(str(_base()))

@@ -46,6 +46,7 @@ export const words = {
   textStream: 'النص',
   streamEmpty: 'لكل صوت يُسمع سطر هنا.',
   format: 'الصيغة',
+  plainText: 'نص',
   copy: 'نسخ',
   copied: 'نُسخ',
   save: 'حفظ',
@@ -116,6 +117,7 @@ export const words = {
   locked: 'مقفل',
   countOf: (count, all) => `${count} من ${all}`,
   seconds: (count) => `${count} ث`,
+  milliseconds: (count) => `${count} م.ث`,
   serverAnswered: (status) => `أجاب الخادم بـ ${status}.`,
 };
 

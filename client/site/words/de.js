@@ -46,6 +46,7 @@ export const words = {
   textStream: 'Textstrom',
   streamEmpty: 'Jede gehörte Stimme bekommt hier eine Zeile.',
   format: 'Format',
+  plainText: 'Text',
   copy: 'Kopieren',
   copied: 'Kopiert',
   save: 'Sichern',
@@ -117,6 +118,7 @@ export const words = {
   locked: 'Gesperrt',
   countOf: (count, all) => `${count} von ${all}`,
   seconds: (count) => `${count} s`,
+  milliseconds: (count) => `${count} ms`,
   serverAnswered: (status) => `Der Server antwortete ${status}.`,
 };
 

@@ -48,6 +48,7 @@ export const words = {
   textStream: 'Text stream',
   streamEmpty: 'Each voice gets a line here as it is heard.',
   format: 'Format',
+  plainText: 'Text',
   copy: 'Copy',
   copied: 'Copied',
   save: 'Save',
@@ -119,6 +120,7 @@ export const words = {
   locked: 'Locked',
   countOf: (/** @type {string | number} */ count, /** @type {string | number} */ all) => `${count} of ${all}`,
   seconds: (/** @type {string | number} */ count) => `${count} s`,
+  milliseconds: (/** @type {string | number} */ count) => `${count} ms`,
   serverAnswered: (/** @type {number} */ status) => `The server answered ${status}.`,
 };
 

@@ -46,6 +46,7 @@ export const words = {
   textStream: 'Texto',
   streamEmpty: 'Cada voz que se oye tiene aquí una línea.',
   format: 'Formato',
+  plainText: 'Texto',
   copy: 'Copiar',
   copied: 'Copiado',
   save: 'Guardar',
@@ -117,6 +118,7 @@ export const words = {
   locked: 'Bloqueado',
   countOf: (count, all) => `${count} de ${all}`,
   seconds: (count) => `${count} s`,
+  milliseconds: (count) => `${count} ms`,
   serverAnswered: (status) => `El servidor respondió ${status}.`,
 };
 

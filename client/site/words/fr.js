@@ -46,6 +46,7 @@ export const words = {
   textStream: 'Texte',
   streamEmpty: 'Chaque voix entendue a ici une ligne.',
   format: 'Format',
+  plainText: 'Texte',
   copy: 'Copier',
   copied: 'Copié',
   save: 'Enregistrer',
@@ -117,6 +118,7 @@ export const words = {
   locked: 'Verrouillé',
   countOf: (count, all) => `${count} sur ${all}`,
   seconds: (count) => `${count} s`,
+  milliseconds: (count) => `${count} ms`,
   serverAnswered: (status) => `Le serveur a répondu ${status}.`,
 };
 

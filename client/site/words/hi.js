@@ -46,6 +46,7 @@ export const words = {
   textStream: 'पाठ',
   streamEmpty: 'हर सुनी गई आवाज़ की यहाँ एक पंक्ति होती है।',
   format: 'प्रारूप',
+  plainText: 'पाठ',
   copy: 'कॉपी करें',
   copied: 'कॉपी हो गया',
   save: 'सहेजें',
@@ -117,6 +118,7 @@ export const words = {
   locked: 'बंद',
   countOf: (count, all) => `${all} में से ${count}`,
   seconds: (count) => `${count} से॰`,
+  milliseconds: (count) => `${count} मि॰से॰`,
   serverAnswered: (status) => `सर्वर का उत्तर: ${status}।`,
 };
 
