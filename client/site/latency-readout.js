@@ -47,6 +47,12 @@ export class LatencyReadout {
   add({ latency_ms: latencyMs }) {
     this.#latencyMs ??= latencyMs;
     this.#latencyMs += (latencyMs - this.#latencyMs) * WEIGHT;
+    this.show();
+  }
+
+  /** Write the latency in the language in use. */
+  show() {
+    if (this.#latencyMs === null) return;
     write(this.#element, words().milliseconds(Math.round(this.#latencyMs + this.#roundTripMs)));
   }
 

@@ -162,6 +162,7 @@ class Page {
       this.#picker.refresh();
       this.#timeline.translate();
       this.#transcript.translate();
+      this.#latency.show();
       this.#showObstacle();
     });
   }
