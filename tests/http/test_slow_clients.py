@@ -182,7 +182,12 @@ async def test_a_slow_reader_gets_every_message_in_its_order_and_others_do_not_w
     """The analysis pauses until its messages are read; what is kept of them is bounded (`test_streamsession`)."""
     held = asyncio.Event()
     hold = Stream.hold
-    monkeypatch.setattr(Stream, "hold", lambda stream: (held.set(), hold(stream)))
+
+    def note(stream: Stream) -> None:
+        held.set()
+        hold(stream)
+
+    monkeypatch.setattr(Stream, "hold", note)
     # Its messages are twice as many bytes as sockets and their transports keep.
     seconds, channels = 45, 8
     async with a_raw_client(server.url, f"?encoding=mulaw&channels={channels}") as client:
