@@ -63,8 +63,9 @@ class Pool:
         async with aiohttp.ClientSession() as http:
             while True:
                 async with http.get(self.url) as response:
-                    replica = response.headers[wire.REPLICA_HEADER]
-                    self.answered_at.setdefault(replica, time.monotonic())
+                    # A proxy whose replicas have all too much to do answers itself.
+                    if replica := response.headers.get(wire.REPLICA_HEADER):
+                        self.answered_at.setdefault(replica, time.monotonic())
                 await asyncio.sleep(PROBE_S)
 
 
