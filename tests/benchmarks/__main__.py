@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
 from tests.benchmarks import (
+    autoscaling,
     engine_calls,
     faults,
     held_calls,
@@ -57,6 +58,7 @@ BENCHMARKS = {
     "memory": Benchmark(memory.measure),
     "model": Benchmark(model.measure, model.prepare),
     "pool": Benchmark(pool.measure, pool.prepare),
+    "autoscaling": Benchmark(autoscaling.measure, limit_s=420.0),
     "large_calls": Benchmark(large_calls.measure, large_calls.prepare),
     "limits": Benchmark(limits.measure),
 }
