@@ -1,14 +1,14 @@
 """Number the voices of one call as it goes on, by their embeddings: only what was heard until now is known."""
 
+import math
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-from tests.benchmarks.speakers.embeddings import Vectors, directions
+from tests.benchmarks.speakers.embeddings import Vectors
 
 MOST_VOICES = 6
 
@@ -62,42 +62,40 @@ def told_of(windows: Sequence[Window], vectors: Vectors, rule: Rule) -> list[Tol
     """
     if not windows:
         return []
-    sums: list[npt.NDArray[np.float32]] = [vectors[0].copy()]
-    centroids = vectors[:1]
+    sums = np.zeros((MOST_VOICES, vectors.shape[1]), np.float32)
+    lengths = np.ones(MOST_VOICES, np.float32)
+    sums[0], known = vectors[0], 1
     told = [Told(windows[0].end, windows[0].utterance, 0)]
     current = candidate = 0
     pending: list[int] = []
     latest = deque([vectors[0]], maxlen=rule.pooled)
     for index, window in enumerate(windows[1:], 1):
+        vector = vectors[index]
         if window.begins:
             latest.clear()
-        latest.append(vectors[index])
-        pooled = np.sum(latest, axis=0)
-        likeness = centroids @ pooled / max(1e-9, float(np.linalg.norm(pooled)))
-        best = int(np.argmax(likeness))
-        heard = best if likeness[best] >= rule.threshold or len(sums) == MOST_VOICES else len(sums)
+        latest.append(vector)
+        pooled = sum(latest)
+        likeness = sums[:known] @ pooled / (lengths[:known] * math.sqrt(pooled @ pooled))
+        best = int(likeness.argmax())
+        heard = best if likeness[best] >= rule.threshold or known == MOST_VOICES else known
         if heard == current:
             pending.clear()
-            sums[current] = sums[current] + vectors[index]
+            theirs = vector
         else:
             if heard != candidate:
                 pending.clear()
             candidate = heard
             pending.append(index)
-            is_new = heard == len(sums)
-            if len(pending) < (rule.evidence if is_new else rule.patience):
+            if len(pending) < (rule.evidence if heard == known else rule.patience):
                 continue
-            theirs = vectors[pending].sum(axis=0)
-            if is_new:
-                sums.append(theirs)
-            else:
-                sums[heard] = sums[heard] + theirs
-            current = heard
+            current, known = heard, max(known, heard + 1)
             told.append(Told(window.end, began(windows[pending[0]]), current))
+            theirs = vectors[pending].sum(axis=0)
             # Windows before the change would go on to be pooled with those after it.
             latest = deque((vectors[one] for one in pending), maxlen=rule.pooled)
             pending.clear()
-        centroids = directions(np.stack(sums))
+        sums[current] += theirs
+        lengths[current] = math.sqrt(sums[current] @ sums[current])
     return told
 
 

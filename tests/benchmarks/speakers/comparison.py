@@ -14,14 +14,8 @@ from tests.benchmarks.speakers.listening import Heard, of_turns
 from tests.benchmarks.speakers.scoring import Score, equal_error_rate, score
 
 START = Rule(threshold=0.5, pooled=5, patience=3, evidence=8)
-CHOICES: dict[str, tuple[Any, ...]] = {
-    "threshold": tuple(np.linspace(-0.3, 1.1, 15).round(2).tolist()),
-    "pooled": (1, 3, 5, 8, 12),
-    "patience": (1, 2, 3, 5, 8),
-    "evidence": (3, 5, 8, 12, 16, 24),
-}
-"""Numbers that a rule is chosen from. Thresholds are relative: 0 is the mean cosine of windows of two speakers of a
-call, 1 that of windows of one."""
+THRESHOLDS = 9
+CHOICES = {"pooled": (1, 3, 5, 8), "patience": (1, 2, 4), "evidence": (3, 5, 8, 12, 20)}
 ONE_SEX = ("two women", "two men", "three or four of one sex")
 _PAIRED = 100
 """Windows of a call, about, of which pairs are made."""
@@ -57,12 +51,9 @@ class Result(NamedTuple):
     """Of calls of two to four speakers."""
     rule: Rule | None = None
     best: float | None = None
-    """Diarisation error rate of two to four speakers by the rule that is best on these calls themselves."""
+    """Diarisation error rate of two to four speakers by the threshold that is best for these calls themselves."""
     known: float | None = None
     """The same if the mean of each speaker's windows were known beforehand."""
-    windows: float | None = None
-    turns: float | None = None
-    """Equal error rates of windows and of whole turns, of speakers of one sex."""
 
     @property
     def several(self) -> Score:
@@ -73,27 +64,42 @@ class Result(NamedTuple):
         return total
 
 
+class Likeness(NamedTuple):
+    """How often a system mistakes speakers of one sex for one another: equal error rates of pairs within a call."""
+
+    windows: float
+    turns: float
+    """Of the means of whole turns."""
+
+
 _Embedded = Sequence[tuple[Call, Vectors]]
 
 
 def result_of(system: System, calls: Sequence[Call], choosing: Sequence[Call]) -> Result:
     """Choose a rule by the calls of ``choosing``, and score all calls by it."""
     mine, others = ([(call, system.of(call)) for call in those] for those in (calls, choosing))
-    rule, flattering = chosen(others), chosen(mine)
-    result, best, known = (
+    rule = _chosen(others)
+    result, known = (
         _scored(system.name, calls, told)
         for told in (
             [told_of(call.heard.windows, vectors, rule) for call, vectors in mine],
-            [told_of(call.heard.windows, vectors, flattering) for call, vectors in mine],
             [_told_if_known(call, vectors, rule) for call, vectors in mine],
         )
     )
-    return result._replace(
-        rule=rule,
-        best=best.several.error,
-        known=known.several.error,
-        windows=equal_error_rate(*_window_pairs(mine, ONE_SEX)),
-        turns=equal_error_rate(*_turn_pairs(mine, ONE_SEX)),
+    flattered = (
+        _scored("", calls, [told_of(call.heard.windows, vectors, tried) for call, vectors in mine])
+        for tried in _thresholds(rule, mine)
+    )
+    best = min(one.several.error for one in flattered)
+    return result._replace(rule=rule, best=best, known=known.several.error)
+
+
+def likeness_of(system: System, calls: Sequence[Call]) -> Likeness:
+    """Compare windows and turns of speakers of one sex."""
+    mine = [(call, system.of(call)) for call in calls]
+    return Likeness(
+        equal_error_rate(*_window_pairs(mine, ONE_SEX)),
+        equal_error_rate(*_turn_pairs(mine, ONE_SEX)),
     )
 
 
@@ -108,27 +114,26 @@ def floors(calls: Sequence[Call]) -> list[Result]:
     ]
 
 
-def chosen(calls: _Embedded) -> Rule:
+def _chosen(calls: _Embedded) -> Rule:
     """Choose the rule with the least error, the mean over the casts: one number after another, each of them twice."""
-    alike, different = _window_pairs(calls, CASTS)
-    apart, together = float(different.mean()), float(alike.mean())
-
-    def absolute(rule: Rule) -> Rule:
-        return replace(rule, threshold=apart + rule.threshold * (together - apart))
 
     def error(rule: Rule) -> float:
-        told = [told_of(call.heard.windows, vectors, absolute(rule)) for call, vectors in calls]
+        told = [told_of(call.heard.windows, vectors, rule) for call, vectors in calls]
         by_cast = _scored("", [call for call, _ in calls], told).by_cast
         return float(np.mean([one.error for one in by_cast.values() if one.calls]))
 
-    rule, least = START, error(START)
+    rule = START
     for _ in range(2):
+        rule = min(_thresholds(rule, calls), key=error)
         for name, values in CHOICES.items():
-            for value in values:
-                tried = replace(rule, **{name: value})
-                if tried != rule and (found := error(tried)) < least:
-                    rule, least = tried, found
-    return absolute(rule)
+            rule = min((replace(rule, **{name: value}) for value in values), key=error)
+    return rule
+
+
+def _thresholds(rule: Rule, calls: _Embedded) -> list[Rule]:
+    """Return the rule with each threshold that may be worth trying, from where two speakers lie to where one does."""
+    alike, different = _window_pairs(calls, CASTS)
+    return [replace(rule, threshold=float(one)) for one in np.linspace(different.mean(), alike.mean(), THRESHOLDS)]
 
 
 def _scored(name: str, calls: Sequence[Call], told: Sequence[Sequence[Told]]) -> Result:

@@ -2,7 +2,8 @@
 
 import random
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -61,16 +62,19 @@ class Conversation(NamedTuple):
 class _Speaker:
     """Speaks recordings of one person, each once."""
 
-    def __init__(self, name: str, paths: Sequence[str]) -> None:
+    def __init__(self, name: str, paths: Iterable[str]) -> None:
         self.name = name
-        self._audio = np.concatenate([_levelled(path) for path in paths])
+        self._recordings = map(_levelled, paths)
+        self._next: Samples = np.zeros(0, dtype=np.float32)
 
     def speak(self, seconds: float) -> Samples | None:
         """Return the next part; None if less than a short turn is left."""
-        if self._audio.size < TURN_S[0] * SAMPLE_RATE_HZ:
-            return None
         size = round(seconds * SAMPLE_RATE_HZ)
-        said, self._audio = self._audio[:size], self._audio[size:]
+        while self._next.size < size and (more := next(self._recordings, None)) is not None:
+            self._next = np.concatenate([self._next, more])
+        if self._next.size < TURN_S[0] * SAMPLE_RATE_HZ:
+            return None
+        said, self._next = self._next[:size], self._next[size:]
         return said
 
 
@@ -139,6 +143,7 @@ def _joined(corpus: str, cast: str, speakers: Sequence[_Speaker], chance: random
     )
 
 
+@lru_cache(1_000)
 def _levelled(path: str) -> Samples:
     audio = trimmed(read_audio(CORPUS / path))
     levelled: Samples = audio * (_PEAK / max(np.float32(1e-6), np.abs(audio).max()))

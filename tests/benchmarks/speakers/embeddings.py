@@ -27,6 +27,7 @@ def shipped() -> Embed:
     The names are ``input``, which is what the first layer of attention is given, ``layer 1`` and on, and ``projector``,
     which the labels are read from: means over the frames of a window. ``layers`` has the means and deviations of all.
     """
+    _keep_to_one_thread()
     network: Any = Wav2Vec2ForSequenceClassification.from_pretrained(EMBEDDED_DIRECTORY, dtype=torch.float32)
     network.train(False)
 
@@ -47,6 +48,7 @@ def resemblyzer() -> Embed:
     Raises:
         SettingsError: its weights are not installed.
     """
+    _keep_to_one_thread()
     network = encoder.pretrained()
 
     def embed(audio: Tensor) -> dict[str, Tensor]:
@@ -54,6 +56,11 @@ def resemblyzer() -> Embed:
         return {encoder.PACKAGE: network(audio * (10 ** (encoder.LEVEL_DB / 20) / level))}
 
     return _batched(embed)
+
+
+def _keep_to_one_thread() -> None:
+    """Networks as small as these lose by threads that wait for one another, most of all on a busy machine."""
+    torch.set_num_threads(1)
 
 
 def _batched(embed: Callable[[Tensor], dict[str, Tensor]]) -> Embed:

@@ -114,7 +114,7 @@ def score(turns: Sequence[Turn], speech: Sequence[Span], told: Sequence[Told]) -
     )
     ends = [*(before.end for before, _ in changes[1:]), turns[-1].end]
     unmatched = list(told[1:])
-    for (_, turn), end in zip(changes, ends, strict=True):
+    for (_, turn), end in zip(changes, ends, strict=False):  # of one speaker there is no change, but an end
         fitting = (
             one
             for one in unmatched
