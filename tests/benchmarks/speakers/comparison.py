@@ -3,6 +3,7 @@
 import random
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -88,7 +89,7 @@ def result_of(system: System, calls: Sequence[Call], choosing: Sequence[Call]) -
     )
     flattered = (
         _scored("", calls, [told_of(call.heard.windows, vectors, tried) for call, vectors in mine])
-        for tried in _thresholds(rule, mine)
+        for tried in (rule, *_thresholds(rule, mine))
     )
     best = min(one.several.error for one in flattered)
     return result._replace(rule=rule, best=best, known=known.several.error)
@@ -149,7 +150,8 @@ def _scored(name: str, calls: Sequence[Call], told: Sequence[Sequence[Told]]) ->
 
 def _truth(conversation: Conversation) -> list[Told]:
     names = conversation.speakers
-    return [Told(turn.end, turn.start, names.index(turn.speaker)) for turn in conversation.turns]
+    told = [Told(turn.end, turn.start, names.index(turn.speaker)) for turn in conversation.turns]
+    return [told[0], *(one for before, one in pairwise(told) if one.voice != before.voice)]
 
 
 def _by_chance(conversation: Conversation, chance: random.Random) -> list[Told]:
