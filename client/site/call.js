@@ -36,7 +36,7 @@ class CallPage {
   /** @type {{call: MeshCall, voice: OwnVoice, tap: import('voxgender').VoiceTap} | null} */
   #part = null;
   #isMuted = false;
-  /** Error that keeps the own voice from a label. @type {import('voxgender').VoxgenderError | null} */
+  /** The reason why the own voice has no label. @type {import('voxgender').VoxgenderError | null} */
   #trouble = null;
   /** Tiles of the other members, by their seats. @type {Map<number, GuestTile>} */
   #tiles = new Map();

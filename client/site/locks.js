@@ -1,5 +1,5 @@
-// Names that a tab holds for as long as it is there, by Web Locks: the browser takes them back however the tab goes, by a
-// click, by a reload or by a crash.
+// Locks of a tab (Web Locks), held for as long as it is there: the browser takes them back however the tab goes, by a click,
+// by a reload or by a crash.
 
 /**
  * Hold a lock that nobody else holds.

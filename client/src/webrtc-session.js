@@ -52,7 +52,7 @@ export class WebRtcSession {
   #spare = [];
   /** The same, but the server may not know it yet. @type {RTCRtpTransceiver[]} */
   #leaving = [];
-  /** True if the server has the voices that are here, and no others. */
+  /** True while the server has the voices that are here, and no others. */
   #isSettled = true;
   /** True while it is offered anew by itself until that is so. */
   #isSettling = false;
