@@ -41,7 +41,7 @@ class Sent(NamedTuple):
     took_s: float
     lost: int
     patient: bool
-    """Whether its windows are of audio that can wait, or of a live call."""
+    """True if its windows are of audio that can wait, and not of a live call."""
 
 
 class Pool:

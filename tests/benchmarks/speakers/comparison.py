@@ -49,7 +49,7 @@ class Result(NamedTuple):
     name: str
     by_cast: Mapping[str, Score]
     by_corpus: Mapping[str, Score]
-    """Of calls of two to four speakers."""
+    """Scores of calls of two to four speakers."""
     rule: Rule | None = None
     best: float | None = None
     """Diarisation error rate of two to four speakers by the threshold that is best for these calls themselves."""
@@ -70,7 +70,7 @@ class Likeness(NamedTuple):
 
     windows: float
     turns: float
-    """Of the means of whole turns."""
+    """The same of the means of whole turns."""
 
 
 _Embedded = Sequence[tuple[Call, Vectors]]

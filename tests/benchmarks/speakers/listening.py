@@ -17,12 +17,12 @@ _VOICES = ("male", "female")
 
 
 class Heard(NamedTuple):
-    """What the pipeline made of a call."""
+    """A call as the pipeline heard it."""
 
     speech: tuple[Span, ...]
     windows: tuple[Window, ...]
     audio: tuple[Samples, ...]
-    """Of each window."""
+    """Samples of each window."""
     sexes: tuple[Told, ...]
     """Changes from one sex to the other, as if each sex were one voice."""
 
