@@ -314,7 +314,8 @@ def parse(argv: Sequence[str]) -> tuple[Callable[[Any], int], Any]:
     options.add_arguments(parser, kind)
     if any(option.variable for option in options.options_of(kind)):
         parser.epilog = "Names in brackets are environment variables; the command line wins."
-    arguments, unknown = parser.parse_known_args(argv[1:])
+    # Options may stand between the files of a command that takes several, as in `classify a.wav --json b.wav`.
+    arguments, unknown = parser.parse_known_intermixed_args(argv[1:])
     if unknown:
         flags = [option.flag for option in options.options_of(kind)]
         raise SettingsError(_unknown(parser.prog, unknown[0].partition("=")[0], flags))
