@@ -55,6 +55,29 @@ def test_datagrams_come_in_their_order_with_their_source_and_time(
     assert all(0.0 <= time.monotonic() - arrived_at < 5.0 for _, _, arrived_at in first)
 
 
+@pytest.mark.parametrize("set_s", [0.0, 5.0, -5.0, 3_600.0])
+def test_a_server_that_stood_still_knows_when_datagrams_came(set_s: float) -> None:
+    """After more than a second they counted as just arrived: callers were told that they sent too fast."""
+    stood_still_s = 5.0
+    later_s = wall_later_s = 0.0
+    reader = RecvmmsgReader(
+        clock=lambda: time.monotonic() + later_s, wall_clock=lambda: time.time() + later_s + wall_later_s
+    )
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as read,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sent,
+    ):
+        read.setblocking(False)
+        reader.prepare(read)
+        read.bind(("127.0.0.1", 0))
+        sent.sendto(b"early", read.getsockname())
+        before = time.monotonic()
+        later_s, wall_later_s = stood_still_s, set_s
+        ((_, _, arrived_at),) = reader.read(read)
+    came_at = before + stood_still_s if set_s else before
+    assert arrived_at == pytest.approx(came_at, abs=2.0)
+
+
 def test_an_error_of_the_network_is_raised_and_the_socket_goes_on(
     reader: DatagramReader, ends: tuple[socket.socket, socket.socket]
 ) -> None:

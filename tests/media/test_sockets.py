@@ -507,6 +507,7 @@ async def test_a_flood_of_a_strangers_costs_those_who_are_known_nothing(
     peers[1].socket.setblocking(False)
     (shared,) = sockets._shared
     sent = flooded = 0
+    was_crowded = False
     began_at = loop.time()
     while sent < 200:
         now = loop.time()
@@ -516,13 +517,14 @@ async def test_a_flood_of_a_strangers_costs_those_who_are_known_nothing(
         flooded = due
         # The first ticks are those that show it.
         if now - began_at > 0.3:
-            assert shared.is_crowded
+            was_crowded |= shared.is_crowded
             peers[0].socket.sendto(RTP[:2] + sent.to_bytes(2, "big") + RTP[4:], address)
             sent += 1
         await asyncio.sleep(0.002)
     async with asyncio.timeout(5):
         while call.media.qsize() < sent:  # noqa: ASYNC110 - fails by the time limit
             await asyncio.sleep(0.01)
+    assert was_crowded
     async with asyncio.timeout(5):
         while shared.is_crowded:  # noqa: ASYNC110
             await asyncio.sleep(0.01)

@@ -35,7 +35,7 @@ T = TypeVar("T")
 
 PLACE_TIMEOUT_S = 6.0
 """Time after which no further node is tried for a call; clients wait for about ten seconds."""
-FIRST_ANSWER_S = 1.0
+FIRST_ANSWER_S = 0.4
 """Time for the answer of the node that is asked first, where another one has room: a node that stands still must not
 keep its callers for longer than they need to notice."""
 MAX_UNANSWERED = 2

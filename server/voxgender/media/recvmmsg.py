@@ -4,10 +4,12 @@ The layouts are those of 64-bit Linux, where ``struct mmsghdr`` has 64 bytes. El
 """
 
 import ctypes
+import math
 import os
 import socket
 import sys
 import time
+from collections.abc import Callable
 
 from voxgender.media.datagrams import AT_ONCE, Datagram
 
@@ -18,7 +20,9 @@ _LARGEST = 2_048  # above any path's MTU
 _NAME = 28  # sizeof(struct sockaddr_in6)
 _CONTROL = 32  # CMSG_SPACE(sizeof(struct timespec))
 _MSG_DONTWAIT = 0x40
-_MAX_WAIT_S = 1.0
+_MAX_WAIT_S = 60.0
+_STEP_S = 0.05
+"""Change of the wall clock against the monotonic one that is taken to be somebody's setting it."""
 _SO_TIMESTAMPNS = 35  # asm-generic/socket.h; Python has no name for it
 
 # PyDLL keeps the interpreter's lock: the call never waits, and to take the lock again costs more than the call.
@@ -53,9 +57,19 @@ class _Piece(ctypes.Structure):
 
 
 class RecvmmsgReader:
-    """Reads non-blocking UDP sockets, with the kernel's arrival times; one reader serves any number of sockets."""
+    """Reads non-blocking UDP sockets, with the kernel's arrival times; one reader serves any number of sockets.
 
-    def __init__(self) -> None:
+    Args:
+        clock: returns seconds, as ``time.monotonic``.
+        wall_clock: returns seconds since 1970, as the kernel's arrival times are.
+    """
+
+    def __init__(
+        self, *, clock: Callable[[], float] = time.monotonic, wall_clock: Callable[[], float] = time.time
+    ) -> None:
+        self._clock, self._wall_clock = clock, wall_clock
+        self._epoch = wall_clock() - clock()
+        self._set_at = -math.inf
         self._messages = (_Message * AT_ONCE)()
         self._pieces = (_Piece * AT_ONCE)()
         data, names, control = (bytearray(AT_ONCE * size) for size in (_LARGEST, _NAME, _CONTROL))
@@ -92,12 +106,16 @@ class RecvmmsgReader:
                 return []
             raise error
         words, longs, stamps, names, data = self._words, self._longs, self._stamps, self._names, self._data
-        now, wall = time.monotonic(), time.time()
+        now, wall = self._clock(), self._wall_clock()
+        if abs(wall - now - self._epoch) > _STEP_S:
+            self._set_at = now
+        self._epoch = wall - now
+        # What waited while the wall clock was set has a useless time.
+        longest_s = min(_MAX_WAIT_S, now - self._set_at)
         datagrams: list[Datagram] = []
         for index in range(count):
             waited_s = wall - stamps[4 * index + 2] - stamps[4 * index + 3] * 1e-9
-            # If the wall clock was set meanwhile, the timestamp is useless.
-            arrived_at = now - waited_s if 0.0 < waited_s < _MAX_WAIT_S else now
+            arrived_at = now - waited_s if 0.0 < waited_s < longest_s else now
             name, start = index * _NAME, index * _LARGEST
             source = bytes(names[name : name + words[16 * index + 2]])
             datagrams.append((bytes(data[start : start + words[16 * index + 14]]), source, arrived_at))
