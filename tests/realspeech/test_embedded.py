@@ -48,7 +48,7 @@ def test_the_card_says_what_the_weights_do(
     """In ONNX Runtime, in which they are served: the card's figures are by torch, which takes three times as long."""
     columns = [model.labels.index(name) for name in ("female", "male", OTHER)]
     clips = windows_of(dev, window_ms=window_ms)
-    probabilities = [model(clip.audio.astype(np.float32) / 32767)[:, columns] for clip in clips]
+    probabilities = [model(clip.audio.astype(np.float32) / np.float32(32767))[:, columns] for clip in clips]
     measured = scores_of(clips, [torch.from_numpy(np.log(np.maximum(each, 1e-30))) for each in probabilities])
     card = promised(table)
     assert {(one.corpus, one.kind) for one in measured} == card.keys()
