@@ -1,10 +1,12 @@
 """``docs/openapi.yaml`` and ``docs/http-api.md`` against the application that runs."""
 
 import ast
+import json
 import re
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import yaml
 from aiohttp import ClientResponse
 from jsonschema import Draft202012Validator
@@ -13,6 +15,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from tests.engine.models import Pitch
 from tests.options import given
 from tests.rtc import FRAGMENT, SDP, ToneTrack, a_peer, a_server
+from voxgender import calloptions
 from voxgender.engine import Engine
 from voxgender.http.app import create_app
 from voxgender.http.problems import REFUSALS
@@ -20,6 +23,7 @@ from voxgender.media.node import MediaNode
 from voxgender.protocol import Hello, decode
 from voxgender.roles.modelswap import ModelSwap
 from voxgender.settings import FrontSettings, ModelOptions
+from voxgender.usage import UsageReport
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "server" / "voxgender"
@@ -103,6 +107,7 @@ def test_tokens_are_asked_for_where_the_document_says() -> None:
         "POST /whip",
         "OPTIONS /whip",
         "GET /sessions",
+        "GET /usage",
         "GET /operators/events",
         "DELETE /operators/calls/{reference}",
         "PUT /operators/nodes/{node}/drain",
@@ -169,6 +174,41 @@ async def test_a_call_goes_as_documented(engine: Engine) -> None:
             assert b'"type":"summary"' in await events.read()
         async with http.delete(url) as response:
             assert (await conforms(response, session, 404))["code"] == "session_not_found"
+
+
+def test_the_options_of_a_call_are_those_that_are_read() -> None:
+    parameters = {one["name"]: one["schema"] for one in DOCUMENT["paths"]["/whip"]["post"]["parameters"]}
+    assert tuple(parameters) == calloptions.PARAMETERS
+    most = calloptions.MAX_TAGS * (calloptions.MAX_TAG + 1) - 1
+    assert parameters["tags"]["maxLength"] == most
+    assert parameters["name"]["maxLength"] == calloptions.MAX_NAME
+    assert parameters["reference"]["maxLength"] == calloptions.MAX_REFERENCE
+    for text in (",".join(calloptions.MESSAGES), *calloptions.MESSAGES, "change,", "hello", ""):
+        is_documented = re.search(parameters["messages"]["pattern"], text) is not None
+        assert is_documented == all(one in calloptions.MESSAGES for one in text.split(","))
+    options = PROSE.split("### Options of a call")[1].split("###")[0]
+    assert tuple(re.findall(r"^\| `(\w+)` \|", options, re.MULTILINE)) == calloptions.PARAMETERS
+    node: dict[str, Any] = yaml.safe_load((ROOT / "docs" / "openapi-node.yaml").read_text())
+    body = node["paths"]["/offers/{offer}"]["put"]["requestBody"]["content"]["application/json"]["schema"]
+    assert tuple(body["properties"]["options"]["properties"]) == calloptions.PARAMETERS
+
+
+async def test_usage_is_as_documented(engine: Engine) -> None:
+    async with (
+        a_server(engine, settings=given(FrontSettings, token="secret")) as server,
+        server.http.ws_connect("/listen", headers={"Authorization": "Bearer secret"}) as socket,
+    ):
+        await socket.send_bytes(bytes(32_000))
+        async with server.http.get("/usage") as response:
+            await conforms(response, "/usage", 401)
+        async with server.http.get("/usage", headers={"Authorization": "Bearer secret"}) as response:
+            report = await conforms(response, "/usage", 200)
+    example = json.loads(PROSE.split("## Usage")[1].split("```json")[1].split("```")[0])
+    for told, shown in ((report, example), (report["nodes"][0], example["nodes"][0])):
+        assert told.keys() == shown.keys()
+    schema = {"$ref": "#/components/schemas/UsageReport", "components": DOCUMENT["components"]}
+    Draft202012Validator(schema).validate(example)
+    assert msgspec.convert(example, UsageReport).total.calls == 3
 
 
 async def test_refusals_are_as_documented(engine: Engine) -> None:

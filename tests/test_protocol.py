@@ -15,11 +15,14 @@ from voxgender.protocol import (
     End,
     Error,
     Hello,
+    Limits,
+    NamedVoice,
     Result,
     Scores,
     Segment,
     Start,
     Summary,
+    Usage,
     Warning,
     decode,
     schema,
@@ -30,6 +33,17 @@ GUIDE = (DOCS / "protocol.md").read_text()
 
 MESSAGES: list[AnyMessage] = [
     Hello(session="abc", model="embedded", window_ms=1000, hop_ms=192),
+    Hello(
+        session="abc",
+        model="embedded",
+        window_ms=1000,
+        hop_ms=384,
+        tags=("pilot", "team a"),
+        messages=("change", "summary"),
+        limits=Limits(
+            hop_step_ms=192, max_hop_ms=1_920, max_voices=8, max_followers=16, silence_s=15.0, messages_per_s=200.0
+        ),
+    ),
     Result(
         seq=7,
         start=1.152,
@@ -44,6 +58,17 @@ MESSAGES: list[AnyMessage] = [
     Change(at=0.5, from_="no_speech", to="male", confidence=0.9),
     Segment(start=0.5, end=2.25, label="uncertain", confidence=0.7),
     Summary(duration=10.0, speech=4.0, male=3.0, female=0.5, uncertain=0.5, segments=3),
+    Summary(
+        duration=10.0,
+        speech=4.0,
+        male=3.0,
+        female=0.5,
+        uncertain=0.5,
+        segments=3,
+        tags=("pilot",),
+        subject="ann",
+        usage=Usage(10.0, 4.0),
+    ),
     Warning(code="overloaded", message="The server cannot keep up."),
     Error(code="silent_peer", message="Nothing was heard for too long."),
     Start(name="studio", subject="ann"),
@@ -181,7 +206,7 @@ class TestGuide:
 
     def test_it_explains_every_field(self) -> None:
         explained = set(re.findall(r"`(\w+)`", re.sub(r"```json\n.*?```", "", GUIDE, flags=re.DOTALL)))
-        for kind in get_args(AnyMessage):
+        for kind in (*get_args(AnyMessage), Limits, NamedVoice, Usage):
             assert {*kind.__struct_encode_fields__} - {"v"} <= explained | {"type"}
 
     def test_it_names_the_channels_and_labels(self) -> None:

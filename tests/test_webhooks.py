@@ -16,8 +16,7 @@ from prometheus_client import REGISTRY
 from tests.rtc import LOOPBACK, ToneTrack, a_peer, a_server
 from voxgender.engine import Engine
 from voxgender.errors import SettingsError
-from voxgender.media.observers import Usage
-from voxgender.protocol import Change, Segment, Summary
+from voxgender.protocol import Change, Segment, Summary, Usage
 from voxgender.references import reference
 from voxgender.roster import LiveCall
 from voxgender.settings import WebhookOptions
@@ -26,7 +25,7 @@ from voxgender.webhooks import Webhooks, check, signed
 SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
 OTHER = "whsec_" + base64.b64encode(bytes(range(1, 33))).decode()
 QUICK = {"first_pause_s": 0.01, "longest_pause_s": 0.05, "timeout_s": 0.3}
-CALL = LiveCall(session="abc", started_at=0.0, name="studio", subject="ann", reference="show 7")
+CALL = LiveCall(session="abc", started_at=0.0, name="studio", subject="ann", reference="show 7", tags=("pilot",))
 CHANGE = Change(at=0.5, from_="no_speech", to="male", confidence=0.9)
 SEGMENT = Segment(start=0.5, end=2.25, label="male", confidence=0.7)
 GUIDE = (Path(__file__).parents[1] / "docs" / "following.md").read_text()
@@ -136,7 +135,7 @@ async def test_a_real_call_is_told_from_start_to_end_and_its_usage_adds_up(engin
         server = await stack.enter_async_context(a_server(engine, observers=[webhooks]))
         peer = await stack.enter_async_context(a_peer(ToneTrack()))
         peer.channels()
-        path = await peer.call(server.http, endpoint="/whip?name=studio&reference=show%207")
+        path = await peer.call(server.http, endpoint="/whip?name=studio&reference=show%207&tags=pilot")
         await receiver.until(lambda: len(receiver.taken) == 1)
         async with server.http.delete(path) as response:
             assert response.status == 200
@@ -146,7 +145,7 @@ async def test_a_real_call_is_told_from_start_to_end_and_its_usage_adds_up(engin
         session = path.rpartition("/")[2]
         start, *_, end = (told["data"] for told in receiver.taken)
         assert start == {
-            "call": reference(session), "seq": 1, "name": "studio", "reference": "show 7",
+            "call": reference(session), "seq": 1, "name": "studio", "reference": "show 7", "tags": ["pilot"],
             "message": {"v": 1, "type": "start"},
         }  # fmt: skip
         assert end["message"] == {"v": 1, "type": "end", "reason": "deleted"}

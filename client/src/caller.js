@@ -14,6 +14,7 @@ const NOT_THERE = new Set([404, 405, 501]);
 /**
  * @typedef {object} CallerOptions
  * @property {string | URL} endpoint
+ * @property {import('./call-options.js').Query} query
  * @property {'auto' | 'webrtc' | 'websocket'} transport
  * @property {RTCIceServer[]} iceServers
  * @property {RTCIceTransportPolicy} iceTransportPolicy
@@ -106,9 +107,16 @@ export class Caller {
    */
   async #callByWebSocket(track, { resume, ...options }) {
     this.#startS = resume ? this.#toldS : 0;
-    const { endpoint, workletUrl } = this.#options;
+    const { endpoint, query, workletUrl } = this.#options;
     const startS = this.#startS;
-    const session = await WebSocketSession.open(track, { ...options, endpoint, workletUrl, startS, opus: this.#opus });
+    const session = await WebSocketSession.open(track, {
+      ...options,
+      endpoint,
+      query,
+      workletUrl,
+      startS,
+      opus: this.#opus,
+    });
     session.lost.then((error) => {
       if (error.code === 'encoder') this.#opus = false;
     });

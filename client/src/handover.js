@@ -1,5 +1,6 @@
 // From one call to the next with no gap: the new call listens until it hears what the old one hears.
 
+import { tellsResults } from './call-options.js';
 import { isOfVoice } from './messages.js';
 import { deferred } from './promises.js';
 import { Tally } from './tally.js';
@@ -113,7 +114,7 @@ export class Handover {
   /** @param {Message} message of the new call */
   take(message) {
     if (this.#onmessage) this.#letOn(message);
-    else if (message.type === 'hello') this.#hello = message;
+    else if (message.type === 'hello') this.#greet(message);
     else this.#hold(message);
   }
 
@@ -121,6 +122,13 @@ export class Handover {
   hurry() {
     this.#mustAgree = false;
     if ([...this.#parts.values()].some((part) => part.hasResult)) this.#settled.resolve();
+  }
+
+  /** @param {Hello} hello */
+  #greet(hello) {
+    this.#hello = hello;
+    // A call that tells no results cannot show that it hears the same.
+    if (!tellsResults(hello)) this.#timer ??= setTimeout(this.#settled.resolve, SETTLE_MS);
   }
 
   /**

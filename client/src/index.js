@@ -25,6 +25,7 @@ export { ERROR_WORDS, explain } from './words.js';
 /** @typedef {import('./session.js').Tracks} Tracks */
 /** @typedef {import('./voxgender-client.js').Source} Source */
 /** @typedef {import('./voxgender-client.js').Token} Token */
+/** @typedef {import('./call-options.js').CallOptions} CallOptions */
 /** @typedef {import('./events.js').State} State */
 /** @typedef {import('./events.js').StateChange} StateChange */
 /** @typedef {import('./events.js').SessionStart} SessionStart */

@@ -17,6 +17,9 @@
  * @property {NamedVoice[]} [voices] The voices of a room, as they are when the message is sent.
  * @property {string} [name] Name of the call, or of a voice of a room, if it was given one.
  * @property {string} [reference] The name of the call in the caller's own system, if that was told.
+ * @property {string[]} [tags] Tags of the call, if it has any.
+ * @property {string[]} [messages] Types of messages that are told, of those that can be chosen, if not all.
+ * @property {Limits} [limits]
  * @property {number} [windows_per_s] Windows of this call that are classified in a second of speech.
  */
 
@@ -26,6 +29,18 @@
  * @property {number} channel Channel of a room or of a stream that has several, counted from 0; each is judged apart.
  * @property {string} mid Name of the voice's media line in a room's offer (a=mid).
  * @property {string} [name] Name of the call, or of a voice of a room, if it was given one.
+ */
+
+/**
+ * The bounds of a call.
+ * @typedef {object} Limits
+ * @property {number} hop_step_ms The server's own hop; a call's is a multiple of it.
+ * @property {number} max_hop_ms The longest hop that a call may ask for.
+ * @property {number} max_voices Voices that a call may have.
+ * @property {number} max_followers Readers that the call may have at a time.
+ * @property {number} silence_s With nothing from the client for so long the call ends.
+ * @property {number} messages_per_s Messages without audio that the client may send.
+ * @property {number} [longest_s] Time after which the call ends, if there is one.
  */
 
 /**
@@ -89,6 +104,16 @@
  * @property {number} uncertain Seconds of this call's audio.
  * @property {number} segments
  * @property {Record<string, number>} [others]
+ * @property {string[]} [tags] Tags of the call, if it has any.
+ * @property {string} [subject] Subject of the caller's token, if it has one.
+ * @property {Usage} [usage]
+ */
+
+/**
+ * Audio and speech of a call, all of its voices or channels together.
+ * @typedef {object} Usage
+ * @property {number} audio_s Seconds of audio that was analysed.
+ * @property {number} speech_s Seconds of speech in it.
  */
 
 /**
@@ -123,6 +148,7 @@
  * @property {string} [name] Name of the call, or of a voice of a room, if it was given one.
  * @property {string} [subject] Subject of the caller's token, if it has one.
  * @property {string} [reference] The name of the call in the caller's own system, if that was told.
+ * @property {string[]} [tags] Tags of the call, if it has any.
  */
 
 /**

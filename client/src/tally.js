@@ -1,8 +1,9 @@
 /** @typedef {import('./message-types.js').Message} Message */
 /** @typedef {import('./message-types.js').Summary} Summary */
 
-/** A hop is shorter; a longer gap between two results was not heard and is nobody's. */
-const LONGEST_HOP_S = 1;
+/** A longer gap between two results was not heard and is nobody's, where a hop is not as long. */
+const LONGEST_STRETCH_S = 1;
+const LONGEST_STRETCH_HOPS = 2;
 
 /**
  * Sums up a call that may run over several sessions, one after each loss of the connection. A session that ended
@@ -16,13 +17,16 @@ export class Tally {
   /** Begin and end of this session's results, in seconds of its audio. */
   #fromS = 0;
   #endS = 0;
+  #longestS = LONGEST_STRETCH_S;
   /** @type {import('./message-types.js').Label} */
   #label = 'no_speech';
 
   /** @param {Message} message */
   observe(message) {
-    if (message.type === 'hello') this.#begin(0, empty());
-    else if (message.type === 'summary') this.#session = subtract(message, this.#skipped);
+    if (message.type === 'hello') {
+      this.#longestS = Math.max(LONGEST_STRETCH_S, (LONGEST_STRETCH_HOPS * (message.hop_ms ?? 0)) / 1_000);
+      this.#begin(0, empty());
+    } else if (message.type === 'summary') this.#session = subtract(message, this.#skipped);
     else if (message.type === 'result') this.#add(message);
   }
 
@@ -42,7 +46,7 @@ export class Tally {
   /** @param {import('./message-types.js').Result} result */
   #add({ end, label }) {
     const session = this.#session;
-    const stretchS = Math.min(Math.max(0, end - this.#endS), LONGEST_HOP_S);
+    const stretchS = Math.min(Math.max(0, end - this.#endS), this.#longestS);
     this.#endS = Math.max(this.#endS, end);
     session.duration = this.#endS - this.#fromS;
     if (label !== 'no_speech') {

@@ -1,3 +1,4 @@
+import { queryOf } from './call-options.js';
 import { Caller } from './caller.js';
 import { VoxgenderError } from './errors.js';
 import { ClientEvent } from './events.js';
@@ -24,6 +25,7 @@ import { Voices } from './voices.js';
 /** @typedef {MediaStream | MediaStreamTrack | import('./tap.js').VoiceTap} Source */
 /** The voices of a room by their names, which are theirs in every message. @typedef {Readonly<Record<string, Source>>} Sources */
 
+/** @typedef {import('./call-options.js').CallOptions} CallOptions */
 /** @typedef {string | null | (() => string | null | Promise<string | null>)} Token */
 
 /** Some tracks end without an event; how often they are looked at, besides with each message. */
@@ -88,6 +90,12 @@ export class VoxgenderClient extends EventTarget {
    * @param {'auto' | Transport} [options.transport] `auto` goes by a WebSocket where WebRTC finds no way through
    * @param {string | URL} [options.workletUrl] of the library's capture-worklet.js, where a bundler has put it elsewhere
    * @param {ReconnectPolicy} [options.reconnectPolicy] decides when a try that failed is followed by another one
+   * @param {CallOptions['name']} [options.name] by which the call can be followed
+   * @param {CallOptions['reference']} [options.reference] what your own system calls the call
+   * @param {CallOptions['tags']} [options.tags] words of your own, told back with the call
+   * @param {CallOptions['hopMs']} [options.hopMs] time between two results: a multiple of the server's own hop
+   * @param {CallOptions['messages']} [options.messages] that are wanted; all where left out. `total` counts by results: without
+   *   them it has the sums of sessions that have ended well
    */
   constructor(endpoint, options = {}) {
     super();
@@ -95,7 +103,8 @@ export class VoxgenderClient extends EventTarget {
     const { workletUrl = WORKLET_URL, reconnectPolicy = exponentialBackoff() } = options;
     this.#token = token;
     this.#reconnectPolicy = reconnectPolicy;
-    this.#callerOptions = { endpoint, iceServers, iceTransportPolicy, transport, workletUrl };
+    const query = queryOf(options);
+    this.#callerOptions = { endpoint, query, iceServers, iceTransportPolicy, transport, workletUrl };
     this.#caller = new Caller(this.#callerOptions);
   }
 

@@ -1,6 +1,7 @@
 // One WHIP session and its peer connection, from the offer to the DELETE. It is never reused: after a loss
 // another one is opened. It sends one voice, or the several of a room, each by a line of its own.
 
+import { tellsResults } from './call-options.js';
 import { ConnectionError, VoxgenderError } from './errors.js';
 import { parse } from './messages.js';
 import { abortable, deferred, wait } from './promises.js';
@@ -16,6 +17,8 @@ const DISCONNECTED_GRACE_MS = 1_500;
 const PING_EVERY_MS = 5_000;
 /** A server that listens says something each hop. After so long without a message it is asked about the session. */
 const QUIET_MS = 1_500;
+/** A call may have longer hops. Of one that tells no results the silence means nothing: ICE alone shows that it is lost. */
+const QUIET_HOPS = 3;
 /** A request may hang for long on a connection of the network that has just gone. The call is not waited with for it. */
 const ANSWER_MS = 800;
 /** Messages that were held up with the server's answer have come by then. */
@@ -62,6 +65,8 @@ export class WebRtcSession {
   /** Of each channel. @type {Map<number | undefined, number>} */
   #lastSeq = new Map();
   #messages = 0;
+  /** @type {number | null} */
+  #quietMs = QUIET_MS;
   #explainedUntilMs = 0;
   #wasLive = false;
   #closed = false;
@@ -123,19 +128,19 @@ export class WebRtcSession {
   /**
    * Open a session; resolves once the server listens.
    * @param {Tracks} tracks
-   * @param {{endpoint: string | URL, token: string | null, iceServers: RTCIceServer[],
+   * @param {{endpoint: string | URL, token: string | null, query: import('./call-options.js').Query, iceServers: RTCIceServer[],
    *          iceTransportPolicy: RTCIceTransportPolicy, iceTimeoutMs?: number, signal: AbortSignal,
    *          onmessage: (message: Message) => void}} options `iceTimeoutMs`: how long to look for a way through
    * @returns {Promise<WebRtcSession>}
    * @throws {VoxgenderError} refused, unreachable, or no way through for media; nothing is left behind
    */
   static async open(tracks, options) {
-    const { endpoint, token, iceServers, iceTransportPolicy, iceTimeoutMs, signal, onmessage } = options;
+    const { endpoint, token, query, iceServers, iceTransportPolicy, iceTimeoutMs, signal, onmessage } = options;
     const session = new WebRtcSession(tracks, iceServers, iceTransportPolicy, onmessage);
     try {
       const lost = session.lost.then((error) => Promise.reject(error));
       const live = session
-        .#negotiate(endpoint, token, iceServers, iceTimeoutMs)
+        .#negotiate(endpoint, { token, query }, iceServers, iceTimeoutMs)
         .then(() => session.#becomeLive(iceTimeoutMs ?? CONNECT_TIMEOUT_MS));
       await abortable(Promise.race([live, lost]), signal);
       return session;
@@ -245,16 +250,16 @@ export class WebRtcSession {
 
   /**
    * @param {string | URL} endpoint
-   * @param {string | null} token
+   * @param {{token: string | null, query: import('./call-options.js').Query}} request
    * @param {RTCIceServer[]} iceServers
    * @param {number} [iceTimeoutMs] where there is another way to try
    */
-  async #negotiate(endpoint, token, iceServers, iceTimeoutMs) {
+  async #negotiate(endpoint, request, iceServers, iceTimeoutMs) {
     const connection = this.#connection;
     const offer = await connection.createOffer();
     // The offer goes out before it is applied: a server that can be reached needs none of our candidates, and what
     // ICE servers the answer advises are known before gathering starts, with no ICE restart.
-    this.#resource = whip.publish(endpoint, this.#named(offer.sdp ?? ''), { token });
+    this.#resource = whip.publish(endpoint, this.#named(offer.sdp ?? ''), request);
     const resource = await this.#resource;
     if (this.#closed) return;
     if (iceTimeoutMs !== undefined && !CANDIDATE.test(resource.answer)) throw noMediaPath();
@@ -348,6 +353,8 @@ export class WebRtcSession {
         // One comes on each channel.
         if (channel !== this.#events) return;
         if (this.#isRoom && !message.voices) return this.#live.reject(takesOneVoice());
+        this.#quietMs = tellsResults(message) ? Math.max(QUIET_MS, QUIET_HOPS * message.hop_ms) : null;
+        this.#watch();
         this.#ping = setInterval(() => this.#sendPing(), PING_EVERY_MS);
         break;
       case 'result':
@@ -375,7 +382,7 @@ export class WebRtcSession {
 
   #watch() {
     clearTimeout(this.#quiet);
-    this.#quiet = setTimeout(() => this.#inquire(), QUIET_MS);
+    if (this.#quietMs !== null) this.#quiet = setTimeout(() => this.#inquire(), this.#quietMs);
   }
 
   /** ICE takes some seconds to notice that the other end is gone. Asking the server is quicker, and certain. */

@@ -83,17 +83,18 @@ export class WebSocketSession {
   /**
    * Open a session; resolves once the server listens.
    * @param {MediaStreamTrack | null} track
-   * @param {{endpoint: string | URL, token: string | null, workletUrl: string | URL, startS: number, opus: boolean,
-   *          signal: AbortSignal, onmessage: (message: Message) => void}} options `endpoint` is the WHIP one; `startS` is
+   * @param {{endpoint: string | URL, token: string | null, query: import('./call-options.js').Query,
+   *          workletUrl: string | URL, startS: number, opus: boolean, signal: AbortSignal,
+   *          onmessage: (message: Message) => void}} options `endpoint` is the WHIP one; `startS` is
    *   where the server's clock begins
    * @returns {Promise<WebSocketSession>}
    * @throws {VoxgenderError} refused or unreachable, or the browser gives no samples; nothing is left behind
    */
-  static async open(track, { endpoint, token, workletUrl, startS, opus, signal, onmessage }) {
+  static async open(track, { endpoint, token, query, workletUrl, startS, opus, signal, onmessage }) {
     const session = new WebSocketSession(track, startS, onmessage);
     try {
       const lost = session.lost.then((error) => Promise.reject(error));
-      const live = session.#connect(endpoint, token, workletUrl, startS, opus);
+      const live = session.#connect(endpoint, { token, query }, workletUrl, startS, opus);
       await abortable(Promise.race([live, lost]), signal);
       return session;
     } catch (error) {
@@ -146,12 +147,12 @@ export class WebSocketSession {
 
   /**
    * @param {string | URL} endpoint
-   * @param {string | null} token
+   * @param {{token: string | null, query: import('./call-options.js').Query}} request
    * @param {string | URL} workletUrl
    * @param {number} startS
    * @param {boolean} opus
    */
-  async #connect(endpoint, token, workletUrl, startS, opus) {
+  async #connect(endpoint, { token, query }, workletUrl, startS, opus) {
     const capture = await Capture.open(workletUrl, (frame) => this.#take(frame));
     this.#capture = capture;
     const encoder = await openEncoder(
@@ -167,6 +168,7 @@ export class WebSocketSession {
     const ticket = await askForTicket(
       endpoint,
       {
+        ...query,
         encoding: encoder.encoding,
         rate: encoder.encoding === 'opus' ? 48_000 : CAPTURE_RATE_HZ,
         channels: 1,

@@ -1,5 +1,6 @@
 // The WHIP client's half of RFC 9725: offer in, answer out, candidates trickled, session deleted.
 
+import { withQuery } from './call-options.js';
 import { underPolicy } from './content-policy.js';
 import { ServerError } from './errors.js';
 import { wait } from './promises.js';
@@ -25,19 +26,20 @@ const LONGEST_PATCH_WAIT_MS = 3_000;
  * Offer a session (RFC 9725 section 4.2).
  * @param {string | URL} endpoint
  * @param {string} offer SDP
- * @param {{token?: string | null}} [options]
+ * @param {{token?: string | null, query?: import('./call-options.js').Query}} [options]
  * @returns {Promise<Resource>}
  * @throws {ServerError} the server refused
  * @throws {ConnectionError} no answer at all; the code says why
  */
-export async function publish(endpoint, offer, { token = null } = {}) {
+export async function publish(endpoint, offer, { token = null, query = {} } = {}) {
   /** @type {Record<string, string>} */
   const headers = { 'Content-Type': 'application/sdp' };
   if (token) headers['Authorization'] = `Bearer ${token}`;
   let response, body;
   try {
     const signal = AbortSignal.timeout(ANSWER_TIMEOUT_MS);
-    response = await underPolicy(endpoint, () => fetch(endpoint, { method: 'POST', headers, body: offer, signal }));
+    const url = withQuery(endpoint, query);
+    response = await underPolicy(endpoint, () => fetch(url, { method: 'POST', headers, body: offer, signal }));
     body = await response.text();
   } catch (cause) {
     throw await whyUnanswered(endpoint, cause);

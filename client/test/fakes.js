@@ -145,6 +145,8 @@ export class FakeServer {
   gone = 404;
   /** True while media gets through. */
   reachable = true;
+  /** Fields of each call's `hello`. */
+  hello = { session: 's', hop_ms: 192 };
   /** False if it is of a version that hears the first line alone. */
   takesRooms = true;
   /** True if it never says whether it has a session. */
@@ -232,7 +234,7 @@ export class FakeServer {
     connection.isGreeted = true;
     const room = this.takesRooms && connection.voices.length ? { voices: connection.voices } : {};
     for (const label of ['results', 'events']) {
-      connection.receive(label, { type: 'hello', session: 's', hop_ms: 192, ...room });
+      connection.receive(label, { type: 'hello', ...this.hello, ...room });
     }
   }
 }

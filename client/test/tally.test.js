@@ -35,6 +35,13 @@ test('a lost session is told by its results', () => {
   assert.equal(segments, 1);
 });
 
+test('hops of two seconds are counted whole', () => {
+  const tally = new Tally();
+  for (const message of [{ ...hello, hop_ms: 1_920 }, result(1.92, 'male'), result(3.84, 'male')])
+    tally.observe(message);
+  assert.equal(tally.total().male.toFixed(2), '3.84');
+});
+
 test('sessions on both sides of a loss add up', () => {
   const tally = new Tally();
   for (const message of [hello, result(0.5, 'female'), hello, summary]) tally.observe(message);

@@ -5,6 +5,7 @@ from typing import Literal, get_args
 
 import msgspec
 
+from voxgender.calloptions import PARAMETERS
 from voxgender.errors import StreamRejected
 
 Encoding = Literal["s16le", "f32le", "mulaw", "alaw", "g722", "amrwb", "opus"]
@@ -36,8 +37,11 @@ MAX_MESSAGE = 65_536
 """Bytes of a message of audio, or one second of audio if that is more."""
 LEAST_S = 0.0025
 """Audio that a message holds at least: the shortest Opus packet. Those that hold less are bounded in number."""
+OTHERS_PER_S = 50.0
+"""Messages in a second that hold no audio, or next to none."""
 
-_PARAMETERS = ("encoding", "rate", "channels", "name", "interim", "from_ms", "reference")
+_OWN = ("encoding", "rate", "channels", "name", "interim", "from_ms")
+_PARAMETERS = (*_OWN, *(option for option in PARAMETERS if option not in _OWN))
 
 
 class StreamFormat(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,4 +1,4 @@
-"""Read the options of one call: its name and its reference."""
+"""Read the options of one call: its names, and the messages that are wanted of it."""
 
 import re
 from collections.abc import Mapping
@@ -12,8 +12,16 @@ MAX_NAME = 64
 """Characters of a name by which a call can be followed."""
 MAX_REFERENCE = 128
 """Characters of a reference."""
-PARAMETERS = ("name", "reference")
+MAX_TAGS = 8
+"""Tags of a call."""
+MAX_TAG = 64
+"""Characters of a tag."""
+PARAMETERS = ("name", "reference", "tags", "hop_ms", "messages")
 """Names of the options, in a query and in a token's claim ``call``."""
+MESSAGES = ("result", "change", "segment", "summary")
+"""Types of messages that can be chosen. ``summary`` always comes, as do all types that are not named here."""
+NO_RESULTS = MESSAGES[1:]
+"""All but the results."""
 
 NAME_RULE = (
     f"A name has 1 to {MAX_NAME} of the characters A-Z, a-z, 0-9, '.', '_', '~' and '-', the first of them a letter or "
@@ -21,6 +29,9 @@ NAME_RULE = (
 )
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._~-]*")
+_WHOLE = re.compile(r"[0-9]{1,6}")
+_LISTS = ("tags", "messages")
+_MAX_HOP_MS = 999_999
 
 
 class CallOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -29,10 +40,16 @@ class CallOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     Attributes:
         name: name by which the call can be followed; empty for none.
         reference: the name of the call in the caller's own system; told back, and never looked at.
+        tags: words of the caller's own; told back, and never looked at.
+        hop_ms: time between two results; 0 for the server's own.
+        messages: types of messages that are told, in the order of ``MESSAGES``; empty for all.
     """
 
     name: str = ""
     reference: str = ""
+    tags: tuple[str, ...] = ()
+    hop_ms: int = 0
+    messages: tuple[str, ...] = ()
 
 
 DEFAULTS = CallOptions()
@@ -41,6 +58,11 @@ DEFAULTS = CallOptions()
 def is_name(text: str) -> bool:
     """Tell whether calls can be followed by this name: it stands in a URL's path without being escaped."""
     return len(text) <= MAX_NAME and _NAME.fullmatch(text) is not None
+
+
+def left_out(messages: tuple[str, ...]) -> frozenset[str]:
+    """Return the types of messages that are not told where these are wanted; of none, all are."""
+    return frozenset(MESSAGES).difference(messages, ("summary",)) if messages else frozenset()
 
 
 def read_query(query: Mapping[str, str]) -> CallOptions:
@@ -57,11 +79,35 @@ def read_query(query: Mapping[str, str]) -> CallOptions:
         raise OptionRefused(f"The query has a parameter that is not known; it takes {', '.join(PARAMETERS)}.")
     if len(query) > len(set(query)):
         raise OptionRefused("The query has a parameter twice: give each one once.")
-    return read(dict(query))
+    return read_texts(query)
+
+
+def read_texts(texts: Mapping[str, str]) -> CallOptions:
+    """Read the options among the parameters of a query, or of a gateway; others are passed over.
+
+    Raises:
+        OptionRefused: a value is not taken.
+    """
+    given: dict[str, Any] = {name: texts[name] for name in PARAMETERS if name in texts}
+    for name in _LISTS:
+        if name in given:
+            given[name] = given[name].split(",")
+    if _WHOLE.fullmatch(given.get("hop_ms", "")):
+        given["hop_ms"] = int(given["hop_ms"])
+    return read(given)
+
+
+def read_messages(text: str | None) -> tuple[str, ...] | None:
+    """Read the types of messages that a follower wants; None if it does not say.
+
+    Raises:
+        OptionRefused: there is no such type.
+    """
+    return None if text is None else _messages(text.split(","))
 
 
 def read(given: Mapping[str, Any]) -> CallOptions:
-    """Read options from a query or a token.
+    """Read options that have their types already, as a token's claim has them.
 
     Raises:
         OptionRefused: a value is not taken.
@@ -75,6 +121,15 @@ def read(given: Mapping[str, Any]) -> CallOptions:
         reference = values["reference"] = given["reference"]
         if not (isinstance(reference, str) and 0 < len(reference) <= MAX_REFERENCE and reference.isprintable()):
             raise OptionRefused(f"reference takes 1 to {MAX_REFERENCE} printable characters.")
+    if "tags" in given:
+        values["tags"] = _tags(given["tags"])
+    if "hop_ms" in given:
+        hop_ms = values["hop_ms"] = given["hop_ms"]
+        # Which hops fit is known where the call is analysed.
+        if type(hop_ms) is not int or not 0 < hop_ms <= _MAX_HOP_MS:
+            raise OptionRefused("hop_ms takes a whole number of milliseconds; hello.limits tells which fit.")
+    if "messages" in given:
+        values["messages"] = _messages(given["messages"])
     return CallOptions(**values)
 
 
@@ -91,3 +146,28 @@ def bind(asked: CallOptions, bound: CallOptions) -> CallOptions:
             raise OptionRefused(f"The token binds {option} to another value: leave it out.")
         values[option] = fixed or wanted
     return CallOptions(**values)
+
+
+def _tags(given: object) -> tuple[str, ...]:
+    tags = tuple(given) if isinstance(given, (list, tuple)) else ()
+    if not (0 < len(tags) <= MAX_TAGS and all(map(_is_tag, tags)) and len(set(tags)) == len(tags)):
+        raise OptionRefused(
+            f"tags takes 1 to {MAX_TAGS} different tags of 1 to {MAX_TAG} printable characters, without commas and "
+            "without spaces at their ends."
+        )
+    return tags
+
+
+def _is_tag(tag: object) -> bool:
+    return (
+        isinstance(tag, str) and 0 < len(tag) <= MAX_TAG and tag.isprintable() and "," not in tag and tag == tag.strip()
+    )
+
+
+def _messages(given: object) -> tuple[str, ...]:
+    wanted = given if isinstance(given, (list, tuple)) else ()
+    if not wanted or any(one not in MESSAGES for one in wanted):
+        raise OptionRefused(f"messages takes some of {', '.join(MESSAGES)}, with commas between them.")
+    # In one order, so that two that are the same are equal. All of them are what is told anyway.
+    told = tuple(one for one in MESSAGES if one in wanted or one == "summary")
+    return () if told == MESSAGES else told

@@ -103,6 +103,7 @@ def call(settings: CallOptions) -> int:
             settings.url,
             audio=settings.audio,
             token=settings.auth.token,
+            query=settings.session.query,
             relay_only=settings.relay_only,
             faults=settings.faults,
             json=settings.json,
@@ -122,6 +123,7 @@ def listen(settings: ListenOptions) -> int:
             raw=StreamFormat(encoding=settings.encoding, rate_hz=settings.rate, channels=settings.channels),
             apart=settings.apart,
             token=settings.auth.token,
+            query=settings.session.query,
             json=settings.json,
         )
     )

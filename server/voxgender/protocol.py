@@ -83,6 +83,28 @@ class NamedVoice(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Name that the offer gives it, if any."""
 
 
+class Limits(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The bounds of a call."""
+
+    hop_step_ms: Annotated[int, msgspec.Meta(description="The server's own hop; a call's is a multiple of it.")]
+    max_hop_ms: Annotated[int, msgspec.Meta(description="The longest hop that a call may ask for.")]
+    max_voices: Annotated[int, msgspec.Meta(description="Voices that a call may have.")]
+    max_followers: Annotated[int, msgspec.Meta(description="Readers that the call may have at a time.")]
+    silence_s: Annotated[float, msgspec.Meta(description="With nothing from the client for so long the call ends.")]
+    messages_per_s: Annotated[float, msgspec.Meta(description="Messages without audio that the client may send.")]
+    longest_s: (
+        Annotated[float, msgspec.Meta(description="Time after which the call ends, if there is one.")]
+        | msgspec.UnsetType
+    ) = msgspec.UNSET
+
+
+class Usage(msgspec.Struct, frozen=True):
+    """Audio and speech of a call, all of its voices or channels together."""
+
+    audio_s: Annotated[float, msgspec.Meta(ge=0, description="Seconds of audio that was analysed.")]
+    speech_s: Annotated[float, msgspec.Meta(ge=0, description="Seconds of speech in it.")]
+
+
 class VoiceMessage(Message, frozen=True, kw_only=True):
     """Base of messages that may be about one voice of a room."""
 
@@ -109,6 +131,12 @@ class Hello(Message, frozen=True, kw_only=True, tag="hello"):
     """The name that the call's client gave it, if any."""
     reference: str | None = None
     """The name of the call in the caller's own system, if that was told."""
+    tags: tuple[str, ...] | None = None
+    """Tags that the call's client or its token gave it, if any."""
+    messages: tuple[str, ...] | None = None
+    """Types of messages that are told, of those that can be chosen; None for all."""
+    limits: Limits | None = None
+    """The bounds of the call."""
     windows_per_s: Rate | msgspec.UnsetType = msgspec.UNSET
     """Less than one each hop while the model cannot keep up."""
 
@@ -160,6 +188,12 @@ class Summary(VoiceMessage, frozen=True, kw_only=True, tag="summary"):
     uncertain: Seconds
     segments: int
     others: dict[VoiceLabel, Seconds] = {}
+    tags: tuple[str, ...] | None = None
+    """Tags of the call, if it has any."""
+    subject: str | None = None
+    """Subject of the caller's token, if it has one."""
+    usage: Usage | None = None
+    """Audio and speech that count as used. Those of all summaries of a call add up; a room's voices have none."""
 
 
 class Warning(VoiceMessage, frozen=True, kw_only=True, tag="warning"):  # noqa: A001 - the wire's own word
@@ -190,6 +224,8 @@ class Start(Message, frozen=True, kw_only=True, tag="start"):
     """Subject of the caller's token, if it has one."""
     reference: str | None = None
     """The name of the call in the caller's own system, if that was told."""
+    tags: tuple[str, ...] | None = None
+    """Tags of the call, if it has any."""
 
 
 class End(Message, frozen=True, kw_only=True, tag="end"):
@@ -224,6 +260,14 @@ _LEFT_OUT: dict[str, dict[str, Any]] = {
         "type": "string",
         "description": "The name of the call in the caller's own system, if that was told.",
     },
+    "tags": {"type": "array", "items": {"type": "string"}, "description": "Tags of the call, if it has any."},
+    "messages": {
+        "type": "array",
+        "items": {"type": "string"},
+        "description": "Types of messages that are told, of those that can be chosen, if not all.",
+    },
+    "limits": {"$ref": "#/$defs/Limits"},
+    "usage": {"$ref": "#/$defs/Usage"},
 }
 """Fields that are not sent where they are None, and their schema."""
 

@@ -30,6 +30,7 @@ class LiveCall(msgspec.Struct, frozen=True, kw_only=True, tag="live", omit_defau
         name: the name that its publisher gave it; empty for none.
         subject: that of its caller's token, if the token has one.
         reference: its name in its caller's own system; empty for none.
+        tags: that its caller or the caller's token gave it.
     """
 
     session: str
@@ -37,6 +38,7 @@ class LiveCall(msgspec.Struct, frozen=True, kw_only=True, tag="live", omit_defau
     name: str = ""
     subject: str | None = None
     reference: str = ""
+    tags: tuple[str, ...] = ()
 
 
 class Gone(msgspec.Struct, frozen=True, kw_only=True, tag="gone"):

@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from time import monotonic, time
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -24,14 +24,11 @@ import msgspec
 
 from voxgender import metrics
 from voxgender.errors import SettingsError
-from voxgender.protocol import Change, End, Message, Segment, Start
+from voxgender.protocol import Change, End, Message, Segment, Start, Usage
 from voxgender.references import reference
 from voxgender.roster import LiveCall
 from voxgender.settings import WebhookOptions, is_host
 from voxgender.version import __version__
-
-if TYPE_CHECKING:
-    from voxgender.media.observers import Usage
 
 logger = logging.getLogger(__name__)
 
@@ -150,10 +147,10 @@ class Webhooks:
         if isinstance(message, (Change, Segment)):
             self._queue(call, message)
 
-    def on_end(self, call: LiveCall, reason: str, usage: "Usage") -> None:
+    def on_end(self, call: LiveCall, reason: str, usage: Usage) -> None:
         self._queue(call, End(reason=reason), usage=usage)
 
-    def _queue(self, call: LiveCall, message: Message, *, usage: "Usage | None" = None) -> None:
+    def _queue(self, call: LiveCall, message: Message, *, usage: Usage | None = None) -> None:
         shown = reference(call.session)
         queue = self._queues.setdefault(shown, _Queue())
         queue.told += 1
@@ -167,6 +164,7 @@ class Webhooks:
         data |= {"name": call.name} if call.name else {}
         data |= {"subject": call.subject} if call.subject is not None else {}
         data |= {"reference": call.reference} if call.reference else {}
+        data |= {"tags": call.tags} if call.tags else {}
         if usage is not None:
             data["usage"] = {"audio_s": round(usage.audio_s, 3), "speech_s": round(usage.speech_s, 3)}
         data["message"] = message.to_dict()

@@ -133,14 +133,16 @@ async def test_streams_at_once_do_not_hold_one_another_back(engine: Engine) -> N
 
 async def test_workers_carry_streams_too() -> None:
     """The front is a process without the model; its workers are media nodes behind Unix domain sockets."""
-    role = WithWorkers(given(ServeSettings, model="off", workers=2, port=0, max_sessions=4, ice_address=(LOOPBACK,)))
+    settings = {"model": "off", "workers": 2, "port": 0, "max_sessions": 4, "ice_address": (LOOPBACK,), "token": TOKEN}
+    role = WithWorkers(given(ServeSettings, **settings))
     async with AsyncExitStack() as stack:
         url = await role.start(stack)
-        http = await stack.enter_async_context(ClientSession(url))
+        http = await stack.enter_async_context(ClientSession(url, headers=BEARER))
         for _ in range(2):
             async with http.ws_connect("/listen?channels=2") as socket:
                 await socket.send_bytes(SECOND * 2)
                 assert len(of(protocol.Summary, await finish(socket))) == 2
+        await until_counted(http, calls=2, audio_s=4.0)
         async with http.ws_connect("/listen") as socket:
             await socket.send_bytes(SECOND)
             while not isinstance(hello := protocol.decode(await socket.receive_str()), protocol.Hello):
@@ -150,6 +152,19 @@ async def test_workers_carry_streams_too() -> None:
             worker._process.kill()
             _, code, _ = await until_closed(socket)
         assert code == 1012
+
+
+async def until_counted(http: ClientSession, calls: int, audio_s: float) -> None:
+    """Wait until the usage of both workers adds up to this."""
+    async with asyncio.timeout(5):
+        while True:
+            async with http.get("/usage") as response:
+                report = await response.json()
+            assert len(report["nodes"]) == 2
+            if report["total"]["calls"] == calls:
+                assert report["total"]["audio_s"] == pytest.approx(audio_s)
+                return
+            await asyncio.sleep(0.01)
 
 
 def holds(worker: Worker, session: str) -> bool:

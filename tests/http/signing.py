@@ -17,6 +17,8 @@ _TO_JWK: dict[Algorithm, Callable[[Any], str]] = {
     "EdDSA": OKPAlgorithm.to_jwk,
 }
 SECRET = "a secret that is at least 32 bytes long"
+SHARED_TOKEN = "open sesame"
+AS_ALL = {"Authorization": f"Bearer {SHARED_TOKEN}"}
 
 
 class Signer:
@@ -49,6 +51,11 @@ def claims(**changed: Any) -> dict[str, Any]:
 
 def by_secret(secret: str = SECRET, **changed: Any) -> str:
     return jwt.encode(claims(**changed), secret, "HS256")
+
+
+def as_token(**changed: Any) -> dict[str, str]:
+    """The header of a caller with a token of its own."""
+    return {"Authorization": f"Bearer {by_secret(**changed)}"}
 
 
 def key_set(signers: Sequence[Signer]) -> bytes:

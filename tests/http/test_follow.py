@@ -5,14 +5,13 @@ import json
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jwt
 import pytest
 from aiohttp import ClientResponse, ClientSession
 
-from tests.http.signing import SECRET, by_secret
-from tests.nodes import a_front, a_node
+from tests.http.signing import AS_ALL, SECRET, SHARED_TOKEN, as_token
 from tests.options import given
 from tests.rtc import SDP, Peer, ToneTrack, a_peer, a_server
 from voxgender import protocol
@@ -22,13 +21,8 @@ from voxgender.http.follower import MAX_CALLS, read_places
 from voxgender.references import reference
 from voxgender.settings import FrontSettings
 
-SHARED = given(FrontSettings, token="open sesame", jwt_secret=SECRET)
-AS_ALL = {"Authorization": "Bearer open sesame"}
+SHARED = given(FrontSettings, token=SHARED_TOKEN, jwt_secret=SECRET)
 SECOND = bytes(32_000)
-
-
-def as_token(**claims: Any) -> dict[str, str]:
-    return {"Authorization": f"Bearer {by_secret(**claims)}"}
 
 
 class Event(NamedTuple):
@@ -75,18 +69,6 @@ async def publish(peer: Peer, http: ClientSession, query: str = "?name=studio", 
         assert response.status == 201, await response.text()
         await peer.accept(await response.text())
         return response.headers["Location"].rpartition("/")[2]
-
-
-@pytest.fixture(params=["alone", "fleet"])
-async def http(request: pytest.FixtureRequest, engine: Engine) -> AsyncIterator[ClientSession]:
-    """Speak to a server of one process, or to signaling in front of two nodes."""
-    async with AsyncExitStack() as stack:
-        if request.param == "alone":
-            yield (await stack.enter_async_context(a_server(engine, settings=SHARED))).http
-            return
-        nodes = [await stack.enter_async_context(a_node(engine)) for _ in range(2)]
-        front = a_front(*nodes, token="open sesame", jwt_secret=SECRET)
-        yield (await stack.enter_async_context(front)).http
 
 
 async def test_a_publisher_s_name_is_followed_before_during_and_after_its_call(http: ClientSession) -> None:

@@ -6,6 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import av
+import msgspec
 import numpy as np
 import pytest
 from av.audio.codeccontext import AudioCodecContext
@@ -21,7 +22,7 @@ from voxgender.errors import StreamEnded
 from voxgender.media.streamsession import MAX_UNREAD, StreamSession
 from voxgender.peer import speech
 from voxgender.peer.voices import MAN, WOMAN, speak
-from voxgender.protocol import AnyMessage, Change, Result, Segment, Summary, decode
+from voxgender.protocol import AnyMessage, Change, Result, Segment, Summary, Usage, decode
 
 
 @pytest.fixture(scope="module")
@@ -99,8 +100,12 @@ async def test_a_stream_at_any_speed_gets_the_labels_of_the_file(
     of_file = [decode(message.to_json()) for message in analyze_file(engine, path)]
     data = coded(dialogue, "s16le")
     messages = await all_of(StreamSession("id", engine, StreamFormat()), pieces(data, 4_000))
-    for kind in (Segment, Change, Summary):
+    for kind in (Segment, Change):
         assert [one for one in messages if isinstance(one, kind)] == [one for one in of_file if isinstance(one, kind)]
+    (summary,), (summary_of_file,) = ([one for one in of if isinstance(one, Summary)] for of in (messages, of_file))
+    # A file is nobody's call, so nothing counts as used.
+    assert msgspec.structs.replace(summary, usage=None) == summary_of_file
+    assert summary.usage == Usage(summary.duration, summary.speech)
     heard = [(one.start, one.end, one.label) for one in messages if isinstance(one, Result)]
     assert heard == [(round(one.start, 3), round(one.end, 3), one.label) for one in of_file if isinstance(one, Result)]
 

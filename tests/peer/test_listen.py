@@ -134,11 +134,13 @@ async def test_raw_audio_comes_from_stdin(hearing: Engine) -> None:
     async with a_server(hearing) as server:
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "voxgender.cli", "listen", server.url, "-", "--encoding", "f32le", "--rate", "16000",
-            "--json", stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=dict(os.environ),
+            "--json", "--tag", "pilot", "--hop-ms", "576",
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=dict(os.environ),
         )  # fmt: skip
         out, _ = await process.communicate(np.concatenate([speak(MAN, 3.0), silence(0.5)]).astype("<f4").tobytes())
         assert process.returncode == 0
     printed = [json.loads(line) for line in out.splitlines()]
+    assert (printed[0]["tags"], printed[0]["hop_ms"]) == (["pilot"], 576)
     assert printed[-1]["type"] == "summary"
     assert printed[-1]["male"] > 2
 

@@ -9,11 +9,14 @@ import msgspec
 import pytest
 
 from tests.peer.conftest import Serve
+from voxgender import cli
 from voxgender.errors import CallError
 from voxgender.peer import terminal
+from voxgender.peer.caller import Caller
 from voxgender.peer.faults import Faults
 from voxgender.peer.load import LoadReport, Progress
 from voxgender.peer.report import Latency, Report, TurnReport
+from voxgender.peer.speech import Speech
 from voxgender.peer.terminal import JsonPrinter, TextPrinter
 from voxgender.protocol import AnyMessage, Change, Error, Hello, Result, Scores, Segment, Summary, Warning
 
@@ -124,6 +127,32 @@ async def test_a_call_with_no_file_plays_the_test_signal(serve: Serve) -> None:
     assert lines[-1]["results"] == sum(line["type"] == "result" for line in lines)
 
 
+async def test_a_call_asks_for_its_options_and_is_told_them_back(serve: Serve, short_speech: Speech) -> None:
+    server = await serve()
+    argv = ["call", server.url, "--name", "studio", "--tag", "pilot", "--tag", "team a", "--hop-ms", "384"]
+    _, settings = cli.parse(argv)
+    assert settings.session.query == {"name": "studio", "tags": "pilot,team a", "hop_ms": "384"}
+    told: list[AnyMessage] = []
+
+    await Caller(server.url, short_speech, query=settings.session.query).run(told.append)
+
+    assert isinstance(told[0], Hello)
+    assert (told[0].name, told[0].tags, told[0].hop_ms) == ("studio", ("pilot", "team a"), 384)
+
+
+async def test_a_hop_that_does_not_fit_is_refused_with_the_server_s_sentence(
+    serve: Serve, short_speech: Speech
+) -> None:
+    server = await serve()
+    with pytest.raises(CallError, match="192, 384, 576"):
+        await Caller(server.url, short_speech, query={"hop_ms": "200"}).run()
+
+
+def test_without_options_a_call_asks_for_nothing() -> None:
+    _, settings = cli.parse(["listen", "http://localhost:8080", "-"])
+    assert settings.session.query == {}
+
+
 async def test_a_server_lost_in_mid_call_still_leaves_what_was_measured(serve: Serve) -> None:
     server = await serve()
 
@@ -149,11 +178,12 @@ async def test_ctrl_c_hangs_up_and_prints_the_report(serve: Serve) -> None:
     server = await serve()
     calling = await asyncio.create_subprocess_exec(
         sys.executable,
-        *("-m", "voxgender.cli", "call", server.url, "--json"),
+        *("-m", "voxgender.cli", "call", server.url, "--json", "--tag", "pilot"),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
     assert calling.stdout is not None
+    assert b'"tags":["pilot"]' in await calling.stdout.readline()
     while '"result"' not in (await calling.stdout.readline()).decode():
         pass
 

@@ -55,6 +55,7 @@ def create_node_app(
             web.delete("/offers/{offer}", api.withdraw),
             web.get("/sessions", api.sessions),
             web.get("/overview", api.overview),
+            web.get("/usage", api.usage),
             web.get("/calls", api.calls, allow_head=False),
             web.delete("/calls/{reference}", api.end),
             web.put("/drain", api.drain),
@@ -117,6 +118,9 @@ class _NodeApi:
 
     async def overview(self, _: web.Request) -> web.Response:
         return web.json_response(await self._node.overview())
+
+    async def usage(self, _: web.Request) -> web.Response:
+        return web.Response(body=msgspec.json.encode(await self._node.usage()), content_type="application/json")
 
     async def calls(self, request: web.Request) -> web.StreamResponse:
         """Send the calls that have a name or a subject, then null, then all changes, each as JSON on a line."""

@@ -15,7 +15,7 @@ from yarl import URL
 
 from voxgender import received
 from voxgender.audiostream import StreamFormat
-from voxgender.calloptions import DEFAULTS, CallOptions
+from voxgender.calloptions import DEFAULTS, MESSAGES, CallOptions
 from voxgender.errors import NotReady, SessionNotFound
 from voxgender.fleet.record import NodeRecord
 from voxgender.fleet.remotestream import HEARTBEAT_S, STREAM_HEADER, NodeSocket, RemoteStream
@@ -25,6 +25,7 @@ from voxgender.http.problems import error_of
 from voxgender.http.sessions import FRAGMENT, SDP
 from voxgender.roster import Followed, Gone, LiveCall
 from voxgender.settings import is_host
+from voxgender.usage import UsageReport
 
 T = TypeVar("T")
 
@@ -42,6 +43,13 @@ END_TIMEOUT_S = 10.0
 """Time for the end of a session, whose last windows are classified and last messages delivered first."""
 RECORD_TIMEOUT_S = 1.5
 """Time for a node's record."""
+
+MAX_ANSWER = 16 * 1024 * 1024
+"""Bytes of an answer. The longest tells of a hundred thousand calls."""
+MAX_USAGE = 4 * 1024 * 1024
+"""Bytes of the usage of ten thousand subjects with long names."""
+MAX_LINE = 8_192
+"""Bytes of whatever is always short: a record, a problem, or a call in the list of those that are on."""
 
 _SECONDS = re.compile("[0-9]{1,6}")
 """A ``Retry-After`` that is no date. ``str.isdigit`` knows digits that ``int`` does not."""
@@ -111,7 +119,11 @@ class RemoteNode:
             connector, base = aiohttp.TCPConnector(limit=0), url.rstrip("/")
         self._base = base
         self._http = aiohttp.ClientSession(
-            connector=connector, cookie_jar=aiohttp.DummyCookieJar(), ws_response_class=NodeSocket
+            connector=connector,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            ws_response_class=NodeSocket,
+            # No node packs its answers, and a few bytes can be unpacked to a great many.
+            auto_decompress=False,
         )
 
     async def close(self) -> None:
@@ -125,7 +137,7 @@ class RemoteNode:
             NotReady: it is starting.
         """
         async with self._request("GET", "/node", timeout_s=RECORD_TIMEOUT_S) as response:
-            return self._decoded(await response.read(), NodeRecord)
+            return self._decoded(await self._read(response, MAX_LINE), NodeRecord)
 
     async def offer(
         self,
@@ -154,7 +166,7 @@ class RemoteNode:
             "application/json",
             timeout_s=min(self._answer_timeout_s, within_s or self._answer_timeout_s),
         ) as response:
-            answer = await response.read()
+            answer = await self._read(response)
             shown = response.headers.get(SIGNATURE_HEADER, "")
             if not self._secret.is_signature(shown, "placed", signed_text(offer_id, answer)):
                 raise NoAnswer(f"the answer from {self.url} is not signed by a node")
@@ -220,6 +232,8 @@ class RemoteNode:
         async def changes() -> AsyncGenerator[LiveCall | Gone | None, None]:
             try:
                 async for line in response.content:
+                    if len(line) > MAX_LINE:
+                        return
                     if line.strip():
                         yield self._decoded(line, LiveCall | Gone | None)  # type: ignore[arg-type]
             except (aiohttp.ClientError, HttpProcessingError, TimeoutError, NoAnswer):
@@ -238,7 +252,7 @@ class RemoteNode:
         """
         path, body = _path(session_id), offer.encode()
         async with self._request("PATCH", path, body, SDP, timeout_s=self._answer_timeout_s) as response:
-            answer = await response.read()
+            answer = await self._read(response)
             shown = response.headers.get(SIGNATURE_HEADER, "")
             if not self._secret.is_signature(shown, "placed", signed_text(session_id, answer)):
                 raise NoAnswer(f"the answer from {self.url} is not signed by a node")
@@ -252,17 +266,22 @@ class RemoteNode:
     async def describe(self, session_id: str) -> dict[str, Any]:
         """Return a session's state."""
         async with self._request("GET", _path(session_id), timeout_s=self._answer_timeout_s) as response:
-            return self._decoded(await response.read(), dict[str, Any])
+            return self._decoded(await self._read(response), dict[str, Any])
 
     async def describe_all(self) -> list[dict[str, Any]]:
         """Return the states of all the node's sessions."""
         async with self._request("GET", "/sessions", timeout_s=self._answer_timeout_s) as response:
-            return self._decoded(await response.read(), dict[str, list[dict[str, Any]]])["sessions"]
+            return self._decoded(await self._read(response), dict[str, list[dict[str, Any]]])["sessions"]
 
     async def overview(self) -> dict[str, list[dict[str, Any]]]:
         """Return the node's calls and the node itself, for operators."""
         async with self._request("GET", "/overview", timeout_s=self._answer_timeout_s) as response:
-            return self._decoded(await response.read(), dict[str, list[dict[str, Any]]])
+            return self._decoded(await self._read(response), dict[str, list[dict[str, Any]]])
+
+    async def usage(self) -> UsageReport:
+        """Return what was used on the node, by subject."""
+        async with self._request("GET", "/usage", timeout_s=self._answer_timeout_s) as response:
+            return self._decoded(await self._read(response, MAX_USAGE), UsageReport)
 
     async def end_by_reference(self, wanted: str) -> None:
         """End the session whose id has this reference."""
@@ -277,15 +296,22 @@ class RemoteNode:
     async def metrics(self) -> str:
         """Return the node's metrics as Prometheus text."""
         async with self._request("GET", "/metrics", timeout_s=self._answer_timeout_s) as response:
-            return await response.text()
+            return (await self._read(response)).decode(errors="replace")
 
-    async def follow(self, session_id: str, after: int | None = None) -> AsyncGenerator[Followed, None]:
-        """Return a session's messages, until it ends; without an end, the way to the node broke off."""
+    async def follow(
+        self, session_id: str, after: int | None = None, messages: tuple[str, ...] | None = None
+    ) -> AsyncGenerator[Followed, None]:
+        """Return a session's messages, until it ends; without an end, the way to the node broke off.
+
+        A node that tells something else than messages is as good as gone.
+        """
         headers = {} if after is None else {"Last-Event-ID": str(after)}
-        asking = self._request("GET", f"{_path(session_id)}/events", timeout_s=None, headers=headers)
+        query = {} if messages is None else {"messages": ",".join(messages or MESSAGES)}
+        path = f"{_path(session_id)}/events"
+        asking = self._request("GET", path, timeout_s=None, headers=headers, query=query)
         response = await asking.__aenter__()
 
-        async def messages() -> AsyncGenerator[Followed, None]:
+        async def told() -> AsyncGenerator[Followed, None]:
             number, is_end = 0, False
             try:
                 async for line in response.content:
@@ -295,6 +321,8 @@ class RemoteNode:
                     elif field == "event":
                         is_end = text == "end"
                     elif field == "data":
+                        if not _is_message(text):
+                            return
                         yield Followed(number, text, is_end)
             except (aiohttp.ClientError, HttpProcessingError, TimeoutError):
                 # The node is gone, or cannot be reached.
@@ -302,7 +330,7 @@ class RemoteNode:
             finally:
                 await asking.__aexit__(None, None, None)
 
-        return messages()
+        return told()
 
     @asynccontextmanager
     async def _request(
@@ -314,6 +342,7 @@ class RemoteNode:
         *,
         timeout_s: float | None,
         headers: Mapping[str, str] = MappingProxyType({}),
+        query: Mapping[str, str] = MappingProxyType({}),
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """Send a request; raise the errors that a node in this process would raise."""
         headers = {**headers, "Authorization": self._secret.authorization(method, unquote(path), body)}
@@ -322,7 +351,7 @@ class RemoteNode:
         timeout = aiohttp.ClientTimeout(
             total=timeout_s, sock_connect=CONNECT_TIMEOUT_S, sock_read=None if timeout_s else 3 * KEEPALIVE_S
         )
-        url = URL(self._base + path, encoded=True)
+        url = URL(self._base + path, encoded=True).with_query(query)
         try:
             async with self._http.request(
                 method, url, data=body or None, headers=headers, timeout=timeout, allow_redirects=False
@@ -349,7 +378,7 @@ class RemoteNode:
     async def _error_of(self, response: aiohttp.ClientResponse) -> Exception:
         """Return the error that a node raised, from its problem details."""
         try:
-            problem: _NodeProblem = received.decode(await response.read(), _NodeProblem)
+            problem: _NodeProblem = received.decode(await self._read(response, MAX_LINE), _NodeProblem)
         except ValueError:
             problem = _NodeProblem()
         retry_after = response.headers.get("Retry-After", "")
@@ -358,6 +387,19 @@ class RemoteNode:
             return refusal
         why = f": {problem.detail}" if problem.detail else ""
         return NoAnswer(f"{self.url} answers {response.status}{why}")
+
+    async def _read(self, response: aiohttp.ClientResponse, most: int | None = None) -> bytes:
+        """Return the body of an answer.
+
+        Raises:
+            NoAnswer: it is longer than a node's is.
+        """
+        body = bytearray()
+        async for piece in response.content.iter_any():
+            body += piece
+            if len(body) > (most or MAX_ANSWER):
+                raise NoAnswer(f"{self.url} answers more than a media node does")
+        return bytes(body)
 
     def _decoded(self, body: bytes, kind: type[T]) -> T:
         try:
@@ -369,6 +411,16 @@ class RemoteNode:
 def signed_text(offer_id: str, body: bytes) -> bytes:
     """Return the text that a node signs, so that nobody can change an answer's SDP on its way and divert the call."""
     return offer_id.encode() + b"\n" + body
+
+
+def _is_message(text: str) -> bool:
+    """Tell whether a node's text can be passed on as an event: a JSON object with a type, on one line."""
+    try:
+        fields: dict[str, Any] = received.decode(text, dict[str, Any])
+    except ValueError:
+        return False
+    # A carriage return ends a line of an event, too.
+    return "type" in fields and "\r" not in text
 
 
 def is_node_url(url: str) -> bool:

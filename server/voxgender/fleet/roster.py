@@ -14,6 +14,8 @@ RETRY_S = 1.0
 """Time after which a node is asked again that did not answer."""
 FIRST_S = 2.0
 """Time for the nodes to tell their calls to the first watcher."""
+MAX_CALLS = 20_000
+"""Calls of one node that are kept; of more, the later ones cannot be followed."""
 IDLE_S = 30.0
 """Time without a watcher after which the nodes are watched no longer."""
 
@@ -42,17 +44,22 @@ class FleetRoster:
         self._complete = asyncio.Event()
         """Set once all nodes that were known have told their calls."""
         self._looking: asyncio.Task[None] | None = None
+        self._coming = 0
+        """Watchers that wait for the nodes to tell their calls."""
 
     async def watch(self) -> Watch:
         """Return all nodes' calls, and all changes from now on; begin to watch the nodes, if nobody does."""
         if self._looking is None:
             self._looking = asyncio.create_task(self._look(), name="fleet-roster")
+        self._coming += 1
         try:
             async with asyncio.timeout(FIRST_S):
                 await self._complete.wait()
         except TimeoutError:
             # What the others have is worth having.
             pass
+        finally:
+            self._coming -= 1
         return self._roster.watch()
 
     async def close(self) -> None:
@@ -68,7 +75,7 @@ class FleetRoster:
         watched_at = loop.time()
         try:
             while loop.time() - watched_at < self._idle_s:
-                if self._roster.watched:
+                if self._roster.watched or self._coming:
                     watched_at = loop.time()
                 members = {member.record.id: member for member in self._directory.members()}
                 for node_id, (member, _) in tuple(self._nodes.items()):
@@ -88,7 +95,7 @@ class FleetRoster:
             self._looking = None
             task = asyncio.current_task()
             # Somebody may have come to watch meanwhile.
-            if self._roster.watched and task is not None and not task.cancelling():
+            if (self._roster.watched or self._coming) and task is not None and not task.cancelling():
                 self._looking = asyncio.create_task(self._look(), name="fleet-roster")
 
     async def _leave(self, node_id: str) -> None:
@@ -112,12 +119,15 @@ class FleetRoster:
                 async with aclosing(changes):
                     async for change in changes:
                         match change:
-                            case LiveCall():
+                            case LiveCall() if _is_of(member, change.session):
+                                if change.session not in known and len(known) >= MAX_CALLS:
+                                    continue
                                 seen.add(change.session)
                                 known.add(change.session)
                                 self._roster.add(change)
-                            case Gone():
+                            case Gone() if change.session in known:
                                 known.discard(change.session)
+                                seen.discard(change.session)
                                 self._roster.remove(change.session)
                             case None:
                                 # Those that have ended meanwhile.
@@ -129,3 +139,8 @@ class FleetRoster:
         finally:
             for session in known:
                 self._roster.remove(session)
+
+
+def _is_of(member: Member, session_id: str) -> bool:
+    """Tell whether a session's id names this node. One that lies must not take another's calls away."""
+    return session_id.split(".")[1:2] == [member.record.id]

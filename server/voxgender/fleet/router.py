@@ -28,6 +28,7 @@ from voxgender.http.calls import Stream
 from voxgender.references import is_session_id
 from voxgender.roster import Followed, Watch
 from voxgender.sdp import Fragment, Offer
+from voxgender.usage import UsageReport, add_up
 
 logger = logging.getLogger(__name__)
 
@@ -208,8 +209,10 @@ class Router:
         """Return the calls of all nodes that have a name or a subject, and all changes from now on."""
         return await self._roster.watch()
 
-    async def follow(self, session_id: str, after: int | None = None) -> AsyncGenerator[Followed, None]:
-        return await self._forward(session_id, lambda node: node.follow(session_id, after))
+    async def follow(
+        self, session_id: str, after: int | None = None, messages: tuple[str, ...] | None = None
+    ) -> AsyncGenerator[Followed, None]:
+        return await self._forward(session_id, lambda node: node.follow(session_id, after, messages))
 
     async def describe(self, session_id: str) -> dict[str, Any]:
         return await self._forward(session_id, lambda node: node.describe(session_id))
@@ -228,9 +231,19 @@ class Router:
             call | {"node": member.record.id}
             for member, answer in zip(members, answers, strict=True)
             if not isinstance(answer, BaseException)
-            for call in answer["calls"]
+            for call in answer.get("calls", ())
         ]
         return {"calls": calls, "nodes": [_node_row(member.record) for member in members]}
+
+    async def usage(self) -> UsageReport:
+        """Return the usage of all nodes that answer, added up, and the names of the others."""
+        members = self._directory.members()
+        answers = await asyncio.gather(*(member.node.usage() for member in members), return_exceptions=True)
+        told = [(member.record.id, one) for member, one in zip(members, answers, strict=True)]
+        reports = [(node, one) for node, one in told if isinstance(one, UsageReport)]
+        silent = [node for node, one in told if not isinstance(one, UsageReport)]
+        # Each may have ten thousand subjects.
+        return await asyncio.to_thread(add_up, reports, silent)
 
     async def end_by_reference(self, wanted: str) -> None:
         """End a call on whichever node has it."""

@@ -7,6 +7,7 @@ from voxgender.audiostream import StreamFormat
 from voxgender.calloptions import DEFAULTS, CallOptions
 from voxgender.errors import Ending
 from voxgender.roster import Followed, Watch
+from voxgender.usage import UsageReport
 
 
 class Stream(Protocol):
@@ -102,10 +103,13 @@ class Calls(Protocol):
         """End a session. Raises ``SessionNotFound``."""
         ...
 
-    async def follow(self, session_id: str, after: int | None = None) -> AsyncGenerator[Followed, None]:
+    async def follow(
+        self, session_id: str, after: int | None = None, messages: tuple[str, ...] | None = None
+    ) -> AsyncGenerator[Followed, None]:
         """Return a session's messages, until it ends; the last one is its end.
 
         ``after`` is the number of the last one that the follower has had, if any: earlier ones are left out.
+        ``messages`` are the types that it wants, of those that can be chosen; None for those of the call.
 
         Raises ``SessionNotFound``, ``NotReady``.
         """
@@ -128,6 +132,10 @@ class Calls(Protocol):
 
     async def overview(self) -> dict[str, list[dict[str, Any]]]:
         """Return ``calls``, each named by the reference of its id, and ``nodes``, for operators."""
+        ...
+
+    async def usage(self) -> UsageReport:
+        """Return what was used by subject, for operators."""
         ...
 
     async def end_by_reference(self, wanted: str) -> None:

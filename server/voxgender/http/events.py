@@ -6,6 +6,7 @@ from contextlib import aclosing
 
 from aiohttp import web
 
+from voxgender.calloptions import read_messages
 from voxgender.http.calls import Calls
 from voxgender.http.eventstream import KEEPALIVE_S, event, send_events
 from voxgender.roster import Followed
@@ -27,7 +28,8 @@ class Events:
         return [web.get("/whip/{session}/events", self.stream, allow_head=False)]
 
     async def stream(self, request: web.Request) -> web.StreamResponse:
-        messages = await self._calls.follow(request.match_info["session"], _last_event_id(request))
+        wanted = read_messages(request.query.get("messages"))
+        messages = await self._calls.follow(request.match_info["session"], _last_event_id(request), wanted)
         return await send_events(request, _as_events(messages), keepalive_s=self._keepalive_s)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from aiohttp import web
 
-from voxgender.calloptions import NAME_RULE, is_name
+from voxgender.calloptions import NAME_RULE, is_name, read_messages
 from voxgender.errors import OptionRefused
 from voxgender.http.auth import Authenticator
 from voxgender.http.calls import Calls
@@ -76,7 +76,8 @@ class Follow:
         if self._followers.total() >= MAX_FOLLOWERS or self._followers[followed] >= MAX_FOLLOWERS_EACH:
             raise Problem(503, "at_capacity", "As many followers are told as can be.", {"Retry-After": "10"})
         places = read_places(request.headers.get("Last-Event-ID", ""))
-        follower = Follower(self._calls, is_wanted, newest=newest, places=places)
+        messages = read_messages(request.query.get("messages"))
+        follower = Follower(self._calls, is_wanted, newest=newest, places=places, messages=messages)
         for_s = None if expires_at is None else max(0.0, expires_at - time.time())
         self._followers[followed] += 1
         try:

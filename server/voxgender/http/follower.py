@@ -7,6 +7,7 @@ from contextlib import aclosing
 
 import msgspec
 
+from voxgender import received
 from voxgender.errors import NotReady, SessionNotFound
 from voxgender.http.calls import Calls
 from voxgender.http.eventstream import event
@@ -48,6 +49,7 @@ class Follower:
         is_wanted: tells which calls are followed.
         newest: follow the call that began last, and no other; otherwise all.
         places: of the last event that the reader has had.
+        messages: types of messages that are told, of those that can be chosen; None for those of each call.
         retry_s: time after which a call is asked for again that could not be followed.
     """
 
@@ -58,11 +60,13 @@ class Follower:
         *,
         newest: bool,
         places: Mapping[str, int | None],
+        messages: tuple[str, ...] | None = None,
         retry_s: float = RETRY_S,
     ) -> None:
         self._calls = calls
         self._is_wanted = is_wanted
         self._most = 1 if newest else MAX_CALLS
+        self._messages = messages
         self._retry_s = retry_s
         self._places: Places = dict(places)
         self._live: dict[str, LiveCall] = {}
@@ -140,7 +144,12 @@ class Follower:
         """Tell a call from its start, or from where the reader was, to its end."""
         shown = reference(call.session)
         if shown not in self._places:
-            start = Start(name=call.name or None, subject=call.subject, reference=call.reference or None)
+            start = Start(
+                name=call.name or None,
+                subject=call.subject,
+                reference=call.reference or None,
+                tags=call.tags or None,
+            )
             await self._put(shown, None, start.to_json(), "start")
         reason = await self._tell_messages(call.session, shown)
         del self._live[call.session]
@@ -151,7 +160,7 @@ class Follower:
         """Tell a call's messages; return why it ended."""
         while True:
             try:
-                messages = await self._calls.follow(session, self._places[shown])
+                messages = await self._calls.follow(session, self._places[shown], self._messages)
             except SessionNotFound:
                 return "unknown"
             except NotReady:
@@ -160,7 +169,7 @@ class Follower:
             async with aclosing(messages):
                 async for number, text, is_end in messages:
                     if is_end:
-                        return msgspec.json.decode(text, type=End).reason
+                        return _reason(text)
                     await self._put(shown, number, text if number else _without_session(text, shown))
             # The way to its node broke off.
             await asyncio.sleep(self._retry_s)
@@ -179,6 +188,14 @@ class Follower:
     async def _send(self, call: str, text: str, kind: str) -> None:
         places = (shown if number is None else f"{shown}.{number}" for shown, number in self._places.items())
         await self._events.put(event(f'{{"call":"{call}",{text[1:]}', id_=",".join(places), kind=kind))
+
+
+def _reason(text: str) -> str:
+    try:
+        end: End = received.decode(text, End)
+    except ValueError:
+        return "unknown"
+    return end.reason
 
 
 def _without_session(hello: str, shown: str) -> str:

@@ -219,7 +219,9 @@ class Gateways:
             self._rates.check_subject(caller.subject)
             form = _form(start, wishes, many="channels" in query)
             address = self._rates.client(request)
-            stream = await self._calls.listen(form, caller.subject, address, wanted(form, query, caller))
+            # Twilio drops the query of a URL, so options come as parameters of the stream, too.
+            options = wanted(form, {**start.parameters, **query}, caller)
+            stream = await self._calls.listen(form, caller.subject, address, options)
         except StreamEnded as ended:
             await socket.end(ended)
             return socket

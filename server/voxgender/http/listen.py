@@ -12,8 +12,8 @@ from aiohttp import WSMsgType, web
 
 from voxgender import received
 from voxgender.audiostream import StreamFormat, parse
-from voxgender.calloptions import PARAMETERS, CallOptions, is_name, read
-from voxgender.errors import StreamEnded
+from voxgender.calloptions import CallOptions, is_name, read_texts
+from voxgender.errors import OptionRefused, StreamEnded
 from voxgender.http.auth import Authenticator, Caller
 from voxgender.http.calls import Calls, Stream
 from voxgender.http.cors import check_origin, preflight
@@ -175,10 +175,13 @@ def wanted(form: StreamFormat, query: Mapping[str, str], caller: Caller) -> Call
     Raises:
         OptionRefused: a value is not taken, or the caller's token binds another one.
     """
-    asked = read({option: query[option] for option in PARAMETERS if option in query and option != "name"})
+    asked = read_texts({option: value for option, value in query.items() if option != "name"})
     if form.name and (caller.bound.name or (caller.names_freely and is_name(form.name))):
         asked = msgspec.structs.replace(asked, name=form.name)
-    return caller.options(asked)
+    options = caller.options(asked)
+    if not form.interim and "result" in options.messages:
+        raise OptionRefused("interim=false leaves results out, and messages asks for them: leave one of the two out.")
+    return options
 
 
 async def _write(socket: WebSocket | None, stream: Stream) -> StreamEnded:

@@ -1,10 +1,11 @@
-"""Serve operators: the calls and the nodes as they are now, and the two things to do about them."""
+"""Serve operators: the calls and the nodes as they are now, the two things to do about them, and usage."""
 
 import asyncio
 import json
 from time import monotonic
 from typing import Any
 
+import msgspec
 from aiohttp import ClientConnectionError, web
 
 from voxgender.http.auth import Authenticator
@@ -20,10 +21,11 @@ MAX_FOLLOWERS = 32
 
 
 class Operators:
-    """``/operators/…``, with the shared token or one with the scope ``operator``; a server without tokens refuses all.
+    """``/operators/…`` and ``/usage``, with the shared token or one with the scope ``operator``.
 
-    A call is named by a hash of its id, since the id itself would let whoever reads it end the call. What changes
-    something is a ``PUT`` or a ``DELETE``: browsers send those to no server of another origin without asking it.
+    A server without tokens refuses all. A call is named by a hash of its id, since the id itself would let whoever
+    reads it end the call. What changes something is a ``PUT`` or a ``DELETE``: browsers send those to no server of
+    another origin without asking it.
     """
 
     def __init__(self, calls: Calls, authenticator: Authenticator, *, every_s: float = EVERY_S) -> None:
@@ -38,6 +40,7 @@ class Operators:
     def routes(self) -> list[web.RouteDef]:
         return [
             web.get("/operators/events", self.stream, allow_head=False),
+            web.get("/usage", self.usage),
             web.delete("/operators/calls/{reference}", self.end),
             web.put("/operators/nodes/{node}/drain", self.drain),
         ]
@@ -69,6 +72,16 @@ class Operators:
         finally:
             self._followers -= 1
         return response
+
+    async def usage(self, request: web.Request) -> web.Response:
+        """Tell calls, their audio and their speech by subject."""
+        await self._require_operator(request)
+        report = await self._calls.usage()
+        return web.Response(
+            body=msgspec.json.encode(report),
+            content_type="application/json",
+            headers={"Cache-Control": "no-store, no-transform"},
+        )
 
     async def end(self, request: web.Request) -> web.Response:
         """End a call."""

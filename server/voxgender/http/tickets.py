@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 TICKET_S = 60
 """Time in which a ticket has to be used."""
-MAX_TICKET = 2_048
-"""Characters of a ticket."""
+MAX_TICKET = 6_144
+"""Characters of a ticket. The longest options of a call take most of them."""
 
 _NOT_FOUND = "There is no such ticket: it was used, has expired, or never was. Ask for another one by POST."
 

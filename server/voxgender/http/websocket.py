@@ -6,6 +6,7 @@ from typing import Any
 
 from aiohttp import ClientConnectionError, WSMessage, WSMsgType, web
 
+from voxgender.audiostream import OTHERS_PER_S
 from voxgender.errors import Ending, StreamEnded
 from voxgender.http.problems import Problem
 from voxgender.ratelimit import RateLimit
@@ -16,8 +17,6 @@ WRITE_S = 20.0
 """Time for which a client may leave unread what was sent."""
 CLOSE_S = 2.0
 """Time for the client's answer to a close."""
-OTHERS_PER_S = 50.0
-"""Messages in a second that hold no audio, or next to none."""
 OTHERS_AT_ONCE = 200.0
 
 MAX_REASON = 123

@@ -3,8 +3,7 @@
 from collections import Counter
 from typing import Any
 
-from voxgender.media.observers import Usage
-from voxgender.protocol import Message, Result, Summary
+from voxgender.protocol import Message, Result, Summary, Usage
 
 _WEIGHT = 1 / 8
 """Weight of a new latency in the mean."""
@@ -25,13 +24,14 @@ class CallFigures:
     def usage(self) -> Usage:
         """Audio and speech of the call so far; a channel's speech counts from its summary on."""
         unsummed_s = sum(end - start for start, end in self._audio.values())
-        return Usage(self._summed.audio_s + unsummed_s, self._summed.speech_s)
+        return Usage(round(self._summed.audio_s + unsummed_s, 3), round(self._summed.speech_s, 3))
 
     def observe(self, message: Message) -> None:
         """Count a message of the call."""
         if isinstance(message, Summary):
-            audio_s, speech_s = self._summed
-            self._summed = Usage(audio_s + message.duration, speech_s + message.speech)
+            # As they are told, so that the sums are those of what was told.
+            audio_s, speech_s = round(message.duration, 3), round(message.speech, 3)
+            self._summed = Usage(self._summed.audio_s + audio_s, self._summed.speech_s + speech_s)
             self._audio.pop(message.channel, None)
         if not isinstance(message, Result):
             return

@@ -3,15 +3,20 @@
 import asyncio
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from time import monotonic, time
 from typing import Any, Literal
 
+import msgspec
+
+from voxgender.calloptions import CallOptions
+from voxgender.engine import Engine
 from voxgender.errors import SdpRejected
 from voxgender.media.callfigures import CallFigures
+from voxgender.media.hops import Hops, longest_hop_ms
 from voxgender.media.observers import CallObservers
-from voxgender.media.outbox import Outbox
-from voxgender.protocol import Hello, Message, Warning
+from voxgender.media.outbox import MAX_FOLLOWERS, Outbox
+from voxgender.protocol import Hello, Limits, Message, Summary, Usage, Warning
 from voxgender.references import reference
 
 logger = logging.getLogger(__name__)
@@ -43,13 +48,15 @@ class LiveSession(ABC):
     """One call: its id, its messages, and how it ends.
 
     Args:
-        hello: the first message of the call; its session is the id.
+        hello: the first message of the call; its session is the id, its hop that of the call.
+        own_hop_ms: the hop of the engine.
         on_ended: called once, when nothing is left of the call.
         places: places that it takes of those that a node has.
     """
 
-    def __init__(self, hello: Hello, on_ended: Callable[[Any], None], *, places: int = 1) -> None:
+    def __init__(self, hello: Hello, own_hop_ms: int, on_ended: Callable[[Any], None], *, places: int = 1) -> None:
         self.id = hello.session
+        self._hops = None if hello.hop_ms == own_hop_ms else Hops(hello.hop_ms, own_hop_ms)
         self._places = places
         self.started_at = monotonic()
         self.ended_for: Reason | None = None
@@ -127,9 +134,11 @@ class LiveSession(ABC):
         """Let others be told of the call from now on."""
         self._outbox.observers = observers
 
-    def follow(self, after: int | None = None) -> AsyncGenerator[tuple[int, Message], None]:
+    def follow(
+        self, after: int | None = None, messages: tuple[str, ...] | None = None
+    ) -> AsyncGenerator[tuple[int, Message], None]:
         """Return the session's messages with their numbers. See :meth:`Outbox.follow`."""
-        return self._outbox.follow(after)
+        return self._outbox.follow(after, messages)
 
     def warn(self, code: str, message: str) -> None:
         """Send the client a warning; the call goes on."""
@@ -147,6 +156,21 @@ class LiveSession(ABC):
     def _fail(self, error: Exception) -> None:
         logger.error("analysis failed", exc_info=error)
 
+    def _tell(self, messages: Sequence[Message]) -> None:
+        """Count messages of the analysis, and send them as the call's options want them."""
+        for message in messages:
+            self._figures.observe(message)
+            for told in (message,) if self._hops is None else self._hops.join(message):
+                self._post(self._completed(told) if isinstance(told, Summary) else told)
+
+    def _completed(self, summary: Summary) -> Summary:
+        """Return a summary with what the call counts for; those of a room's voices stay as they are."""
+        if summary.mid is not None:
+            return summary
+        usage = self._figures.usage if summary.channel is None else Usage(summary.duration, summary.speech)
+        call = self._outbox.observers.call
+        return msgspec.structs.replace(summary, tags=call.tags or None, subject=call.subject, usage=usage)
+
     def _post(self, message: Message) -> None:
         """Send the client and all followers a message."""
         self._outbox.post(message)
@@ -161,3 +185,41 @@ class LiveSession(ABC):
             self.ended_for = reason
             self._ending = asyncio.create_task(self._end(reason), name=f"end-{self.id[:8]}")
         return self._ending
+
+
+def first_message(
+    engine: Engine,
+    session_id: str,
+    options: CallOptions,
+    *,
+    max_voices: int,
+    silence_s: float,
+    messages_per_s: float,
+    longest_s: float | None = None,
+) -> Hello:
+    """Return the first message of a call: what listens, what holds for the call, and its bounds.
+
+    Args:
+        engine: the engine of all calls.
+        session_id: the id of the call.
+        options: those of the call.
+        max_voices, silence_s, messages_per_s, longest_s: bounds; see :class:`voxgender.protocol.Limits`.
+    """
+    limits = Limits(
+        hop_step_ms=engine.hop_ms,
+        max_hop_ms=longest_hop_ms(engine.hop_ms),
+        max_voices=max_voices,
+        max_followers=MAX_FOLLOWERS,
+        silence_s=silence_s,
+        messages_per_s=messages_per_s,
+        longest_s=msgspec.UNSET if longest_s is None else longest_s,
+    )
+    return msgspec.structs.replace(
+        engine.hello(session_id),
+        hop_ms=options.hop_ms or engine.hop_ms,
+        name=options.name or None,
+        reference=options.reference or None,
+        tags=options.tags or None,
+        messages=options.messages or None,
+        limits=limits,
+    )

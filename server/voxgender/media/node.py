@@ -15,6 +15,7 @@ from voxgender.engine import Engine
 from voxgender.errors import ELSEWHERE, NodeNotFound, NotReady, NoUdp, OtherInstance, SessionNotFound, TooManySessions
 from voxgender.media.aiortc_internals.certificates import Certificates
 from voxgender.media.aiortc_internals.ice import HostAddresses
+from voxgender.media.hops import check_hop
 from voxgender.media.livesession import LiveSession
 from voxgender.media.load import Load
 from voxgender.media.observers import CallObservers, Observer, RosterObserver
@@ -26,6 +27,7 @@ from voxgender.references import is_session_id, reference
 from voxgender.roster import Followed, LiveCall, Roster, Watch
 from voxgender.sdp import Offer
 from voxgender.system import ProcessLoad
+from voxgender.usage import UsageLedger, UsageReport
 from voxgender.version import __version__
 
 logger = logging.getLogger(__name__)
@@ -104,7 +106,8 @@ class MediaNode:
         self._session_times = session_times
         self._load = load or Load()
         self._roster = Roster()
-        self._observers: Sequence[Observer] = (RosterObserver(self._roster), *observers)
+        self._ledger = UsageLedger()
+        self._observers: Sequence[Observer] = (RosterObserver(self._roster), self._ledger, *observers)
         self._engine: Engine | None = None
         self._sessions: dict[str, Session] = {}
         self._streams: dict[str, StreamSession] = {}
@@ -195,7 +198,7 @@ class MediaNode:
         """
         if self._no_udp:
             raise NoUdp("This server takes calls over WebSockets alone: connect to /listen.")
-        self._ready_engine()
+        check_hop(options.hop_ms, self._ready_engine().hop_ms)
         parsed = Offer.parse(offer)
         engine = await self._admit(subject, address, places=len(parsed.voices))
         session = Session(
@@ -205,6 +208,7 @@ class MediaNode:
             certificates=self._certificates,
             addresses=self._addresses,
             times=self._session_times,
+            silence_timeout_s=self._silence_timeout_s,
             options=options,
             on_ended=self._forget,
             admit=self._admit_voices,
@@ -297,14 +301,16 @@ class MediaNode:
         """Return the calls that have a name or a subject, and all changes from now on."""
         return self._roster.watch()
 
-    async def follow(self, session_id: str, after: int | None = None) -> AsyncGenerator[Followed, None]:
+    async def follow(
+        self, session_id: str, after: int | None = None, messages: tuple[str, ...] | None = None
+    ) -> AsyncGenerator[Followed, None]:
         """Return a session's messages, ``end`` last; those up to the number ``after`` are left out.
 
         Raises:
             SessionNotFound
             NotReady: it has as many followers as are allowed.
         """
-        return _texts(self._find(session_id).follow(after))
+        return _texts(self._find(session_id).follow(after, messages))
 
     async def describe(self, session_id: str) -> dict[str, Any]:
         """Return one session's state.
@@ -335,6 +341,10 @@ class MediaNode:
         }
         calls = [session.figures() | {"node": self._name} for session in self._all()]
         return {"calls": calls, "nodes": [node]}
+
+    async def usage(self) -> UsageReport:
+        """Return what was used by subject since the process started."""
+        return await self._ledger.report(self._name)
 
     async def end_by_reference(self, wanted: str) -> None:
         """End the session whose id has this reference.
@@ -423,16 +433,28 @@ class MediaNode:
             self._subjects[session.id] = subject
         self._addresses_of[session.id] = address
         call = LiveCall(
-            session=session.id, started_at=0.0, name=options.name, subject=subject, reference=options.reference
+            session=session.id,
+            started_at=0.0,
+            name=options.name,
+            subject=subject,
+            reference=options.reference,
+            tags=options.tags,
         )
         session.observe(CallObservers(call, self._observers))
 
     async def _stream(
         self, form: StreamFormat, subject: str | None, address: str, options: CallOptions, *, ticket: str = ""
     ) -> StreamSession:
+        check_hop(options.hop_ms, self._ready_engine().hop_ms)
         engine = await self._admit(subject, address, places=form.channels)
         session = StreamSession(
-            self._new_session_id(), engine, form, ticket=ticket, options=options, on_ended=self._forget
+            self._new_session_id(),
+            engine,
+            form,
+            ticket=ticket,
+            silence_timeout_s=self._silence_timeout_s,
+            options=options,
+            on_ended=self._forget,
         )
         self._add(session, subject, address, options)
         metrics.SESSIONS.set(self.live)

@@ -1,21 +1,12 @@
 """Tell parts of the server what happens to calls: where they begin, what is told of them, where they end."""
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import msgspec
 
-from voxgender.protocol import Message
+from voxgender.protocol import Message, Usage
 from voxgender.roster import LiveCall, Roster
-
-
-class Usage(NamedTuple):
-    """Audio and speech of a call, all of its channels together."""
-
-    audio_s: float
-    """Audio that was analysed, in seconds."""
-    speech_s: float
-    """Speech in it, in seconds."""
 
 
 class Observer(Protocol):
@@ -59,7 +50,7 @@ class CallObservers:
     """
 
     def __init__(self, call: LiveCall, observers: Sequence[Observer]) -> None:
-        self._call = call
+        self.call = call
         self._observers = observers
         self._begun = False
         self._ended = False
@@ -69,15 +60,15 @@ class CallObservers:
         if self._begun or self._ended:
             return
         self._begun = True
-        self._call = msgspec.structs.replace(self._call, started_at=now)
+        self.call = msgspec.structs.replace(self.call, started_at=now)
         for observer in self._observers:
-            observer.on_start(self._call)
+            observer.on_start(self.call)
 
     def event(self, message: Message) -> None:
         """Note a message that is no ``result``."""
         if self._begun and not self._ended:
             for observer in self._observers:
-                observer.on_event(self._call, message)
+                observer.on_event(self.call, message)
 
     def end(self, reason: str, usage: Usage) -> None:
         """Note the end; what never began never ends."""
@@ -86,7 +77,7 @@ class CallObservers:
         self._ended = True
         if self._begun:
             for observer in self._observers:
-                observer.on_end(self._call, reason, usage)
+                observer.on_end(self.call, reason, usage)
 
 
 NOBODY = CallObservers(LiveCall(session="", started_at=0.0), ())

@@ -8,6 +8,7 @@ from time import monotonic
 
 from aiortc import InvalidStateError, RTCDataChannel
 
+from voxgender.calloptions import left_out
 from voxgender.engine.messages import WARN_EVERY_S
 from voxgender.errors import NotReady
 from voxgender.media.observers import NOBODY
@@ -26,13 +27,20 @@ MAX_FOLLOWED = 256
 
 
 class Outbox:
-    """Routes a session's messages to channels by their label and reliability, and keeps events for latecomers."""
+    """Routes a session's messages to channels by their label and reliability, and keeps events for latecomers.
+
+    Args:
+        hello: the first message; its ``messages`` are those that channels are told, and followers that do not say.
+    """
 
     def __init__(self, hello: Hello) -> None:
         self.hello = hello
         """The first message to a channel or a follower that comes."""
+        self.left_out = left_out(hello.messages or ())
+        """Types of messages that are not told."""
         self._channels: list[tuple[RTCDataChannel, bool, bool]] = []
-        self._followers: set[asyncio.Queue[tuple[int, Message]]] = set()
+        self._followers: dict[asyncio.Queue[tuple[int, Message]], frozenset[str]] = {}
+        """The types of messages that each is not told."""
         self._events: deque[tuple[int, Message]] = deque(maxlen=REMEMBERED)
         self._most_followed = MAX_FOLLOWED
         self._told = 0
@@ -73,7 +81,7 @@ class Outbox:
         self.attached.set()
         _send(channel, self.hello)
         if not only_results:
-            for number, event in self._past(_last_event_id(channel.protocol)):
+            for number, event in self._past(_last_event_id(channel.protocol), self.left_out):
                 if number:
                     _send(channel, event)
 
@@ -84,11 +92,14 @@ class Outbox:
         if not is_result:
             self._events.append((self._told, message))
             self.observers.event(message)
-        text = message.to_json() if self._channels else ""
-        for channel, results, events in self._channels:
-            if (results if is_result else events) and not (is_result and channel.bufferedAmount > MAX_BUFFERED):
-                _send(channel, text)
-        for queue in self._followers:
+        if self._channels and message.type not in self.left_out:
+            text = message.to_json()
+            for channel, results, events in self._channels:
+                if (results if is_result else events) and not (is_result and channel.bufferedAmount > MAX_BUFFERED):
+                    _send(channel, text)
+        for queue, others in self._followers.items():
+            if message.type in others:
+                continue
             if queue.qsize() >= self._most_followed:
                 queue.get_nowait()
             queue.put_nowait((self._told, message))
@@ -103,28 +114,31 @@ class Outbox:
             self._warned_at = {one: at for one, at in self._warned_at.items() if now - at < WARN_EVERY_S} | {about: now}
             self.post(warning)
 
-    def follow(self, after: int | None = None) -> AsyncGenerator[tuple[int, Message], None]:
+    def follow(
+        self, after: int | None = None, messages: tuple[str, ...] | None = None
+    ) -> AsyncGenerator[tuple[int, Message], None]:
         """Yield ``hello``, the events so far, all further messages, and at last ``end``, each with its number.
 
         Args:
             after: number of the last message that the follower has had, if any: earlier ones are not told again.
+            messages: types of messages that the follower wants; None for those of the call.
 
         Raises:
             NotReady: the session has ``MAX_FOLLOWERS`` already.
         """
         if len(self._followers) >= MAX_FOLLOWERS:
             raise NotReady("The session has all the followers it may have.", code="at_capacity", retry_after_s=10)
-        return self._follow(after)
+        return self._follow(after, self.left_out if messages is None else left_out(messages))
 
-    async def _follow(self, after: int | None) -> AsyncGenerator[tuple[int, Message], None]:
+    async def _follow(self, after: int | None, others: frozenset[str]) -> AsyncGenerator[tuple[int, Message], None]:
         if self._end is not None and after == self._end[0]:
             return
         queue: asyncio.Queue[tuple[int, Message]] = asyncio.Queue()
-        for past in self._past(after):
+        for past in self._past(after, others):
             queue.put_nowait(past)
         if self._end is not None:
             queue.put_nowait(self._end)
-        self._followers.add(queue)
+        self._followers[queue] = others
         try:
             while True:
                 told = await queue.get()
@@ -132,15 +146,15 @@ class Outbox:
                 if isinstance(told[1], End):
                     return
         finally:
-            self._followers.discard(queue)
+            del self._followers[queue]
 
-    def _past(self, after: int | None) -> Iterator[tuple[int, Message]]:
+    def _past(self, after: int | None, others: frozenset[str]) -> Iterator[tuple[int, Message]]:
         """Yield what a latecomer has missed: all, if its last number is none of this call's."""
         if after is None or after > self._told:
             yield 0, self.hello
             after = 0
         for number, event in self._events:
-            if number > after:
+            if number > after and event.type not in others:
                 yield number, event
 
     def close(self, reason: str) -> None:

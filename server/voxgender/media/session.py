@@ -7,7 +7,6 @@ from contextlib import suppress
 from time import monotonic
 from typing import Any, NamedTuple
 
-import msgspec
 from aiortc import (
     RTCConfiguration,
     RTCDataChannel,
@@ -33,7 +32,7 @@ from voxgender.media.aiortc_internals.reception import RtpDiversion, take_over_r
 from voxgender.media.aiortc_internals.sctp import wait_delivered
 from voxgender.media.decoder import Decoders
 from voxgender.media.dtls import Failure
-from voxgender.media.livesession import DELIVERY_TIMEOUT_S, FLUSH_TIMEOUT_S, LiveSession, Reason
+from voxgender.media.livesession import DELIVERY_TIMEOUT_S, FLUSH_TIMEOUT_S, LiveSession, Reason, first_message
 from voxgender.media.outbox import Outbox
 from voxgender.media.pace import EXCESSES, Excess
 from voxgender.media.receiver import BYE_GRACE_S, AudioReceiver
@@ -62,6 +61,7 @@ class Session(LiveSession):
         certificates: the certificate of all calls of the process.
         addresses: the addresses of host candidates.
         times: times after which the peer is taken to be gone.
+        silence_timeout_s: time without packets and messages after which the node ends the call; it is told the client.
         options: what the caller wants of this call.
         on_ended: called once the call is over.
         admit: takes places for more voices than one; raises ``NotReady`` or ``TooManySessions`` where there are none.
@@ -76,14 +76,20 @@ class Session(LiveSession):
         certificates: Certificates,
         addresses: HostAddresses = HostAddresses(),  # noqa: B008 - it cannot change
         times: SessionTimes = SessionTimes(),  # noqa: B008 - they cannot change
+        silence_timeout_s: float = 15.0,
         options: CallOptions = DEFAULTS,
         on_ended: Callable[["Session"], None] = lambda _: None,
         admit: Callable[["Session", int], Awaitable[None]] | None = None,
     ) -> None:
-        hello = msgspec.structs.replace(
-            engine.hello(session_id), name=options.name or None, reference=options.reference or None
+        hello = first_message(
+            engine,
+            session_id,
+            options,
+            max_voices=MAX_VOICES,
+            silence_s=silence_timeout_s,
+            messages_per_s=sctp.CHUNKS_PER_S,
         )
-        super().__init__(hello, on_ended)
+        super().__init__(hello, engine.hop_ms, on_ended)
         self._engine = engine
         self._admit = admit
         self._room: Room | None = None
@@ -322,11 +328,10 @@ class Session(LiveSession):
         self.end_soon("excessive_data")
 
     def _on_messages(self, messages: Sequence[Message]) -> None:
-        for message in messages:
-            self._figures.observe(message)
-            if self._room is not None:
+        if self._room is not None:
+            for message in messages:
                 self._room.observe(message)
-            self._outbox.post(message)
+        self._tell(messages)
 
     def _on_analysed(self, error: Exception | None) -> None:
         self._analysed.set()
@@ -353,7 +358,7 @@ class Session(LiveSession):
                     async with asyncio.timeout(FLUSH_TIMEOUT_S):
                         await self._analysed.wait()
             if self._room is not None and self._analysed.is_set():
-                self._outbox.post(self._room.summary)
+                self._post(self._completed(self._room.summary))
             self._close_outbox(reason)
             await self._wait_delivered()
         finally:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
 from time import monotonic
 from typing import Any
@@ -12,14 +12,14 @@ import msgspec
 from voxgender import metrics
 from voxgender.audio.frames import Packet
 from voxgender.audio.pcm import PcmPackets
-from voxgender.audiostream import StreamFormat
-from voxgender.calloptions import DEFAULTS, CallOptions
+from voxgender.audiostream import MAX_CHANNELS, OTHERS_PER_S, StreamFormat
+from voxgender.calloptions import DEFAULTS, NO_RESULTS, CallOptions
 from voxgender.engine import Engine
 from voxgender.engine.stream import Stream
 from voxgender.errors import Ending, SdpRejected, StreamEnded
-from voxgender.media.livesession import DELIVERY_TIMEOUT_S, FLUSH_TIMEOUT_S, LiveSession, Reason
+from voxgender.media.livesession import DELIVERY_TIMEOUT_S, FLUSH_TIMEOUT_S, LiveSession, Reason, first_message
 from voxgender.media.streamdecoder import decoders, duration_s, pcm_format
-from voxgender.protocol import AnyMessage, Error, Message, Result
+from voxgender.protocol import Error, Message
 
 MAX_UNREAD = 256
 """Messages that may wait for the client of a stream; with more, the analysis pauses until it has read half of them."""
@@ -69,6 +69,7 @@ class StreamSession(LiveSession):
         engine: the engine of all calls.
         form: the stream's format.
         ticket: key that lets one client connect later; empty if the client is here.
+        silence_timeout_s: time without messages after which the node ends the call; it is told the client.
         options: what the caller wants of this call.
     """
 
@@ -79,24 +80,33 @@ class StreamSession(LiveSession):
         form: StreamFormat,
         *,
         ticket: str = "",
+        silence_timeout_s: float = 15.0,
         options: CallOptions = DEFAULTS,
         on_ended: Callable[[LiveSession], None] = lambda _: None,
     ) -> None:
-        several = form.channels > 1
-        hello = msgspec.structs.replace(
-            engine.hello(session_id),
-            channels=form.channels if several else None,
-            name=options.name or form.name or None,
-            reference=options.reference or None,
+        if not (form.interim or options.messages):
+            options = msgspec.structs.replace(options, messages=NO_RESULTS)
+        hello = first_message(
+            engine,
+            session_id,
+            options,
+            max_voices=MAX_CHANNELS,
+            silence_s=silence_timeout_s,
+            messages_per_s=OTHERS_PER_S,
+            longest_s=LONGEST_S,
         )
-        super().__init__(hello, on_ended, places=form.channels)
+        hello = msgspec.structs.replace(
+            hello,
+            channels=form.channels if form.channels > 1 else None,
+            # One that is shown may have characters that a name to follow by has not.
+            name=options.name or form.name or None,
+        )
+        super().__init__(hello, engine.hop_ms, on_ended, places=form.channels)
         self.ticket = ticket
         self.form = form
         pcm = pcm_format(form)
         self._packets = None if pcm is None else PcmPackets(pcm)
-        self._stream = Stream(
-            engine, decoders(form), self._on_messages, self._on_analysed, start_s=form.from_ms / 1_000
-        )
+        self._stream = Stream(engine, decoders(form), self._tell, self._on_analysed, start_s=form.from_ms / 1_000)
         self._ticks = 0
         self._has_audio = False
         self._active_at = self.started_at
@@ -213,15 +223,9 @@ class StreamSession(LiveSession):
     def _ended(self) -> StreamEnded:
         return StreamEnded(*_WHY.get(self.ended_for or "track_ended", ("fault", "")))
 
-    def _on_messages(self, messages: Sequence[AnyMessage]) -> None:
-        for message in messages:
-            self._figures.observe(message)
-            if self.form.interim or not isinstance(message, Result):
-                self._post(message)
-
     def _post(self, message: Message) -> None:
         super()._post(message)
-        if self._over or self._left.is_set():
+        if self._over or self._left.is_set() or message.type in self._outbox.left_out:
             return
         self._unread.append(message.to_json())
         self._news.set()

@@ -2,8 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, suppress
+from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 from aiortc import (
@@ -71,6 +72,7 @@ class Caller:
         speech: Speech,
         *,
         token: str | None = None,
+        query: Mapping[str, str] = MappingProxyType({}),
         duration_s: float | None = None,
         route: Route = "direct",
         link: FaultyLink | None = None,
@@ -84,6 +86,7 @@ class Caller:
             url: the server, ``http://host:port`` or its ``…/whip``. On a loopback host the call stays on loopback.
             speech: the speech to play.
             token: bearer token, for a server that asks for one.
+            query: options of the call.
             duration_s: hang up after so many seconds of audio; by default when the speech ends.
             route: the ways to the server that are tried. On a loopback host only "relay" asks for a TURN server.
             link: applies faults of the network.
@@ -93,6 +96,7 @@ class Caller:
         """
         self._url = url
         self._token = token
+        self._query = query
         self._turns = speech.turns
         self._speech = speech
         self._most = None if duration_s is None else round(duration_s / PACKET_S)
@@ -130,7 +134,7 @@ class Caller:
         """
         self._on_message = on_message
         async with AsyncExitStack() as stack:
-            whip = await stack.enter_async_context(WhipClient(self._url, token=self._token))
+            whip = await stack.enter_async_context(WhipClient(self._url, token=self._token, query=self._query))
             player = Player(self._packets(), self._pacer)
             stack.callback(player.stop)
             player.played.add_done_callback(self._when_played)

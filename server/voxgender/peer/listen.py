@@ -49,7 +49,7 @@ class ListenClient(WhipClient):
             CallError: there is no server, it is no voxgender server, or it refuses; the message says what to do.
         """
         with self._call_errors():
-            async with self._http.post(self.endpoint.with_query(_query(form))) as response:
+            async with self._http.post(self.endpoint.with_query(_query(form) | dict(self._query))) as response:
                 if response.status != 201 or response.content_type != "application/json":
                     raise CallError(await self._refusal(response))
                 ticket: _Ticket = received.decode(await response.read(), _Ticket)

@@ -20,6 +20,24 @@ class TokenOptions(FromEnvironment):
 
 
 @dataclass(frozen=True, kw_only=True)
+class SessionOptions:
+    """The call as the server keeps it."""
+
+    name: Annotated[str, Display(unset="none")] = ""
+    """Name by which the call can be followed."""
+    tag: tuple[str, ...] = ()
+    """Tag of the call, told back in its messages; may be repeated."""
+    hop_ms: Annotated[int, Meta(ge=0, le=999_999), Display(unset="the server's")] = 0
+    """Time between two results, a multiple of the server's, in ms."""
+
+    @property
+    def query(self) -> dict[str, str]:
+        """The options in a query."""
+        given = {"name": self.name, "tags": ",".join(self.tag), "hop_ms": str(self.hop_ms or "")}
+        return {name: value for name, value in given.items() if value}
+
+
+@dataclass(frozen=True, kw_only=True)
 class CallOptions:
     """Options of ``voxgender call``."""
 
@@ -31,6 +49,7 @@ class CallOptions:
     """Use the server's TURN server and no other path."""
     json: bool = False
     """Print one JSON object a line: every message, then a report."""
+    session: SessionOptions = SessionOptions()
     auth: TokenOptions = TokenOptions()
     faults: Faults = field(default_factory=Faults)
 
@@ -53,6 +72,7 @@ class ListenOptions:
     """Interleaved channels of raw audio, each judged apart."""
     json: bool = False
     """Print one JSON object a line: every message."""
+    session: SessionOptions = SessionOptions()
     auth: TokenOptions = TokenOptions()
 
 

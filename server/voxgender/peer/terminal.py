@@ -3,9 +3,10 @@
 import asyncio
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Protocol, TextIO
 
 import msgspec
@@ -13,7 +14,7 @@ import msgspec
 from voxgender.audiostream import StreamFormat
 from voxgender.peer import speech
 from voxgender.peer.audiosource import FileSource, RawSource
-from voxgender.peer.caller import Caller, CallLost
+from voxgender.peer.caller import Caller, CallLost, Route
 from voxgender.peer.faults import Faults, FaultyLink
 from voxgender.peer.interrupt import interruptible
 from voxgender.peer.listen import ListenClient
@@ -69,7 +70,8 @@ class TextPrinter:
         match message:
             case Hello() if not self._greeted:
                 self._greeted = True
-                self._line(f"{message.model}, {message.window_ms} ms windows every {message.hop_ms} ms")
+                step_ms = message.limits.hop_step_ms if message.limits else message.hop_ms
+                self._line(f"{message.model}, {message.window_ms} ms windows every {step_ms} ms")
             case Result() if self._live:
                 now = _label_line(message.end, message.label, message.confidence)
                 self._write(f"{_ERASE_LINE}{now}   {message.latency_ms:4.0f} ms")
@@ -99,6 +101,7 @@ async def call(
     *,
     audio: Path | None = None,
     token: str | None = None,
+    query: Mapping[str, str] = MappingProxyType({}),
     duration_s: float | None = None,
     relay_only: bool = False,
     faults: Faults = _NO_FAULTS,
@@ -110,6 +113,7 @@ async def call(
     Args:
         url: the server, ``http://host:port`` or its ``…/whip``.
         audio: a file to play; by default the synthesised test signal.
+        query: options of the call.
         duration_s: hang up after so many seconds of audio.
         relay_only: use the server's TURN server and no other path, as behind a strict firewall.
         faults: faults of the network; an outage begins five seconds after the connection.
@@ -126,7 +130,8 @@ async def call(
     else:
         words = await speech.in_thread(partial(speech.from_file, audio, faults.loss))
     link = FaultyLink(faults, outage_after_s=OUTAGE_AFTER_S) if faults.any else None
-    caller = Caller(url, words, token=token, duration_s=duration_s, route="relay" if relay_only else "any", link=link)
+    route: Route = "relay" if relay_only else "any"
+    caller = Caller(url, words, token=token, query=query, duration_s=duration_s, route=route, link=link)
     with interruptible(caller.hang_up):
         try:
             report = await caller.run(printer.message)
@@ -144,6 +149,7 @@ async def listen(
     raw: StreamFormat,
     apart: bool = False,
     token: str | None = None,
+    query: Mapping[str, str] = MappingProxyType({}),
     json: bool = False,
     out: TextIO | None = None,
 ) -> None:
@@ -154,6 +160,7 @@ async def listen(
         file: a file in any format that FFmpeg reads; ``-`` for stdin.
         raw: format of stdin.
         apart: whether each channel of a file is judged apart; they are mixed otherwise.
+        query: options of the call.
         json: print one JSON object a line instead of text.
 
     Raises:
@@ -175,7 +182,7 @@ async def listen(
         if isinstance(message, Summary):
             summaries.append(message)
 
-    async with ListenClient(url, token=token) as client:
+    async with ListenClient(url, token=token, query=query) as client:
         finish = asyncio.Event()
         with interruptible(finish.set):
             await client.stream(source.form, source.chunks(), take, finish)

@@ -3,9 +3,9 @@
 import ipaddress
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Self
 
 import aiohttp
@@ -105,18 +105,27 @@ class WhipClient:
 
     _name = "whip"
 
-    def __init__(self, url: str, *, token: str | None = None, timeout_s: float = ANSWER_TIMEOUT_S) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        token: str | None = None,
+        query: Mapping[str, str] = MappingProxyType({}),
+        timeout_s: float = ANSWER_TIMEOUT_S,
+    ) -> None:
         """Prepare requests to an endpoint.
 
         Args:
             url: the server, ``http://host:port`` or its ``…/whip``.
             token: bearer token, for a server that asks for one.
+            query: options of each call, as :func:`voxgender.calloptions.read_query` takes them.
             timeout_s: time for an answer.
 
         Raises:
             CallError: ``url`` is no HTTP address.
         """
         self._timeout_s = timeout_s
+        self._query = query
         self.endpoint = endpoint(url, self._name)
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=_CONNECT_TIMEOUT_S)
@@ -137,7 +146,8 @@ class WhipClient:
             CallError: there is no server, it is no voxgender server, or it refuses; the message says what to do.
         """
         with self._call_errors():
-            async with self._http.post(self.endpoint, data=offer, headers={"Content-Type": _SDP}) as response:
+            url = self.endpoint.with_query(self._query)
+            async with self._http.post(url, data=offer, headers={"Content-Type": _SDP}) as response:
                 if response.status == 201 and response.content_type == _SDP and "Location" in response.headers:
                     location = response.url.join(received.url(response.headers["Location"]))
                     return WhipSession(self._http, location, await response.text())
