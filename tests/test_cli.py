@@ -190,6 +190,16 @@ def test_options_may_stand_before_between_and_after_arguments_without_a_flag(com
     assert all(other == first for other in others)
 
 
+def test_a_value_that_begins_with_a_dash_is_told_its_form(capsys: pytest.CaptureFixture[str]) -> None:
+    """One in 64 random tokens does, and the example of a fleet stood still with such a one."""
+    assert run("call", "http://127.0.0.1:9", "--token", "-secret") == 2
+    said = capsys.readouterr().err
+    assert "--token=VALUE" in said
+    assert "-secret" not in said
+    _, settings = parse(["call", "http://127.0.0.1:9", "--token=-secret"])
+    assert settings.auth.token == "-secret"
+
+
 def test_after_two_dashes_a_file_may_be_called_as_an_option_is() -> None:
     _, settings = parse(["classify", "a.wav", "--json", "--", "--model"])
     assert settings.files == (Path("a.wav"), Path("--model"))
