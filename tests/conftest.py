@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests.engine.models import Pitch
 from tests.rtc import Server, a_server
-from voxgender.engine import Engine
+from voxgender.engine import Engine, loading
 
 # The same examples in each run, so that a change is not refused for what an older one did: new ones are looked for by
 # `make fuzz`, whose findings become tests.
@@ -20,7 +21,7 @@ settings.register_profile("unit", max_examples=20, derandomize=True, deadline=No
 settings.register_profile("nightly", max_examples=5_000, deadline=None)
 settings.load_profile("tests")
 
-# Whatever a shell starts in its background ignores Ctrl-C, and so would the programs that tests start and interrupt.
+# Programs in a shell's background ignore Ctrl-C, and so would those that tests start and interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -46,6 +47,15 @@ def speech() -> Path:
 def engine() -> Iterator[Engine]:
     """Hears speech and silence; no gender is asked for where connections are tested."""
     engine = Engine(None)
+    yield engine
+    engine.close()
+
+
+@pytest.fixture
+def pitch(monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
+    """Let the library's embedded model be one that goes by the pitch."""
+    engine = Engine(Pitch())
+    monkeypatch.setitem(loading._engines, "embedded", engine)
     yield engine
     engine.close()
 

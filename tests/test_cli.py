@@ -80,6 +80,14 @@ def run(*arguments: str) -> int:
         ("serve", "--advertise-address", "this one"),
         ("signaling", "--secret", "s", "--model", "off"),
         ("call",),
+        ("call", "http://localhost", "a.wav"),
+        ("call", "http://localhost", "alice="),
+        ("call", "http://localhost", "=a.wav"),
+        ("call", "http://localhost", f"{65 * 'x'}=a.wav"),
+        ("call", "http://localhost", "a\nb=a.wav"),
+        ("call", "http://localhost", "alice=a.wav", "alice=b.wav"),
+        ("call", "http://localhost", "alice=a.wav", "--audio", "b.wav"),
+        ("call", "http://localhost", *(f"{number}=a.wav" for number in range(9))),
         ("load", "http://localhost", "--peers", "x"),
     ],
 )
@@ -152,8 +160,12 @@ def test_every_bad_value_is_status_2_and_one_line_that_names_the_option_and_not_
     command: str, option: Option, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rest = COMMAND_LINES.get(command, ())
+    places = [each.name for each in options_of(settings_of(COMMANDS[command])) if each.display.positional]
     for value in bad_values(option):
-        arguments = (value, *rest[1:]) if option.display.positional else (*rest, f"{option.flag}={value}")
+        arguments: tuple[str, ...] = (*rest, f"{option.flag}={value}")
+        if option.display.positional:
+            place = places.index(option.name)
+            arguments = (*rest[:place], value, *rest[place + 1 :])
         assert run(command, *arguments) == 2, value
         assert capsys.readouterr() == ("", f"voxgender: {option.flag} takes {option.takes}\n")
         if option.variable:
@@ -258,6 +270,7 @@ def test_a_mistyped_option_is_told_its_name(capsys: pytest.CaptureFixture[str]) 
         (("export", "/no/such/run", "/tmp/never"), "/no/such/run"),
         (("call", "http://127.0.0.1:9"), "127.0.0.1:9"),
         (("call", "ftp://example.org"), "ftp"),
+        (("call", "http://127.0.0.1:9", "--json", "alice=/no/such/file.wav"), "/no/such/file.wav: no such file"),
     ],
 )
 def test_failure_is_status_1_with_one_clear_line(

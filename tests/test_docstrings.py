@@ -5,7 +5,9 @@ finds first lines with "The" and "A"; those are found here.
 """
 
 import ast
+import io
 import re
+import tokenize
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +23,15 @@ HEADLESS = re.compile(
 RELATIVE = re.compile(r"(Of|That|What|Whatever|Where|Wherever|Whether|Who|Whoever|Whose|Why)\b")
 """First words of a clause without a subject, whatever it describes: also the text below an attribute or a constant."""
 ROOT = PACKAGE.parent.parent
+SCRIPTS = [
+    path
+    for folder in ("client", "examples")
+    for path in sorted((ROOT / folder).rglob("*.js"))
+    if "node_modules" not in path.parts
+]
+
+COMMENT = re.compile(r"(Of|What|Whatever|Wherever|Whether|Who|Whoever|Whose|Which|Why)\b(?!.*\?$)")
+"""First words of a comment that has no subject, unless it is a question."""
 
 Documented = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Module
 
@@ -70,6 +81,55 @@ def test_no_text_begins_with_a_clause_without_a_subject(folder: str) -> None:
         for line in relative(path.read_text(encoding="utf-8"))
     }
     assert found == set()
+
+
+def comments(source: str) -> Iterator[str]:
+    """Yield each comment of a Python module, of several lines the first."""
+    last_row = -1
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            row, column = token.start
+            is_alone = not token.line[:column].strip()
+            if not is_alone or row != last_row + 1:
+                yield token.string.lstrip("# ")
+            last_row = row if is_alone else -1
+
+
+@pytest.mark.parametrize("folder", ["server", "tests", "tools", "examples"])
+def test_no_comment_begins_with_a_clause_without_a_subject(folder: str) -> None:
+    """ "Of another version." leaves it to the reader what is."""
+    found = {
+        f"{path.relative_to(ROOT)}: {comment}"
+        for path in sorted((ROOT / folder).rglob("*.py"))
+        for comment in comments(path.read_text(encoding="utf-8"))
+        if COMMENT.match(comment)
+    }
+    assert found == set()
+
+
+def script_comments(source: str) -> Iterator[str]:
+    """Yield the first line of each block comment of a script, and each comment of one line."""
+    yield from re.findall(r"/\*\*?\s*(?:\*\s*)?(.*)", source)
+    yield from re.findall(r"^[^'\"`\n]*?(?<![:\w])// (.*)", source, re.MULTILINE)
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_comment_of_a_script_begins_with_a_clause_without_a_subject(path: Path) -> None:
+    found = [comment for comment in script_comments(path.read_text(encoding="utf-8")) if COMMENT.match(comment)]
+    assert found == []
+
+
+def test_comments_without_a_subject_are_found() -> None:
+    assert list(comments('a = "# no"  # Of old.\n# Whoever\n# comes\nb = 1\n')) == ["Of old.", "Whoever"]
+    script = (
+        "/**\n * Whether it is.\n * @returns x\n */\n/** Of each. */\nf(); // Who knows.\n// Whose\nu = 'http://x'\n"
+    )
+    assert [one for one in script_comments(script) if COMMENT.match(one)] == [
+        "Whether it is.",
+        "Of each. */",
+        "Who knows.",
+        "Whose",
+    ]
 
 
 def test_a_text_below_an_attribute_is_found() -> None:

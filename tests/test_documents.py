@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import get_args
 
@@ -18,6 +19,7 @@ ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 OPERATIONS = (DOCS / "operations.md").read_text()
 SECURITY = (DOCS / "security.md").read_text()
+ARCHITECTURE = (DOCS / "architecture.md").read_text()
 
 
 def first_column(page: str, heading: str) -> list[str]:
@@ -61,8 +63,31 @@ def test_every_bound_is_the_one_in_the_code(assignment: str, path: str) -> None:
     assert re.search(rf"^{re.escape(assignment)}(?=\s|$)", source, re.MULTILINE)
 
 
-def test_bounds_are_listed() -> None:
-    assert len(BOUNDS) > 10
+EXPOSED = (
+    "amrwb.py",
+    "audiostream.py",
+    "calloptions.py",
+    "http/*.py",
+    "media/**/*.py",
+    "roster.py",
+    "sdp.py",
+    "webhooks.py",
+)
+"""Modules that strangers and callers reach first."""
+FORMAT_SIZES = {("MAX_FRAME_BYTES", "amrwb.py"), ("MAX_REASON", "http/websocket.py")}
+"""Sizes that a format has by itself, and that bound nothing."""
+
+
+def test_every_bound_of_the_modules_that_strangers_reach_is_listed() -> None:
+    package = ROOT / "server" / "voxgender"
+    there = {
+        (name, path.relative_to(package).as_posix())
+        for pattern in EXPOSED
+        for path in package.glob(pattern)
+        for name in re.findall(r"^(MAX_[A-Z_]+) = ", path.read_text(), re.MULTILINE)
+    }
+    assert len(there) > 30
+    assert there - FORMAT_SIZES - {(assignment.partition(" ")[0], path) for assignment, path in BOUNDS} == set()
 
 
 @pytest.mark.parametrize(
@@ -77,7 +102,7 @@ def test_links_between_the_documents_lead_somewhere(page: Path) -> None:
 
 
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
-STEPS = re.findall(r"^\| \w+ \| [^|]+ \| ([^|]+) \| ([^|]+) \|$", (DOCS / "architecture.md").read_text(), re.MULTILINE)
+STEPS = re.findall(r"^\| \w+ \| [^|]+ \| ([^|]+) \| ([^|]+) \|$", ARCHITECTURE, re.MULTILINE)
 
 
 def functions_of(module: str) -> set[str]:
@@ -98,6 +123,48 @@ def test_every_step_of_the_walks_is_a_function_of_its_module(functions: str, mod
 
 def test_the_walks_have_steps() -> None:
     assert len(STEPS) > 20
+
+
+def first_cells(page: str, heading: str) -> str:
+    """The first cells of all tables under a heading."""
+    section = page.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    return "\n".join(re.findall(r"^\| ([^|]+) \|", section, re.MULTILINE))
+
+
+def test_every_package_has_its_purpose_in_the_map_and_nothing_else_has() -> None:
+    package = ROOT / "server" / "voxgender"
+    found = {path.stem for path in package.glob("*.py")} | {path.parent.name for path in package.glob("*/*.py")}
+    listed = re.findall(r"`([\w/]+)`", first_cells(ARCHITECTURE, "Packages"))
+    assert {name for name in listed if "/" not in name} == found - {"__init__", "__main__", "voxgender"}
+    assert all((package / name).exists() for name in listed if "/" in name)
+
+
+def test_every_dependency_has_its_reason() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    needed = sum((extras[name] for name in extras if name not in ("dev", "docs")), project["dependencies"])
+    names = {re.split(r"[^\w-]", requirement)[0] for requirement in needed}
+    listed = set(re.findall(r"[\w-]+", first_cells(ARCHITECTURE, "Dependencies")))
+    assert names - {"voxgender"} <= listed
+
+
+def test_every_decision_has_its_number_and_its_date() -> None:
+    for page in (DOCS / "decisions").glob("[0-9]*.md"):
+        title, _, dates = page.read_text().splitlines()[:3]
+        assert title.startswith(f"# {page.name[:4]}. ")
+        assert re.fullmatch(r"\*\d{4}-\d\d-\d\d(, revised \d{4}-\d\d-\d\d)?\*", dates), page.name
+
+
+NAMED = [
+    (page, path)
+    for page in sorted(DOCS.rglob("*.md"))
+    for path in re.findall(r"`((?:tests|tools|server|client|examples)/[\w/.-]+\.\w+)`", page.read_text())
+]
+
+
+@pytest.mark.parametrize(("page", "path"), NAMED, ids=[f"{page.name}-{path}" for page, path in NAMED])
+def test_files_that_are_named_exist(page: Path, path: str) -> None:
+    assert (ROOT / path).is_file() or (page.parent / path).is_file()
 
 
 def test_the_index_of_decisions_has_every_page() -> None:

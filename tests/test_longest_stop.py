@@ -312,9 +312,8 @@ def post(body: bytes, content_type: str = "application/sdp", **headers: str) -> 
     return request_of("POST", "/whip", body, Content_Type=content_type, Authorization=authorization, **headers)
 
 
-async def a_session(server: Server) -> str:
+async def a_session(server: Server, offer: str = offers.sdp(_AUDIO, offers.DATA, bundle="0 2")) -> str:
     """The path of a call that waits for its peer."""
-    offer = offers.sdp(_AUDIO, offers.DATA, bundle="0 2")
     headers = SDP | {"Authorization": "Bearer for those without a token of their own"}
     async with server.http.post("/whip", data=offer, headers=headers) as response:
         assert response.status == 201
@@ -338,6 +337,32 @@ async def test_no_fragment_holds_the_loop(server: Server, name: str, stops: list
     request = request_of("PATCH", await a_session(server), body, Content_Type=FRAGMENT["Content-Type"])
     stop = await measure(f"PATCH {name}", lambda: exchange(port_of(server), request), stops)
     assert stop.status in (204, 400, 422)
+    assert stop.seconds < LIMIT_S
+    await end_all(server.node)
+
+
+@pytest.mark.parametrize("name", [*LONG, *WHOLE])
+async def test_no_later_offer_of_a_room_holds_the_loop(server: Server, name: str, stops: list[Stop]) -> None:
+    path = await a_session(server, OFFERS["a room of many titles"])
+    request = request_of("PATCH", path, OFFERS[name].encode(), Content_Type=SDP["Content-Type"])
+    stop = await measure(f"PATCH of the offer {name}", lambda: exchange(port_of(server), request), stops)
+    assert stop.status in ((200, 400) if name.startswith("a room") else (400, 422))
+    assert stop.seconds < LIMIT_S
+    await end_all(server.node)
+
+
+async def test_voices_that_come_and_go_hold_the_loop_for_no_long_time(server: Server, stops: list[Stop]) -> None:
+    """Each has decoders of its own and a place in the engine's schedule."""
+    full = OFFERS["a room of all formats"].replace("a=mid:v0", "i=Ana\r\na=mid:v0")
+    one = full.replace("a=sendonly", "a=inactive").replace("a=inactive", "a=sendonly", 1)
+    path = await a_session(server, full)
+    requests = [request_of("PATCH", path, offer.encode(), Content_Type=SDP["Content-Type"]) for offer in (one, full)]
+
+    async def change() -> int:
+        return max([await exchange(port_of(server), request) for request in requests])
+
+    stop = await measure("PATCH of voices that come and go", change, stops)
+    assert stop.status == 200
     assert stop.seconds < LIMIT_S
     await end_all(server.node)
 
@@ -421,6 +446,9 @@ HEADERS: dict[str, dict[str, str]] = {
     "a token of a long subject": {
         "Authorization": "Bearer " + _token({"sub": 5000 * "a", "exp": 2**40, "aud": "voxgender"})
     },
+    "a token of a long scope": {
+        "Authorization": "Bearer " + _token({"sub": "a", "exp": 2**40, "aud": "voxgender", "scope": 1_800 * "%41 "})
+    },
     "a token of a long number": {
         "Authorization": "Bearer " + _token({"sub": "a", "exp": 10**4200, "aud": "voxgender"})
     },
@@ -451,6 +479,8 @@ async def test_no_header_holds_the_loop(server: Server, name: str, stops: list[S
         request_of("GET", f"{path}x/events", b"", **headers),
         request_of("GET", "/sessions", b"", **headers),
         request_of("OPTIONS", "/whip", b"", **headers),
+        request_of("GET", "/names/studio/events", b"", **headers),
+        request_of("GET", "/subjects/ann/events", b"", **headers),
     ]
     for request in requests:
         act = partial(exchange, port_of(server), request)

@@ -4,7 +4,7 @@ import asyncio
 import re
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,22 +12,13 @@ import numpy as np
 import pytest
 
 import voxgender
-from tests.engine.models import PATIENCE_S, Pitch
+from tests.engine.models import PATIENCE_S
 from tests.engine.test_files import write
 from tests.snippets import PREAMBLE, ROOT, Example, examples
 from tests.support import Samples, TimedTrack, frames, silence
-from voxgender.engine import Engine, loading
 from voxgender.peer.voices import MAN, speak
 
 EXAMPLES = examples()
-
-
-@pytest.fixture
-def pitch(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    engine = Engine(Pitch())
-    monkeypatch.setitem(loading._engines, "embedded", engine)
-    yield
-    engine.close()
 
 
 @pytest.fixture(scope="module")

@@ -66,7 +66,7 @@ def faults(name: str) -> Iterable[str]:
     for package in sorted({package for package, _ in needed} - found.keys()):
         yield f"{package} is missing"
     for package, version in found.items():
-        # What only a build for other graphics processors brings is in no pin of ours.
+        # Packages that only a build for other graphics processors brings are not pinned.
         if pinned.get(package, version) != version:
             yield f"{package} is {version}, and pinned at {pinned[package]}"
 

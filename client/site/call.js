@@ -1,112 +1,168 @@
-// voxgender inside a call that exists already. Each side has its own voice labelled and sends the label over the
-// call's own data channel: the voice is classified before any codec or network has touched it, once however many
-// people listen, and by the decision of the speaker's own browser.
+// voxgender inside a call that exists already. Each member has their own voice labelled and sends the label over the
+// call's own data channels: the voice is classified before any codec or network has touched it, once however many
+// people listen, and by the decision of the speaker's own browser. (A page that has everybody's tracks, as behind an SFU,
+// sends them as the voices of one room instead.)
 
-import { openMicrophone, tap } from 'voxgender';
+import { VoxgenderError, openMicrophone, tap } from 'voxgender';
 import 'voxgender/voxgender-voice.js';
 
-import { byId } from './dom.js';
+import { byId, write } from './dom.js';
+import { GuestTile } from './guest-tile.js';
 import { elementTexts, explainError, preferredLanguage, speakLanguage, words } from './language.js';
+import { MeshCall, SEATS } from './mesh-call.js';
 import { TokenForm } from './token-form.js';
-import { TwoTabCall } from './two-tab-call.js';
 
 /** @typedef {import('voxgender/voxgender-voice.js').VoxgenderVoice} VoxgenderVoice */
-/** @typedef {import('voxgender').Result} Result */
+/** @typedef {import('./guest-tile.js').VoiceNote} VoiceNote */
 
 /**
- * The track that one side is in the call with.
+ * The track that a member is in the call with.
  * @typedef {{track: MediaStreamTrack, end: () => void}} OwnVoice
  */
 
-/** One side of the call, and the page that shows it. */
+/** One member's side of the call, and the page that shows it. */
 class CallPage {
   #mine = /** @type {VoxgenderVoice} */ (byId('mine'));
-  #theirs = /** @type {VoxgenderVoice} */ (byId('theirs'));
-  #speaker = /** @type {HTMLAudioElement} */ (byId('speaker'));
   #recording = /** @type {HTMLInputElement} */ (byId('recording'));
+  #joinButton = /** @type {HTMLButtonElement} */ (byId('join'));
+  #muteButton = /** @type {HTMLButtonElement} */ (byId('mute'));
   #tokenForm = new TokenForm({ form: byId('token-form'), field: byId('token') }, (token) => {
     this.#mine.token = token;
     // Another source is another session, with this token.
     this.#mine.source = null;
     if (this.#part) this.#mine.source = this.#part.tap;
   });
-  #mute = /** @type {HTMLButtonElement} */ (byId('mute'));
   #room;
-  #side;
-  /** @type {(OwnVoice & {call: TwoTabCall, tap: import('voxgender').VoiceTap}) | null} */
+  /** @type {{call: MeshCall, voice: OwnVoice, tap: import('voxgender').VoiceTap} | null} */
   #part = null;
+  #isMuted = false;
+  /** What stands against a label of the own voice. @type {import('voxgender').VoxgenderError | null} */
+  #trouble = null;
+  /** Of the other members, by their seats. @type {Map<number, GuestTile>} */
+  #tiles = new Map();
+  #doing = Promise.resolve();
+  /** Ends the waiting for a seat. */
+  #waiting = new AbortController();
 
   /**
    * @param {string} room
-   * @param {string} side
    * @param {string | null} token of the voxgender server
    */
-  constructor(room, side, token) {
+  constructor(room, token) {
     this.#room = room;
-    this.#side = side;
     if (token) this.#mine.token = token;
-    this.#mine.texts = this.#theirs.texts = elementTexts();
+    this.#mine.texts = elementTexts();
     this.#mine.addEventListener('state', (event) => {
       const { state, error } = /** @type {CustomEvent<import('voxgender').StateChange>} */ (event).detail;
       this.#tokenForm.show(state === 'failed' && error?.code === 'unauthorized');
+      this.#trouble = error;
+      this.#note(null);
+      this.#showMine();
     });
     this.#mine.addEventListener('result', (event) => {
-      const { label, confidence } = /** @type {CustomEvent<Result>} */ (event).detail;
-      this.#part?.call.note({ label, confidence });
+      this.#note(/** @type {CustomEvent<import('voxgender').Result>} */ (event).detail);
     });
-    byId('join').addEventListener('click', () => this.#joinOrLeave());
-    this.#mute.addEventListener('click', () => this.#toggleMute());
-    this.#recording.addEventListener('change', () => this.#changeVoice());
-    addEventListener('pagehide', () => this.#part?.call.hangUp());
-    this.#show();
-  }
-
-  async #join() {
-    const { track, end } = await this.#ownVoice();
-    const call = new TwoTabCall(this.#room, this.#side, track);
-
-    // This is all that it takes: tap the call's track, show the label, send it along.
-    const voice = tap(track);
-    this.#mine.source = voice;
-    this.#part = { call, track, tap: voice, end };
-
-    call.addEventListener('note', (event) => this.#theirs.show(/** @type {MessageEvent<Result>} */ (event).data));
-    call.addEventListener('remote', () => this.#showRemote(call.remote));
-    this.#show();
-  }
-
-  #leave() {
-    this.#part?.call.hangUp();
-    this.#part?.tap.stop();
-    this.#part?.end();
-    this.#part = null;
-    this.#mine.source = null;
+    this.#joinButton.addEventListener('click', () => this.#joinOrLeave());
+    this.#muteButton.addEventListener('click', () => this.#toggleMute());
+    this.#recording.addEventListener('change', () => this.#attempt(() => this.#changeVoice()));
+    addEventListener('pagehide', () => this.#part?.call.leave());
+    // The browser kept the page, and shows it again.
+    addEventListener('pageshow', ({ persisted }) => persisted && this.#leave());
     this.#show();
   }
 
   async #joinOrLeave() {
-    byId('problem').hidden = true;
     if (this.#part) return this.#leave();
+    if (this.#joinButton.ariaDisabled) return;
+    this.#joinButton.ariaDisabled = 'true';
+    await this.#attempt(() => this.#join());
+    this.#joinButton.ariaDisabled = null;
+  }
+
+  async #join() {
+    // Browsers give insecure pages neither locks nor a microphone.
+    if (!navigator.locks) throw new VoxgenderError('insecure_origin', 'The page is not secure');
+    const call = await MeshCall.sit(this.#room);
+    if (!call) return void this.#waitForSeat();
+    /** @type {OwnVoice | null} */
+    let voice = null;
     try {
-      await this.#join();
+      voice = await this.#ownVoice();
+      await this.#enter(call, voice);
     } catch (error) {
-      const { title, advice } = explainError(/** @type {Error} */ (error));
-      byId('problem').textContent = `${title}. ${advice}`;
-      byId('problem').hidden = false;
+      call.leave();
+      voice?.end();
+      throw error;
     }
+  }
+
+  /**
+   * @param {MeshCall} call
+   * @param {OwnVoice} voice
+   */
+  async #enter(call, voice) {
+    call.addEventListener('guests', () => this.#show());
+    call.addEventListener('note', (event) => {
+      const { seat, note } = /** @type {CustomEvent<import('./mesh-call.js').Note>} */ (event).detail;
+      this.#tiles.get(seat)?.show(/** @type {VoiceNote} */ (note));
+    });
+    await call.enter(voice.track);
+
+    // This is all that it takes: tap the call's track, show the label, send it along.
+    const listener = tap(() => this.#part?.voice.track ?? voice.track);
+    this.#part = { call, voice, tap: listener };
+    this.#mine.source = listener;
+    this.#show();
+  }
+
+  #leave() {
+    const part = this.#part;
+    this.#part = null;
+    this.#isMuted = false;
+    part?.call.leave();
+    part?.tap.stop();
+    part?.voice.end();
+    this.#mine.source = null;
+    this.#trouble = null;
+    this.#show();
+  }
+
+  /** Say that the call is full, and when it is not any longer. */
+  async #waitForSeat() {
+    this.#tell(words().callFull(SEATS));
+    this.#waiting = new AbortController();
+    if (await MeshCall.seatIsFree(this.#room, this.#waiting.signal)) this.#tell(words().seatFree);
+  }
+
+  /** @param {string} news about the call; none hides it */
+  #tell(news) {
+    this.#waiting.abort();
+    write(byId('news'), news);
+    byId('news').hidden = !news;
   }
 
   /** The call mutes itself as it always did; the tap follows. */
   #toggleMute() {
     if (!this.#part) return;
-    this.#part.track.enabled = !this.#part.track.enabled;
-    this.#show();
+    this.#isMuted = !this.#isMuted;
+    this.#part.voice.track.enabled = !this.#isMuted;
+    this.#part.tap.sync();
+    this.#note(null);
+    this.#showMine();
   }
 
+  /** The call goes on with another track, and so does the tap. */
   async #changeVoice() {
-    if (!this.#part) return this.#show();
-    this.#leave();
-    await this.#joinOrLeave();
+    const part = this.#part;
+    if (!part) return;
+    const voice = await this.#ownVoice();
+    if (this.#part !== part) return voice.end();
+    const before = part.voice;
+    voice.track.enabled = !this.#isMuted;
+    part.voice = voice;
+    await part.call.replaceTrack(voice.track);
+    part.tap.sync();
+    before.end();
   }
 
   /** @returns {Promise<OwnVoice>} the microphone, or a recording played over and over */
@@ -117,51 +173,107 @@ class CallPage {
       return { track, end: () => track.stop() };
     }
     const context = new AudioContext();
-    const buffer = await context.decodeAudioData(await file.arrayBuffer());
-    const player = new AudioBufferSourceNode(context, { buffer, loop: true });
-    const output = context.createMediaStreamDestination();
-    player.connect(output);
-    player.start();
-    const [track] = output.stream.getAudioTracks();
-    return { track: /** @type {MediaStreamTrack} */ (track), end: () => void context.close() };
+    try {
+      const buffer = await context.decodeAudioData(await file.arrayBuffer());
+      const player = new AudioBufferSourceNode(context, { buffer, loop: true });
+      const output = context.createMediaStreamDestination();
+      player.connect(output);
+      player.start();
+      const [track] = output.stream.getAudioTracks();
+      return { track: /** @type {MediaStreamTrack} */ (track), end: () => void context.close() };
+    } catch (error) {
+      await context.close();
+      const isUnreadable = error instanceof DOMException && error.name === 'EncodingError';
+      throw isUnreadable ? new VoxgenderError('unreadable', 'The recording cannot be played', { cause: error }) : error;
+    }
   }
 
-  /** @param {MediaStream | null} stream */
-  #showRemote(stream) {
-    this.#speaker.srcObject = stream;
-    if (!stream) this.#theirs.show(null);
-    byId('their-hint').textContent = stream ? words().labelledByTheirs : words().nobodyThere;
-    const alone = this.#part ? words().waitingForOther : words().notInCall;
-    byId('status').textContent = stream ? words().inTheCall : alone;
-    document.body.dataset['state'] = stream ? 'live' : this.#part ? 'connecting' : 'idle';
+  /**
+   * Do what takes a moment, after what was begun before, and say what stands against it.
+   * @param {() => Promise<void>} work
+   */
+  async #attempt(work) {
+    this.#tell('');
+    byId('problem').hidden = true;
+    try {
+      await (this.#doing = this.#doing.catch(() => {}).then(work));
+    } catch (error) {
+      const { code, message } = /** @type {import('voxgender').VoxgenderError} */ (error);
+      const unreadable = { title: words().unreadable, advice: words().unreadableAdvice };
+      const { title, advice } = code === 'unreadable' ? unreadable : explainError({ code, message });
+      byId('problem').textContent = `${title}. ${advice}`;
+      byId('problem').hidden = false;
+    }
+    this.#showMine();
+  }
+
+  /**
+   * Tell the others how the own voice is heard now.
+   * @param {Pick<import('voxgender').Result, 'label' | 'confidence'> | null} result
+   */
+  #note(result) {
+    const { label = null, confidence = 0 } = result ?? {};
+    /** @satisfies {VoiceNote} */
+    const note = { label, confidence, isMuted: this.#isMuted };
+    this.#part?.call.note(note);
+    byId('my-tile').dataset['label'] = label ?? '';
   }
 
   #show() {
-    const part = this.#part;
-    const muted = part?.track.enabled === false;
-    byId('join').textContent = part ? words().leave : words().join;
-    this.#mute.disabled = !part;
-    this.#mute.textContent = muted ? words().unmute : words().mute;
-    this.#mute.classList.toggle('muted', muted);
-    byId('my-name').textContent = muted ? words().youMuted : words().you;
-    byId('my-hint').textContent = this.#hint(muted);
-    this.#showRemote(part?.call.remote ?? null);
+    this.#showGuests();
+    this.#showMine();
   }
 
-  /** @param {boolean} muted */
-  #hint(muted) {
+  #showGuests() {
+    const guests = this.#part?.call.guests ?? [];
+    const present = new Set(guests.map(({ seat }) => seat));
+    for (const [seat, tile] of this.#tiles) {
+      if (present.has(seat)) continue;
+      tile.remove();
+      this.#tiles.delete(seat);
+    }
+    const template = /** @type {HTMLTemplateElement} */ (byId('guest-template'));
+    for (const { seat, stream } of guests) {
+      const tile = this.#tiles.get(seat) ?? new GuestTile(template, seat);
+      tile.hear(stream);
+      if (this.#tiles.has(seat)) continue;
+      this.#tiles.set(seat, tile);
+      const others = [.../** @type {NodeListOf<HTMLElement>} */ (byId('tiles').querySelectorAll('[data-seat]'))];
+      const next = others.find((other) => Number(other.dataset['seat']) > seat);
+      byId('tiles').insertBefore(tile.element, next ?? byId('nobody'));
+    }
+    byId('nobody').hidden = guests.length > 0;
+    byId('tiles').dataset['count'] = String(1 + Math.max(1, guests.length));
+    byId('other-tab').hidden = guests.length + 1 >= SEATS;
+    const alone = this.#part ? words().waitingForOthers : words().notInCall;
+    const together = `${words().inTheCall} · ${words().countOf(guests.length + 1, SEATS)}`;
+    write(byId('status'), guests.length ? together : alone);
+    document.body.dataset['state'] = guests.length ? 'live' : this.#part ? 'connecting' : 'idle';
+  }
+
+  #showMine() {
+    this.#joinButton.textContent = this.#part ? words().leave : words().join;
+    this.#muteButton.disabled = !this.#part;
+    this.#muteButton.textContent = this.#isMuted ? words().unmute : words().mute;
+    this.#muteButton.classList.toggle('muted', this.#isMuted);
+    write(byId('my-name'), this.#isMuted ? words().mutedName(words().you) : words().you);
+    const trouble = this.#trouble && explainError(this.#trouble);
+    // The tile has the title in large letters already.
+    write(byId('my-trouble'), trouble ? `${trouble.title}. ` : '');
+    write(byId('my-hint'), trouble ? trouble.advice : this.#hint());
+    if (!this.#part) byId('my-tile').dataset['label'] = '';
+  }
+
+  #hint() {
     const name = this.#recording.files?.[0]?.name;
     if (!this.#part) return name ? words().joinsWith(name) : words().joinsWithMicrophone;
-    if (muted) return words().nobodyHearsYou;
+    if (this.#isMuted) return words().nobodyHearsYou;
     return name ? words().callHas(name) : words().callHasMicrophone;
   }
 }
 
-const address = new URLSearchParams(location.search);
-const room = address.get('room') ?? 'demo';
-const side = address.get('side') ?? `guest-${crypto.randomUUID()}`;
-const otherSide = new URLSearchParams({ room, side: side === 'b' ? 'a' : 'b' });
-/** @type {HTMLAnchorElement} */ (byId('other-tab')).href = `?${otherSide}${location.hash}`;
+const room = new URLSearchParams(location.search).get('room') ?? 'demo';
+/** @type {HTMLAnchorElement} */ (byId('other-tab')).href = `?${new URLSearchParams({ room })}${location.hash}`;
 
 await speakLanguage(preferredLanguage());
-new CallPage(room, side, new URLSearchParams(location.hash.slice(1)).get('token'));
+new CallPage(room, new URLSearchParams(location.hash.slice(1)).get('token'));

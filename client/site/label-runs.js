@@ -15,7 +15,7 @@
 const KEPT = 10_000;
 /** A shorter gap between two segments is not told as a pause. */
 const SHORTEST_PAUSE_S = 0.3;
-/** For so long after a segment its label is kept by the results, in case that the voice goes on. */
+/** Time after a segment during which results keep its label, in case that the voice goes on. */
 const KEPT_LABEL_S = 0.6;
 
 /** The course of a call: runs of results while they come, replaced by the segments that the server makes of them. */

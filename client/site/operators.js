@@ -8,8 +8,8 @@ import { LiveRows } from './live-rows.js';
 import { TokenForm } from './token-form.js';
 
 /**
- * @typedef {{call: string, node: string, state: string, age_s: number, shares: Record<string, number>,
- *   latency_ms: number | null, packets_lost: number}} CallRow
+ * @typedef {{call: string, node: string, state: string, age_s: number, voices?: number,
+ *   shares: Record<string, number>, latency_ms: number | null, packets_lost: number}} CallRow
  * @typedef {{node: string, sessions: number, capacity: number, load: number, draining: boolean, region: string,
  *   version: string}} NodeRow
  */
@@ -128,7 +128,7 @@ function nodeCells({ node, sessions, capacity, load, region, version, draining }
   return [node, words().countOf(sessions, capacity), percent(load), region || '–', version, state];
 }
 
-/** What a connection's states (W3C words) are called here. */
+/** Texts for a connection's states (W3C words). */
 const STATES = /** @type {const} */ ({
   new: 'connecting',
   connecting: 'connecting',
@@ -139,11 +139,13 @@ const STATES = /** @type {const} */ ({
 });
 
 /** @param {CallRow} call */
-function callCells({ call, state, age_s: ageS, shares, latency_ms: latencyMs, packets_lost: lost, node }) {
+function callCells({ call, state, age_s: ageS, voices, shares, latency_ms: latencyMs, packets_lost: lost, node }) {
   const known = Object.hasOwn(STATES, state) ? words()[STATES[/** @type {keyof typeof STATES} */ (state)]] : state;
   const labels = Object.entries(shares).map(([label, share]) => `${wordOf(label)} ${percent(share)}`);
   const latency = latencyMs === null ? '–' : `${Math.round(latencyMs)} ms`;
-  return [call, known, words().seconds(Math.round(ageS)), labels.join(', ') || '–', latency, String(lost), node];
+  const age = words().seconds(Math.round(ageS));
+  // A node of an older version does not say.
+  return [call, known, age, String(voices ?? '–'), labels.join(', ') || '–', latency, String(lost), node];
 }
 
 await speakLanguage(preferredLanguage());

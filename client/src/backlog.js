@@ -24,7 +24,7 @@ export class Backlog {
     this.#sentS = this.#heardS = startS;
   }
 
-  /** Whether sound is being dropped. */
+  /** True while sound is being dropped. */
   get dropping() {
     return this.#dropping;
   }

@@ -49,7 +49,7 @@ export class Caller {
     this.#isFallenBack = transport === 'websocket' || (this.#mayFallBack && !('RTCPeerConnection' in globalThis));
   }
 
-  /** Where the clock of the session begins that was placed last, in seconds. */
+  /** Beginning of the latest session’s clock, in seconds. */
   get startS() {
     return this.#startS;
   }

@@ -10,7 +10,7 @@ const FRAME_SAMPLES = 640;
 const ZERO_CROSSINGS = 16;
 /** The filter is tabulated at this many places between two samples. */
 const PHASES = 512;
-/** Of half the lower rate; the rest is for the filter to fall off. */
+/** Edge of the passband, as a share of half the lower rate; above it the filter falls off. */
 const PASSBAND = 0.92;
 
 /**
@@ -23,7 +23,7 @@ class Resampler {
   #filters;
   /** @type {Float32Array} samples that the filter still needs */
   #history;
-  /** Where the next output lies in the history, in input samples. */
+  /** Position of the next output in the history, in input samples. */
   #position;
 
   /**
@@ -91,7 +91,63 @@ function filter(offset, cutoff, reach) {
   return taps.map((value) => value / sum);
 }
 
+/** Energy of the mean beside what the louder channel brings into it; below, that channel is taken alone. */
+const CANCELLED_BELOW = 0.4;
+/** The same from which on the mean is taken again. */
+const MIXED_ABOVE = 0.8;
+/** Energy that a channel needs to replace the one in use. */
+const LOUDER = 2;
+const MEMORY_S = 0.2;
+
+/**
+ * Mixes two channels to one: to their mean, or, if they cancel each other out as a balanced line in a stereo jack does,
+ * to the louder one. The server does the same with the sound that it decodes (`audio/mixing.py`).
+ */
+class Mixer {
+  #energies = [0, 0];
+  #mixed = 0;
+  /** Weight of the left channel: 0.5 for the mean, else 0 or 1. */
+  #left = 0.5;
+
+  /**
+   * @param {Float32Array[]} channels one or two
+   * @returns {Float32Array}
+   */
+  process([left, right]) {
+    const first = /** @type {Float32Array} */ (left);
+    if (!right) return first;
+    const decay = Math.exp(-first.length / (MEMORY_S * sampleRate));
+    const mean = first.map((value, index) => (value + (right[index] ?? 0)) / 2);
+    this.#energies = [first, right].map((channel, index) => decay * (this.#energies[index] ?? 0) + energy(channel));
+    this.#mixed = decay * this.#mixed + energy(mean);
+    const before = this.#left;
+    this.#left = this.#choose();
+    if (before === 0.5 && this.#left === 0.5) return mean;
+    // A change is faded over the block.
+    return first.map((value, index) => {
+      const weight = before + ((this.#left - before) * (index + 1)) / first.length;
+      return weight * value + (1 - weight) * (right[index] ?? 0);
+    });
+  }
+
+  #choose() {
+    const [left = 0, right = 0] = this.#energies;
+    const share = (4 * this.#mixed) / Math.max(left, right, 1e-30);
+    const louder = left >= right ? 1 : 0;
+    if (this.#left === 0.5) return share < CANCELLED_BELOW && Math.max(left, right) > 0 ? louder : 0.5;
+    if (share > MIXED_ABOVE) return 0.5;
+    const inUse = this.#left ? left : right;
+    return Math.max(left, right) > LOUDER * inUse ? louder : this.#left;
+  }
+}
+
+/** @param {Float32Array} samples */
+function energy(samples) {
+  return samples.reduce((sum, value) => sum + value * value, 0);
+}
+
 class VoiceCapture extends AudioWorkletProcessor {
+  #mixer = new Mixer();
   #resampler = new Resampler(sampleRate, RATE_HZ);
   #frame = new Float32Array(FRAME_SAMPLES);
   #filled = 0;
@@ -100,7 +156,8 @@ class VoiceCapture extends AudioWorkletProcessor {
   /** @param {Float32Array[][]} inputs */
   process([channels]) {
     // With nothing connected there is silence, and time goes on.
-    for (const sample of this.#resampler.process(channels?.[0] ?? this.#silence)) {
+    const samples = channels?.length ? this.#mixer.process(channels) : this.#silence;
+    for (const sample of this.#resampler.process(samples)) {
       this.#frame[this.#filled] = sample;
       this.#filled += 1;
       if (this.#filled === FRAME_SAMPLES) this.#send();

@@ -25,8 +25,9 @@ export class Capture {
   constructor(context, onframe) {
     this.#context = context;
     this.#node = new AudioWorkletNode(context, 'voxgender-capture', {
-      channelCount: 1,
-      channelCountMode: 'explicit',
+      // Two at most, which the worklet mixes: two that cancel each other out would be silence.
+      channelCount: 2,
+      channelCountMode: 'clamped-max',
       numberOfOutputs: 1,
     });
     this.#node.port.onmessage = ({ data }) => onframe(data);

@@ -1,4 +1,4 @@
-// What the page's own Content-Security-Policy keeps the client from. Browsers say it in an event, not in the error.
+// Tell which requests the page's own Content-Security-Policy forbids: browsers say it in an event, not in the error.
 
 import { ConnectionError } from './errors.js';
 import { wait } from './promises.js';
@@ -21,7 +21,7 @@ export async function underPolicy(url, work, { isModule = false } = {}) {
   const { href, host, protocol } = new URL(url, document.baseURI);
   let directive = '';
   const note = (/** @type {SecurityPolicyViolationEvent} */ { disposition, blockedURI, effectiveDirective }) => {
-    // Of a WebSocket's URL no more than the scheme need be told (https://www.w3.org/TR/CSP3/#strip-url-for-use-in-reports).
+    // Browsers may tell no more of a WebSocket's URL than its scheme (https://www.w3.org/TR/CSP3/#strip-url-for-use-in-reports).
     const isIt = blockedURI === protocol.slice(0, -1) || hostOf(blockedURI) === host;
     if (isIt && disposition === 'enforce') directive = effectiveDirective.replace(/-elem$/, '');
   };

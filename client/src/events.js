@@ -21,7 +21,7 @@
  * @property {number} resumedAt seconds of its audio that the session before it has told already; 0 for a fresh start
  */
 /**
- * Whether anything is heard of the input.
+ * The input gives nothing, or sound again.
  * @typedef {object} InputChange
  * @property {MicrophoneError | null} error `interrupted` or `silent`: it gives nothing, though it is live; null: it is heard again
  */

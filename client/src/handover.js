@@ -36,7 +36,7 @@ export function latestAfter(latest, message) {
 }
 
 /**
- * What the old call has told of one voice, as the new call's own sums count it.
+ * The sums that the old call has told of one voice, as the new call counts them.
  * @typedef {object} ToldOf
  * @property {number} resumedAt seconds of the new call's audio that the old one has told
  * @property {Summary} told that much

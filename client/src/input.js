@@ -121,9 +121,9 @@ export class Microphone {
   #track = null;
   /** @type {string | null} */
   #deviceId = null;
-  /** Of several that are being opened, the last one counts. */
+  /** Number of the latest attempt to open an input; earlier ones are given up. */
   #turn = 0;
-  /** Whether it gave nothing when it was last live. */
+  /** True if it gave nothing when it was last live. */
   #hung = false;
   #reopening = false;
   #released = false;

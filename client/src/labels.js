@@ -14,7 +14,7 @@ export function labelWord(label) {
 }
 
 /**
- * Whether a label is a voice’s, and not a word for doubt or silence.
+ * Return whether a label is a voice’s, and not a word for doubt or silence.
  * @param {Label} label
  */
 export function isVoice(label) {
@@ -22,7 +22,7 @@ export function isVoice(label) {
 }
 
 /**
- * Whether a label has a colour and a side of its own in every picture; all others share what is left.
+ * Return whether a label has a colour and a side of its own in every picture; all others share what is left.
  * @param {Label} label
  */
 export function isCommon(label) {

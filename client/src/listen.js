@@ -8,7 +8,7 @@ import { absolute, end, refusal } from './whip.js';
 const ANSWER_TIMEOUT_MS = 15_000;
 
 /**
- * Where a server with this WHIP endpoint listens: beside it.
+ * Return the URL at which a server with this WHIP endpoint takes WebSockets: beside it.
  * @param {string | URL} endpoint
  * @returns {URL}
  */

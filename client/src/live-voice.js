@@ -8,7 +8,7 @@ import { VoxgenderClient } from './voxgender-client.js';
 /** @typedef {ConstructorParameters<typeof VoxgenderClient>[1]} ClientOptions */
 
 /**
- * What a client says at one moment.
+ * The state of a client at one moment.
  * @typedef {object} Snapshot
  * @property {State} state
  * @property {Transport | null} transport
@@ -18,7 +18,7 @@ import { VoxgenderClient } from './voxgender-client.js';
  */
 
 /** @type {Readonly<Snapshot>} */
-export const IDLE = { state: 'idle', transport: null, error: null, label: null, result: null };
+const IDLE = { state: 'idle', transport: null, error: null, label: null, result: null };
 
 /** A client for frameworks, which want one object that is another one whenever something has changed. */
 export class LiveVoice {

@@ -5,7 +5,7 @@ import { MicrophoneError } from './errors.js';
  * not ride up and down.
  * @satisfies {MediaTrackConstraints}
  */
-export const VOICE_CONSTRAINTS = {
+const VOICE_CONSTRAINTS = {
   echoCancellation: true,
   noiseSuppression: true,
   autoGainControl: false,
@@ -35,7 +35,7 @@ export async function openMicrophone(deviceId = null) {
 const WITHHELD = 'The page that this one is in, or its server, does not let it use the microphone';
 
 /**
- * Whether nobody could have allowed it: the frame lacks `allow="microphone"`, or the server's Permissions-Policy forbids
+ * Return whether nobody could have allowed it: the frame lacks `allow="microphone"`, or the server's Permissions-Policy forbids
  * it. Firefox and Safari do not tell; there, a frame of another origin that is refused counts.
  * @param {unknown} error of getUserMedia
  */
@@ -74,7 +74,7 @@ const REASONS = {
  * @param {unknown} cause thrown by getUserMedia
  * @returns {MicrophoneError}
  */
-export function microphoneError(cause) {
+function microphoneError(cause) {
   const name = cause instanceof Error || cause instanceof DOMException ? cause.name : '';
   const [code, message] = REASONS[name] ?? ['unavailable', `The microphone cannot be used: ${String(cause)}`];
   return new MicrophoneError(code, message, { cause });

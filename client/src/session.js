@@ -1,7 +1,7 @@
 /** @typedef {import('./errors.js').VoxgenderError} VoxgenderError */
 
 /**
- * How sound and messages travel.
+ * The transport of sound and messages.
  * @typedef {'webrtc' | 'websocket'} Transport
  */
 

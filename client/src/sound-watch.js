@@ -4,7 +4,7 @@ import { MicrophoneError } from './errors.js';
 const DEAD_MS = 3_000;
 const LOOK_EVERY_MS = 900;
 const WINDOW_SAMPLES = 32_768;
-/** By then the window is full of the track. */
+/** Time after which the window is full of the track. */
 const FIRST_LOOK_S = 1;
 
 /**
@@ -24,7 +24,7 @@ export class SoundWatch {
   #source = null;
   #samples = new Float32Array(0);
   #lookedAtMs = -Infinity;
-  /** When nothing was heard for the first time since something was. */
+  /** Time since which nothing is heard. */
   #deadAtMs = Infinity;
   #isDead = false;
   /** @type {MicrophoneError | null} */

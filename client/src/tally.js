@@ -77,7 +77,7 @@ function empty() {
 }
 
 /**
- * Whether a summary has a field for the label; all others are in `others`.
+ * Return whether a summary has a field for the label; all others are in `others`.
  * @param {string} label
  * @returns {label is 'male' | 'female' | 'uncertain'}
  */

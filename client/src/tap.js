@@ -47,7 +47,7 @@ export class VoiceTap extends EventTarget {
     return this.#track;
   }
 
-  /** Whether the tap has been stopped. */
+  /** True once the tap has been stopped. */
   get over() {
     return this.#over;
   }

@@ -1,4 +1,4 @@
-// Why a request got no answer. `fetch` fails in one and the same way, whatever the reason; pages have to find out.
+// Tell why a request got no answer. `fetch` fails in one and the same way, whatever the reason; pages have to find out.
 
 import { ConnectionError } from './errors.js';
 
@@ -78,7 +78,7 @@ async function answers(url, mode) {
 }
 
 /**
- * Whether the browser keeps a page from a server of the user's own network.
+ * Return whether the browser keeps a page from a server of the user's own network.
  * @param {URL} url
  * @param {{hostname: string}} page
  */

@@ -18,7 +18,7 @@ import { CAPTURE_RATE_HZ, FRAME_MS } from './capture.js';
 
 const BITRATE = 24_000;
 
-/** As the server's answers ask WebRTC's encoders to be. */
+/** The parameters that the server's answers ask of WebRTC's encoders. */
 const OPUS = {
   codec: 'opus',
   sampleRate: CAPTURE_RATE_HZ,

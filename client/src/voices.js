@@ -14,7 +14,7 @@ export const MAX_VOICES = 8;
 /** @typedef {import('./input.js').Input} Input */
 /** @typedef {import('./session.js').Tracks} Tracks */
 
-/** As many characters as the server keeps of a name. */
+/** Characters of a name that the server keeps. */
 const LONGEST_NAME = 64;
 const UNUSABLE = /[\p{Cc}\p{Cs}]/u;
 
@@ -24,7 +24,7 @@ export class Voice {
   input = null;
   tally = new Tally();
   latest = NOTHING_TOLD;
-  /** Whether a result has come since it joined the session. */
+  /** True once a result has come since it joined the session. */
   isHeard = false;
   /** Resolves when the server has summed it up. */
   summed = /** @type {ReturnType<typeof deferred<void>>} */ (deferred());

@@ -113,8 +113,8 @@ export class VoxgenderClient extends EventTarget {
   }
 
   /**
-   * How sound and messages travel now.
-   * @returns {Transport | null} null where there is no session
+   * The transport of sound and messages; null without a session.
+   * @returns {Transport | null}
    */
   get transport() {
     return this.#session?.transport ?? null;
@@ -603,7 +603,7 @@ export class VoxgenderClient extends EventTarget {
 }
 
 /**
- * Whether several voices were given by their names.
+ * Return whether several voices were given by their names.
  * @param {Source | Sources | undefined} source
  * @returns {source is Sources}
  */

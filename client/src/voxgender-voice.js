@@ -6,7 +6,7 @@ import { VoxgenderClient } from './voxgender-client.js';
 /** @typedef {import('./message-types.js').Label} Label */
 /** @typedef {import('./voxgender-client.js').Token} Token */
 /**
- * What the element says, in another language than English.
+ * Texts of the element, in another language than English.
  * @typedef {object} Texts
  * @property {(label: Label) => string} label
  * @property {(error: Error) => {title: string}} explain
@@ -74,10 +74,10 @@ const ENGLISH = { label: labelWord, explain, connecting: 'Connecting…', listen
  *
  * Attributes `endpoint`, `token`, `transport` and `ice-transport-policy` (`relay` for TURN servers alone) count from the next
  * `source` on, and so does the property `token`: a function that gives one, for tokens that expire. The property `texts`
- * has its words in another language. Repeats the client's
- * `state` and `result` events, and has the label as `data-label` and the transport as `data-transport`. Colours are
- * `--voxgender-male`, `--voxgender-female`, `--voxgender-quiet` and, for a model’s further labels,
- * `--voxgender-other`; parts are `mark`, `word` and `confidence`.
+ * has its words in another language. Screen readers tell each label, unless the page says `aria-live="off"`, as one with
+ * several voices does. Repeats the client's `state` and `result` events, and has the label as `data-label` and the transport
+ * as `data-transport`. Colours are `--voxgender-male`, `--voxgender-female`, `--voxgender-quiet` and, for a model’s further
+ * labels, `--voxgender-other`; parts are `mark`, `word` and `confidence`.
  */
 export class VoxgenderVoice extends Base {
   static observedAttributes = ['endpoint'];
@@ -108,7 +108,7 @@ export class VoxgenderVoice extends Base {
     }
   }
 
-  /** What it says: English, where nothing else was set. */
+  /** Its texts, in English unless others were set. */
   get texts() {
     return this.#texts;
   }
@@ -139,6 +139,8 @@ export class VoxgenderVoice extends Base {
   }
 
   connectedCallback() {
+    // The role counts for more than the attribute of the element around it.
+    if (this.ariaLive === 'off') this.#word.removeAttribute('role');
     this.#listen();
   }
 

@@ -27,6 +27,9 @@ const CATCH_UP_MS = 300;
 const EXPLAINED_MS = 12_000;
 const EXPLANATIONS = new Set(['no_media', 'overloaded']);
 const SUMMARY_TIMEOUT_MS = 1_500;
+/** Waits between offers that settle which voices there are. */
+const SETTLE_AGAIN_MS = 1_000;
+const SETTLE_LONGEST_MS = 8_000;
 const DRAINING = 'draining';
 
 /** States of ICE in which there is a way through. */
@@ -47,6 +50,12 @@ export class WebRtcSession {
   #lines = new Map();
   /** Lines of voices that have left. Stopped, the first of all would take the transport of all with it. @type {RTCRtpTransceiver[]} */
   #spare = [];
+  /** The same, but the server may not know it yet. @type {RTCRtpTransceiver[]} */
+  #leaving = [];
+  /** Whether the server has the voices that are here, and no others. */
+  #isSettled = true;
+  /** Whether it is offered anew by itself until that is so. */
+  #isSettling = false;
   #isRoom;
   /** @type {RTCDataChannel} */
   #events;
@@ -62,7 +71,7 @@ export class WebRtcSession {
   #quiet;
   /** @type {ConnectionError | null} */
   #told = null;
-  /** Of each channel. @type {Map<number | undefined, number>} */
+  /** Latest result of each channel. @type {Map<number | undefined, number>} */
   #lastSeq = new Map();
   #messages = 0;
   /** @type {number | null} */
@@ -168,13 +177,23 @@ export class WebRtcSession {
     const gone = [...this.#lines.keys()].filter((name) => !tracks.has(name));
     const added = [...tracks].filter(([name]) => !this.#lines.has(name));
     await Promise.all([...this.#lines].map(([name, line]) => line.sender.replaceTrack(tracks.get(name) ?? null)));
-    if (!gone.length && !added.length) return;
+    if (gone.length || added.length) this.#isSettled = false;
+    if (this.#isSettled) return;
+    for (const name of gone) this.#endLine(name);
+    const before = this.#leaving.length;
     for (const [name, track] of added) await this.#addLine(name, track);
     try {
-      await this.#offerAnew(gone);
+      await this.#offerAnew();
     } catch (error) {
-      for (const [name] of added) this.#spareLine(name);
-      if (!this.#closed) throw error;
+      for (const [name] of added) this.#endLine(name);
+      if (whip.isRefusal(error)) {
+        // The server knows nothing of the lines that it has refused.
+        this.#spare.push(...this.#leaving.splice(before));
+        this.#isSettled = before === 0;
+      }
+      if (this.#closed) return;
+      if (!this.#isSettled) this.#settle();
+      throw error;
     }
   }
 
@@ -190,22 +209,18 @@ export class WebRtcSession {
   }
 
   /** @param {string | null} name */
-  #spareLine(name) {
+  #endLine(name) {
     const line = /** @type {RTCRtpTransceiver} */ (this.#lines.get(name));
     line.direction = 'inactive';
     this.#lines.delete(name);
-    this.#spare.push(line);
+    this.#leaving.push(line);
   }
 
-  /**
-   * Negotiate the lines anew.
-   * @param {readonly (string | null)[]} gone voices whose lines end
-   */
-  async #offerAnew(gone) {
+  /** Negotiate the lines anew. */
+  async #offerAnew() {
     const connection = this.#connection;
     const resource = await this.#resource;
     if (this.#closed || !resource) return;
-    for (const name of gone) this.#spareLine(name);
     try {
       await connection.setLocalDescription(await connection.createOffer());
       const names = new Map([...this.#lines].map(([name, line]) => [line.mid, name]));
@@ -216,6 +231,34 @@ export class WebRtcSession {
         await connection.setLocalDescription({ type: 'rollback' });
       }
       throw error;
+    }
+    this.#isSettled = true;
+    this.#spare.push(...this.#leaving.splice(0));
+  }
+
+  /**
+   * Offer anew until the server has answered: it may have taken an offer whose answer was lost, and keep a voice that is
+   * not here, and its place, until the call ends.
+   */
+  async #settle() {
+    if (this.#isSettling) return;
+    this.#isSettling = true;
+    for (let waitMs = SETTLE_AGAIN_MS; !this.#isSettled; waitMs = Math.min(2 * waitMs, SETTLE_LONGEST_MS)) {
+      await wait(waitMs);
+      if (this.#closed) return;
+      this.#changing = this.#changing.then(() => this.#settleNow());
+      await this.#changing;
+    }
+    this.#isSettling = false;
+  }
+
+  async #settleNow() {
+    if (this.#closed || this.#isSettled) return;
+    try {
+      await this.#offerAnew();
+    } catch (error) {
+      // Then nothing that is offered later will be taken either.
+      if (whip.isRefusal(error) && !(/** @type {VoxgenderError} */ (error).heals)) this.#isSettled = true;
     }
   }
 

@@ -205,7 +205,7 @@ export class WebSocketSession {
       };
       socket.onmessage = ({ data }) => this.#receive(data);
       const fail = () => void whyUnopened(ticket).then(reject);
-      // Of a socket that a policy forbids Chromium tells an error and no close.
+      // For a socket that a policy forbids, Chromium fires `error` and no `close`.
       socket.onerror = () => isOpen || fail();
       socket.onclose = (event) => (isOpen ? this.#onclose(event) : fail());
     });

@@ -10,6 +10,10 @@ const ANSWER_TIMEOUT_MS = 15_000;
 const STATUS_TIMEOUT_MS = 3_000;
 const PATCH_TRIES = 3;
 const PATCH_AGAIN_MS = 250;
+/** A later offer that got no answer is made again, so it is not waited for as long as the first one. */
+const UPDATE_TIMEOUT_MS = 5_000;
+/** Of a server that says, before it has changed anything, that it takes no more. */
+const UNCHANGED = new Set(['at_capacity', 'overloaded', 'draining', 'starting']);
 /** A connection that comes up later than this has been given up. */
 const LONGEST_PATCH_WAIT_MS = 3_000;
 
@@ -59,7 +63,8 @@ export async function publish(endpoint, offer, { token = null, query = {} } = {}
 }
 
 /**
- * Offer anew in a session: its voices have changed. An extension of the server's; WHIP knows no second offer.
+ * Offer anew in a session: its voices have changed. An extension of the server's; WHIP knows no second offer. An offer that
+ * comes twice is answered twice and changes nothing the second time, so one without an answer is made again.
  * @param {Resource} resource
  * @param {string} offer SDP
  * @returns {Promise<string>} the answer
@@ -67,10 +72,25 @@ export async function publish(endpoint, offer, { token = null, query = {} } = {}
  * @throws {ConnectionError} no answer at all
  */
 export async function update(resource, offer) {
+  for (let left = PATCH_TRIES - 1; ; left -= 1) {
+    try {
+      return await updateOnce(resource, offer);
+    } catch (error) {
+      if (!left || isRefusal(error)) throw error;
+    }
+    await wait(PATCH_AGAIN_MS);
+  }
+}
+
+/**
+ * @param {Resource} resource
+ * @param {string} offer SDP
+ */
+async function updateOnce(resource, offer) {
   const headers = { 'Content-Type': 'application/sdp' };
   let response, body;
   try {
-    const signal = AbortSignal.timeout(ANSWER_TIMEOUT_MS);
+    const signal = AbortSignal.timeout(UPDATE_TIMEOUT_MS);
     response = await fetch(resource.url, { method: 'PATCH', headers, body: offer, signal });
     body = await response.text();
   } catch (cause) {
@@ -78,6 +98,15 @@ export async function update(resource, offer) {
   }
   if (!response.ok) throw refusal(response, body);
   return body;
+}
+
+/**
+ * Whether the server has refused a later offer, and changed nothing. Of any other failure that is not known: the offer may
+ * have been taken, and its answer been lost.
+ * @param {unknown} error
+ */
+export function isRefusal(error) {
+  return error instanceof ServerError && (error.status < 500 || UNCHANGED.has(error.code));
 }
 
 /**

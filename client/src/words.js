@@ -1,5 +1,5 @@
 /**
- * By an error's code: what happened, and what to do, in English.
+ * Texts of errors by their codes, in English: what happened, and what to do.
  * @type {Readonly<Record<string, readonly [title: string, advice: string]>>}
  */
 export const ERROR_WORDS = {

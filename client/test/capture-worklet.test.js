@@ -6,7 +6,7 @@ import { test } from 'node:test';
 const BLOCK = 128;
 
 /** Frames that come of a tone. */
-async function capture(rateHz, { toneHz, seconds = 2, connected = true }) {
+async function capture(rateHz, { toneHz, seconds = 2, connected = true, right = undefined }) {
   const frames = [];
   let Processor;
   globalThis.sampleRate = rateHz;
@@ -14,13 +14,14 @@ async function capture(rateHz, { toneHz, seconds = 2, connected = true }) {
     port = { postMessage: (frame) => frames.push(frame) };
   };
   globalThis.registerProcessor = (_, processor) => (Processor = processor);
-  await import(`../src/capture-worklet.js?${rateHz}-${toneHz}-${connected}`);
+  await import(`../src/capture-worklet.js?${rateHz}-${toneHz}-${connected}-${right}`);
   const processor = new Processor();
   for (let start = 0; start < rateHz * seconds; start += BLOCK) {
     const block = Float32Array.from({ length: BLOCK }, (_, index) =>
       Math.sin((2 * Math.PI * toneHz * (start + index)) / rateHz),
     );
-    assert.equal(processor.process([connected ? [block] : []]), true);
+    const channels = right === undefined ? [block] : [block, block.map((value) => right * value)];
+    assert.equal(processor.process([connected ? channels : []]), true);
   }
   return frames;
 }
@@ -46,6 +47,21 @@ for (const rateHz of [44_100, 48_000]) {
   test(`what 16 kHz cannot hold of ${rateHz} Hz is taken out, not folded down`, async () => {
     assert.ok(levelDb(await capture(rateHz, { toneHz: 9_000 })) < -60);
     assert.ok(Math.abs(levelDb(await capture(rateHz, { toneHz: 6_000 }))) < 0.5);
+  });
+}
+
+for (const [right, expectedDb] of [
+  [-1, 0],
+  [-2, 6.02],
+  [-0.6, 0],
+  [1, 0],
+  [0, -6.02],
+  [0.5, -2.5],
+]) {
+  test(`of two channels, the second ${right} times the first, the mean is heard, or the louder one of two that cancel`, async () => {
+    // The browser's own mix of a balanced line in a stereo jack was silence.
+    const level = levelDb(await capture(48_000, { toneHz: 1_000, right }));
+    assert.ok(Math.abs(level - expectedDb) < 0.1, `${level} dB`);
   });
 }
 

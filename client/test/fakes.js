@@ -24,7 +24,7 @@ export class FakeTrack extends EventTarget {
 
   muted = false;
 
-  /** By the browser, as when a telephone call takes the microphone. */
+  /** Mute, as the browser does when a telephone call takes the microphone. */
   setMuted(muted) {
     this.muted = muted;
     this.dispatchEvent(new Event(muted ? 'mute' : 'unmute'));
@@ -181,15 +181,16 @@ export class FakeServer {
     return new Response(body, { status, headers: status === 201 ? { Location: url, ...headers } : headers });
   }
 
-  /** How many offers have come. */
+  /** Number of offers that have come. */
   #offers = 0;
 
   /** The answer to a later offer. */
   update = { status: 200 };
 
   async #update(url, offer) {
-    const { status, body = 'answer' } = this.update;
+    const { status, body = 'answer', isLost = false } = this.update;
     if (status === 200) this.#greet(this.sessions.get(url), offer);
+    if (isLost) throw new TypeError('Failed to fetch');
     return new Response(body, { status });
   }
 
@@ -330,9 +331,9 @@ export function capture(count) {
 export class FakeWebSocket {
   static OPEN = 1;
   static all = [];
-  /** Whether a socket that opens is greeted. */
+  /** True if a socket that opens is greeted. */
   static greets = true;
-  /** Whether a socket opens. */
+  /** True if a socket opens. */
   static opens = true;
   readyState = FakeWebSocket.OPEN;
   bufferedAmount = 0;

@@ -1,4 +1,4 @@
-// What a client listens to, as it changes, ends, is taken away or goes dead.
+// The input of a client, as it changes, ends, is taken away or goes dead.
 
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, mock, test } from 'node:test';

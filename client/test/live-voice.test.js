@@ -1,4 +1,4 @@
-// What the hooks for React and Vue stand on.
+// The ground of the hooks for React and Vue.
 
 import assert from 'node:assert/strict';
 import { beforeEach, test } from 'node:test';

@@ -142,6 +142,56 @@ test('a voice for which the server has no place is refused, and the others go on
   assert.equal(connection.lines.length, 3, 'the line of the refused voice is used by the next one');
 });
 
+test('a later offer without an answer is made again, the same', async () => {
+  await client.start({ alice });
+  server.update = { status: 200, isLost: true };
+  const added = client.add('bob', bob);
+  while (server.count('PATCH') < 1) await new Promise(setImmediate);
+  server.update = { status: 200 };
+  await added;
+  const [first, second] = server.requests.filter(({ method }) => method === 'PATCH');
+  assert.equal(first.body, second.body);
+  assert.equal(server.count('PATCH'), 2);
+});
+
+for (const lost of [
+  { status: 200, isLost: true },
+  { status: 502 },
+  { status: 503, body: '{"code": "node_unreachable"}' },
+]) {
+  test(`a voice does not stay on the server for an answer that is lost: ${JSON.stringify(lost)}`, async () => {
+    await client.start({ alice });
+    const [connection] = FakePeerConnection.all;
+    server.update = lost;
+    if (lost.status !== 200) connection.voices.push({ name: 'bob' });
+    await assert.rejects(client.add('bob', bob));
+    assert.equal(connection.voices.length, lost.isLost ? 1 : 2);
+    server.update = { status: 200 };
+    const before = server.count('PATCH');
+    while (server.count('PATCH') === before) await new Promise((resolve) => setTimeout(resolve, 50));
+    await settle();
+    assert.deepEqual(
+      connection.voices.map(({ name }) => name),
+      ['alice'],
+    );
+    // Its line may still be another voice’s to the server, so it is used again only now.
+    await client.add('carol', new FakeTrack());
+    assert.equal(connection.lines.length, 2);
+  });
+}
+
+test('a voice that leaves is taken off the server even where that is refused for another one that comes', async () => {
+  await client.start({ alice, bob });
+  server.update = { status: 503, body: '{"code": "at_capacity", "detail": "The server is full."}' };
+  const added = assert.rejects(client.add('carol', new FakeTrack()), { code: 'at_capacity' });
+  const removed = client.remove('bob');
+  await added;
+  server.update = { status: 200 };
+  const [connection] = FakePeerConnection.all;
+  while (connection.voices.some(({ name }) => name === 'bob')) await new Promise((resolve) => setTimeout(resolve, 50));
+  await removed;
+});
+
 test('voices that come and go at the same time are negotiated one after the other', async () => {
   await client.start({ alice, bob });
   const removed = client.remove('alice');

@@ -1,4 +1,4 @@
-// Why a request got no answer: told apart by what else the browser says.
+// Reasons for which a request got no answer are told apart by what else the browser says.
 
 import assert from 'node:assert/strict';
 import { afterEach, test } from 'node:test';

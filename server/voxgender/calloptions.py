@@ -125,7 +125,7 @@ def read(given: Mapping[str, Any]) -> CallOptions:
         values["tags"] = _tags(given["tags"])
     if "hop_ms" in given:
         hop_ms = values["hop_ms"] = given["hop_ms"]
-        # Which hops fit is known where the call is analysed.
+        # The hops that fit are known where the call is analysed.
         if type(hop_ms) is not int or not 0 < hop_ms <= _MAX_HOP_MS:
             raise OptionRefused("hop_ms takes a whole number of milliseconds; hello.limits tells which fit.")
     if "messages" in given:

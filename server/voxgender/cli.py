@@ -95,13 +95,14 @@ def doctor(settings: DoctorSettings) -> int:
 
 
 def call(settings: CallOptions) -> int:
-    """Place one call, play speech, and print the labels live."""
+    """Place one call, of one voice or of several, and print the labels live."""
     from voxgender.peer import terminal
 
     _run(
         terminal.call(
             settings.url,
             audio=settings.audio,
+            voices=settings.files,
             token=settings.auth.token,
             query=settings.session.query,
             relay_only=settings.relay_only,
@@ -316,7 +317,7 @@ def parse(argv: Sequence[str]) -> tuple[Callable[[Any], int], Any]:
     options.add_arguments(parser, kind)
     if any(option.variable for option in options.options_of(kind)):
         parser.epilog = "Names in brackets are environment variables; the command line wins."
-    # Options may stand between the files of a command that takes several, as in `classify a.wav --json b.wav`.
+    # Options may stand between the arguments.
     arguments, unknown = parser.parse_known_intermixed_args(argv[1:])
     if unknown:
         flags = [option.flag for option in options.options_of(kind)]

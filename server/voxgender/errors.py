@@ -136,6 +136,6 @@ class TokenRejected(VoxgenderError):
 def first_line(error: BaseException) -> str:
     """Return the line of a library's error that tells the most, for a sentence of our own."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-    # Of a validator's error the first line names the validator alone, and types are shown as Python does.
+    # The first line of a validator's error names the validator alone; types are shown as Python does.
     told = next((line for line in lines if not line.endswith(":")), lines[0])
     return re.sub(r"<class '([^']*)'>", r"\1", told).replace("NoneType", "null").rstrip(".:")

@@ -83,6 +83,7 @@ _FORBIDDEN = re.compile(r"[^\t\n\r\x20-\x7e\xa0-\U0010ffff]")
 _TOKEN = re.compile(r"[\x21-\x7e]+")
 _CREDENTIAL = re.compile(r"[\x21-\x39\x3b-\x7e]+")
 _NUMBER = re.compile(r"[0-9]{1,10}")
+_ORIGIN = re.compile(r"\S+ ([0-9]{1,20}) ([0-9]{1,20}) ")
 _RTPMAP = re.compile(r"([0-9]{1,3})\s+([\w.-]{1,64})/([0-9]{1,10})(?:/([0-9]{1,3}))?", re.ASCII)
 _HASH = re.compile(r"[0-9A-Fa-f]{2}(?::[0-9A-Fa-f]{2})*")
 
@@ -141,6 +142,15 @@ class DataChannels:
     """Written as ``DTLS/SCTP 5000``, as browsers did before 2018."""
 
 
+class Origin(NamedTuple):
+    """The origin of an offer, by which the offers of one session are put in their order (RFC 8866 section 5.2)."""
+
+    session: str
+    """The same in all offers of a session."""
+    version: int
+    """Greater in each later offer that differs from the one before (RFC 3264 section 8)."""
+
+
 @dataclass(frozen=True)
 class MediaLine:
     """A media line of an offer, as far as its answer has to repeat it."""
@@ -195,6 +205,8 @@ class Offer:
     """The audio line, and the others that send in its bundle."""
     is_room: bool
     """True if its voices are told apart: there are several, or the only one has a title (``i=``)."""
+    origin: Origin | None
+    """None without an ``o=`` line that can be read."""
 
     @classmethod
     def parse(cls, text: str) -> "Offer":
@@ -219,6 +231,13 @@ class Offer:
         """Id of the header extension that names a packet's media line; 0 without one."""
         ids = (one.id for voice in self.voices for one in voice.header_extensions if one.uri == MID_EXTENSION)
         return next(ids, 0)
+
+    def is_before(self, other: "Offer") -> bool:
+        """Return whether it is known that the client made another offer of the same session later."""
+        mine, theirs = self.origin, other.origin
+        if mine is None or theirs is None:
+            return False
+        return mine.session == theirs.session and mine.version < theirs.version
 
     def takes(self, mid: str | None) -> bool:
         """Return whether candidates of the line with this name belong to the call's transport."""
@@ -246,14 +265,20 @@ class Fragment:
             raise SdpRejected(str(error)) from None
 
 
+def is_title(text: str) -> bool:
+    """Return whether a voice's line can have this title as it is: it names the voice (``i=``)."""
+    return 0 < len(text) <= MAX_NAME and text == text.strip() and text.isprintable()
+
+
 class _Section:
     """A section of an SDP, the session's or a media line's: its known attributes, in order."""
 
-    __slots__ = ("attributes", "media", "title")
+    __slots__ = ("attributes", "media", "origin", "title")
 
     def __init__(self, media: str = "") -> None:
         self.media = media
         self.title = ""
+        self.origin: Origin | None = None
         self.attributes: dict[str, list[str]] = {}
 
     def has(self, name: str) -> bool:
@@ -304,6 +329,7 @@ def _offer(session: _Section, sections: list[_Section]) -> Offer:
         data=data,
         voices=voices,
         is_room=is_room,
+        origin=session.origin,
     )
 
 
@@ -606,6 +632,8 @@ def _split(text: str) -> tuple[_Section, list[_Section]]:
             sections.append(section)
         elif line.startswith("i=") and sections:
             section.title = line[2:].strip()[:MAX_NAME].rstrip()
+        elif line.startswith("o=") and (origin := _ORIGIN.match(line, 2)):
+            session.origin = Origin(origin[1], int(origin[2]))
     return session, sections
 
 

@@ -31,7 +31,7 @@ class Used(msgspec.Struct, frozen=True, kw_only=True):
 
     def __add__(self, other: "Used") -> "Used":
         """Return the sum of both, whatever they are the sums of."""
-        # What is told has milliseconds, and sums of floats have a little more.
+        # Usage is told in milliseconds, and sums of floats have a little more.
         return Used(
             calls=self.calls + other.calls,
             audio_s=round(self.audio_s + other.audio_s, 3),

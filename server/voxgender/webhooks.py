@@ -240,7 +240,7 @@ class Webhooks:
             queue.failures += 1
             queue.due_at = now + (pause_s or self._pause_s(queue.failures))
             if failure != "refused" and began_at >= self._failed_at:
-                # Of requests that were under way together one counts.
+                # Requests that were under way together count as one.
                 self._failures += 1
                 self._failed_at = now
                 self._due_at = now + (pause_s or self._pause_s(self._failures))

@@ -1,4 +1,4 @@
-"""A voice in stereo is heard, however the channels stand to each other."""
+"""A voice in several channels is heard, however they stand to each other."""
 
 import struct
 from pathlib import Path
@@ -7,9 +7,14 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from av.audio.frame import AudioFrame
+from av.audio.layout import AudioLayout
 
 from tests.support import Samples, noise, sine
 from voxgender.audio.files import read_audio
+from voxgender.audio.frames import Packet
+from voxgender.audio.mixing import layout_weights
+from voxgender.audio.pcm import Encoding, PcmFormat
+from voxgender.audio.pcmdecoder import PcmDecoder
 from voxgender.audio.resampler import Resampler
 
 RATE = 16_000
@@ -65,6 +70,53 @@ def test_a_voice_with_one_channel_inverted_is_heard_in_a_wave_file(tmp_path: Pat
     tone = 0.4 * np.sin(2 * np.pi * 300 * np.arange(RATE) / RATE)
     write_wave(path, np.stack([tone, -tone]), width=width)
     assert level(read_audio(path)) == pytest.approx(0.4, rel=0.02)
+
+
+@pytest.mark.parametrize("channels", [3, 4, 5, 6, 7, 8, 9, 16])
+def test_a_balanced_line_is_heard_among_any_number_of_channels(tmp_path: Path, channels: int) -> None:
+    """Two channels that cancel each other were heard by the louder one; among others they were silence."""
+    path = tmp_path / "recorder.wav"
+    planes = np.zeros((channels, RATE))
+    planes[0] = 0.4 * np.sin(2 * np.pi * 300 * np.arange(RATE) / RATE)
+    planes[1] = -planes[0]
+    write_wave(path, planes, width=2)
+    assert level(read_audio(path)) == pytest.approx(0.4, rel=0.02)
+
+
+@pytest.mark.parametrize("channels", [2, 3, 4, 5, 6, 7, 8, 12])
+def test_a_voice_on_any_one_of_the_channels_is_heard(tmp_path: Path, channels: int) -> None:
+    """FFmpeg takes the fourth of six channels for low frequencies, and leaves it out: a recorder's was silence."""
+    path = tmp_path / "recorder.wav"
+    for one in range(channels):
+        planes = np.zeros((channels, RATE // 4))
+        planes[one] = 0.4 * np.sin(2 * np.pi * 300 * np.arange(RATE // 4) / RATE)
+        write_wave(path, planes, width=2)
+        assert level(read_audio(path)) > 0.4 / (1.5 * channels)
+
+
+@pytest.mark.parametrize("channels", [2, 3, 8])
+@pytest.mark.parametrize(("encoding", "rate"), [("s16le", RATE), ("f32le", 48_000)])
+def test_a_balanced_line_is_heard_in_the_samples_of_a_program(channels: int, encoding: Encoding, rate: int) -> None:
+    tone = (0.4 * np.sin(2 * np.pi * 300 * np.arange(rate) / rate)).astype(np.float32)
+    planes = np.stack([tone, -tone, *(channels - 2) * [np.zeros_like(tone)]])
+    stored = (planes.T * 32_767).astype("<i2") if encoding == "s16le" else planes.T
+    size = rate // 10 * channels * stored.itemsize
+    packets = [
+        Packet(at // (channels * stored.itemsize), stored.tobytes()[at : at + size])
+        for at in range(0, stored.nbytes, size)
+    ]
+    decoder, resampler = PcmDecoder(PcmFormat(rate, encoding, channels), None), Resampler()
+    out = np.concatenate([resampler.convert(decoder.decode([packet])) for packet in packets])
+    assert level(out) == pytest.approx(0.4, rel=0.02)
+
+
+@pytest.mark.parametrize("layout", ["5.1", "7.1", "quad", "3.0"])
+def test_loudspeakers_have_the_weights_of_their_places(layout: str) -> None:
+    places = AudioLayout(layout)
+    weights = layout_weights(layout, places.nb_channels)
+    assert weights.sum() == pytest.approx(1)
+    names = [channel.name for channel in places.channels]
+    assert [name for name, weight in zip(names, weights, strict=True) if weight == 0] == ["LFE"] * ("LFE" in names)
 
 
 @pytest.mark.parametrize("channels", [1, 3, 6, 9, 16, 31, 64, 255])

@@ -67,7 +67,7 @@ def test_each_channel_is_decoded_apart_and_all_are_mixed_on_request() -> None:
     def decoded(channel: int | None) -> list[int]:
         (frame,) = PcmDecoder(pcm, channel).decode(packets)
         assert isinstance(frame, Wave)
-        return [int(sample) for sample in frame.pcm]
+        return [round(float(sample) * (1 if frame.pcm.dtype == np.int16 else 32_768)) for sample in frame.pcm]
 
     assert [decoded(channel) for channel in (0, 1, 2, None)] == [[1, 2], [20, 40], [300, 600], [107, 214]]
 
@@ -96,7 +96,7 @@ def test_packets_left_out_leave_a_gap_between_frames() -> None:
     pcm = PcmFormat(8_000)
     packets = PcmPackets(pcm)
     first = [packet for packet, _ in packets.cut(bytes(160))]
-    assert packets.skip(bytes(1_600)) == pytest.approx(0.1)
+    assert sum(duration_s for _, duration_s in packets.cut(bytes(1_600))) == pytest.approx(0.1)
     last = [packet for packet, _ in packets.cut(bytes(160))]
     frames = PcmDecoder(pcm).decode([*first, *last])
     assert [frame.time for frame in frames] == [0.0, 0.11]

@@ -12,10 +12,11 @@ from transformers import Wav2Vec2Config, Wav2Vec2ForSequenceClassification
 from transformers.utils.logging import disable_progress_bar
 
 from tests.benchmarks.tables import Measured, markdown
+from tests.inference.checkpoints import weights_of
 from voxgender.inference import loading
 from voxgender.inference.classifier import SAMPLE_RATE_HZ, Precision
 from voxgender.inference.conversion import open_network
-from voxgender.inference.eager import EagerNetwork, weights_of
+from voxgender.inference.eager import EagerNetwork
 from voxgender.inference.runtime import OnnxNetwork
 
 SECONDS = 1.5

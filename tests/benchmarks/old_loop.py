@@ -24,13 +24,13 @@ from transformers import Wav2Vec2ForSequenceClassification
 
 from tests.benchmarks.model import large_config
 from tests.benchmarks.tables import Measured, markdown
+from tests.inference.checkpoints import weights_of
 from voxgender.audio.frames import SAMPLE_RATE_HZ, Samples
 from voxgender.engine import Engine
 from voxgender.engine.track import analyze
 from voxgender.inference import loading
 from voxgender.inference.classifier import Classifier
 from voxgender.inference.conversion import open_network
-from voxgender.inference.eager import weights_of
 from voxgender.inference.loading import CheckpointClassifier
 from voxgender.peer.voices import MAN, WOMAN, speak
 from voxgender.protocol import Result

@@ -4,7 +4,7 @@ import asyncio
 import json
 import re
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -69,6 +69,26 @@ async def load(
         return report
 
 
+@asynccontextmanager
+async def a_helper(command: Sequence[str]) -> AsyncIterator[Callable[[str], Awaitable[str]]]:
+    """Run a program that answers each line of its input by a line; give what asks it.
+
+    Asking raises ``RuntimeError`` if the program has ended.
+    """
+    async with _child(command, None, stdin=asyncio.subprocess.PIPE) as child:
+
+        async def ask(line: str) -> str:
+            assert child.stdin is not None
+            assert child.stdout is not None
+            child.stdin.write(f"{line}\n".encode())
+            answer = await child.stdout.readline()
+            if not answer:
+                raise RuntimeError(f"{' '.join(command)} has ended")
+            return answer.decode()
+
+        yield ask
+
+
 async def lines_of(command: Sequence[str]) -> list[str]:
     """Run a program to its end; give what it printed.
 
@@ -83,8 +103,10 @@ async def lines_of(command: Sequence[str]) -> list[str]:
 
 
 @asynccontextmanager
-async def _child(command: Sequence[str], pin: Callable[[], None] | None) -> AsyncIterator[asyncio.subprocess.Process]:
-    child = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE, preexec_fn=pin)
+async def _child(
+    command: Sequence[str], pin: Callable[[], None] | None, stdin: int | None = None
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    child = await asyncio.create_subprocess_exec(*command, stdin=stdin, stdout=asyncio.subprocess.PIPE, preexec_fn=pin)
     try:
         yield child
     finally:

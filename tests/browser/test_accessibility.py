@@ -109,7 +109,7 @@ async def test_the_operators_page_has_no_fault_and_shows_texts_as_texts(
     picture = {
         "calls": [
             {
-                "call": "0123456789ab", "node": "<b>x</b>", "state": "connected", "age_s": 61.0,
+                "call": "0123456789ab", "node": "<b>x</b>", "state": "connected", "age_s": 61.0, "voices": 8,
                 "shares": {"<img src=x onerror=alert(1)>": 1.0}, "latency_ms": 43.2, "packets_lost": 3,
             }
         ],

@@ -116,3 +116,31 @@ async def test_a_call_over_a_websocket_is_muted_and_outlives_its_server(
     assert resumed_at < summary["duration"] < resumed_at + 30
     assert await page.evaluate("told[1]") == "live websocket"
     await expect_no_sessions(server)
+
+
+BALANCED_LINE = """() => {
+    const context = new AudioContext();
+    const microphone = context.createMediaStreamSource(new MediaStream([track]));
+    const inverse = new GainNode(context, { gain: -1 });
+    const channels = new ChannelMergerNode(context, { numberOfInputs: 2 });
+    const line = new MediaStreamAudioDestinationNode(context, { channelCount: 2 });
+    microphone.connect(channels, 0, 0);
+    microphone.connect(inverse).connect(channels, 0, 1);
+    channels.connect(line);
+    const [stereo] = line.stream.getAudioTracks();
+    // By now the label is that of the microphone's own track.
+    window.since = client.total.duration + 2;
+    return client.replaceTrack(stereo);
+}"""
+
+
+async def test_a_voice_with_one_channel_inverted_is_heard_over_a_websocket(
+    server: Server, open_page: OpenPage, babble: Path
+) -> None:
+    """The browser brought a balanced line in a stereo jack to one channel itself, which was silence."""
+    page = await open_page(server.url, babble)
+    await listen(page)
+    await page.evaluate(BALANCED_LINE)
+    await page.wait_for_function("latest.end > since && latest.label !== 'no_speech'")
+    await page.evaluate("client.stop()")
+    await expect_no_sessions(server)

@@ -1,10 +1,12 @@
 """Several voices by one connection from a real Chromium."""
 
+import asyncio
 import base64
 from pathlib import Path
 
 from tests.browser.conftest import OpenPage, Server
 from tests.browser.test_page import expect_no_sessions
+from tests.lossyproxy import a_lossy_proxy
 
 PREPARE = """async (files) => {
     const { VoxgenderClient } = await import('/client/index.js');
@@ -81,4 +83,40 @@ async def test_more_voices_than_a_call_takes_are_refused_and_the_others_go_on(
     await page.evaluate(ADD, ["ninth", "male"])
     await page.wait_for_function("heard.ninth")
     await page.evaluate("client.stop()")
+    await expect_no_sessions(server)
+
+
+async def test_a_voice_does_not_stay_on_the_server_for_answers_that_are_lost(
+    server: Server, open_page: OpenPage, voices: dict[str, Path]
+) -> None:
+    """A later offer whose answer was lost left its voice, and its place, on the server until the call ended."""
+
+    def count() -> int:
+        (session,) = server.sessions()
+        return len(session["voices"])
+
+    await expect_no_sessions(server)
+    async with a_lossy_proxy(server.url) as proxy:
+        page = await open_page(proxy.url, flags=["--autoplay-policy=no-user-gesture-required"])
+        files = {"male": base64.b64encode(voices["male"].read_bytes()).decode()}
+        await page.evaluate(PREPARE, files)
+        await page.evaluate("async () => client.start({ alice: await track('male') })")
+        # Chromium itself asks again, once, where a connection breaks that has been used before.
+        proxy.losing["PATCH"] = 2
+        await page.evaluate(ADD, ["bob", "male"])
+        await page.wait_for_function("heard.bob")
+        assert proxy.lost["PATCH"] == 2
+        assert count() == 2
+        proxy.losing["PATCH"] = 1_000
+        adding = page.evaluate("async () => client.add('carol', await track('male')).catch(({ code }) => code)")
+        assert await adding == "unreachable"
+        del proxy.losing["PATCH"]
+        async with asyncio.timeout(15):
+            while count() > 2:  # noqa: ASYNC110 - it tells when asked, and only then
+                await asyncio.sleep(0.05)
+        await page.evaluate(ADD, ["dave", "male"])
+        await page.wait_for_function("heard.dave")
+        assert count() == 3
+        assert await page.evaluate("[...client.tracks.keys()]") == ["alice", "bob", "dave"]
+        await page.evaluate("client.stop()")
     await expect_no_sessions(server)

@@ -27,7 +27,7 @@ def serve_configs() -> list[dict[str, Any]]:
     return [documents("ray/serve.yaml")[0], yaml.safe_load(service()["serveConfigV2"])]
 
 
-# Of Ray's own schema.
+# Ray's own schema warns.
 @pytest.mark.filterwarnings("ignore:Using extra keyword arguments on `Field` is deprecated:DeprecationWarning")
 @pytest.mark.parametrize("config", serve_configs(), ids=["serve.yaml", "rayservice.yaml"])
 def test_ray_serve_takes_the_application_and_the_pool_its_options(config: dict[str, Any]) -> None:

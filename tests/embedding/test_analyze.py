@@ -10,23 +10,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.engine.models import PATIENCE_S, Pitch
+from tests.engine.models import PATIENCE_S
 from tests.engine.test_files import write
 from tests.support import Samples, TimedTrack, frames, in_real_time, silence, sine
 from voxgender import AnyMessage, AudioError, Change, Segment, Summary, analyze, classify, classify_sync
-from voxgender.engine import Engine, loading
+from voxgender.engine import Engine
 from voxgender.engine.files import analyze_file
 from voxgender.peer.voices import MAN, WOMAN, dialogue, speak
 
+pytestmark = pytest.mark.usefixtures("pitch")
+
 RATE = 16_000
-
-
-@pytest.fixture(autouse=True)
-def pitch(monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
-    engine = Engine(Pitch())
-    monkeypatch.setitem(loading._engines, "embedded", engine)
-    yield engine
-    engine.close()
 
 
 @pytest.fixture(scope="module")

@@ -4,26 +4,18 @@ import asyncio
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
 
-from tests.engine.models import PATIENCE_S, Pitch
+from tests.engine.models import PATIENCE_S
 from tests.support import Samples, silence
 from voxgender import AnyMessage, AudioError, Segment, Summary, Voice, VoxgenderError, Warning
 from voxgender.embedding.voice import MAX_PUSHED_S
-from voxgender.engine import Engine, loading
 from voxgender.errors import ModelError
 from voxgender.peer.voices import MAN, dialogue, speak
 
-
-@pytest.fixture(autouse=True)
-def pitch(monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
-    engine = Engine(Pitch())
-    monkeypatch.setitem(loading._engines, "embedded", engine)
-    yield engine
-    engine.close()
+pytestmark = pytest.mark.usefixtures("pitch")
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,7 @@
 """Files through the engine."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import av
@@ -25,19 +25,6 @@ def write(path: Path, audio: Samples) -> Path:
             container.mux(stream.encode(made))
         container.mux(stream.encode(None))
     return path
-
-
-@pytest.fixture
-def make() -> Iterator[Callable[[Classifier | None], Engine]]:
-    made: list[Engine] = []
-
-    def engine(classifier: Classifier | None) -> Engine:
-        made.append(Engine(classifier))
-        return made[-1]
-
-    yield engine
-    for one in made:
-        one.close()
 
 
 def results_of(messages: Sequence[Message]) -> list[Result]:

@@ -1,7 +1,7 @@
 """Streams that can wait: nothing is dropped, all is classified, channels are judged apart."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -72,19 +72,6 @@ def encoded(audio: Samples, pcm: PcmFormat) -> bytes:
     if pcm.encoding == "f32le":
         return audio.astype("<f4").tobytes()
     return (audio * 32_767).astype("<i2").tobytes()
-
-
-@pytest.fixture
-def make() -> Iterator[Callable[[Classifier | None], Engine]]:
-    made: list[Engine] = []
-
-    def engine(classifier: Classifier | None) -> Engine:
-        made.append(Engine(classifier))
-        return made[-1]
-
-    yield engine
-    for one in made:
-        one.close()
 
 
 def of_audio(messages: Sequence[Message]) -> list[object]:

@@ -84,7 +84,7 @@ def held_to_contract(target: Target) -> Iterator[Parse]:
     Raises:
         Breach: on leaving, for threads and descriptors that stayed.
     """
-    # What is loaded once stays, and is no leak.
+    # Modules that are loaded once stay, and are no leak.
     with target.opened() as parse:
         for seed in target.seeds():
             parse(seed)

@@ -22,7 +22,7 @@ from tests.fuzz.contract import Breach, Parse, Target
 from tests.rtc import LOOPBACK, Peer
 from voxgender.audio.frames import Packet
 from voxgender.engine import Engine
-from voxgender.media import sockets
+from voxgender.media import sharedsocket
 from voxgender.media.aiortc_internals import reception, sctp
 from voxgender.media.decoder import Decoders
 from voxgender.media.node import MediaNode
@@ -131,7 +131,7 @@ class StunCall(_Node):
         await self.node.open(offers.CLIENTS["chromium"])
         (self._session,) = self.node._sessions.values()
         (self._shared,) = self.node._sockets._shared
-        self.node._sockets.strangers = RateLimit(_UNHURRIED, _UNHURRIED)
+        self._shared._strangers = RateLimit(_UNHURRIED, _UNHURRIED)
         (call,) = self._shared._calls
         call._others = RateLimit(_UNHURRIED, _UNHURRIED)
         self._protocol = call._protocol
@@ -159,7 +159,7 @@ class StunCall(_Node):
             source = next(iter(self._shared._by_source))
         self._shared.deliver(body, source, time.monotonic())
         await asyncio.sleep(0)
-        if len(self._connection._remote_candidates) > MAX_CANDIDATES + sockets._MAX_SOURCES + 4:
+        if len(self._connection._remote_candidates) > MAX_CANDIDATES + sharedsocket.MAX_SOURCES + 4:
             raise Breach(f"{len(self._connection._remote_candidates)} candidates of a peer")
 
 

@@ -17,15 +17,24 @@ import jwt
 from aiohttp.test_utils import make_mocked_request
 from aiortc.sdp import SessionDescription
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from multidict import MultiDict
 
 from tests import offers
 from tests.fuzz.contract import Breach, Parse, Target, check_line, check_sentence
-from voxgender import audiostream, cli, options, protocol, received
-from voxgender.errors import CallError, SdpRejected, SettingsError, StreamEnded, StreamRejected, TokenRejected
+from voxgender import audiostream, calloptions, cli, options, protocol, received
+from voxgender.errors import (
+    CallError,
+    OptionRefused,
+    SdpRejected,
+    SettingsError,
+    StreamEnded,
+    StreamRejected,
+    TokenRejected,
+)
 from voxgender.fleet.record import NodeRecord
 from voxgender.fleet.secret import Secret
 from voxgender.fleet.sources import source_of
-from voxgender.http import gateways, keys, listen
+from voxgender.http import follower, gateways, keys, listen
 from voxgender.http.auth import Authenticator
 from voxgender.http.cors import cors_middleware
 from voxgender.http.iceservers import IceServers
@@ -386,6 +395,30 @@ def _query(text: str) -> None:
         raise Breach(f"messages of {form.max_message} bytes are taken")
 
 
+def _call_options(text: str) -> None:
+    """The options of a call, as a query and as a token's claim."""
+    readers: tuple[Callable[[], calloptions.CallOptions], ...] = (
+        lambda: calloptions.read_query(MultiDict(parse_qsl(text, keep_blank_values=True))),
+        lambda: calloptions.read(received.decode(text, dict[str, Any])),
+    )
+    for read in readers:
+        try:
+            found = read()
+        except OptionRefused as error:
+            check_sentence(error)
+        except ValueError:
+            # It is no JSON.
+            continue
+        else:
+            if len(found.name) > calloptions.MAX_NAME or len(found.reference) > calloptions.MAX_REFERENCE:
+                raise Breach("an option is longer than it may be")
+
+
+def _event_id(text: str) -> None:
+    if len(follower.read_places(text)) > follower.MAX_CALLS:
+        raise Breach("an id tells of more calls than are followed")
+
+
 def _stream_text(text: str) -> None:
     try:
         listen._text(text)
@@ -435,7 +468,31 @@ _GATEWAY_SEEDS = [
     b'{"event":"stop"}',
 ]
 
+_CALL_OPTIONS = (
+    b"name=studio&reference=show+7",
+    b'{"name":"studio","reference":"show 7"}',
+    b"name=a&name=b",
+    b"token=x",
+)
+_PLACES = (b"3f2a9c01b7de.17,000000000000", b"3f2a9c01b7de.0")
+
 TARGETS = (
+    Target(
+        name="call options",
+        opened=_text(_call_options),
+        seeds=lambda: list(_CALL_OPTIONS),
+        words=(*_QUERY_WORDS, *_JSON_WORDS, b"reference"),
+        cases=300,
+        share=3,
+    ),
+    Target(
+        name="event ids",
+        opened=_text(_event_id),
+        seeds=lambda: list(_PLACES),
+        words=(b",", b".", b"0", b"3f2a9c01b7de"),
+        cases=200,
+        largest=2_000,
+    ),
     Target(name="stream queries", opened=_text(_query), seeds=lambda: list(_QUERIES), words=_QUERY_WORDS, share=3),
     Target(
         name="stream texts",

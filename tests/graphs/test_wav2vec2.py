@@ -5,11 +5,11 @@ import onnx
 import pytest
 from transformers import HubertConfig, Wav2Vec2Config, WavLMConfig
 
-from tests.inference.checkpoints import LARGE_SHAPE, TINY, converted, network, voices
+from tests.inference.checkpoints import LARGE_SHAPE, TINY, converted, network, voices, weights_of
 from voxgender.graphs.architecture import Architecture, Unconvertible
 from voxgender.graphs.wav2vec2 import build
 from voxgender.inference.conversion import open_network
-from voxgender.inference.eager import EagerNetwork, weights_of
+from voxgender.inference.eager import EagerNetwork
 
 ARCHITECTURES: dict[str, dict[str, Any]] = {
     "base": {},

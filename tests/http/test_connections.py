@@ -333,6 +333,12 @@ async def test_who_leaves_in_the_middle_of_a_body_is_counted_as_theirs(
         (b"GET /" + b"y" * 9_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", "too long"),
         (HEAD + b"Transfer-Encoding: chunked\r\n\r\nxyz\r\n", ""),
         (HEAD + b"Content-Length: 3\r\nContent-Length: 4\r\n\r\n", "contradict"),
+        # A proxy that goes by the other of the two would take what follows for another client's request.
+        (HEAD + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", "contradict"),
+        (HEAD + b"Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n0\r\n\r\n", ""),
+        (HEAD + b"Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n", ""),
+        (HEAD + b"Content-Length: +5\r\n\r\nhello", ""),
+        (HEAD + b"Content-Length : 5\r\n\r\nhello", ""),
         (b"\x16\x03\x01\x02\x00", "TLS"),
         (b"GET / HTTP/7.0\r\n\r\n", ""),
         (b"hello\r\n\r\n", ""),
@@ -351,6 +357,16 @@ async def test_what_is_no_http_gets_a_problem_and_no_traceback(
     assert detail in str(said["detail"])
     assert [record.name for record in caplog.records if record.exc_info] == []
     assert [record.name for record in caplog.records if record.levelno >= logging.ERROR] == []
+
+
+async def test_requests_that_come_together_are_answered_in_turn() -> None:
+    async with serving() as (port, streams), a_client(port) as client:
+        posts = [HEAD + b"Content-Length: 2\r\n\r\n%02d" % number for number in range(30)]
+        client.send(b"".join(posts) + 30 * b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" + b"hello\r\n\r\n")
+        replies = await client.rest()
+    assert streams.bodies == [b"%02d" % number for number in range(30)]
+    assert replies.count(b"HTTP/1.1 200 OK") == 60
+    assert replies.count(b" 400 Bad Request") == 1
 
 
 async def _role_cuts_off(role: str, sends: bytes, tmp_path: Path) -> None:

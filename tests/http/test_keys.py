@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from aiohttp import web
 from tests.http.signing import Signer, key_set
 from voxgender.errors import NotReady, SettingsError
 from voxgender.http import keys as module
-from voxgender.http.keys import REFRESH_S, RETRY_S, JwkSet, parse
+from voxgender.http.keys import MAX_BYTES, REFRESH_S, RETRY_S, JwkSet, parse
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +32,7 @@ class Publisher:
     def __init__(self, *signers: Signer) -> None:
         self.body = key_set(signers)
         self.status = 200
+        self.location = ""
         self.asked = 0
         self.answer = asyncio.Event()
         self.answer.set()
@@ -46,7 +48,8 @@ class Publisher:
     async def handle(self, _: web.Request) -> web.Response:
         self.asked += 1
         await self.answer.wait()
-        return web.Response(status=self.status, body=self.body)
+        headers = {"Location": self.location} if self.location else {}
+        return web.Response(status=self.status, body=self.body, headers=headers)
 
 
 @pytest.fixture
@@ -143,6 +146,39 @@ async def test_a_set_that_cannot_be_read_leaves_the_known_keys(
     assert publisher.asked == 3, "it is tried again sooner than after a success"
 
 
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+async def test_a_set_that_has_moved_is_not_followed(
+    publisher: Publisher, new: Signer, caplog: pytest.LogCaptureFixture, status: int
+) -> None:
+    """Redirects were followed to any host, also from https to http, where whoever is on the way puts in keys."""
+    await (keys := publisher.keys()).find("old", "ES256")
+    publisher.publish(new)
+    publisher.status, publisher.location = status, publisher.url.replace("jwks", "moved")
+    publisher.now += RETRY_S
+    assert await keys.find("new", "ES256") is None
+    assert publisher.asked == 2
+    assert f"it answers {status}: name the address that it leads to" in caplog.text
+    assert "hush" not in caplog.text
+    assert await keys.find("old", "ES256") is not None
+
+
+async def test_a_set_of_many_keys_does_not_hold_the_loop(publisher: Publisher, old: Signer) -> None:
+    """It was parsed on the event loop: all keys that 1 MiB holds took a second."""
+    publisher.body = json.dumps(
+        {"keys": [json.loads(key_set([old]))["keys"][0] | {"kid": str(n)} for n in range(5_000)]}
+    ).encode()
+    assert len(publisher.body) < MAX_BYTES
+    keys = publisher.keys()
+    stops: list[float] = []
+    finding = asyncio.ensure_future(keys.find("4999", "ES256"))
+    while not finding.done():
+        began_at = time.thread_time()
+        await asyncio.sleep(0)
+        stops.append(time.thread_time() - began_at)
+    assert finding.result() is not None
+    assert max(stops) < 0.1
+
+
 async def test_without_any_keys_the_caller_is_asked_to_come_back(publisher: Publisher) -> None:
     publisher.status = 500
     keys = publisher.keys()
@@ -213,6 +249,9 @@ def test_a_file_that_is_of_no_use_is_refused_at_the_start(tmp_path: Path) -> Non
         JwkSet(str(path))
     path.write_text("{}")
     with pytest.raises(SettingsError, match="no JSON Web Key Set"):
+        JwkSet(str(path))
+    path.write_bytes(b" " * (MAX_BYTES + 1))
+    with pytest.raises(SettingsError, match="larger than any key set"):
         JwkSet(str(path))
 
 

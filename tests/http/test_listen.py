@@ -178,7 +178,7 @@ async def test_the_session_s_own_url_looks_follows_and_ends(server: Server) -> N
         ("from_ms=-1", 400, "malformed_stream"),
         ("name=" + "x" * 101, 400, "malformed_stream"),
         ("name=%00", 400, "malformed_stream"),
-        # Which of the two counted was anybody's guess: a proxy and this server may not agree.
+        # A proxy and this server may not agree which of the two counts.
         ("rate=8000&rate=16000", 400, "malformed_stream"),
         ("sample_rate=8000", 400, "malformed_stream"),
         ("token=hunter2", 400, "malformed_stream"),

@@ -10,6 +10,7 @@ from aiohttp import ClientSession, WSMsgType
 from tests.http.signing import SECRET, by_secret
 from tests.nodes import a_front, a_node
 from tests.options import given
+from tests.rooms import a_room
 from tests.rtc import Server, ToneTrack, a_peer, a_server
 from voxgender import protocol
 from voxgender.engine import Engine
@@ -50,8 +51,9 @@ async def test_a_call_is_shown_by_a_hash_and_ended_by_it(server: Server) -> None
         assert call["state"] == "connected"
         assert call["latency_ms"] >= 0
         assert set(call) == {
-            "call", "state", "age_s", "channels", "packets_lost", "transport", "shares", "latency_ms", "node",
+            "call", "state", "age_s", "channels", "packets_lost", "transport", "voices", "shares", "latency_ms", "node",
         }  # fmt: skip
+        assert call["voices"] == 1
         # Eight characters of an id are many guesses less.
         assert session[:8] not in json.dumps(told)
         (node,) = told["nodes"]
@@ -70,11 +72,23 @@ async def test_a_call_over_a_websocket_is_shown_and_ended_as_any_other(server: S
         assert isinstance(hello, protocol.Hello)
         (call,) = (await picture(server.http))["calls"]
         assert (call["call"], call["transport"]) == (reference(hello.session), "websocket")
+        assert call["voices"] == 2
         async with server.http.delete(f"/operators/calls/{call['call']}") as response:
             assert response.status == 204
         while (message := await socket.receive()).type is WSMsgType.TEXT:
             pass
         assert message.type is WSMsgType.CLOSE
+
+
+async def test_a_room_is_one_call_with_its_voices_counted(server: Server) -> None:
+    """A node was full by calls that seemed to be few."""
+    async with a_room([ToneTrack(), ToneTrack(), ToneTrack()]) as room:
+        path = await room.call(server.http)
+        await room.until_all(protocol.Result, range(3))
+        told = await picture(server.http)
+        (call,), (node,) = told["calls"], told["nodes"]
+        assert (call["voices"], node["sessions"]) == (3, 3)
+        await room.end(server.http, path)
 
 
 async def test_a_drained_node_takes_no_more_calls(server: Server) -> None:

@@ -121,7 +121,7 @@ async def test_a_ticket_expires_everywhere_and_counts_as_its_subject_s_call(engi
     stream = await there.redeem(made[0], NOWHERE)
     with pytest.raises(TooManySessions):
         await there.redeem(made[1], NOWHERE)
-    # What was refused was not used.
+    # The ticket that was refused was not used.
     await stream.leave()
     await (await there.redeem(made[1], NOWHERE)).leave()
     clock.now += TICKET_S + 1

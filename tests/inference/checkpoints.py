@@ -12,7 +12,6 @@ from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2ForSe
 
 from voxgender.inference.classifier import Precision
 from voxgender.inference.conversion import open_network
-from voxgender.inference.eager import weights_of
 from voxgender.inference.runtime import OnnxNetwork
 
 Make = Callable[..., Path]
@@ -69,6 +68,11 @@ def network(labels: tuple[str, ...] = ("female", "male"), **config: Any) -> Wav2
         made.classifier.bias.copy_((made.classifier.bias - logits.mean(dim=0)) * scale)
         made.classifier.weight.mul_(scale)
     return made
+
+
+def weights_of(network: torch.nn.Module) -> dict[str, Array]:
+    """Return a network's weights by name; they share its memory."""
+    return {name: tensor.numpy() for name, tensor in network.state_dict().items()}
 
 
 def converted(

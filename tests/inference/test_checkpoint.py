@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from tests.inference.checkpoints import Make, network, rewrite
+from tests.inference.checkpoints import Make, network, rewrite, weights_of
 from voxgender.errors import ModelError
 from voxgender.inference.checkpoint import Unreadable, read
-from voxgender.inference.eager import weights_of
 
 
 def test_weights_and_texts_are_read_as_they_were_written(make: Make) -> None:

@@ -5,18 +5,18 @@ emits them, with real tracks, which ``AudioSource`` feeds and ``AudioStream`` re
 """
 
 import asyncio
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 import pytest
 from livekit import rtc
 
-from tests.engine.models import PATIENCE_S, Pitch
+from tests.engine.models import PATIENCE_S
 from tests.support import Samples, silence
-from voxgender.engine import Engine, loading
 from voxgender.integrations.livekit import Heard, RoomVoices
 from voxgender.peer.voices import MAN, WOMAN, speak
+
+pytestmark = pytest.mark.usefixtures("pitch")
 
 
 class Participant(NamedTuple):
@@ -48,14 +48,6 @@ class Speaker:
 
     async def close(self) -> None:
         await self._source.aclose()
-
-
-@pytest.fixture(autouse=True)
-def pitch(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    engine = Engine(Pitch())
-    monkeypatch.setitem(loading._engines, "embedded", engine)
-    yield
-    engine.close()
 
 
 async def test_participants_are_labelled_apart_until_the_room_disconnects() -> None:

@@ -10,6 +10,7 @@ import logging
 import random
 import struct
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from itertools import pairwise
@@ -21,14 +22,16 @@ from aiortc.exceptions import InvalidStateError
 from aiortc.rtcsctptransport import DataChunk, ForwardTsnChunk, SackChunk, tsn_plus_one
 from aiortc.rtp import RtpPacket
 
+from tests import offers
 from tests.fuzz.packets import signed
 from tests.media.test_decoder import opus_payloads
-from tests.rtc import PATIENCE_S, Peer, Server, ToneTrack
+from tests.rtc import PATIENCE_S, SDP, Peer, Server, ToneTrack
 from tests.waits import waited_s
 from voxgender.media.aiortc_internals import reception, sctp
 from voxgender.media.aiortc_internals.ice import send_now
 from voxgender.media.pace import BURST_S, PACE
 from voxgender.protocol import Error, Hello, Message, Result, Warning
+from voxgender.sdp import MAX_VOICES, MID_EXTENSION
 
 LONGEST_GAP_S = 0.4
 """Results are due every 0.2 s."""
@@ -409,6 +412,33 @@ async def test_what_is_thrown_away_costs_the_others_nothing(bystanders: Bystande
     # Chunks that were dropped and are not sent again leave holes; on a busy machine fewer are sent than is too many.
     assert attacker.session.ended_for in (("excessive_data", None) if misbehave is many_small_chunks else (None,))
     assert longest_gap_s < LONGEST_GAP_S + SPARE_S
+
+
+async def test_voices_of_a_room_that_come_and_go_with_every_request(bystanders: Bystanders) -> None:
+    """Each of them has decoders of its own, and is analysed to its end before its place is free again."""
+    title = "SAVPF 111 0\r\ni=Ana\r\n"
+    line = offers.AUDIO.replace("SAVPF 111 0\r\n", title) + f"a=extmap:1 {MID_EXTENSION}\r\n"
+    mids = [f"v{number}" for number in range(MAX_VOICES)]
+    full = offers.sdp(*(line.replace("a=mid:0", f"a=mid:{mid}") for mid in mids), bundle=" ".join(mids))
+    one = full.replace("a=sendonly", "a=inactive").replace("a=inactive", "a=sendonly", 1)
+    http, statuses = bystanders.server.http, Counter[int]()
+
+    async def misbehave(_: Misbehaving, goes_on: Callable[[], bool]) -> None:
+        async with http.post("/whip", data=full, headers=SDP) as response:
+            assert response.status == 201
+            path = response.headers["Location"]
+        while goes_on():
+            for offer in (one, full):
+                async with http.patch(path, data=offer, headers=SDP) as response:
+                    statuses[response.status] += 1
+        async with http.delete(path) as response:
+            assert response.status == 200
+
+    longest_gap_s, _ = await bystanders.watch(misbehave)
+    assert longest_gap_s < LONGEST_GAP_S + SPARE_S
+    assert statuses[200] > 20
+    assert set(statuses) <= {200, 503}
+    assert bystanders.server.node.live == 4
 
 
 async def test_channels_that_are_opened_and_closed_thirty_times_are_each_told(bystanders: Bystanders) -> None:

@@ -24,7 +24,7 @@ from voxgender.engine.call_state import CallState
 from voxgender.media.outbox import Outbox
 from voxgender.media.receiver import AudioReceiver
 from voxgender.media.session import Session
-from voxgender.media.sockets import CallTransport
+from voxgender.media.sharedsocket import CallTransport
 from voxgender.peer import speech
 from voxgender.peer.caller import Caller
 from voxgender.peer.pacer import Pacer

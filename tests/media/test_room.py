@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import re
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
 from time import monotonic
@@ -178,7 +179,7 @@ async def test_voices_come_and_go_in_mid_call(server: Server) -> None:
         assert about(came, "alice")
         came = await room.until_all(Result, [1, 2])
         assert server.node.live == 2
-        # Whoever comes later is told of the present ones.
+        # A reader that comes later is told of the present ones.
         async with server.http.get(f"{path}/events") as events:
             async for line in events.content:
                 if line.startswith(b"data:"):
@@ -223,6 +224,47 @@ async def test_an_offer_of_another_connection_changes_nothing(server: Server) ->
         path = await room.call(server.http)
         assert (await refusal(server, other, path))[:2] == (422, "ice_restart")
         await room.until_all(Result, [0, 1])
+
+
+async def test_an_offer_that_comes_again_is_answered_again_and_changes_nothing(server: Server) -> None:
+    async with a_room([ToneTrack(), ToneTrack()], ["alice", "bob"]) as room:
+        path = await room.call(server.http)
+        await room.until_all(Result, [0, 1])
+        room.pc.addTrack(ToneTrack())
+        room.names.append("carol")
+        offer = await room.offer()
+        answers = []
+        for _ in range(2):
+            async with server.http.patch(path, data=offer, headers=SDP) as response:
+                assert response.status == 200
+                answers.append(await response.text())
+        assert answers[0] == answers[1]
+        await room.accept(answers[1])
+        await room.until_all(Result, [2])
+        assert server.node.live == 3
+
+
+async def test_an_offer_that_a_later_one_has_overtaken_adds_nothing(server: Server) -> None:
+    """A request that was slow on its way would have brought back a voice that its client had given up."""
+    async with a_room([ToneTrack(), ToneTrack()], ["alice", "bob"]) as room:
+
+        async def offered(version: int) -> str:
+            return re.sub(r"^o=.*\r$", f"o=- 7 {version} IN IP4 0.0.0.0\r", await room.offer(), flags=re.MULTILINE)
+
+        async with server.http.post("/whip", data=await offered(1), headers=SDP) as response:
+            path = response.headers["Location"]
+            await room.accept(await response.text())
+        await room.until_all(Result, [0, 1])
+        room.pc.addTrack(ToneTrack())
+        room.names.append("carol")
+        slow = await offered(2)
+        room.pc.getTransceivers()[2].direction = "inactive"
+        async with server.http.patch(path, data=await offered(3), headers=SDP) as response:
+            assert response.status == 200
+        async with server.http.patch(path, data=slow, headers=SDP) as response:
+            assert response.status == 409
+            assert (await response.json(content_type=None))["code"] == "stale_offer"
+        assert server.node.live == 2
 
 
 async def test_a_call_of_one_voice_stays_one(server: Server) -> None:

@@ -12,9 +12,9 @@ from aioice import stun
 from voxgender import metrics
 from voxgender.engine.schedule import BUSY_CALLS, QUIET_TICK_S, TICK_S, Phase
 from voxgender.errors import NotReady
-from voxgender.media import sockets as sockets_module
 from voxgender.media.datagrams import PlainReader, pack_address
-from voxgender.media.sockets import CALLS, CallTransport, Sockets
+from voxgender.media.sharedsocket import MAX_TRIALS, OTHERS_AT_ONCE, OTHERS_PER_S, CallTransport
+from voxgender.media.sockets import CALLS, Sockets
 
 HERE = "127.0.0.1"
 RTP = b"\x80\x60" + bytes(20)
@@ -364,7 +364,7 @@ async def test_a_flood_of_media_is_tried_within_bounds(sockets: Sockets, monkeyp
     monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: 1000.0)
     for port in range(10_000, 11_000):
         shared.deliver(b"\x80\x60" + bytes(6) + b"aaaa" + b"forged", packed((HERE, port)), 0.0)
-    assert call.trials == sockets_module._MAX_TRIALS
+    assert call.trials == MAX_TRIALS
     monkeypatch.undo()
     assert not transport.sources
 
@@ -567,7 +567,7 @@ async def test_what_one_call_sends_that_is_no_media_has_a_rate(sockets: Sockets,
     (shared,) = sockets._shared
     for _ in range(5_000):
         shared.deliver(DATA, source, 100.0)
-    assert call.datagrams.qsize() <= sockets_module.OTHERS_AT_ONCE + sockets_module.OTHERS_PER_S
+    assert call.datagrams.qsize() <= OTHERS_AT_ONCE + OTHERS_PER_S
     for _ in range(5_000):
         shared.deliver(RTP, source, 100.0)
     assert call.media.qsize() == 5_000

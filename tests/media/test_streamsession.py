@@ -192,7 +192,7 @@ async def test_a_source_that_is_too_fast_waits_and_nothing_is_dropped() -> None:
         for _ in range(50):
             await asyncio.sleep(0)
         held_s = taken_s
-        # What the engine has, and what waits for it.
+        # The audio that the engine has, and the audio that waits for it.
         assert held_s <= 2.0
         assert session.last_active_at > 0
         model.may_go_on.set()

@@ -23,7 +23,7 @@ class Time:
 
     def call_later(self, delay_s: float, callback: Callable[[], None]) -> asyncio.Handle:
         handle = asyncio.Handle(callback, (), asyncio.get_event_loop())
-        self._count -= 1  # Of timers that are due together the last one comes first, as it may.
+        self._count -= 1  # Timers that are due together may come in any order: here the last comes first.
         self._timers.append((self.now + delay_s, self._count, callback, handle))
         return handle
 

@@ -4,11 +4,13 @@ import json
 import math
 import signal
 import sys
+from pathlib import Path
 
 import msgspec
 import pytest
 
 from tests.peer.conftest import Serve
+from tests.peer.test_speech import write_wav
 from voxgender import cli
 from voxgender.errors import CallError
 from voxgender.peer import terminal
@@ -18,7 +20,8 @@ from voxgender.peer.load import LoadReport, Progress
 from voxgender.peer.report import Latency, Report, TurnReport
 from voxgender.peer.speech import Speech
 from voxgender.peer.terminal import JsonPrinter, TextPrinter
-from voxgender.protocol import AnyMessage, Change, Error, Hello, Result, Scores, Segment, Summary, Warning
+from voxgender.peer.voices import MAN, WOMAN, speak
+from voxgender.protocol import AnyMessage, Change, Error, Hello, Label, Result, Scores, Segment, Summary, Warning
 
 CONVERSATION: list[AnyMessage] = [
     Hello(session="s", model="tiny", window_ms=1000, hop_ms=192),
@@ -255,3 +258,38 @@ def test_progress_is_one_line(progress: Progress, filled: int, said: str) -> Non
 def test_a_call_s_report_tells_of_the_outage(recovery_ms: float | None, said: str) -> None:
     report = msgspec.structs.replace(REPORT, recovery_ms=(recovery_ms,))
     assert terminal._sentences(report)[-1] == f"in time again after the outage: {said}"
+
+
+async def test_a_room_of_files_is_printed_by_the_names_of_its_voices(serve: Serve, tmp_path: Path) -> None:
+    server = await serve()
+    files = {}
+    for name, who in (("alice", WOMAN), ("Bob & co", MAN)):
+        files[name] = write_wav(tmp_path / f"{name}.wav", speak(who, 1.6))
+    out = io.StringIO()
+    report = await terminal.call(server.url, voices=files, out=out)
+    assert set(report.voices) == set(files)
+    lines = out.getvalue().splitlines()
+    for name in files:
+        assert any(line.startswith(f"[{name}] ") and "s of speech in" in line for line in lines), lines
+    (whole,) = [line for line in lines if "s of speech in" in line and not line.startswith("[")]
+    assert "s of audio" in whole
+
+
+def a_result(seq: int, channel: int, name: str, label: Label) -> Result:
+    mid = str(channel)
+    return Result(
+        seq=seq, start=0, end=1.5, label=label, confidence=0.9, scores=None, latency_ms=7,
+        channel=channel, mid=mid, name=name,
+    )  # fmt: skip
+
+
+def test_a_terminal_shows_what_is_heard_now_of_all_voices_of_a_room() -> None:
+    out = Terminal()
+    printer = TextPrinter(out)
+    printer.message(a_result(1, 0, "alice", "female"))
+    printer.message(a_result(1, 1, "bob", "male"))
+    last = out.getvalue().rpartition("\x1b[K")[2]
+    assert last.index("[alice] ") < last.index("[bob] ")
+    printer.message(Summary(duration=2, speech=1, male=0, female=1, uncertain=0, segments=1, channel=0, name="alice"))
+    printer.message(a_result(2, 1, "bob", "male"))
+    assert "alice" not in out.getvalue().rpartition("\x1b[K")[2]

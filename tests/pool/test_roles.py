@@ -8,12 +8,11 @@ from pathlib import Path
 
 import pytest
 from aiohttp import ClientSession
-from prometheus_client.parser import text_string_to_metric_families
 
 from tests.engine.models import Pitch
 from tests.options import given
 from tests.pool.pools import HOST, HttpPool, Marks, a_client, a_pool
-from tests.roles.processes import a_role
+from tests.roles.processes import a_role, metrics
 from tests.rtc import LOOPBACK
 from voxgender.cli import main
 from voxgender.engine import Engine
@@ -32,12 +31,6 @@ def pool() -> Iterator[HttpPool]:
 
 def at(pool: HttpPool) -> str:
     return f"ray://{HOST}:{pool.port}"
-
-
-async def metrics(http: ClientSession) -> dict[str, float]:
-    async with http.get("/metrics") as response:
-        families = text_string_to_metric_families(await response.text())
-        return {sample.name: sample.value for family in families for sample in family.samples}
 
 
 async def test_workers_share_a_pool_and_metrics_say_how_many_reach_it(pool: HttpPool) -> None:

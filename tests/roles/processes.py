@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 
 import psutil
+from aiohttp import ClientSession
+from prometheus_client.parser import text_string_to_metric_families
 
 ENVIRONMENT = {**os.environ, "PYTHONUNBUFFERED": "1", "VOXGENDER_SECRET": "shared"}
 
@@ -61,3 +63,10 @@ async def a_role(*arguments: str, program: Iterable[str] = ("-m", "voxgender")) 
         if process.returncode is None:
             process.kill()
         await process.communicate()
+
+
+async def metrics(http: ClientSession) -> dict[str, float]:
+    """Return a server's metrics by name; of several labels the last."""
+    async with http.get("/metrics") as response:
+        families = text_string_to_metric_families(await response.text())
+        return {sample.name: sample.value for family in families for sample in family.samples}

@@ -8,10 +8,9 @@ from pathlib import Path
 import psutil
 import pytest
 from aiohttp import ClientSession
-from prometheus_client.parser import text_string_to_metric_families
 
 from tests.redisserver import a_redis
-from tests.roles.processes import ENVIRONMENT, a_role
+from tests.roles.processes import ENVIRONMENT, a_role, metrics
 from tests.rtc import LOOPBACK, SDP, Peer, ToneTrack, a_peer
 from voxgender import protocol
 from voxgender.protocol import Warning
@@ -30,12 +29,6 @@ async def call(http: ClientSession, peer: Peer) -> str:
     path = await peer.call(http)
     await peer.until(protocol.Result)
     return path
-
-
-async def metrics(http: ClientSession) -> dict[str, float]:
-    async with http.get("/metrics") as response:
-        families = text_string_to_metric_families(await response.text())
-        return {sample.name: sample.value for family in families for sample in family.samples}
 
 
 async def all_gone(processes: list[psutil.Process]) -> None:

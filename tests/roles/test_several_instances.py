@@ -111,7 +111,7 @@ async def test_a_call_at_another_instance_is_told_from_one_that_has_ended(worker
             if status == 421:
                 assert problem["code"] == "other_instance"
                 assert "session affinity" in problem["detail"]
-        # Whoever asks again comes to the right one.
+        # A client that asks again comes to the right one.
         async with socket:
             statuses = {(await answers(program, "DELETE", session))[0] for _ in range(2)}
         assert 421 in statuses

@@ -69,14 +69,14 @@ export const words = {
   noFileDropped: 'That was no file',
   noFileDroppedAdvice: 'Drop a sound or video file from this device.',
   copyByHand: 'The browser did not let the page copy. The text is selected: copy it yourself.',
-  callTitle: 'A call between two tabs, with the label of each voice',
+  callTitle: 'A call of up to four tabs, with the label of each voice',
   inACallShort: 'in a call',
-  theOtherSide: 'The other side',
+  guest: (/** @type {number} */ seat) => `Guest ${seat}`,
   you: 'You',
-  youMuted: 'You · Muted',
-  nobodyThere: 'Nobody there yet.',
+  mutedName: (/** @type {string} */ name) => `${name} · Muted`,
+  nobodyThere: 'Nobody else yet. Open another tab, and join there.',
   labelledByTheirs: 'Labelled by their own browser.',
-  waitingForOther: 'Waiting for the other side',
+  waitingForOthers: 'Waiting for others',
   notInCall: 'Not in the call',
   inTheCall: 'In the call',
   join: 'Join',
@@ -84,15 +84,18 @@ export const words = {
   mute: 'Mute',
   unmute: 'Unmute',
   useRecording: 'Use a recording',
-  openOtherSide: 'Open the other side',
+  openAnotherTab: 'Open another tab',
   yourSide: 'Your side of the call',
   joinsWithMicrophone: 'Joins with your microphone.',
   callHasMicrophone: 'The call has your microphone.',
   joinsWith: (/** @type {string} */ name) => `Joins with ${name}.`,
   callHas: (/** @type {string} */ name) => `The call has ${name}.`,
   nobodyHearsYou: 'Nobody hears you, and no label is made.',
+  callFull: (/** @type {number} */ count) =>
+    `This call is full: ${count} are in it, as many as it takes. You are told here when somebody leaves.`,
+  seatFree: 'Somebody has left: you can join now.',
   callNotice:
-    'Join here and in a second tab: the two are in a call. Both tabs share one microphone, so give one of them a recording to hear two voices. The label says how a model hears a voice. It is not a person’s gender.',
+    'Join here and in up to three further tabs: they are in a call. All tabs share one microphone, so give some of them a recording to hear several voices. The label says how a model hears a voice. It is not a person’s gender.',
   backToPage: 'Back to the page',
   operators: 'operators',
   liveCallsAndNodes: 'Live calls and nodes',
@@ -106,6 +109,7 @@ export const words = {
   version: 'Version',
   state: 'State',
   age: 'Age',
+  voices: 'Voices',
   labels: 'Labels',
   lostPackets: 'Lost packets',
   action: 'Action',
@@ -122,7 +126,7 @@ export const words = {
   serverAnswered: (/** @type {number} */ status) => `The server answered ${status}.`,
 };
 
-/** By code: what happened, and what to do. Those of the library, and those of operators. */
+/** Texts of errors by their codes, the library’s and the operators’: what happened, and what to do. */
 export const errors = {
   ...ERROR_WORDS,
   insufficient_scope: ['This is for operators', 'The token’s scope has to have operator.'],
@@ -138,7 +142,7 @@ export const errors = {
   ],
 };
 
-/** By code of a `warning`. */
+/** Texts of warnings by their codes. */
 export const warnings = {
   overloaded: ['The server is busy', 'Some moments of your voice are not being classified.'],
   low_level: ['Your voice is very quiet', 'Turn the microphone up, or speak closer to it.'],

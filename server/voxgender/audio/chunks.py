@@ -159,6 +159,6 @@ def _of_frame(frame: Any, kind: str) -> _Piece:
         return _Piece(planes, rate_hz, channels, kind=kind)
     samples = getattr(frame, "audio", getattr(frame, "data", None))
     if isinstance(samples, _BYTES):
-        # Of Pipecat and of LiveKit: 16 bits, interleaved.
+        # Frames of Pipecat and of LiveKit have 16 bits, interleaved.
         return _Piece(bytes(samples), rate_hz, getattr(frame, "num_channels", 1), "s16le", kind)
     raise AudioError(f"A {kind} holds no samples that are known: give its bytes or array, and rate=.")

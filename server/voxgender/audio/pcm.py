@@ -82,10 +82,6 @@ class PcmPackets:
         """Return what cuts the rest of the stream, of another format; the clock goes on."""
         return PcmPackets(format, pts=round(self._pts * format.rate_hz / self.format.rate_hz))
 
-    def skip(self, chunk: bytes | bytearray | memoryview) -> float:
-        """Leave out a chunk, as if it had been lost: silence stands for it. Return its length in seconds."""
-        return sum(duration_s for _, duration_s in self.cut(chunk))
-
 
 def _is_integer(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from av.audio.frame import AudioFrame
 
 from voxgender.audio.frames import SAMPLE_RATE_HZ, Frame, Packet, Wave, silence_not_numbers
+from voxgender.audio.mixing import Mixer, mean_weights
 from voxgender.audio.pcm import Encoding, PcmFormat
 from voxgender.errors import AudioError
 
@@ -28,6 +29,7 @@ class PcmDecoder:
             raise AudioError(f"There is no channel {channel}: there are {format.channels}, counted from 0.")
         self.format = format
         self.channel = channel
+        self._mixer = Mixer(mean_weights(format.channels)) if channel is None and format.channels > 1 else None
 
     def decode(self, packets: Sequence[Packet]) -> list[Frame]:
         """Decode packets in order; those that follow one another without a gap share a frame."""
@@ -44,19 +46,15 @@ class PcmDecoder:
 
     def _frame(self, pts: int, data: bytes) -> Frame:
         samples = samples_of(self.format, data)
-        if self.channel is None and self.format.channels == 2:
-            return self._wrapped(samples.reshape(1, -1), "stereo", pts)
-        if self.channel is None and self.format.channels > 2:
-            mono = samples.mean(axis=1, dtype=np.float32).astype(samples.dtype)
-        else:
+        if self._mixer is None:
             mono = np.ascontiguousarray(samples[:, self.channel or 0])
+        else:
+            scale = 1 if samples.dtype == np.float32 else 1 / 32_768
+            mono = self._mixer.mix(samples.T * np.float32(scale), self.format.rate_hz)
         if self.format.rate_hz == SAMPLE_RATE_HZ:
             return Wave(mono, pts)
-        return self._wrapped(mono.reshape(1, -1), "mono", pts)
-
-    def _wrapped(self, samples: npt.NDArray[Any], layout: str, pts: int) -> AudioFrame:
-        kind = "flt" if samples.dtype == np.float32 else "s16"
-        frame = AudioFrame.from_ndarray(np.ascontiguousarray(samples), format=kind, layout=layout)
+        kind = "flt" if mono.dtype == np.float32 else "s16"
+        frame = AudioFrame.from_ndarray(mono.reshape(1, -1), format=kind, layout="mono")
         frame.sample_rate = self.format.rate_hz
         frame.pts, frame.time_base = pts, Fraction(1, self.format.rate_hz)
         return frame

@@ -9,19 +9,16 @@ from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
 
 from voxgender.audio.frames import SAMPLE_RATE_HZ, Frame, Samples, Wave, silence_non_finite
-from voxgender.audio.mixing import StereoMixer, mean_of_channels
+from voxgender.audio.mixing import Mixer, layout_weights
 
 _AS_WANTED = (SAMPLE_RATE_HZ, "s16", "mono")
 """Nothing to filter: only from integers to floats."""
-
-_MOST_CHANNELS = 8
-"""Channels that FFmpeg mixes by the places of their loudspeakers. More are microphones or tracks, each as good."""
 
 _NOTHING: Samples = np.zeros(0, dtype=np.float32)
 
 
 class Resampler:
-    """Converts a stream of frames. Samples that are NaN become silence; :class:`StereoMixer` mixes stereo.
+    """Converts a stream of frames. Samples that are NaN become silence; :class:`Mixer` mixes channels.
 
     A change of rate, format or layout in mid-stream starts a new filter.
 
@@ -31,7 +28,7 @@ class Resampler:
     def __init__(self) -> None:
         self._source: tuple[int, str, str] | None = None
         self._filter: AudioResampler | None = None
-        self._mixer: StereoMixer | None = None
+        self._mixer: Mixer | None = None
 
     def convert(self, frames: Sequence[Frame]) -> Samples:
         """Convert frames that follow one another without a gap.
@@ -69,17 +66,13 @@ class Resampler:
         if self._source == _AS_WANTED:
             return [_floats(_pcm(frame)) for frame in run]
         if self._filter is None:
-            # Left to itself, swresample makes a stereo mix 3 dB too loud when its output is float.
-            options = {"rematrix_maxval": "1"}
-            self._filter = AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE_HZ, options=options)
+            self._filter = AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE_HZ)
         plain = [silence_non_finite(_narrow(frame))[0] for frame in run if isinstance(frame, AudioFrame)]
-        # By the number, not the layout's name: that of a WAV file is "2 channels".
+        # The layout's name does not tell: that of a WAV file is "2 channels".
         channels = plain[0].layout.nb_channels
-        if channels == 2:
-            self._mixer = self._mixer or StereoMixer()
+        if channels > 1:
+            self._mixer = self._mixer or Mixer(layout_weights(plain[0].layout.name, channels))
             whole = self._mixer.mix_frames(plain)
-        elif channels > _MOST_CHANNELS or "ambisonic" in plain[0].layout.name:
-            whole = mean_of_channels(plain)
         else:
             whole = _merge(plain)
         return [_samples(frame) for frame in self._filter.resample(whole)]

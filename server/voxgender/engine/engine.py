@@ -16,8 +16,8 @@ from voxgender.audio.frames import SAMPLE_RATE_HZ, Frame, Packet
 from voxgender.engine.call import SILENCE_S, Arrivals, Call, Decode, LoopCalls, OnEnd, OnMessages
 from voxgender.engine.call_state import CallState, Hop
 from voxgender.engine.messages import Messages, TurnTimes
+from voxgender.engine.outstanding import Outstanding
 from voxgender.engine.pace import Pace
-from voxgender.engine.remote import Outstanding
 from voxgender.engine.schedule import Phase, Schedule, check_hop
 from voxgender.errors import ModelError
 from voxgender.inference.classifier import Classifier, Probabilities, RemoteClassifier

@@ -10,7 +10,6 @@ import numpy as np
 
 from voxgender.audio.files import read_frames
 from voxgender.audio.frames import Frame, Samples, Wave
-from voxgender.decisions import Observation
 from voxgender.engine.call_state import CallState, Hop
 from voxgender.engine.engine import WINDOW_MS, Engine
 from voxgender.engine.messages import Messages
@@ -141,21 +140,6 @@ def classify_frames(engine: Engine, frames: Iterator[Frame]) -> FileClassificati
     (summary,) = (message for message in messages if isinstance(message, Summary))
     results = tuple(message for message in messages if isinstance(message, Result))
     return FileClassification(label, confidence, summary.speech, segments, results)
-
-
-def observations(engine: Engine, path: str | PathLike[str]) -> list[Observation]:
-    """Return what the decisions are given of a file, hop by hop; they can be replayed with other constants.
-
-    Raises:
-        AudioError: the file is missing, is no media file, or holds no audio.
-    """
-    state = engine.new_state()
-    state.is_whole = True
-    found = []
-    for hops in _hops(state, read_frames(path)):
-        engine.process({state: hops})
-        found += [hop.observation for hop in hops]
-    return found
 
 
 def _messages(engine: Engine, state: CallState, frames: Iterator[Frame]) -> Iterator[AnyMessage]:

@@ -84,7 +84,7 @@ class RemoteStream:
                     raise _GONE
 
     async def _send(self, text: str) -> None:
-        # Where the node is gone, the end of the messages says so.
+        # If the node is gone, the end of the messages says so.
         with suppress(ConnectionError, aiohttp.ClientConnectionError, RuntimeError):
             await self._socket.send_str(text)
 

@@ -56,7 +56,7 @@ class FleetRoster:
             async with asyncio.timeout(FIRST_S):
                 await self._complete.wait()
         except TimeoutError:
-            # What the others have is worth having.
+            # The calls of the nodes that have answered are better than none.
             pass
         finally:
             self._coming -= 1

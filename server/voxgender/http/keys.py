@@ -23,6 +23,7 @@ RETRY_S = 30.0
 """Least time between two reads, even if tokens name unknown keys or reads fail."""
 MAX_BYTES = 1024 * 1024
 _TIMEOUT = aiohttp.ClientTimeout(total=5.0)
+_TOO_LARGE = "it is larger than any key set"
 _MIN_RSA_BITS = 2048
 """RFC 7518 section 3.3."""
 
@@ -53,7 +54,7 @@ class JwkSet:
         self._reading: asyncio.Task[None] | None = None
         if self._url is None:
             try:
-                self._keys = parse(self._path.read_bytes())
+                self._keys = parse(_read_file(self._path))
             except (OSError, ValueError) as error:
                 raise SettingsError(f"--jwt-keys (VOXGENDER_JWT_KEYS): {source}: {_reason(error)}") from None
             self._read_at = clock()
@@ -108,7 +109,8 @@ class JwkSet:
         self._read_at = self._clock()
         self._due_at = self._read_at + RETRY_S
         try:
-            self._keys = parse(await self._fetch())
+            # In a thread, because to load some thousand keys takes a second.
+            self._keys = await asyncio.to_thread(parse, await self._fetch())
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             # Only the host of a URL: the rest may hold a secret.
             where = self._path if self._url is None else self._url.origin()
@@ -119,15 +121,29 @@ class JwkSet:
 
     async def _fetch(self) -> bytes:
         if self._url is None:
-            return await asyncio.to_thread(self._path.read_bytes)
-        async with aiohttp.ClientSession(timeout=_TIMEOUT) as http, http.get(self._url) as response:
+            return await asyncio.to_thread(_read_file, self._path)
+        # A redirect would let another host, or whoever is on the way to it, decide who gets in.
+        async with (
+            aiohttp.ClientSession(timeout=_TIMEOUT) as http,
+            http.get(self._url, allow_redirects=False) as response,
+        ):
             response.raise_for_status()
+            if response.status != 200:
+                raise ValueError(f"it answers {response.status}: name the address that it leads to")
             body = bytearray()
             async for chunk in response.content.iter_any():
                 body += chunk
                 if len(body) > MAX_BYTES:
-                    raise ValueError("it is larger than any key set")
+                    raise ValueError(_TOO_LARGE)
             return bytes(body)
+
+
+def _read_file(path: Path) -> bytes:
+    with path.open("rb") as file:
+        text = file.read(MAX_BYTES + 1)
+    if len(text) > MAX_BYTES:
+        raise ValueError(_TOO_LARGE)
+    return text
 
 
 def parse(text: bytes) -> list[tuple[str | None, jwt.PyJWK]]:

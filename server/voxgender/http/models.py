@@ -5,6 +5,7 @@ from typing import Protocol
 import msgspec
 from aiohttp import web
 
+from voxgender import received
 from voxgender.errors import ModelError, SettingsError
 from voxgender.http.auth import Authenticator
 from voxgender.http.problems import Problem
@@ -49,9 +50,8 @@ class ModelResource:
         self._authenticator.require_tokens()
         await self._authenticator.require_operator(request)
         try:
-            body = await read_body(request)
-            wanted = msgspec.json.decode(body or b"{}", type=ModelRequest)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            wanted: ModelRequest = received.decode(await read_body(request) or b"{}", ModelRequest)
+        except ValueError:
             example = '{"model": "owner/name", "revision": "main", "labels": ["female=LABEL_0"]}'
             raise Problem(400, "malformed_request", f"The body has to be JSON, as {example}.") from None
         try:

@@ -39,6 +39,7 @@ REFUSALS: Mapping[str, tuple[int, type[RequestRefused]]] = {
     "other_instance": (421, OtherInstance),
     "no_audio": (422, SdpRejected),
     "ice_restart": (422, SdpRejected),
+    "stale_offer": (409, SdpRejected),
     "too_many_voices": (422, SdpRejected),
     "one_voice": (422, SdpRejected),
     # Not 503: the server is healthy, and another server must not be tried.

@@ -51,7 +51,7 @@ class Proxies:
                 break
             further = _parsed(text)
             if further is None:
-                # Whatever stands before it, no proxy vouches for.
+                # No proxy vouches for the addresses before it.
                 break
             address = further
         return str(address)

@@ -116,7 +116,7 @@ class _Track:
         """Return the messages whose turn it is with this one."""
         if chunk is None or chunk < self._next:
             return [(at_ms, samples)]
-        # By the number alone: a message may come twice, and once without its time.
+        # Sorted by the number alone: a message may come twice, and once without its time.
         insort(self._early, (chunk, at_ms, samples), key=itemgetter(0))
         ready: list[tuple[int | None, bytes]] = []
         while self._early and (self._early[0][0] <= self._next or len(self._early) > MAX_EARLY):

@@ -125,7 +125,7 @@ class WebSocket(web.WebSocketResponse):
             async with asyncio.timeout(CLOSE_S):
                 await self.close(code=CLOSE_CODES[ended.ending], message=reason(str(ended)), drain=False)
         except TimeoutError:
-            # What was sent is left to the kernel, which gives up in its own time.
+            # The kernel goes on sending, and gives up in its own time.
             return
 
     async def close(self, *, code: int = 1000, message: bytes = b"", drain: bool = True) -> bool:

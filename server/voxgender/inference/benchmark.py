@@ -191,7 +191,7 @@ def as_table(all_measured: Sequence[Measured], windows: int) -> str:
 
 def _work(job: Job, sending: Connection) -> None:
     result: Measured | ModelError
-    # What libraries print would come between the lines of the table.
+    # Libraries would print between the lines of the table.
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere), warnings.catch_warnings():  # noqa: PTH123
         warnings.simplefilter("ignore")
         try:

@@ -120,7 +120,7 @@ def read_extractor(model: str, preprocessing: Mapping[str, Any]) -> Any:
     if kind == SAMPLES:
         return None
     with _model_errors(model), _quiet_transformers(), warnings.catch_warnings():
-        # Of spectrograms' empty filters, which the checkpoint was trained with.
+        # It warns of spectrograms' empty filters, which the checkpoint was trained with.
         warnings.simplefilter("ignore")
         return getattr(transformers, kind).from_dict(dict(preprocessing))
 
@@ -167,11 +167,6 @@ def read_network(model: str, directory: Path, architecture: str, tensors: Sequen
     _merge_parametrizations(network)
     found: torch.nn.Module = network
     return found
-
-
-def weights_of(network: torch.nn.Module) -> dict[str, npt.NDArray[np.float32]]:
-    """Return the network's weights by name; they share its memory."""
-    return {name: tensor.numpy() for name, tensor in network.state_dict().items()}
 
 
 def prepare(device: Device, threads: int) -> None:

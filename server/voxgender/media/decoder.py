@@ -12,7 +12,7 @@ import numpy as np
 from aiortc import RTCRtpCodecParameters
 
 from voxgender.audio.frames import Frame, Packet, Wave
-from voxgender.audio.mixing import StereoMixer
+from voxgender.audio.mixing import Mixer, mean_weights
 from voxgender.media.opus import LONGEST, SAMPLE_RATE_HZ, Buffer, OpusDecoder, OpusError, scratch
 
 logger = logging.getLogger(__name__)
@@ -104,7 +104,7 @@ class Decoders:
 class OpusPayloads:
     """Decodes Opus (RFC 7587) to 16 kHz mono. Losses of up to 120 ms are recovered or concealed.
 
-    A stream is decoded in stereo from its first stereo packet on, and mixed by :class:`StereoMixer`: libopus' own mix
+    A stream is decoded in stereo from its first stereo packet on, and mixed by :class:`Mixer`: libopus' own mix
     is the mean, which is silence where one channel is inverted.
     """
 
@@ -113,7 +113,7 @@ class OpusPayloads:
     def __init__(self, codec: RTCRtpCodecParameters) -> None:
         self.clock_rate_hz = codec.clockRate
         self._decoder = OpusDecoder()
-        self._mixer: StereoMixer | None = None
+        self._mixer: Mixer | None = None
         self._end_pts: int | None = None
 
     def duration(self, data: bytes) -> int:
@@ -131,7 +131,7 @@ class OpusPayloads:
             if pcm.size and (turns_stereo or pts - lost != self._end_pts):
                 frames.append(self._wave(pcm, start_pts))
             if turns_stereo:
-                self._decoder, self._mixer = OpusDecoder(channels=2), StereoMixer()
+                self._decoder, self._mixer = OpusDecoder(channels=2), Mixer(mean_weights(2))
             before = pcm.size
             try:
                 # In this order: recovery has to come before the packet that it comes from.

@@ -116,7 +116,7 @@ class LiveSession(ABC):
         """Return how the call is going, for operators; its id is not in it."""
         told = self.status()
         del told["session"]
-        return {"call": reference(self.id)} | told | self._figures.to_dict()
+        return {"call": reference(self.id)} | told | {"voices": self.places} | self._figures.to_dict()
 
     def overdue(self, now: float, *, connect_timeout_s: float, silence_timeout_s: float) -> Reason | None:
         """Return why the call has to end now, if it has.

@@ -97,11 +97,18 @@ def complete(offer: Offer, answer: str) -> str:
 def check_update(before: Offer, offer: Offer) -> None:
     """Check that a later offer belongs to the same connection: it changes nothing but its audio lines.
 
+    An offer that comes again is answered again. One that was overtaken by a later one on its way is not taken: the
+    client has given it up, and the voices that it adds would stay.
+
     Raises:
-        SdpRejected: it does not.
+        SdpRejected: it does not, or was overtaken.
     """
     if (offer.transport.ufrag, offer.transport.fingerprints) != (before.transport.ufrag, before.transport.fingerprints):
         raise SdpRejected("ICE restarts are not supported: make a new call.", code="ice_restart")
+    if offer.is_before(before):
+        raise SdpRejected(
+            "A later offer of the session has been answered already: offer anew what there is now.", code="stale_offer"
+        )
     if not (offer.is_room and offer.bundle):
         raise SdpRejected(
             "An offer in a call of several voices has them all in one bundle, each with an a=mid line; "

@@ -42,7 +42,7 @@ class Pace:
         """
         pause_s = 0.0 if self._arrived_at is None else max(0.0, arrived_at - self._arrived_at)
         self._arrived_at = arrived_at if self._arrived_at is None else max(arrived_at, self._arrived_at)
-        # What was not used counts up to the burst, but a pause may be followed by a gap of its length.
+        # Unused time counts up to the burst, but a pause may be followed by a gap of its length.
         self._left_s = min(BURST_S, self._left_s) + PACE * pause_s
         cost_s = max(duration_s, _SHORTEST_S)
         if cost_s > self._left_s:

@@ -110,7 +110,7 @@ class RecvmmsgReader:
         if abs(wall - now - self._epoch) > _STEP_S:
             self._set_at = now
         self._epoch = wall - now
-        # What waited while the wall clock was set has a useless time.
+        # Datagrams that waited while the wall clock was set have a useless time.
         longest_s = min(_MAX_WAIT_S, now - self._set_at)
         datagrams: list[Datagram] = []
         for index in range(count):

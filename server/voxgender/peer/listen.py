@@ -48,10 +48,10 @@ class ListenClient(WhipClient):
         Raises:
             CallError: there is no server, it is no voxgender server, or it refuses; the message says what to do.
         """
-        with self._call_errors():
+        with self.call_errors():
             async with self._http.post(self.endpoint.with_query(_query(form) | dict(self._query))) as response:
                 if response.status != 201 or response.content_type != "application/json":
-                    raise CallError(await self._refusal(response))
+                    raise CallError(await self.refusal(response))
                 ticket: _Ticket = received.decode(await response.read(), _Ticket)
             timeout = aiohttp.ClientWSTimeout(ws_close=END_S)
             return await self._http.ws_connect(
@@ -203,7 +203,7 @@ async def _receive(socket: Socket, on_message: OnMessage) -> _End:
         try:
             told = decode(message.data)
         except ValueError:
-            # Of another version.
+            # A message of another version.
             continue
         on_message(told)
     return _End(socket.close_code, message.extra or "" if message.type is aiohttp.WSMsgType.CLOSE else "")

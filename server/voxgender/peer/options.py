@@ -7,8 +7,10 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from voxgender.audiostream import MAX_CHANNELS, MAX_RATE_HZ, MIN_RATE_HZ
+from voxgender.errors import SettingsError
 from voxgender.options import Display, FromEnvironment
 from voxgender.peer.faults import Faults
+from voxgender.sdp import MAX_NAME, MAX_VOICES, is_title
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +45,8 @@ class CallOptions:
 
     url: Annotated[str, Display(metavar="URL", positional=True)]
     """Server, as http://localhost:8080."""
+    voices: Annotated[tuple[str, ...], Display(metavar="NAME=FILE", positional=True)] = ()
+    """Voice of a room and the audio file that it plays, as alice=a.wav; up to 8, by one connection."""
     audio: Annotated[Path | None, Display(metavar="FILE", unset="a man, a pause, a woman; synthesised")] = None
     """Audio file to play."""
     relay_only: bool = False
@@ -52,6 +56,28 @@ class CallOptions:
     session: SessionOptions = SessionOptions()
     auth: TokenOptions = TokenOptions()
     faults: Faults = field(default_factory=Faults)
+
+    def __post_init__(self) -> None:
+        if self.voices and self.audio is not None:
+            raise SettingsError("--audio is the file of a call of one voice: leave it out, or the NAME=FILE")
+        if len(self.voices) > MAX_VOICES:
+            raise SettingsError(f"a call takes {MAX_VOICES} voices: place another one for the others")
+        for voice in self.voices:
+            name, sign, path = voice.partition("=")
+            if not (sign and path):
+                raise SettingsError("NAME=FILE takes a name, = and an audio file, as alice=a.wav; or give --audio FILE")
+            if not is_title(name):
+                raise SettingsError(
+                    f"the name of NAME=FILE takes 1 to {MAX_NAME} characters, none of them a control character, and no "
+                    "space at its ends"
+                )
+        if len(self.files) < len(self.voices):
+            raise SettingsError("NAME=FILE: two voices have the same name; give each its own")
+
+    @property
+    def files(self) -> dict[str, Path]:
+        """The file of each voice of a room, by name."""
+        return {name: Path(path) for name, _, path in (voice.partition("=") for voice in self.voices)}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,7 @@ import math
 from array import array
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import msgspec
@@ -57,8 +57,8 @@ class TurnReport(msgspec.Struct, frozen=True, kw_only=True):
     speaker is not known; ``None`` without such a result."""
 
 
-class Report(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="report"):
-    """A caller's measurements of one call."""
+class Report(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type", tag="report"):
+    """A caller's measurements of one call: of a room, those of all voices together."""
 
     session: str
     ended: Ending
@@ -83,6 +83,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="r
     """Time from each outage's end until results come in time again; ``None`` if they never did."""
     turns: tuple[TurnReport, ...]
     summary: Summary | None
+    voices: "dict[str, Report]" = {}
+    """The same of each voice of a room, by name."""
 
 
 class Recorder:
@@ -102,21 +104,23 @@ class Recorder:
             turns: the speakers' turns, in seconds of the audio.
             outages: begin and end of each outage; may grow during the call.
         """
-        self._sent = sent
+        self.sent = sent
         self._turns = turns
         self.outages = outages
         self._heard: list[float | None] = [None] * len(turns)
         self._seen: set[int] = set()
         self._latest = 0
-        self._unordered = 0
+        self.unordered_results = 0
         self._ahead = 0
         self._session = ""
         self._arrivals = array("d")
-        self._latencies_ms = array("d")
-        self._server_latencies_ms = array("d")
+        self.latencies_ms = array("d")
+        self.server_latencies_ms = array("d")
         self.placed_at = 0.0
         """Time of the offer."""
         self.connect_ms = 0.0
+        self.begins_s = 0.0
+        """Time of the first packet by the clock of the call, seconds; above 0 for a room's voice that comes later."""
         self.hop_ms: int | None = None
         """Time between two results, from the server's ``hello``."""
         self.messages: Counter[str] = Counter()
@@ -143,12 +147,12 @@ class Recorder:
         """
         arrivals = np.array(self._arrivals)
         inside = (arrivals >= begin) & (arrivals < end)
-        return np.array(self._latencies_ms)[inside], np.array(self._server_latencies_ms)[inside]
+        return np.array(self.latencies_ms)[inside], np.array(self.server_latencies_ms)[inside]
 
     @property
     def latest_ms(self) -> float:
         """Latency of the newest result, ``nan`` if unknown."""
-        return self._latencies_ms[-1] if self._latencies_ms else math.nan
+        return self.latencies_ms[-1] if self.latencies_ms else math.nan
 
     @property
     def first_result_ms(self) -> float | None:
@@ -158,28 +162,37 @@ class Recorder:
     @property
     def recovery_ms(self) -> tuple[float | None, ...]:
         """Return for each outage the time from its end until results come in time again, milliseconds."""
-        arrivals, in_time = np.array(self._arrivals), np.array(self._latencies_ms) <= IN_TIME_MS
+        arrivals, in_time = np.array(self._arrivals), np.array(self.latencies_ms) <= IN_TIME_MS
         return tuple(_first_run(arrivals[arrivals >= end] - end, in_time[arrivals >= end]) for _, end in self.outages)
 
     @property
     def lost_results(self) -> int:
         return max(self._seen) - min(self._seen) + 1 - len(self._seen) if self._seen else 0
 
-    def report(self, *, ended: Ending) -> Report:
-        known = [latency for latency in self._latencies_ms if not math.isnan(latency)]
+    def report(self, *, ended: Ending, voices: "Mapping[str, Recorder] | None" = None) -> Report:
+        """Sum up.
+
+        Args:
+            ended: reason of the call's end.
+            voices: what was recorded of each voice of a room, by name; the rest of the call was recorded here.
+        """
+        parts = [self, *(voices or {}).values()]
+        latencies_ms = np.concatenate([part.latencies_ms for part in parts])
+        firsts_ms = [first for part in parts if (first := part.first_result_ms) is not None]
+        recoveries = zip(*(part.recovery_ms for part in parts if part.messages["result"]), strict=True)
         return Report(
             session=self._session,
             ended=ended,
             connect_ms=round(self.connect_ms, 1),
-            seconds=round(len(self._sent) * PACKET_S, 2),
-            messages=dict(self.messages),
-            results=self.messages["result"],
-            lost_results=self.lost_results,
-            unordered_results=self._unordered,
-            latency_ms=Latency.of(known),
-            server_latency_ms=Latency.of(self._server_latencies_ms),
-            first_result_ms=self.first_result_ms,
-            recovery_ms=self.recovery_ms,
+            seconds=round(max(len(part.sent) for part in parts) * PACKET_S, 2),
+            messages=dict(sum((part.messages for part in parts), Counter[str]())),
+            results=sum(part.messages["result"] for part in parts),
+            lost_results=sum(part.lost_results for part in parts),
+            unordered_results=sum(part.unordered_results for part in parts),
+            latency_ms=Latency.of(latencies_ms[~np.isnan(latencies_ms)]),
+            server_latency_ms=Latency.of(np.concatenate([part.server_latencies_ms for part in parts])),
+            first_result_ms=min(firsts_ms, default=None),
+            recovery_ms=tuple(_latest(of_each) for of_each in recoveries) or (None,) * len(self.outages),
             turns=tuple(
                 TurnReport(
                     start=round(turn.start, 2),
@@ -189,19 +202,26 @@ class Recorder:
                 for turn, delay in zip(self._turns, self._heard, strict=True)
             ),
             summary=self.summary,
+            voices={
+                name: msgspec.structs.replace(
+                    voice.report(ended=ended), session=self._session, connect_ms=round(self.connect_ms, 1)
+                )
+                for name, voice in (voices or {}).items()
+            },
         )
 
     def _take_result(self, result: Result, arrived_at: float) -> None:
-        self._unordered += result.seq < self._latest
+        self.unordered_results += result.seq < self._latest
         self._latest = max(self._latest, result.seq)
         self._seen.add(result.seq)
-        last = math.ceil(result.end / PACKET_S - 1e-6) - 1
+        end = result.end - self.begins_s
+        last = math.ceil(end / PACKET_S - 1e-6) - 1
         self._arrivals.append(arrived_at)
-        self._latencies_ms.append((arrived_at - self._completed(last, arrived_at - result.latency_ms / 1000)) * 1000)
-        self._server_latencies_ms.append(result.latency_ms)
+        self.latencies_ms.append((arrived_at - self._completed(last, arrived_at - result.latency_ms / 1000)) * 1000)
+        self.server_latencies_ms.append(result.latency_ms)
         for number, turn in enumerate(self._turns):
             wanted = ("male", "female") if turn.label is None else (turn.label,)
-            if self._heard[number] is None and turn.start < result.end <= turn.end and result.label in wanted:
+            if self._heard[number] is None and turn.start < end <= turn.end and result.label in wanted:
                 self._heard[number] = (arrived_at - self._left(int(turn.start / PACKET_S))) * 1000
 
     def _completed(self, last: int, heard_at: float) -> float:
@@ -211,8 +231,8 @@ class Recorder:
         window's end lies in the future; so the last packet that can have arrived by ``heard_at`` counts.
         """
         last -= self._ahead
-        if last >= len(self._sent) or self._sent[last] > heard_at + _ROUNDING_S:
-            newest = bisect_right(self._sent, heard_at + _ROUNDING_S) - 1
+        if last >= len(self.sent) or self.sent[last] > heard_at + _ROUNDING_S:
+            newest = bisect_right(self.sent, heard_at + _ROUNDING_S) - 1
             if self._ahead + last - newest > MAX_AHEAD:
                 return math.nan
             self._ahead += last - newest
@@ -221,7 +241,13 @@ class Recorder:
         return math.nan if any(start <= left < end for start, end in self.outages) else left
 
     def _left(self, number: int) -> float:
-        return self._sent[number] if 0 <= number < len(self._sent) else math.nan
+        return self.sent[number] if 0 <= number < len(self.sent) else math.nan
+
+
+def _latest(recoveries_ms: Sequence[float | None]) -> float | None:
+    """Return the longest of several voices' recoveries; None if one never recovered."""
+    known = [recovery for recovery in recoveries_ms if recovery is not None]
+    return max(known) if len(known) == len(recoveries_ms) else None
 
 
 def _first_run(after_s: npt.NDArray[np.float64], in_time: npt.NDArray[np.bool_]) -> float | None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -21,6 +22,7 @@ from voxgender.peer.listen import ListenClient
 from voxgender.peer.load import LoadReport, Progress, Transport
 from voxgender.peer.load import load as place_load
 from voxgender.peer.report import IN_TIME_MS, Latency, Report
+from voxgender.peer.speech import Speech
 from voxgender.protocol import AnyMessage, Change, Error, Hello, Label, Result, Segment, Summary, Warning
 
 WORDS: dict[Label, str] = {"male": "Male", "female": "Female", "uncertain": "Uncertain", "no_speech": "no speech"}
@@ -65,6 +67,8 @@ class TextPrinter:
         self._out = out
         self._live = out.isatty()
         self._greeted = False
+        self._present: dict[str, str] = {}
+        """The present label of each voice, by what stands before it."""
 
     def message(self, message: AnyMessage) -> None:
         match message:
@@ -74,14 +78,19 @@ class TextPrinter:
                 self._line(f"{message.model}, {message.window_ms} ms windows every {step_ms} ms")
             case Result() if self._live:
                 now = _label_line(message.end, message.label, message.confidence)
-                self._write(f"{_ERASE_LINE}{now}   {message.latency_ms:4.0f} ms")
+                self._present[_side(message)] = f"{_side(message)}{now}   {message.latency_ms:4.0f} ms"
+                # A line that is wider than the terminal would be two, of which one is erased.
+                line = "   ".join(self._present.values())[: shutil.get_terminal_size().columns - 1]
+                self._write(f"{_ERASE_LINE}{line}")
             case Change():
                 self._line(_side(message) + _label_line(message.at, message.to, message.confidence))
             case Segment():
                 span = f"{message.start:.2f} – {message.end:.2f} s"
                 self._line(f"{_side(message)}           {span}: {_word(message.label)} {message.confidence:.0%}")
             case Warning() | Error():
-                self._line(f"{message.type}: {message.message}")
+                self._line(f"{_side(message)}{message.type}: {message.message}")
+            case Summary():
+                self._present.pop(_side(message), None)
 
     def report(self, report: Report) -> None:
         self._line("")
@@ -100,6 +109,7 @@ async def call(
     url: str,
     *,
     audio: Path | None = None,
+    voices: Mapping[str, Path] | None = None,
     token: str | None = None,
     query: Mapping[str, str] = MappingProxyType({}),
     duration_s: float | None = None,
@@ -113,6 +123,7 @@ async def call(
     Args:
         url: the server, ``http://host:port`` or its ``…/whip``.
         audio: a file to play; by default the synthesised test signal.
+        voices: for a room, the file of each voice by its name.
         query: options of the call.
         duration_s: hang up after so many seconds of audio.
         relay_only: use the server's TURN server and no other path, as behind a strict firewall.
@@ -125,10 +136,13 @@ async def call(
     """
     out = out or sys.stdout
     printer: Printer = JsonPrinter(out) if json else TextPrinter(out)
-    if audio is None:
-        words = await asyncio.to_thread(speech.synthesised, loss=faults.loss)
+    words: Speech | dict[str, Speech]
+    if voices:
+        words = {name: await _read(file, faults.loss) for name, file in voices.items()}
+    elif audio is not None:
+        words = await _read(audio, faults.loss)
     else:
-        words = await speech.in_thread(partial(speech.from_file, audio, faults.loss))
+        words = await asyncio.to_thread(speech.synthesised, loss=faults.loss)
     link = FaultyLink(faults, outage_after_s=OUTAGE_AFTER_S) if faults.any else None
     route: Route = "relay" if relay_only else "any"
     caller = Caller(url, words, token=token, query=query, duration_s=duration_s, route=route, link=link)
@@ -140,6 +154,10 @@ async def call(
             raise
     printer.report(report)
     return report
+
+
+async def _read(file: Path, loss: float) -> Speech:
+    return await speech.in_thread(partial(speech.from_file, file, loss))
 
 
 async def listen(
@@ -260,13 +278,8 @@ def _word(label: Label) -> str:
 
 
 def _sentences(report: Report) -> list[str]:
-    lines = []
-    if (summary := report.summary) is not None:
-        lines.append(_sum(summary))
-    for turn in report.turns:
-        who = "a voice" if turn.label is None else f"the {turn.label} voice"
-        delay = "not heard" if turn.delay_ms is None else f"heard after {turn.delay_ms:.0f} ms"
-        lines.append(f"{who} that began at {turn.start:.2f} s: {delay}")
+    lines = [f"[{name}] {line}" for name, voice in report.voices.items() for line in _heard(voice)]
+    lines += _heard(report)
     lines.append(
         f"{report.results} results, {report.lost_results} lost, {report.unordered_results} out of order; "
         f"connected in {report.connect_ms:.0f} ms"
@@ -281,8 +294,19 @@ def _sentences(report: Report) -> list[str]:
     return lines
 
 
+def _heard(report: Report) -> list[str]:
+    """Return how a voice was heard, or all voices of a call."""
+    lines = [] if report.summary is None else [_sum(report.summary)]
+    for turn in report.turns:
+        who = "a voice" if turn.label is None else f"the {turn.label} voice"
+        delay = "not heard" if turn.delay_ms is None else f"heard after {turn.delay_ms:.0f} ms"
+        lines.append(f"{who} that began at {turn.start:.2f} s: {delay}")
+    return lines
+
+
 def _side(message: AnyMessage) -> str:
-    return "" if message.channel is None else f"[{message.channel}] "
+    """Return the voice or the channel that a message is about, as it stands before it; empty in a call of one voice."""
+    return "" if message.channel is None else f"[{getattr(message, 'name', None) or message.channel}] "
 
 
 def _sum(summary: Summary) -> str:

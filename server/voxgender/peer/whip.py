@@ -1,10 +1,11 @@
 """Open and end sessions by WHIP (RFC 9725), as a client: one POST opens a session, one DELETE ends it."""
 
+import asyncio
 import ipaddress
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import MappingProxyType, TracebackType
 from typing import Self
 
@@ -17,6 +18,12 @@ from voxgender import received
 from voxgender.errors import CallError
 
 ANSWER_TIMEOUT_S = 10.0
+UPDATE_TIMEOUT_S = 5.0
+"""Time for the answer to a later offer, which is made again without one."""
+UPDATE_TRIES = 3
+UPDATE_AGAIN_S = 0.25
+_UNCHANGED = ("at_capacity", "overloaded", "draining", "starting")
+"""Codes of a 503 by which a server says that it has changed nothing."""
 _CONNECT_TIMEOUT_S = 5.0
 _SDP = "application/sdp"
 
@@ -70,10 +77,15 @@ def ice_servers(links: Iterable[str]) -> list[RTCIceServer]:
     return servers
 
 
+class Unanswered(CallError):
+    """A later offer got no answer: the server may have taken it, or not."""
+
+
 class WhipSession:
     """A session that a server opened."""
 
-    def __init__(self, http: aiohttp.ClientSession, url: URL, answer: str) -> None:
+    def __init__(self, client: "WhipClient", http: aiohttp.ClientSession, url: URL, answer: str) -> None:
+        self._client = client
         self._http = http
         self.url = url
         self.answer = answer
@@ -87,6 +99,34 @@ class WhipSession:
                 return response.status != 404
         except (aiohttp.ClientError, TimeoutError):
             return False
+
+    async def update(self, offer: str) -> str:
+        """Send a later offer, which changes the voices of a room. Returns the answer.
+
+        An offer that comes twice is answered twice, so one without an answer is sent again.
+
+        Raises:
+            Unanswered: there is no answer all the same.
+            CallError: the server refuses; nothing has changed then.
+        """
+        for _ in range(UPDATE_TRIES - 1):
+            with suppress(Unanswered):
+                return await self._update(offer)
+            await asyncio.sleep(UPDATE_AGAIN_S)
+        return await self._update(offer)
+
+    async def _update(self, offer: str) -> str:
+        headers, timeout = {"Content-Type": _SDP}, aiohttp.ClientTimeout(total=UPDATE_TIMEOUT_S)
+        try:
+            with self._client.call_errors(timeout_s=UPDATE_TIMEOUT_S):
+                async with self._http.patch(self.url, data=offer, headers=headers, timeout=timeout) as response:
+                    if response.status == 200 and response.content_type == _SDP:
+                        return await response.text()
+                    refusal = await self._client.refusal(response)
+                    code = (await _problem(response)).code
+        except CallError as error:
+            raise Unanswered(str(error)) from None
+        raise (CallError if response.status < 500 or code in _UNCHANGED else Unanswered)(refusal)
 
     async def delete(self) -> bool:
         """End the session, once. False if the server is gone, or has ended it already."""
@@ -145,13 +185,13 @@ class WhipClient:
         Raises:
             CallError: there is no server, it is no voxgender server, or it refuses; the message says what to do.
         """
-        with self._call_errors():
+        with self.call_errors():
             url = self.endpoint.with_query(self._query)
             async with self._http.post(url, data=offer, headers={"Content-Type": _SDP}) as response:
                 if response.status == 201 and response.content_type == _SDP and "Location" in response.headers:
                     location = response.url.join(received.url(response.headers["Location"]))
-                    return WhipSession(self._http, location, await response.text())
-                raise CallError(await self._refusal(response))
+                    return WhipSession(self, self._http, location, await response.text())
+                raise CallError(await self.refusal(response))
 
     async def ice_servers(self) -> list[RTCIceServer]:
         """Ask for STUN and TURN servers before the offer, because aiortc takes none later (section 4.6).
@@ -159,13 +199,17 @@ class WhipClient:
         Raises:
             CallError: there is no server.
         """
-        with self._call_errors():
+        with self.call_errors():
             async with self._http.options(self.endpoint) as response:
                 return ice_servers(response.headers.getall("Link", []))
 
     @contextmanager
-    def _call_errors(self) -> Iterator[None]:
-        """Raise ``CallError`` for an HTTP client's errors, with the reason in one line."""
+    def call_errors(self, *, timeout_s: float | None = None) -> Iterator[None]:
+        """Raise ``CallError`` for an HTTP client's errors, with the reason in one line.
+
+        Args:
+            timeout_s: the time for an answer, where it is not the client's own.
+        """
         try:
             yield
         except aiohttp.ClientConnectorDNSError:
@@ -177,14 +221,14 @@ class WhipClient:
             reason = os.strerror(number).lower() if number else str(error.os_error)
             raise CallError(f"{self.endpoint.origin()}: {reason}; is `voxgender serve` running there?") from None
         except TimeoutError:
-            raise CallError(f"{self.endpoint}: no answer within {self._timeout_s:.0f} s") from None
+            raise CallError(f"{self.endpoint}: no answer within {timeout_s or self._timeout_s:.0f} s") from None
         except aiohttp.ClientError as error:
             raise CallError(f"{self.endpoint}: {str(error) or type(error).__name__}") from None
         except (ValueError, IndexError):
             # Texts, URLs, JSON; of a URL yarl may say ``IndexError``.
             raise CallError(f"{self.endpoint}: its answer cannot be read; is it a voxgender server?") from None
 
-    async def _refusal(self, response: aiohttp.ClientResponse) -> str:
+    async def refusal(self, response: aiohttp.ClientResponse) -> str:
         """Return the reason of a refusal, in the server's own words if there are any (RFC 9457)."""
         problem = await _problem(response)
         status = f"{response.status} {problem.title or response.reason or ''}".strip()
@@ -201,6 +245,7 @@ class WhipClient:
 
 
 class _ProblemDetails(msgspec.Struct):
+    code: str = ""
     title: str = ""
     detail: str = ""
 

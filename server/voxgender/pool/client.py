@@ -22,7 +22,7 @@ from voxgender.errors import ModelError
 from voxgender.inference.classifier import RemoteClassifier, Row, Unclassified, Window
 from voxgender.inference.labels import OTHER
 from voxgender.pool import wire
-from voxgender.pool.room import Room
+from voxgender.pool.inflight import InFlight
 from voxgender.settings import POOL_PORT
 from voxgender.version import __version__
 
@@ -93,7 +93,7 @@ class PoolClassifier(RemoteClassifier):
         self._patient_s = patient_s
         self._keys = count()
         self._lock = threading.Lock()
-        self._room = Room(deadline_s)
+        self._in_flight = InFlight(deadline_s)
         self._is_up = self._closed = False
         # The rest belongs to the thread of the loop.
         self._loop = asyncio.new_event_loop()
@@ -127,14 +127,14 @@ class PoolClassifier(RemoteClassifier):
     @property
     def room(self) -> int:
         with self._lock:
-            return self._room.free if self.is_up else 0
+            return self._in_flight.free if self.is_up else 0
 
     def submit(self, windows: Sequence[Window], *, patient: bool = False) -> "list[Future[Row]]":
         sent = [_Sent(next(self._keys), wire.pack(window), Future()) for window in windows]
         with self._lock:
             if self._closed:
                 raise Unclassified(f"the pool at {self.address}: it was left")
-            self._room.taken += len(sent)
+            self._in_flight.taken += len(sent)
             self._loop.call_soon_threadsafe(self._start, sent, monotonic(), patient)
         return [one.row for one in sent]
 
@@ -193,7 +193,7 @@ class PoolClassifier(RemoteClassifier):
         finally:
             # Also when it was cancelled, because others wait for the rows.
             with self._lock:
-                self._room.taken -= len(sent)
+                self._in_flight.taken -= len(sent)
             late = Unclassified(f"the pool at {self.address}: {'not answered in time' if rows else failure}")
             for one in sent:
                 row = rows.get(one.key)
@@ -263,7 +263,7 @@ class PoolClassifier(RemoteClassifier):
             raise _Failed("unreachable", _why(error)) from None
         if status == 503:
             with self._lock:
-                self._room.shrink(monotonic())
+                self._in_flight.shrink(monotonic())
             raise _Failed("busy", "it has too much to do")
         if status == 409:
             self._model = self._adopt(_description(answer))
@@ -275,9 +275,9 @@ class PoolClassifier(RemoteClassifier):
         metrics.POOL_SECONDS.observe(monotonic() - now)
         with self._lock:
             if any(row is None for row in rows.values()):
-                self._room.shrink(monotonic())
+                self._in_flight.shrink(monotonic())
             else:
-                self._room.grow(len(sent))
+                self._in_flight.grow(len(sent))
         return rows
 
     def _rows(self, body: bytes, sent: Sequence[_Sent], model: _Model) -> dict[int, Row | None]:
@@ -308,7 +308,7 @@ class PoolClassifier(RemoteClassifier):
     def _note_late(self) -> None:
         self._late += 1
         with self._lock:
-            self._room.shrink(monotonic())
+            self._in_flight.shrink(monotonic())
         if self._late >= LATE_IN_A_ROW:
             self._lose(_Failed("late", "it does not answer in time"))
 

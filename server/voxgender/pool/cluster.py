@@ -27,7 +27,7 @@ if not os.environ.get("RAY_ADDRESS"):
     # A Ray of one machine, as it is by default on macOS and Windows: all its processes listen on loopback alone.
     os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
 
-# Of its own code, and for those who write that.
+# Ray warns of its own code, which is for those who write it.
 warnings.filterwarnings("ignore", module=r"ray\.")
 
 import ray

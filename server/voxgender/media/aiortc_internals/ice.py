@@ -18,7 +18,8 @@ from voxgender.engine.schedule import EVERY_TICK, Phase
 from voxgender.media.aiortc_internals.paths import Consent, Paths
 from voxgender.media.aiortc_internals.transports import ice_connections
 from voxgender.media.rtp import is_rtcp
-from voxgender.media.sockets import CallTransport, Sockets
+from voxgender.media.sharedsocket import CallTransport
+from voxgender.media.sockets import Sockets
 
 logger = logging.getLogger(__name__)
 

@@ -1,11 +1,13 @@
-"""Limit the windows that are on their way to a pool, so that a slow one is not buried: TCP's way (RFC 5681)."""
+"""Limit the windows in flight to a pool, so that a slow one is not buried: TCP's congestion control (RFC 5681)."""
 
 START = 64.0
+"""Limit at first, in windows."""
 MOST = 4_096.0
+"""Highest limit, in windows."""
 
 
-class Room:
-    """Counts windows on their way, and learns how many a pool answers in time.
+class InFlight:
+    """Counts windows in flight, and learns how many a pool answers in time.
 
     The limit grows with every answer in time, by half of what is out as long as it is below the last limit that was
     good, and by one a round trip above it. A window that is not answered in time halves it, at most once in ``hold_s``,
