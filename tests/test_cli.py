@@ -195,7 +195,7 @@ def test_an_option_without_a_value_is_status_2_and_names_the_option(
 def test_options_may_stand_before_between_and_after_arguments_without_a_flag(command: str) -> None:
     """``bench-model MODEL --seconds 1 FILE`` was refused, and so was ``classify FILE --json FILE``."""
     declared = list(options_of(settings_of(COMMANDS[command])))
-    values = [f"{one.name}{n}" for one in declared if one.display.positional for n in range(2 if one.is_list else 1)]
+    values = [f"{one.name}{n}=x" for one in declared if one.display.positional for n in range(2 if one.is_list else 1)]
     given = {"train": ("--out", "folder"), "export": ()}.get(command, ("--json",))
     first, *others = (parse([command, *values[:at], *given, *values[at:]]) for at in range(len(values) + 1))
     assert others
