@@ -18,6 +18,7 @@ from voxgender.protocol import LABELS
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 OPERATIONS = (DOCS / "operations.md").read_text()
+README = (ROOT / "README.md").read_text()
 SECURITY = (DOCS / "security.md").read_text()
 ARCHITECTURE = (DOCS / "architecture.md").read_text()
 
@@ -171,6 +172,24 @@ def test_the_index_of_decisions_has_every_page() -> None:
     pages = DOCS / "decisions"
     linked = re.findall(r"\]\((\d{4}[^)]*)\)", (pages / "README.md").read_text())
     assert linked == sorted(page.name for page in pages.glob("[0-9]*.md"))
+
+
+def test_the_figures_of_the_readme_are_those_of_the_benchmarks() -> None:
+    """They stayed what they were when the tables were measured anew."""
+    performance = (DOCS / "performance.md").read_text()
+    tables = dict(re.findall(r"<!-- benchmark: (\w+) -->(.*?)<!-- /benchmark -->", performance, re.DOTALL))
+    rows = re.findall(r"^\| [^|]+ \| ([^|]+) \| `python -m tests.benchmarks (\w+)` \|$", README, re.MULTILINE)
+    assert len(rows) > 3
+    for figures, name in rows:
+        measured = set(re.findall(r"\d+(?:\.\d+)?", tables[name] + tables["summary"]))
+        assert set(re.findall(r"\b\d+(?:\.\d+)?", figures)) <= measured, figures
+
+
+def test_the_site_and_its_list_for_programs_have_every_page() -> None:
+    """A page that the navigation lacks is in no menu, and not in ``llms.txt``. Decisions are listed by their index."""
+    listed = set(re.findall(r" ([\w/-]+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE))
+    pages = {str(page.relative_to(DOCS)) for page in (*DOCS.glob("*.md"), *DOCS.glob("deployment/*.md"))}
+    assert sorted(pages - listed) == []
 
 
 def test_each_line_for_an_sdk_is_one_that_is_checked_against_the_sdk() -> None:

@@ -36,9 +36,9 @@ class CallPage {
   /** @type {{call: MeshCall, voice: OwnVoice, tap: import('voxgender').VoiceTap} | null} */
   #part = null;
   #isMuted = false;
-  /** What stands against a label of the own voice. @type {import('voxgender').VoxgenderError | null} */
+  /** The reason why the own voice has no label. @type {import('voxgender').VoxgenderError | null} */
   #trouble = null;
-  /** Of the other members, by their seats. @type {Map<number, GuestTile>} */
+  /** Tiles of the other members, by their seats. @type {Map<number, GuestTile>} */
   #tiles = new Map();
   #doing = Promise.resolve();
   /** Ends the waiting for a seat. */

@@ -5,7 +5,7 @@ import { elementTexts, words } from './language.js';
 /** @typedef {import('voxgender').Label} Label */
 
 /**
- * What a member notes for the others, with each result of their own voice.
+ * A member's note for the others, with each result of their own voice.
  * @typedef {{label: Label | null, confidence: number, isMuted: boolean}} VoiceNote
  */
 

@@ -1,4 +1,5 @@
 import { write } from './dom.js';
+import { words } from './language.js';
 
 /** @typedef {import('voxgender').VoxgenderClient} VoxgenderClient */
 
@@ -46,7 +47,13 @@ export class LatencyReadout {
   add({ latency_ms: latencyMs }) {
     this.#latencyMs ??= latencyMs;
     this.#latencyMs += (latencyMs - this.#latencyMs) * WEIGHT;
-    write(this.#element, `${Math.round(this.#latencyMs + this.#roundTripMs)} ms`);
+    this.show();
+  }
+
+  /** Write the latency in the language in use. */
+  show() {
+    if (this.#latencyMs === null) return;
+    write(this.#element, words().milliseconds(Math.round(this.#latencyMs + this.#roundTripMs)));
   }
 
   async #ask() {

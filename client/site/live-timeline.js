@@ -33,7 +33,10 @@ export class LiveTimeline {
     this.#canvas = canvas;
     this.#level = level;
     this.#clock = clock;
-    this.#timeline = new Timeline(canvas, { nowWord: () => words().now });
+    this.#timeline = new Timeline(canvas, {
+      nowWord: () => words().now,
+      secondsWords: (count) => words().seconds(count),
+    });
   }
 
   /** Write the axis in another language. */

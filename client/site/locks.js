@@ -1,4 +1,4 @@
-// What a tab holds for as long as it is there, by Web Locks: the browser takes it back however the tab goes, by a click,
+// Locks of a tab (Web Locks), held for as long as it is there: the browser takes them back however the tab goes, by a click,
 // by a reload or by a crash.
 
 /**

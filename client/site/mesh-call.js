@@ -20,7 +20,7 @@ export const SEATS = 4;
  */
 
 /**
- * What a member noted for the others.
+ * A member's note for the others.
  * @typedef {{seat: number, note: unknown}} Note
  */
 

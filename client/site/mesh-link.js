@@ -6,7 +6,7 @@ const FIRST_RETRY_MS = 500;
 const LAST_RETRY_MS = 8_000;
 
 /**
- * What one end of a link tells the other. `connection` names the connection that it is about, since another one may have
+ * A message from one end of a link to the other. `connection` names the connection that it is about, since another one may have
  * begun meanwhile.
  * @typedef {{type: 'again'}
  *   | {type: 'description', connection: string, description: RTCSessionDescriptionInit}
@@ -15,7 +15,7 @@ const LAST_RETRY_MS = 8_000;
 
 /** The connection of a mesh with one other member. One that is lost is made anew, until the link is closed. */
 export class MeshLink {
-  /** What the other end sends, while there is a connection. @type {MediaStream | null} */
+  /** The other end's media, while there is a connection. @type {MediaStream | null} */
   stream = null;
   #dials;
   #track;

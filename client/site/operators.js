@@ -142,7 +142,7 @@ const STATES = /** @type {const} */ ({
 function callCells({ call, state, age_s: ageS, voices, shares, latency_ms: latencyMs, packets_lost: lost, node }) {
   const known = Object.hasOwn(STATES, state) ? words()[STATES[/** @type {keyof typeof STATES} */ (state)]] : state;
   const labels = Object.entries(shares).map(([label, share]) => `${wordOf(label)} ${percent(share)}`);
-  const latency = latencyMs === null ? '–' : `${Math.round(latencyMs)} ms`;
+  const latency = latencyMs === null ? '–' : words().milliseconds(Math.round(latencyMs));
   const age = words().seconds(Math.round(ageS));
   // A node of an older version does not say.
   return [call, known, age, String(voices ?? '–'), labels.join(', ') || '–', latency, String(lost), node];

@@ -161,6 +161,8 @@ class Page {
       this.#showRuns();
       this.#picker.refresh();
       this.#timeline.translate();
+      this.#transcript.translate();
+      this.#latency.show();
       this.#showObstacle();
     });
   }

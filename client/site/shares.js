@@ -14,7 +14,7 @@ const VOICES = /** @type {const} */ (['female', 'male', 'uncertain']);
  * @param {number} speech
  */
 export function shareText(seconds, speech) {
-  return speech ? `${percent(seconds / speech)} · ${seconds.toFixed(1)} s` : '–';
+  return speech ? `${percent(seconds / speech)} · ${words().seconds(seconds.toFixed(1))}` : '–';
 }
 
 /** Shows how much of the speech was each voice's. */

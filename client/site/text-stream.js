@@ -1,7 +1,7 @@
 import { isCommon, isVoice, labelColour } from 'voxgender';
 
 import { minutes, percent } from './format.js';
-import { wordOf } from './language.js';
+import { wordOf, words } from './language.js';
 import { write } from './dom.js';
 
 /** @typedef {import('./label-runs.js').LabelRun} LabelRun */
@@ -36,7 +36,7 @@ export function lineTexts({ label, start, end, confidence }) {
   return {
     time: minutes(start),
     label: wordOf(label),
-    length: `${(end - start).toFixed(1)} s`,
+    length: words().seconds((end - start).toFixed(1)),
     confidence: isVoice(label) ? percent(confidence) : '',
   };
 }

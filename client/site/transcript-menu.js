@@ -26,9 +26,15 @@ export class TranscriptMenu {
     this.#byHand = byHand;
     this.#runs = runs;
     format.replaceChildren(...Object.entries(FORMATS).map(([key, { name }]) => new Option(name, key)));
+    this.translate();
     copy.addEventListener('click', () => this.#copyText());
     save.addEventListener('click', () => this.#saveFile());
     this.show();
+  }
+
+  /** Name the one format that has a word of its own in each language. */
+  translate() {
+    /** @type {HTMLOptionElement} */ (this.#format.options[0]).text = words().plainText;
   }
 
   /** Offer it once there is something to write. */

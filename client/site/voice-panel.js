@@ -16,6 +16,8 @@ export class VoicePanel {
   #word;
   #sure;
   #bar;
+  /** @type {Pick<Result, 'label' | 'confidence'> | null} what is shown of a voice now */
+  #result = null;
 
   /** @param {{panel: HTMLElement, eyebrow: HTMLElement, word: HTMLElement, sure: HTMLElement, bar: HTMLElement}} elements */
   constructor({ panel, eyebrow, word, sure, bar }) {
@@ -27,14 +29,17 @@ export class VoicePanel {
   }
 
   /** @param {Pick<Result, 'label' | 'confidence'>} result */
-  showResult({ label, confidence }) {
-    const instead = label === 'uncertain' ? words().either : words().waitingForVoice;
+  showResult(result) {
+    const { label, confidence } = result;
+    this.#result = result;
+    const instead = label === 'uncertain' ? words().undecided : words().waitingForVoice;
     const isHeard = isVoice(label);
     this.#panel.classList.toggle('own', !isCommon(label));
     this.#panel.style.setProperty('--own', labelColour(label));
     this.#panel.dataset['label'] = label;
     write(this.#eyebrow, words().heardNow);
     write(this.#word, wordOf(label));
+    this.#word.style.setProperty('--letters', String(wordOf(label).length));
     write(this.#sure, isHeard ? words().sure(percent(confidence)) : instead);
     this.#bar.style.setProperty('--confidence', String(isHeard ? confidence : 0));
   }
@@ -44,6 +49,7 @@ export class VoicePanel {
    * @param {{title: string, advice: string}} reason
    */
   showReason({ title, advice }) {
+    this.#result = null;
     delete this.#panel.dataset['label'];
     write(this.#word, title);
     write(this.#sure, advice);
@@ -54,8 +60,9 @@ export class VoicePanel {
    * @param {Summary} total
    */
   showState(state, total) {
-    // The label stays while results go on.
-    if (state === 'live' && this.#panel.dataset['label']) return;
+    // The label stays while results go on, in the language in use.
+    if (state === 'live' && this.#result) return this.showResult(this.#result);
+    this.#result = null;
     delete this.#panel.dataset['label'];
     const isOver = state === 'stopped' && total.duration > 0;
     write(this.#eyebrow, isOver ? words().summary : words().liveVoice);

@@ -26,14 +26,17 @@ export class Timeline {
   #levels = [];
   #observer;
   #nowWord;
+  #secondsWords;
 
   /**
    * @param {HTMLCanvasElement} canvas
-   * @param {{nowWord?: () => string}} [options] `nowWord` says "now" in the page's language
+   * @param {{nowWord?: () => string, secondsWords?: (count: number) => string}} [options] say "now" and some seconds in
+   *   the page's language
    */
-  constructor(canvas, { nowWord = () => 'now' } = {}) {
+  constructor(canvas, { nowWord = () => 'now', secondsWords = (count) => `${count} s` } = {}) {
     this.#canvas = canvas;
     this.#nowWord = nowWord;
+    this.#secondsWords = secondsWords;
     this.#context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext('2d'));
     this.#observer = new ResizeObserver(() => this.draw(this.#now));
     this.#observer.observe(canvas);
@@ -158,7 +161,7 @@ export class Timeline {
       context.fillRect(Math.min(at, width - 1), 0, 1, height - LABEL_LANE_PX);
       context.fillStyle = ink;
       context.textAlign = agoS === 0 ? 'right' : agoS === SPAN_S ? 'left' : 'center';
-      context.fillText(agoS === 0 ? this.#nowWord() : `−${agoS} s`, at, height);
+      context.fillText(agoS === 0 ? this.#nowWord() : `−${this.#secondsWords(agoS)}`, at, height);
     }
   }
 

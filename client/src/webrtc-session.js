@@ -52,9 +52,9 @@ export class WebRtcSession {
   #spare = [];
   /** The same, but the server may not know it yet. @type {RTCRtpTransceiver[]} */
   #leaving = [];
-  /** Whether the server has the voices that are here, and no others. */
+  /** True while the server has the voices that are here, and no others. */
   #isSettled = true;
-  /** Whether it is offered anew by itself until that is so. */
+  /** True while it is offered anew by itself until that is so. */
   #isSettling = false;
   #isRoom;
   /** @type {RTCDataChannel} */

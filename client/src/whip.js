@@ -12,7 +12,7 @@ const PATCH_TRIES = 3;
 const PATCH_AGAIN_MS = 250;
 /** A later offer that got no answer is made again, so it is not waited for as long as the first one. */
 const UPDATE_TIMEOUT_MS = 5_000;
-/** Of a server that says, before it has changed anything, that it takes no more. */
+/** Codes of a server that says, before it has changed anything, that it takes no more. */
 const UNCHANGED = new Set(['at_capacity', 'overloaded', 'draining', 'starting']);
 /** A connection that comes up later than this has been given up. */
 const LONGEST_PATCH_WAIT_MS = 3_000;
@@ -101,7 +101,7 @@ async function updateOnce(resource, offer) {
 }
 
 /**
- * Whether the server has refused a later offer, and changed nothing. Of any other failure that is not known: the offer may
+ * Tells whether the server has refused a later offer, and changed nothing. Of any other failure that is not known: the offer may
  * have been taken, and its answer been lost.
  * @param {unknown} error
  */

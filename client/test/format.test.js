@@ -20,6 +20,8 @@ test('shares are whole percents', () => assert.equal(percent(0.345), '35 %'));
 test('a call is headed by its voices, the longer one first', () => {
   assert.equal(headline({ speech: 10, female: 4, male: 6 }), '60\u00a0%\u00a0male, 40\u00a0%\u00a0female');
   assert.equal(headline({ speech: 10, female: 10, male: 0 }), '100\u00a0%\u00a0female');
+  const moods = { speech: 10, female: 0, male: 0, others: { calm: 4, angry: 6 } };
+  assert.equal(headline(moods), '60\u00a0%\u00a0angry, 40\u00a0%\u00a0calm');
 });
 
 test('a call without a clear voice says so', () => {

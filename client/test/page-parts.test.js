@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { afterEach, beforeEach, mock, test } from 'node:test';
 
 import { Announcer } from '../site/announcer.js';
+import { speakLanguage } from '../site/language.js';
 import { LatencyReadout } from '../site/latency-readout.js';
 import { Notice } from '../site/notice.js';
 import { Shares } from '../site/shares.js';
@@ -61,6 +62,18 @@ test('a label of the model’s own is shown by its own name and colour', () => {
   assert.ok(shown.panel.classes.has('own'));
   panel.showResult({ label: 'male', confidence: 0.8 });
   assert.ok(!shown.panel.classes.has('own'));
+});
+
+test('a label is told in the language that is chosen while the call goes on', async () => {
+  const shown = elements('panel', 'eyebrow', 'word', 'sure', 'bar');
+  const panel = new VoicePanel(shown);
+  panel.showResult({ label: 'female', confidence: 0.9 });
+  globalThis.document = { documentElement: {}, querySelectorAll: () => [] };
+  await speakLanguage('de');
+  panel.showState('live', total);
+  assert.deepEqual([shown.word.textContent, shown.eyebrow.textContent], ['Weiblich', 'Gerade gehört']);
+  await speakLanguage('en');
+  delete globalThis.document;
 });
 
 test('a label does not stay while the call is being made again', () => {

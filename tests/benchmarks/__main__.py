@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
 from tests.benchmarks import (
+    autoscaling,
     engine_calls,
     faults,
     held_calls,
@@ -23,6 +24,7 @@ from tests.benchmarks import (
     pool,
     rooms,
     single_call,
+    speakers,
     turns,
     ways_in,
     websocket,
@@ -49,6 +51,7 @@ BENCHMARKS = {
     "single_call": Benchmark(single_call.measure),
     "engine_calls": Benchmark(engine_calls.measure),
     "turns": Benchmark(turns.measure),
+    "speakers": Benchmark(speakers.measure, limit_s=3_600.0),
     "networks": Benchmark(networks.measure),
     "faults": Benchmark(faults.measure, limit_s=1_500.0),
     "websocket": Benchmark(websocket.measure, limit_s=900.0),
@@ -57,6 +60,7 @@ BENCHMARKS = {
     "memory": Benchmark(memory.measure),
     "model": Benchmark(model.measure, model.prepare),
     "pool": Benchmark(pool.measure, pool.prepare),
+    "autoscaling": Benchmark(autoscaling.measure, limit_s=420.0),
     "large_calls": Benchmark(large_calls.measure, large_calls.prepare),
     "limits": Benchmark(limits.measure),
 }

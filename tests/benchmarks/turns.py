@@ -124,7 +124,7 @@ def _spoken(rows: Sequence[dict[str, str]]) -> Speech:
     silence = np.zeros(round(_LEAD_S * SAMPLE_RATE_HZ), dtype=np.float32)
     pieces, turns, at_s = [silence], [], _LEAD_S
     for row in rows:
-        samples = _trimmed(read_audio(CORPUS / row["path"])[: round(_LONGEST_S * SAMPLE_RATE_HZ)])
+        samples = trimmed(read_audio(CORPUS / row["path"])[: round(_LONGEST_S * SAMPLE_RATE_HZ)])
         end_s = at_s + samples.size / SAMPLE_RATE_HZ
         label: VoiceLabel = "male" if row["label"] == "male" else "female"
         turns.append(SpeakerTurn(at_s, end_s + 0.5, label))
@@ -135,7 +135,7 @@ def _spoken(rows: Sequence[dict[str, str]]) -> Speech:
     return Speech(list(speech.encode([frame])), tuple(turns))
 
 
-def _trimmed(audio: Samples) -> Samples:
+def trimmed(audio: Samples) -> Samples:
     """Without the silence before and after the voice: what is 35 dB below its loudest 20 ms."""
     frames = audio[: audio.size // 320 * 320].reshape(-1, 320)
     power = (frames**2).mean(axis=1)

@@ -20,7 +20,23 @@ FAULTS = """async () => (await axe.run()).violations.map(
     ({ id, nodes }) => `${id}: ${nodes.map(({ target }) => target.join(' ')).join(', ')}`
 )"""
 OVERFLOWS = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+SPILLS = """() => {
+    const spilt = [];
+    for (const element of document.querySelectorAll('body *')) {
+        const texts = [...element.childNodes].filter((node) => node.nodeType === Node.TEXT_NODE && node.data.trim());
+        if (!texts.length || !element.checkVisibility() || element.closest('.hidden, select, textarea')) continue;
+        const range = document.createRange();
+        range.selectNodeContents(element);
+        const text = range.getBoundingClientRect();
+        const box = element.closest('li, button, dl > div, section, header, footer, .notice, .token, td, th, body');
+        const card = box.getBoundingClientRect();
+        if (text.left < card.left - 1 || text.right > card.right + 1) spilt.push(texts[0].data.trim());
+    }
+    return spilt;
+}"""
+"""Texts that leave their card, or that are cut off there."""
 WIDTHS = (320, 390, 1280)
+LANGUAGES = ("ar", "de", "es", "fr", "hi", "en")
 PICTURES = os.environ.get("VOXGENDER_PICTURES", "")
 """A folder for a picture of each state, to be looked at."""
 
@@ -36,11 +52,24 @@ async def check(page: Page, state: str) -> None:
     for scheme in ("light", "dark"):
         await page.emulate_media(color_scheme=scheme)
         assert await page.evaluate(FAULTS) == [], f"{state}, {scheme}"
-        for width in WIDTHS:
-            await page.set_viewport_size({"width": width, "height": 800})
-            assert await page.evaluate(OVERFLOWS) <= 0, f"{state} at {width} px"
-            if PICTURES:
-                await page.screenshot(path=f"{PICTURES}/{state}-{scheme}-{width}.png", full_page=True)
+        await check_widths(page, f"{state}-{scheme}")
+
+
+async def check_widths(page: Page, state: str) -> None:
+    for width in WIDTHS:
+        await page.set_viewport_size({"width": width, "height": 800})
+        assert await page.evaluate(OVERFLOWS) <= 0, f"{state} at {width} px"
+        assert await page.evaluate(SPILLS) == [], f"{state} at {width} px"
+        if PICTURES:
+            await page.screenshot(path=f"{PICTURES}/{state}-{width}.png", full_page=True)
+
+
+async def check_languages(page: Page, state: str) -> None:
+    """Look at a state in each language, of which the last one stays."""
+    for language in LANGUAGES:
+        await page.locator("#language").select_option(language)
+        await expect(page.locator("html")).to_have_attribute("lang", language)
+        await check_widths(page, f"{state}-{language}")
 
 
 @asynccontextmanager
@@ -62,16 +91,18 @@ async def test_the_page_has_no_fault_in_any_state(
         await expect(page.locator("#word")).to_have_text("Female")
         await expect(page.locator("#stream li.no_speech").first).to_be_visible()
         await check(page, "live")
+        await check_languages(page, "live")
         await page.get_by_role("button", name="Stop").click()
         await expect(page.locator("#status")).to_have_text("Stopped")
         await check(page, "stopped")
+        await check_languages(page, "stopped")
         await page.evaluate(NO_CLIPBOARD)
         await page.get_by_role("button", name="Copy").click()
         await expect(page.locator("#to-copy")).to_be_visible()
         await check(page, "copy-by-hand")
 
 
-@pytest.mark.parametrize("locale", ["ar-EG", "de-DE", "fr-FR", "hi-IN"])
+@pytest.mark.parametrize("locale", ["ar-EG", "de-DE", "es-ES", "fr-FR", "hi-IN"])
 async def test_other_languages_fit_as_well(server: Server, open_browser: OpenBrowser, locale: str) -> None:
     browser = await open_browser()
     for path, name in (("", "idle"), ("client/call.html", "call"), ("operators", "operators")):

@@ -1,8 +1,6 @@
 """Calls over a WebSocket: what is let in, what comes back, and what a client may cost."""
 
 import asyncio
-import socket as socket_module
-import struct
 from collections.abc import Iterable
 from typing import Any
 from urllib.parse import quote
@@ -16,8 +14,7 @@ from tests.rtc import FRAGMENT, Server, a_server
 from tests.support import noise, sine
 from voxgender import protocol
 from voxgender.engine import Engine
-from voxgender.http import websocket
-from voxgender.http.connections import Connection, Limits
+from voxgender.http.connections import Limits
 from voxgender.http.websocket import MAX_REASON
 from voxgender.media import streamsession
 from voxgender.settings import FrontSettings
@@ -336,45 +333,6 @@ async def test_compression_is_not_agreed_to(server: Server) -> None:
     async with server.http.ws_connect("/listen", compress=15) as socket:
         assert not socket.compress
         await finish(socket)
-
-
-async def test_a_client_that_reads_nothing_is_told_and_others_notice_nothing(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(websocket, "WRITE_S", 0.3)
-    made = Connection.connection_made
-
-    def keep_little(connection: Connection, transport: asyncio.BaseTransport) -> None:
-        transport.get_extra_info("socket").setsockopt(socket_module.SOL_SOCKET, socket_module.SO_SNDBUF, 4_096)
-        made(connection, transport)
-
-    monkeypatch.setattr(Connection, "connection_made", keep_little)
-    async with a_server(engine) as server:
-        plain = socket_module.socket()
-        # As little as may be waits in the kernel.
-        plain.setsockopt(socket_module.SOL_SOCKET, socket_module.SO_RCVBUF, 2_048)
-        plain.connect(("127.0.0.1", int(server.url.rpartition(":")[2])))
-        reader, writer = await asyncio.open_connection(sock=plain, limit=1_024)
-        writer.write(
-            b"GET /listen?channels=8&rate=8000 HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-        )
-        message = struct.pack("!BBQ4x", 0x82, 0xFF, 64_000) + bytes(64_000)
-        flooding = asyncio.create_task(flood(writer, message))
-        async with server.http.ws_connect("/listen") as another:
-            await another.send_bytes(SECOND)
-            assert of(protocol.Summary, await finish(another))
-        await emptied(server)
-        flooding.cancel()
-        await asyncio.gather(flooding, return_exceptions=True)
-        writer.transport.abort()
-    assert not reader.at_eof()
-
-
-async def flood(writer: asyncio.StreamWriter, message: bytes) -> None:
-    while True:
-        writer.write(message)
-        await writer.drain()
 
 
 async def test_a_client_that_falls_silent_is_told(engine: Engine) -> None:

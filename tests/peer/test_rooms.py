@@ -195,7 +195,7 @@ async def test_a_voice_does_not_stay_on_the_server_for_answers_that_are_lost(
         expected = {"add": 2, "remove": 1}[change]
         assert server.node.live == {"add": 3, "remove": 1}[change]
         await until(lambda: server.node.live == expected)
-        # What is offered next has nothing of the past.
+        # The next offer has nothing of the past.
         await room.caller.add("dave", endless)
         await room.until_heard("dave")
         assert server.node.live == expected + 1

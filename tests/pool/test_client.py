@@ -1,5 +1,6 @@
 """A node's side of a pool, over real HTTP; the pool's faults are made, and Ray is left out."""
 
+import asyncio
 import logging
 import socket
 import threading
@@ -13,7 +14,7 @@ import pytest
 from aiohttp import web
 from prometheus_client import REGISTRY
 
-from tests.pool.pools import HOST, Marks, a_client, a_pool, marked, until
+from tests.pool.pools import HOST, PATIENCE_S, Marks, a_client, a_pool, marked, until
 from voxgender.errors import ModelError
 from voxgender.inference.classifier import Unclassified
 from voxgender.pool import wire
@@ -185,6 +186,19 @@ def test_a_pool_that_hangs_is_taken_to_be_gone() -> None:
         until(lambda: not client.is_up)
         pool.hold_s, pool.describe = 0.0, None
         until(lambda: client.is_up)
+
+
+async def test_a_caller_that_waits_no_longer_costs_the_others_of_its_request_nothing() -> None:
+    """Its row could not be told any more, and those behind it in the same answer were never told either."""
+    with a_pool() as pool, a_client(pool) as client:
+        pool.hold_s = 0.2
+        first, second = client.submit([marked(0.1), marked(0.2)])
+        waiting = asyncio.ensure_future(asyncio.wrap_future(first))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        row = await asyncio.wait_for(asyncio.wrap_future(second), PATIENCE_S)
+        assert row[1] == pytest.approx(0.2, abs=1e-3)
+        assert client.room > 0
 
 
 def test_audio_that_can_wait_waits_for_a_pool_that_has_gone() -> None:

@@ -5,10 +5,11 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from aiohttp.test_utils import TestClient, TestServer
@@ -17,8 +18,9 @@ from safetensors.torch import load_file, save_file
 from tests.engine.models import Fixed
 from tests.inference import tiny
 from tests.options import given
-from tests.rtc import LOOPBACK
-from tests.support import Samples
+from tests.rtc import LOOPBACK, Peer, a_peer, a_server
+from tests.support import Samples, TimedTrack, in_real_time
+from voxgender import protocol
 from voxgender.audio.frames import Wave
 from voxgender.engine import Engine
 from voxgender.engine.call_state import CallState, Hop
@@ -128,6 +130,39 @@ async def test_options_of_the_old_model_are_not_the_new_ones() -> None:
         ("new", "", (), "fp32"),
         ("new", "v2", ("male=b",), "fp32"),
     ]
+
+
+async def test_live_calls_notice_nothing_of_a_swap_but_its_labels() -> None:
+    """No call is dropped, no hop is left out, and nobody is warned, however often the model changes under them."""
+    swap = ModelSwap(ModelOptions(), lambda settings: says(settings.model))
+    swap.engine = Engine(says("male"))
+    voice = np.tile(speak(MAN, 6.0), 10)
+    heard: dict[int, list[protocol.Message]] = {}
+
+    async def until_it_says(number: int, peer: Peer, label: str) -> None:
+        async with asyncio.timeout(20):
+            while getattr(heard[number][-1], "label", "") != label:
+                heard[number].append(await peer.messages.get())
+
+    async with AsyncExitStack() as stack:
+        server = await stack.enter_async_context(a_server(swap.engine))
+        peers = []
+        for number in range(3):
+            peer = await stack.enter_async_context(a_peer(TimedTrack(in_real_time(voice))))
+            peer.channels()
+            await peer.call(server.http)
+            heard[number] = [await peer.messages.get()]
+            peers.append(peer)
+        for label in ("male", "female", "male", "female"):
+            if swap.engine.model != f"says {label}":
+                await swap.swap(ModelRequest(model=label))
+            await asyncio.gather(*(until_it_says(number, peer, label) for number, peer in enumerate(peers)))
+        assert server.node.live == 3
+    await asyncio.to_thread(swap.engine.close)
+    for messages in heard.values():
+        results = [message for message in messages if isinstance(message, protocol.Result)]
+        assert sorted(result.seq for result in results) == list(range(1, len(results) + 1))
+        assert not [message for message in messages if isinstance(message, protocol.Warning)]
 
 
 @asynccontextmanager

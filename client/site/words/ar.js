@@ -22,7 +22,7 @@ export const words = {
   start: 'ابدأ',
   stop: 'أوقف',
   sure: (percent) => `تأكد بنسبة ${percent}`,
-  either: 'قد يكون أيًّا منهما',
+  undecided: 'لا يمكن الترجيح',
   waitingForVoice: 'بانتظار صوت',
   noSpeechHeard: 'لم يُسمع كلام',
   speechIn: (speech, all) => `${speech} ث من الكلام في ${all} ث`,
@@ -46,6 +46,7 @@ export const words = {
   textStream: 'النص',
   streamEmpty: 'لكل صوت يُسمع سطر هنا.',
   format: 'الصيغة',
+  plainText: 'نص',
   copy: 'نسخ',
   copied: 'نُسخ',
   save: 'حفظ',
@@ -119,6 +120,7 @@ export const words = {
   locked: 'مقفل',
   countOf: (count, all) => `${count} من ${all}`,
   seconds: (count) => `${count} ث`,
+  milliseconds: (count) => `${count} م.ث`,
   serverAnswered: (status) => `أجاب الخادم بـ ${status}.`,
 };
 

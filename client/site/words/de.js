@@ -22,7 +22,7 @@ export const words = {
   start: 'Start',
   stop: 'Stopp',
   sure: (percent) => `${percent} sicher`,
-  either: 'Es könnte beides sein',
+  undecided: 'Nicht zu entscheiden',
   waitingForVoice: 'Wartet auf eine Stimme',
   noSpeechHeard: 'Keine Stimme gehört',
   speechIn: (speech, all) => `${speech} s Sprache in ${all} s`,
@@ -46,6 +46,7 @@ export const words = {
   textStream: 'Textstrom',
   streamEmpty: 'Jede gehörte Stimme bekommt hier eine Zeile.',
   format: 'Format',
+  plainText: 'Text',
   copy: 'Kopieren',
   copied: 'Kopiert',
   save: 'Sichern',
@@ -121,6 +122,7 @@ export const words = {
   locked: 'Gesperrt',
   countOf: (count, all) => `${count} von ${all}`,
   seconds: (count) => `${count} s`,
+  milliseconds: (count) => `${count} ms`,
   serverAnswered: (status) => `Der Server antwortete ${status}.`,
 };
 

@@ -24,7 +24,7 @@ export const words = {
   start: 'Start',
   stop: 'Stop',
   sure: (/** @type {string} */ percent) => `${percent} sure`,
-  either: 'It could be either',
+  undecided: 'Too close to tell',
   waitingForVoice: 'Waiting for a voice',
   noSpeechHeard: 'No speech heard',
   speechIn: (/** @type {string} */ speech, /** @type {string} */ all) => `${speech} s of speech in ${all} s`,
@@ -48,6 +48,7 @@ export const words = {
   textStream: 'Text stream',
   streamEmpty: 'Each voice gets a line here as it is heard.',
   format: 'Format',
+  plainText: 'Text',
   copy: 'Copy',
   copied: 'Copied',
   save: 'Save',
@@ -123,6 +124,7 @@ export const words = {
   locked: 'Locked',
   countOf: (/** @type {string | number} */ count, /** @type {string | number} */ all) => `${count} of ${all}`,
   seconds: (/** @type {string | number} */ count) => `${count} s`,
+  milliseconds: (/** @type {string | number} */ count) => `${count} ms`,
   serverAnswered: (/** @type {number} */ status) => `The server answered ${status}.`,
 };
 

@@ -22,7 +22,7 @@ export const words = {
   start: 'Iniciar',
   stop: 'Detener',
   sure: (percent) => `${percent} de certeza`,
-  either: 'Podría ser cualquiera',
+  undecided: 'No se puede decidir',
   waitingForVoice: 'Esperando una voz',
   noSpeechHeard: 'No se oyó ninguna voz',
   speechIn: (speech, all) => `${speech} s de voz en ${all} s`,
@@ -46,6 +46,7 @@ export const words = {
   textStream: 'Texto',
   streamEmpty: 'Cada voz que se oye tiene aquí una línea.',
   format: 'Formato',
+  plainText: 'Texto',
   copy: 'Copiar',
   copied: 'Copiado',
   save: 'Guardar',
@@ -121,6 +122,7 @@ export const words = {
   locked: 'Bloqueado',
   countOf: (count, all) => `${count} de ${all}`,
   seconds: (count) => `${count} s`,
+  milliseconds: (count) => `${count} ms`,
   serverAnswered: (status) => `El servidor respondió ${status}.`,
 };
 

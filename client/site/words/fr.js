@@ -22,7 +22,7 @@ export const words = {
   start: 'Démarrer',
   stop: 'Arrêter',
   sure: (percent) => `sûr à ${percent}`,
-  either: 'Cela peut être l’une ou l’autre',
+  undecided: 'Impossible de trancher',
   waitingForVoice: 'En attente d’une voix',
   noSpeechHeard: 'Aucune voix entendue',
   speechIn: (speech, all) => `${speech} s de parole sur ${all} s`,
@@ -46,6 +46,7 @@ export const words = {
   textStream: 'Texte',
   streamEmpty: 'Chaque voix entendue a ici une ligne.',
   format: 'Format',
+  plainText: 'Texte',
   copy: 'Copier',
   copied: 'Copié',
   save: 'Enregistrer',
@@ -121,6 +122,7 @@ export const words = {
   locked: 'Verrouillé',
   countOf: (count, all) => `${count} sur ${all}`,
   seconds: (count) => `${count} s`,
+  milliseconds: (count) => `${count} ms`,
   serverAnswered: (status) => `Le serveur a répondu ${status}.`,
 };
 

@@ -22,7 +22,7 @@ export const words = {
   start: 'शुरू',
   stop: 'रोकें',
   sure: (percent) => `${percent} निश्चित`,
-  either: 'दोनों में से कोई भी हो सकता है',
+  undecided: 'तय नहीं हो सका',
   waitingForVoice: 'आवाज़ की प्रतीक्षा',
   noSpeechHeard: 'कोई आवाज़ नहीं सुनी गई',
   speechIn: (speech, all) => `${all} से॰ में ${speech} से॰ आवाज़`,
@@ -46,6 +46,7 @@ export const words = {
   textStream: 'पाठ',
   streamEmpty: 'हर सुनी गई आवाज़ की यहाँ एक पंक्ति होती है।',
   format: 'प्रारूप',
+  plainText: 'पाठ',
   copy: 'कॉपी करें',
   copied: 'कॉपी हो गया',
   save: 'सहेजें',
@@ -120,6 +121,7 @@ export const words = {
   locked: 'बंद',
   countOf: (count, all) => `${all} में से ${count}`,
   seconds: (count) => `${count} से॰`,
+  milliseconds: (count) => `${count} मि॰से॰`,
   serverAnswered: (status) => `सर्वर का उत्तर: ${status}।`,
 };
 

@@ -131,6 +131,9 @@ class PoolClassifier(RemoteClassifier):
 
     def submit(self, windows: Sequence[Window], *, patient: bool = False) -> "list[Future[Row]]":
         sent = [_Sent(next(self._keys), wire.pack(window), Future()) for window in windows]
+        for one in sent:
+            # Cancelled by who waits for it, it could not be given its row, nor could those behind it in the request.
+            one.row.set_running_or_notify_cancel()
         with self._lock:
             if self._closed:
                 raise Unclassified(f"the pool at {self.address}: it was left")

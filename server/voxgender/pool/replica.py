@@ -70,12 +70,13 @@ class Replica:
             )
         )
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="model")
+        self._headers = {wire.REPLICA_HEADER: serve.get_replica_context().replica_id.unique_id}
 
     async def __call__(self, request: Request) -> Response:
         """Answer one HTTP request: ``GET`` tells the model, ``POST`` classifies windows."""
         arrived_at = time.monotonic()
         if request.method == "GET":
-            return _packed(msgspec.msgpack.encode(self._service.description))
+            return self._packed(msgspec.msgpack.encode(self._service.description))
         if request.method != "POST":
             return Response("GET and POST are answered.\n", 405)
         body = bytearray()
@@ -86,8 +87,8 @@ class Replica:
         try:
             asked = self._service.read(body, arrived_at)
         except Refused as refused:
-            return _packed(refused.body, refused.status)
-        return _packed(await self._classify(asked))
+            return self._packed(refused.body, refused.status)
+        return self._packed(await self._classify(asked))
 
     @serve.batch(
         max_batch_size=wire.MAX_WINDOWS, batch_wait_timeout_s=GATHER_S, max_concurrent_batches=1, batch_size_fn=_windows
@@ -98,6 +99,9 @@ class Replica:
     async def check_health(self) -> None:
         """Have the model classify a window; Ray Serve replaces a replica that fails, or does not answer."""
         await asyncio.get_running_loop().run_in_executor(self._thread, self._service.check)
+
+    def _packed(self, body: bytes, status: int = 200) -> Response:
+        return Response(body, status, self._headers, media_type=wire.MEDIA_TYPE)
 
 
 def make_application(settings: PoolSettings) -> serve.Application:
@@ -138,7 +142,3 @@ def application(arguments: Mapping[str, Any]) -> serve.Application:
         TypeError: there is no such option.
     """
     return make_application(options.read(PoolSettings, arguments))
-
-
-def _packed(body: bytes, status: int = 200) -> Response:
-    return Response(body, status, media_type=wire.MEDIA_TYPE)

@@ -16,6 +16,8 @@ VERSION = 1
 """Version of these messages. Raised when either side could misunderstand the other."""
 PATH = "/voxgender-pool"
 MEDIA_TYPE = "application/vnd.msgpack"
+REPLICA_HEADER = "Voxgender-Replica"
+"""Header of an answer: names the replica that gave it, for people who look for one that is new, slow or wrong."""
 
 MAX_WINDOWS = 64
 """Windows in one request."""

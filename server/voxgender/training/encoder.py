@@ -24,7 +24,7 @@ WINDOW = 25_600
 
 _BANDS = 40
 _FFT, _HOP = 400, 160
-_LEVEL_DB = -30.0
+LEVEL_DB = -30.0
 """RMS level that speech is scaled to, relative to full scale: the encoder's input is power, not its logarithm."""
 _FRAME = 320
 _PAUSE_DB = 35.0
@@ -83,7 +83,7 @@ def speech_windows(audio: Samples, *, hop: int = WINDOW // 2) -> npt.NDArray[np.
         loud = np.convolve(loud, np.ones(7), "same") > 0
         audio = frames[loud].reshape(-1)
     level = float(np.sqrt(np.mean(audio**2))) if audio.size else 0.0
-    audio = audio * np.float32(10 ** (_LEVEL_DB / 20) / max(level, 1e-6))
+    audio = audio * np.float32(10 ** (LEVEL_DB / 20) / max(level, 1e-6))
     audio = np.pad(audio, (0, max(0, WINDOW - audio.size)))
     count = 1 + (audio.size - WINDOW) // hop
     windows = np.lib.stride_tricks.sliding_window_view(audio, WINDOW)[: count * hop : hop]
