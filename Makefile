@@ -15,7 +15,8 @@ UNIT := tests/audio tests/decisions tests/engine tests/fleet tests/http \
 SLOW := tests/audio/test_{files,hostile_files}.py tests/decisions/test_timing.py \
 	tests/engine/test_{files,loading,stream,track}.py tests/fleet/test_{directory,router}.py tests/http/test_{connections,events,whip}.py
 
-.PHONY: setup run docs unit pythons test test-browsers test-programs test-rest coverage lint format sdks bench fuzz soak audit sbom clean
+.PHONY: setup run docs unit pythons test test-client test-browsers test-calls test-programs test-rest coverage lint lint-types lint-python \
+	lint-client format sdks bench fuzz soak audit sbom clean
 .DEFAULT_GOAL := run
 
 $(BIN)/voxgender: pyproject.toml constraints.txt tools/system-packages
@@ -27,8 +28,8 @@ $(BIN)/voxgender: pyproject.toml constraints.txt tools/system-packages
 
 $(VENV)/.dev: $(BIN)/voxgender package.json tools/system-packages
 	tools/system-packages tests
-	$(PIP) install --constraint constraints.txt --editable '.[dev]'
-	npm install --no-audit --no-fund --loglevel=error
+	npm install --no-audit --no-fund --loglevel=error & \
+	  $(PIP) install --constraint constraints.txt --editable '.[dev]' && wait $$!
 	@touch $@
 
 $(VENV)/.integrations: $(VENV)/.dev tests/integrations/requirements.txt
@@ -64,23 +65,32 @@ docs: setup
 	npm run --silent --workspace docs/site build
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
 
-# Three parts at once, because most tests wait for a call to go by: those with browsers, those with other programs,
-# packages, peers or recordings, and the rest. The hosts come after the browsers, because Chromium drops requests that wait while
-# a network interface of the machine comes or goes.
-BROWSERS := tests/browser tests/examples tests/hosts
-PROGRAMS := $(addprefix tests/,deploy doctor integrations peer pool publishers realspeech roles training)
-test: setup lint docs
+# The checks first, side by side, so that a slip is told within a minute or two. Then four parts of the tests at once, on
+# two cores too, because most tests wait for a call to go by: browsers and hosts; calls from other programs and to other
+# processes; programs, packages, models and recordings; and the rest. The hosts come after the browsers, because Chromium
+# drops requests that wait while a network interface of the machine comes or goes.
+AT_ONCE := --no-print-directory --output-sync=target
+BROWSERS := tests/browser tests/hosts
+CALLS := $(addprefix tests/,integrations media peer publishers roles)
+PROGRAMS := $(addprefix tests/,examples deploy doctor pool realspeech training)
+test: setup
+	$(MAKE) $(AT_ONCE) --jobs=3 lint-types lint-python lint-client docs test-client
+	$(MAKE) $(AT_ONCE) --jobs=4 test-browsers test-calls test-programs test-rest
+
+test-client: setup
 	node --test client/test/*.test.js
-	$(MAKE) --no-print-directory --jobs=3 --output-sync=target test-browsers test-programs test-rest
 
 test-browsers: setup
 	$(BIN)/python -m pytest $(BROWSERS)
+
+test-calls: setup
+	$(BIN)/python -m pytest $(CALLS)
 
 test-programs: setup
 	$(BIN)/python -m pytest $(PROGRAMS)
 
 test-rest: setup
-	$(BIN)/python -m pytest $(BROWSERS:%=--ignore=%) $(PROGRAMS:%=--ignore=%)
+	$(BIN)/python -m pytest $(BROWSERS:%=--ignore=%) $(CALLS:%=--ignore=%) $(PROGRAMS:%=--ignore=%)
 
 # Apart from `make test`: tracing slows every line down, and tests of real-time calls would feel it. Servers that tests
 # start as processes of their own are not counted.
@@ -88,13 +98,19 @@ coverage: setup
 	$(BIN)/coverage run -m pytest
 	$(BIN)/coverage report
 
-lint: setup
+lint: lint-python lint-types lint-client
+
+lint-python: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	MYPYPATH=examples $(BIN)/mypy examples/*.py
 	$(BIN)/shellcheck tools/system-packages .ci/run docs/deployment/*/*.sh
 	$(BIN)/lint-imports
+
+lint-types: setup
+	$(BIN)/mypy
+	MYPYPATH=examples $(BIN)/mypy examples/*.py
+
+lint-client: setup
 	npx --no-install tsc --project client
 	npx --no-install eslint .
 	npx --no-install prettier --check client eslint.config.js package.json

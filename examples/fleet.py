@@ -9,6 +9,7 @@ import argparse
 import asyncio
 import json
 import secrets
+import sys
 
 from aiohttp import ClientSession, ClientTimeout
 from running import command, run, voxgender
@@ -19,9 +20,11 @@ HELD_S = 5
 
 async def place_calls(url: str, token: str) -> None:
     """Hold some synthetic calls for a moment."""
-    arguments = ("load", url, "--peers", str(CALLS), "--seconds", str(HELD_S), "--token", token)
+    # With =, because a token may begin with a dash.
+    arguments = ("load", url, "--peers", str(CALLS), "--seconds", str(HELD_S), f"--token={token}")
     process = await asyncio.create_subprocess_exec(*command(*arguments), stdout=asyncio.subprocess.DEVNULL)
-    await process.wait()
+    if status := await process.wait():
+        sys.exit(status)
 
 
 async def print_spread(url: str, token: str) -> None:

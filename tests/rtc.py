@@ -23,6 +23,8 @@ from voxgender.roles.hosting import LIMITS, listen
 from voxgender.settings import FrontSettings
 
 LOOPBACK = "127.0.0.1"
+PATIENCE_S = 30.0
+"""Time after which a test gives up waiting for a message, long enough for a busy machine."""
 SDP = {"Content-Type": "application/sdp"}
 FRAGMENT = {"Content-Type": "application/trickle-ice-sdpfrag"}
 
@@ -93,7 +95,7 @@ class Peer:
 
     async def until(self, kind: type[protocol.Message]) -> protocol.Message:
         """The next message of a kind; what comes before it is passed over."""
-        while not isinstance(message := await asyncio.wait_for(self.messages.get(), 10), kind):
+        while not isinstance(message := await asyncio.wait_for(self.messages.get(), PATIENCE_S), kind):
             pass
         return message
 

@@ -335,7 +335,10 @@ class _Parser(argparse.ArgumentParser):
     """An argument parser that raises ``SettingsError`` in place of printing errors itself."""
 
     def error(self, message: str) -> NoReturn:
-        raise SettingsError(f"{message.removeprefix('argument ')}; see {self.prog} --help")
+        message = message.removeprefix("argument ")
+        if message.endswith("expected one argument"):
+            message += f" (one that begins with a dash is given as {message.partition(':')[0]}=VALUE)"
+        raise SettingsError(f"{message}; see {self.prog} --help")
 
 
 def _overview() -> argparse.ArgumentParser:

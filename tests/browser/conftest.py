@@ -9,13 +9,14 @@ import sys
 import urllib.request
 import wave
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import AsyncExitStack, ExitStack
+from contextlib import AsyncExitStack, ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from playwright.async_api import Browser, Page, async_playwright, expect
+from playwright.async_api import Error as PlaywrightError
 from scipy.signal import resample_poly
 
 from voxgender.peer.voices import MAN, WOMAN, speak
@@ -125,10 +126,23 @@ async def open_browser() -> AsyncIterator[OpenBrowser]:
             browser = await playwright.chromium.launch(
                 executable_path=chromium, args=[*CHROMIUM_FLAGS, *flags, *recording]
             )
-            stack.push_async_callback(browser.close)
+            stack.push_async_callback(leave, browser)
             return browser
 
         yield start
+
+
+async def leave(browser: Browser) -> None:
+    """Leave every page, and close the browser.
+
+    A page that is left ends its call. Of one whose browser is closed, the server waits 15 seconds for a packet, and the
+    next test for the server.
+    """
+    with suppress(PlaywrightError):
+        for context in browser.contexts:
+            for page in context.pages:
+                await page.goto("about:blank")
+    await browser.close()
 
 
 @pytest.fixture

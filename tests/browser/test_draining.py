@@ -99,7 +99,10 @@ async def test_a_node_that_is_taken_down_is_left_without_anybody_noticing(
     assert told["states"] == ["requesting-microphone", "connecting", "live", "stopped"]
     assert told["results"] == sorted(told["results"]), "one call after the other"
     assert len({tuple(result) for result in told["results"]}) == len(told["results"]), "nothing is told twice"
-    assert [session["resumedAt"] > 0 for session in told["sessions"]] == [False, True]
+    fresh, taken_over = told["sessions"]
+    assert fresh["resumedAt"] == 0
+    # 0 here too, if the new call's first result agrees and the old one ends before its next.
+    assert 0 <= taken_over["resumedAt"] < elapsed_s
     assert not any("from" in session["hello"] for session in told["sessions"]), "a message of the server stays its own"
     assert heard_s == pytest.approx(elapsed_s, abs=1.0), "no stretch of the voice is left out or counted twice"
     assert set(await page.evaluate("shown")) == {"Live"}

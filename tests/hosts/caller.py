@@ -9,7 +9,7 @@ from typing import Self
 from aiohttp import ClientResponse, ClientSession
 from aiortc import MediaStreamTrack
 
-from tests.rtc import SDP, Peer, ToneTrack
+from tests.rtc import PATIENCE_S, SDP, Peer, ToneTrack
 from voxgender import protocol
 
 
@@ -115,7 +115,7 @@ class Caller:
         ending: set[asyncio.Task[int]] = set()
         try:
             while not hang_up.is_set():
-                message = await asyncio.wait_for(call.peer.messages.get(), 10)
+                message = await asyncio.wait_for(call.peer.messages.get(), PATIENCE_S)
                 self._take(message)
                 if isinstance(message, protocol.Warning) and message.code == "draining":
                     old, call = call, await self._move_from(call)

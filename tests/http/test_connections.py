@@ -6,6 +6,7 @@ import logging
 import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -192,7 +193,8 @@ async def test_a_body_that_stands_still_is_answered_and_cut_off(start: bytes) ->
 
 
 async def test_a_body_that_comes_byte_by_byte_has_its_time_and_no_more() -> None:
-    async with serving() as (port, streams), a_client(port) as client:
+    # Half a second of pauses takes a busy machine more than one.
+    async with serving(replace(SHORT, body_s=3.0)) as (port, streams), a_client(port) as client:
         client.send(HEAD + b"Content-Length: 10\r\n\r\n")
         await client.drip(b"v=0\r\ns=-\r\n", every_s=0.05)
         assert b"200 OK" in await client.reader.readuntil(b"read")

@@ -5,6 +5,7 @@ import logging
 import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from itertools import count
 
 import msgspec
@@ -98,7 +99,7 @@ def test_an_answer_to_anything_else_is_not_taken(change: str) -> None:
 
 
 def test_a_window_that_is_not_answered_in_time_is_given_up_and_the_next_is_answered() -> None:
-    with a_pool() as pool, a_client(pool, deadline_s=0.2) as client:
+    with a_pool() as pool, a_client(pool, deadline_s=1.0) as client:
         pool.hold_s = 5.0
         (row,) = client.submit([marked(0.1)])
         with pytest.raises(Unclassified, match="in time"):
@@ -119,9 +120,14 @@ def test_a_slow_pool_is_sent_ever_less_until_it_answers_in_time_and_nothing_pile
         pool.hold_s = 0.0
         until(lambda: client.is_up and client.room > 0)
         before = client.room
-        for _ in range(8):
-            female(client, *[0.1] * client.room)
-        assert client.room > before
+
+        def is_sent_more() -> bool:
+            # On a busy machine a window is late now and then.
+            with suppress(Unclassified):
+                female(client, *[0.1] * client.room)
+            return client.room > before
+
+        until(is_sent_more)
 
 
 def test_a_busy_pool_is_sent_less_at_once() -> None:

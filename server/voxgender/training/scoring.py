@@ -110,9 +110,19 @@ def loud_windows(audio: npt.NDArray[np.float32], *, window_ms: int, hop_ms: int)
 
 
 def score(network: Wav2Vec2ForSequenceClassification, clips: Sequence[Windows]) -> list[Score]:
-    """Score each length of window, corpus and kind, in that order; a file's log-odds are the sum of its windows'."""
+    """Score each length of window, corpus and kind, in that order."""
+    return scores_of(clips, _logits_of_each(network, clips))
+
+
+def scores_of(clips: Iterable[Windows], logits: Iterable[Tensor]) -> list[Score]:
+    """Score each length of window, corpus and kind, in that order; a file's log-odds are the sum of its windows'.
+
+    Args:
+        clips: the windows that were classified.
+        logits: ``(windows, labels)`` for each clip, labels in the order of ``KINDS``; log-probabilities do as well.
+    """
     outcomes: dict[tuple[int, str, Kind], list[tuple[bool, float]]] = {}
-    for clip, rows in zip(clips, _logits_of_each(network, clips), strict=True):
+    for clip, rows in zip(clips, logits, strict=True):
         if clip.kind == "noise":
             right = rows.argmax(dim=1) == KINDS.index("noise")
             file = bool(right.float().mean() > 0.5)
