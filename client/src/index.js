@@ -20,6 +20,8 @@ export { ERROR_WORDS, explain } from './words.js';
 /** @typedef {import('./message-types.js').Start} Start */
 /** @typedef {import('./message-types.js').End} End */
 /** @typedef {import('./message-types.js').NamedVoice} NamedVoice */
+/** @typedef {import('./message-types.js').Limits} Limits */
+/** @typedef {import('./message-types.js').Usage} Usage */
 /** @typedef {import('./message-types.js').Label} Label */
 /** @typedef {import('./session.js').Transport} Transport */
 /** @typedef {import('./session.js').Tracks} Tracks */
