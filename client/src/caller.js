@@ -1,4 +1,5 @@
 import { ConnectionError, ServerError, VoxgenderError } from './errors.js';
+import { toldUntilS } from './messages.js';
 import { WebRtcSession } from './webrtc-session.js';
 import { WebSocketSession } from './websocket-session.js';
 
@@ -25,6 +26,7 @@ const NOT_THERE = new Set([404, 405, 501]);
  * @property {string | null} token
  * @property {AbortSignal} signal
  * @property {(message: Message) => void} onmessage
+ * @property {() => void} onsound called before sound is sent, where that passes through the page
  * @property {boolean} resume whether its times go on where those of the one before ended, where they can
  */
 
@@ -59,7 +61,23 @@ export class Caller {
    * @param {Message} message
    */
   observe(message) {
-    if (message.type === 'result') this.#toldS = message.end;
+    this.#toldS = Math.max(this.#toldS, toldUntilS(message));
+  }
+
+  /**
+   * Take note that another session is listened to from now on.
+   * @param {number} toldS seconds of its audio that have been told already
+   */
+  begin(toldS) {
+    this.#toldS = toldS;
+  }
+
+  /**
+   * Take note that a session is over. Where no results tell how much of it was heard, all that was sent counts.
+   * @param {Session} session
+   */
+  leave({ untoldS = 0 }) {
+    this.#toldS = Math.max(this.#toldS, untoldS);
   }
 
   /**
@@ -106,7 +124,8 @@ export class Caller {
    * @param {CallOptions} options
    */
   async #callByWebSocket(track, { resume, ...options }) {
-    this.#startS = resume ? this.#toldS : 0;
+    // The server takes whole milliseconds.
+    this.#startS = resume ? Math.round(this.#toldS * 1_000) / 1_000 : 0;
     const { endpoint, query, workletUrl } = this.#options;
     const startS = this.#startS;
     const session = await WebSocketSession.open(track, {

@@ -1,7 +1,7 @@
 // From one call to the next with no gap: the new call listens until it hears what the old one hears.
 
 import { tellsResults } from './call-options.js';
-import { isOfVoice } from './messages.js';
+import { isOfVoice, toldUntilS } from './messages.js';
 import { deferred } from './promises.js';
 import { Tally } from './tally.js';
 
@@ -19,10 +19,11 @@ const SETTLE_MS = 1_500;
  * @property {Label | null} label of its latest result
  * @property {number} atMs when that came, on the clock of `performance.now`
  * @property {Label | null} voice that it last changed to
+ * @property {number} voiceAtMs when that came
  */
 
 /** @type {Readonly<Latest>} */
-export const NOTHING_TOLD = { label: null, atMs: 0, voice: null };
+export const NOTHING_TOLD = { label: null, atMs: 0, voice: null, voiceAtMs: 0 };
 
 /**
  * @param {Readonly<Latest>} latest
@@ -31,7 +32,7 @@ export const NOTHING_TOLD = { label: null, atMs: 0, voice: null };
  */
 export function latestAfter(latest, message) {
   if (message.type === 'result') return { ...latest, label: message.label, atMs: performance.now() };
-  if (message.type === 'change') return { ...latest, voice: message.to };
+  if (message.type === 'change') return { ...latest, voice: message.to, voiceAtMs: performance.now() };
   return latest;
 }
 
@@ -49,6 +50,8 @@ export function latestAfter(latest, message) {
  * @property {ReadonlyMap<string | null, ToldOf>} told by the voice's name; null is the only voice
  */
 
+/** @typedef {{message: Message, atMs: number}} Held a message that is held back, and when it came */
+
 /** The part of one voice in a handover. */
 class Part {
   hasResult = false;
@@ -57,9 +60,19 @@ class Part {
   #voice = null;
   #knowsVoice = false;
 
-  /** @param {Label | null} voice that was told last */
-  begin(voice) {
+  /**
+   * Go on from the voice that the old call told last. All changes that the new call has held back count as one, from that
+   * voice to the one that it hears now: in between the old call has told its own.
+   * @param {Readonly<Latest>} latest of the old call
+   * @param {Held} [last] change of the new call that was held back
+   * @returns {Message | null} the one change to tell in place of all; null for none
+   */
+  begin({ voice, voiceAtMs }, last) {
     this.#voice = voice;
+    if (!last) return null;
+    // The old call was the quicker one. The new one is about to hear the same, and its next change is the first that is told.
+    if (voiceAtMs > last.atMs && performance.now() - voiceAtMs < SETTLE_MS) return null;
+    return this.translate(last.message);
   }
 
   /**
@@ -72,7 +85,7 @@ class Part {
     if (message.type !== 'change' || this.#knowsVoice) return message;
     this.#knowsVoice = true;
     if (message.to === this.#voice) return null;
-    return this.#voice ? { ...message, from: this.#voice } : message;
+    return { ...message, from: this.#voice ?? 'no_speech' };
   }
 }
 
@@ -82,7 +95,8 @@ export class Handover {
   #nameOf;
   /** @type {Hello | null} */
   #hello = null;
-  /** @type {{message: Message, atMs: number}[]} */
+  #greetedAtMs = 0;
+  /** @type {Held[]} */
   #held = [];
   /** @type {Map<string | null, Part>} */
   #parts = new Map();
@@ -127,6 +141,7 @@ export class Handover {
   /** @param {Hello} hello */
   #greet(hello) {
     this.#hello = hello;
+    this.#greetedAtMs = performance.now();
     // A call that tells no results cannot show that it hears the same.
     if (!tellsResults(hello)) this.#timer ??= setTimeout(this.#settled.resolve, SETTLE_MS);
   }
@@ -137,26 +152,60 @@ export class Handover {
    */
   finish({ onresume, onmessage }) {
     clearTimeout(this.#timer);
-    const isTold = (/** @type {{message: Message, atMs: number}} */ { message, atMs }) =>
+    const isTold = (/** @type {Held} */ { message, atMs }) =>
       message.type === 'result' && atMs <= this.#latestOf(this.#nameOf(message)).atMs;
+    /** @type {Map<string | null, ToldOf>} */
     const told = new Map();
+    // One change of each voice is told in place of all that were held.
+    /** @type {Map<Message, Message | null>} */
+    const replaced = new Map();
     for (const [name, part] of this.#parts) {
-      const tally = new Tally();
-      let resumedAt = 0;
-      for (const one of this.#held) {
-        if (one.message.type !== 'result' || this.#nameOf(one.message) !== name || !isTold(one)) continue;
-        tally.observe(one.message);
-        resumedAt = one.message.end;
-      }
-      part.begin(this.#latestOf(name).voice);
-      told.set(name, { resumedAt, told: tally.total() });
+      const own = this.#held.filter(({ message }) => this.#nameOf(message) === name);
+      const changes = own.filter(({ message }) => message.type === 'change');
+      told.set(name, this.#toldOf(own.filter(isTold), changes));
+      for (const { message } of changes) replaced.set(message, null);
+      const last = changes.at(-1);
+      if (last) replaced.set(last.message, part.begin(this.#latestOf(name), last));
+      else part.begin(this.#latestOf(name));
     }
-    const untold = this.#held.filter((one) => !isTold(one));
+    const untold = this.#held.filter((one) => !isTold(one)).map(({ message }) => message);
     this.#held = [];
     this.#onmessage = onmessage;
     const resumedAt = Math.max(0, ...[...told.values()].map((one) => one.resumedAt));
     if (this.#hello) onresume({ hello: this.#hello, resumedAt, told });
-    for (const { message } of untold) this.#letOn(message);
+    for (const message of untold) {
+      const one = replaced.has(message) ? replaced.get(message) : message;
+      if (one) onmessage(one);
+    }
+  }
+
+  /**
+   * Reckon what the old call has told of one voice, as the new one counts it. Without results the clock tells how long both
+   * have listened, and the new call's changes which voice it heard meanwhile.
+   * @param {readonly Held[]} results of the new call that the old one has told
+   * @param {readonly Held[]} changes of the new call
+   * @returns {ToldOf}
+   */
+  #toldOf(results, changes) {
+    const tally = new Tally();
+    let resumedAt = 0;
+    if (this.#hello) tally.observe(this.#hello);
+    for (const { message } of results) {
+      tally.observe(message);
+      resumedAt = toldUntilS(message);
+    }
+    if (this.#hello && !tellsResults(this.#hello)) {
+      resumedAt = (performance.now() - this.#greetedAtMs) / 1_000;
+      /** @type {Label} */
+      let label = 'no_speech';
+      for (const { message } of changes) {
+        if (message.type !== 'change') continue;
+        tally.hear(label, message.at);
+        label = message.to;
+      }
+      tally.hear(label, resumedAt);
+    }
+    return { resumedAt, told: tally.total() };
   }
 
   cancel() {

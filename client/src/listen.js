@@ -8,14 +8,16 @@ import { absolute, end, refusal } from './whip.js';
 const ANSWER_TIMEOUT_MS = 15_000;
 
 /**
- * Return the URL at which a server with this WHIP endpoint takes WebSockets: beside it.
+ * Return the URL at which a server with this WHIP endpoint takes WebSockets: beside it, with the same query.
  * @param {string | URL} endpoint
  * @returns {URL}
  */
 export function listenUrl(endpoint) {
   const url = new URL(endpoint, globalThis.document?.baseURI);
   url.pathname = url.pathname.replace(/\/+$/, '');
-  return new URL('listen', url);
+  const listen = new URL('listen', url);
+  listen.search = url.search;
+  return listen;
 }
 
 /**

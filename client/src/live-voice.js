@@ -1,3 +1,4 @@
+import { tellsResults } from './call-options.js';
 import { VoxgenderClient } from './voxgender-client.js';
 
 /** @typedef {import('./events.js').State} State */
@@ -13,7 +14,8 @@ import { VoxgenderClient } from './voxgender-client.js';
  * @property {State} state
  * @property {Transport | null} transport
  * @property {import('./errors.js').VoxgenderError | null} error
- * @property {Label | null} label of the latest result; null while nothing is listened to
+ * @property {Label | null} label of the latest result, or, in a call that tells no results, of the voice that it
+ *   changed to last; null while nothing is listened to
  * @property {Result | null} result the latest one
  */
 
@@ -30,6 +32,7 @@ export class LiveVoice {
   #listeners = new Set();
   /** @type {Source | null} */
   #source = null;
+  #hasResults = true;
 
   /**
    * @param {string | URL} endpoint
@@ -38,6 +41,10 @@ export class LiveVoice {
   constructor(endpoint, options) {
     this.client = new VoxgenderClient(endpoint, options);
     this.client.addEventListener('result', ({ detail }) => this.#set({ result: detail, label: detail.label }));
+    this.client.addEventListener('hello', ({ detail }) => (this.#hasResults = tellsResults(detail)));
+    this.client.addEventListener('change', ({ detail }) => {
+      if (!this.#hasResults) this.#set({ label: detail.to });
+    });
     this.client.addEventListener('state', ({ detail: { state, transport, error } }) => {
       const isOver = state === 'stopped' || state === 'failed';
       this.#set({ state, transport, error, ...(isOver ? { result: null, label: null } : {}) });

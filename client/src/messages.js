@@ -19,6 +19,16 @@ export function parse(data) {
 }
 
 /**
+ * Return how much of a call's audio had been heard when a message was told, at least.
+ * @param {Message} message
+ * @returns {number} seconds of the call's audio; 0 where the message does not say
+ */
+export function toldUntilS(message) {
+  if (message.type === 'result' || message.type === 'segment') return message.end;
+  return message.type === 'change' ? message.at : 0;
+}
+
+/**
  * Tell whether a message can be about one voice of a call, and not about the call alone.
  * @param {Message} message
  * @returns {message is Exclude<Message, {type: 'hello' | 'error' | 'start' | 'end'}>}

@@ -17,6 +17,8 @@
  * @property {Promise<VoxgenderError>} lost resolves, with the reason, when it is over without having been closed here
  * @property {Promise<void>} draining resolves when the server asks it to go elsewhere. It lives on for a while
  * @property {Promise<VoxgenderError>} unheard resolves, with the reason, when nothing is heard of it though it may live
+ * @property {number} [untoldS] seconds of its clock that were sent, where another session can go on from there and no results
+ *   tell how much was heard; 0 where they do
  * @property {(tracks: Tracks) => Promise<void>} setTracks listens to these voices from now on, and to no others; null
  *   sends silence, or nothing. Throws where the server takes no more voices: then nothing has changed
  * @property {() => Promise<number | null>} roundTripMs to the server and back; null while unknown

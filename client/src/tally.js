@@ -24,10 +24,15 @@ export class Tally {
   /** @param {Message} message */
   observe(message) {
     if (message.type === 'hello') {
-      this.#longestS = Math.max(LONGEST_STRETCH_S, (LONGEST_STRETCH_HOPS * (message.hop_ms ?? 0)) / 1_000);
+      this.setHop(message.hop_ms);
       this.#begin(0, empty());
     } else if (message.type === 'summary') this.#session = subtract(message, this.#skipped);
-    else if (message.type === 'result') this.#add(message);
+    else if (message.type === 'result') this.hear(message.label, message.end, this.#longestS);
+  }
+
+  /** @param {number} hopMs time between two results from now on */
+  setHop(hopMs = 0) {
+    this.#longestS = Math.max(LONGEST_STRETCH_S, (LONGEST_STRETCH_HOPS * hopMs) / 1_000);
   }
 
   /**
@@ -43,11 +48,16 @@ export class Tally {
     return add(this.#sum, this.#session);
   }
 
-  /** @param {import('./message-types.js').Result} result */
-  #add({ end, label }) {
+  /**
+   * Count as one label's all that has not been counted yet.
+   * @param {import('./message-types.js').Label} label
+   * @param {number} endS the moment up to which it is counted, in seconds of the session's audio
+   * @param {number} longestS of a longer stretch the rest is nobody's
+   */
+  hear(label, endS, longestS = Infinity) {
     const session = this.#session;
-    const stretchS = Math.min(Math.max(0, end - this.#endS), this.#longestS);
-    this.#endS = Math.max(this.#endS, end);
+    const stretchS = Math.min(Math.max(0, endS - this.#endS), longestS);
+    this.#endS = Math.max(this.#endS, endS);
     session.duration = this.#endS - this.#fromS;
     if (label !== 'no_speech') {
       session.speech += stretchS;

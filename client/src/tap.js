@@ -13,8 +13,8 @@ const LOOK_EVERY_MS = 50;
  *
  * The clone is the tap's own: it may be sent, replaced and stopped with no effect on the call. A call changes its
  * microphone and mutes without telling anybody, so the tap looks. Hidden tabs look about once a second, a client that
- * listens to the tap with each message too; where not even that may slip through, call `sync()` in the very handler that
- * mutes. A call that cannot be asked counts as muted.
+ * listens to the tap with each message too, and by a WebSocket with each frame of sound. The sure way is to call `sync()` in
+ * the very handler that mutes. A call that cannot be asked counts as muted.
  *
  * Events: `track` when another clone, or none, is to be listened to; `ended` once the tap is over.
  */

@@ -64,6 +64,8 @@ export class Voices {
   /** Those that have left, for what is told of them last. @type {Map<string | null, Voice>} */
   #left = new Map();
   #isRoom;
+  /** @type {import('./message-types.js').Hello | null} of the session that is listened to */
+  #hello = null;
 
   /** @param {boolean} isRoom whether they have names */
   constructor(isRoom) {
@@ -112,6 +114,7 @@ export class Voices {
     // One that comes back goes on with its sums.
     const voice = this.#left.get(name) ?? new Voice(name);
     voice.rejoin();
+    voice.tally.setHop(this.#hello?.hop_ms);
     this.#left.delete(name);
     this.#present.set(name, voice);
     return voice;
@@ -148,8 +151,18 @@ export class Voices {
    * @param {Message} message
    */
   observe(message) {
+    if (message.type === 'hello') this.greet(message);
     const about = this.#isRoom && message.type === 'hello' ? this.#present.values() : [this.of(message)];
     for (const voice of about) voice?.observe(message);
+  }
+
+  /**
+   * Count by the hop of another session, those that join it later too.
+   * @param {import('./message-types.js').Hello} hello
+   */
+  greet(hello) {
+    this.#hello = hello;
+    for (const voice of this.#present.values()) voice.tally.setHop(hello.hop_ms);
   }
 
   /** Forget what was told last, because another session begins. */

@@ -91,7 +91,7 @@ export class VoxgenderClient extends EventTarget {
    * @param {string | URL} [options.workletUrl] of the library's capture-worklet.js, where a bundler has put it elsewhere
    * @param {ReconnectPolicy} [options.reconnectPolicy] decides when a try that failed is followed by another one
    * @param {CallOptions['name']} [options.name] by which the call can be followed
-   * @param {CallOptions['reference']} [options.reference] what your own system calls the call
+   * @param {CallOptions['reference']} [options.reference] the name of the call in your own system
    * @param {CallOptions['tags']} [options.tags] words of your own, told back with the call
    * @param {CallOptions['hopMs']} [options.hopMs] time between two results: a multiple of the server's own hop
    * @param {CallOptions['messages']} [options.messages] that are wanted; all where left out. `total` counts by results: without
@@ -206,8 +206,8 @@ export class VoxgenderClient extends EventTarget {
     } catch (error) {
       this.#voices.remove(name);
       input.release();
-      // One of two sessions may have taken it.
-      await this.#setTracks().catch(() => {});
+      // One of two sessions may have taken it. Whether that one answers is not waited for.
+      this.#setTracks().catch(() => {});
       throw error;
     }
   }
@@ -363,6 +363,7 @@ export class VoxgenderClient extends EventTarget {
         this.#setState('live');
         live.resolve();
         error = await this.#moveWhenNeeded(signal);
+        this.#caller.leave(this.#session);
         this.#session.abandon();
         this.#session = null;
         if (performance.now() - sinceMs > STABLE_MS) failures = 0;
@@ -385,7 +386,13 @@ export class VoxgenderClient extends EventTarget {
    */
   async #call(signal, onmessage, { resume }) {
     const token = await abortable(askForToken(this.#token), signal);
-    const session = await this.#caller.call(this.#voices.tracks, { token, signal, onmessage, resume });
+    const session = await this.#caller.call(this.#voices.tracks, {
+      token,
+      signal,
+      onmessage,
+      onsound: this.#look,
+      resume,
+    });
     // The tracks may have been replaced while the session was being opened, and while it was told so.
     try {
       for (let told; !told || !isSame(told, this.#voices.tracks);) {
@@ -516,12 +523,15 @@ export class VoxgenderClient extends EventTarget {
    * @param {number} resumedAt
    */
   #begin(hello, resumedAt) {
+    this.#caller.begin(resumedAt);
     if (resumedAt) this.#voices.get(null)?.tally.resume({ resumedAt, told: NOTHING_HEARD });
     this.#emit('session', { hello, resumedAt });
   }
 
   /** @param {import('./handover.js').Resumption} resumption */
   #resume({ hello, resumedAt, told }) {
+    this.#caller.begin(resumedAt);
+    this.#voices.greet(hello);
     for (const [name, part] of told) this.#voices.get(name)?.tally.resume(part);
     this.#emit('hello', hello);
     this.#emit('session', { hello, resumedAt });
@@ -534,7 +544,8 @@ export class VoxgenderClient extends EventTarget {
    */
   #listenerFor(controller, name) {
     return {
-      ontrack: (track) => void this.#listenTo(name, track),
+      // A session that cannot be told so settles it by itself.
+      ontrack: (track) => void this.#listenTo(name, track).catch(() => {}),
       onproblem: (error) => this.#emit('input', { error }, name),
       // A given track that comes to its end is as good as `stop`, or as `remove` in a room.
       onend: (error) => {

@@ -48,6 +48,8 @@ export class WebRtcSession {
   #connection;
   /** The lines by the names of their voices. @type {Map<string | null, RTCRtpTransceiver>} */
   #lines = new Map();
+  /** The latest that is to be sent; the lines may be behind. @type {Map<string | null, MediaStreamTrack | null>} */
+  #tracks;
   /** Lines of voices that have left. Stopped, the first of all would take the transport of all with it. @type {RTCRtpTransceiver[]} */
   #spare = [];
   /** The same, but the server may not know it yet. @type {RTCRtpTransceiver[]} */
@@ -100,6 +102,7 @@ export class WebRtcSession {
     const connection = new RTCPeerConnection({ iceServers, iceTransportPolicy, bundlePolicy: 'max-bundle' });
     this.#connection = connection;
     this.#isRoom = !tracks.has(null);
+    this.#tracks = new Map(tracks);
     for (const [name, track] of tracks) {
       this.#lines.set(name, connection.addTransceiver(track ?? 'audio', { direction: 'sendonly' }));
     }
@@ -166,26 +169,36 @@ export class WebRtcSession {
    * @throws {VoxgenderError} the server takes no more voices; nothing has changed then
    */
   async setTracks(tracks) {
-    const change = this.#changing.then(() => this.#setTracks(tracks));
+    if (this.#closed) return;
+    this.#tracks = new Map(tracks);
+    // The answer to an offer may be long in coming. A voice that has left is not sent until then, nor a track that was replaced.
+    const lines = [...this.#lines];
+    const replaced = lines.map(([name, { sender }]) => sender.replaceTrack(tracks.get(name) ?? null));
+    const change = this.#changing.then(() => this.#setVoices([...tracks.keys()]));
     this.#changing = change.catch(() => {});
-    await change;
+    await Promise.all([...replaced, change]);
   }
 
-  /** @param {Tracks} tracks */
-  async #setTracks(tracks) {
+  /**
+   * Have the server listen to these voices.
+   * @param {(string | null)[]} names
+   */
+  async #setVoices(names) {
     if (this.#closed) return;
-    const gone = [...this.#lines.keys()].filter((name) => !tracks.has(name));
-    const added = [...tracks].filter(([name]) => !this.#lines.has(name));
-    await Promise.all([...this.#lines].map(([name, line]) => line.sender.replaceTrack(tracks.get(name) ?? null)));
-    if (gone.length || added.length) this.#isSettled = false;
-    if (this.#isSettled) return;
+    const gone = [...this.#lines.keys()].filter((name) => !names.includes(name));
+    // One that has left again before its turn came is not offered.
+    const added = names.filter((name) => !this.#lines.has(name) && this.#tracks.has(name));
+    if (!gone.length && !added.length) return;
+    this.#isSettled = false;
     for (const name of gone) this.#endLine(name);
     const before = this.#leaving.length;
-    for (const [name, track] of added) await this.#addLine(name, track);
+    for (const name of added) await this.#addLine(name);
     try {
       await this.#offerAnew();
     } catch (error) {
-      for (const [name] of added) this.#endLine(name);
+      for (const name of added) this.#endLine(name);
+      // Changes that wait already do not offer them again.
+      for (const name of added) this.#tracks.delete(name);
       if (whip.isRefusal(error)) {
         // The server knows nothing of the lines that it has refused.
         this.#spare.push(...this.#leaving.splice(before));
@@ -197,21 +210,19 @@ export class WebRtcSession {
     }
   }
 
-  /**
-   * @param {string | null} name
-   * @param {MediaStreamTrack | null} track
-   */
-  async #addLine(name, track) {
+  /** @param {string | null} name */
+  async #addLine(name) {
     const line = this.#spare.pop() ?? this.#connection.addTransceiver('audio', { direction: 'sendonly' });
     this.#lines.set(name, line);
     line.direction = 'sendonly';
-    await line.sender.replaceTrack(track);
+    await line.sender.replaceTrack(this.#tracks.get(name) ?? null);
   }
 
   /** @param {string | null} name */
   #endLine(name) {
     const line = /** @type {RTCRtpTransceiver} */ (this.#lines.get(name));
     line.direction = 'inactive';
+    line.sender.replaceTrack(null).catch(() => {});
     this.#lines.delete(name);
     this.#leaving.push(line);
   }

@@ -35,6 +35,7 @@ export class WebSocketSession {
   /** @type {'websocket'} */
   transport = 'websocket';
   #onmessage;
+  #onsound;
   #backlog;
   /** @type {Capture | null} */
   #capture = null;
@@ -69,11 +70,13 @@ export class WebSocketSession {
    * @param {MediaStreamTrack | null} track
    * @param {number} startS
    * @param {(message: Message) => void} onmessage
+   * @param {() => void} onsound
    */
-  constructor(track, startS, onmessage) {
+  constructor(track, startS, onmessage, onsound) {
     this.#track = track;
     this.#backlog = new Backlog(startS);
     this.#onmessage = onmessage;
+    this.#onsound = onsound;
   }
 
   static isPossible() {
@@ -85,13 +88,13 @@ export class WebSocketSession {
    * @param {MediaStreamTrack | null} track
    * @param {{endpoint: string | URL, token: string | null, query: import('./call-options.js').Query,
    *          workletUrl: string | URL, startS: number, opus: boolean, signal: AbortSignal,
-   *          onmessage: (message: Message) => void}} options `endpoint` is the WHIP one; `startS` is
-   *   where the server's clock begins
+   *          onmessage: (message: Message) => void, onsound: () => void}} options `endpoint` is the WHIP one; `startS` is
+   *   where the server's clock begins; `onsound` is called before each frame is sent, also in pages that are out of sight
    * @returns {Promise<WebSocketSession>}
    * @throws {VoxgenderError} refused or unreachable, or the browser gives no samples; nothing is left behind
    */
-  static async open(track, { endpoint, token, query, workletUrl, startS, opus, signal, onmessage }) {
-    const session = new WebSocketSession(track, startS, onmessage);
+  static async open(track, { endpoint, token, query, workletUrl, startS, opus, signal, onmessage, onsound }) {
+    const session = new WebSocketSession(track, startS, onmessage, onsound);
     try {
       const lost = session.lost.then((error) => Promise.reject(error));
       const live = session.#connect(endpoint, { token, query }, workletUrl, startS, opus);
@@ -116,6 +119,10 @@ export class WebSocketSession {
     const track = tracks.get(null) ?? null;
     this.#track = track;
     if (!this.#closed) this.#capture?.replaceTrack(track);
+  }
+
+  get untoldS() {
+    return this.#backlog.untoldS;
   }
 
   async roundTripMs() {
@@ -213,6 +220,7 @@ export class WebSocketSession {
 
   /** @param {Float32Array<ArrayBuffer>} frame */
   #take(frame) {
+    this.#onsound();
     const encoder = this.#encoder;
     if (!this.#isLive || this.#closed || !encoder || !this.#socket) return;
     const queuedS = this.#socket.bufferedAmount / encoder.bytesPerS;

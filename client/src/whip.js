@@ -12,6 +12,8 @@ const PATCH_TRIES = 3;
 const PATCH_AGAIN_MS = 250;
 /** A later offer that got no answer is made again, so it is not waited for as long as the first one. */
 const UPDATE_TIMEOUT_MS = 5_000;
+/** A proxy may say so of a request that it has handed on already. */
+const REQUEST_TIMEOUT = 408;
 /** Codes of a server that says, before it has changed anything, that it takes no more. */
 const UNCHANGED = new Set(['at_capacity', 'overloaded', 'draining', 'starting']);
 /** A connection that comes up later than this has been given up. */
@@ -106,7 +108,8 @@ async function updateOnce(resource, offer) {
  * @param {unknown} error
  */
 export function isRefusal(error) {
-  return error instanceof ServerError && (error.status < 500 || UNCHANGED.has(error.code));
+  if (!(error instanceof ServerError) || error.status === REQUEST_TIMEOUT) return false;
+  return error.status < 500 || UNCHANGED.has(error.code);
 }
 
 /**

@@ -32,6 +32,44 @@ test('sound is not queued for seconds: what nobody has heard of is followed by n
   assert.ok(send(new Backlog(0), 10) * FRAME_S <= 1.6);
 });
 
+const hello = (fields) => ({ v: 1, type: 'hello', session: 's', hop_ms: 192, ...fields });
+
+for (const hop_ms of [192, 1_728, 1_984]) {
+  test(`hops of ${hop_ms} ms are waited for: from 1728 ms on all sound was dropped, for good`, () => {
+    const backlog = new Backlog(0);
+    backlog.place(hello({ hop_ms }));
+    const frames = Math.floor(hop_ms / 40);
+    let sentS = 0;
+    for (let hop = 0; hop < 20; hop += 1) {
+      assert.equal(send(backlog, frames * FRAME_S), frames);
+      sentS += frames * FRAME_S;
+      backlog.place(result(sentS));
+    }
+    const lateS = send(backlog, 10) * FRAME_S;
+    assert.ok(lateS <= Math.max(1.6, hop_ms / 1_000 + 1.1), 'a network that stops is noticed');
+    backlog.place(result(sentS + lateS - hop_ms / 1_000 - 0.4));
+    assert.equal(backlog.admit(FRAME_S, 0), true, 'of a hop that is not over no result can tell yet');
+  });
+}
+
+test('without results all sound is sent that the socket takes: after 1.5 s it was dropped, for good', () => {
+  const backlog = new Backlog(0);
+  backlog.place(hello({ messages: ['change', 'summary'] }));
+  assert.equal(send(backlog, 60), 1_500);
+  assert.equal(send(backlog, 1, 2), 0);
+  assert.equal(send(backlog, 1, 0.6), 0);
+  assert.equal(send(backlog, 1, 0.1), 25);
+  const change = backlog.place({ v: 1, type: 'change', at: 60.5, from: 'no_speech', to: 'male', confidence: 1 });
+  assert.ok(Math.abs(change.at - 62.5) < 1e-6, 'times are those of the live clock');
+});
+
+test('changes and segments tell what was heard, too', () => {
+  const backlog = new Backlog(0);
+  send(backlog, 3);
+  backlog.place({ v: 1, type: 'change', at: 1.4, from: 'no_speech', to: 'male', confidence: 1 });
+  assert.equal(backlog.admit(FRAME_S, 0), true);
+});
+
 test('what the socket says it holds counts too', () => {
   assert.equal(send(new Backlog(0), 1, 2), 0);
 });

@@ -3,6 +3,8 @@
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, mock, test } from 'node:test';
 
+import { inspect } from 'node:util';
+
 import { queryOf, tellsResults, withQuery } from '../src/call-options.js';
 import { VoxgenderClient } from '../src/voxgender-client.js';
 import { FakeAudioContext, FakeMicrophones, FakePeerConnection, FakeServer, FakeWebSocket } from './fakes.js';
@@ -46,6 +48,31 @@ test('options stand in a query, and those that are not given are not asked for',
   assert.deepEqual(queryOf(ALL), ASKED);
   assert.deepEqual(queryOf({}), {});
   assert.deepEqual(queryOf({ tags: [], messages: [] }), {});
+});
+
+for (const [options, sentence] of [
+  [{ tags: ['a,b'] }, /^The option tags has a comma in an entry: make it two entries/],
+  [{ tags: ['pilot', ''] }, /^The option tags is a list of texts, and none may be empty/],
+  [{ tags: [7] }, /^The option tags is a list of texts/],
+  [{ tags: 'pilot' }, /^The option tags is a list: write tags: \['…'\]/],
+  [{ messages: 'change' }, /^The option messages is a list/],
+  [{ messages: ['change,segment'] }, /^The option messages has a comma/],
+  [{ hopMs: 0 }, /^The option hopMs is a number of milliseconds above 0/],
+  [{ hopMs: NaN }, /^The option hopMs/],
+  [{ hopMs: -192 }, /^The option hopMs/],
+  [{ hopMs: Infinity }, /^The option hopMs/],
+  [{ hopMs: '384' }, /^The option hopMs/],
+  [{ name: 0 }, /^The option name is a text/],
+  [{ reference: ['show 7'] }, /^The option reference is a text/],
+]) {
+  test(`${inspect(options)} is refused in one sentence: it was another option, none, or a TypeError`, () => {
+    const refusal = { name: 'VoxgenderError', code: 'option_refused', message: sentence };
+    assert.throws(() => new VoxgenderClient('/whip', options), refusal);
+  });
+}
+
+test('null is as good as left out', () => {
+  assert.deepEqual(queryOf({ name: null, reference: null, tags: null, hopMs: null, messages: null }), {});
 });
 
 test('an endpoint keeps its own query, and its shape where there is nothing to add', () => {
@@ -124,6 +151,81 @@ test('a call that tells no results takes over a moment after it is greeted', asy
     ['no_speech', 'male'],
     ['male', 'female'],
   ]);
+});
+
+const WITHOUT_RESULTS = { session: 's', hop_ms: 192, messages: ['change', 'summary'] };
+
+/** Have a call that tells no results taken over by another one; `during` is what both tell meanwhile. */
+async function moved(during) {
+  server.hello = WITHOUT_RESULTS;
+  const started = performance.now();
+  let nowMs = started;
+  mock.method(performance, 'now', () => nowMs);
+  mock.timers.enable({ apis: ['setTimeout'] });
+  const old = await start({ messages: ['change'] });
+  const [changes, sessions] = [[], []];
+  client.addEventListener('change', ({ detail }) => changes.push([detail.from, detail.to]));
+  client.addEventListener('session', ({ detail }) => sessions.push(detail.resumedAt));
+  const change = (connection) => (from, to, at) => {
+    nowMs += 1;
+    connection.receive('events', { type: 'change', from, to, at });
+  };
+  change(old)('no_speech', 'female', 1);
+  server.summary = { duration: 10, speech: 8, male: 2, female: 6, uncertain: 0, segments: 2 };
+  old.receive('events', { type: 'warning', code: 'draining', message: 'Go elsewhere.' });
+  await settle();
+  const fresh = FakePeerConnection.all[1];
+  nowMs = started + 1_000;
+  during(change(old), change(fresh));
+  nowMs = started + 2_000;
+  await after(1_500);
+  mock.restoreAll();
+  return { fresh, tell: change(fresh), changes, sessions };
+}
+
+test('a change while another call takes over is told once: female, male and female again were told', async () => {
+  const { changes } = await moved((old, fresh) => {
+    fresh('no_speech', 'female', 0.1);
+    old('female', 'male', 9);
+    fresh('female', 'male', 1);
+  });
+  assert.deepEqual(changes, [
+    ['no_speech', 'female'],
+    ['female', 'male'],
+  ]);
+});
+
+test('a change that the old call has told and the new one is about to tell is told once', async () => {
+  const { changes, tell } = await moved((old, fresh) => {
+    fresh('no_speech', 'female', 0.1);
+    old('female', 'male', 9);
+  });
+  tell('female', 'male', 1);
+  tell('male', 'female', 5);
+  assert.deepEqual(changes, [
+    ['no_speech', 'female'],
+    ['female', 'male'],
+    ['male', 'female'],
+  ]);
+});
+
+test('a change that the new call alone has told is told, from the voice before it', async () => {
+  const { changes } = await moved((_, fresh) => {
+    fresh('no_speech', 'child', 0.1);
+    fresh('child', 'female', 0.4);
+    fresh('female', 'male', 1);
+  });
+  assert.deepEqual(changes.slice(1), [['female', 'male']]);
+});
+
+test('seconds that two calls without results have heard count once', async () => {
+  const { sessions } = await moved((_, fresh) => fresh('no_speech', 'female', 0.5));
+  const [resumedAt] = sessions;
+  assert.ok(Math.abs(resumedAt - 2) < 0.1);
+  server.summary = { duration: 20, speech: 15, male: 5, female: 10, uncertain: 0, segments: 1 };
+  const { duration, speech, female, male, segments } = await client.stop();
+  const figures = [duration, speech, female, male].map((seconds) => Math.round(seconds * 2) / 2);
+  assert.deepEqual([...figures, segments], [28, 21.5, 14.5, 7, 2]);
 });
 
 test('all messages are told where hello names none', () => {

@@ -163,6 +163,49 @@ test('a voice that goes on is no change, and another one changes from it', async
   assert.ok(!marks().includes('the same voice'));
 });
 
+test('a change that both calls have told before one takes over is told once', async () => {
+  const [old] = FakePeerConnection.all;
+  const changes = [];
+  client.addEventListener('change', ({ detail }) => changes.push([detail.from, detail.to]));
+  old.receive('events', { type: 'change', from: 'no_speech', to: 'female' });
+  result(old, 'old');
+  drain(old);
+  await settle();
+  const fresh = FakePeerConnection.all[1];
+  fresh.receive('events', { type: 'change', from: 'no_speech', to: 'female' });
+  old.receive('events', { type: 'change', from: 'female', to: 'male' });
+  fresh.receive('events', { type: 'change', from: 'female', to: 'male' });
+  result(old, 'old', 'male');
+  result(fresh, 'fresh', 'male');
+  await settle();
+  assert.equal(old.connectionState, 'closed');
+  assert.deepEqual(changes, [
+    ['no_speech', 'female'],
+    ['female', 'male'],
+  ]);
+});
+
+test('hops of two seconds are counted whole where both calls have heard them', async () => {
+  await client.stop();
+  server.hello = { session: 's', hop_ms: 1_920 };
+  server.summary = { duration: 10, speech: 6, male: 0, female: 6, uncertain: 0, segments: 1 };
+  await client.start();
+  const old = FakePeerConnection.all.at(-1);
+  result(old, 1, 'female', 1.92);
+  drain(old);
+  await settle();
+  const fresh = FakePeerConnection.all.at(-1);
+  result(fresh, 1, 'male', 1.92);
+  result(fresh, 2, 'male', 3.84);
+  result(old, 2, 'female', 3.84);
+  result(fresh, 3, 'female', 5.76);
+  await settle();
+  assert.equal(old.connectionState, 'closed');
+  server.summary = { duration: 20, speech: 10, male: 4, female: 6, uncertain: 0, segments: 2 };
+  const { male } = await client.stop();
+  assert.equal(male.toFixed(2), '0.16');
+});
+
 test('while no other call can be had the old one is stayed with', async () => {
   const [old] = FakePeerConnection.all;
   server.answers = [

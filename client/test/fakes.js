@@ -188,7 +188,8 @@ export class FakeServer {
   update = { status: 200 };
 
   async #update(url, offer) {
-    const { status, body = 'answer', isLost = false } = this.update;
+    const { status, body = 'answer', isLost = false, until } = this.update;
+    await until;
     if (status === 200) this.#greet(this.sessions.get(url), offer);
     if (isLost) throw new TypeError('Failed to fetch');
     return new Response(body, { status });
@@ -355,7 +356,7 @@ export class FakeWebSocket {
     queueMicrotask(() => {
       if (!FakeWebSocket.opens) return this.end(1006);
       this.onopen?.();
-      if (FakeWebSocket.greets) this.receive({ type: 'hello', session: 's', hop_ms: 192 });
+      if (FakeWebSocket.greets) this.receive({ type: 'hello', ...FakeServer.current.hello });
     });
   }
 

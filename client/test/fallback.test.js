@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { afterEach, beforeEach, mock, test } from 'node:test';
 
 import { listenUrl } from '../src/listen.js';
+import { tap } from '../src/tap.js';
 import { VoxgenderClient } from '../src/voxgender-client.js';
 import {
   FakeAudioContext,
@@ -60,6 +61,17 @@ async function after(ms) {
   await settle();
   mock.timers.tick(ms);
   await settle();
+}
+
+/** Speak for some seconds; the server tells a result at the end of each hop, if it does at all. */
+function speak(seconds, resultEveryS = null) {
+  let toldS = resultEveryS;
+  for (let frame = 1; frame * 0.04 <= seconds; frame += 1) {
+    capture(1);
+    if (toldS === null || frame * 0.04 < toldS) continue;
+    socket().receive(result(toldS, frame));
+    toldS += resultEveryS;
+  }
 }
 
 const tickets = () =>
@@ -219,6 +231,85 @@ test('sound that the network does not take is dropped and told, not queued', asy
   assert.ok(Math.abs(ends[0] - 10.2) < 0.02, 'the times are those of the live clock');
 });
 
+test('a call without results goes on: after 1.5 s nothing of it was heard any more', async () => {
+  server.hello = { session: 's', hop_ms: 192, messages: ['change', 'summary'] };
+  await fallBack();
+  speak(20);
+  assert.equal(socket().sounds, 500);
+  assert.deepEqual(warnings, []);
+});
+
+test('a call with hops of two seconds goes on: after 1.5 s nothing of it was heard any more', async () => {
+  server.hello = { session: 's', hop_ms: 1_984 };
+  await fallBack();
+  speak(20, 1.984);
+  assert.equal(socket().sounds, 500);
+  assert.deepEqual(warnings, []);
+});
+
+test('a call without results goes on in time after a loss: its clock began at 0 again', async () => {
+  server.hello = { session: 's', hop_ms: 192, messages: ['change', 'segment', 'summary'] };
+  listenWith({ reconnectPolicy: () => 500 });
+  await fallBack();
+  const sessions = [];
+  client.addEventListener('session', ({ detail }) => sessions.push(detail.resumedAt));
+  speak(10);
+  socket().receive({ type: 'change', at: 3, from: 'no_speech', to: 'male', confidence: 1 });
+  socket().end(1001);
+  await after(500);
+  assert.equal(tickets().at(-1).searchParams.get('from_ms'), '10000');
+  speak(2);
+  socket().end(1001);
+  await after(500);
+  socket().end(1001);
+  await after(500);
+  assert.deepEqual(sessions, [10, 12, 12]);
+});
+
+test('a call that was lost goes on where its last segment ended, if that was told after the last result', async () => {
+  await fallBack();
+  socket().receive(result(4));
+  socket().receive({ type: 'segment', start: 1, end: 5, label: 'male', confidence: 1 });
+  socket().end(1001);
+  await after(500);
+  assert.equal(tickets().at(-1).searchParams.get('from_ms'), '5000');
+});
+
+test('a call that took over is gone on with by its own clock, not by that of the call before it', async () => {
+  await fallBack();
+  socket().receive(result(300));
+  socket().receive({ type: 'warning', code: 'draining', message: '' });
+  await settle();
+  socket().receive(result(0.2));
+  await settle();
+  socket().receive(result(0.4, 2));
+  socket().end(1001);
+  await after(500);
+  assert.equal(tickets().at(-1).searchParams.get('from_ms'), '400');
+});
+
+test('options in the endpoint’s own query hold by a WebSocket too: they were lost', async () => {
+  client = new VoxgenderClient('http://server.test/whip?name=studio', { tags: ['pilot'] });
+  await fallBack();
+  const asked = Object.fromEntries(tickets()[0].searchParams);
+  assert.equal(asked.name, 'studio');
+  assert.equal(asked.tags, 'pilot');
+  assert.equal(asked.encoding, 's16le');
+});
+
+test('a mute of the call is mirrored with each frame: in a hidden tab it was a second late', async () => {
+  let muted = false;
+  const voice = tap(new FakeTrack(), { muted: () => muted });
+  await fallBack(voice);
+  muted = true;
+  capture(1);
+  assert.equal(voice.track.enabled, false);
+  muted = false;
+  capture(1);
+  assert.equal(voice.track.enabled, true);
+  voice.stop();
+});
+
 test('a socket that holds half a second is given no more', async () => {
   await fallBack();
   socket().bufferedAmount = 32_000 * 2;
@@ -331,7 +422,7 @@ test('a page that nobody has clicked yet is waited for', async () => {
 
 for (const [endpoint, url] of [
   ['https://voice.test/whip', 'https://voice.test/listen'],
-  ['https://voice.test/labels/whip/?room=1#x', 'https://voice.test/labels/listen'],
+  ['https://voice.test/labels/whip/?room=1#x', 'https://voice.test/labels/listen?room=1'],
 ]) {
   test(`${endpoint} listens at ${url}`, () => assert.equal(listenUrl(endpoint).href, url));
 }

@@ -36,6 +36,25 @@ test('a snapshot stays the same object until something changes', async () => {
   assert.equal(voice.snapshot().label, null);
 });
 
+test('without results the label is that of the voice that was changed to: it stayed null', async () => {
+  server.hello = { session: 's', hop_ms: 192, messages: ['change', 'summary'] };
+  voice.follow(new FakeTrack());
+  await settle();
+  FakePeerConnection.all.at(-1).receive('events', { type: 'change', from: 'no_speech', to: 'female', at: 1 });
+  assert.equal(voice.snapshot().label, 'female');
+  await voice.stop();
+  assert.equal(voice.snapshot().label, null);
+});
+
+test('with results the label is theirs, whatever a change says', async () => {
+  voice.follow(new FakeTrack());
+  await settle();
+  hear('uncertain');
+  FakePeerConnection.all.at(-1).receive('events', { type: 'change', from: 'no_speech', to: 'female', at: 1 });
+  assert.equal(voice.snapshot().label, 'uncertain');
+  await voice.stop();
+});
+
 test('another source takes over in the same session, and none ends it', async () => {
   voice.follow(new FakeTrack());
   await settle();

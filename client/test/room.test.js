@@ -165,7 +165,8 @@ for (const lost of [
     server.update = lost;
     if (lost.status !== 200) connection.voices.push({ name: 'bob' });
     await assert.rejects(client.add('bob', bob));
-    assert.equal(connection.voices.length, lost.isLost ? 1 : 2);
+    assert.equal(server.count('PATCH'), 3, 'it was asked three more times, for 16 s where it did not answer at all');
+    assert.equal(connection.voices.length, 2);
     server.update = { status: 200 };
     const before = server.count('PATCH');
     while (server.count('PATCH') === before) await new Promise((resolve) => setTimeout(resolve, 50));
@@ -177,6 +178,86 @@ for (const lost of [
     // Its line may still be another voice’s to the server, so it is used again only now.
     await client.add('carol', new FakeTrack());
     assert.equal(connection.lines.length, 2);
+  });
+}
+
+test('a 408 leaves open whether the offer was taken: it counted as a refusal, and the voice stayed on the server', async () => {
+  await client.start({ alice });
+  server.update = { status: 408 };
+  await assert.rejects(client.add('bob', bob), { status: 408 });
+  assert.equal(server.count('PATCH'), 3);
+  server.update = { status: 200 };
+  while (server.count('PATCH') === 3) await new Promise((resolve) => setTimeout(resolve, 50));
+});
+
+test('sound waits for no answer: a voice that had left was sent, and a track that was replaced, while a PATCH hung', async () => {
+  await client.start({ alice, bob });
+  const [connection] = FakePeerConnection.all;
+  let answer;
+  server.update = { status: 200, until: new Promise((resolve) => (answer = resolve)) };
+  const added = client.add('carol', new FakeTrack());
+  while (!server.count('PATCH')) await new Promise(setImmediate);
+  const removed = client.remove('bob');
+  const other = new FakeTrack();
+  const replaced = client.add('alice', other);
+  assert.deepEqual(
+    connection.lines.slice(0, 2).map(({ track }) => track),
+    [other, null],
+  );
+  answer();
+  await Promise.all([added, replaced]);
+  await settle();
+  sumUp(connection, 'bob');
+  await removed;
+  assert.deepEqual(
+    connection.voices.map(({ name }) => name),
+    ['alice', 'carol'],
+  );
+});
+
+test('a voice that leaves before its turn to be offered comes is never sent', async () => {
+  await client.start({ alice });
+  let answer;
+  server.update = { status: 200, until: new Promise((resolve) => (answer = resolve)) };
+  const added = [client.add('bob', bob), client.add('carol', new FakeTrack())];
+  while (!server.count('PATCH')) await new Promise(setImmediate);
+  const removed = client.remove('carol');
+  answer();
+  await Promise.all([...added, removed]);
+  assert.ok(server.requests.every(({ body }) => !body?.includes('i=carol')));
+});
+
+test('a voice that is refused is not offered again with the next one, which was refused with it', async () => {
+  await client.start({ alice });
+  const body = '{"code": "at_capacity", "detail": "The server is full."}';
+  let answer;
+  server.update = { status: 503, body, until: new Promise((resolve) => (answer = resolve)) };
+  const refused = assert.rejects(client.add('bob', bob), { code: 'at_capacity' });
+  while (!server.count('PATCH')) await new Promise(setImmediate);
+  server.update = { status: 200 };
+  const added = client.add('carol', new FakeTrack());
+  answer();
+  await Promise.all([refused, added]);
+  assert.deepEqual(
+    FakePeerConnection.all[0].voices.map(({ name }) => name),
+    ['alice', 'carol'],
+  );
+});
+
+for (const comesBack of [false, true]) {
+  test(`a voice that ${comesBack ? 'comes back' : 'joins later'} is counted by hops of two seconds, half of which were lost`, async () => {
+    server.hello = { session: 's', hop_ms: 1_920 };
+    await client.start(comesBack ? { alice, bob } : { alice });
+    const [connection] = FakePeerConnection.all;
+    if (comesBack) {
+      const removed = client.remove('bob');
+      await settle();
+      sumUp(connection, 'bob', 0);
+      await removed;
+    }
+    await client.add('bob', bob);
+    for (const end of [19.2, 21.12, 23.04]) say(connection, 'bob', 'male', end);
+    assert.equal(client.totals.get('bob').male.toFixed(2), '4.04', 'the first hop is 0.2 s here');
   });
 }
 
