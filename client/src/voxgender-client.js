@@ -77,6 +77,8 @@ export class VoxgenderClient extends EventTarget {
   #session = null;
   /** @type {Session | null} the one that is to take over */
   #successor = null;
+  /** Those that are being opened. @type {Set<import('./webrtc-session.js').WebRtcSession>} */
+  #opening = new Set();
   #voices = new Voices(false);
   /** @type {string | null} */
   #deviceId = null;
@@ -386,13 +388,16 @@ export class VoxgenderClient extends EventTarget {
    */
   async #call(signal, onmessage, { resume }) {
     const token = await abortable(askForToken(this.#token), signal);
-    const session = await this.#caller.call(this.#voices.tracks, {
-      token,
-      signal,
-      onmessage,
-      onsound: this.#look,
-      resume,
-    });
+    const session = await this.#caller
+      .call(this.#voices.tracks, {
+        token,
+        signal,
+        onmessage,
+        onopening: (opening) => this.#opening.add(opening),
+        onsound: this.#look,
+        resume,
+      })
+      .finally(() => this.#opening.clear());
     // The tracks may have been replaced while the session was being opened, and while it was told so.
     try {
       for (let told; !told || !isSame(told, this.#voices.tracks);) {
@@ -580,6 +585,7 @@ export class VoxgenderClient extends EventTarget {
 
   async #setTracks() {
     const { tracks } = this.#voices;
+    for (const session of this.#opening) session.replaceTracks(tracks).catch(() => {});
     await Promise.all([this.#session?.setTracks(tracks), this.#successor?.setTracks(tracks)]);
   }
 

@@ -142,13 +142,16 @@ export class WebRtcSession {
    * @param {Tracks} tracks
    * @param {{endpoint: string | URL, token: string | null, query: import('./call-options.js').Query, iceServers: RTCIceServer[],
    *          iceTransportPolicy: RTCIceTransportPolicy, iceTimeoutMs?: number, signal: AbortSignal,
-   *          onmessage: (message: Message) => void}} options `iceTimeoutMs`: how long to look for a way through
+   *          onopening: (session: WebRtcSession) => void, onmessage: (message: Message) => void}} options `iceTimeoutMs`: how
+   *   long to look for a way through; `onopening` is told the session before anything is sent
    * @returns {Promise<WebRtcSession>}
    * @throws {VoxgenderError} refused, unreachable, or no way through for media; nothing is left behind
    */
   static async open(tracks, options) {
-    const { endpoint, token, query, iceServers, iceTransportPolicy, iceTimeoutMs, signal, onmessage } = options;
+    const { endpoint, token, query, iceServers, iceTransportPolicy, iceTimeoutMs, signal, onopening, onmessage } =
+      options;
     const session = new WebRtcSession(tracks, iceServers, iceTransportPolicy, onmessage);
+    onopening(session);
     try {
       const lost = session.lost.then((error) => Promise.reject(error));
       const live = session
@@ -169,14 +172,23 @@ export class WebRtcSession {
    * @throws {VoxgenderError} the server takes no more voices; nothing has changed then
    */
   async setTracks(tracks) {
-    if (this.#closed) return;
-    this.#tracks = new Map(tracks);
     // The answer to an offer may be long in coming. A voice that has left is not sent until then, nor a track that was replaced.
-    const lines = [...this.#lines];
-    const replaced = lines.map(([name, { sender }]) => sender.replaceTrack(tracks.get(name) ?? null));
+    const replaced = this.replaceTracks(tracks);
     const change = this.#changing.then(() => this.#setVoices([...tracks.keys()]));
     this.#changing = change.catch(() => {});
-    await Promise.all([...replaced, change]);
+    await Promise.all([replaced, change]);
+  }
+
+  /**
+   * Send these tracks by the lines that are there already, and nothing by those of other voices. It may be called at any time,
+   * also while the session is being opened.
+   * @param {Tracks} tracks
+   */
+  async replaceTracks(tracks) {
+    if (this.#closed) return;
+    this.#tracks = new Map(tracks);
+    const lines = [...this.#lines];
+    await Promise.all(lines.map(([name, { sender }]) => sender.replaceTrack(tracks.get(name) ?? null)));
   }
 
   /**

@@ -215,6 +215,27 @@ test('sound waits for no answer: a voice that had left was sent, and a track tha
   );
 });
 
+test('a voice that leaves while the call is being placed is not sent for a moment once it is there', async () => {
+  let answer;
+  server.answers = [() => new Promise((resolve) => (answer = resolve))];
+  const live = client.start({ alice, bob });
+  while (!answer) await new Promise(setImmediate);
+  const other = new FakeTrack();
+  const replaced = client.add('alice', other);
+  const removed = client.remove('bob');
+  assert.deepEqual(
+    FakePeerConnection.all[0].lines.map(({ track }) => track),
+    [other, null],
+  );
+  answer({ status: 201 });
+  await Promise.all([live, replaced, removed]);
+  await settle();
+  assert.deepEqual(
+    FakePeerConnection.all[0].voices.map(({ name }) => name),
+    ['alice'],
+  );
+});
+
 test('a voice that leaves before its turn to be offered comes is never sent', async () => {
   await client.start({ alice });
   let answer;
