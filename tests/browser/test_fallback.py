@@ -118,6 +118,39 @@ async def test_a_call_over_a_websocket_is_muted_and_outlives_its_server(
     await expect_no_sessions(server)
 
 
+TELLS_LITTLE = """async () => {
+    const { VoxgenderClient } = await import('/client/index.js');
+    const stream = await navigator.mediaDevices.getUserMedia({ audio: true });
+    const [track] = stream.getAudioTracks();
+    window.left_out = 0;
+    window.clients = [{ messages: ['change'] }, { hopMs: 1_920 }].map((options) => {
+        const client = new VoxgenderClient('/whip', { transport: 'websocket', ...options });
+        client.addEventListener('warning', ({ detail }) => (window.left_out += detail.code === 'slow_network'));
+        return client;
+    });
+    document.onclick = () => clients.forEach((client) => client.start(track));
+}"""
+
+SUM_UP = """async () => {
+    await new Promise((resolve) => setTimeout(resolve, 2_400));
+    return (await Promise.all(clients.map((client) => client.stop()))).map(({ duration }) => duration);
+}"""
+
+
+async def test_calls_over_a_websocket_that_tell_little_are_heard_for_as_long_as_they_last(
+    server: Server, open_page: OpenPage, babble: Path
+) -> None:
+    """After 1.5 s of which no result had told, all sound was left out, and no result came for want of sound."""
+    page = await open_page(server.url, babble)
+    await page.evaluate(TELLS_LITTLE)
+    await page.mouse.click(1, 1)
+    await page.wait_for_function("clients.every(({ state }) => state === 'live')")
+    durations = await page.evaluate(SUM_UP)
+    assert all(duration > 1.8 for duration in durations), durations
+    assert await page.evaluate("left_out") == 0
+    await expect_no_sessions(server)
+
+
 BALANCED_LINE = """() => {
     const context = new AudioContext();
     const microphone = context.createMediaStreamSource(new MediaStream([track]));
