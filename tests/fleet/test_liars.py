@@ -92,6 +92,10 @@ def live(session: str, name: str = "studio") -> bytes:
         b'"type"',
         b"\xff\xfe",
         b'{"type":"change"\r,"v":1}',
+        # The call's name is put behind the first character.
+        b' {"type":"change","v":1}',
+        b'{"type":"change","v":1,"call":"another\'s"}',
+        b'{"type":7}',
         b"[" * 100_000,
         b'{"type":"' + b"x" * 2_000_000 + b'"}',
     ],
