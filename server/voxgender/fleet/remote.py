@@ -284,8 +284,8 @@ class RemoteNode:
         async with self._request("GET", "/usage", timeout_s=self._answer_timeout_s) as response:
             return self._decoded(await self._read(response, MAX_USAGE), UsageReport)
 
-    async def end_by_reference(self, wanted: str) -> None:
-        """End the session whose id has this reference."""
+    async def end_by_hash(self, wanted: str) -> None:
+        """End the session whose id has this hash."""
         async with self._request("DELETE", f"/calls/{quote(wanted, safe='')}", timeout_s=END_TIMEOUT_S):
             pass
 
