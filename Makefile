@@ -77,20 +77,27 @@ test: setup
 	$(MAKE) $(AT_ONCE) --jobs=3 lint-types lint-python lint-client docs test-client
 	$(MAKE) $(AT_ONCE) --jobs=4 test-browsers test-calls test-programs test-rest
 
+# A test that fails is run once more by itself when its part is over: the parts share the machine, and browsers and hosts
+# have faults of their own. The run fails if it fails again; if not, the first report names it, as one to be mended.
+define run_tests
+$(BIN)/python -m pytest -o cache_dir=.cache/pytest/$@ $(1) || { test $$? = 1 && echo "The tests that failed, once more:" && \
+  $(BIN)/python -m pytest -o cache_dir=.cache/pytest/$@ --last-failed --last-failed-no-failures=none $(1); }
+endef
+
 test-client: setup
 	node --test client/test/*.test.js
 
 test-browsers: setup
-	$(BIN)/python -m pytest $(BROWSERS)
+	$(call run_tests,$(BROWSERS))
 
 test-calls: setup
-	$(BIN)/python -m pytest $(CALLS)
+	$(call run_tests,$(CALLS))
 
 test-programs: setup
-	$(BIN)/python -m pytest $(PROGRAMS)
+	$(call run_tests,$(PROGRAMS))
 
 test-rest: setup
-	$(BIN)/python -m pytest $(BROWSERS:%=--ignore=%) $(CALLS:%=--ignore=%) $(PROGRAMS:%=--ignore=%)
+	$(call run_tests,$(BROWSERS:%=--ignore=%) $(CALLS:%=--ignore=%) $(PROGRAMS:%=--ignore=%))
 
 # Apart from `make test`: tracing slows every line down, and tests of real-time calls would feel it. Servers that tests
 # start as processes of their own are not counted.

@@ -30,9 +30,15 @@ def test_a_token_has_them_as_arrays_and_means_the_same() -> None:
     assert read(claim) == read_texts({"tags": "pilot,team a", "messages": "change,segment", "hop_ms": "384"})
 
 
-def test_all_types_of_messages_are_as_good_as_none_named() -> None:
-    assert read_texts({"messages": "segment,result,change"}).messages == ()
-    assert left_out(()) == frozenset()
+def test_all_types_of_messages_are_told_where_all_or_none_are_named() -> None:
+    assert read_texts({"messages": "segment,result,change"}).messages == MESSAGES
+    assert left_out(MESSAGES) == left_out(()) == frozenset()
+
+
+def test_a_token_that_binds_all_messages_binds_them() -> None:
+    """All were taken for none chosen, and its caller could leave out what the token's owner had asked for."""
+    with pytest.raises(OptionRefused, match="binds messages"):
+        bind(read({"messages": ["summary"]}), read({"messages": list(MESSAGES)}))
 
 
 def test_the_summary_and_what_cannot_be_chosen_are_never_left_out() -> None:

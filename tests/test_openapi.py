@@ -109,7 +109,7 @@ def test_tokens_are_asked_for_where_the_document_says() -> None:
         "GET /sessions",
         "GET /usage",
         "GET /operators/events",
-        "DELETE /operators/calls/{reference}",
+        "DELETE /operators/calls/{call}",
         "PUT /operators/nodes/{node}/drain",
         "PUT /model",
         "GET /names/{name}/events",

@@ -17,8 +17,8 @@ from tests.rtc import LOOPBACK, ToneTrack, a_peer, a_server
 from voxgender.engine import Engine
 from voxgender.errors import SettingsError
 from voxgender.protocol import Change, Segment, Summary, Usage
-from voxgender.references import reference
 from voxgender.roster import LiveCall
+from voxgender.sessionids import call_hash
 from voxgender.settings import WebhookOptions
 from voxgender.webhooks import Webhooks, check, signed
 
@@ -80,7 +80,7 @@ class Receiver:
             await self.news.wait_for(is_there)
 
     def types(self, session: str = CALL.session) -> list[str]:
-        return [told["type"] for told in self.taken if told["data"]["call"] == reference(session)]
+        return [told["type"] for told in self.taken if told["data"]["call"] == call_hash(session)]
 
 
 @asynccontextmanager
@@ -145,7 +145,7 @@ async def test_a_real_call_is_told_from_start_to_end_and_its_usage_adds_up(engin
         session = path.rpartition("/")[2]
         start, *_, end = (told["data"] for told in receiver.taken)
         assert start == {
-            "call": reference(session), "seq": 1, "name": "studio", "reference": "show 7", "tags": ["pilot"],
+            "call": call_hash(session), "seq": 1, "name": "studio", "reference": "show 7", "tags": ["pilot"],
             "message": {"v": 1, "type": "start"},
         }  # fmt: skip
         assert end["message"] == {"v": 1, "type": "end", "reason": "deleted"}
@@ -184,7 +184,7 @@ async def test_a_webhook_that_is_refused_is_sent_again_with_the_same_id(status: 
         receiver.answer = lambda _: status if len(receiver.seen) < 3 else 204
         tell(webhooks)
         await receiver.until(lambda: len(receiver.taken) == 4)
-        assert receiver.seen[:4] == [f"{reference('abc')}-1"] * 4
+        assert receiver.seen[:4] == [f"{call_hash('abc')}-1"] * 4
         assert receiver.types() == ["start", "change", "segment", "end"]
 
 
@@ -192,7 +192,7 @@ async def test_a_message_that_is_never_taken_holds_up_its_own_call_alone_until_i
     poisoned = LiveCall(session="poisoned", started_at=0.0)
     async with a_receiver() as receiver, webhooks_to(receiver.url, max_age_s=0.2) as webhooks:
         receiver.answer = lambda told: (
-            422 if told["data"]["call"] == reference("poisoned") and told["type"] == "change" else 204
+            422 if told["data"]["call"] == call_hash("poisoned") and told["type"] == "change" else 204
         )
         before = fate("expired")
         tell(webhooks, poisoned)
@@ -201,7 +201,7 @@ async def test_a_message_that_is_never_taken_holds_up_its_own_call_alone_until_i
         assert receiver.types("poisoned") == ["start"]
         await receiver.until(lambda: len(receiver.types("poisoned")) == 3)
         assert receiver.types("poisoned") == ["start", "segment", "end"]
-        assert [told["data"]["seq"] for told in receiver.taken if told["data"]["call"] == reference("poisoned")] == [
+        assert [told["data"]["seq"] for told in receiver.taken if told["data"]["call"] == call_hash("poisoned")] == [
             1,
             3,
             4,

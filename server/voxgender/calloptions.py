@@ -42,7 +42,7 @@ class CallOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
         reference: the name of the call in the caller's own system; told back, and never looked at.
         tags: words of the caller's own; told back, and never looked at.
         hop_ms: time between two results; 0 for the server's own.
-        messages: types of messages that are told, in the order of ``MESSAGES``; empty for all.
+        messages: types of messages that are told, in the order of ``MESSAGES``; empty for all, as nobody chose.
     """
 
     name: str = ""
@@ -168,6 +168,5 @@ def _messages(given: object) -> tuple[str, ...]:
     wanted = given if isinstance(given, (list, tuple)) else ()
     if not wanted or any(one not in MESSAGES for one in wanted):
         raise OptionRefused(f"messages takes some of {', '.join(MESSAGES)}, with commas between them.")
-    # In one order, so that two that are the same are equal. All of them are what is told anyway.
-    told = tuple(one for one in MESSAGES if one in wanted or one == "summary")
-    return () if told == MESSAGES else told
+    # In one order, so that two that are the same are equal.
+    return tuple(one for one in MESSAGES if one in wanted or one == "summary")

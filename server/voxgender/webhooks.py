@@ -25,8 +25,8 @@ import msgspec
 from voxgender import metrics
 from voxgender.errors import SettingsError
 from voxgender.protocol import Change, End, Message, Segment, Start, Usage
-from voxgender.references import reference
 from voxgender.roster import LiveCall
+from voxgender.sessionids import call_hash
 from voxgender.settings import WebhookOptions, is_host
 from voxgender.version import __version__
 
@@ -103,7 +103,7 @@ class Webhooks:
         self._max_age_s = max_age_s
         self._clock = clock
         self._queues: dict[str, _Queue] = {}
-        """By the reference of the call; the one that waits for longest first."""
+        """By the hash of the call; the one that waits for longest first."""
         self._waiting = 0
         self._failures = 0
         """Failures in a row of the receiver as a whole, which hold all calls up."""
@@ -151,7 +151,7 @@ class Webhooks:
         self._queue(call, End(reason=reason), usage=usage)
 
     def _queue(self, call: LiveCall, message: Message, *, usage: Usage | None = None) -> None:
-        shown = reference(call.session)
+        shown = call_hash(call.session)
         queue = self._queues.setdefault(shown, _Queue())
         queue.told += 1
         queue.ended = isinstance(message, End)

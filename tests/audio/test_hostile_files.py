@@ -2,6 +2,7 @@
 
 import os
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -353,3 +354,42 @@ def test_a_frame_of_a_track_may_hold_what_is_no_number() -> None:
     heard = Resampler().convert([broken])
     assert np.isfinite(heard).all()
     assert np.abs(heard).max() < 1
+
+
+_READING = """
+import gc, sys
+from voxgender.audio.files import read_audio
+from voxgender.errors import AudioError
+for _ in range(3):
+    try:
+        print(round(float(read_audio(sys.argv[1]).std()), 2))
+    except AudioError as error:
+        print(error)
+    gc.collect()
+"""
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        ((1, 2), "0.35"),
+        ((2,), "0.35"),
+        ((2, 1), "in an order that cannot be read, 2 channels (FR+FL); mix them first"),
+        ((2, 1, 4), "in an order that cannot be read"),
+        ((1, 1), "in an order that cannot be read"),
+    ],
+)
+def test_channels_out_of_order_do_not_end_the_program(tmp_path: Path, labels: tuple[int, ...], said: str) -> None:
+    """PyAV frees such a layout twice: the process was gone, with a message of the C library."""
+    samples = np.repeat(sine(1.0)[:, None], len(labels), axis=1).astype(">f4")
+    descriptions = b"".join(struct.pack(">II3f", label, 0, 0, 0, 0) for label in labels)
+    chunks = [
+        (b"desc", struct.pack(">d4s5I", 16_000, b"lpcm", 1, 4 * len(labels), 1, len(labels), 32)),
+        (b"chan", struct.pack(">3I", 0, 0, len(labels)) + descriptions),
+        (b"data", struct.pack(">I", 0) + samples.tobytes()),
+    ]
+    path = tmp_path / "reversed.caf"
+    path.write_bytes(b"caff\0\1\0\0" + b"".join(kind + struct.pack(">q", len(of)) + of for kind, of in chunks))
+    ran = subprocess.run([sys.executable, "-c", _READING, str(path)], check=False, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.count(said) == 3, ran.stdout

@@ -19,9 +19,9 @@ from voxgender.fleet.remote import NoAnswer, RemoteNode
 from voxgender.fleet.router import Router
 from voxgender.fleet.sources import StaticNodes
 from voxgender.http.follower import Follower
-from voxgender.references import reference
 from voxgender.roles.hosting import listen
 from voxgender.roster import Gone, LiveCall
+from voxgender.sessionids import call_hash
 
 NODE = "feedfacefeed"
 _over = web.AppKey("over", asyncio.Event)
@@ -92,6 +92,10 @@ def live(session: str, name: str = "studio") -> bytes:
         b'"type"',
         b"\xff\xfe",
         b'{"type":"change"\r,"v":1}',
+        # The call's name is put behind the first character.
+        b' {"type":"change","v":1}',
+        b'{"type":"change","v":1,"call":"another\'s"}',
+        b'{"type":7}',
         b"[" * 100_000,
         b'{"type":"' + b"x" * 2_000_000 + b'"}',
     ],
@@ -137,7 +141,7 @@ async def test_an_end_that_says_no_reason_is_an_end(end: bytes) -> None:
         read = Follower(router, lambda _: True, newest=True, places={}).events()
         assert "event: start" in await anext(read)
         ended = await anext(read)
-        assert f'"call":"{reference(session)}","type":"end","v":1,"reason":"unknown"' in ended
+        assert f'"call":"{call_hash(session)}","type":"end","v":1,"reason":"unknown"' in ended
         await read.aclose()
 
 

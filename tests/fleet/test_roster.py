@@ -12,8 +12,8 @@ from voxgender.fleet.directory import Directory
 from voxgender.fleet.roster import FleetRoster
 from voxgender.fleet.sources import StaticNodes
 from voxgender.http.follower import Follower
-from voxgender.references import reference
 from voxgender.roster import MAX_CHANGES, Change, Gone, LiveCall, Roster
+from voxgender.sessionids import call_hash
 
 
 @asynccontextmanager
@@ -85,7 +85,7 @@ async def test_a_call_whose_node_dies_has_ended_for_its_followers(engine: Engine
         assert '"type":"hello"' in await anext(told)
         await node.kill()
         ends = [text async for text in _until_end(told)]
-        assert f'{{"call":"{reference(session)}","type":"end"' in ends[-1]
+        assert f'{{"call":"{call_hash(session)}","type":"end"' in ends[-1]
         await told.aclose()
 
 

@@ -191,8 +191,10 @@ async def test_a_stream_is_told_the_messages_that_it_wants(hearing: Engine, quer
 
 
 async def test_results_that_are_wanted_and_not_wanted_are_refused(http: ClientSession) -> None:
-    problem = await refusal(http, "/listen?interim=false&messages=result", 400, "option_refused", **AS_ALL)
-    assert "interim" in problem["detail"]
+    # All of them are asked for as well as one.
+    for messages in ("result", "result,change,segment"):
+        problem = await refusal(http, f"/listen?interim=false&messages={messages}", 400, "option_refused", **AS_ALL)
+        assert "interim" in problem["detail"]
     bound = as_token(call={"messages": ["result"]})
     await refusal(http, "/listen?interim=false", 400, "option_refused", **bound)
 

@@ -18,7 +18,7 @@ from voxgender import protocol
 from voxgender.engine import Engine
 from voxgender.http.follow import MAX_FOLLOWERS_EACH
 from voxgender.http.follower import MAX_CALLS, read_places
-from voxgender.references import reference
+from voxgender.sessionids import call_hash
 from voxgender.settings import FrontSettings
 
 SHARED = given(FrontSettings, token=SHARED_TOKEN, jwt_secret=SECRET)
@@ -80,7 +80,7 @@ async def test_a_publisher_s_name_is_followed_before_during_and_after_its_call(h
             assert (start.kind, start.message) == ("start", protocol.Start(name="studio"))
             assert isinstance(hello.message, protocol.Hello)
             # The id would let a follower end the call.
-            assert hello.message.session == hello.call == start.call == reference(session)
+            assert hello.message.session == hello.call == start.call == call_hash(session)
             assert hello.message.name == "studio"
             async with http.delete(f"/whip/{session}") as response:
                 assert response.status == 200
@@ -90,7 +90,7 @@ async def test_a_publisher_s_name_is_followed_before_during_and_after_its_call(h
         async with a_peer(ToneTrack()) as again:
             session = await publish(again, http)
             (start,) = await next_of(told, 1)
-            assert (start.kind, start.call) == ("start", reference(session))
+            assert (start.kind, start.call) == ("start", call_hash(session))
 
 
 async def test_the_newest_of_two_publishers_of_a_name_is_told(http: ClientSession) -> None:
@@ -104,8 +104,8 @@ async def test_the_newest_of_two_publishers_of_a_name_is_told(http: ClientSessio
         await next_of(told, 2)
         second = await publish(new, http)
         end, start, hello = await next_of(told, 3)
-        assert (end.call, end.message) == (reference(first), protocol.End(reason="replaced"))
-        assert (start.kind, start.call, hello.call) == ("start", reference(second), reference(second))
+        assert (end.call, end.message) == (call_hash(first), protocol.End(reason="replaced"))
+        assert (start.kind, start.call, hello.call) == ("start", call_hash(second), call_hash(second))
         # The old call goes on for those who know its URL.
         async with http.get(f"/whip/{first}") as response:
             assert (await response.json())["state"] == "connected"
@@ -116,8 +116,8 @@ async def test_a_reader_that_comes_back_is_told_nothing_twice(http: ClientSessio
         session = await publish(peer, http)
         async with following(http, "/names/studio/events") as told:
             start, hello = await next_of(told, 2)
-        assert start.id == reference(session)
-        assert hello.id == f"{reference(session)}.0"
+        assert start.id == call_hash(session)
+        assert hello.id == f"{call_hash(session)}.0"
         async with following(http, "/names/studio/events", last=start.id) as told:
             assert [event.message.type for event in await next_of(told, 1)] == ["hello"]
         async with following(http, "/names/studio/events", last=hello.id) as told:
@@ -127,7 +127,7 @@ async def test_a_reader_that_comes_back_is_told_nothing_twice(http: ClientSessio
     # A call that has ended while the reader was away ends for it, too: once.
     async with following(http, "/names/studio/events", last=hello.id) as told:
         (end,) = await next_of(told, 1)
-        assert (end.id, end.call, end.message) == ("", reference(session), protocol.End(reason="unknown"))
+        assert (end.id, end.call, end.message) == ("", call_hash(session), protocol.End(reason="unknown"))
 
 
 async def test_a_caller_is_followed_by_its_subject_in_all_of_its_calls(http: ClientSession) -> None:
@@ -144,7 +144,7 @@ async def test_a_caller_is_followed_by_its_subject_in_all_of_its_calls(http: Cli
         assert first[0].message == protocol.Start(subject="ann@example.org", reference="order-7")
         session = await publish(peer, http, "", **ann)
         (second,) = await next_of(told, 1)
-        assert second.call == reference(session) != first[0].call
+        assert second.call == call_hash(session) != first[0].call
         # The id is the place in both, so that both go on from there.
         assert {place.partition(".")[0] for place in second.id.split(",")} == {first[0].call, second.call}
         await socket.send_str('{"type":"close"}')

@@ -14,7 +14,7 @@ from tests.rooms import a_room
 from tests.rtc import Server, ToneTrack, a_peer, a_server
 from voxgender import protocol
 from voxgender.engine import Engine
-from voxgender.references import reference
+from voxgender.sessionids import call_hash
 from voxgender.settings import FrontSettings
 
 LOCKED = given(FrontSettings, token="open sesame")
@@ -47,7 +47,7 @@ async def test_a_call_is_shown_by_a_hash_and_ended_by_it(server: Server) -> None
         await peer.until(protocol.Result)
         told = await picture(server.http)
         (call,) = told["calls"]
-        assert call["call"] == reference(session)
+        assert call["call"] == call_hash(session)
         assert call["state"] == "connected"
         assert call["latency_ms"] >= 0
         assert set(call) == {
@@ -71,7 +71,7 @@ async def test_a_call_over_a_websocket_is_shown_and_ended_as_any_other(server: S
         hello = protocol.decode(await socket.receive_str())
         assert isinstance(hello, protocol.Hello)
         (call,) = (await picture(server.http))["calls"]
-        assert (call["call"], call["transport"]) == (reference(hello.session), "websocket")
+        assert (call["call"], call["transport"]) == (call_hash(hello.session), "websocket")
         assert call["voices"] == 2
         async with server.http.delete(f"/operators/calls/{call['call']}") as response:
             assert response.status == 204
@@ -142,7 +142,7 @@ async def test_a_fleet_is_shown_and_handled_as_one(engine: Engine) -> None:
         told = await picture(front.http)
         assert {node["node"] for node in told["nodes"]} == {one.id, other.id}
         (call,) = told["calls"]
-        assert call["call"] == reference(session)
+        assert call["call"] == call_hash(session)
         assert call["node"] in (one.id, other.id)
         async with front.http.put(f"/operators/nodes/{other.id}/drain") as response:
             assert response.status == 204

@@ -7,7 +7,7 @@ import pytest
 
 from voxgender.errors import OptionRefused
 from voxgender.media.hops import Hops, check_hop, longest_hop_ms
-from voxgender.protocol import Change, Message, Result, Summary
+from voxgender.protocol import Change, Message, Result, Segment, Summary
 
 
 def result(start: float, end: float, *, seq: int = 1, channel: int | None = None, label: str = "male") -> Result:
@@ -66,6 +66,14 @@ def test_a_change_waits_for_no_hop() -> None:
     first, second, third = every(0.192, 0.576)
     assert told(Hops(576, 192), first, change, second) == [change]
     assert [one.type for one in told(Hops(576, 192), first, change, second, third)] == ["change", "result"]
+
+
+def test_a_segment_takes_its_results_with_it() -> None:
+    """A client that asked for all that can be said so far got the segment alone, and waited for its results."""
+    ended = Segment(start=0.0, end=0.576, label="male", confidence=1)
+    messages = told(Hops(1_920, 192), *every(0.192, 0.576), ended, result(0.576, 0.768), summary())
+    assert [one.type for one in messages] == ["result", "segment", "result", "summary"]
+    assert [(one.start, one.end) for one in messages if isinstance(one, Result)] == [(0.0, 0.576), (0.576, 0.768)]
 
 
 def test_the_rest_of_a_call_is_told_before_its_summary() -> None:

@@ -6,6 +6,7 @@ import signal
 import stat
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
+from ctypes import py_object, pythonapi
 from errno import EINVAL
 from io import SEEK_SET, FileIO
 from itertools import islice
@@ -19,6 +20,7 @@ import av.error
 import numpy as np
 import numpy.typing as npt
 from av.audio.frame import AudioFrame
+from av.audio.stream import AudioStream
 from av.container import InputContainer
 
 from voxgender.audio.frames import SAMPLE_RATE_HZ, silence_non_finite
@@ -34,6 +36,11 @@ MAX_SEARCHED = 2**30
 _SEEK_COST = 4_096
 """Bytes that could be read in the time of a seek."""
 _RATES_HZ = range(1_000, 768_001)
+_PLACES = (
+    *("FL", "FR", "FC", "LFE", "BL", "BR", "FLC", "FRC", "BC", "SL", "SR", "TC", "TFL", "TFC", "TFR", "TBL", "TBC"),
+    *("TBR", "DL", "DR", "WL", "WR", "SDL", "SDR", "LFE2", "TSL", "TSR", "BFC", "BFL", "BFR"),
+)
+"""FFmpeg's names of channels, in their usual order."""
 _FRAMES_AT_ONCE = 32
 """Resampling costs the same for one frame as for many."""
 
@@ -69,6 +76,7 @@ def read_frames(path: str | PathLike[str], *, max_searched: int = MAX_SEARCHED) 
         with _open(name, source) as container:
             if not container.streams.audio:
                 raise AudioError(f"{name}: holds no audio stream")
+            _check_order(container.streams.audio[0], name)
             packets = container.demux(container.streams.audio[0])
             while True:
                 try:
@@ -119,6 +127,27 @@ def read_audio(path: str | PathLike[str], *, max_s: float = MAX_WHOLE_S) -> npt.
             raise AudioError(f"{fspath(path)}: lasts more than {max_s / 3_600:g} hours; cut it into pieces")
     pieces.append(resampler.flush())
     return np.concatenate(pieces)
+
+
+def _check_order(stream: AudioStream, name: str) -> None:
+    """Check that PyAV can decode a stream: not if its channels are in an order of their own, as right before left.
+
+    PyAV 18.1 frees such a layout once for each of its objects and once more with what they were made of, which is the
+    end of the process. The object that is made here to look at is therefore kept for ever.
+
+    Raises:
+        AudioError: it cannot.
+    """
+    layout = stream.codec_context.layout
+    _, _, listed = layout.name.partition("(")
+    places = listed.rstrip(")").split("+") if listed else []
+    if places == [place for place in _PLACES if place in places]:
+        return
+    pythonapi.Py_IncRef(py_object(layout))
+    raise AudioError(
+        f"{name}: has its channels in an order that cannot be read, {layout.name}; mix them first, for example by "
+        "ffmpeg -i FILE -ac 1 MIXED.wav"
+    )
 
 
 class _Source:

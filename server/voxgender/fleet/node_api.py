@@ -57,7 +57,7 @@ def create_node_app(
             web.get("/overview", api.overview),
             web.get("/usage", api.usage),
             web.get("/calls", api.calls, allow_head=False),
-            web.delete("/calls/{reference}", api.end),
+            web.delete("/calls/{call}", api.end),
             web.put("/drain", api.drain),
             web.get("/listen/{ticket}", api.listen, allow_head=False),
         ]
@@ -146,7 +146,7 @@ class _NodeApi:
             watch.close()
 
     async def end(self, request: web.Request) -> web.Response:
-        await self._node.end_by_reference(request.match_info["reference"])
+        await self._node.end_by_hash(request.match_info["call"])
         return web.Response(status=204)
 
     async def drain(self, _: web.Request) -> web.Response:

@@ -44,8 +44,8 @@ END_TIMEOUT_S = 10.0
 RECORD_TIMEOUT_S = 1.5
 """Time for a node's record."""
 
-MAX_ANSWER = 16 * 1024 * 1024
-"""Bytes of an answer. The longest tells of a hundred thousand calls."""
+MAX_ANSWER = 2 * 1024 * 1024
+"""Bytes of an answer. The longest tells of some thousands of calls; to read one is a stop of the event loop."""
 MAX_USAGE = 4 * 1024 * 1024
 """Bytes of the usage of ten thousand subjects with long names."""
 MAX_LINE = 8_192
@@ -122,8 +122,9 @@ class RemoteNode:
             connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),
             ws_response_class=NodeSocket,
-            # No node packs its answers, and a few bytes can be unpacked to a great many.
+            # A few bytes can be unpacked to a great many, so no proxy in between may pack an answer either.
             auto_decompress=False,
+            headers={"Accept-Encoding": "identity"},
         )
 
     async def close(self) -> None:
@@ -283,8 +284,8 @@ class RemoteNode:
         async with self._request("GET", "/usage", timeout_s=self._answer_timeout_s) as response:
             return self._decoded(await self._read(response, MAX_USAGE), UsageReport)
 
-    async def end_by_reference(self, wanted: str) -> None:
-        """End the session whose id has this reference."""
+    async def end_by_hash(self, wanted: str) -> None:
+        """End the session whose id has this hash."""
         async with self._request("DELETE", f"/calls/{quote(wanted, safe='')}", timeout_s=END_TIMEOUT_S):
             pass
 
@@ -419,8 +420,10 @@ def _is_message(text: str) -> bool:
         fields: dict[str, Any] = received.decode(text, dict[str, Any])
     except ValueError:
         return False
-    # A carriage return ends a line of an event, too.
-    return "type" in fields and "\r" not in text
+    # The name of the call is put in front of the fields; one that a node has added would be another call's. A carriage
+    # return ends a line of an event, too.
+    is_plain = text.startswith("{") and "\r" not in text
+    return is_plain and isinstance(fields.get("type"), str) and "call" not in fields
 
 
 def is_node_url(url: str) -> bool:

@@ -25,9 +25,9 @@ from voxgender.fleet.remote import NoAnswer, OfferResponse, RemoteNode, Unreacha
 from voxgender.fleet.roster import FleetRoster
 from voxgender.fleet.secret import Secret
 from voxgender.http.calls import Stream
-from voxgender.references import is_session_id
 from voxgender.roster import Followed, Watch
 from voxgender.sdp import Fragment, Offer
+from voxgender.sessionids import is_session_id
 from voxgender.usage import UsageReport, add_up
 
 logger = logging.getLogger(__name__)
@@ -245,9 +245,9 @@ class Router:
         # Each may have ten thousand subjects.
         return await asyncio.to_thread(add_up, reports, silent)
 
-    async def end_by_reference(self, wanted: str) -> None:
+    async def end_by_hash(self, wanted: str) -> None:
         """End a call on whichever node has it."""
-        ends = (member.node.end_by_reference(wanted) for member in self._directory.members())
+        ends = (member.node.end_by_hash(wanted) for member in self._directory.members())
         outcomes = await asyncio.gather(*ends, return_exceptions=True)
         if None in outcomes:
             return

@@ -131,15 +131,15 @@ class Calls(Protocol):
         ...
 
     async def overview(self) -> dict[str, list[dict[str, Any]]]:
-        """Return ``calls``, each named by the reference of its id, and ``nodes``, for operators."""
+        """Return ``calls``, each named by the hash of its id, and ``nodes``, for operators."""
         ...
 
     async def usage(self) -> UsageReport:
         """Return what was used by subject, for operators."""
         ...
 
-    async def end_by_reference(self, wanted: str) -> None:
-        """End the session whose id has this reference. Raises ``SessionNotFound``."""
+    async def end_by_hash(self, wanted: str) -> None:
+        """End the session whose id has this hash. Raises ``SessionNotFound``."""
         ...
 
     async def drain_node(self, node: str) -> None:

@@ -12,8 +12,8 @@ from voxgender.errors import NotReady, SessionNotFound
 from voxgender.http.calls import Calls
 from voxgender.http.eventstream import event
 from voxgender.protocol import End, Start
-from voxgender.references import reference
 from voxgender.roster import Gone, LiveCall
+from voxgender.sessionids import call_hash
 
 MAX_CALLS = 16
 """Calls that one follower is told of at a time, the ones that began last; an id holds the place in each."""
@@ -24,7 +24,7 @@ _MAX_ID = 1_024
 _PLACE = re.compile(r"([0-9a-f]{12})(?:\.([0-9]{1,15}))?")
 
 Places = dict[str, int | None]
-"""Number of the last message that was told of each call, by its reference; None if its start alone was told."""
+"""Number of the last message that was told of each call, by its hash; None if its start alone was told."""
 
 
 def read_places(last_event_id: str) -> Places:
@@ -41,7 +41,7 @@ class Follower:
     """Follows calls as they begin and end.
 
     Each event's id is the place in all calls that are on, as ``3f2a9c01b7de.17``; it is empty while none is. Messages
-    have ``call`` beside their own fields, which is the reference of the call: the session's id, with which the call
+    have ``call`` beside their own fields, which is the hash of the call: the session's id, with which the call
     can be ended, is not told.
 
     Args:
@@ -113,7 +113,7 @@ class Follower:
 
     async def _end_missed(self) -> None:
         """Tell the end of the calls that have ended while the reader was away."""
-        for call in self._places.keys() - {reference(session) for session in self._live}:
+        for call in self._places.keys() - {call_hash(session) for session in self._live}:
             await self._tell_end(call, "unknown")
 
     async def _keep_choosing(self) -> None:
@@ -127,11 +127,11 @@ class Follower:
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
                 if task.cancelled():
-                    await self._tell_end(reference(session), "replaced")
+                    await self._tell_end(call_hash(session), "replaced")
             for session in self._live.keys() - self._chosen():
-                if reference(session) in self._places:
+                if call_hash(session) in self._places:
                     # While the reader was away.
-                    await self._tell_end(reference(session), "replaced")
+                    await self._tell_end(call_hash(session), "replaced")
             for session in self._chosen() - self._tasks.keys():
                 task = asyncio.create_task(self._tell(self._live[session]), name=f"follow-{session[:8]}")
                 self._tasks[session] = task
@@ -142,7 +142,7 @@ class Follower:
 
     async def _tell(self, call: LiveCall) -> None:
         """Tell a call from its start, or from where the reader was, to its end."""
-        shown = reference(call.session)
+        shown = call_hash(call.session)
         if shown not in self._places:
             start = Start(
                 name=call.name or None,

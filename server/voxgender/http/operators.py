@@ -41,7 +41,7 @@ class Operators:
         return [
             web.get("/operators/events", self.stream, allow_head=False),
             web.get("/usage", self.usage),
-            web.delete("/operators/calls/{reference}", self.end),
+            web.delete("/operators/calls/{call}", self.end),
             web.put("/operators/nodes/{node}/drain", self.drain),
         ]
 
@@ -86,7 +86,7 @@ class Operators:
     async def end(self, request: web.Request) -> web.Response:
         """End a call."""
         await self._require_operator(request)
-        await self._calls.end_by_reference(request.match_info["reference"])
+        await self._calls.end_by_hash(request.match_info["call"])
         return web.Response(status=204)
 
     async def drain(self, request: web.Request) -> web.Response:

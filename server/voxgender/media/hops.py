@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import msgspec
 
 from voxgender.errors import OptionRefused
-from voxgender.protocol import Message, Result, Summary
+from voxgender.protocol import Message, Result, Segment, Summary
 
 LONGEST_HOP_MS = 1_984
 """The longest hop of a call, as of a server."""
@@ -40,7 +40,8 @@ def check_hop(hop_ms: int, own_ms: int) -> None:
 class Hops:
     """Joins the results of each channel to longer hops. Other messages pass at once, so that no change waits.
 
-    A joined result is the last of its hop, with the start of the first and a number of its own.
+    A joined result is the last of its hop, with the start of the first and a number of its own. It ends with its
+    segment.
 
     Args:
         hop_ms: length of a hop, a multiple of the engine's.
@@ -56,14 +57,16 @@ class Hops:
 
     def join(self, message: Message) -> Iterator[Message]:
         """Yield the messages that can be told once this one has come."""
-        if not isinstance(message, (Result, Summary)):
+        if not isinstance(message, (Result, Segment, Summary)):
             yield message
             return
         before = self._joined.pop(message.channel, None)
-        if isinstance(message, Summary):
+        if not isinstance(message, Result):
+            # A client that asks for the end of a segment waits for its results.
             if before is not None:
                 yield self._numbered(before)
-            self._numbers.pop(message.channel, None)
+            if isinstance(message, Summary):
+                self._numbers.pop(message.channel, None)
             yield message
             return
         if before is not None and message.start > before.end + _GAP_S:

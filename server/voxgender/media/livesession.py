@@ -17,7 +17,7 @@ from voxgender.media.hops import Hops, longest_hop_ms
 from voxgender.media.observers import CallObservers
 from voxgender.media.outbox import MAX_FOLLOWERS, Outbox
 from voxgender.protocol import Hello, Limits, Message, Summary, Usage, Warning
-from voxgender.references import reference
+from voxgender.sessionids import call_hash
 
 logger = logging.getLogger(__name__)
 
@@ -116,7 +116,7 @@ class LiveSession(ABC):
         """Return how the call is going, for operators; its id is not in it."""
         told = self.status()
         del told["session"]
-        return {"call": reference(self.id)} | told | {"voices": self.places} | self._figures.to_dict()
+        return {"call": call_hash(self.id)} | told | {"voices": self.places} | self._figures.to_dict()
 
     def overdue(self, now: float, *, connect_timeout_s: float, silence_timeout_s: float) -> Reason | None:
         """Return why the call has to end now, if it has.

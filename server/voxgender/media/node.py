@@ -23,9 +23,9 @@ from voxgender.media.session import Session, SessionTimes
 from voxgender.media.sockets import Sockets
 from voxgender.media.streamsession import StreamSession
 from voxgender.protocol import End, Message
-from voxgender.references import is_session_id, reference
 from voxgender.roster import Followed, LiveCall, Roster, Watch
 from voxgender.sdp import Offer
+from voxgender.sessionids import call_hash, is_session_id
 from voxgender.system import ProcessLoad
 from voxgender.usage import UsageLedger, UsageReport
 from voxgender.version import __version__
@@ -346,14 +346,14 @@ class MediaNode:
         """Return what was used by subject since the process started."""
         return await self._ledger.report(self._name)
 
-    async def end_by_reference(self, wanted: str) -> None:
-        """End the session whose id has this reference.
+    async def end_by_hash(self, wanted: str) -> None:
+        """End the session whose id has this hash.
 
         Raises:
             SessionNotFound, OtherInstance
         """
         for session in self._all():
-            if reference(session.id) == wanted:
+            if call_hash(session.id) == wanted:
                 await session.end("deleted")
                 return
         if self._instance:

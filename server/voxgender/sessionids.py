@@ -1,4 +1,4 @@
-"""Name calls: to people without giving away their ids, and to other instances of a server."""
+"""Tell ids of sessions, and name calls to people without giving their ids away."""
 
 import hashlib
 import re
@@ -6,7 +6,7 @@ import re
 _SESSION_ID = re.compile(r"[\w-]{32}(\.[\w-]{8,22}){1,2}", re.ASCII)
 
 
-def reference(session_id: str) -> str:
+def call_hash(session_id: str) -> str:
     """Return a short hash of a session's id: operators may see it, and it opens nothing, as the id would."""
     return hashlib.sha256(b"reference:" + session_id.encode()).hexdigest()[:12]
 
