@@ -26,7 +26,7 @@ const NOT_THERE = new Set([404, 405, 501]);
  * @property {string | null} token
  * @property {AbortSignal} signal
  * @property {(message: Message) => void} onmessage
- * @property {(session: WebRtcSession) => void} onopening told of a session that may send sound before the call has been placed
+ * @property {(session: import('./session.js').Opening) => void} onopening told of a session that may send sound before the call has been placed
  * @property {() => void} onsound called before sound is sent, where that passes through the page
  * @property {boolean} resume whether its times go on where those of the one before ended, where they can
  */

@@ -26,4 +26,11 @@
  * @property {() => Promise<void>} abandon end at once; resolves when the server has been told
  */
 
+/**
+ * A session that is being opened, and may send sound already.
+ * @typedef {object} Opening
+ * @property {(tracks: Tracks) => Promise<void>} replaceTracks sends these tracks by the lines that are there already, and nothing
+ *   by those of other voices
+ */
+
 export {};

@@ -77,7 +77,7 @@ export class VoxgenderClient extends EventTarget {
   #session = null;
   /** @type {Session | null} the one that is to take over */
   #successor = null;
-  /** Those that are being opened. @type {Set<import('./webrtc-session.js').WebRtcSession>} */
+  /** Those that are being opened. @type {Set<import('./session.js').Opening>} */
   #opening = new Set();
   #voices = new Voices(false);
   /** @type {string | null} */

@@ -142,7 +142,7 @@ export class WebRtcSession {
    * @param {Tracks} tracks
    * @param {{endpoint: string | URL, token: string | null, query: import('./call-options.js').Query, iceServers: RTCIceServer[],
    *          iceTransportPolicy: RTCIceTransportPolicy, iceTimeoutMs?: number, signal: AbortSignal,
-   *          onopening: (session: WebRtcSession) => void, onmessage: (message: Message) => void}} options `iceTimeoutMs`: how
+   *          onopening: (session: import('./session.js').Opening) => void, onmessage: (message: Message) => void}} options `iceTimeoutMs`: how
    *   long to look for a way through; `onopening` is told the session before anything is sent
    * @returns {Promise<WebRtcSession>}
    * @throws {VoxgenderError} refused, unreachable, or no way through for media; nothing is left behind
