@@ -23,9 +23,10 @@ import { TokenForm } from './token-form.js';
 /** One member's side of the call, and the page that shows it. */
 class CallPage {
   #mine = /** @type {VoxgenderVoice} */ (byId('mine'));
-  #recording = /** @type {HTMLInputElement} */ (byId('recording'));
   #joinButton = /** @type {HTMLButtonElement} */ (byId('join'));
   #muteButton = /** @type {HTMLButtonElement} */ (byId('mute'));
+  #recordingField = /** @type {HTMLInputElement} */ (byId('recording'));
+  #microphoneButton = /** @type {HTMLButtonElement} */ (byId('use-microphone'));
   #tokenForm = new TokenForm({ form: byId('token-form'), field: byId('token') }, (token) => {
     this.#mine.token = token;
     // Another source is another session, with this token.
@@ -36,6 +37,8 @@ class CallPage {
   /** @type {{call: MeshCall, voice: OwnVoice, tap: import('voxgender').VoiceTap} | null} */
   #part = null;
   #isMuted = false;
+  /** The recording that the call has, or gets once the tab joins; null for the microphone. @type {File | null} */
+  #recording = null;
   /** The reason why the own voice has no label. @type {import('voxgender').VoxgenderError | null} */
   #trouble = null;
   /** Tiles of the other members, by their seats. @type {Map<number, GuestTile>} */
@@ -64,7 +67,8 @@ class CallPage {
     });
     this.#joinButton.addEventListener('click', () => this.#joinOrLeave());
     this.#muteButton.addEventListener('click', () => this.#toggleMute());
-    this.#recording.addEventListener('change', () => this.#attempt(() => this.#changeVoice()));
+    this.#recordingField.addEventListener('change', () => this.#chooseRecording());
+    this.#microphoneButton.addEventListener('click', () => this.#chooseMicrophone());
     addEventListener('pagehide', () => this.#part?.call.leave());
     // The browser kept the page, and shows it again.
     addEventListener('pageshow', ({ persisted }) => persisted && this.#leave());
@@ -75,6 +79,7 @@ class CallPage {
     if (this.#part) return this.#leave();
     if (this.#joinButton.ariaDisabled) return;
     this.#joinButton.ariaDisabled = 'true';
+    this.#tell('');
     await this.#attempt(() => this.#join());
     this.#joinButton.ariaDisabled = null;
   }
@@ -87,11 +92,12 @@ class CallPage {
     /** @type {OwnVoice | null} */
     let voice = null;
     try {
-      voice = await this.#ownVoice();
+      voice = await openVoice(this.#recording);
       await this.#enter(call, voice);
     } catch (error) {
       call.leave();
       voice?.end();
+      if (isUnreadable(error)) this.#recording = null;
       throw error;
     }
   }
@@ -123,7 +129,9 @@ class CallPage {
     part?.tap.stop();
     part?.voice.end();
     this.#mine.source = null;
+    // A source that is taken away tells no further state.
     this.#trouble = null;
+    this.#tokenForm.show(false);
     this.#show();
   }
 
@@ -151,40 +159,38 @@ class CallPage {
     this.#showMine();
   }
 
-  /** The call goes on with another track, and so does the tap. */
-  async #changeVoice() {
+  #chooseRecording() {
+    const file = this.#recordingField.files?.[0];
+    if (!file) return;
+    // The same file can be chosen again then, which would be no change otherwise.
+    this.#recordingField.value = '';
+    this.#attempt(() => this.#changeVoice(file));
+  }
+
+  async #chooseMicrophone() {
+    await this.#attempt(() => this.#changeVoice(null));
+    // The focus stays where a person may choose anew; a button that hides loses it.
+    if (this.#microphoneButton.hidden) this.#recordingField.focus();
+  }
+
+  /**
+   * Let the call go on with another track, and the tap too. One that cannot be had changes nothing.
+   * @param {File | null} recording null for the microphone
+   */
+  async #changeVoice(recording) {
     const part = this.#part;
-    if (!part) return;
-    const voice = await this.#ownVoice();
+    const voice = part && (await openVoice(recording));
+    this.#recording = recording;
+    if (!voice) return;
     if (this.#part !== part) return voice.end();
     const before = part.voice;
     voice.track.enabled = !this.#isMuted;
     part.voice = voice;
-    await part.call.replaceTrack(voice.track);
-    part.tap.sync();
-    before.end();
-  }
-
-  /** @returns {Promise<OwnVoice>} the microphone, or a recording played over and over */
-  async #ownVoice() {
-    const file = this.#recording.files?.[0];
-    if (!file) {
-      const track = await openMicrophone();
-      return { track, end: () => track.stop() };
-    }
-    const context = new AudioContext();
     try {
-      const buffer = await context.decodeAudioData(await file.arrayBuffer());
-      const player = new AudioBufferSourceNode(context, { buffer, loop: true });
-      const output = context.createMediaStreamDestination();
-      player.connect(output);
-      player.start();
-      const [track] = output.stream.getAudioTracks();
-      return { track: /** @type {MediaStreamTrack} */ (track), end: () => void context.close() };
-    } catch (error) {
-      await context.close();
-      const isUnreadable = error instanceof DOMException && error.name === 'EncodingError';
-      throw isUnreadable ? new VoxgenderError('unreadable', 'The recording cannot be played', { cause: error }) : error;
+      await part.call.replaceTrack(voice.track);
+    } finally {
+      part.tap.sync();
+      before.end();
     }
   }
 
@@ -193,7 +199,6 @@ class CallPage {
    * @param {() => Promise<void>} work
    */
   async #attempt(work) {
-    this.#tell('');
     byId('problem').hidden = true;
     try {
       await (this.#doing = this.#doing.catch(() => {}).then(work));
@@ -253,6 +258,7 @@ class CallPage {
 
   #showMine() {
     this.#joinButton.textContent = this.#part ? words().leave : words().join;
+    this.#microphoneButton.hidden = !this.#recording;
     this.#muteButton.disabled = !this.#part;
     this.#muteButton.textContent = this.#isMuted ? words().unmute : words().mute;
     this.#muteButton.classList.toggle('muted', this.#isMuted);
@@ -265,11 +271,42 @@ class CallPage {
   }
 
   #hint() {
-    const name = this.#recording.files?.[0]?.name;
+    const name = this.#recording?.name;
     if (!this.#part) return name ? words().joinsWith(name) : words().joinsWithMicrophone;
     if (this.#isMuted) return words().nobodyHearsYou;
     return name ? words().callHas(name) : words().callHasMicrophone;
   }
+}
+
+/**
+ * @param {File | null} recording
+ * @returns {Promise<OwnVoice>} the recording played over and over; the microphone where there is none
+ */
+async function openVoice(recording) {
+  if (!recording) {
+    const track = await openMicrophone();
+    return { track, end: () => track.stop() };
+  }
+  const context = new AudioContext();
+  try {
+    const buffer = await context.decodeAudioData(await recording.arrayBuffer());
+    const player = new AudioBufferSourceNode(context, { buffer, loop: true });
+    const output = context.createMediaStreamDestination();
+    player.connect(output);
+    player.start();
+    const [track] = output.stream.getAudioTracks();
+    return { track: /** @type {MediaStreamTrack} */ (track), end: () => void context.close() };
+  } catch (error) {
+    await context.close();
+    // No sound that the browser knows, or a file that is gone since.
+    if (!(error instanceof DOMException)) throw error;
+    throw new VoxgenderError('unreadable', 'The recording cannot be played', { cause: error });
+  }
+}
+
+/** @param {unknown} error */
+function isUnreadable(error) {
+  return error instanceof VoxgenderError && error.code === 'unreadable';
 }
 
 const room = new URLSearchParams(location.search).get('room') ?? 'demo';

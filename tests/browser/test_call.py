@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from playwright.async_api import Browser, BrowserContext, Page, expect
+from playwright.async_api import Browser, BrowserContext, FilePayload, Page, expect
 
 from tests.browser.conftest import OpenBrowser, Server, StartServer
 
 Pages = Sequence[Page]
+
+UNREADABLE = FilePayload(name="notes.txt", mimeType="text/plain", buffer=b"no sound at all")
 
 KEEP_CONNECTIONS = """
     const { createDataChannel } = RTCPeerConnection.prototype;
@@ -76,9 +78,12 @@ async def browser(open_browser: OpenBrowser, voices: dict[str, Path]) -> Browser
 
 
 async def test_five_come_at_once_four_are_in_and_the_fifth_is_told_when_somebody_leaves(
-    server: Server, browser: Browser
+    server: Server, browser: Browser, voices: dict[str, Path]
 ) -> None:
-    """The call was one of two tabs; a third one was ignored without a word."""
+    """The call was one of two tabs; a third one was ignored without a word.
+
+    Later the fifth was told, and to choose a recording meanwhile took the news away: it waited for a seat no more.
+    """
     before = sessions(server)
     context = await browser.new_context()
     pages = [await opened(context, server) for _ in range(5)]
@@ -94,11 +99,15 @@ async def test_five_come_at_once_four_are_in_and_the_fifth_is_told_when_somebody
         await expect(page.locator(".tile .word", has_text="Female")).to_have_count(4)
         await expect(page.locator("#other-tab")).to_be_hidden()
     assert len(sessions(server) - before) == 4
+    await fifth.set_input_files("#recording", voices["male"])
+    await expect(fifth.locator("#my-hint")).to_have_text("Joins with male.wav.")
+    await expect(fifth.locator("#news")).to_contain_text("4 are in it")
     left = members.pop()
     await left.get_by_role("button", name="Leave").click()
     await expect(fifth.locator("#news")).to_have_text("Somebody has left: you can join now.")
     await fifth.get_by_role("button", name="Join").click()
     await expect_members([*members, fifth])
+    await expect(fifth.locator("#news")).to_be_hidden()
     for page in [*members, fifth]:
         await page.get_by_role("button", name="Leave").click()
     await expect_no_sessions_but(before, server)
@@ -124,7 +133,9 @@ async def test_each_tile_has_the_label_of_its_voice(server: Server, browser: Bro
     assert await third.locator("audio").evaluate_all(heard)
 
 
-async def test_whoever_leaves_reloads_closes_or_crashes_is_gone_at_the_others(server: Server, browser: Browser) -> None:
+async def test_a_member_who_leaves_reloads_closes_or_crashes_is_gone_at_the_others(
+    server: Server, browser: Browser
+) -> None:
     before = sessions(server)
     stays, leaves, reloads, closes = await meet(server, browser, None, None, None, None)
     await leaves.get_by_role("button", name="Leave").click()
@@ -182,11 +193,37 @@ async def test_another_voice_goes_into_the_same_call(server: Server, browser: Br
     await second.set_input_files("#recording", voices["male"])
     await expect_label(first, 2, "Male")
     assert sessions(server) <= before
-    await second.set_input_files(
-        "#recording", {"name": "notes.txt", "mimeType": "text/plain", "buffer": b"no sound at all"}
-    )
-    await expect(second.get_by_role("alert")).to_contain_text("This file cannot be played")
-    await expect_label(first, 2, "Male")
+    await second.get_by_role("button", name="Use the microphone").click()
+    await expect_label(first, 2, "Female")
+    await expect(second.locator("#my-hint")).to_have_text("The call has your microphone.")
+    await expect(second.get_by_role("button", name="Use the microphone")).to_be_hidden()
+    await expect(second.locator("#recording")).to_be_focused()
+    assert sessions(server) <= before
+
+
+async def test_a_recording_that_cannot_be_played_leaves_the_voice_as_it_is(
+    server: Server, browser: Browser, voices: dict[str, Path]
+) -> None:
+    """The page said "The call has notes.txt." while the call had the microphone."""
+    page = await join(await browser.new_context(), server)
+    hint = page.locator("#my-hint")
+    await expect(hint).to_have_text("The call has your microphone.")
+    await page.set_input_files("#recording", UNREADABLE)
+    await expect(page.get_by_role("alert")).to_contain_text("This file cannot be played")
+    await expect(hint).to_have_text("The call has your microphone.")
+    await page.set_input_files("#recording", voices["male"])
+    await expect(hint).to_have_text("The call has male.wav.")
+    await page.set_input_files("#recording", UNREADABLE)
+    await expect(page.get_by_role("alert")).to_contain_text("This file cannot be played")
+    await expect(hint).to_have_text("The call has male.wav.")
+    await expect(page.locator("#mine .word")).to_have_text("Male")
+    await page.get_by_role("button", name="Leave").click()
+    await expect(hint).to_have_text("Joins with male.wav.")
+    await page.set_input_files("#recording", UNREADABLE)
+    await expect(hint).to_have_text("Joins with notes.txt.")
+    await page.get_by_role("button", name="Join").click()
+    await expect(page.get_by_role("alert")).to_contain_text("This file cannot be played")
+    await expect(hint).to_have_text("Joins with your microphone.")
 
 
 async def test_the_call_goes_on_when_the_labels_stop(
@@ -206,10 +243,13 @@ async def test_the_call_goes_on_when_the_labels_stop(
 
 
 async def test_a_token_is_asked_for_where_the_server_wants_one(start_server: StartServer, browser: Browser) -> None:
-    """The call page said to change its address, and had no field."""
+    """The call page said to change its address, and had no field; later the field stayed after the call was left."""
     server = start_server("--token", "correct-horse-battery-staple")
     page = await join(await browser.new_context(locale="fr-FR"), server)
     await expect(page.locator("#mine .word")).to_have_text("Ce serveur demande un jeton")
+    await page.get_by_role("button", name="Quitter").click()
+    await expect(page.get_by_label("Jeton")).to_be_hidden()
+    await page.get_by_role("button", name="Rejoindre").click()
     await page.get_by_label("Jeton").fill("correct-horse-battery-staple")
     await page.get_by_role("button", name="Utiliser ce jeton").click()
     await expect(page.locator("#mine .word")).to_have_text("Féminine")

@@ -82,6 +82,7 @@ export const words = {
   mute: 'اكتم',
   unmute: 'ألغِ الكتم',
   useRecording: 'استخدم تسجيلًا',
+  useMicrophone: 'استخدم الميكروفون',
   openAnotherTab: 'افتح علامة تبويب أخرى',
   yourSide: 'طرفك في المكالمة',
   joinsWithMicrophone: 'ينضم بميكروفونك.',

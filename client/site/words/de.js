@@ -83,6 +83,7 @@ export const words = {
   mute: 'Stumm',
   unmute: 'Laut',
   useRecording: 'Aufnahme nutzen',
+  useMicrophone: 'Mikrofon nutzen',
   openAnotherTab: 'Weiteren Tab öffnen',
   yourSide: 'Deine Seite des Anrufs',
   joinsWithMicrophone: 'Tritt mit deinem Mikrofon bei.',

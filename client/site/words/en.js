@@ -85,6 +85,7 @@ export const words = {
   mute: 'Mute',
   unmute: 'Unmute',
   useRecording: 'Use a recording',
+  useMicrophone: 'Use the microphone',
   openAnotherTab: 'Open another tab',
   yourSide: 'Your side of the call',
   joinsWithMicrophone: 'Joins with your microphone.',

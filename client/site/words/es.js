@@ -83,6 +83,7 @@ export const words = {
   mute: 'Silenciar',
   unmute: 'Activar voz',
   useRecording: 'Usar una grabación',
+  useMicrophone: 'Usar el micrófono',
   openAnotherTab: 'Abrir otra pestaña',
   yourSide: 'Tu lado de la llamada',
   joinsWithMicrophone: 'Entra con tu micrófono.',

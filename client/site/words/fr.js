@@ -83,6 +83,7 @@ export const words = {
   mute: 'Couper le micro',
   unmute: 'Rétablir le micro',
   useRecording: 'Utiliser un enregistrement',
+  useMicrophone: 'Utiliser le micro',
   openAnotherTab: 'Ouvrir un autre onglet',
   yourSide: 'Votre côté de l’appel',
   joinsWithMicrophone: 'Rejoint avec votre micro.',

@@ -83,6 +83,7 @@ export const words = {
   mute: 'म्यूट',
   unmute: 'अनम्यूट',
   useRecording: 'रिकॉर्डिंग चुनें',
+  useMicrophone: 'माइक्रोफ़ोन चुनें',
   openAnotherTab: 'दूसरा टैब खोलें',
   yourSide: 'कॉल में आपकी तरफ़',
   joinsWithMicrophone: 'आपके माइक्रोफ़ोन के साथ जुड़ेगा।',
