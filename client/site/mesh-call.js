@@ -4,7 +4,7 @@
 import { hold, released } from './locks.js';
 import { MeshLink } from './mesh-link.js';
 
-/** As many as can be in a call. */
+/** The number of members that a call has room for. */
 export const SEATS = 4;
 
 /** @typedef {import('./mesh-link.js').LinkSignal} LinkSignal */
@@ -27,8 +27,8 @@ export const SEATS = 4;
 /**
  * A member's side of the call. Events: `guests` when somebody has come or gone, `note` with a `Note` in `detail`.
  *
- * A seat and a member are locks that the member's tab holds. So two who come at the same time get two seats, and of a tab
- * that is gone the others learn at once, whatever became of it.
+ * A seat and a member are locks that the member's tab holds. So two who come at the same time get two seats, and the
+ * others learn at once that a tab is gone, however it went.
  */
 export class MeshCall extends EventTarget {
   #room;
@@ -85,7 +85,7 @@ export class MeshCall extends EventTarget {
     return isFree;
   }
 
-  /** Those who can be heard now, by their seats. @returns {Guest[]} */
+  /** The members that can be heard now, in the order of their seats. @returns {Guest[]} */
   get guests() {
     const guests = [...this.#members.values()].flatMap(({ seat, link: { stream } }) =>
       stream ? { seat, stream } : [],
@@ -142,7 +142,7 @@ export class MeshCall extends EventTarget {
    */
   #meet(member, seat) {
     const link = new MeshLink({
-      // One of the two has to.
+      // Both ends compare the same two names, so exactly one of them dials.
       dials: this.#me < member,
       track: /** @type {MediaStreamTrack} */ (this.#track),
       send: (signal) => this.#send(signal, member),
@@ -169,7 +169,7 @@ export class MeshCall extends EventTarget {
    * @param {string} [to]
    */
   #send(signal, to) {
-    // Nothing is said by those who have left.
+    // A tab that has left the call tells it nothing more.
     if (this.#leaving.signal.aborted) return;
     this.#signals?.postMessage({ ...signal, from: this.#me, seat: this.seat, to });
   }

@@ -33,6 +33,9 @@ export class MeshLink {
   #isClosed = false;
   /** Signals are handled one after the other. */
   #queue = Promise.resolve();
+  /** Resolves once the connection is dropped. */
+  #dropped = Promise.resolve();
+  #resolveDropped = () => {};
 
   /**
    * @param {object} options
@@ -64,7 +67,7 @@ export class MeshLink {
   /** @param {MediaStreamTrack} track to send from now on */
   async replaceTrack(track) {
     this.#track = track;
-    await this.#connection?.getSenders()[0]?.replaceTrack(track);
+    await this.#unlessDropped(this.#connection?.getSenders()[0]?.replaceTrack(track));
   }
 
   close() {
@@ -86,12 +89,16 @@ export class MeshLink {
     }
     if (signal.type === 'description' && signal.description.type === 'offer') {
       const connection = this.#open(signal.connection);
-      await connection.setRemoteDescription(signal.description);
+      await this.#unlessDropped(connection.setRemoteDescription(signal.description));
       return await this.#describe(connection);
     }
     if (signal.connection !== this.#name) return;
-    if (signal.type === 'description') await this.#connection?.setRemoteDescription(signal.description);
-    else await this.#connection?.addIceCandidate(signal.candidate);
+    const connection = this.#connection;
+    await this.#unlessDropped(
+      signal.type === 'description'
+        ? connection?.setRemoteDescription(signal.description)
+        : connection?.addIceCandidate(signal.candidate),
+    );
   }
 
   async #dial() {
@@ -104,9 +111,11 @@ export class MeshLink {
    */
   #open(name) {
     this.#drop();
-    const connection = new RTCPeerConnection();
+    const connection = this.#construct();
     this.#connection = connection;
     this.#name = name;
+    this.#dropped = new Promise((resolve) => (this.#resolveDropped = resolve));
+    this.#timer = setTimeout(() => this.#lose(connection), CONNECT_MS);
     connection.addTrack(this.#track, new MediaStream([this.#track]));
     connection.onicecandidate = ({ candidate }) => {
       if (candidate) this.#send({ type: 'candidate', connection: name, candidate: candidate.toJSON() });
@@ -116,13 +125,32 @@ export class MeshLink {
     notes.onmessage = ({ data }) => this.#onnote(JSON.parse(data));
     notes.onclose = () => this.#lose(connection);
     this.#notes = notes;
-    this.#timer = setTimeout(() => this.#lose(connection), CONNECT_MS);
     return connection;
+  }
+
+  #construct() {
+    try {
+      return new RTCPeerConnection();
+    } catch (error) {
+      // A page may have too many connections for the moment.
+      this.#retry();
+      throw error;
+    }
+  }
+
+  /**
+   * Wait for a step of the connection, or for the connection's end: a step that `close` overtakes may stay pending for good
+   * (W3C WebRTC, "chain an asynchronous operation").
+   * @param {Promise<void> | undefined} step
+   */
+  async #unlessDropped(step) {
+    await Promise.race([step, this.#dropped]);
   }
 
   /** @param {RTCPeerConnection} connection */
   async #describe(connection) {
-    await connection.setLocalDescription();
+    if (connection !== this.#connection) return;
+    await this.#unlessDropped(connection.setLocalDescription());
     const description = connection.localDescription?.toJSON();
     if (description && connection === this.#connection) {
       this.#send({ type: 'description', connection: this.#name, description });
@@ -153,6 +181,10 @@ export class MeshLink {
   #lose(connection) {
     if (connection !== this.#connection) return;
     this.#drop();
+    this.#retry();
+  }
+
+  #retry() {
     const again = async () => (this.#dials ? await this.#dial() : this.#send({ type: 'again' }));
     this.#timer = setTimeout(() => this.#enqueue(again), this.#retryMs);
     this.#retryMs = Math.min(2 * this.#retryMs, LAST_RETRY_MS);
@@ -164,6 +196,7 @@ export class MeshLink {
     this.#connection = this.#notes = null;
     this.#name = '';
     connection?.close();
+    this.#resolveDropped();
     this.#show(null);
   }
 
