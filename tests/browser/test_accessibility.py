@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -20,21 +20,45 @@ FAULTS = """async () => (await axe.run()).violations.map(
     ({ id, nodes }) => `${id}: ${nodes.map(({ target }) => target.join(' ')).join(', ')}`
 )"""
 OVERFLOWS = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
-SPILLS = """() => {
+TEXTS = """function* texts(root = document.body) {
+    for (const element of root.querySelectorAll('*')) {
+        const isText = (node) => node.nodeType === Node.TEXT_NODE && node.data.trim();
+        const [text] = [...element.childNodes].filter(isText);
+        const isSeen = element.checkVisibility() && !element.closest('.hidden, select, textarea');
+        if (text && isSeen) yield [element, text.data.trim()];
+        if (element.shadowRoot) yield* texts(element.shadowRoot);
+    }
+}"""
+"""Each element that is seen with a text of its own, those of other elements' shadow trees too."""
+SPILLS = f"""() => {{
+    {TEXTS}
     const spilt = [];
-    for (const element of document.querySelectorAll('body *')) {
-        const texts = [...element.childNodes].filter((node) => node.nodeType === Node.TEXT_NODE && node.data.trim());
-        if (!texts.length || !element.checkVisibility() || element.closest('.hidden, select, textarea')) continue;
+    for (const [element, text] of texts()) {{
         const range = document.createRange();
         range.selectNodeContents(element);
-        const text = range.getBoundingClientRect();
-        const box = element.closest('li, button, dl > div, section, header, footer, .notice, .token, td, th, body');
+        const ink = range.getBoundingClientRect();
+        const outside = element.getRootNode().host ?? element;
+        const box = outside.closest('li, button, dl > div, section, header, footer, .notice, .token, td, th, body');
         const card = box.getBoundingClientRect();
-        if (text.left < card.left - 1 || text.right > card.right + 1) spilt.push(texts[0].data.trim());
-    }
+        if (ink.left < card.left - 1 || ink.right > card.right + 1) spilt.push(text);
+    }}
     return spilt;
-}"""
+}}"""
 """Texts that leave their card, or that are cut off there."""
+HIGHER = """() => [...document.querySelectorAll('.tiles, .tile')]
+    .filter((box) => box.scrollHeight > box.clientHeight + 1)
+    .map((box) => `${box.id || box.className}: ${box.innerText}`)"""
+"""Tiles of a call with a text that goes on below them."""
+TORN = f"""() => {{
+    {TEXTS}
+    const torn = [];
+    for (const [element, text] of texts()) {{
+        const isJoined = /[\\p{{Script=Arabic}}\\p{{Script=Devanagari}}]/u.test(text);
+        if (isJoined && parseFloat(getComputedStyle(element).letterSpacing)) torn.push(text);
+    }}
+    return torn;
+}}"""
+"""Texts in letters that are joined, and that a letter spacing tears apart or pushes into each other."""
 WIDTHS = (320, 390, 1280)
 LANGUAGES = ("ar", "de", "es", "fr", "hi", "en")
 PICTURES = os.environ.get("VOXGENDER_PICTURES", "")
@@ -55,11 +79,13 @@ async def check(page: Page, state: str) -> None:
         await check_widths(page, f"{state}-{scheme}")
 
 
-async def check_widths(page: Page, state: str) -> None:
-    for width in WIDTHS:
+async def check_widths(page: Page, state: str, widths: Sequence[int] = WIDTHS) -> None:
+    assert await page.evaluate(TORN) == [], state
+    for width in widths:
         await page.set_viewport_size({"width": width, "height": 800})
         assert await page.evaluate(OVERFLOWS) <= 0, f"{state} at {width} px"
         assert await page.evaluate(SPILLS) == [], f"{state} at {width} px"
+        assert await page.evaluate(HIGHER) == [], f"{state} at {width} px"
         if PICTURES:
             await page.screenshot(path=f"{PICTURES}/{state}-{width}.png", full_page=True)
 
@@ -131,6 +157,26 @@ async def test_the_call_page_has_no_fault(server: Server, open_browser: OpenBrow
         await page.get_by_role("button", name="Mute").click()
         await expect(page.get_by_text("Muted").first).to_be_visible()
         await check(page, "call-muted")
+
+
+async def test_a_full_call_fits_a_small_phone_in_each_language(
+    server: Server, open_browser: OpenBrowser, voices: dict[str, Path]
+) -> None:
+    """The letters of Arabic and Hindi labels were pushed into each other; the page had been looked at empty only."""
+    context = await (await open_browser(voices["female"])).new_context(viewport={"width": 320, "height": 800})
+    pages = {language: await context.new_page() for language in ("ar", "de", "fr", "hi")}
+    for language, page in pages.items():
+        await page.add_init_script(f"localStorage.setItem('voxgender.language', {language!r})")
+        if language in ("ar", "de"):
+            # Their own tile has an error to tell, and those of the others a label.
+            await page.route("**/whip", lambda route: route.abort())
+        await page.goto(f"{server.url}client/call.html")
+        await page.locator("#join").click()
+    for language, page in pages.items():
+        await expect(page.locator("html")).to_have_attribute("lang", language)
+        await expect(page.locator("[data-seat]")).to_have_count(3)
+        await expect(page.locator("voxgender-voice[data-label='female']")).to_have_count(2)
+        await check_widths(page, f"call-full-{language}", widths=(320,))
 
 
 async def test_the_operators_page_has_no_fault_and_shows_texts_as_texts(
