@@ -1,17 +1,20 @@
 """Eight voices by one connection beside eight calls, and beside four: server CPU and delay. The same speech, in Opus.
 
+All of them speak without a pause, except in a row of its own: there one speaks and the others are silent, as in a
+meeting.
+
 ``python -m tests.benchmarks.rooms`` places them, in a process of its own: each line of its input is
-``URL CONNECTIONS VOICES SECONDS``, and each line of its output a report. One process does for all: to start one and to
-synthesise the speech took twice as long as what was measured.
+``URL CONNECTIONS VOICES SPEAKERS SECONDS``, and each line of its output a report. One process does for all: to start
+one and to synthesise the speech took twice as long as what was measured.
 """
 
 import asyncio
 import json
 import math
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
-from itertools import cycle
+from itertools import cycle, repeat
 from typing import Any
 
 import numpy as np
@@ -32,7 +35,7 @@ from voxgender.media.aiortc_internals.ice import bind_ice
 from voxgender.peer import speech
 from voxgender.peer.meter import Meter
 from voxgender.peer.pacer import Pacer
-from voxgender.peer.player import Player
+from voxgender.peer.player import Player, Writer
 from voxgender.peer.sending import write_rtp
 from voxgender.peer.whip import WhipClient
 from voxgender.protocol import EVENTS_CHANNEL, RESULTS_CHANNEL, Result, decode
@@ -40,11 +43,18 @@ from voxgender.protocol import EVENTS_CHANNEL, RESULTS_CHANNEL, Result, decode
 VOICES = 8
 SECONDS = 6.0
 SETTLE_S = 1.5
+PAUSE_S, CLOCK_HZ = 0.4, 48_000
+"""Time between two packets of a silent voice, and ticks of their timestamps in a second."""
+SILENCE = bytes((0xF8,))
+"""20 ms of Opus without a frame: the decoder conceals them, or plays its comfort noise."""
 TARGET = 1.0
 """CPU of eight voices in one call to that of four calls."""
 CALLS, ROOM, HALF = f"{VOICES} calls", f"a room of {VOICES}", f"{VOICES // 2} calls"
-SHAPES = {CALLS: (VOICES, 1), ROOM: (1, VOICES), HALF: (VOICES // 2, 1)}
-"""Connections, and voices of each. All are too few for the longer ticks of a busy server, so they can be compared."""
+MEETING = f"a room of {VOICES}, one of whom speaks"
+SHAPES = {CALLS: (VOICES, 1, 1), ROOM: (1, VOICES, VOICES), MEETING: (1, VOICES, 1), HALF: (VOICES // 2, 1, 1)}
+"""Connections, voices of each, and how many of these speak. All are too few for the longer ticks of a busy server, so
+they can be compared.
+"""
 
 
 async def measure(brief: bool) -> Measured:
@@ -61,13 +71,15 @@ async def measure(brief: bool) -> Measured:
             idle = await _idle(url, seconds)
             # There and back, so that a machine whose speed drifts wrongs none of them.
             for name in SHAPES if brief else (*SHAPES, *reversed(SHAPES)):
-                connections, voices = SHAPES[name]
-                rounds[name].append(json.loads(await ask(f"{url} {connections} {voices} {seconds}")))
+                connections, voices, speakers = SHAPES[name]
+                rounds[name].append(json.loads(await ask(f"{url} {connections} {voices} {speakers} {seconds}")))
         cost = {name: _mean(reports, "cpu_percent") - idle for name, reports in rounds.items()}
-        ratios[model] = {CALLS: cost[ROOM] / cost[CALLS], HALF: cost[ROOM] / cost[HALF]}
+        ratios[model] = {
+            CALLS: cost[ROOM] / cost[CALLS], HALF: cost[ROOM] / cost[HALF], MEETING: cost[MEETING] / cost[HALF]
+        }  # fmt: skip
         rows += [
             (
-                model, name, cost[name], cost[name] / math.prod(SHAPES[name]), cost[name] / cost[HALF],
+                model, name, cost[name], cost[name] / math.prod(SHAPES[name][:2]), cost[name] / cost[HALF],
                 _mean(reports, "p50_ms"), _mean(reports, "p95_ms"), _mean(reports, "results_per_s"),
             )
             for name, reports in rounds.items()
@@ -77,10 +89,11 @@ async def measure(brief: bool) -> Measured:
         "results a second",
     )  # fmt: skip
     verdict = " and ".join(
-        f"{ratio[CALLS]:.2f} of {CALLS} and {ratio[HALF]:.2f} of {HALF} with model {model}"
+        f"{ratio[CALLS]:.2f} of {CALLS} and {ratio[HALF]:.2f} of {HALF} with model {model}, "
+        f"{ratio[MEETING]:.2f} of {HALF} where one of them speaks"
         for model, ratio in ratios.items()
     )
-    told = f"{VOICES} voices in one call cost {verdict}; to reach: {TARGET:g} of {HALF}."
+    told = f"{VOICES} voices in one call cost {verdict}. To reach: {TARGET:g} of {HALF}."
     return Measured(
         {"seconds": seconds, "ratios": ratios, "target": TARGET, "rows": rows}, f"{markdown(head, rows)}\n\n{told}"
     )
@@ -105,10 +118,21 @@ def _mean(reports: list[dict[str, float]], name: str) -> float:
     return sum(report[name] for report in reports) / len(reports)
 
 
+class _Pausing:
+    """Sends one packet of many, as Opus encoders do in a pause (RFC 6716 section 2.1.9)."""
+
+    def __init__(self, writer: Writer) -> None:
+        self._writer = writer
+
+    def write(self, payload: bytes, timestamp: int) -> None:
+        if timestamp % (PAUSE_S * CLOCK_HZ) == 0:
+            self._writer.write(payload, timestamp)
+
+
 class _Placed:
     """One connection that sends several voices, and the results that come back."""
 
-    def __init__(self, voices: int, packets: Sequence[bytes], pacer: Pacer) -> None:
+    def __init__(self, voices: int, speakers: int, packets: Sequence[bytes], pacer: Pacer) -> None:
         self.latencies_ms: list[float] = []
         self.heard: set[int | None] = set()
         self._packets = packets
@@ -118,9 +142,10 @@ class _Placed:
         for number in range(voices):
             transceiver = self._pc.addTransceiver("audio", direction="sendonly")
             transceiver.setCodecPreferences(opus)
-            player = Player(self._from(number), pacer)
+            speaks = number < speakers
+            player = Player(self._from(number) if speaks else repeat(SILENCE), pacer)
             self._players.append(player)
-            write_rtp(transceiver, player.start)
+            write_rtp(transceiver, player.start if speaks else _paused(player))
         for channel in (
             self._pc.createDataChannel(RESULTS_CHANNEL, ordered=False, maxRetransmits=0),
             self._pc.createDataChannel(EVENTS_CHANNEL),
@@ -151,12 +176,18 @@ class _Placed:
             self.latencies_ms.append(message.latency_ms)
 
 
-async def _place(url: str, connections: int, voices: int, seconds: float, packets: Sequence[bytes]) -> dict[str, float]:
+def _paused(player: Player) -> Callable[[Writer], None]:
+    return lambda writer: player.start(_Pausing(writer))
+
+
+async def _place(
+    url: str, connections: int, voices: int, speakers: int, seconds: float, packets: Sequence[bytes]
+) -> dict[str, float]:
     """Return the server's CPU while all voices are heard, and the delay of their results."""
     pacer = Pacer()
     async with AsyncExitStack() as stack:
         whip = await stack.enter_async_context(WhipClient(url))
-        placed = [_Placed(voices, packets, pacer) for _ in range(connections)]
+        placed = [_Placed(voices, speakers, packets, pacer) for _ in range(connections)]
         for one in placed:
             await one.call(whip, stack)
         async with asyncio.timeout(30):
@@ -177,8 +208,8 @@ async def _place_all() -> None:
     words = await asyncio.to_thread(speech.synthesised)
     packets = list(words.wideband or words.packets)
     while line := await asyncio.to_thread(sys.stdin.readline):
-        url, connections, voices, seconds = line.split()
-        report = await _place(url, int(connections), int(voices), float(seconds), packets)
+        url, connections, voices, speakers, seconds = line.split()
+        report = await _place(url, int(connections), int(voices), int(speakers), float(seconds), packets)
         print(json.dumps(report), flush=True)
 
 
