@@ -25,6 +25,7 @@ from tests.benchmarks.faults.places import (
     libfaketime,
 )
 from tests.benchmarks.faults.wire import Conditions
+from tests.hosts.conftest import free_ports
 
 
 class Trial:
@@ -169,7 +170,10 @@ async def _cluster(trial: Trial) -> None:
     configuration = Path(f"/tmp/voxgender-{trial.place.redis_port}.conf")
     trial.stack.callback(configuration.unlink, missing_ok=True)
     plain = list(redis._command)
-    redis._command += ["--cluster-enabled", "yes", "--cluster-config-file", str(configuration)]
+    # By itself, Redis adds 10,000 to its port, which may be more than there are.
+    (bus_port,) = free_ports(LOOPBACK, 1)
+    redis._command += ["--cluster-enabled", "yes", "--cluster-port", str(bus_port)]
+    redis._command += ["--cluster-config-file", str(configuration)]
     await redis.restart()
     redis._command = plain
 
