@@ -393,3 +393,14 @@ def test_channels_out_of_order_do_not_end_the_program(tmp_path: Path, labels: tu
     ran = subprocess.run([sys.executable, "-c", _READING, str(path)], check=False, capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout.count(said) == 3, ran.stdout
+
+
+@pytest.mark.parametrize(("tag", "channels"), [(0x1234, 1), (0x1234, 0), (0x2222, 3), (0xFFFE, 2), (1, 0)])
+def test_a_codec_that_nobody_knows_is_said_in_a_sentence(tmp_path: Path, tag: int, channels: int) -> None:
+    """PyAV has no codec context for it, whose layout was looked at: an ``AttributeError``."""
+    header = struct.pack("<HHIIHH", tag, channels, 16_000, 32_000 * channels, 2 * channels, 16)
+    chunks = b"WAVEfmt " + struct.pack("<I", len(header)) + header + b"data" + struct.pack("<I", 16_000) + bytes(16_000)
+    path = tmp_path / "unknown.wav"
+    path.write_bytes(b"RIFF" + struct.pack("<I", len(chunks)) + chunks)
+    with pytest.raises(AudioError, match="decoded"):
+        read_audio(path)

@@ -76,8 +76,12 @@ def read_frames(path: str | PathLike[str], *, max_searched: int = MAX_SEARCHED) 
         with _open(name, source) as container:
             if not container.streams.audio:
                 raise AudioError(f"{name}: holds no audio stream")
-            _check_order(container.streams.audio[0], name)
-            packets = container.demux(container.streams.audio[0])
+            stream = container.streams.audio[0]
+            # PyAV has none for a codec that it does not know.
+            if stream.codec_context is None:
+                raise AudioError(f"{name}: holds no audio that can be decoded")
+            _check_order(stream, name)
+            packets = container.demux(stream)
             while True:
                 try:
                     with source.interruptible():
