@@ -299,7 +299,7 @@ async def test_events_end_whose_reader_stops(engine: Engine, monkeypatch: pytest
             path = r.headers["Location"]
         async with a_reader_that_stops(int(server.url.rpartition(":")[2]), f"{path}/events"):
             await asyncio.wait_for(ended.wait(), 30)
-        assert len(server.node.sessions()) == 1
+        assert len(server.node.places.sessions()) == 1
 
 
 async def test_who_leaves_in_the_middle_of_a_body_is_counted_as_theirs(

@@ -77,7 +77,7 @@ async def test_a_bad_offer_gets_a_problem_that_says_why_and_leaves_nothing(
     server: Server, status: int, code: str, body: str | bytes, headers: dict[str, str]
 ) -> None:
     await problem(server, status, code, "POST", "/whip", data=body, headers=headers)
-    assert server.node.sessions() == []
+    assert server.node.places.sessions() == []
 
 
 async def test_an_offer_without_audio_is_told_to_add_some(server: Server) -> None:
@@ -93,7 +93,7 @@ async def test_an_offer_of_unknown_codecs_is_told_which_are_known(server: Server
         strange = re.sub(r"(m=audio \d+ \S+) .*", r"\1 96", strange)
         body = await problem(server, 422, "no_audio", "POST", "/whip", data=strange, headers=SDP)
     assert "Opus" in body["detail"]
-    assert server.node.sessions() == []
+    assert server.node.places.sessions() == []
 
 
 async def test_a_server_whose_model_is_not_loaded_yet_asks_for_patience() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from aioice import stun
 
 from tests.nat import Nat, call_behind_nat, udp_port
-from tests.rtc import Peer, Server, ToneTrack, a_peer, a_server
+from tests.rtc import Peer, Server, ToneTrack, a_peer, a_server, session_on
 from tests.waits import waited_s
 from voxgender import metrics
 from voxgender.engine import Engine
@@ -21,7 +21,7 @@ from voxgender.protocol import Error, Hello, Result
 
 def connection(server: Server, path: str) -> Any:
     """The ICE connection of a session on the server's side."""
-    session = server.node._sessions[path.rpartition("/")[2]]
+    session = session_on(server.node, path)
     return session._pc.getTransceivers()[0].receiver.transport.transport._connection
 
 
@@ -76,7 +76,7 @@ async def test_results_follow_a_caller_whose_nat_gave_it_another_port(server: Se
             assert await results_again_after_s(peer) < 2
             assert answers_go_to(server, path) == nat.mapped
             assert metrics.PATHS_CHANGED._value.get() == before + 1
-        (session,) = server.node._sessions.values()
+        session = session_on(server.node)
         assert session.state == "connected"
 
 
@@ -277,7 +277,7 @@ async def test_a_call_whose_caller_no_longer_answers_ends_with_a_reason(engine: 
     times = SessionTimes(consent=Consent(1.0, (0.1, 0.2)))
     before = metrics.SESSIONS_ENDED.labels("consent_expired")._value.get()
     async with a_server(engine, session_times=times) as server, a_caller(server) as (_, path, nat):
-        (session,) = server.node._sessions.values()
+        session = session_on(server.node)
         messages = session.follow()
         await asyncio.sleep(1.5)
         assert server.node.live, "it answers"
@@ -298,7 +298,7 @@ async def test_a_long_way_is_no_missing_consent(engine: Engine) -> None:
     async with a_server(engine, session_times=times) as server, a_caller(server) as (peer, _, nat):
         nat.delay_s = 0.3
         await asyncio.sleep(4)
-        (session,) = server.node._sessions.values()
+        session = session_on(server.node)
         assert session.ended_for is None
         await peer.until(Result)
 
@@ -315,7 +315,7 @@ async def test_nothing_is_left_of_a_call_that_ends_while_its_caller_is_looked_fo
         await asyncio.sleep(0)
         assert not protocol._paths._checked
         assert not protocol.transactions
-    assert server.node._sockets._shared == []
+    assert server.node.sockets.shared == []
 
 
 async def test_an_address_that_a_call_gives_up_is_forgotten_by_its_ice_too(server: Server) -> None:

@@ -50,7 +50,7 @@ async def test_calls_are_held_together_measured_and_ended(serve: Serve) -> None:
     assert report.server_cpu_percent > 0
     assert report.server_memory_mb is not None
     assert max(step.up for step in progress) == 3
-    assert not server.node.sessions()
+    assert not server.node.places.sessions()
 
 
 async def test_refused_calls_are_counted_by_reason(serve: Serve) -> None:
@@ -83,7 +83,7 @@ async def test_one_call_lost_does_not_end_the_others(serve: Serve) -> None:
 
     def end_one(progress: Progress) -> None:
         if progress.seconds_left and not ended:
-            session_id = next(iter(server.node._sessions))
+            session_id = server.node.places.sessions()[0].id
             ended.append(asyncio.create_task(server.node.end(session_id)))
 
     report = await load(server.url, peers=2, seconds=1.0, on_progress=end_one)
@@ -185,7 +185,7 @@ async def test_ctrl_c_ends_all_calls_with_the_report_so_far(serve: Serve) -> Non
     assert (report.up, report.failed) == (2, {})
     assert report.seconds < 60
     assert report.results > 0
-    assert not server.node.sessions()
+    assert not server.node.places.sessions()
 
 
 HOP_S = 0.192

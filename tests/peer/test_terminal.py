@@ -198,7 +198,7 @@ async def test_ctrl_c_hangs_up_and_prints_the_report(serve: Serve) -> None:
     assert lines[-1]["ended"] == "hung_up"
     assert err == b""
     assert calling.returncode == 0
-    assert not server.node.sessions()
+    assert not server.node.places.sessions()
 
 
 def latency(p95: float) -> Latency:

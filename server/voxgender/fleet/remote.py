@@ -16,7 +16,7 @@ from yarl import URL
 from voxgender import received
 from voxgender.audiostream import StreamFormat
 from voxgender.calloptions import DEFAULTS, MESSAGES, CallOptions
-from voxgender.errors import NotReady, SessionNotFound
+from voxgender.errors import Draining, TicketNotFound
 from voxgender.fleet.record import NodeRecord
 from voxgender.fleet.remotestream import HEARTBEAT_S, STREAM_HEADER, NodeSocket, RemoteStream
 from voxgender.fleet.secret import Secret
@@ -189,12 +189,9 @@ class RemoteNode:
                 )
         except aiohttp.WSServerHandshakeError as error:
             if error.status == 404:
-                raise SessionNotFound(
-                    "There is no such ticket: it was used, has expired, or never was. Ask for another one by POST.",
-                    code="ticket_not_found",
-                ) from None
+                raise TicketNotFound from None
             if error.status == 503:
-                raise NotReady("The server is shutting down.", code="draining", retry_after_s=5) from None
+                raise Draining from None
             raise NoAnswer(f"{self.url} answers {error.status}") from None
         except aiohttp.ClientConnectorError as error:
             raise self._unreachable(error) from None
