@@ -72,7 +72,7 @@ EXPOSED = (
     "media/**/*.py",
     "roster.py",
     "sdp.py",
-    "webhooks.py",
+    "webhooks/*.py",
 )
 """Modules that strangers and callers reach first."""
 FORMAT_SIZES = {("MAX_FRAME_BYTES", "amrwb.py"), ("MAX_REASON", "http/websocket.py")}

@@ -8,6 +8,7 @@ from yarl import URL
 T = TypeVar("T")
 
 _MAX_DIGITS = 15
+_MOST = 10**_MAX_DIGITS - 1
 
 
 def decode(text: bytes | str, kind: type[T] | Any) -> T:
@@ -36,8 +37,8 @@ def url(text: str) -> URL:
         raise ValueError("it is no URL") from None
 
 
-def whole_number(text: str, most: int) -> int | None:
-    """Parse a whole number from 0 to ``most``; return None for any other text.
+def whole_number(text: str, most: int = _MOST) -> int | None:
+    """Parse a whole number from 0 to ``most``, of 15 digits at most; return None for any other text.
 
     ``int`` takes signs, blanks, underscores and the digits of other scripts too, and is slow for very long texts.
     """

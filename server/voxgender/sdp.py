@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from voxgender.errors import SdpRejected
+from voxgender.received import whole_number
 
 MAX_LINES = 4096
 """Lines of one text. A browser's offer of audio, video and data has about 200."""
@@ -82,7 +83,6 @@ _PAYLOAD_TYPES = frozenset(map(str, range(PAYLOAD_TYPES)))
 _FORBIDDEN = re.compile(r"[^\t\n\r\x20-\x7e\xa0-\U0010ffff]")
 _TOKEN = re.compile(r"[\x21-\x7e]+")
 _CREDENTIAL = re.compile(r"[\x21-\x39\x3b-\x7e]+")
-_NUMBER = re.compile(r"[0-9]{1,10}")
 _ORIGIN = re.compile(r"\S+ ([0-9]{1,20}) ([0-9]{1,20}) ")
 _RTPMAP = re.compile(r"([0-9]{1,3})\s+([\w.-]{1,64})/([0-9]{1,10})(?:/([0-9]{1,3}))?", re.ASCII)
 _HASH = re.compile(r"[0-9A-Fa-f]{2}(?::[0-9A-Fa-f]{2})*")
@@ -370,7 +370,7 @@ def _voices(
 def _voice(index: int, line: MediaLine, section: _Section, codecs: tuple[Codec, ...]) -> VoiceLine:
     stream = (section.first("msid") or "").split(" ", 1)[0]
     ssrcs = dict.fromkeys(value.partition(" ")[0] for value in section.all("ssrc"))
-    numbers = [number for text in list(ssrcs)[:MAX_SSRCS] if (number := _number(text, 2**32 - 1)) is not None]
+    numbers = [number for text in list(ssrcs)[:MAX_SSRCS] if (number := whole_number(text, 2**32 - 1)) is not None]
     name = section.title or ("" if stream == "-" else stream[:MAX_NAME])
     return VoiceLine(
         index=index,
@@ -420,7 +420,7 @@ def _media_line(section: _Section) -> MediaLine:
             f"This is no media line: {_quoted('m=' + section.media)}. It needs kind, port, protocol, format."
         )
     kind, port, protocol, *formats = parts
-    port_number = _number(port.partition("/")[0], 65_535)
+    port_number = whole_number(port.partition("/")[0], 65_535)
     if port_number is None:
         raise _Malformed(f"The port of a media line is a number from 0 to 65535, not {_quoted(port)}.")
     if len(formats) > PAYLOAD_TYPES:
@@ -544,7 +544,7 @@ def _header_extensions(values: list[str]) -> tuple[HeaderExtension, ...]:
     for value in values:
         number, _, rest = value.partition(" ")
         uri = rest.partition(" ")[0]
-        if uri in HEADER_EXTENSIONS and (extension_id := _number(number.partition("/")[0], 255)):
+        if uri in HEADER_EXTENSIONS and (extension_id := whole_number(number.partition("/")[0], 255)):
             found.setdefault(uri, HeaderExtension(extension_id, uri))
     return tuple(found.values())
 
@@ -553,7 +553,7 @@ def _data_channels(line: MediaLine, section: _Section) -> DataChannels:
     is_legacy = line.protocol == "DTLS/SCTP"
     port = line.formats[0] if is_legacy else section.first("sctp-port") or "5000"
     size = section.first("max-message-size") or "65536"
-    sctp_port, max_message_size = _number(port.strip(), 65_535), _number(size.strip(), 2**32)
+    sctp_port, max_message_size = whole_number(port.strip(), 65_535), whole_number(size.strip(), 2**32)
     if not sctp_port:
         raise _Malformed(f"An SCTP port is a number from 1 to 65535, not {_quoted(port)}.")
     if max_message_size is None or 0 < max_message_size < MIN_MESSAGE_SIZE:
@@ -578,8 +578,8 @@ def _candidate(value: str) -> Candidate | None:
     if len(parts) < 8 or parts[2].lower() != "udp":
         return None
     foundation, component, _, priority_text, address, port_text, _, kind = parts[:8]
-    priority, port = _number(priority_text, 2**32 - 1), _number(port_text, 65_535)
-    if priority is None or port is None or _number(component, 256) is None:
+    priority, port = whole_number(priority_text, 2**32 - 1), whole_number(port_text, 65_535)
+    if priority is None or port is None or whole_number(component, 256) is None:
         raise _Malformed(f"This is not an ICE candidate: {_quoted(value)}.")
     if component != "1" or port == 0 or kind not in ("host", "srflx", "prflx", "relay"):
         return None
@@ -649,14 +649,6 @@ def _lines(text: str) -> list[str]:
     if max(map(len, lines)) > MAX_LINE:
         raise _Malformed(f"A line of the SDP has more than {MAX_LINE} characters.")
     return [line for raw in lines if (line := raw.strip())]
-
-
-def _number(text: str, most: int) -> int | None:
-    """Parse a whole number from 0 to ``most``; None for other texts."""
-    if not _NUMBER.fullmatch(text):
-        return None
-    number = int(text)
-    return number if number <= most else None
 
 
 def _quoted(text: str) -> str:

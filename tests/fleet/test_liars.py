@@ -114,7 +114,7 @@ async def test_a_message_that_does_not_decode_is_passed_on_to_nobody(text: bytes
         told = [one.text async for one in await router.follow(session)]
         assert len(told) == 1
         async with asyncio.timeout(5):
-            follower = Follower(router, lambda _: True, newest=True, places={}, retry_s=0.01)
+            follower = Follower(router, lambda _: True, newest=True, positions={}, retry_s=0.01)
             read = follower.events()
             assert "event: start" in await anext(read)
             assert '"type":"hello"' in await anext(read)
@@ -138,7 +138,7 @@ async def test_an_end_that_says_no_reason_is_an_end(end: bytes) -> None:
         a_router(url) as router,
         asyncio.timeout(5),
     ):
-        read = Follower(router, lambda _: True, newest=True, places={}).events()
+        read = Follower(router, lambda _: True, newest=True, positions={}).events()
         assert "event: start" in await anext(read)
         ended = await anext(read)
         assert f'"call":"{call_hash(session)}","type":"end","v":1,"reason":"unknown"' in ended

@@ -415,7 +415,7 @@ def _call_options(text: str) -> None:
 
 
 def _event_id(text: str) -> None:
-    if len(follower.read_places(text)) > follower.MAX_CALLS:
+    if len(follower.read_positions(text)) > follower.MAX_CALLS:
         raise Breach("an id tells of more calls than are followed")
 
 

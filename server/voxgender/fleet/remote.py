@@ -1,7 +1,6 @@
 """Call a media node on another machine, or in another process, over its private HTTP API."""
 
 import asyncio
-import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from types import MappingProxyType
@@ -23,6 +22,7 @@ from voxgender.fleet.secret import Secret
 from voxgender.http.eventstream import KEEPALIVE_S
 from voxgender.http.problems import error_of
 from voxgender.http.sessions import FRAGMENT, SDP
+from voxgender.received import whole_number
 from voxgender.roster import Followed, Gone, LiveCall
 from voxgender.settings import is_host
 from voxgender.usage import UsageReport
@@ -50,9 +50,6 @@ MAX_USAGE = 4 * 1024 * 1024
 """Bytes of the usage of ten thousand subjects with long names."""
 MAX_LINE = 8_192
 """Bytes of whatever is always short: a record, a problem, or a call in the list of those that are on."""
-
-_SECONDS = re.compile("[0-9]{1,6}")
-"""A ``Retry-After`` that is no date. ``str.isdigit`` knows digits that ``int`` does not."""
 
 
 class Unreachable(Exception):
@@ -315,7 +312,7 @@ class RemoteNode:
                 async for line in response.content:
                     field, _, text = line.decode(errors="replace").rstrip("\n").partition(": ")
                     if field == "id":
-                        number = int(text) if re.fullmatch("[0-9]{1,15}", text) else 0
+                        number = whole_number(text) or 0
                     elif field == "event":
                         is_end = text == "end"
                     elif field == "data":
@@ -379,8 +376,8 @@ class RemoteNode:
             problem: _NodeProblem = received.decode(await self._read(response, MAX_LINE), _NodeProblem)
         except ValueError:
             problem = _NodeProblem()
-        retry_after = response.headers.get("Retry-After", "")
-        refusal = error_of(problem.code, problem.detail, int(retry_after) if _SECONDS.fullmatch(retry_after) else None)
+        retry_after_s = whole_number(response.headers.get("Retry-After", ""))
+        refusal = error_of(problem.code, problem.detail, retry_after_s)
         if refusal is not None:
             return refusal
         why = f": {problem.detail}" if problem.detail else ""

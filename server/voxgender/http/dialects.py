@@ -177,7 +177,7 @@ def stream_format(start: Start, wishes: StreamFormat, *, many: bool) -> StreamFo
 def number(value: object) -> int | None:
     """Return a number, which some gateways send as a text; None for others."""
     if isinstance(value, str):
-        return whole_number(value, _MAX_NUMBER)
+        return whole_number(value)
     return value if isinstance(value, int) and 0 <= value <= _MAX_NUMBER else None
 
 

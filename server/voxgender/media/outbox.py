@@ -1,7 +1,6 @@
 """Send one session's messages to its data channels and to the followers of its event stream."""
 
 import asyncio
-import re
 from collections import deque
 from collections.abc import AsyncGenerator, Iterator
 from time import monotonic
@@ -13,6 +12,7 @@ from voxgender.engine.messages import WARN_EVERY_S
 from voxgender.errors import NotReady
 from voxgender.media.observers import NOBODY
 from voxgender.protocol import EVENTS_CHANNEL, RESULTS_CHANNEL, End, Hello, Message, Result, Warning
+from voxgender.received import whole_number
 
 REMEMBERED = 64
 """Past events of the call that are sent to a channel or a follower that comes later."""
@@ -168,8 +168,8 @@ class Outbox:
 
 
 def _last_event_id(protocol: str) -> int | None:
-    found = re.fullmatch(r"last-event-id=([0-9]{1,15})", protocol)
-    return None if found is None else int(found[1])
+    name, _, number = protocol.partition("=")
+    return whole_number(number) if name == "last-event-id" else None
 
 
 def _send(channel: RTCDataChannel, message: Message | str) -> None:
