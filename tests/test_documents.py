@@ -71,7 +71,7 @@ EXPOSED = (
     "http/*.py",
     "media/**/*.py",
     "roster.py",
-    "sdp.py",
+    "sdp/*.py",
     "webhooks/*.py",
 )
 """Modules that strangers and callers reach first."""

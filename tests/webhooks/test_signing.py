@@ -1,4 +1,4 @@
-"""What webhooks are sent with: the receiver's URL, and signatures that it can check as the documentation says."""
+"""The receiver's URL, and signatures that it can check as the documentation says."""
 
 import base64
 import re

@@ -63,7 +63,7 @@ class Event(msgspec.Struct):
 
 
 class Start(msgspec.Struct, frozen=True):
-    """How a media stream begins: what it holds."""
+    """The beginning of a media stream, which says what it holds."""
 
     encoding: Encoding
     rate_hz: int
@@ -147,7 +147,7 @@ def stream_format(start: Start, wishes: StreamFormat, *, many: bool) -> StreamFo
     """Return the format of a media stream that comes without a ticket.
 
     Args:
-        start: how it begins.
+        start: its beginning.
         wishes: the format that the URL's query asks for.
         many: whether that names the number of channels.
 

@@ -56,7 +56,7 @@ class MediaStream:
     Args:
         socket: the gateway's WebSocket.
         gateway: its dialect.
-        start: how the stream began.
+        start: the stream's beginning.
         stream: where the audio goes.
     """
 
