@@ -1,4 +1,4 @@
-"""Who gets a place on a node, and who gives way where it is full."""
+"""A node has so many places: some calls get one, and where all are taken some give way."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
