@@ -252,7 +252,7 @@ async def test_in_a_full_fleet_a_call_that_never_connected_gives_way(engine: Eng
 
 
 async def test_a_node_is_told_where_an_offer_came_from(engine: Engine) -> None:
-    """Of two calls that wait, that of the same address gives way, though the other one is older."""
+    """The call from the same address gives way, though another one has waited for longer."""
     async with a_node(engine, max_sessions=2, give_way_s=0.0) as node, a_front(node) as front:
         elsewhere, _ = await node.node.open(await an_offer(), address="192.0.2.1")
         path = await place(front)
