@@ -185,7 +185,7 @@ class StreamSession(LiveSession):
     async def finalize(self) -> None:
         """Analyse what has come, tell the present segment, and go on."""
         self._touch()
-        self._stream.settle()
+        self._stream.finalize()
 
     async def finish(self) -> None:
         """End the audio; the last messages and the end of :meth:`messages` follow."""

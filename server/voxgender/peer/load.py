@@ -184,7 +184,7 @@ class _LoadRun:
         self._on_progress = on_progress
         self._stopped = asyncio.Event()
         self._placed = 0
-        self._settled = 0
+        self._connecting = 0
         self._connected: set[Caller | StreamCaller] = set()
         self._stayed: list[Caller | StreamCaller] = []
         self._results = 0
@@ -205,11 +205,12 @@ class _LoadRun:
             if self._stopped.is_set():
                 break
             self._placed += 1
+            self._connecting += 1
             group.create_task(self._run_caller(caller))
             self._report_progress(0.0)
             await self._pause(1 / CALLS_PER_S)
-            await self._wait_until(lambda: self._placed - self._settled < CONNECTING)
-        await self._wait_until(lambda: self._settled == self._placed)
+            await self._wait_until(lambda: self._connecting < CONNECTING)
+        await self._wait_until(lambda: self._connecting == 0)
         deadline = time.monotonic() + FIRST_RESULT_S
         await self._wait_until(lambda: self._without_result == 0 or time.monotonic() > deadline)
 
@@ -280,7 +281,7 @@ class _LoadRun:
     async def _run_caller(self, caller: Caller | StreamCaller) -> None:
         def connected() -> None:
             self._connected.add(caller)
-            self._settled += 1
+            self._connecting -= 1
 
         try:
             await caller.run(partial(self._on_message, caller), on_connected=connected)
@@ -289,7 +290,7 @@ class _LoadRun:
         except CallError as error:
             self._failures[str(error)] += 1
         finally:
-            self._settled += caller not in self._connected
+            self._connecting -= caller not in self._connected
             self._connected.discard(caller)
 
     def _on_message(self, caller: Caller | StreamCaller, message: AnyMessage) -> None:
