@@ -22,8 +22,8 @@ from tests.nodes import SECRET, FacedNode, a_front, a_node
 from tests.options import given
 from tests.rtc import FRAGMENT, LOOPBACK, SDP, Server, a_server, session_on
 from voxgender.engine import Engine
-from voxgender.fleet.remote import OfferRequest
 from voxgender.fleet.sources import StaticNodes
+from voxgender.fleet.wire import OfferRequest
 from voxgender.http.app import MAX_BODY
 from voxgender.media.node import MediaNode
 from voxgender.sdp import MAX_CANDIDATES, MAX_LINE, MAX_LINES, MAX_MEDIA_LINES, MAX_VOICES, MID_EXTENSION

@@ -12,10 +12,11 @@ from aiohttp import web
 from tests.nodes import SECRET, a_node
 from tests.rtc import LOOPBACK
 from voxgender.engine import Engine
-from voxgender.fleet import remote, roster
+from voxgender.fleet import nodehttp, roster
 from voxgender.fleet.directory import Directory
+from voxgender.fleet.nodehttp import NoAnswer
 from voxgender.fleet.record import NodeRecord
-from voxgender.fleet.remote import NoAnswer, RemoteNode
+from voxgender.fleet.remote import RemoteNode
 from voxgender.fleet.router import Router
 from voxgender.fleet.sources import StaticNodes
 from voxgender.http.follower import Follower
@@ -191,7 +192,7 @@ async def test_a_node_takes_no_other_node_s_calls_away(engine: Engine) -> None:
 @pytest.mark.parametrize("path", ["node", "sessions", "overview", "usage", "metrics"])
 async def test_an_answer_without_end_is_read_no_further(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Signaling read answers whole, however long they were."""
-    monkeypatch.setattr(remote, "MAX_ANSWER", 100_000)
+    monkeypatch.setattr(nodehttp, "MAX_ANSWER", 100_000)
     sent = 0
 
     async def endless(request: web.Request) -> web.StreamResponse:

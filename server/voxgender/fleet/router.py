@@ -22,10 +22,12 @@ from voxgender.errors import (
     Starting,
 )
 from voxgender.fleet.directory import Directory, Member
+from voxgender.fleet.nodehttp import NoAnswer, Unreachable
 from voxgender.fleet.record import NodeRecord
-from voxgender.fleet.remote import NoAnswer, OfferResponse, RemoteNode, Unreachable
+from voxgender.fleet.remote import RemoteNode
 from voxgender.fleet.roster import FleetRoster
 from voxgender.fleet.secret import Secret
+from voxgender.fleet.wire import OfferResponse
 from voxgender.http.calls import Stream
 from voxgender.roster import Followed, Watch
 from voxgender.sdp import Fragment, Offer
