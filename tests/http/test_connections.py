@@ -13,6 +13,7 @@ import psutil
 import pytest
 from aiohttp import ClientSession, web
 
+from tests.figures import value_of
 from tests.rtc import LOOPBACK, Server, ToneTrack, a_peer, a_server
 from tests.test_logs import ROLES
 from tests.test_logs import a_server as a_process
@@ -28,8 +29,7 @@ HEAD = b"POST /body HTTP/1.1\r\nHost: x\r\nContent-Type: application/sdp\r\n"
 
 
 def broken(kind: str) -> float:
-    value: float = metrics.REQUESTS_BROKEN.labels(kind)._value.get()
-    return value
+    return value_of(metrics.REQUESTS_BROKEN.labels(kind))
 
 
 class Streams:
@@ -306,7 +306,7 @@ async def test_who_leaves_in_the_middle_of_a_body_is_counted_as_theirs(
     server: Server, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It was a traceback and an internal error of the server, 900 times of 900."""
-    before, rejected = broken("ClientLeft"), metrics.OFFERS_REJECTED.labels("internal_error")._value.get()
+    before, rejected = broken("ClientLeft"), value_of(metrics.OFFERS_REJECTED.labels("internal_error"))
     port = int(server.url.rpartition(":")[2])
     head = b"POST /whip HTTP/1.1\r\nHost: x\r\nContent-Type: application/sdp\r\n"
     for body in (b"Content-Length: 100\r\n\r\nv=0", b"Transfer-Encoding: chunked\r\n\r\n3\r\nv=0\r\n"):
@@ -321,7 +321,7 @@ async def test_who_leaves_in_the_middle_of_a_body_is_counted_as_theirs(
     async with asyncio.timeout(5):
         while broken("ClientLeft") < before + 4:  # noqa: ASYNC110 - a counter
             await asyncio.sleep(0.01)
-    assert metrics.OFFERS_REJECTED.labels("internal_error")._value.get() == rejected
+    assert value_of(metrics.OFFERS_REJECTED.labels("internal_error")) == rejected
     assert [record for record in caplog.records if record.levelno > logging.INFO] == []
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.figures import value_of
 from tests.options import given
 from tests.rtc import FRAGMENT, SDP, Server, ToneTrack, a_peer, a_server
 from voxgender import metrics
@@ -231,7 +232,7 @@ async def test_a_client_that_leaves_in_the_middle_of_its_body_is_no_mistake_of_t
     """Each was logged with a traceback, and counted as ``internal_error``."""
 
     def left() -> float:
-        return float(metrics.REQUESTS_BROKEN.labels("ClientLeft")._value.get())
+        return value_of(metrics.REQUESTS_BROKEN.labels("ClientLeft"))
 
     before = left()
     for _ in range(5):

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from aioice import stun
 
+from tests.figures import value_of
 from voxgender import metrics
 from voxgender.engine.schedule import BUSY_CALLS, QUIET_TICK_S, TICK_S, Phase
 from voxgender.errors import NotReady
@@ -214,14 +215,14 @@ async def test_a_peer_that_only_answers_is_known_by_an_answer_that_is_signed(
 async def test_who_knows_a_name_and_no_password_claims_nothing(sockets: Sockets, peers: list[Peer]) -> None:
     """Sixteen such checks from sixteen ports kept a call from connecting."""
     call, transport = place(sockets, "one")
-    before = metrics.STUN_IGNORED._value.get()
+    before = value_of(metrics.STUN_IGNORED)
     for _ in range(2):
         peers[0].send(check("one", password=b"a guess"), call)
         peers[0].send(DATA, call)
     peers[1].send(check("one"), call)
     assert (await call.next())[1] == peers[1].address
     assert [*transport.sources.values()] == [peers[1].address]
-    assert metrics.STUN_IGNORED._value.get() == before + 2
+    assert value_of(metrics.STUN_IGNORED) == before + 2
     assert call.datagrams.empty()
 
 
