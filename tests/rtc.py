@@ -15,7 +15,7 @@ from av.audio.frame import AudioFrame
 from voxgender import protocol
 from voxgender.engine import Engine
 from voxgender.http.app import create_app
-from voxgender.http.connections import Limits
+from voxgender.http.connections import TimeLimits
 from voxgender.http.eventstream import KEEPALIVE_S
 from voxgender.media.aiortc_internals.ice import bind_ice
 from voxgender.media.node import MediaNode
@@ -134,7 +134,7 @@ async def a_server(
     engine: Engine | None,
     *,
     settings: FrontSettings | None = None,
-    http_limits: Limits = LIMITS,
+    http_limits: TimeLimits = LIMITS,
     keepalive_s: float = KEEPALIVE_S,
     **limits: Any,
 ) -> AsyncIterator[Server]:

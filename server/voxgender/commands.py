@@ -11,7 +11,7 @@ from voxgender import logs
 from voxgender.audiostream import StreamFormat
 from voxgender.console import fail, printable
 from voxgender.errors import AudioError, ManifestError
-from voxgender.peer.options import CallOptions, ListenOptions, LoadOptions
+from voxgender.peer.options import CallSettings, ListenSettings, LoadSettings
 from voxgender.settings import (
     BenchModelSettings,
     ClassifySettings,
@@ -89,7 +89,7 @@ def doctor(settings: DoctorSettings) -> int:
     return int(has_failed(found))
 
 
-def call(settings: CallOptions) -> int:
+def call(settings: CallSettings) -> int:
     """Place one call, of one voice or of several, and print the labels live."""
     from voxgender.peer import terminal
 
@@ -108,7 +108,7 @@ def call(settings: CallOptions) -> int:
     return 0
 
 
-def listen(settings: ListenOptions) -> int:
+def listen(settings: ListenSettings) -> int:
     """Stream a file, or audio from stdin, over a WebSocket as fast as it is taken, and print the labels."""
     from voxgender.peer import terminal
 
@@ -126,7 +126,7 @@ def listen(settings: ListenOptions) -> int:
     return 0
 
 
-def load(settings: LoadOptions) -> int:
+def load(settings: LoadSettings) -> int:
     """Place many calls at once, to measure a server of your own."""
     from voxgender.peer import terminal
 

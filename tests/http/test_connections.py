@@ -20,11 +20,11 @@ from tests.test_logs import a_server as a_process
 from voxgender import metrics
 from voxgender.engine import Engine
 from voxgender.http import events
-from voxgender.http.connections import MAX_WIRE, Limits
+from voxgender.http.connections import MAX_WIRE, TimeLimits
 from voxgender.http.problems import problem_middleware
 from voxgender.roles.hosting import listen
 
-SHORT = Limits(head_s=0.4, stall_s=0.4, body_s=1.0, idle_s=1.5, write_s=0.5)
+SHORT = TimeLimits(head_s=0.4, stall_s=0.4, body_s=1.0, idle_s=1.5, write_s=0.5)
 HEAD = b"POST /body HTTP/1.1\r\nHost: x\r\nContent-Type: application/sdp\r\n"
 
 
@@ -65,7 +65,7 @@ class Streams:
 
 
 @asynccontextmanager
-async def serving(limits: Limits = SHORT, file: Path | None = None) -> AsyncIterator[tuple[int, Streams]]:
+async def serving(limits: TimeLimits = SHORT, file: Path | None = None) -> AsyncIterator[tuple[int, Streams]]:
     streams = Streams(file)
     app = web.Application(middlewares=[problem_middleware])
     app.add_routes(
@@ -133,7 +133,7 @@ async def test_300_heads_that_never_end_are_cut_off_while_others_are_served() ->
     before = broken("StalledHead")
     async with AsyncExitStack() as stack:
         # Long enough for 300 connections to be opened on a busy machine.
-        port, _ = await stack.enter_async_context(serving(Limits(head_s=2.0)))
+        port, _ = await stack.enter_async_context(serving(TimeLimits(head_s=2.0)))
         clients = []
         for _ in range(300):
             clients.append(await stack.enter_async_context(a_client(port)))

@@ -29,7 +29,7 @@ from tests.rtc import PATIENCE_S, SDP, Peer, Server, ToneTrack, session_on
 from tests.waits import waited_s
 from voxgender.media.aiortc_internals import reception, sctp
 from voxgender.media.aiortc_internals.ice import send_now
-from voxgender.media.pace import BURST_S, PACE
+from voxgender.media.audiobudget import BURST_S, PACE
 from voxgender.protocol import Error, Hello, Message, Result, Warning
 from voxgender.sdp import MAX_VOICES, MID_EXTENSION
 

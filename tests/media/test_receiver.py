@@ -14,8 +14,8 @@ from voxgender import metrics
 from voxgender.audio.frames import Frame, Packet
 from voxgender.engine import Engine
 from voxgender.engine.call import MAX_WAITING_S
+from voxgender.media.audiobudget import BURST_S, MAX_LEAP_S, PACE
 from voxgender.media.decoder import Decoders
-from voxgender.media.pace import BURST_S, MAX_LEAP_S, PACE
 from voxgender.media.receiver import (
     BYE_GRACE_S,
     MAX_REORDER_WINDOW_S,

@@ -28,7 +28,7 @@ from voxgender.fleet.remote import RemoteNode
 from voxgender.fleet.roster import FleetRoster
 from voxgender.fleet.secret import Secret
 from voxgender.fleet.wire import OfferResponse
-from voxgender.http.calls import Stream
+from voxgender.http.calls import ClientStream
 from voxgender.roster import Followed, Watch
 from voxgender.sdp import Fragment, Offer
 from voxgender.sessionids import is_session_id
@@ -141,7 +141,7 @@ class Router:
 
     async def listen(
         self, form: StreamFormat, subject: str | None = None, address: str = "", options: CallOptions = DEFAULTS
-    ) -> Stream:
+    ) -> ClientStream:
         """Begin a stream on a node, and carry it there.
 
         Raises:
@@ -158,7 +158,7 @@ class Router:
                 await self.end(session_id)
             raise
 
-    async def redeem(self, ticket: str) -> Stream:
+    async def redeem(self, ticket: str) -> ClientStream:
         """Carry the stream of a ticket to the node that has given it.
 
         Raises:

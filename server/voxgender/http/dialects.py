@@ -30,7 +30,7 @@ _MAX_RATE_HZ = 48_000
 _MAX_NUMBER = 10**15 - 1
 
 
-class Media(msgspec.Struct):
+class AudioMessage(msgspec.Struct):
     """Audio of one track."""
 
     payload: str
@@ -58,11 +58,11 @@ class Event(msgspec.Struct):
 
     event: str
     start: dict[str, Any] = {}
-    media: Media | None = None
+    media: AudioMessage | None = None
     content_type: str = msgspec.field(default="", name="content-type")
 
 
-class Start(msgspec.Struct, frozen=True):
+class StreamStart(msgspec.Struct, frozen=True):
     """The beginning of a media stream, which says what it holds."""
 
     encoding: Encoding
@@ -84,7 +84,7 @@ class Gateway(ABC):
     """True if audio comes in binary messages."""
 
     @abstractmethod
-    def read(self, event: Event) -> Start:
+    def read(self, event: Event) -> StreamStart:
         """Read the event that begins a media stream.
 
         Raises:
@@ -97,14 +97,14 @@ class Twilio(Gateway):
 
     name = "twilio"
 
-    def read(self, event: Event) -> Start:
+    def read(self, event: Event) -> StreamStart:
         start = event.start
         encoding = str(_within(start, "mediaFormat").get("encoding", "audio/x-mulaw"))
         if encoding != "audio/x-mulaw":
             raise StreamEnded("unsupported", "Of Twilio's streams audio/x-mulaw is taken.")
         tracks = start.get("tracks")
         names = tuple(map(str, tracks)) if isinstance(tracks, list) else ("inbound",)
-        return Start("mulaw", 8_000, names, _texts(_within(start, "customParameters")))
+        return StreamStart("mulaw", 8_000, names, _texts(_within(start, "customParameters")))
 
 
 class Telnyx(Gateway):
@@ -112,7 +112,7 @@ class Telnyx(Gateway):
 
     name = "telnyx"
 
-    def read(self, event: Event) -> Start:
+    def read(self, event: Event) -> StreamStart:
         start = event.start
         media = _within(start, "media_format")
         codec = str(media.get("encoding", "PCMU")).upper()
@@ -125,7 +125,7 @@ class Telnyx(Gateway):
         if rate is None or not MIN_RATE_HZ <= rate <= _MAX_RATE_HZ:
             raise StreamEnded("unsupported", "The sample rate is not taken: 8000 to 48000 Hz are.")
         parameters = _texts(_within(start, "custom_parameters"))
-        return Start(encoding, rate, (), parameters, is_l16=codec == "L16")
+        return StreamStart(encoding, rate, (), parameters, is_l16=codec == "L16")
 
 
 class Vonage(Gateway):
@@ -135,15 +135,15 @@ class Vonage(Gateway):
     starts = "websocket:connected"
     is_binary = True
 
-    def read(self, event: Event) -> Start:
+    def read(self, event: Event) -> StreamStart:
         kind, _, rate = event.content_type.replace(" ", "").partition(";rate=")
         rate_hz = number(rate or "16000")
         if kind != "audio/l16" or rate_hz is None or not MIN_RATE_HZ <= rate_hz <= _MAX_RATE_HZ:
             raise StreamEnded("unsupported", "Of Vonage's WebSockets audio/l16 is taken, at 8000 to 48000 Hz.")
-        return Start("s16le", rate_hz, ("inbound",), {})
+        return StreamStart("s16le", rate_hz, ("inbound",), {})
 
 
-def stream_format(start: Start, wishes: StreamFormat, *, many: bool) -> StreamFormat:
+def stream_format(start: StreamStart, wishes: StreamFormat, *, many: bool) -> StreamFormat:
     """Return the format of a media stream that comes without a ticket.
 
     Args:

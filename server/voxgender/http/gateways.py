@@ -6,7 +6,7 @@ from multidict import MultiDict
 from voxgender.audiostream import parse
 from voxgender.errors import NotReady, RequestRefused, StreamEnded
 from voxgender.http.auth import Authenticator, Caller
-from voxgender.http.calls import Calls, Stream
+from voxgender.http.calls import Calls, ClientStream
 from voxgender.http.cors import check_origin
 from voxgender.http.dialects import Gateway, Telnyx, Twilio, Vonage, stream_format
 from voxgender.http.listen import Streams, wanted
@@ -97,7 +97,7 @@ class Gateways:
         media = MediaStream(socket, gateway, start, stream)
         return await self._streams.carry(socket, stream, media.receive, is_told=False)
 
-    async def _with_ticket(self, request: web.Request, gateway: Gateway, stream: Stream) -> web.StreamResponse:
+    async def _with_ticket(self, request: web.Request, gateway: Gateway, stream: ClientStream) -> web.StreamResponse:
         socket = WebSocket(MAX_TEXT)
 
         async def receive() -> None:

@@ -16,7 +16,7 @@ from voxgender.audiostream import StreamFormat, parse
 from voxgender.calloptions import CallOptions, is_name, read_texts
 from voxgender.errors import OptionRefused, StreamEnded
 from voxgender.http.auth import Authenticator, Caller
-from voxgender.http.calls import Calls, Stream
+from voxgender.http.calls import Calls, ClientStream
 from voxgender.http.cors import check_origin, preflight
 from voxgender.http.rates import Rates
 from voxgender.http.tickets import TICKET_S, Tickets
@@ -56,11 +56,11 @@ class Streams:
     """Serves streams over WebSockets, from the handshake to the close; ends them when the server stops."""
 
     def __init__(self) -> None:
-        self._live: dict[Stream, asyncio.Event] = {}
+        self._live: dict[ClientStream, asyncio.Event] = {}
         self._stopping = False
 
     async def serve(
-        self, request: web.Request, stream: Stream, headers: Mapping[str, str] = _NO_HEADERS
+        self, request: web.Request, stream: ClientStream, headers: Mapping[str, str] = _NO_HEADERS
     ) -> web.StreamResponse:
         """Serve a stream until it ends. ``headers`` are added to those of the handshake."""
         socket = WebSocket(stream.form.max_message)
@@ -73,7 +73,9 @@ class Streams:
             raise
         return await self.carry(socket, stream, partial(_receive, socket, stream))
 
-    async def carry(self, socket: WebSocket, stream: Stream, receive: Receive, *, is_told: bool = True) -> WebSocket:
+    async def carry(
+        self, socket: WebSocket, stream: ClientStream, receive: Receive, *, is_told: bool = True
+    ) -> WebSocket:
         """Carry a stream over a WebSocket that is open, until either ends.
 
         Args:
@@ -184,7 +186,7 @@ def wanted(form: StreamFormat, query: Mapping[str, str], caller: Caller) -> Call
     return options
 
 
-async def _write(socket: WebSocket | None, stream: Stream) -> StreamEnded:
+async def _write(socket: WebSocket | None, stream: ClientStream) -> StreamEnded:
     """Send a stream's messages, or let them pass; return its end."""
     try:
         async with aclosing(stream.messages()) as texts:
@@ -198,7 +200,7 @@ async def _write(socket: WebSocket | None, stream: Stream) -> StreamEnded:
     return StreamEnded("fault", "The server lost the call: connect again, with from_ms.")
 
 
-async def _read(socket: WebSocket, stream: Stream, receive: Receive) -> None:
+async def _read(socket: WebSocket, stream: ClientStream, receive: Receive) -> None:
     """Receive a client's messages until it leaves or is sent away."""
     try:
         await receive()
@@ -211,7 +213,7 @@ async def _read(socket: WebSocket, stream: Stream, receive: Receive) -> None:
         await asyncio.gather(stream.leave("fault"), socket.end(fault))
 
 
-async def _receive(socket: WebSocket, stream: Stream) -> None:
+async def _receive(socket: WebSocket, stream: ClientStream) -> None:
     least_bytes = stream.form.least_message
     finished = False
     count = 0

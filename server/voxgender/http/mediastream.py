@@ -8,8 +8,8 @@ from aiohttp import WSMsgType
 from voxgender import amrwb, received
 from voxgender.audiostream import Encoding
 from voxgender.errors import StreamEnded
-from voxgender.http.calls import Stream
-from voxgender.http.dialects import Event, Gateway, Media, Start, number
+from voxgender.http.calls import ClientStream
+from voxgender.http.dialects import AudioMessage, Event, Gateway, StreamStart, number
 from voxgender.http.l16 import L16
 from voxgender.http.listen import MESSAGES_AT_ONCE
 from voxgender.http.tracks import Tracks
@@ -29,7 +29,7 @@ _SILENCE: Mapping[Encoding, bytes] = {
 """One sample of silence; of G.722, the smallest steps down, which come to rest; of AMR-WB, a frame, padded."""
 
 
-async def started(socket: WebSocket, gateway: Gateway) -> Start:
+async def started(socket: WebSocket, gateway: Gateway) -> StreamStart:
     """Wait for the start of a media stream.
 
     Raises:
@@ -60,7 +60,7 @@ class MediaStream:
         stream: where the audio goes.
     """
 
-    def __init__(self, socket: WebSocket, gateway: Gateway, start: Start, stream: Stream) -> None:
+    def __init__(self, socket: WebSocket, gateway: Gateway, start: StreamStart, stream: ClientStream) -> None:
         form = stream.form
         self._socket = socket
         self._gateway = gateway
@@ -86,7 +86,7 @@ class MediaStream:
             if count % MESSAGES_AT_ONCE == 0:
                 await asyncio.sleep(0)
             if isinstance(event, bytes):
-                await self._on_audio(Media("", track=_BOTH[0]), event)
+                await self._on_audio(AudioMessage("", track=_BOTH[0]), event)
             elif event.event == "media" and event.media is not None:
                 await self._on_audio(event.media, event.media.audio())
             else:
@@ -94,7 +94,7 @@ class MediaStream:
                 if event.event == "stop":
                     await self._finish()
 
-    async def _on_audio(self, media: Media, payload: bytes) -> None:
+    async def _on_audio(self, media: AudioMessage, payload: bytes) -> None:
         if len(payload) < self._stream.form.least_message:
             self._socket.count_other()
         audio = self._add(media, payload)
@@ -112,7 +112,7 @@ class MediaStream:
         self._finished = True
         await self._stream.finish()
 
-    def _add(self, media: Media, payload: bytes) -> bytes:
+    def _add(self, media: AudioMessage, payload: bytes) -> bytes:
         """Add a message of a track; return the audio of all tracks that is complete with it."""
         if self._l16 is not None:
             payload = self._l16.little_endian(payload)

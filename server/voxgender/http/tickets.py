@@ -10,7 +10,7 @@ import msgspec
 from voxgender.audiostream import StreamFormat
 from voxgender.calloptions import DEFAULTS, CallOptions
 from voxgender.errors import OtherInstance, TicketNotFound
-from voxgender.http.calls import Calls, Stream
+from voxgender.http.calls import Calls, ClientStream
 from voxgender.http.rates import Rates
 from voxgender.settings import AuthOptions
 
@@ -75,7 +75,7 @@ class Tickets:
         permit = _Permit(self._instance, place, form, subject, options)
         return session_id, self._seal.close(msgspec.json.encode(permit), self._clock())
 
-    async def redeem(self, ticket: str, address: str, *, is_told: bool = True) -> Stream:
+    async def redeem(self, ticket: str, address: str, *, is_told: bool = True) -> ClientStream:
         """Begin the call of a ticket, once.
 
         Args:

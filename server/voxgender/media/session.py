@@ -30,11 +30,11 @@ from voxgender.media.aiortc_internals.ice import HostAddresses, gather_on
 from voxgender.media.aiortc_internals.paths import Consent
 from voxgender.media.aiortc_internals.reception import RtpDiversion, take_over_rtp
 from voxgender.media.aiortc_internals.sctp import wait_delivered
+from voxgender.media.audiobudget import EXCESSES, Excess
 from voxgender.media.decoder import Decoders
 from voxgender.media.dtls import Failure
 from voxgender.media.livesession import DELIVERY_TIMEOUT_S, FLUSH_TIMEOUT_S, LiveSession, Reason, first_message
 from voxgender.media.outbox import Outbox
-from voxgender.media.pace import EXCESSES, Excess
 from voxgender.media.receiver import BYE_GRACE_S, AudioReceiver
 from voxgender.media.room import Room
 from voxgender.media.sockets import Sockets

@@ -16,7 +16,7 @@ from voxgender import metrics
 from voxgender.media.aiortc_internals import reception
 from voxgender.media.aiortc_internals.ice import MAX_EARLY_MEDIA, HostAddresses, gather_on
 from voxgender.media.aiortc_internals.reception import REPORT_S, RtpDiversion, take_over_rtp
-from voxgender.media.pace import Excess
+from voxgender.media.audiobudget import Excess
 from voxgender.media.rtp import Rtp
 from voxgender.media.sockets import Sockets
 
