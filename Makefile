@@ -12,8 +12,8 @@ UNIT := tests/audio tests/decisions tests/engine tests/fleet tests/http \
 	tests/media/test_{decoder,localaddresses,negotiation,opus,outbox,pauses,places,receiver,rtp}.py \
 	tests/peer/test_{faults,meter,pacer,player,report,whip}.py tests/deploy/test_{agreement,environment}.py \
 	tests/test_{documents,errors,onnxsession,options,protocol,received,sdp,settings}.py tests/webhooks/test_{queues,signing}.py
-SLOW := tests/audio/test_{files,hostile_files}.py tests/decisions/test_timing.py \
-	tests/engine/test_{files,loading,stream,track}.py tests/fleet/test_{directory,liars,registry,router,streams}.py \
+SLOW := tests/audio/test_{files,hostile_files,quietvoice}.py tests/decisions/test_timing.py \
+	tests/engine/test_{files,loading,pace,stream,track}.py tests/fleet/test_{directory,liars,registry,router,streams}.py \
 	tests/http/test_{calloptions,connections,events,gateways,operators,rates,slow_clients,tickets,whip}.py
 
 .PHONY: setup run docs unit pythons test test-client test-browsers test-calls test-programs test-rest coverage lint lint-types lint-python \
