@@ -62,7 +62,7 @@ def _measure(seconds: float) -> Measured:
     cells: list[dict[str, Any]] = []
     for case in CASES:
         windows = np.random.default_rng(0).normal(0, 0.1, (case.batch, round(case.window_s * SAMPLE_RATE_HZ)))
-        networks = [_ours(*case[:3]), EagerNetwork(_torch(case.model), normalise=True)]
+        networks: list[Callable[[Any], object]] = [_ours(*case[:3]), EagerNetwork(_torch(case.model), normalise=True)]
         if case.model == EMBEDDED:
             networks.append(_convolutions())
         torch.set_num_threads(case.threads)

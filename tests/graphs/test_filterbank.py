@@ -117,9 +117,9 @@ def test_a_bank_may_have_gains_of_its_own() -> None:
     reference.load_state_dict(fresh().state_dict())
     reference.eval()
     with torch.no_grad():
-        norm = reference.wav2vec2.feature_extractor.conv_layers[1].layer_norm
-        norm.weight.mul_(torch.linspace(0.5, 2.0, norm.weight.numel()))
-        norm.bias.add_(torch.linspace(-1.0, 1.0, norm.bias.numel()))
+        gains, biases = (reference.get_parameter(f"{PREFIX}.1.layer_norm.{part}") for part in ("weight", "bias"))
+        gains.mul_(torch.linspace(0.5, 2.0, gains.numel()))
+        biases.add_(torch.linspace(-1.0, 1.0, biases.numel()))
     assert found(reference) is not None
     expected = EagerNetwork(reference, normalise=True)(voices())
     np.testing.assert_allclose(converted(reference)(voices()), expected, atol=1e-4)
