@@ -1,5 +1,6 @@
 """First layers that are a bank of filters are written as one, and say what they say as convolutions."""
 
+import copy
 from collections.abc import Callable
 from functools import cache
 
@@ -83,7 +84,10 @@ def _of(name: str, change: Callable[[torch.Tensor], object]) -> Callable[[Wav2Ve
 
 OTHERS: dict[str, Callable[[Wav2Vec2ForSequenceClassification], object]] = {
     "a filter of one sign": _of("0.conv.weight", lambda weight: weight[3].mul_(1.1)),
-    "a filter that is neither even nor odd": _of("0.conv.weight", lambda weight: weight[:2, :, :200].mul_(0.5)),
+    "a cosine that is not even": _of("0.conv.weight", lambda weight: weight[:2, :, :200].mul_(0.5)),
+    "a sine that is not odd": _of("0.conv.weight", lambda weight: weight[2:4, :, :200].mul_(0.5)),
+    "a filter of nothing": _of("0.conv.weight", lambda weight: weight[2:4].zero_()),
+    "a band of two cosines": _of("0.conv.weight", lambda weight: weight[2:4].copy_(weight[:2])),
     "a bias of the filters": _of("0.conv.bias", lambda bias: bias[0].add_(1e-5)),
     "filters of different gain": _of("0.layer_norm.weight", lambda gain: gain[:2].mul_(2)),
     "a shift of the filters": _of("0.layer_norm.bias", lambda shift: shift[0].add_(1)),
@@ -92,6 +96,7 @@ OTHERS: dict[str, Callable[[Wav2Vec2ForSequenceClassification], object]] = {
     "bands that mix": _of("1.conv.weight", lambda weight: weight[0].add_(weight[8])),
     "outputs with a mean": _of("1.conv.weight", lambda weight: weight[0].mul_(2)),
     "bands of different weight": _of("1.conv.weight", lambda weight: weight[:6].mul_(2)),
+    "a band without outputs": _of("1.conv.weight", lambda weight: weight[:6].copy_(weight[:6].roll(4, 1))),
     "an output of nothing": _of("1.conv.weight", lambda weight: weight[0].zero_()),
     "a bias of the outputs": _of("1.conv.bias", lambda bias: bias[0].add_(1e-3)),
 }
@@ -101,9 +106,7 @@ OTHERS: dict[str, Callable[[Wav2Vec2ForSequenceClassification], object]] = {
 def test_what_is_no_bank_is_written_as_convolutions(
     change: Callable[[Wav2Vec2ForSequenceClassification], object],
 ) -> None:
-    reference = training.build(hidden=32, layers=1)
-    reference.load_state_dict(fresh().state_dict())
-    reference.eval()
+    reference = copy.deepcopy(fresh())
     with torch.no_grad():
         change(reference)
     assert found(reference) is None
@@ -113,9 +116,7 @@ def test_what_is_no_bank_is_written_as_convolutions(
 
 def test_a_bank_may_have_gains_of_its_own() -> None:
     """The second layer's norm scales and shifts each output, in whatever way training left them."""
-    reference = training.build(hidden=32, layers=1)
-    reference.load_state_dict(fresh().state_dict())
-    reference.eval()
+    reference = copy.deepcopy(fresh())
     with torch.no_grad():
         gains, biases = (reference.get_parameter(f"{PREFIX}.1.layer_norm.{part}") for part in ("weight", "bias"))
         gains.mul_(torch.linspace(0.5, 2.0, gains.numel()))

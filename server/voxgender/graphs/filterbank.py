@@ -119,26 +119,21 @@ def find(architecture: Architecture, weights: Weights, prefix: str) -> FilterBan
     scale = float(first.scale[0])
     if not of_both_signs or first.shift.any() or (first.scale != scale).any() or scale <= 0:
         return None
-    # Each band has an even filter and an odd one, and sums up the same outputs of both, in all steps.
+    # Each band has an even filter and an odd one, whose sum over all steps goes to outputs of its own.
     backwards = filters[:, ::-1]
     even, odd = (filters == backwards).all(axis=1), (filters == -backwards).all(axis=1)
-    factors = sums[:, even, :1]
+    if filters.shape[1] % 2 or (even == odd).any() or (sums != sums[..., :1]).any():
+        return None
+    factors = sums[:, even, 0]
+    outputs, bands_of = np.nonzero(factors)
     bands = factors.shape[1]
-    if (
-        filters.shape[1] % 2
-        or 4 * bands != shape.conv_dim[0]
-        or not all(np.array_equal(sums[:, some], np.broadcast_to(factors, sums[:, some].shape)) for some in (even, odd))
-    ):
+    if not (np.array_equal(factors, sums[:, odd, 0]) and np.array_equal(outputs, np.arange(shape.conv_dim[1]))):
         return None
-    # Each output is that of one band, as many of each.
-    outputs, bands_of = np.nonzero(factors[:, :, 0])
+    if np.ptp(np.bincount(bands_of, minlength=bands)):
+        return None
     order = np.argsort(bands_of, kind="stable")
-    if shape.conv_dim[1] % bands or not np.array_equal(outputs, np.arange(shape.conv_dim[1])):
-        return None
-    if not np.array_equal(bands_of[order], np.arange(bands).repeat(len(outputs) // bands)):
-        return None
     order = order.reshape(bands, -1).T.reshape(-1)
-    factors = factors[order, bands_of[order], 0].reshape(-1, bands).astype(np.float64)
+    factors = factors[order, bands_of[order]].reshape(-1, bands).astype(np.float64)
     size = np.sqrt(np.square(factors).sum(axis=0) / len(outputs))
     mean = np.abs(factors.sum(axis=0)) / np.abs(factors).sum(axis=0)
     if mean.max() > _ROUNDING or np.ptp(size) > _ROUNDING * size[0]:
