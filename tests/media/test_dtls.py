@@ -9,7 +9,7 @@ from aiortc import RTCCertificate
 from aiortc.rtcdtlstransport import SRTP_PROFILES
 from OpenSSL import SSL
 
-from voxgender.media.dtls import _outgoing, explain, shake_hands
+from voxgender.media.dtls import _outgoing, explain, shake_hands, split_messages
 
 
 def test_a_flight_is_cut_between_records_and_below_any_mtu() -> None:
@@ -31,6 +31,20 @@ def test_a_flight_is_cut_between_records_and_below_any_mtu() -> None:
     assert cut(100, 200) == [326]
     assert cut(600, 600, 50) == [613, 676]
     assert cut(1500, 10) == [1513, 23]
+
+
+def test_each_message_in_a_datagram_is_handed_on_by_itself_and_a_flight_as_it_is() -> None:
+    """The second of two messages in a datagram was read when the next datagram came: from then on all were late."""
+
+    def record(kind: int, size: int) -> bytes:
+        return bytes((kind, 254, 253)) + bytes(8) + size.to_bytes(2, "big") + bytes(size)
+
+    hello, message = record(22, 50), record(23, 30)
+    assert list(split_messages(hello + hello)) == [hello + hello]
+    assert list(split_messages(message + message)) == [message, message]
+    assert list(split_messages(hello + message + message)) == [hello, message, message]
+    assert list(split_messages(message + hello[:20])) == [message, hello[:20]]
+    assert list(split_messages(message[:5])) == [message[:5]]
 
 
 @pytest.mark.parametrize(

@@ -173,6 +173,45 @@ async def test_a_certificate_that_the_offer_does_not_name_is_told(
     assert count("fingerprint") == before + 1
 
 
+def digest(function: str, size: int) -> str:
+    """The fingerprint of a certificate that nobody has."""
+    return f"a=fingerprint:{function} {':'.join(['AB'] * size)}\r\n"
+
+
+async def call_naming(peer: Peer, server: Server, more: str) -> str:
+    """Place a call whose offer names its certificate by SHA-256, and ``more``; return the session's path."""
+    offer = "".join(
+        line
+        for line in (await peer.offer()).splitlines(keepends=True)
+        if not line.startswith(("a=fingerprint:sha-384", "a=fingerprint:sha-512"))
+    )
+    offer = offer.replace("a=fingerprint:", more + "a=fingerprint:")
+    async with server.http.post("/whip", data=offer, headers=SDP) as response:
+        assert response.status == 201, await response.text()
+        await peer.accept(await response.text())
+        return response.headers["Location"]
+
+
+@pytest.mark.parametrize("more", [digest("sha-256", 32), digest("sha-1", 20)], ids=["another", "an old hash function"])
+async def test_an_offer_may_name_several_certificates_of_which_one_is_shown(server: Server, more: str) -> None:
+    """Every one that was named had to be the one that is shown; RFC 8122 section 5 asks for one of them."""
+    peer = caller(certificate(rsa_key()))
+    try:
+        await call_naming(peer, server, more)
+        await peer.until(Hello)
+    finally:
+        await peer.close()
+
+
+async def test_of_several_hash_functions_the_strongest_counts(server: Server) -> None:
+    peer = caller(certificate(rsa_key()))
+    try:
+        path = await call_naming(peer, server, digest("sha-512", 64))
+        assert "a=fingerprint" in (await error_of(server, path)).message
+    finally:
+        await peer.close()
+
+
 async def test_a_peer_without_an_srtp_profile_of_ours_is_told(server: Server) -> None:
     before = count("srtp")
     odd = certificate(rsa_key())
