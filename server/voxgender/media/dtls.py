@@ -20,7 +20,7 @@ SUITES = tuple(
 """Cipher suites by OpenSSL's names. The ECDSA ones serve browsers, the RSA ones peers that have an RSA certificate."""
 
 FIRST_REPEAT_S = 0.05
-"""Time after which the first flight is sent again without an answer; it doubles each time.
+"""Time after which the first flight is sent again without an answer; it doubles each time up to the longest.
 
 OpenSSL begins with a second (RFC 6347 section 4.2.4.1). Peers that open DTLS a moment after ICE is up (FFmpeg) lose
 the first flight, always.
@@ -30,6 +30,9 @@ REPEAT_S = 0.4
 
 A copy that reaches FFmpeg after the end of its handshake makes it wait for a datagram before each packet that it sends.
 """
+LONGEST_REPEAT_S = 1.0
+"""Longest time between two repetitions: a call has a few seconds to connect, and is not to wait for half of them after
+a way that was gone for a moment."""
 
 _DATAGRAM = 1_200
 """Bytes of DTLS in a datagram: below any path's MTU (RFC 8261 section 5)."""
@@ -125,7 +128,7 @@ async def shake_hands(ssl: SSL.Connection, *, send: Send, receive: Receive) -> N
                 ssl.DTLSv1_handle_timeout()
             else:
                 await _send_all(flight, send)
-            repeat_s *= 2
+            repeat_s = min(2 * repeat_s, LONGEST_REPEAT_S)
         elif is_dtls(data):
             ssl.bio_write(data)
             repeat_s = REPEAT_S

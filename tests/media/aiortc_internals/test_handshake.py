@@ -297,6 +297,32 @@ async def test_a_peer_that_opens_dtls_a_moment_late_costs_no_second(
     assert timeouts == []
 
 
+async def test_data_that_overtakes_the_end_of_the_handshake_makes_no_later_message_late(server: Server) -> None:
+    """OpenSSL kept it, and gave it in place of what came next: each message was read when another one had come."""
+    peer = caller(certificate(rsa_key()))
+    try:
+        transport: Any = peer.pc.getTransceivers()[0].sender.transport.transport
+        plain, late = transport._send, []
+
+        async def send(data: bytes) -> None:
+            if data[0] == 20:  # ChangeCipherSpec, with which the last flight begins
+                late.append(data)
+                await asyncio.sleep(0)
+                asyncio.get_running_loop().call_later(0.05, lambda: asyncio.ensure_future(plain(data)))
+            else:
+                await plain(data)
+
+        transport._send = send
+        path = await call(peer, server, "actpass")
+        await peer.until(Hello)
+        assert late
+        (dtls,) = dtls_transports(server.node._sessions[path.rpartition("/")[2]]._pc)
+        with pytest.raises(SSL.WantReadError):
+            dtls._ssl.recv(1_500)
+    finally:
+        await peer.close()
+
+
 async def test_a_clienthello_that_comes_while_ice_is_at_work_is_kept_and_answered(
     server: Server, timeouts: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,6 +1,7 @@
 """Run a connection's DTLS handshakes by ``media.dtls``, which reports why one failed."""
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any
 
 from aiortc import RTCDtlsFingerprint, RTCDtlsParameters, RTCDtlsTransport, RTCPeerConnection
@@ -14,6 +15,8 @@ from voxgender.media.dtls import FINGERPRINT, SRTP, UNANSWERED, Failure, explain
 HASHES = ("sha-512", "sha-384", "sha-256")
 """Hash functions of fingerprints, the strongest first."""
 
+_LONGEST = 16_384
+"""Bytes of a DTLS record's content (RFC 6347 section 4.1)."""
 _HANDSHAKE, _VALIDATE = "_do_handshake", "_validate_peer_identity"
 
 
@@ -65,6 +68,11 @@ def _take_over(transport: RTCDtlsTransport, on_failure: Callable[[Failure], None
             # The call ends, or ICE lost its way.
             dtls._set_state(State.FAILED)
         else:
+            # Data that has overtaken the last flight. Left there, it would come in place of the next datagram's, and so
+            # on. The peer sends it again.
+            with suppress(SSL.Error):
+                while True:
+                    dtls._ssl.recv(_LONGEST)
             dtls.encrypted = True
             if not dtls._ssl.get_selected_srtp_profile():
                 fail(SRTP)

@@ -31,6 +31,8 @@ GATHER, CONSENT = "get_component_candidates", "query_consent"
 MAX_EARLY_MEDIA = 64
 """Media packets that wait until the handshake is done; what is more is lost."""
 
+MAX_ERRORS = 64
+"""Errors of a peer that are looked at: to each that tells of a conflict of roles aioice sends another check."""
 MAX_MESSAGES = 8
 """Messages in one datagram of DTLS that are read."""
 
@@ -188,6 +190,7 @@ class IceProtocol(ice.StunProtocol):
         super().__init__(connection)
         self._paths = paths
         self._early_media: list[tuple[bytes, tuple[str, int], float]] = []
+        self._errors = 0
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.on_media = None
@@ -251,6 +254,11 @@ class IceProtocol(ice.StunProtocol):
         if message is None:
             metrics.STUN_IGNORED.inc()
             return
+        if message.message_class is stun.Class.ERROR:
+            self._errors += 1
+            if self._errors > MAX_ERRORS:
+                metrics.STUN_IGNORED.inc()
+                return
         if message.message_class is not stun.Class.REQUEST:
             self.transactions[message.transaction_id].response_received(message, addr)
         elif self._paths.has_seen(message):
