@@ -317,10 +317,13 @@ async def test_audio_that_is_faster_than_real_time_is_taken_at_twice_its_pace(en
 
 
 async def test_audio_at_its_pace_is_all_taken_though_it_comes_in_bursts(receiver: AudioReceiver) -> None:
-    """A network holds back a second and a half of packets, and then lets all of them go."""
+    """A network, or a computer that stands still, holds back packets for some seconds, and then lets all of them go.
+
+    Of more than two seconds the rest was lost, and the sender was told that it was too fast.
+    """
     taken = 0
     for index in range(1_000):
-        receiver.feed(packet(index), (index // 75) * 1.5)
+        receiver.feed(packet(index), (index // 175) * 3.5)
         taken += len(placed(receiver))
     assert taken == 1_000
 

@@ -5,8 +5,9 @@ from typing import Literal
 
 PACE = 2.0
 """Rate at which audio is accepted in the long run, in times real time."""
-BURST_S = 2.0
-"""Audio that may come at once: a network may hold packets back and then let all of them go."""
+BURST_S = 4.0
+"""Audio that may come at once, as much as may wait for the engine: a network holds packets back and then lets them go,
+and so does a computer that stood still."""
 MAX_LEAP_S = 1.0
 """Seconds by which the gap between two packets' timestamps may exceed the time between their arrivals."""
 
