@@ -39,7 +39,9 @@ def known_codecs(audio: MediaLine) -> tuple[Codec, ...]:
         match = _RTPMAP.match(value)
         if match is None:
             raise Malformed(f"This is no a=rtpmap line: {quoted(value)}. It needs a number and NAME/RATE.")
-        named[int(match[1])] = match[2].upper(), int(match[3])
+        name, channels = match[2].upper(), int(match[4] or 1)
+        # Opus is said to have two channels, whatever it has (RFC 7587 section 7); G.711 and G.722 are decoded in one.
+        named[int(match[1])] = name, int(match[3]) if channels == 1 or name == "OPUS" else 0
     codecs = []
     for number in map(int, audio.formats):
         name, rate_hz = named.get(number, ("", 0))

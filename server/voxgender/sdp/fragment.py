@@ -12,9 +12,10 @@ from voxgender.sdp.sections import Malformed, lines_of, quoted
 class Fragment:
     """A trickle ICE fragment (RFC 8840 section 9)."""
 
-    ufrag: str | None
+    ufrags: tuple[tuple[str | None, str], ...]
+    """Each with the name (``a=mid``) of its media line; None for those of all lines."""
     candidates: tuple[tuple[str | None, Candidate], ...]
-    """Each with the name (``a=mid``) of its media line."""
+    """Each with the name of its media line."""
 
     @classmethod
     def parse(cls, text: str) -> "Fragment":
@@ -30,19 +31,23 @@ class Fragment:
 
 
 def _fragment(text: str) -> Fragment:
-    ufrag = mid = None
-    values: list[tuple[str | None, str]] = []
-    for line in lines_of(text):
+    mid = None
+    found: dict[str, list[tuple[str | None, str]]] = {"ice-ufrag": [], "candidate": []}
+    in_section: list[tuple[str, str]] = []
+    for line in [*lines_of(text), "m="]:
         if not re.match(r"[a-z]=", line):
             raise Malformed(f"This is not an SDP line: {quoted(line)}.")
         name, _, value = line[2:].partition(":")
         if line.startswith("m="):
-            mid = None
-        elif name == "ice-ufrag":
-            ufrag = value
+            # The name of a line may stand behind its candidates.
+            for attribute, said in in_section:
+                found[attribute].append((mid, said))
+            mid, in_section = None, []
         elif name == "mid":
             mid = value
-        elif name == "candidate":
-            values.append((mid, value))
-    found = ((mid, parse_candidate(value)) for mid, value in values[:MAX_CANDIDATES])
-    return Fragment(ufrag, tuple((mid, candidate) for mid, candidate in found if candidate is not None))
+        elif name in found:
+            in_section.append((name, value))
+    candidates = ((mid, parse_candidate(value)) for mid, value in found["candidate"][:MAX_CANDIDATES])
+    return Fragment(
+        tuple(found["ice-ufrag"]), tuple((mid, candidate) for mid, candidate in candidates if candidate is not None)
+    )
