@@ -182,7 +182,7 @@ async def test_no_peer_can_take_the_address_of_anothers(sockets: Sockets, peers:
 
 
 def answer() -> bytes:
-    """What a call is sent for its own check."""
+    """The answer to a call's own check."""
     response = stun.Message(message_method=stun.Method.BINDING, message_class=stun.Class.RESPONSE)
     response.add_message_integrity(PASSWORD)
     return bytes(response)
@@ -232,7 +232,7 @@ async def test_a_call_that_connects_takes_an_address_where_its_peer_both_asks_an
 
 
 async def test_an_answer_to_what_was_asked_elsewhere_takes_no_address(sockets: Sockets, peers: list[Peer]) -> None:
-    """Whoever is asked at one address could answer under another one, which is a caller's."""
+    """A peer that is asked at one address could answer under another one, which is a caller's."""
     before, _ = place(sockets, "before")
     before.password = b"another password"
     peers[0].send(check("before", password=before.password), before)
