@@ -26,7 +26,6 @@ PREFERENCES: Mapping[str, str | int | bool] = {
     "media.autoplay.default": 0,
     # A loudspeaker, which machines that run tests lack; without one no audio context would run.
     "media.cubeb.force_mock_context": True,
-    "media.peerconnection.ice.loopback": True,
     "media.peerconnection.ice.obfuscate_host_addresses": False,
     "network.proxy.type": 0,
 }
@@ -136,7 +135,10 @@ class Relay:
             answer = json.loads(message.data)
             number = answer.get("id")
             if number in self._own:
-                self._own.pop(number).set_result(answer)
+                asked = self._own.pop(number)
+                # Firefox may have answered meanwhile, and nobody asks any longer.
+                if not asked.done():
+                    asked.set_result(answer)
             elif number in self._asking:
                 self._asking.pop(number).cancel()
                 await self._driver.send_str(message.data)

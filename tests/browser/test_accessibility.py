@@ -49,6 +49,34 @@ HIGHER = """() => [...document.querySelectorAll('.tiles, .tile')]
     .filter((box) => box.scrollHeight > box.clientHeight + 1)
     .map((box) => `${box.id || box.className}: ${box.innerText}`)"""
 """Tiles of a call with a text that goes on below them."""
+PHRASES = "button, label, a, h2, dt, dd, .brand, .status span, .eyebrow, .key span, #stream span"
+ROWS = ".top, .key, .take, .picker, .sources, .more, #stream li, dl > div"
+WRAPPED = f"""() => {{
+    {TEXTS}
+    const inOneLine = (boxes) => {{
+        const seen = boxes.filter(({{ width, height }}) => width > 1 && height > 1);
+        return Math.max(...seen.map(({{ top }}) => top)) < Math.min(...seen.map(({{ bottom }}) => bottom));
+    }};
+    const written = (element) => {{
+        const range = document.createRange();
+        range.selectNodeContents(element);
+        return [...range.getClientRects()];
+    }};
+    const wrapped = [];
+    for (const [element, text] of texts()) {{
+        if (element.matches('{PHRASES}') && !inOneLine(written(element))) wrapped.push(text);
+    }}
+    for (const row of document.querySelectorAll('{ROWS}')) {{
+        const parts = [...row.children].filter((part) => part.checkVisibility());
+        if (!inOneLine(parts.map((part) => part.getBoundingClientRect()))) wrapped.push(row.innerText);
+    }}
+    for (const {{ shadowRoot, dataset }} of document.querySelectorAll('voxgender-voice[data-label]')) {{
+        const [mark, word] = ['.mark', '.word'].map((part) => shadowRoot.querySelector(part));
+        if (!inOneLine([mark.getBoundingClientRect(), ...written(word)])) wrapped.push(dataset.label);
+    }}
+    return wrapped;
+}}"""
+"""Phrases that take a second line, and rows whose parts are not beside each other."""
 TORN = f"""() => {{
     {TEXTS}
     const torn = [];
@@ -86,6 +114,7 @@ async def check_widths(page: Page, state: str, widths: Sequence[int] = WIDTHS) -
         assert await page.evaluate(OVERFLOWS) <= 0, f"{state} at {width} px"
         assert await page.evaluate(SPILLS) == [], f"{state} at {width} px"
         assert await page.evaluate(HIGHER) == [], f"{state} at {width} px"
+        assert await page.evaluate(WRAPPED) == [], f"{state} at {width} px"
         if PICTURES:
             await page.screenshot(path=f"{PICTURES}/{state}-{width}.png", full_page=True)
 

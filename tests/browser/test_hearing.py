@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Page
 
-from tests.browser.conftest import OpenPage, Server
+from tests.browser.conftest import INTERFACE, OpenPage, Server
 from tests.browser.test_page import expect_no_sessions
 from tests.nat import Nat
 
@@ -106,10 +106,12 @@ async def behind_nat(page: Page) -> AsyncIterator[list[Nat]]:
     async def translate(sdp: str) -> str:
         if nats:
             return sdp
-        (port,) = {int(port) for port in re.findall(r"^a=candidate:.* 127\.0\.0\.1 (\d+) typ host", sdp, re.MULTILINE)}
-        nats.append(Nat(("127.0.0.1", port)))
+        (port,) = set(re.findall(rf"^a=candidate:.* {re.escape(INTERFACE)} (\d+) typ host", sdp, re.MULTILINE))
+        nats.append(Nat((INTERFACE, int(port))))
         _, inside = await nats[0].open()
-        return sdp.replace(f" 127.0.0.1 {port} ", f" 127.0.0.1 {inside} ")
+        # There is no other way.
+        lines = [line for line in sdp.splitlines() if "a=candidate:" not in line or f" {INTERFACE} {port} " in line]
+        return "\r\n".join([*lines, ""]).replace(f" {INTERFACE} {port} ", f" {INTERFACE} {inside} ")
 
     await page.expose_function("translate", translate)
     await page.evaluate(TRANSLATE)

@@ -31,7 +31,7 @@ export const words = {
   microphoneNumber: (number) => `Micro ${number}`,
   byDefault: 'Par défaut',
   trySample: 'Essayer un exemple',
-  useFile: 'Utiliser un fichier',
+  useFile: 'Ouvrir un fichier',
   dropFile: 'Déposez-le pour l’entendre',
   sampleName: 'Un homme et une femme de synthèse',
   playing: (name) => `Lecture : ${name}`,
