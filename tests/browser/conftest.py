@@ -63,6 +63,8 @@ class Surroundings:
 
 ALLOWED = Surroundings()
 """A fake microphone, which pages may use without asking."""
+ASKING = Surroundings(("--use-fake-device-for-media-stream",))
+"""A fake microphone, for which pages have a permission, or none."""
 BLOCKED = Surroundings(
     ("--use-fake-device-for-media-stream", "--deny-permission-prompts"),
     (("media.navigator.permission.disabled", False), ("permissions.default.microphone", 2)),

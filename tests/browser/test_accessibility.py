@@ -5,6 +5,7 @@ import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from playwright.async_api import Page, expect
@@ -88,20 +89,21 @@ TORN = f"""() => {{
 }}"""
 """Texts in letters that are joined, and that a letter spacing tears apart or pushes into each other."""
 WIDTHS = (320, 390, 1280)
+SCHEMES: Sequence[Literal["light", "dark"]] = ("light", "dark")
 LANGUAGES = ("ar", "de", "es", "fr", "hi", "en")
 PICTURES = os.environ.get("VOXGENDER_PICTURES", "")
 """A folder for a picture of each state, to be looked at."""
 
 
-async def check(page: Page, state: str) -> None:
-    """Look at a state with axe in both colour schemes, and at three widths."""
+async def check(page: Page, state: str, schemes: Sequence[Literal["light", "dark"]] = SCHEMES) -> None:
+    """Look at a state with axe in each colour scheme, and at three widths."""
     if not await page.evaluate("'axe' in window"):
         await page.evaluate(AXE.read_text())
     # Colours that are on their way from one state to the next are no fault.
     await page.add_style_tag(
         content="*, *::before, *::after { transition: none !important; animation: none !important }"
     )
-    for scheme in ("light", "dark"):
+    for scheme in schemes:
         await page.emulate_media(color_scheme=scheme)
         assert await page.evaluate(FAULTS) == [], f"{state}, {scheme}"
         await check_widths(page, f"{state}-{scheme}")
@@ -165,7 +167,8 @@ async def test_other_languages_fit_as_well(server: Server, open_browser: OpenBro
     for path, name in (("", "idle"), ("client/call.html", "call"), ("operators", "operators")):
         async with page_of(browser, server.url + path, locale) as page:
             await expect(page.locator("html")).to_have_attribute("lang", locale.partition("-")[0])
-            await check(page, f"{name}-{locale}")
+            # Colours are those of English.
+            await check(page, f"{name}-{locale}", schemes=("light",))
 
 
 async def test_problems_have_no_fault(start_server: StartServer, open_browser: OpenBrowser) -> None:
@@ -209,6 +212,24 @@ async def test_a_full_call_fits_a_small_phone_in_each_language(
         await expect(page.locator("[data-seat]")).to_have_count(3)
         await expect(page.locator("voxgender-voice[data-label='female']")).to_have_count(2)
         await check_widths(page, f"call-full-{language}", widths=(320,))
+
+
+async def test_each_label_stands_beside_its_mark_in_the_smallest_tile(
+    server: Server, open_browser: OpenBrowser
+) -> None:
+    """In German and French the mark stood on a line of its own, above the word."""
+    context = await (await open_browser()).new_context(viewport={"width": 320, "height": 800})
+    page = await context.new_page()
+    for language in LANGUAGES:
+        # Any page of this origin will do.
+        await page.goto(f"{server.url}health/live")
+        await page.evaluate("language => localStorage.setItem('voxgender.language', language)", language)
+        await page.goto(f"{server.url}client/call.html")
+        await expect(page.locator("html")).to_have_attribute("lang", language)
+        await page.evaluate("document.getElementById('tiles').dataset.count = 4")
+        for label in ("female", "male", "uncertain", "no_speech"):
+            await page.locator("#mine").evaluate("(voice, label) => voice.show({ label, confidence: 1 })", label)
+            await check_widths(page, f"call-{label}-{language}", widths=(320,))
 
 
 async def test_the_operators_page_has_no_fault_and_shows_texts_as_texts(

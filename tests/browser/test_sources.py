@@ -53,7 +53,7 @@ async def test_the_sample_is_heard_without_a_microphone_and_can_be_taken_away(
     assert await lines.all_inner_texts() == told
 
     await page.locator("#call").hover(position={"x": 200, "y": 30})
-    await expect(page.locator("#reading")).to_have_text(re.compile(r"^\d:\d\d\.\d"))
+    await expect(page.locator("#reading")).to_have_text(re.compile(r"^\d:\d\d\.\d · Male · \d+ %$"))
     await page.get_by_role("button", name="Zoom in").click()
     await expect(page.get_by_role("button", name="Zoom out")).to_be_enabled()
 
