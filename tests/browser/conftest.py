@@ -13,7 +13,7 @@ import subprocess
 import sys
 import urllib.request
 import wave
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterable, Iterator
 from contextlib import AsyncExitStack, ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +31,7 @@ from tests.browser.firefox import PREFERENCES, microphone_script, write_program
 from voxgender.peer.voices import MAN, WOMAN, speak
 
 MICROPHONE_HZ = 48_000
-WAIT_MS = 25_000
+WAIT_MS = 60_000
 """Time after which a test gives up waiting for a word on the screen, long enough for a busy machine."""
 
 expect.set_options(timeout=WAIT_MS)
@@ -239,28 +239,34 @@ class Browsers:
     def __init__(self, playwright: Playwright, folder: Path) -> None:
         self._playwright = playwright
         self._folder = folder
-        self._running: dict[tuple[str, Path | None, Surroundings], Browser] = {}
+        self._running: dict[Hashable, Browser] = {}
+        """By all in which they differ, the one that was used last at the end."""
 
     async def find(self, name: str, microphone: Path | None, surroundings: Surroundings) -> Windows:
         """Return a browser of this kind, started if none runs yet, whose microphone plays a file."""
-        if name == "firefox" and INTERFACE == "127.0.0.1":
-            pytest.skip("Firefox needs a network interface that is not loopback")
-        # Firefox is told by each page what its microphone plays.
-        key = (name, microphone if name == "chromium" else None, surroundings)
+        if name == "firefox":
+            if INTERFACE == "127.0.0.1":
+                pytest.skip("Firefox needs a network interface that is not loopback")
+            browser = await self._running_or(surroundings.firefox, lambda: self._start_firefox(surroundings))
+            # Each page is told what its microphone plays.
+            return Windows(browser, microphone_script(microphone) if microphone else "")
+        key = (microphone, *surroundings.chromium)
+        return Windows(await self._running_or(key, lambda: self._start_chromium(microphone, surroundings)))
+
+    async def _running_or(self, key: Hashable, start: Callable[[], Awaitable[Browser]]) -> Browser:
         browser = self._running.pop(key, None)
         if browser is None or not browser.is_connected():
-            browser = await (self._start_chromium if name == "chromium" else self._start_firefox)(key)
+            browser = await start()
         self._running[key] = browser
         while len(self._running) > MOST_BROWSERS:
             await self._running.pop(next(iter(self._running))).close()
-        return Windows(browser, microphone_script(microphone) if microphone and name == "firefox" else "")
+        return browser
 
     async def close(self) -> None:
         for browser in self._running.values():
             await browser.close()
 
-    async def _start_chromium(self, key: tuple[str, Path | None, Surroundings]) -> Browser:
-        _, microphone, surroundings = key
+    async def _start_chromium(self, microphone: Path | None, surroundings: Surroundings) -> Browser:
         program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
         assert program is not None, "The browser tests need Chromium; make test installs it."
         recording = [f"--use-file-for-fake-audio-capture={microphone}"] if microphone else []
@@ -268,8 +274,7 @@ class Browsers:
             executable_path=program, args=[*CHROMIUM_FLAGS, *surroundings.chromium, *recording]
         )
 
-    async def _start_firefox(self, key: tuple[str, Path | None, Surroundings]) -> Browser:
-        *_, surroundings = key
+    async def _start_firefox(self, surroundings: Surroundings) -> Browser:
         assert shutil.which("firefox-esr") or shutil.which("firefox"), (
             "The browser tests need Firefox; make test installs it."
         )

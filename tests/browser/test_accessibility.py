@@ -66,6 +66,14 @@ WRAPPED = f"""() => {{
     const wrapped = [];
     for (const [element, text] of texts()) {{
         if (element.matches('{PHRASES}') && !inOneLine(written(element))) wrapped.push(text);
+        for (const node of [...element.childNodes].filter((node) => node.nodeType === Node.TEXT_NODE)) {{
+            for (const {{ 0: word, index }} of node.data.matchAll(/[^\\s/\u2010-\u2015-]+/gu)) {{
+                const range = document.createRange();
+                range.setStart(node, index);
+                range.setEnd(node, index + word.length);
+                if (!inOneLine([...range.getClientRects()])) wrapped.push(word);
+            }}
+        }}
     }}
     for (const row of document.querySelectorAll('{ROWS}')) {{
         const parts = [...row.children].filter((part) => part.checkVisibility());
@@ -77,7 +85,7 @@ WRAPPED = f"""() => {{
     }}
     return wrapped;
 }}"""
-"""Phrases that take a second line, and rows whose parts are not beside each other."""
+"""Phrases that take a second line, words that are torn apart, and rows whose parts are not beside each other."""
 TORN = f"""() => {{
     {TEXTS}
     const torn = [];

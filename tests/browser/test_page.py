@@ -46,8 +46,7 @@ async def expect_no_sessions(server: Server) -> None:
             await asyncio.sleep(0.05)
 
 
-@pytest.mark.firefox
-@pytest.mark.parametrize("label", ["male", "female"])
+@pytest.mark.parametrize("label", ["male", pytest.param("female", marks=pytest.mark.firefox)])
 async def test_a_voice_is_named_on_the_screen(
     server: Server, open_page: OpenPage, voices: dict[str, Path], label: str
 ) -> None:
