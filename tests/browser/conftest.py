@@ -33,6 +33,7 @@ from voxgender.peer.voices import MAN, WOMAN, speak
 MICROPHONE_HZ = 48_000
 WAIT_MS = 60_000
 """Time after which a test gives up waiting for a word on the screen, long enough for a busy machine."""
+LEAVE_MS = 5_000
 
 expect.set_options(timeout=WAIT_MS)
 
@@ -228,7 +229,7 @@ class Windows:
         """
         for context in self._contexts:
             with suppress(PlaywrightError):
-                await asyncio.gather(*(page.goto("about:blank") for page in context.pages))
+                await asyncio.gather(*(page.goto("about:blank", timeout=LEAVE_MS) for page in context.pages))
             with suppress(PlaywrightError):
                 await context.close()
 

@@ -12,7 +12,7 @@ import shutil
 import stat
 import sys
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -174,6 +174,19 @@ class Relay:
         return await self._own[own]
 
 
+def relay_to(url: str) -> Callable[[web.Request], Awaitable[web.WebSocketResponse]]:
+    """Return a handler that takes a driver and passes it on to Firefox at a URL."""
+
+    async def relay(request: web.Request) -> web.WebSocketResponse:
+        driver = web.WebSocketResponse(max_msg_size=0)
+        await driver.prepare(request)
+        async with ClientSession() as http, http.ws_connect(url, max_msg_size=0) as socket:
+            await Relay(driver, socket).run()
+        return driver
+
+    return relay
+
+
 async def run_firefox(arguments: list[str]) -> int:
     """Run Firefox behind a relay, and say where that listens as Firefox does; return Firefox's exit status."""
     firefox = next(filter(None, map(shutil.which, ("firefox-esr", "firefox"))), None)
@@ -187,17 +200,8 @@ async def run_firefox(arguments: list[str]) -> int:
             assert not process.stderr.at_eof(), "Firefox did not start."
     # Later output is read and forgotten, so that Firefox never waits for a reader.
     rest = asyncio.create_task(process.stderr.read())
-    url = f"{found[1].decode()}/session"
-
-    async def relay(request: web.Request) -> web.WebSocketResponse:
-        driver = web.WebSocketResponse(max_msg_size=0)
-        await driver.prepare(request)
-        async with ClientSession() as http, http.ws_connect(url, max_msg_size=0) as socket:
-            await Relay(driver, socket).run()
-        return driver
-
     app = web.Application()
-    app.router.add_get("/session", relay)
+    app.router.add_get("/session", relay_to(f"{found[1].decode()}/session"))
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)

@@ -160,6 +160,7 @@ async def test_a_member_who_leaves_reloads_closes_or_crashes_is_gone_at_the_othe
     crashed = asyncio.ensure_future(crashing.send("Page.crash"))
     await expect(stays.locator("#status")).to_have_text("Waiting for others")
     crashed.cancel()
+    await reloads.close()
     await stays.close(run_before_unload=True)
     await expect_no_sessions_but(before, server)
 
