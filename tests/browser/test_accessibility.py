@@ -96,6 +96,13 @@ TORN = f"""() => {{
     return torn;
 }}"""
 """Texts in letters that are joined, and that a letter spacing tears apart or pushes into each other."""
+STATUSES = """async () => {
+    const { words } = await import(`/client/words/${document.documentElement.lang}.js`);
+    const single = ['ready', 'waitingForMicrophone', 'connecting', 'live', 'reconnecting', 'stopped'];
+    const ofACall = [words.notInCall, words.waitingForOthers, `${words.inTheCall} · ${words.countOf(4, 4)}`];
+    return [...single.map((name) => words[name]), ...ofACall];
+}"""
+"""The states that stand in the head of the page and of the call page."""
 WIDTHS = (320, 390, 1280)
 SCHEMES: Sequence[Literal["light", "dark"]] = ("light", "dark")
 LANGUAGES = ("ar", "de", "es", "fr", "hi", "en")
@@ -134,7 +141,7 @@ async def check_languages(page: Page, state: str) -> None:
     for language in LANGUAGES:
         await page.locator("#language").select_option(language)
         await expect(page.locator("html")).to_have_attribute("lang", language)
-        await check_widths(page, f"{state}-{language}")
+        await check_widths(page, f"{state}-{language}", widths=(320, 1280))
 
 
 @asynccontextmanager
@@ -222,10 +229,10 @@ async def test_a_full_call_fits_a_small_phone_in_each_language(
         await check_widths(page, f"call-full-{language}", widths=(320,))
 
 
-async def test_each_label_stands_beside_its_mark_in_the_smallest_tile(
+async def test_each_label_and_each_state_fits_the_smallest_phone_in_each_language(
     server: Server, open_browser: OpenBrowser
 ) -> None:
-    """In German and French the mark stood on a line of its own, above the word."""
+    """In German and French the mark stood on a line of its own, above the word, and states below the page's name."""
     context = await (await open_browser()).new_context(viewport={"width": 320, "height": 800})
     page = await context.new_page()
     for language in LANGUAGES:
@@ -238,6 +245,9 @@ async def test_each_label_stands_beside_its_mark_in_the_smallest_tile(
         for label in ("female", "male", "uncertain", "no_speech"):
             await page.locator("#mine").evaluate("(voice, label) => voice.show({ label, confidence: 1 })", label)
             await check_widths(page, f"call-{label}-{language}", widths=(320,))
+        for status in await page.evaluate(STATUSES):
+            await page.locator("#status").evaluate("(element, text) => void (element.textContent = text)", status)
+            assert await page.evaluate(WRAPPED) == [], status
 
 
 async def test_the_operators_page_has_no_fault_and_shows_texts_as_texts(

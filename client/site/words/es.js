@@ -77,7 +77,7 @@ export const words = {
   labelledByTheirs: 'Etiquetada por su propio navegador.',
   waitingForOthers: 'Esperando a los demás',
   notInCall: 'Fuera de la llamada',
-  inTheCall: 'En la llamada',
+  inTheCall: 'En llamada',
   join: 'Entrar',
   leave: 'Salir',
   mute: 'Silenciar',
