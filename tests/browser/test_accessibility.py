@@ -187,7 +187,7 @@ async def test_other_languages_fit_as_well(server: Server, open_browser: OpenBro
 
 
 async def test_problems_have_no_fault(start_server: StartServer, open_browser: OpenBrowser) -> None:
-    server = start_server("--token", "correct-horse-battery-staple")
+    server = start_server("--model", "off", "--token", "correct-horse-battery-staple")
     browser = await open_browser()
     async with page_of(browser, server.url) as page:
         await page.get_by_role("button", name="Try a sample").click()

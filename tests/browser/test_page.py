@@ -141,7 +141,7 @@ async def test_a_server_that_was_restarted_is_found_again(
     start_server: StartServer, open_page: OpenPage, babble: Path, how: signal.Signals
 ) -> None:
     # With nowhere else to go the call stays until the server has waited long enough.
-    server = start_server("--drain-timeout-s", "1")
+    server = start_server("--model", "off", "--drain-timeout-s", "1")
     page = await open_page(server.url, babble)
     await press(page, "Start")
     await expect_live(page)
@@ -159,7 +159,7 @@ async def test_a_server_that_was_restarted_is_found_again(
 async def test_a_network_that_goes_away_for_a_moment_is_got_over(
     start_server: StartServer, open_page: OpenPage, babble: Path
 ) -> None:
-    server = start_server()
+    server = start_server("--model", "off")
     page = await open_page(server.url, babble)
     await press(page, "Start")
     await expect_live(page)
@@ -253,7 +253,7 @@ async def test_an_insecure_page_says_why_it_cannot_listen(server: Server, open_p
 
 
 async def test_a_full_server_is_waited_for(start_server: StartServer, open_browser: OpenBrowser, babble: Path) -> None:
-    server = start_server("--max-sessions", "1")
+    server = start_server("--model", "off", "--max-sessions", "1")
     browser = await open_browser(babble)
     first, second = await browser.new_page(), await browser.new_page()
     for page in (first, second):
@@ -270,7 +270,7 @@ async def test_a_full_server_is_waited_for(start_server: StartServer, open_brows
 async def test_a_token_is_asked_for_typed_in_or_taken_from_the_address(
     start_server: StartServer, open_page: OpenPage, babble: Path
 ) -> None:
-    server = start_server("--token", "correct-horse-battery-staple")
+    server = start_server("--model", "off", "--token", "correct-horse-battery-staple")
     page = await open_page(server.url, babble)
     await press(page, "Start")
     await expect(page.get_by_role("alert")).to_contain_text("This server asks for a token")

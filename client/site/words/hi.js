@@ -77,7 +77,7 @@ export const words = {
   labelledByTheirs: 'उनके अपने ब्राउज़र का लेबल।',
   waitingForOthers: 'दूसरों की प्रतीक्षा',
   notInCall: 'कॉल में नहीं',
-  inTheCall: 'कॉल में हैं',
+  inTheCall: 'कॉल में',
   join: 'जुड़ें',
   leave: 'छोड़ें',
   mute: 'म्यूट',
