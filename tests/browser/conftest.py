@@ -54,7 +54,7 @@ MOST_BROWSERS = 4
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What a browser finds around it, said to each kind of browser in its own way."""
+    """The microphone and the network that a browser finds, told to each kind of browser in its own way."""
 
     chromium: tuple[str, ...] = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
     """Flags of Chromium's command line."""
