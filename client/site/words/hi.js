@@ -17,7 +17,7 @@ export const words = {
   reconnecting: 'फिर से जुड़ रहा है…',
   stopped: 'रुका हुआ',
   ready: 'तैयार',
-  waitingForMicrophone: 'माइक्रोफ़ोन की प्रतीक्षा',
+  waitingForMicrophone: 'माइक्रोफ़ोन…',
   live: 'लाइव',
   start: 'शुरू',
   stop: 'रोकें',
