@@ -1,7 +1,8 @@
 """Real browsers, Chromium and Firefox, with a fake microphone, and the real server as a process of its own.
 
 A test that opens a browser runs in Chromium, and with ``--all-browsers`` in Firefox too: with the mark ``firefox``
-always, with ``chromium_only("why")`` never. Tests share browsers that run already, and one event loop.
+always, with ``chromium_only("why")`` never, and with ``firefox_only("why")`` there alone. Tests share browsers that run
+already, and one event loop.
 """
 
 import asyncio
@@ -121,11 +122,13 @@ def runs(item: pytest.Item, *, every: bool) -> bool:
     """Return whether a test runs in the browser that it was given, where in all of them or only as its marks say."""
     if not isinstance(item, pytest.Function) or getattr(item, "callspec", None) is None:
         return True
-    if item.callspec.params.get("browser_name") != "firefox" or Path(__file__).parent not in item.path.parents:
-        return True
-    if item.get_closest_marker("chromium_only"):
-        return False
-    return every or item.get_closest_marker("firefox") is not None
+    marks = {mark.name for mark in item.iter_markers()}
+    match item.callspec.params.get("browser_name"):
+        case "chromium":
+            return "firefox_only" not in marks
+        case "firefox":
+            return "chromium_only" not in marks and (every or bool(marks & {"firefox", "firefox_only"}))
+    return True
 
 
 def share_loop(items: Iterable[pytest.Item]) -> None:

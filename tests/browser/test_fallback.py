@@ -6,13 +6,10 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Page, Request, expect
 
-from tests.browser.conftest import ALLOWED, OpenPage, Server, StartServer, Surroundings
+from tests.browser.conftest import OpenPage, Server, StartServer, Surroundings
 from tests.browser.test_page import expect_live, expect_no_sessions, press
 
-PROXY_ONLY = Surroundings(
-    (*ALLOWED.chromium, "--force-webrtc-ip-handling-policy=disable_non_proxied_udp"),
-    (("media.peerconnection.ice.proxy_only", True),),
-)
+PROXY_ONLY = Surroundings(firefox=(("media.peerconnection.ice.proxy_only", True),))
 NOWHERE = """() => {
     // Candidates lead to an address that nobody has (RFC 5737): what is sent there is lost, as behind a firewall.
     const { prototype } = RTCPeerConnection;
@@ -51,7 +48,7 @@ async def test_the_page_goes_over_a_websocket_where_udp_is_blocked_and_tries_web
     await expect_no_sessions(server)
 
 
-@pytest.mark.firefox
+@pytest.mark.firefox_only("Chromium's policy for the same leaves it a way to this machine.")
 async def test_a_browser_that_may_use_a_proxy_alone_goes_over_a_websocket(
     server: Server, open_page: OpenPage, babble: Path
 ) -> None:
