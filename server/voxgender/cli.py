@@ -6,9 +6,11 @@ import difflib
 import io
 import json
 import logging
+import os
 import signal
 import sys
 from collections.abc import Callable, Coroutine, Iterable, Sequence
+from contextlib import suppress
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, get_type_hints
 
@@ -277,15 +279,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: 0 on success, 2 on bad usage, 1 on failure; both with one line on stderr.
     """
+    _open_standard_streams()
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A file's name may not be in the terminal's encoding.
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        command, settings = parse(sys.argv[1:] if argv is None else argv)
-        if command not in (serve, signaling, media, pool):
-            # Servers set up their own log.
-            logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.WARNING)
-        return command(settings)
+        try:
+            return _run_command(sys.argv[1:] if argv is None else argv)
+        finally:
+            # Here a disk that is full can be told; when the interpreter ends, it is a traceback.
+            sys.stdout.flush()
     except SettingsError as error:
         return _fail(error, 2)
     except VoxgenderError as error:
@@ -296,8 +299,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
     except BrokenPipeError:
         # The reader of the output has closed the pipe.
-        sys.stderr.close()
+        _discard_output()
         return 1
+    except OSError as error:
+        _discard_output()
+        where = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
+        return _fail(f"{where}{error.strerror or type(error).__name__}", 1)
+
+
+def _run_command(argv: Sequence[str]) -> int:
+    command, settings = parse(argv)
+    if command not in (serve, signaling, media, pool):
+        # Servers set up their own log.
+        logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.WARNING)
+    return command(settings)
 
 
 def parse(argv: Sequence[str]) -> tuple[Callable[[Any], int], Any]:
@@ -394,6 +409,26 @@ def _raise_interrupts() -> None:
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _open_standard_streams() -> None:
+    """Let streams that are closed, as some service managers leave them, lead to the null device.
+
+    A socket or a file would take their numbers otherwise, and be written to by whatever prints.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            # The lowest number that is free is given, so each stream gets its own.
+            file = os.open(os.devnull, os.O_RDWR)
+            setattr(sys, name, os.fdopen(file, "w" if number else "r", encoding="utf-8"))
+
+
+def _discard_output() -> None:
+    """Let what waits to be printed go nowhere: the interpreter would try again at its end, and fail."""
+    with suppress(OSError, ValueError):
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, sys.stdout.fileno())
+        os.close(null)
 
 
 def _fail(error: VoxgenderError | str, status: int) -> int:

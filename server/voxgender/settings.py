@@ -30,6 +30,19 @@ def is_host(text: str) -> bool:
         return False
 
 
+def check_token(token: str) -> None:
+    """Check that an HTTP header can carry a token as it is.
+
+    Raises:
+        SettingsError: its ends would be lost, or it holds a control character.
+    """
+    if token != token.strip() or not token.isprintable():
+        raise SettingsError(
+            "--token (VOXGENDER_TOKEN) has a control character, or a space or a line's end at its ends, with which "
+            "nobody can send it: is it read from a file that ends in a line's end?"
+        )
+
+
 @dataclass(frozen=True, kw_only=True)
 class HttpOptions(FromEnvironment):
     """HTTP server."""
@@ -60,7 +73,7 @@ class MetricsOptions(FromEnvironment):
         """The host and the TCP port; None for those of the server."""
         host, _, port = self.metrics_address.rpartition(":")
         host = host.removeprefix("[").removesuffix("]")
-        if not (is_host(host) and port.isascii() and port.isdigit() and int(port) <= 65_535):
+        if not (is_host(host) and re.fullmatch("[0-9]{1,5}", port) and int(port) <= 65_535):
             return None
         return host, int(port)
 
@@ -95,6 +108,9 @@ class AuthOptions(FromEnvironment):
     """Audience that callers' own tokens must name."""
     jwt_issuer: Annotated[str, Display(unset="any")] = ""
     """Issuer that callers' own tokens must name."""
+
+    def __post_init__(self) -> None:
+        check_token(self.token)
 
 
 @dataclass(frozen=True, kw_only=True)
