@@ -23,7 +23,7 @@ from voxgender.http.auth import Authenticator, Caller
 from voxgender.http.calls import Calls, Stream
 from voxgender.http.cors import check_origin
 from voxgender.http.l16 import L16
-from voxgender.http.listen import MESSAGES_AT_ONCE, Streams, wanted
+from voxgender.http.listen import Streams, wanted
 from voxgender.http.problems import Problem
 from voxgender.http.rates import Rates
 from voxgender.http.tickets import Tickets
@@ -266,12 +266,8 @@ class _Taker:
 
     async def take(self, socket: WebSocket, stream: Stream) -> None:
         """Take messages until the gateway leaves or stops."""
-        taken = 0
         finished = False
         while (event := await _next(socket, self._gateway)) is not None:
-            taken += 1
-            if taken % MESSAGES_AT_ONCE == 0:
-                await asyncio.sleep(0)
             if isinstance(event, bytes):
                 media = _Media("", track=_BOTH[0])
                 payload = event
