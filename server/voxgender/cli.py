@@ -304,7 +304,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         _discard_output()
         where = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
-        return _fail(f"{where}{error.strerror or type(error).__name__}", 1)
+        return _fail(f"{where}{error.strerror or str(error) or type(error).__name__}", 1)
 
 
 def _run_command(argv: Sequence[str]) -> int:

@@ -201,10 +201,15 @@ class RemoteNode:
         except (aiohttp.ClientError, TimeoutError) as error:
             raise NoAnswer(f"no answer from {self.url} ({type(error).__name__})") from None
         assert isinstance(socket, NodeSocket)
-        self._take_record(socket.response)
-        shown = unquote(socket.response.headers.get(STREAM_HEADER, ""))
-        session_id = socket.response.headers.get("Location", "").removeprefix("/whip/")
-        return RemoteStream(socket, session_id, self._decoded(shown.encode(), StreamFormat))
+        try:
+            self._take_record(socket.response)
+            shown = unquote(socket.response.headers.get(STREAM_HEADER, ""))
+            session_id = socket.response.headers.get("Location", "").removeprefix("/whip/")
+            return RemoteStream(socket, session_id, self._decoded(shown.encode(), StreamFormat))
+        except NoAnswer:
+            # The node's call would go on, with nobody who sends.
+            await socket.close()
+            raise
 
     async def withdraw(self, offer_id: str) -> None:
         """Withdraw an offer, whether the node has received it or not.
