@@ -1,6 +1,9 @@
 import json
 import pickle
+import resource
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +14,7 @@ from voxgender.errors import ModelError
 from voxgender.inference.loading import load
 from voxgender.training.export import best_network, export
 from voxgender.training.options import TrainOptions
-from voxgender.training.phase import BEST, CHECKPOINT, load_weights
+from voxgender.training.phase import BEST, CHECKPOINT, load_weights, save_weights
 from voxgender.training.train import OPTIONS, RESULT, train
 
 
@@ -84,6 +87,27 @@ def test_a_damaged_run_is_refused(run: Path, tmp_path: Path, damaged: str) -> No
         (tmp_path / name).write_bytes(content[: len(content) // 2] if name == damaged else content)
     with pytest.raises(ModelError, match="damaged"):
         export(tmp_path, tmp_path / "model")
+
+
+@contextmanager
+def a_full_disk(size: int = 20_000) -> Iterator[None]:
+    """Let no file become longer than so many bytes; Python ignores the signal of it (SIGXFSZ)."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def test_a_disk_that_is_full_is_told_in_a_sentence(run: Path, tmp_path: Path) -> None:
+    """torch and safetensors have errors of their own for it, which were tracebacks."""
+    with a_full_disk(), pytest.raises(ModelError, match=r"model: cannot be written \("):
+        export(run, tmp_path / "model")
+    weights, outcome = load_weights(run / RESULT)
+    with a_full_disk(), pytest.raises(ModelError, match=r"kept\.pt: cannot be written"):
+        save_weights(tmp_path / "kept.pt", weights, outcome)
+    assert not list(tmp_path.glob("kept.*"))
 
 
 class _Program:

@@ -252,5 +252,10 @@ def _load(file: Path) -> dict[str, Any]:
 
 def _save(state: dict[str, Any], file: Path) -> None:
     unfinished = file.with_suffix(".tmp")
-    torch.save(state, unfinished)
+    try:
+        torch.save(state, unfinished)
+    except RuntimeError:
+        # torch's word for whatever the system refuses.
+        unfinished.unlink(missing_ok=True)
+        raise ModelError(f"{file}: cannot be written; is the disk full?") from None
     unfinished.replace(file)
