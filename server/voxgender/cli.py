@@ -303,7 +303,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     except OSError as error:
         _discard_output()
-        where = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
+        where = "" if error.filename is None else f"{error.filename}: "
         return _fail(f"{where}{error.strerror or str(error) or type(error).__name__}", 1)
 
 
