@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -283,6 +284,48 @@ def test_failure_is_status_1_with_one_clear_line(
     (line,) = captured.err.splitlines()
     assert line.startswith("voxgender: ")
     assert says in line
+
+
+@pytest.mark.parametrize(
+    ("model", "says"),
+    [
+        ("~no-such-user/model", "no such user, or no home directory"),
+        (300 * "a", "cannot be looked for (File name too long)"),
+    ],
+)
+def test_a_model_that_cannot_be_looked_for_is_one_line(
+    model: str, says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Both were a traceback, and to ``PUT /model`` an internal error."""
+    assert run("classify", "--model", model, "x.wav") == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert says in line
+
+
+def _shell(command: str) -> subprocess.CompletedProcess[str]:
+    """Run a command line of a shell, in which ``voxgender`` is this one."""
+    script = f'voxgender() {{ {shlex.quote(sys.executable)} -m voxgender "$@"; }}; {command}'
+    return subprocess.run(["/bin/sh", "-c", script], capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.mark.parametrize(
+    ("command", "status", "says"),
+    [
+        # Without a stdin the event loop took its number, and libuv ended the process with a core dump.
+        ("voxgender listen http://127.0.0.1:9 - <&-", 1, "127.0.0.1:9"),
+        ("voxgender call http://127.0.0.1:9 --audio /no/such/file >&-", 1, "/no/such/file"),
+        ("voxgender classify /no/such/file 2>&-", 1, ""),
+        # Both were tracebacks.
+        ("voxgender doctor --json --role signaling >/dev/full", 1, "voxgender: No space left on device\n"),
+    ],
+)
+def test_streams_that_are_closed_or_full_are_no_traceback(command: str, status: int, says: str) -> None:
+    done = _shell(command)
+    assert done.returncode == status, done.stderr
+    assert done.stdout == ""
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.splitlines()) <= 1
 
 
 def test_help_and_version_are_status_0(capsys: pytest.CaptureFixture[str]) -> None:

@@ -133,6 +133,7 @@ for source in SOURCES.values():
 NAMES = [
     pytest.param(owner, name, id=f"{page.name}-{owner}.{name}")
     for page in sorted((ROOT / "docs").rglob("*.md"))
+    if "node_modules" not in page.parts
     for owner, name in sorted(set(re.findall(r"`(?:voxgender\.)?([A-Za-z][\w.]*)\.(\w+)(?:\(\))?`", page.read_text())))
     if name not in ("py", "md") and owner in SOURCES.keys() | CLASSES.keys()
 ]

@@ -414,6 +414,41 @@ async def test_no_packed_body_holds_the_loop(server: Server, name: str, stops: l
     await end_all(server.node)
 
 
+_UPGRADE = {
+    "Upgrade": "websocket",
+    "Sec-WebSocket-Version": "13",
+    "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+    "Authorization": "Bearer for those without a token of their own",
+}
+_MASK = bytes(4)
+FRAMES = {
+    "pings": b"\x89\x80" + _MASK,
+    "texts": b"\x81\x80" + _MASK,
+    "audio": b"\x82\x80" + _MASK,
+    "pieces of a message": b"\x00\x80" + _MASK,
+}
+"""Empty frames of a WebSocket (RFC 6455 section 5.2)."""
+
+
+@pytest.mark.parametrize("name", FRAMES)
+async def test_no_flood_of_frames_holds_the_loop(server: Server, name: str, stops: list[Stop]) -> None:
+    """A client that was sent away for its pings was read until it closed, and all that it had sent in one turn."""
+    request = request_of("GET", "/listen", **_UPGRADE).replace(b"Connection: close", b"Connection: Upgrade")
+    frames = (b"\x02\x80" + _MASK if name.startswith("pieces") else b"") + 40_000 * FRAMES[name]
+
+    async def flood() -> int:
+        reader, writer = await asyncio.open_connection(LOOPBACK, port_of(server))
+        try:
+            writer.write(request + frames + b"\x88\x80" + _MASK)
+            return int((await reader.read()).split(b" ", 2)[1])
+        finally:
+            writer.close()
+
+    stop = await measure(f"a WebSocket of empty {name}", flood, stops)
+    assert stop.status == 101
+    assert stop.seconds < LIMIT_S
+
+
 @pytest.mark.parametrize("size", [1, 2, 16, MAX_BODY])
 @pytest.mark.parametrize("extension", ["", ";a=b"])
 async def test_no_chunks_hold_the_loop(server: Server, size: int, extension: str, stops: list[Stop]) -> None:

@@ -7,12 +7,15 @@ import pytest
 from tests.options import given
 from voxgender.errors import SettingsError
 from voxgender.options import options_of, read
+from voxgender.peer.options import TokenOptions
 from voxgender.settings import (
     ROLES,
+    AuthOptions,
     ClassifySettings,
     HttpOptions,
     MediaOptions,
     MediaSettings,
+    MetricsOptions,
     ModelOptions,
     NodeSettings,
     PoolSettings,
@@ -119,6 +122,40 @@ def test_platforms_say_the_port_as_port() -> None:
     assert read(HttpOptions, {}, {"PORT": "7000"}).port == 7000
     assert read(HttpOptions, {}, {"PORT": "7000", "VOXGENDER_PORT": "9000"}).port == 9000
     assert read(HttpOptions, {"port": 9001}, {"PORT": "7000"}).port == 9001
+
+
+def test_the_address_of_a_service_of_this_name_is_no_port_to_listen_on() -> None:
+    """Kubernetes sets ``VOXGENDER_PORT`` in each pod beside a service called ``voxgender``: none of them started."""
+    told = {"VOXGENDER_PORT": "tcp://10.3.240.5:8080"}
+    assert read(HttpOptions, {}, told).port == 8080
+    assert read(HttpOptions, {}, told | {"PORT": "7000"}).port == 7000
+    assert read(HttpOptions, {}, {"VOXGENDER_PORT": "tcp://[2001:db8::5]:8080"}).port == 8080
+    with pytest.raises(SettingsError, match="VOXGENDER_PORT takes a whole number"):
+        read(HttpOptions, {}, {"VOXGENDER_PORT": "tcp://10.3.240.5"})
+
+
+@pytest.mark.parametrize("value", ["yes", "", "2", "tru"])
+def test_a_switch_in_the_environment_says_what_it_takes(value: str) -> None:
+    """It said that it took text in UTF-8."""
+    assert read(MediaOptions, {}, {"VOXGENDER_NO_UDP": "True"}).no_udp
+    assert not read(MediaOptions, {}, {"VOXGENDER_NO_UDP": "0"}).no_udp
+    with pytest.raises(SettingsError, match=r"^VOXGENDER_NO_UDP takes true or false$"):
+        read(MediaOptions, {}, {"VOXGENDER_NO_UDP": value})
+
+
+@pytest.mark.parametrize("token", ["abc\n", " abc", "a\tb", " ", "a\x00b"])
+@pytest.mark.parametrize("kind", [AuthOptions, TokenOptions])
+def test_a_token_that_nobody_can_send_is_refused(kind: type, token: str) -> None:
+    """A secret that a file with a line's end was made into let the server start, and then nobody in."""
+    with pytest.raises(SettingsError, match=r"^--token \(VOXGENDER_TOKEN\)") as refused:
+        kind(token=token)
+    assert "abc" not in str(refused.value)
+
+
+@pytest.mark.parametrize("port", ["65536", "9" * 5_000, "\u0661", ""])
+def test_a_port_of_metrics_that_is_none_is_refused(port: str) -> None:
+    with pytest.raises(SettingsError, match="--metrics-address"):
+        MetricsOptions(metrics_address=f"127.0.0.1:{port}")
 
 
 @pytest.mark.parametrize("role", ROLES)

@@ -70,7 +70,7 @@ async def test_nodes_add_up_and_those_that_are_silent_are_named(monkeypatch: pyt
     assert few.total == both.total
 
 
-@pytest.mark.parametrize("number", ["-1", "1e400", "NaN", '"1"', "9007199254740993"])
+@pytest.mark.parametrize("number", ["-1", "1e400", "NaN", '"1"', "1000000000001"])
 def test_a_node_that_tells_no_usage_is_not_believed(number: str) -> None:
     text = json.dumps(msgspec.to_builtins(add_up([], []))).replace('"calls": 0', f'"calls": {number}', 1)
     with pytest.raises(ValueError):  # noqa: PT011 - the reasons differ

@@ -4,8 +4,10 @@ import argparse
 import difflib
 import io
 import logging
+import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, NoReturn, get_type_hints
 
 from voxgender import __version__, options
@@ -21,15 +23,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: 0 on success, 2 on bad usage, 1 on failure; both with one line on stderr.
     """
+    _open_standard_streams()
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A file's name may not be in the terminal's encoding.
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        command, settings = parse(sys.argv[1:] if argv is None else argv)
-        if command not in (serve, signaling, media, pool):
-            # Servers set up their own log.
-            logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.WARNING)
-        return command(settings)
+        try:
+            return _run_command(sys.argv[1:] if argv is None else argv)
+        finally:
+            # Here a disk that is full can be told; when the interpreter ends, it is a traceback.
+            sys.stdout.flush()
     except SettingsError as error:
         return fail(error, 2)
     except VoxgenderError as error:
@@ -40,8 +43,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
     except BrokenPipeError:
         # The reader of the output has closed the pipe.
-        sys.stderr.close()
+        _discard_output()
         return 1
+    except OSError as error:
+        _discard_output()
+        where = "" if error.filename is None else f"{error.filename}: "
+        return fail(f"{where}{error.strerror or str(error) or type(error).__name__}", 1)
+
+
+def _run_command(argv: Sequence[str]) -> int:
+    command, settings = parse(argv)
+    if command not in (serve, signaling, media, pool):
+        # Servers set up their own log.
+        logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.WARNING)
+    return command(settings)
 
 
 def parse(argv: Sequence[str]) -> tuple[Callable[[Any], int], Any]:
@@ -106,6 +121,26 @@ def _unknown(prog: str, name: str, flags: Sequence[str]) -> str:
     nearest = difflib.get_close_matches(name, flags, 1)
     advice = f"did you mean {nearest[0]}?" if nearest else f"see {prog} --help"
     return f"{prog} has no option {name}; {advice}"
+
+
+def _open_standard_streams() -> None:
+    """Let streams that are closed, as some service managers leave them, lead to the null device.
+
+    A socket or a file would take their numbers otherwise, and be written to by whatever prints.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            # The lowest number that is free is given, so each stream gets its own.
+            file = os.open(os.devnull, os.O_RDWR)
+            setattr(sys, name, os.fdopen(file, "w" if number else "r", encoding="utf-8"))
+
+
+def _discard_output() -> None:
+    """Let what waits to be printed go nowhere: the interpreter would try again at its end, and fail."""
+    with suppress(OSError, ValueError):
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, sys.stdout.fileno())
+        os.close(null)
 
 
 if __name__ == "__main__":

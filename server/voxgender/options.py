@@ -17,6 +17,7 @@ import argparse
 import ast
 import inspect
 import os
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass
@@ -32,6 +33,9 @@ from msgspec import Meta
 from voxgender.errors import SettingsError
 
 PREFIX = "VOXGENDER_"
+
+_SERVICE_LINK = re.compile(r"(tcp|udp|sctp)://[0-9A-Za-z.:\[\]-]+:[0-9]{1,5}")
+"""Value that Kubernetes gives ``VOXGENDER_PORT`` in each pod beside a service called ``voxgender``. Nobody chose it."""
 
 T = TypeVar("T")
 
@@ -96,6 +100,11 @@ class Option:
         return get_args(kind) if get_origin(kind) is Literal else ()
 
     @property
+    def is_number(self) -> bool:
+        """True if the option takes a number."""
+        return _plain(self.annotation) in (int, float)
+
+    @property
     def is_list(self) -> bool:
         """True if the option takes several values."""
         return get_origin(_plain(self.annotation)) is tuple
@@ -118,7 +127,9 @@ class Option:
             *others, last = self.choices
             return f"{', '.join(others)} or {last}"
         kind, limits = _plain(self.annotation), _limits(self.annotation)
-        if kind not in (int, float):
+        if kind is bool:
+            return "true or false"
+        if not self.is_number:
             return "text in UTF-8" if limits.min_length is None else "text that is not empty, in UTF-8"
         number = {int: "a whole number", float: "a number"}[kind]
         return " ".join(filter(None, (number, self.range)))
@@ -246,7 +257,7 @@ def _count(option: Option) -> str | None:
 def _metavar(option: Option) -> str:
     if option.choices:
         return "{" + ",".join(option.choices) + "}"
-    if _plain(option.annotation) in (int, float):
+    if option.is_number:
         return option.unit.upper() or "N"
     return option.name.rpartition("_")[2].upper()
 
@@ -257,8 +268,8 @@ def _value_given(option: Option, flags: Mapping[str, Any], environ: Mapping[str,
         return option.flag, flags[option.name]
     if option.variable:
         for variable in (option.variable, option.display.fallback_variable):
-            if variable in environ:
-                text = environ[variable]
+            text = environ.get(variable)
+            if text is not None and not (option.is_number and _SERVICE_LINK.fullmatch(text)):
                 parts = [part.strip() for part in text.split(",") if part.strip()]
                 return variable, parts if option.is_list else text
     return "", None

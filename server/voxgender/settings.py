@@ -31,6 +31,19 @@ def is_host(text: str) -> bool:
         return False
 
 
+def check_token(token: str) -> None:
+    """Check that an HTTP header can carry a token as it is.
+
+    Raises:
+        SettingsError: its ends would be lost, or it holds a control character.
+    """
+    if token != token.strip() or not token.isprintable():
+        raise SettingsError(
+            "--token (VOXGENDER_TOKEN) has a control character, or a space or a line's end at its ends, with which "
+            "nobody can send it: is it read from a file that ends in a line's end?"
+        )
+
+
 @dataclass(frozen=True, kw_only=True)
 class HttpOptions(FromEnvironment):
     """HTTP server."""
@@ -95,6 +108,9 @@ class AuthOptions(FromEnvironment):
     """Audience that callers' own tokens must name."""
     jwt_issuer: Annotated[str, Display(unset="any")] = ""
     """Issuer that callers' own tokens must name."""
+
+    def __post_init__(self) -> None:
+        check_token(self.token)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,8 +15,9 @@ from voxgender.roster import LiveCall
 MAX_SUBJECTS = 10_000
 """Subjects that are kept apart; the calls of more are counted together."""
 
-_MOST = 2**53
-"""Greatest number that JSON carries whole everywhere (RFC 8259 section 6)."""
+_MOST = 10**12
+"""Greatest number that a node may tell: thirty thousand years of audio. The sums of a thousand nodes stay below 2**53,
+up to which JSON carries numbers whole everywhere (RFC 8259 section 6)."""
 
 Count = Annotated[int, Meta(ge=0, le=_MOST)]
 Seconds = Annotated[float, Meta(ge=0, le=_MOST)]

@@ -135,6 +135,23 @@ def test_an_empty_chunk_is_nothing() -> None:
     assert [list(chunks.cut(empty)) for empty in (b"", np.zeros(0, dtype=np.int16), b"")] == [[], [], []]
 
 
+@pytest.mark.parametrize("shape", [(0,), (0, 1), (0, 2), (1, 0), (2, 0)])
+def test_a_first_chunk_may_be_empty_and_says_nothing_of_the_channels(shape: tuple[int, ...]) -> None:
+    """A callback of a sound card that has nothing yet gave (0, 2), which was refused as sound of 0 channels."""
+    chunks = Chunks(16_000)
+    assert list(chunks.cut(np.zeros(shape, np.int16))) == []
+    square = np.array([[1, 2], [3, 4]], np.int16)
+    ((packet, _),) = chunks.cut(square)
+    assert packet.data == square.tobytes()
+
+
+def test_whole_numbers_of_numpy_are_whole_numbers() -> None:
+    """They were refused as none: rates that were read from a table or a header are of such types."""
+    chunks = Chunks(np.int64(16_000), "s16le", np.int32(2))  # type: ignore[arg-type]
+    ((_, length_s),) = chunks.cut(bytes(640))
+    assert length_s == 0.01
+
+
 def test_floats_that_are_no_numbers_are_silence() -> None:
     (samples,) = heard(Chunks(16_000), np.array([np.nan, np.inf, 0.5, 1e300], dtype=np.float64))
     assert samples.tolist() == [0, 0, 16_384, 0]

@@ -2,6 +2,8 @@
 
 import asyncio
 import io
+import os
+import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -175,6 +177,44 @@ async def test_files_and_arrays_are_classified_alike_off_the_loop_and_on_it(tmp_
     ]
     assert {verdict.label for verdict in verdicts} == {"female"}
     assert len({(v.confidence, v.segments) for v in verdicts}) == 1
+
+
+_FORK = """
+import asyncio, os, sys, threading
+import numpy as np
+from voxgender import analyze, classify_sync
+from voxgender.engine import loading
+
+sound = np.zeros(16_000, np.int16)
+classify_sync(sound, rate=16_000)
+loading._lock.acquire()
+child = os.fork()
+if child:
+    loading._lock.release()
+    _, status = os.waitpid(child, 0)
+    classify_sync(sound, rate=16_000)
+    sys.exit(os.waitstatus_to_exitcode(status))
+
+
+async def told():
+    return [message.type async for message in analyze(sound, rate=16_000)]
+
+
+classify_sync(sound, rate=16_000)
+assert asyncio.run(told())[-1] == "summary"
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+async def test_a_process_that_is_forked_loads_its_own_model() -> None:
+    """It waited for the threads of its parent for ever: workers of Gunicorn with --preload, and of multiprocessing."""
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", _FORK)
+    try:
+        assert await asyncio.wait_for(process.wait(), PATIENCE_S) == 0
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
 
 
 async def test_what_is_no_file_is_refused_in_a_sentence(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from urllib.parse import quote
 
 import msgspec
 import pytest
@@ -12,13 +13,16 @@ from aiohttp import web
 from tests.nodes import SECRET, a_node
 from tests.rtc import LOOPBACK
 from voxgender.engine import Engine
+from voxgender.errors import NotReady
 from voxgender.fleet import nodehttp, roster
 from voxgender.fleet.directory import Directory
 from voxgender.fleet.nodehttp import NoAnswer
 from voxgender.fleet.record import NodeRecord
 from voxgender.fleet.remote import RemoteNode
+from voxgender.fleet.remotestream import STREAM_HEADER
 from voxgender.fleet.router import Router
 from voxgender.fleet.sources import StaticNodes
+from voxgender.fleet.wire import RECORD_HEADER
 from voxgender.http.follower import Follower
 from voxgender.roles.hosting import listen
 from voxgender.roster import Gone, LiveCall
@@ -39,7 +43,7 @@ async def a_liar(**answers: Answer) -> AsyncIterator[str]:
 
     app = web.Application()
     app[_over] = asyncio.Event()
-    app.add_routes([web.get("/node", tell_record)])
+    app.add_routes([web.get("/node", answers.pop("node", tell_record))])
     for name, answer in answers.items():
         path = {"events": "/whip/{session}/events"}.get(name, f"/{name}")
         app.add_routes([web.get(path, answer)])
@@ -187,6 +191,58 @@ async def test_a_node_takes_no_other_node_s_calls_away(engine: Engine) -> None:
             watch = await router.watch()
             assert [(call.session, call.name) for call in watch.calls] == [(session, "studio")]
             watch.close()
+
+
+@pytest.mark.parametrize("where", ["header", "record"])
+async def test_a_node_tells_no_record_of_another_node(engine: Engine, where: str) -> None:
+    """One header let another node get no more calls, and be taken for gone, with all that it had."""
+    async with a_node(engine) as honest:
+        told = msgspec.structs.replace(honest.status.record(), draining=True, capacity=1, sessions=1, beat=2**40)
+        is_lying = False
+
+        async def overview(_: web.Request) -> web.Response:
+            headers = {RECORD_HEADER: told.to_json().decode()} if where == "header" else {}
+            return web.json_response({"calls": [], "nodes": []}, headers=headers)
+
+        async def record(_: web.Request) -> web.Response:
+            own = NodeRecord(id=NODE, url="", capacity=10, sessions=0, load=0.0, version="1")
+            shown = told if is_lying and where == "record" else own
+            return web.Response(body=shown.to_json(), content_type="application/json")
+
+        async with a_liar(node=record, overview=overview) as url, a_router(url, honest.url) as router:
+            directory = router._directory
+            is_lying = True
+            await router.overview()
+            await directory.query(directory.members())
+            await directory.refresh(force=True)
+            member = directory.get(honest.id)
+            assert member is not None
+            assert (member.node.url, member.record.draining) == (honest.url, False)
+            # Its next records count.
+            honest.node.drain()
+            await router.overview()
+            assert member.record.draining
+
+
+async def test_a_stream_that_cannot_be_read_is_given_up_at_once() -> None:
+    """While a fleet is replaced by a newer version, a node may take formats that signaling does not know yet."""
+    gone = asyncio.Event()
+
+    async def stream(request: web.Request) -> web.StreamResponse:
+        socket = web.WebSocketResponse()
+        socket.headers[STREAM_HEADER] = quote('{"encoding":"of tomorrow"}')
+        await socket.prepare(request)
+        async for _ in socket:
+            pass
+        gone.set()
+        return socket
+
+    ticket = SECRET.new_session_id(NODE)
+    async with a_liar(**{f"listen/{ticket}": stream}) as url, a_router(url) as router:
+        with pytest.raises(NotReady):
+            await router.redeem(ticket)
+        async with asyncio.timeout(5):
+            await gone.wait()
 
 
 @pytest.mark.parametrize("path", ["node", "sessions", "overview", "usage", "metrics"])

@@ -61,6 +61,26 @@ async def test_a_record_that_is_not_renewed_goes_with_its_lease(redis: RedisServ
         assert await client.smembers("{voxgender}:nodes") == {b"here"}
 
 
+async def test_nodes_of_another_secret_are_told_in_the_log(
+    redis: RedisServer, registry: Registry, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Signaling said that no media node takes calls, and nothing said why."""
+    other = Registry(redis.url, Secret("another"))
+    await other.announce(a_record("one"))
+    await other.close()
+    await registry.announce(a_record("two"))
+    await registry.read()
+    (record,) = caplog.records
+    assert "1 of 2 records" in record.getMessage()
+    assert "VOXGENDER_SECRET has to be the same everywhere" in record.getMessage()
+    # Once a minute, whoever writes to Redis.
+    assert record.__dict__["kind"] == "unread"
+    caplog.clear()
+    await registry.withdraw("one")
+    await registry.read()
+    assert not caplog.records
+
+
 async def test_who_can_write_to_redis_and_has_no_secret_announces_nothing(
     redis: RedisServer, registry: Registry
 ) -> None:

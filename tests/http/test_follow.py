@@ -16,6 +16,7 @@ from tests.options import given
 from tests.rtc import SDP, Peer, ToneTrack, a_peer, a_server
 from voxgender import protocol
 from voxgender.engine import Engine
+from voxgender.http import follow
 from voxgender.http.follow import MAX_FOLLOWERS_EACH
 from voxgender.http.follower import MAX_CALLS, read_positions
 from voxgender.sessionids import call_hash
@@ -297,6 +298,43 @@ async def test_readers_of_one_name_leave_places_to_those_of_others(engine: Engin
         async with server.http.get("/names/a/events", headers=AS_ALL) as response:
             assert response.status == 503
         await stack.enter_async_context(following(server.http, "/names/b/events"))
+
+
+async def test_one_subject_s_tokens_follow_half_of_all_at_most(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A token that may follow many names took all places, and the operator's own program found none."""
+    monkeypatch.setattr(follow, "MAX_FOLLOWED_BY_ONE", 3)
+    scope = " ".join(f"follow:names/n{number}" for number in range(4))
+    many, short = as_token(scope=scope), as_token(scope=scope, exp=time.time() + 1.5)
+    async with a_server(engine, settings=SHARED) as server, AsyncExitStack() as stack:
+        read = [
+            await stack.enter_async_context(server.http.get(f"/names/n{number}/events", headers=short))
+            for number in range(3)
+        ]
+        assert [response.status for response in read] == [200, 200, 200]
+        async with server.http.get("/names/n3/events", headers=many) as response:
+            assert response.status == 429
+            assert response.headers["Retry-After"]
+            assert (await response.json())["code"] == "too_many_requests"
+        await stack.enter_async_context(following(server.http, "/names/n3/events"))
+        other = as_token(sub="bob", scope=scope)
+        await stack.enter_async_context(following(server.http, "/names/n3/events", headers=other))
+        async with asyncio.timeout(10):
+            assert [await response.read() for response in read] == [b"", b"", b""]
+        await stack.enter_async_context(following(server.http, "/names/n3/events", headers=many))
+
+
+async def test_readers_with_a_token_are_counted_by_its_subject_wherever_they_are(engine: Engine) -> None:
+    settings = given(
+        FrontSettings, jwt_secret=SECRET, offers_per_minute=1, trusted_proxy=("127.0.0.0/8",), token=SHARED_TOKEN
+    )
+    token = as_token(scope="follow:names/a")
+    async with a_server(engine, settings=settings) as server:
+        statuses = []
+        for number in range(4):
+            headers = token | {"X-Forwarded-For": f"198.51.100.{number}"}
+            async with server.http.get("/names/a/events", headers=headers) as response:
+                statuses.append(response.status)
+        assert statuses == [200, 429, 429, 429]
 
 
 async def test_a_subject_in_braces_is_followed(engine: Engine) -> None:

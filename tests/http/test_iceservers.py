@@ -48,7 +48,12 @@ def test_a_server_becomes_a_link(server: str, link: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "server", ["", "stun", "http://x", "turn:turn.example.org", "stun:a:b@host", "stun:a b", "turn:u:p@h>;x"]
+    "server",
+    [
+        *("", "stun", "http://x", "turn:turn.example.org", "stun:a:b@host", "stun:a b", "turn:u:p@h>;x"),
+        # Browsers refuse all of a call's servers for one of these.
+        *("stun:host:0", "stun:host:65536", f"stun:host:{'9' * 5_000}", "stun:host:\u0661"),
+    ],
 )
 def test_what_is_no_server_is_refused_by_name(server: str) -> None:
     with pytest.raises(SettingsError, match="--ice-server"):

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -253,6 +254,14 @@ def test_a_file_that_is_of_no_use_is_refused_at_the_start(tmp_path: Path) -> Non
     path.write_bytes(b" " * (MAX_BYTES + 1))
     with pytest.raises(SettingsError, match="larger than any key set"):
         JwkSet(str(path))
+
+
+def test_a_pipe_is_no_file_of_keys(tmp_path: Path) -> None:
+    """The server waited for its other end, and neither SIGINT nor SIGTERM ended that."""
+    pipe = tmp_path / "keys.json"
+    os.mkfifo(pipe)
+    with pytest.raises(SettingsError, match=r"--jwt-keys.*it is no regular file"):
+        JwkSet(str(pipe))
 
 
 @pytest.mark.parametrize(

@@ -156,6 +156,23 @@ async def test_behind_a_proxy_that_strips_a_path_everything_is_found(
             assert response.status == 200
 
 
+async def test_a_stream_behind_a_proxy_that_strips_a_path_is_found(engine: Engine) -> None:
+    """The ticket's URL led to the site's root, so pages under a path had no WebSocket where no UDP gets through."""
+    settings = given(FrontSettings, path_prefix="/voice")
+    async with a_server(engine, settings=settings) as server, server.http.post("/listen") as response:
+        reservation = await response.json()
+        assert response.headers["Location"] == reservation["url"]
+        assert reservation["url"].startswith("/voice/listen/")
+        assert reservation["session"].startswith("/voice/whip/")
+        # The proxy strips the path.
+        async with server.http.ws_connect(reservation["url"].removeprefix("/voice")) as socket:
+            assert socket.get_extra_info("peername")
+            hello = protocol.decode(await socket.receive_str())
+            assert isinstance(hello, protocol.Hello)
+            told = socket._response.headers["Location"]
+            assert told == reservation["session"] == f"/voice/whip/{hello.session}"
+
+
 async def test_without_a_proxy_nothing_has_a_prefix(engine: Engine) -> None:
     async with a_server(engine) as server, a_peer(ToneTrack()) as peer:
         offer = await peer.offer()

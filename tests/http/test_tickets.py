@@ -1,5 +1,7 @@
 """Tickets at another instance than the one that made them."""
 
+import json
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
@@ -134,6 +136,16 @@ async def test_a_ticket_expires_everywhere_and_counts_as_its_subject_s_call(engi
     assert len(there._used) == 1
     await one.close()
     await other.close()
+
+
+@pytest.mark.parametrize("text", [b"{}", b'{"place":"p"}', b"[]", b"\xff"])
+async def test_a_ticket_of_another_version_is_none_here(engine: Engine, text: bytes) -> None:
+    """While instances are replaced by newer ones, one has to answer for formats that it does not know: it was a 500."""
+    async with a_server(engine, settings=given(FrontSettings, token=TOKEN)) as server:
+        newer = {"instance": "i", "place": "p", "subject": None, "form": {"encoding": "of tomorrow"}}
+        for permit in (text, json.dumps(newer).encode()):
+            ticket = Seal(TOKEN).close(permit, time.time())
+            await refusal(server.http, f"/listen/{ticket}", 404, "ticket_not_found")
 
 
 def test_instances_without_a_secret_share_no_tickets() -> None:

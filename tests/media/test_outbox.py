@@ -159,6 +159,13 @@ async def test_a_crowd_of_followers_is_refused() -> None:
     await anext(outbox.follow())
 
 
+async def test_a_crowd_of_followers_that_comes_at_once_is_bounded_too() -> None:
+    """Requests of one turn of the loop are let in before any is counted: sixty of sixty were told all."""
+    outbox = Outbox(HELLO)
+    told = await asyncio.gather(*(anext(outbox.follow(), None) for _ in range(3 * MAX_FOLLOWERS)))
+    assert len([message for message in told if message is not None]) == MAX_FOLLOWERS
+
+
 def test_a_channel_that_has_closed_gives_its_place_back() -> None:
     """Only the first eight of the channels that were opened and closed one after another got messages."""
     outbox = Outbox(HELLO)

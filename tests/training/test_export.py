@@ -1,4 +1,9 @@
 import json
+import pickle
+import resource
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -9,29 +14,31 @@ from voxgender.errors import ModelError
 from voxgender.inference.loading import load
 from voxgender.training.export import best_network, export
 from voxgender.training.options import TrainOptions
-from voxgender.training.phase import BEST, load_weights
+from voxgender.training.phase import BEST, CHECKPOINT, load_weights, save_weights
 from voxgender.training.train import OPTIONS, RESULT, train
+
+
+def options(corpus: Path, out: Path, cache: Path) -> TrainOptions:
+    return TrainOptions(
+        corpus,
+        out,
+        steps=4,
+        tuning_steps=2,
+        batch=4,
+        hidden=32,
+        layers=1,
+        crops=16,
+        resynthesised_speakers=2,
+        check_every=2,
+        cache=cache,
+        workers=1,
+    )
 
 
 @pytest.fixture(scope="module")
 def run(corpus: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("run")
-    train(
-        TrainOptions(
-            corpus,
-            out,
-            steps=4,
-            tuning_steps=2,
-            batch=4,
-            hidden=32,
-            layers=1,
-            crops=16,
-            resynthesised_speakers=2,
-            check_every=2,
-            cache=cache,
-            workers=1,
-        )
-    )
+    train(options(corpus, out, cache))
     return out
 
 
@@ -80,3 +87,46 @@ def test_a_damaged_run_is_refused(run: Path, tmp_path: Path, damaged: str) -> No
         (tmp_path / name).write_bytes(content[: len(content) // 2] if name == damaged else content)
     with pytest.raises(ModelError, match="damaged"):
         export(tmp_path, tmp_path / "model")
+
+
+@contextmanager
+def a_full_disk(size: int = 20_000) -> Iterator[None]:
+    """Let no file become longer than so many bytes; Python ignores the signal of it (SIGXFSZ)."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def test_a_disk_that_is_full_is_told_in_a_sentence(run: Path, tmp_path: Path) -> None:
+    """torch and safetensors have errors of their own for it, which were tracebacks."""
+    with a_full_disk(), pytest.raises(ModelError, match=r"model: cannot be written \("):
+        export(run, tmp_path / "model")
+    weights, outcome = load_weights(run / RESULT)
+    with a_full_disk(), pytest.raises(ModelError, match=r"kept\.pt: cannot be written"):
+        save_weights(tmp_path / "kept.pt", weights, outcome)
+    assert not list(tmp_path.glob("kept.*"))
+
+
+class _Program:
+    """Runs when it is unpickled without care."""
+
+    def __reduce__(self) -> tuple[object, tuple[str, ...]]:
+        return exec, ("raise SystemExit('a program in a pickle was run')",)
+
+
+@pytest.mark.parametrize("content", [b"junk", b"", b"\x80\x04.", pickle.dumps(_Program()), pickle.dumps({"best": 7})])
+@pytest.mark.parametrize("name", [RESULT, CHECKPOINT, OPTIONS])
+def test_a_run_whose_file_is_none_is_refused_in_a_sentence(
+    run: Path, corpus: Path, cache: Path, tmp_path: Path, name: str, content: bytes
+) -> None:
+    """Going on with it was a traceback: ``KeyError: 174812789``."""
+    shutil.copytree(run, tmp_path, dirs_exist_ok=True)
+    if name == CHECKPOINT:
+        (tmp_path / RESULT).unlink()
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ModelError, match=rf"{name}: is damaged") as refused:
+        train(options(corpus, tmp_path, cache))
+    assert len(str(refused.value).splitlines()) == 1

@@ -76,6 +76,12 @@ def test_a_manifest_that_is_not_there(tmp_path: Path) -> None:
         read_manifest(tmp_path / "none.csv")
 
 
+def test_a_line_without_end_is_read_no_further() -> None:
+    """A device has one; it was read until the memory was full."""
+    with pytest.raises(ManifestError, match="a line has more than"):
+        read_manifest("/dev/zero")
+
+
 def test_a_manifest_that_is_no_text(tmp_path: Path) -> None:
     (tmp_path / "m.csv").write_bytes(b"path,label\n\xff\xfe\x00,male\n")
     with pytest.raises(ManifestError, match="UTF-8"):

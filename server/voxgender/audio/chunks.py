@@ -86,11 +86,12 @@ class Chunks:
         from voxgender.audio.arrays import encoded, interleaved
 
         samples, encoding = encoded(piece.data, self._encoding, piece.kind)
+        if samples.size == 0:
+            # Its shape says nothing: a callback without sound may give (0, 1), (0, 2) or (0,).
+            return iter(())
         said = piece.channels or self._channels
         samples, self._is_last_planar = interleaved(samples, said, is_planar=self._is_last_planar)
         channels = self._channels_of(piece, samples.shape[1])
-        if samples.size == 0 and self._packets is not None:
-            return iter(())
         return self._packets_of(PcmFormat(rate_hz, encoding, channels), samples.tobytes())
 
     def _rate_of(self, piece: _Piece) -> int:

@@ -5,6 +5,7 @@ Imports neither numpy nor FFmpeg, so that an event loop can do it before they ar
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Literal, get_args
 
 from voxgender.audio.packets import SAMPLE_RATE_HZ, Packet
@@ -41,8 +42,11 @@ class PcmFormat:
             raise AudioError(
                 f"A rate of {self.rate_hz!r} Hz is not taken: give a whole number from {MIN_RATE_HZ} to {MAX_RATE_HZ}."
             )
+        # numpy's integers are whole numbers, too.
+        object.__setattr__(self, "rate_hz", int(self.rate_hz))
         if not _is_integer(self.channels) or not 1 <= self.channels <= MAX_CHANNELS:
             raise AudioError(f"{self.channels!r} channels are not taken: give a number from 1 to {MAX_CHANNELS}.")
+        object.__setattr__(self, "channels", int(self.channels))
 
     @property
     def frame_bytes(self) -> int:
@@ -84,4 +88,4 @@ class PcmPackets:
 
 
 def _is_integer(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, Integral) and not isinstance(value, bool)

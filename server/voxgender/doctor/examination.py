@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import os
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -134,7 +133,12 @@ async def _machine(settings: DoctorSettings) -> AsyncIterator[Finding]:
     folders: dict[str, Path] = {}
     takes_calls = settings.role != "signaling"
     if takes_calls and settings.model.model not in ("embedded", "off"):
-        folders["converted models"] = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "voxgender"
+        from voxgender.inference.graphcache import cache_folder
+
+        try:
+            folders["converted models"] = cache_folder()
+        except OSError as error:
+            yield warning("permissions", f"converted models are not kept: {error}", "set XDG_CACHE_HOME")
     if settings.role == "serve" and settings.processes.workers > 1:
         folders["workers' sockets"] = Path(tempfile.gettempdir())
     for finding in _all_of(machine.permissions(files, folders)):

@@ -1,5 +1,6 @@
 """Load a model and make an engine for it, without the server's settings and without HTTP."""
 
+import os
 import threading
 from collections.abc import Sequence
 
@@ -14,6 +15,9 @@ OFF = "off"
 
 _lock = threading.Lock()
 _engines: dict[str, Engine] = {}
+_of_parents: list[Engine] = []
+"""Engines of the processes that this one was forked from, kept because their threads, which to end would wait for, are
+not here."""
 
 
 def load_engine(
@@ -83,3 +87,15 @@ def shared_engine(model: str) -> Engine:
         if model not in _engines:
             _engines[model] = load_engine(model)
         return _engines[model]
+
+
+def _start_anew() -> None:
+    """Forget the engines of the process that this one was forked from: a fork has none of their threads."""
+    global _lock
+    _lock = threading.Lock()
+    _of_parents.extend(_engines.values())
+    _engines.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_start_anew)

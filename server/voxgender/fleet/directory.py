@@ -334,11 +334,14 @@ class Directory:
             self._update(record, url)
 
     def _update(self, record: NodeRecord, url: str) -> None:
-        """Add or update a member by a record, unless a newer one is known."""
+        """Add or update a member by a record that is that of ``url``, unless a newer one is known."""
+        member = self._members.get(record.id)
+        if member is not None and member.node.url != url:
+            # Another node tells it, which could take this one's calls away; or the same one has two addresses.
+            return
         if record.beat <= self._beats.get(record.id, -1):
             return
         self._beats[record.id] = record.beat
-        member = self._members.get(record.id)
         if member is None:
             node = self._by_url.pop(url, None) or self._remote(url)
             self._members[record.id] = Member(record, node, self._clock())
@@ -348,12 +351,13 @@ class Directory:
         member.update(record, self._clock())
 
     def _remote(self, url: str) -> RemoteNode:
-        return RemoteNode(url, self._secret, on_record=self._update_member, answer_timeout_s=self._answer_timeout_s)
+        on_record = partial(self._update_member, url)
+        return RemoteNode(url, self._secret, on_record=on_record, answer_timeout_s=self._answer_timeout_s)
 
-    def _update_member(self, record: NodeRecord) -> None:
+    def _update_member(self, url: str, record: NodeRecord) -> None:
         """Update a member by the record in its answer. Ignore records of unknown nodes."""
         if record.id in self._members:
-            self._update(record, "")
+            self._update(record, url)
 
     def _release(self, node: RemoteNode) -> None:
         task = asyncio.create_task(node.close())

@@ -7,6 +7,7 @@ All keys have one hash tag, so a Redis in cluster mode keeps them in one slot, o
 the ``MOVED`` of any other one, so no client for clusters is needed.
 """
 
+import logging
 import re
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from redis.asyncio import Redis
+
+logger = logging.getLogger(__name__)
 
 RENEW_S = 2.0
 """Time between two renewals of a node's lease."""
@@ -113,8 +116,17 @@ class Registry:
                 await redis.srem(_NODES, *expired)
             return [text for text in texts if isinstance(text, bytes)]
 
-        records = map(self._record, await self._execute(read))
-        return [record for record in records if record is not None]
+        texts = await self._execute(read)
+        records = [record for record in map(self._record, texts) if record is not None]
+        if unread := len(texts) - len(records):
+            # It is the only trace of secrets that differ: nodes that nobody asks cannot refuse.
+            logger.warning(
+                "%d of %d records in the registry at %s are not signed with this secret, or are of another version; "
+                "VOXGENDER_SECRET has to be the same everywhere",
+                *(unread, len(texts), self._home.name),
+                extra={"kind": "unread"},
+            )
+        return records
 
     async def probe(self) -> tuple[float, bool]:
         """Write, read and delete a key of no meaning, as a check of the login and its permissions.

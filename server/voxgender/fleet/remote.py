@@ -107,9 +107,14 @@ class RemoteNode:
         """
         path = f"/listen/{quote(ticket, safe='')}"
         socket = await self._http.connect(path, timeout_s=self._answer_timeout_s, heartbeat_s=HEARTBEAT_S)
-        shown = unquote(socket.response.headers.get(STREAM_HEADER, ""))
-        session_id = socket.response.headers.get("Location", "").removeprefix("/whip/")
-        return RemoteStream(socket, session_id, self._http.decoded(shown.encode(), StreamFormat))
+        try:
+            shown = unquote(socket.response.headers.get(STREAM_HEADER, ""))
+            session_id = socket.response.headers.get("Location", "").removeprefix("/whip/")
+            return RemoteStream(socket, session_id, self._http.decoded(shown.encode(), StreamFormat))
+        except NoAnswer:
+            # The node's call would go on, with nobody who sends.
+            await socket.close()
+            raise
 
     async def withdraw(self, offer_id: str) -> None:
         """Withdraw an offer, whether the node has received it or not.

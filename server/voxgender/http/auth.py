@@ -106,7 +106,7 @@ class Authenticator:
                 {"WWW-Authenticate": f'{_CHALLENGE}, error="insufficient_scope", scope="operator"'},
             )
 
-    async def require_follower(self, request: web.Request, followed: str) -> float | None:
+    async def require_follower(self, request: web.Request, followed: str) -> "Identity | None":
         """Require the shared token, or one whose scope has ``operator`` or names what is followed.
 
         Args:
@@ -114,7 +114,7 @@ class Authenticator:
             followed: ``names/NAME`` or ``subjects/SUBJECT``; the scope has ``follow:`` before it, percent-encoded.
 
         Returns:
-            When the token ends, seconds since the epoch; None if it does not.
+            The follower that its own token identifies; None for the shared token.
 
         Raises:
             Problem: 401; or 403 if its scope does not have that, or the server asks nobody for a token.
@@ -133,7 +133,7 @@ class Authenticator:
                 "The token's scope does not have this; WWW-Authenticate says what it has to have.",
                 {"WWW-Authenticate": f'{_CHALLENGE}, error="insufficient_scope", scope="{scope}"'},
             )
-        return identity.expires_at
+        return identity
 
     def require_tokens(self) -> None:
         """Require that the server asks for tokens at all.

@@ -15,12 +15,15 @@ from voxgender.http.cors import preflight
 from voxgender.http.eventstream import KEEPALIVE_S, send_events
 from voxgender.http.follower import Follower, read_positions
 from voxgender.http.problems import Problem
+from voxgender.http.rates import Rates
 from voxgender.roster import LiveCall
 
 MAX_FOLLOWERS = 256
 """Followers of names and subjects at a time; more are refused."""
 MAX_FOLLOWERS_EACH = 16
 """Followers of one name or subject at a time, as many as of a call's own messages; more are refused."""
+MAX_FOLLOWED_BY_ONE = 128
+"""Names and subjects that the holders of one subject's tokens follow at a time: half of all, so others can follow."""
 
 
 class Follow:
@@ -31,15 +34,21 @@ class Follow:
     Args:
         calls: holds the sessions.
         authenticator: checks the followers' tokens.
+        rates: bounds how often the holders of one subject's tokens may come.
         keepalive_s: time without a message after which a comment is sent.
     """
 
-    def __init__(self, calls: Calls, authenticator: Authenticator, *, keepalive_s: float = KEEPALIVE_S) -> None:
+    def __init__(
+        self, calls: Calls, authenticator: Authenticator, rates: Rates, *, keepalive_s: float = KEEPALIVE_S
+    ) -> None:
         self._calls = calls
         self._authenticator = authenticator
+        self._rates = rates
         self._keepalive_s = keepalive_s
         self._followers: Counter[str] = Counter()
         """By what they follow."""
+        self._followers_of: Counter[str] = Counter()
+        """By the subject of their own tokens."""
         self._stopping = asyncio.Event()
 
     def routes(self) -> list[web.RouteDef]:
@@ -72,19 +81,32 @@ class Follow:
     async def _serve(
         self, request: web.Request, followed: str, is_wanted: Callable[[LiveCall], bool], *, newest: bool
     ) -> web.StreamResponse:
-        expires_at = await self._authenticator.require_follower(request, followed)
+        identity = await self._authenticator.require_follower(request, followed)
+        subject = None if identity is None else identity.subject
+        self._rates.check_follower(subject)
         if self._followers.total() >= MAX_FOLLOWERS or self._followers[followed] >= MAX_FOLLOWERS_EACH:
             raise Problem(503, "at_capacity", "As many followers are told as can be.", {"Retry-After": "10"})
+        if subject is not None and self._followers_of[subject] >= MAX_FOLLOWED_BY_ONE:
+            raise Problem(
+                429,
+                "too_many_requests",
+                f"This token's subject follows {MAX_FOLLOWED_BY_ONE} already, as many as one may: end another first.",
+                {"Retry-After": "10"},
+            )
         positions = read_positions(request.headers.get("Last-Event-ID", ""))
         messages = read_messages(request.query.get("messages"))
         follower = Follower(self._calls, is_wanted, newest=newest, positions=positions, messages=messages)
-        for_s = None if expires_at is None else max(0.0, expires_at - time.time())
+        for_s = None if identity is None else max(0.0, identity.expires_at - time.time())
         self._followers[followed] += 1
+        counted = [] if subject is None else [subject]
+        self._followers_of.update(counted)
         try:
             return await send_events(
                 request, follower.events(), keepalive_s=self._keepalive_s, for_s=for_s, stopping=self._stopping
             )
         finally:
             self._followers.subtract([followed])
+            self._followers_of.subtract(counted)
             # Drops what nobody follows any more.
             self._followers += Counter()
+            self._followers_of += Counter()

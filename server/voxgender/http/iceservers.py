@@ -16,7 +16,7 @@ from voxgender.errors import SettingsError
 
 _FORM = re.compile(
     r"(?P<scheme>stuns?|turns?):(?:(?P<username>[^:@]+):(?P<credential>[^@]+)@)?"
-    r"(?P<host>\[[0-9A-Fa-f:]+\]|[^\s:@/?;\"<>]+)(?P<port>:\d+)?(?P<query>\?transport=(?:udp|tcp))?"
+    r"(?P<host>\[[0-9A-Fa-f:]+\]|[^\s:@/?;\"<>]+)(?P<port>:[0-9]{1,5})?(?P<query>\?transport=(?:udp|tcp))?"
 )
 
 
@@ -103,7 +103,7 @@ class IceServers:
 
 def _parse(server: str, has_secret: bool) -> IceServer:
     form = _FORM.fullmatch(server)
-    if form is None:
+    if form is None or not 0 < int((form["port"] or ":1")[1:]) <= 65_535:
         raise SettingsError(
             # The message leaves out the value, which may hold a password.
             "--ice-server (VOXGENDER_ICE_SERVER) takes stun:HOST[:PORT] or "

@@ -139,6 +139,9 @@ class JwkSet:
 
 
 def _read_file(path: Path) -> bytes:
+    if path.exists() and not path.is_file():
+        # To open a named pipe waits for its other end, for ever, and no signal would stop that.
+        raise ValueError("it is no regular file")
     with path.open("rb") as file:
         text = file.read(MAX_BYTES + 1)
     if len(text) > MAX_BYTES:

@@ -18,6 +18,7 @@ from voxgender.errors import OptionRefused, StreamEnded
 from voxgender.http.auth import Authenticator, Caller
 from voxgender.http.calls import Calls, ClientStream
 from voxgender.http.cors import check_origin, preflight
+from voxgender.http.proxies import Proxies
 from voxgender.http.rates import Rates
 from voxgender.http.tickets import TICKET_S, Tickets
 from voxgender.http.websocket import WebSocket, check_upgrade
@@ -26,8 +27,6 @@ logger = logging.getLogger(__name__)
 
 MAX_TEXT = 1_024
 """Characters of a text message."""
-MESSAGES_AT_ONCE = 16
-"""Messages of a client that are received before others have their turn."""
 SHUTDOWN_S = 1.5
 """Time for the last messages of streams when the server stops."""
 
@@ -53,9 +52,14 @@ class Reservation(msgspec.Struct, frozen=True):
 
 
 class Streams:
-    """Serves streams over WebSockets, from the handshake to the close; ends them when the server stops."""
+    """Serves streams over WebSockets, from the handshake to the close; ends them when the server stops.
 
-    def __init__(self) -> None:
+    Args:
+        proxies: tell the path prefix under which clients find the server.
+    """
+
+    def __init__(self, proxies: Proxies = Proxies()) -> None:  # noqa: B008 - it cannot change
+        self._proxies = proxies
         self._live: dict[ClientStream, asyncio.Event] = {}
         self._stopping = False
 
@@ -65,7 +69,8 @@ class Streams:
         """Serve a stream until it ends. ``headers`` are added to those of the handshake."""
         socket = WebSocket(stream.form.max_message)
         # As the one of WHIP: programs can read it before the first message.
-        socket.headers.update({**headers, "Location": f"/whip/{stream.id}"})
+        location = f"{self._proxies.prefix(request)}/whip/{stream.id}"
+        socket.headers.update({**headers, "Location": location})
         try:
             await socket.prepare(request)
         except BaseException:
@@ -114,13 +119,20 @@ class Listen:
     """``/listen``: opens streams, and gives tickets for them."""
 
     def __init__(
-        self, calls: Calls, tickets: Tickets, authenticator: Authenticator, rates: Rates, streams: Streams
+        self,
+        calls: Calls,
+        tickets: Tickets,
+        authenticator: Authenticator,
+        rates: Rates,
+        streams: Streams,
+        proxies: Proxies,
     ) -> None:
         self._calls = calls
         self._tickets = tickets
         self._authenticator = authenticator
         self._rates = rates
         self._streams = streams
+        self._proxies = proxies
 
     def routes(self) -> list[web.RouteDef]:
         return [
@@ -149,7 +161,8 @@ class Listen:
         options = wanted(form, request.query, caller)
         address = self._rates.client(request)
         session_id, ticket = await self._tickets.reserve(form, caller.subject, address, options)
-        reservation = Reservation(url=f"/listen/{ticket}", session=f"/whip/{session_id}")
+        prefix = self._proxies.prefix(request)
+        reservation = Reservation(url=f"{prefix}/listen/{ticket}", session=f"{prefix}/whip/{session_id}")
         return web.Response(
             status=201,
             body=msgspec.json.encode(reservation),
@@ -216,11 +229,7 @@ async def _read(socket: WebSocket, stream: ClientStream, receive: Receive) -> No
 async def _receive(socket: WebSocket, stream: ClientStream) -> None:
     least_bytes = stream.form.least_message
     finished = False
-    count = 0
     while (message := await socket.next()) is not None:
-        count += 1
-        if count % MESSAGES_AT_ONCE == 0:
-            await asyncio.sleep(0)
         if message.type is WSMsgType.BINARY:
             if len(message.data) < least_bytes:
                 socket.count_other()

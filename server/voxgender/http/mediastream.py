@@ -11,7 +11,6 @@ from voxgender.errors import StreamEnded
 from voxgender.http.calls import ClientStream
 from voxgender.http.dialects import AudioMessage, Event, Gateway, StreamStart, number
 from voxgender.http.l16 import L16
-from voxgender.http.listen import MESSAGES_AT_ONCE
 from voxgender.http.tracks import Tracks
 from voxgender.http.websocket import WebSocket
 
@@ -80,11 +79,7 @@ class MediaStream:
         Raises:
             StreamEnded: it sends something that is not taken.
         """
-        count = 0
         while (event := await _next(self._socket, self._gateway)) is not None:
-            count += 1
-            if count % MESSAGES_AT_ONCE == 0:
-                await asyncio.sleep(0)
             if isinstance(event, bytes):
                 await self._on_audio(AudioMessage("", track=_BOTH[0]), event)
             elif event.event == "media" and event.media is not None:

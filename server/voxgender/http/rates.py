@@ -51,6 +51,15 @@ class Rates:
         if subject is not None:
             self._offers.check(("subject", subject), monotonic())
 
+    def check_follower(self, subject: str | None) -> None:
+        """Count a reader of events that shows a token of its own.
+
+        Raises:
+            Problem: 429.
+        """
+        if subject is not None:
+            self._others.check(("subject", subject), monotonic())
+
     @web.middleware
     async def middleware(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Count a request by its address, before anything is made of it."""

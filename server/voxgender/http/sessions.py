@@ -44,7 +44,7 @@ class Sessions:
 
     async def patch(self, request: web.Request) -> web.Response:
         """Take candidates, or the offer of a room whose voices change."""
-        return await (self.update(request) if request.content_type == SDP else self.trickle(request))
+        return await (self.update(request) if content_type_of(request) == SDP else self.trickle(request))
 
     async def update(self, request: web.Request) -> web.Response:
         """Answer a later offer. WHIP has none: it is an extension, of which a call of one voice knows nothing."""
@@ -94,13 +94,23 @@ def _strong(tag: str) -> str:
     return _COMPRESSED.sub('"', tag.strip().removeprefix("W/"))
 
 
+def content_type_of(request: web.Request) -> str:
+    """Return the body's media type. Raises :class:`Problem` 400 if it cannot be told."""
+    try:
+        return request.content_type
+    except Exception:  # noqa: BLE001 - of Python's parser of mail headers, which has no error of its own
+        raise Problem(
+            400, "malformed_request", "The Content-Type header is not as RFC 9110 section 8.3 has it."
+        ) from None
+
+
 def check_content_type(request: web.Request, content_type: str) -> None:
     """Check the body's content type. Raises :class:`Problem` 415 for another type."""
-    if request.content_type != content_type:
+    if (told := content_type_of(request)) != content_type:
         raise Problem(
             415,
             "unsupported_media_type",
-            f"The body has to be {content_type}, not {request.content_type}.",
+            f"The body has to be {content_type}, not {told}.",
             {"Accept": content_type},
         )
 

@@ -116,7 +116,11 @@ class Tickets:
         if self._seal is None or len(ticket) > MAX_TICKET:
             return None
         text = self._seal.open(ticket, self._clock(), within_s=TICKET_S)
-        return None if text is None else _decoder.decode(text)
+        try:
+            return None if text is None else _decoder.decode(text)
+        except ValueError:
+            # An instance of another version made it, of a format that is not known here.
+            return None
 
     def _forget_expired(self) -> None:
         long_ago = self._clock() - 3 * TICKET_S

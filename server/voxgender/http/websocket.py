@@ -18,6 +18,8 @@ WRITE_S = 20.0
 CLOSE_S = 2.0
 """Time for the client's answer to a close."""
 OTHERS_AT_ONCE = 200.0
+MESSAGES_AT_ONCE = 16
+"""Messages of a client that are read before others have their turn."""
 
 MAX_REASON = 123
 """Bytes of the reason of a close (RFC 6455 section 5.5)."""
@@ -80,6 +82,7 @@ class WebSocket(web.WebSocketResponse):
             protocols=(PROTOCOL,), compress=False, max_msg_size=max_message + 1, autoping=False, timeout=CLOSE_S
         )
         self._others = RateLimit(OTHERS_PER_S, OTHERS_AT_ONCE)
+        self._ending: asyncio.Task[None] | None = None
 
     async def send(self, text: str) -> None:
         """Send a text.
@@ -118,7 +121,13 @@ class WebSocket(web.WebSocketResponse):
             raise StreamEnded("flood", "Too many messages came that hold next to no audio: send larger ones.")
 
     async def end(self, ended: StreamEnded) -> None:
-        """Close with the code and the reason of an end."""
+        """Close with the code and the reason of an end. A second one waits for the first, and changes nothing."""
+        if self._ending is None:
+            self._ending = asyncio.create_task(self._end(ended), name="close-websocket")
+        # Not ended with whoever asks for it: a client that still sends would be cut off, and not learn the reason.
+        await asyncio.shield(self._ending)
+
+    async def _end(self, ended: StreamEnded) -> None:
         try:
             async with asyncio.timeout(CLOSE_S):
                 await self.close(code=CLOSE_CODES[ended.ending], message=reason(str(ended)), drain=False)
@@ -130,6 +139,10 @@ class WebSocket(web.WebSocketResponse):
         """Close; a violation of the protocol, which aiohttp has found, gets its reason here."""
         return await super().close(code=code, message=message or reason(_BROKEN.get(code, "")), drain=drain)
 
+    def _post_start(self, *args: Any) -> None:
+        super()._post_start(*args)
+        self._reader: Any = _FairReader(self._reader)
+
     async def _bounded(self, sending: Any) -> None:
         try:
             async with asyncio.timeout(WRITE_S):
@@ -138,6 +151,26 @@ class WebSocket(web.WebSocketResponse):
             raise StreamEnded("unread", "Messages were left unread for too long: read them while you send.") from None
         except (ConnectionError, ClientConnectionError, RuntimeError):
             raise StreamEnded("done", "The client has left.") from None
+
+
+class _FairReader:
+    """aiohttp's queue of a client's messages, from which not all that are there are read in one turn of the loop.
+
+    A client that is sent away is read until it answers the close, and may have sent some ten thousand pings by then.
+    """
+
+    def __init__(self, queue: Any) -> None:
+        self._queue = queue
+        self._read = 0
+
+    async def read(self) -> Any:
+        self._read += 1
+        if self._read % MESSAGES_AT_ONCE == 0:
+            await asyncio.sleep(0)
+        return await self._queue.read()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._queue, name)
 
 
 def reason(text: str) -> bytes:

@@ -146,19 +146,32 @@ def source_of(model: str, revision: str) -> tuple[str, str]:
     Raises:
         ModelError: there is no such directory, or it is given a revision.
     """
-    if model == EMBEDDED or Path(model).expanduser().is_dir():
+    directory = EMBEDDED_DIRECTORY if model == EMBEDDED else _directory(model)
+    if directory is not None:
         if revision:
             raise ModelError(f"model {model}: is in a directory, which has no revisions; leave --model-revision out")
-        if model == EMBEDDED:
-            return EMBEDDED, str(EMBEDDED_DIRECTORY)
-        directory = Path(model).expanduser()
-        return directory.resolve().name, str(directory)
+        return EMBEDDED if model == EMBEDDED else directory.resolve().name, str(directory)
     if "://" in model:
         raise ModelError(f"model {model}: is a URL; name the hub's repository by its id, as owner/name")
     # A hub id is "name" or "owner/name"; anything else is a path, and must not be sent to the hub.
     if model.startswith(("/", ".", "~")) or model.count("/") > 1 or Path(model).exists():
         raise ModelError(f"model {model}: no such directory")
     return model, model
+
+
+def _directory(model: str) -> Path | None:
+    """Return the directory that a model's name means, if there is one.
+
+    Raises:
+        ModelError: it cannot be looked for.
+    """
+    try:
+        directory = Path(model).expanduser()
+        return directory if directory.is_dir() else None
+    except OSError as error:
+        raise ModelError(f"model {model}: cannot be looked for ({error.strerror})") from None
+    except RuntimeError:
+        raise ModelError(f"model {model}: there is no such user, or no home directory; give the whole path") from None
 
 
 def _check_precision(precision: Precision, device: Device) -> None:

@@ -136,6 +136,9 @@ class Outbox:
     async def _follow(self, after: int | None, others: frozenset[str]) -> AsyncGenerator[tuple[int, Message], None]:
         if self._end is not None and after == self._end[0]:
             return
+        if len(self._followers) >= MAX_FOLLOWERS:
+            # Many came in one turn of the loop, and none was counted yet when they were let in.
+            return
         queue: asyncio.Queue[tuple[int, Message]] = asyncio.Queue()
         for past in self._past(after, others):
             queue.put_nowait(past)

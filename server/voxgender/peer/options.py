@@ -11,6 +11,7 @@ from voxgender.errors import SettingsError
 from voxgender.options import Display, FromEnvironment
 from voxgender.peer.faults import Faults
 from voxgender.sdp import MAX_NAME, MAX_VOICES, is_title
+from voxgender.settings import check_token
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,6 +20,9 @@ class TokenOptions(FromEnvironment):
 
     token: str = field(default="", repr=False)
     """Bearer token, if the server asks for one."""
+
+    def __post_init__(self) -> None:
+        check_token(self.token)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
+from safetensors import SafetensorError
 from transformers import Wav2Vec2ForSequenceClassification
 
-from voxgender.errors import ModelError
+from voxgender.errors import ModelError, first_line
 from voxgender.inference.conversion import export as export_graph
 from voxgender.training.network import build, feature_extractor
 from voxgender.training.phase import BEST, Trained, load_weights
@@ -39,9 +40,17 @@ def export(run: Path, out: Path) -> Trained:
         out: folder, made if it does not exist.
 
     Raises:
-        ModelError: ``run`` holds no weights, or damaged ones.
+        ModelError: ``run`` holds no weights, or damaged ones; or ``out`` cannot be written.
     """
     network, best = best_network(run)
+    try:
+        _write(network, best, out)
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"{out}: cannot be written ({first_line(error)})") from None
+    return best
+
+
+def _write(network: Wav2Vec2ForSequenceClassification, best: Trained, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     network.save_pretrained(out)
     feature_extractor().save_pretrained(out)
@@ -53,7 +62,6 @@ def export(run: Path, out: Path) -> Trained:
     )
     card = _CARD.format(parameters=network.num_parameters(), step=best.step, rows=rows)
     (out / "README.md").write_text(card, encoding="utf-8")
-    return best
 
 
 def best_network(run: Path) -> tuple[Wav2Vec2ForSequenceClassification, Trained]:

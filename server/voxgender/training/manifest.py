@@ -2,12 +2,12 @@
 
 import csv
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from os import PathLike
 from pathlib import Path
-from typing import Literal, TypeGuard, get_args
+from typing import Literal, TextIO, TypeGuard, get_args
 
 from voxgender.errors import ManifestError
 
@@ -18,6 +18,8 @@ a row of its own in figures."""
 Kind = Literal["female", "male", "noise"]
 KINDS: tuple[Kind, ...] = ("female", "male", "noise")
 """Labels of the embedded model, in the order of its outputs."""
+
+_MAX_LINE = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,7 @@ def read_manifest(path: str | PathLike[str]) -> list[Clip]:
     manifest = Path(path)
     try:
         with manifest.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
+            reader = csv.DictReader(_lines(file, manifest))
             missing = {"path", "label"} - set(reader.fieldnames or ())
             if missing:
                 columns = " and ".join(sorted(missing))
@@ -73,6 +75,14 @@ def digest(file: Path) -> str:
 
 def with_split(clips: Iterable[Clip], split: str) -> list[Clip]:
     return [clip for clip in clips if clip.split == split]
+
+
+def _lines(file: TextIO, manifest: Path) -> Iterator[str]:
+    """Yield lines, none of which is longer than memory: a device such as ``/dev/zero`` has one without end."""
+    while line := file.readline(_MAX_LINE + 1):
+        if len(line) > _MAX_LINE:
+            raise ManifestError(f"{manifest}: not a CSV file in UTF-8 (a line has more than {_MAX_LINE} characters)")
+        yield line
 
 
 def _clip(manifest: Path, line: int, row: dict[str, str | None]) -> Clip:

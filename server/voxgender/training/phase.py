@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from voxgender.errors import ModelError
 from voxgender.training.batches import Batches
 from voxgender.training.encoder import SIZE
 from voxgender.training.network import Student, build
@@ -84,7 +85,7 @@ def phase_end(folder: Path, steps: int, check_every: int) -> PhaseEnd | None:
     file = folder / CHECKPOINT
     if not file.exists():
         return None
-    state = torch.load(file, map_location="cpu", weights_only=True)
+    state = _load(file)
     best = trained(state["best"])
     if state["step"] < steps and state["step"] - best.step < PATIENCE * check_every:
         return None
@@ -205,7 +206,7 @@ class Phase:
         file = self._options.folder / CHECKPOINT
         if not file.exists():
             return
-        state = torch.load(file, map_location="cpu", weights_only=True)
+        state = _load(file)
         self._student.load_state_dict(state["pupil"])
         if self._embedding:
             self._embedding.load_state_dict(state["likeness"])
@@ -227,12 +228,34 @@ def save_weights(file: Path, weights: State, outcome: Trained) -> None:
 
 
 def load_weights(file: Path) -> tuple[State, Trained]:
-    """Read what :func:`save_weights` wrote."""
-    state = torch.load(file, map_location="cpu", weights_only=True)
+    """Read what :func:`save_weights` wrote. Raises ``ModelError`` if it is damaged."""
+    state = _load(file)
     return state["weights"], trained(state["best"])
+
+
+def _load(file: Path) -> dict[str, Any]:
+    """Read what :func:`_save` wrote.
+
+    Raises:
+        ModelError: it is damaged, or was written by something else.
+    """
+    try:
+        state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
+        # Every file of a run has it.
+        trained(state["best"])
+    except OSError:
+        raise
+    except Exception:  # noqa: BLE001 - the errors of damaged files have no class in common
+        raise ModelError(f"{file}: is damaged, or no file of voxgender train; remove it, or the run's folder") from None
+    return state
 
 
 def _save(state: dict[str, Any], file: Path) -> None:
     unfinished = file.with_suffix(".tmp")
-    torch.save(state, unfinished)
+    try:
+        torch.save(state, unfinished)
+    except RuntimeError:
+        # torch's word for whatever the system refuses.
+        unfinished.unlink(missing_ok=True)
+        raise ModelError(f"{file}: cannot be written; is the disk full?") from None
     unfinished.replace(file)

@@ -15,7 +15,8 @@ from pathlib import Path
 import torch
 from transformers import Wav2Vec2ForSequenceClassification
 
-from voxgender.errors import ManifestError, SettingsError
+from voxgender import received
+from voxgender.errors import ManifestError, ModelError, SettingsError
 from voxgender.training.batches import Batches, PreparedBatches
 from voxgender.training.fresh import DeviceTakes, FreshBatches
 from voxgender.training.manifest import KINDS, Clip, read_manifest, with_split
@@ -65,6 +66,7 @@ def train(options: TrainOptions) -> Trained:
         ManifestError: the manifest cannot be used, or lacks a sex among the rows to learn from or to choose by.
         AudioError: a recording cannot be decoded.
         SettingsError: ``out`` holds a run with other options, or torch has no such device.
+        ModelError: ``out`` holds a damaged run.
     """
     _check_device(options.device)
     start = None
@@ -259,6 +261,13 @@ def _note_options(options: TrainOptions) -> None:
 
 
 def noted_options(run: Path) -> dict[str, str]:
-    """Return the options that a run was started with, as text."""
-    noted: dict[str, str] = json.loads((run / OPTIONS).read_text(encoding="utf-8"))
+    """Return the options that a run was started with, as text.
+
+    Raises:
+        ModelError: the file that holds them is damaged.
+    """
+    try:
+        noted: dict[str, str] = received.decode((run / OPTIONS).read_bytes(), dict[str, str])
+    except ValueError:
+        raise ModelError(f"{run / OPTIONS}: is damaged; remove {run}, or choose another folder") from None
     return noted
