@@ -18,6 +18,7 @@ from aioice import Candidate, Connection
 from aioice.ice import CandidatePair, StunProtocol
 from aiortc import (
     RTCCertificate,
+    RTCDataChannel,
     RTCDtlsTransport,
     RTCIceTransport,
     RTCPeerConnection,
@@ -43,8 +44,8 @@ PRIVATE: dict[type, set[str]] = {
     },
     RTCCertificate: {"_create_ssl_context"},
     RTCDtlsTransport: {
-        "_do_handshake", "_register_rtp_receiver", "_rx_srtp", "_set_state", "_ssl", "_state", "_tx_srtp",
-        "_unregister_rtp_receiver", "_validate_peer_identity",
+        "_data_receiver", "_do_handshake", "_register_rtp_receiver", "_rx_srtp", "_set_state", "_ssl", "_state",
+        "_tx_srtp", "_unregister_rtp_receiver", "_validate_peer_identity",
     },
     RTCRtpReceiver: {"_RTCRtpReceiver__rtcp_ssrc"},
     RtpReceiver: {"_handle_disconnect", "_handle_rtcp_packet", "_handle_rtp_packet"},
@@ -54,10 +55,12 @@ PRIVATE: dict[type, set[str]] = {
         "_RTCRtpSender__rtp_timestamp", "_run_rtp", "_ssrc",
     },
     RTCSctpTransport: {
-        "_advertised_rwnd", "_data_channel_queue", "_data_channel_receive", "_data_channels", "_handle_data",
-        "_inbound_streams", "_local_tsn", "_outbound_queue", "_sack_misordered", "_send_chunk", "_sent_queue",
-        "_transmit",
+        "_advertised_rwnd", "_data_channel_flush", "_data_channel_queue", "_data_channel_receive", "_data_channel_send",
+        "_data_channels", "_handle_data", "_inbound_streams", "_local_port", "_local_tsn", "_loop", "_outbound_queue",
+        "_remote_max_message_size", "_remote_port", "_remote_verification_tag", "_sack_misordered", "_send_chunk",
+        "_sent_queue", "_transmit",
     },
+    RTCDataChannel: {"_addBufferedAmount"},
 }  # fmt: skip
 """Names by the class that keeps them."""
 
@@ -80,10 +83,19 @@ UNDOCUMENTED: dict[type, set[str]] = {
 UNEXPORTED = {
     # Tried with a real TURN server in tests/doctor.
     "doctor/addresses.py": {"stun", "turn"},
+    "media/aiortc_internals/bundling.py": {
+        "Chunk",
+        "DataChunk",
+        "ForwardTsnChunk",
+        "SackChunk",
+        "State",
+        "WEBRTC_STRING",
+    },
     "media/aiortc_internals/certificates.py": {"SRTPProtectionProfile"},
     "media/aiortc_internals/handshake.py": {"State"},
     "media/aiortc_internals/ice.py": {"candidate_foundation", "candidate_priority", "ice", "stun"},
     "media/aiortc_internals/paths.py": {"CandidatePair", "candidate_priority", "stun"},
+    "media/aiortc_internals/records.py": {"State"},
     "media/aiortc_internals/reception.py": {"AnyRtcpPacket", "RTCRtpReceiveParameters", "RtpPacket"},
     # Tried with a real TURN server in tests/peer/test_relay.py.
     "peer/relay.py": {"parse_stun_turn_uri", "stun", "turn"},
@@ -130,6 +142,7 @@ def parts(pc: RTCPeerConnection) -> dict[type, object]:
         RtpReceiver: transceiver.receiver,
         RTCRtpSender: transceiver.sender,
         RTCSctpTransport: pc.sctp,
+        RTCDataChannel: next(iter(pc.sctp._data_channels.values())),
         InboundStream: InboundStream(),
     }
 

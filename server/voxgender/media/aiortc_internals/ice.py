@@ -110,6 +110,18 @@ def route_media(transport: RTCIceTransport, on_media: Callable[[bytes, float], b
             protocol.transport.streams = streams
 
 
+def route_records(transport: RTCIceTransport, on_record: Callable[[bytes], bool]) -> None:
+    """Hand each DTLS datagram to ``on_record`` as it is read from the socket; if that returns False, to aiortc's queue.
+
+    Args:
+        transport: one whose candidates were gathered by :func:`gather_on`.
+        on_record: called with a datagram of DTLS records; tells whether it took it.
+    """
+    for protocol in transport._connection._protocols:
+        if isinstance(protocol, IceProtocol):
+            protocol.on_record = on_record
+
+
 def read_on_tick(transport: RTCIceTransport) -> None:
     """Let the packets of a connected transport wait for the tick from now on."""
     for protocol in transport._connection._protocols:
@@ -175,6 +187,9 @@ class IceProtocol(ice.StunProtocol):
     on_media: Callable[[bytes, float], bool] | None = None
     """Called with each media packet as it is read; while it is None, packets go to aiortc's queue."""
 
+    on_record: Callable[[bytes], bool] | None = None
+    """Called with each DTLS datagram as it is read; those that it does not take go to aiortc's queue."""
+
     transport: CallTransport
 
     def __init__(self, connection: Connection, paths: Paths) -> None:
@@ -183,7 +198,7 @@ class IceProtocol(ice.StunProtocol):
         self._early_media = 0
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.on_media = None
+        self.on_media = self.on_record = None
         self._paths.close()
         super().connection_lost(exc)
 
@@ -215,7 +230,8 @@ class IceProtocol(ice.StunProtocol):
 
     def datagram_received(self, data: Any, addr: Any) -> None:
         if data and data[0] > 3:
-            self.receiver.data_received(data, self.local_candidate.component)
+            if self.on_record is None or not self.on_record(data):
+                self.receiver.data_received(data, self.local_candidate.component)
             return
         message = self._authentic(data)
         if message is None:

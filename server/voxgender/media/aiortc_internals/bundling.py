@@ -1,0 +1,155 @@
+"""Send an association's messages together: several chunks in a packet, and no task for each of them.
+
+aiortc makes a task for each message, and a packet of each chunk. What happened together then costs one DTLS record and
+one system call for each message, and the peer acknowledges each. Here the chunks of one turn of the event loop share
+packets (RFC 9260 section 6.10). Which chunk is sent, when, and when again, aiortc decides as before: a chunk waits only
+until the code that brought it about has run to its end.
+"""
+
+from collections.abc import Coroutine
+from contextlib import suppress
+from struct import Struct
+from typing import Any
+
+from aiortc import RTCDataChannel, RTCPeerConnection
+from aiortc.rtcdtlstransport import State
+from aiortc.rtcsctptransport import WEBRTC_STRING, Chunk, DataChunk, ForwardTsnChunk, SackChunk
+from google_crc32c import value as crc32c
+from OpenSSL import SSL
+
+from voxgender.media.aiortc_internals.ice import send_now
+
+MAX_PACKET = 1_176
+"""Bytes of a packet of several chunks. With DTLS by any of ``media.dtls.SUITES``, UDP and IPv6 around it, that makes no
+more than the 1,280 bytes that each path takes (RFC 8200 section 5).
+"""
+
+_DATAGRAM = 1_500
+_PORTS_AND_TAG = Struct("!HHL")
+_CHECKSUM = Struct("<L")
+_HEADER = _PORTS_AND_TAG.size + _CHECKSUM.size
+_TOGETHER = (DataChunk, SackChunk, ForwardTsnChunk)
+"""Chunks that share packets. Those that open, close and change an association are rare, and stay alone: some must."""
+_SEND, _SEND_CHUNK, _TRANSMIT, _HANDLE = "_data_channel_send", "_send_chunk", "_transmit", "_handle_data"
+
+
+def bundle(pc: RTCPeerConnection) -> None:
+    """Let a connection's association send together what comes together; nothing is sent once it is closed.
+
+    Call it after ``setRemoteDescription`` and before ``setLocalDescription``, after ``sctp.bound`` if that is called,
+    and :func:`release` at the end.
+    """
+    sctp: Any = pc.sctp
+    if sctp is not None:
+        bundler = _Bundler(sctp)
+        vars(sctp).update(
+            {
+                _SEND: bundler.send,
+                _SEND_CHUNK: bundler.send_chunk,
+                _TRANSMIT: bundler.transmit,
+                _HANDLE: bundler.handle,
+            }
+        )
+
+
+def release(pc: RTCPeerConnection) -> None:
+    """Undo :func:`bundle`: what it put into the association holds it."""
+    if pc.sctp is not None:
+        for name in (_SEND, _SEND_CHUNK, _TRANSMIT, _HANDLE):
+            vars(pc.sctp).pop(name, None)
+
+
+class _Bundler:
+    """Stand between an association and its DTLS transport, and between its channels and it."""
+
+    def __init__(self, sctp: Any) -> None:
+        self._sctp = sctp
+        self._handle = sctp._handle_data
+        self._control: list[bytes] = []
+        self._data: list[bytes] = []
+        self._gathers = False
+        self._flushes = False
+
+    def send(self, channel: RTCDataChannel, data: str | bytes) -> None:
+        """Send a message, in place of aiortc's method."""
+        sctp = self._sctp
+        text = data.encode() if isinstance(data, str) else b""
+        if not text or len(text) > (sctp._remote_max_message_size or len(text)):
+            # Binary, empty, or too long, which aiortc says.
+            type(sctp)._data_channel_send(sctp, channel, data)
+            return
+        channel._addBufferedAmount(len(text))
+        sctp._data_channel_queue.append((channel, WEBRTC_STRING, text))
+        if not self._flushes:
+            self._flushes = True
+            sctp._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flushes = False
+        self._gather(self._sctp._data_channel_flush())
+
+    async def handle(self, data: bytes) -> None:
+        """Take a packet, in place of aiortc's method; what answers it goes out together."""
+        self._gather(self._handle(data))
+
+    async def transmit(self) -> None:
+        """Send what waits and may be sent, in place of aiortc's method."""
+        sctp = self._sctp
+        # Else aiortc would start a timer that nobody cancels any more.
+        if sctp.state != "closed" and sctp.transport._state is State.CONNECTED:
+            transmission = type(sctp)._transmit(sctp)
+            if self._gathers:
+                await transmission
+            else:
+                self._gather(transmission)
+
+    async def send_chunk(self, chunk: Chunk) -> None:
+        """Send a chunk, in place of aiortc's method."""
+        if not isinstance(chunk, _TOGETHER):
+            self._send_out()
+            self._write(bytes(chunk))
+            return
+        (self._data if isinstance(chunk, DataChunk) else self._control).append(bytes(chunk))
+        if not self._gathers:
+            self._send_out()
+
+    def _gather(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run a coroutine of aiortc's that waits for nothing, and send all of its chunks at the end."""
+        gathers, self._gathers = self._gathers, True
+        try:
+            work.send(None)
+        except StopIteration:
+            pass
+        else:
+            raise AssertionError("aiortc waits where it did not")
+        finally:
+            self._gathers = gathers
+            if not gathers:
+                self._send_out()
+
+    def _send_out(self) -> None:
+        """Send the chunks that were gathered, control chunks first (RFC 9260 section 6.10)."""
+        chunks = self._control + self._data
+        self._control.clear()
+        self._data.clear()
+        start = size = 0
+        for end, chunk in enumerate(chunks):
+            if size and size + len(chunk) > MAX_PACKET - _HEADER:
+                self._write(b"".join(chunks[start:end]))
+                start, size = end, 0
+            size += len(chunk)
+        if size:
+            self._write(b"".join(chunks[start:]))
+
+    def _write(self, chunks: bytes) -> None:
+        """Send a packet (RFC 9260 section 3), if the connection is there."""
+        sctp = self._sctp
+        dtls = sctp.transport
+        if dtls._state is not State.CONNECTED:
+            return
+        head = _PORTS_AND_TAG.pack(sctp._local_port, sctp._remote_port, sctp._remote_verification_tag)
+        checksum = crc32c(head + bytes(_CHECKSUM.size) + chunks)
+        # A peer that closes DTLS just now gets nothing more.
+        with suppress(SSL.Error):
+            dtls._ssl.send(head + _CHECKSUM.pack(checksum) + chunks)
+            send_now(dtls.transport, dtls._ssl.bio_read(_DATAGRAM))
