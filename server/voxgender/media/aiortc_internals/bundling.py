@@ -3,9 +3,11 @@
 aiortc makes a task for each message, and a packet of each chunk. What happened together then costs one DTLS record and
 one system call for each message, and the peer acknowledges each. Here the chunks of one turn of the event loop share
 packets (RFC 9260 section 6.10). Which chunk is sent, when, and when again, aiortc decides as before: a chunk waits only
-until the code that brought it about has run to its end.
+until the code that brought it about has run to its end. An acknowledgement of all that was sent, which nearly every
+packet of a client is, is taken here; there is nothing to decide then.
 """
 
+import time
 from collections.abc import Coroutine
 from contextlib import suppress
 from struct import Struct
@@ -13,7 +15,20 @@ from typing import Any
 
 from aiortc import RTCDataChannel, RTCPeerConnection
 from aiortc.rtcdtlstransport import State
-from aiortc.rtcsctptransport import WEBRTC_STRING, Chunk, DataChunk, ForwardTsnChunk, SackChunk
+from aiortc.rtcsctptransport import (
+    SCTP_DATA_FIRST_FRAG,
+    SCTP_DATA_LAST_FRAG,
+    SCTP_DATA_UNORDERED,
+    USERDATA_MAX_LENGTH,
+    WEBRTC_DCEP,
+    WEBRTC_STRING,
+    Chunk,
+    DataChunk,
+    ForwardTsnChunk,
+    SackChunk,
+    tsn_plus_one,
+)
+from aiortc.utils import uint16_add
 from google_crc32c import value as crc32c
 from OpenSSL import SSL
 
@@ -27,6 +42,11 @@ more than the 1,280 bytes that each path takes (RFC 8200 section 5).
 _DATAGRAM = 1_500
 _PORTS_AND_TAG = Struct("!HHL")
 _CHECKSUM = Struct("<L")
+_ACKNOWLEDGEMENT = Struct("!4xL4xB1xHL4xL")
+"""A packet of one SACK chunk without gaps and duplicates: the tag, the chunk's type and length, the cumulative TSN, and
+the numbers of gaps and duplicates.
+"""
+_NO_CHECKSUM = bytes(_CHECKSUM.size)
 _HEADER = _PORTS_AND_TAG.size + _CHECKSUM.size
 _TOGETHER = (DataChunk, SackChunk, ForwardTsnChunk)
 """Chunks that share packets. Those that open, close and change an association are rare, and stay alone: some must."""
@@ -59,6 +79,26 @@ def release(pc: RTCPeerConnection) -> None:
             vars(pc.sctp).pop(name, None)
 
 
+class _Message(DataChunk):
+    """A message of one chunk that is being sent for the first time."""
+
+    _abandoned = _acked = _retransmit = False
+    _expiry = None
+    _in_flight = True
+    _misses = 0
+    _sent_count = 1
+
+    def __init__(self, channel: Any, protocol: int, data: bytes) -> None:
+        self.flags = SCTP_DATA_FIRST_FRAG | SCTP_DATA_LAST_FRAG | (0 if channel.ordered else SCTP_DATA_UNORDERED)
+        self.stream_id = channel.id
+        self.stream_seq = 0
+        self.protocol = protocol
+        self.user_data = data
+        self._book_size = len(data)
+        self._max_retransmits = channel.maxRetransmits
+        self._sent_time = time.time()
+
+
 class _Bundler:
     """Stand between an association and its DTLS transport, and between its channels and it."""
 
@@ -85,12 +125,89 @@ class _Bundler:
             sctp._loop.call_soon(self._flush)
 
     def _flush(self) -> None:
+        """Send the messages that wait."""
         self._flushes = False
-        self._gather(self._sctp._data_channel_flush())
+        sctp = self._sctp
+        waiting = sctp._data_channel_queue
+        if self._is_undisturbed:
+            while waiting and self._take_message(*waiting[0]):
+                waiting.popleft()
+        if waiting or sctp._reconfig_queue:
+            self._gather(sctp._data_channel_flush())
+        else:
+            self._send_out()
+
+    @property
+    def _is_undisturbed(self) -> bool:
+        """True if nothing is lost, and nothing waits but messages that were not looked at."""
+        sctp = self._sctp
+        return (
+            sctp._association_state is sctp.State.ESTABLISHED
+            and sctp.transport._state is State.CONNECTED
+            and not sctp._outbound_queue
+            and sctp._forward_tsn_chunk is None
+            and sctp._fast_recovery_exit is None
+            and not any(chunk._retransmit for chunk in sctp._sent_queue)
+        )
+
+    def _take_message(self, channel: Any, protocol: int, data: bytes) -> bool:
+        """Take a message of one chunk, if it may be sent now; tell whether it may. The rest is aiortc's."""
+        sctp = self._sctp
+        if (
+            protocol == WEBRTC_DCEP
+            or len(data) > USERDATA_MAX_LENGTH
+            or sctp._flight_size >= sctp._cwnd
+            or channel.id is None
+            or channel.maxPacketLifeTime is not None
+        ):
+            return False
+        chunk = _Message(channel, protocol, data)
+        chunk.tsn = sctp._local_tsn
+        sctp._local_tsn = tsn_plus_one(chunk.tsn)
+        if channel.ordered:
+            chunk.stream_seq = sctp._outbound_stream_seq.get(channel.id, 0)
+            sctp._outbound_stream_seq[channel.id] = uint16_add(chunk.stream_seq, 1)
+        sctp._sent_queue.append(chunk)
+        sctp._flight_size += len(data)
+        channel._addBufferedAmount(-len(data))
+        if not sctp._t3_handle:
+            sctp._t3_start()
+        self._data.append(bytes(chunk))
+        return True
 
     async def handle(self, data: bytes) -> None:
         """Take a packet, in place of aiortc's method; what answers it goes out together."""
-        self._gather(self._handle(data))
+        if not self._acknowledges_all(data):
+            self._gather(self._handle(data))
+
+    def _acknowledges_all(self, data: bytes) -> bool:
+        """Take a packet if it acknowledges all that was sent and nothing follows from that; tell whether it was so."""
+        sctp = self._sctp
+        sent = sctp._sent_queue
+        if len(data) != _ACKNOWLEDGEMENT.size or not sent:
+            return False
+        tag, kind, length, tsn, others = _ACKNOWLEDGEMENT.unpack(data)
+        (checksum,) = _CHECKSUM.unpack_from(data, _PORTS_AND_TAG.size)
+        if (
+            (tag, kind, length, tsn, others)
+            != (sctp._local_verification_tag, SackChunk.type, len(data) - _HEADER, sent[-1].tsn, 0)
+            # More could be sent now, or was sent again, or was given up.
+            or sctp._outbound_queue
+            or sctp._data_channel_queue
+            or sctp._flight_size >= sctp._cwnd
+            or sctp._fast_recovery_exit is not None
+            or sctp._forward_tsn_chunk is not None
+            or checksum != crc32c(data[: _PORTS_AND_TAG.size] + _NO_CHECKSUM + data[_HEADER:])
+        ):
+            return False
+        if sent[0]._sent_count == 1:
+            sctp._update_rto(time.time() - sent[0]._sent_time)
+        sctp._last_sacked_tsn = sctp._advanced_peer_ack_tsn = tsn
+        sctp._flight_size = 0
+        sctp._forward_tsn_streams.clear()
+        sent.clear()
+        sctp._t3_cancel()
+        return True
 
     async def transmit(self) -> None:
         """Send what waits and may be sent, in place of aiortc's method."""
@@ -148,8 +265,8 @@ class _Bundler:
         if dtls._state is not State.CONNECTED:
             return
         head = _PORTS_AND_TAG.pack(sctp._local_port, sctp._remote_port, sctp._remote_verification_tag)
-        checksum = crc32c(head + bytes(_CHECKSUM.size) + chunks)
+        checksum = _CHECKSUM.pack(crc32c(head + _NO_CHECKSUM + chunks))
         # A peer that closes DTLS just now gets nothing more.
         with suppress(SSL.Error):
-            dtls._ssl.send(head + _CHECKSUM.pack(checksum) + chunks)
+            dtls._ssl.send(head + checksum + chunks)
             send_now(dtls.transport, dtls._ssl.bio_read(_DATAGRAM))
