@@ -23,7 +23,7 @@ class Wire:
         self.pair = pair
         self.held: list[bytes] = []
         self.queued: list[bytes] = []
-        """Datagrams that went to aiortc's queue."""
+        """DTLS datagrams that went to aiortc's queue."""
         self.received: list[str] = []
         connection: Any = pair.caller.sctp.transport.transport._connection  # type: ignore[union-attr]
         self._theirs = connection._nominated[1].protocol
@@ -32,7 +32,8 @@ class Wire:
         receive = pair.connection.data_received
 
         def queue(data: bytes, component: int) -> None:
-            self.queued.append(data)
+            if 19 < data[0] < 64:
+                self.queued.append(data)
             receive(data, component)
 
         vars(pair.connection)["data_received"] = queue

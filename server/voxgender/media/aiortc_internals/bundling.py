@@ -46,10 +46,10 @@ _ACKNOWLEDGEMENT = Struct("!4xL4xB1xHL4xL")
 """A packet of one SACK chunk without gaps and duplicates: the tag, the chunk's type and length, the cumulative TSN, and
 the numbers of gaps and duplicates.
 """
-_NO_CHECKSUM = bytes(_CHECKSUM.size)
 _HEADER = _PORTS_AND_TAG.size + _CHECKSUM.size
 _TOGETHER = (DataChunk, SackChunk, ForwardTsnChunk)
 """Chunks that share packets. Those that open, close and change an association are rare, and stay alone: some must."""
+_MODULO = 1 << 32
 _SEND, _SEND_CHUNK, _TRANSMIT, _HANDLE = "_data_channel_send", "_send_chunk", "_transmit", "_handle_data"
 
 
@@ -147,7 +147,7 @@ class _Bundler:
             and not sctp._outbound_queue
             and sctp._forward_tsn_chunk is None
             and sctp._fast_recovery_exit is None
-            and not any(chunk._retransmit for chunk in sctp._sent_queue)
+            and all(chunk._in_flight for chunk in sctp._sent_queue)
         )
 
     def _take_message(self, channel: Any, protocol: int, data: bytes) -> bool:
@@ -177,36 +177,37 @@ class _Bundler:
 
     async def handle(self, data: bytes) -> None:
         """Take a packet, in place of aiortc's method; what answers it goes out together."""
-        if not self._acknowledges_all(data):
+        if not self._take_acknowledgement(data):
             self._gather(self._handle(data))
 
-    def _acknowledges_all(self, data: bytes) -> bool:
-        """Take a packet if it acknowledges all that was sent and nothing follows from that; tell whether it was so."""
+    def _take_acknowledgement(self, data: bytes) -> bool:
+        """Take a packet that acknowledges what was sent, if nothing else follows from it; tell whether it was one."""
         sctp = self._sctp
         sent = sctp._sent_queue
         if len(data) != _ACKNOWLEDGEMENT.size or not sent:
             return False
         tag, kind, length, tsn, others = _ACKNOWLEDGEMENT.unpack(data)
-        (checksum,) = _CHECKSUM.unpack_from(data, _PORTS_AND_TAG.size)
+        count = (tsn - sent[0].tsn + 1) % _MODULO
         if (
-            (tag, kind, length, tsn, others)
-            != (sctp._local_verification_tag, SackChunk.type, len(data) - _HEADER, sent[-1].tsn, 0)
-            # More could be sent now, or was sent again, or was given up.
-            or sctp._outbound_queue
+            (tag, kind, length, others) != (sctp._local_verification_tag, SackChunk.type, len(data) - _HEADER, 0)
+            or not 0 < count <= len(sent)
+            # More can be sent now.
             or sctp._data_channel_queue
             or sctp._flight_size >= sctp._cwnd
-            or sctp._fast_recovery_exit is not None
-            or sctp._forward_tsn_chunk is not None
-            or checksum != crc32c(data[: _PORTS_AND_TAG.size] + _NO_CHECKSUM + data[_HEADER:])
+            or not self._is_undisturbed
+            or _CHECKSUM.unpack_from(data, _PORTS_AND_TAG.size)[0] != _crc(data[: _PORTS_AND_TAG.size], data[_HEADER:])
         ):
             return False
         if sent[0]._sent_count == 1:
             sctp._update_rto(time.time() - sent[0]._sent_time)
+        for _ in range(count):
+            sctp._flight_size -= sent.popleft()._book_size
         sctp._last_sacked_tsn = sctp._advanced_peer_ack_tsn = tsn
-        sctp._flight_size = 0
         sctp._forward_tsn_streams.clear()
-        sent.clear()
-        sctp._t3_cancel()
+        if sent:
+            sctp._t3_restart()
+        else:
+            sctp._t3_cancel()
         return True
 
     async def transmit(self) -> None:
@@ -265,8 +266,13 @@ class _Bundler:
         if dtls._state is not State.CONNECTED:
             return
         head = _PORTS_AND_TAG.pack(sctp._local_port, sctp._remote_port, sctp._remote_verification_tag)
-        checksum = _CHECKSUM.pack(crc32c(head + _NO_CHECKSUM + chunks))
+        checksum = _CHECKSUM.pack(_crc(head, chunks))
         # A peer that closes DTLS just now gets nothing more.
         with suppress(SSL.Error):
             dtls._ssl.send(head + checksum + chunks)
             send_now(dtls.transport, dtls._ssl.bio_read(_DATAGRAM))
+
+
+def _crc(head: bytes, chunks: bytes) -> int:
+    """Return a packet's checksum, in which the field for it counts as zero (RFC 9260 section 6.8)."""
+    return int(crc32c(head + bytes(_CHECKSUM.size) + chunks))
