@@ -7,8 +7,17 @@ from random import Random
 from typing import Any
 
 import pytest
-from aiortc import RTCDataChannel, RTCPeerConnection
-from aiortc.rtcsctptransport import USERDATA_MAX_LENGTH, Chunk, ShutdownAckChunk, parse_packet
+from aiortc import RTCDataChannel, RTCPeerConnection, RTCSctpTransport
+from aiortc.rtcsctptransport import (
+    USERDATA_MAX_LENGTH,
+    WEBRTC_STRING,
+    Chunk,
+    SackChunk,
+    ShutdownAckChunk,
+    parse_packet,
+    serialize_packet,
+    tsn_plus_one,
+)
 
 from tests.media.aiortc_internals.pair import Pair, a_pair, on_loopback
 from voxgender.media.aiortc_internals.bundling import MAX_PACKET, bundle, release
@@ -218,6 +227,101 @@ async def test_a_channel_that_closes_delivers_its_last_messages_first() -> None:
         await closed.wait()
         assert [int((await received.get())[:6]) for _ in range(5)] == list(range(5))
         assert all(kinds(packet) == ["ReconfigChunk"] for packet in server.packets if "ReconfigChunk" in kinds(packet))
+
+
+async def as_aiortc(server: Server, text: str) -> Any:
+    """Return the chunk that aiortc would make of a message."""
+    sctp = server.sctp
+    own, sctp._transmit = sctp._transmit, lambda: asyncio.sleep(0)
+    channel = server.channel
+    await sctp._send(
+        channel.id, WEBRTC_STRING, text.encode(), max_retransmits=channel.maxRetransmits, ordered=channel.ordered
+    )
+    sctp._transmit = own
+    return sctp._outbound_queue.pop()
+
+
+@pytest.mark.parametrize("shape", [{}, {"ordered": False}, {"ordered": False, "maxRetransmits": 0}])
+async def test_a_message_is_the_chunk_that_aiortc_would_have_made(shape: dict[str, Any]) -> None:
+    async with a_server(**shape) as (server, _):
+        await server.until_acknowledged()
+        theirs = await as_aiortc(server, "x")
+        server.channel.send("x")
+        await asyncio.sleep(0)
+        ours = server.sctp._sent_queue[0]
+        same = vars(theirs).keys() - {"_in_flight", "_sent_count", "_sent_time", "tsn", "stream_seq"}
+        assert {name: getattr(ours, name) for name in same} == {name: getattr(theirs, name) for name in same}
+        assert (ours._in_flight, ours._sent_count) == (True, 1)
+        assert ours.tsn == tsn_plus_one(theirs.tsn)
+        assert ours.stream_seq == theirs.stream_seq + server.channel.ordered
+
+
+STATE = (
+    "_last_sacked_tsn", "_advanced_peer_ack_tsn", "_flight_size", "_cwnd", "_ssthresh", "_partial_bytes_acked", "_rto",
+    "_srtt", "_rttvar", "_fast_recovery_exit", "_forward_tsn_chunk", "_forward_tsn_streams",
+)  # fmt: skip
+
+
+def acknowledgement(server: Server, count: int, **fields: Any) -> bytes:
+    """Return a packet that acknowledges so many of the chunks that are under way."""
+    sctp = server.sctp
+    chunk = SackChunk()
+    chunk.cumulative_tsn = (sctp._last_sacked_tsn + count) % (1 << 32)
+    chunk.advertised_rwnd = 1 << 20
+    tag = fields.pop("tag", sctp._local_verification_tag)
+    for name, value in fields.items():
+        setattr(chunk, name, value)
+    return serialize_packet(5000, 5000, tag, chunk)
+
+
+@asynccontextmanager
+async def three_under_way() -> AsyncIterator[Server]:
+    """Let three messages be sent whose acknowledgements are lost."""
+    async with a_server() as (server, _):
+        await server.until_acknowledged()
+        server.line.loses_sent = lambda: True
+        for number in range(3):
+            server.channel.send(message(number))
+        await asyncio.sleep(0)
+        assert len(server.sctp._sent_queue) == 3
+        yield server
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+async def test_an_acknowledgement_leaves_what_aiortc_would_leave(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("time.time", lambda: 2_000_000_000.0)
+    async with three_under_way() as server:
+        sctp = server.sctp
+        data = acknowledgement(server, count)
+        before = {name: getattr(sctp, name) for name in STATE}
+        sent = list(sctp._sent_queue)
+        left: list[tuple[Any, ...]] = []
+        for handle in (RTCSctpTransport._handle_data, sctp._handle_data):
+            for name, value in before.items():
+                setattr(sctp, name, value)
+            sctp._sent_queue.clear()
+            sctp._sent_queue.extend(sent)
+            for chunk in sent:
+                chunk._in_flight = True
+            await handle(*([sctp, data] if handle is RTCSctpTransport._handle_data else [data]))
+            left.append((*(getattr(sctp, name) for name in STATE), list(sctp._sent_queue), bool(sctp._t3_handle)))
+        assert left[0] == left[1]
+        assert left[1][-2:] == (sent[count:], count < 3)
+
+
+@pytest.mark.parametrize(
+    ("count", "fields"),
+    [(4, {}), (0, {}), (-1, {}), (3, {"tag": 1}), (3, {"gaps": [(1, 9)]}), (1 << 31, {}), (3, {"type": 4})],
+)
+async def test_an_acknowledgement_that_is_none_is_not_taken_for_one(count: int, fields: dict[str, Any]) -> None:
+    async with three_under_way() as server:
+        data = acknowledgement(server, count, **fields)
+        taken = server.sctp._handle_data.__self__._take_acknowledgement
+        assert not taken(data)
+        assert not taken(data[:-1])
+        assert not taken(acknowledgement(server, 3)[:-1] + b"\1")
+        assert len(server.sctp._sent_queue) == 3
+        assert taken(acknowledgement(server, 3))
 
 
 @pytest.mark.parametrize("data", ["", b"", b"binary", "text ✓", "x" * 5_000])

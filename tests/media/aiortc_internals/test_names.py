@@ -10,6 +10,7 @@ import tomllib
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import aioice
@@ -27,7 +28,7 @@ from aiortc import (
     RTCSctpTransport,
 )
 from aiortc.rtcdtlstransport import RtpReceiver
-from aiortc.rtcsctptransport import InboundStream
+from aiortc.rtcsctptransport import DataChunk, InboundStream
 
 from tests.media.aiortc_internals.pair import a_pair
 
@@ -55,12 +56,16 @@ PRIVATE: dict[type, set[str]] = {
         "_RTCRtpSender__rtp_timestamp", "_run_rtp", "_ssrc",
     },
     RTCSctpTransport: {
-        "_advertised_rwnd", "_data_channel_flush", "_data_channel_queue", "_data_channel_receive", "_data_channel_send",
-        "_data_channels", "_handle_data", "_inbound_streams", "_local_port", "_local_tsn", "_loop", "_outbound_queue",
-        "_remote_max_message_size", "_remote_port", "_remote_verification_tag", "_sack_misordered", "_send_chunk",
-        "_sent_queue", "_transmit",
+        "_advanced_peer_ack_tsn", "_advertised_rwnd", "_association_state", "_cwnd", "_data_channel_flush",
+        "_data_channel_queue", "_data_channel_receive", "_data_channel_send", "_data_channels", "_fast_recovery_exit",
+        "_flight_size", "_forward_tsn_chunk", "_forward_tsn_streams", "_handle_data", "_inbound_streams",
+        "_last_sacked_tsn", "_local_port", "_local_tsn", "_local_verification_tag", "_loop", "_outbound_queue",
+        "_outbound_stream_seq", "_reconfig_queue", "_remote_max_message_size", "_remote_port",
+        "_remote_verification_tag", "_sack_misordered", "_send_chunk", "_sent_queue", "_t3_cancel", "_t3_handle",
+        "_t3_restart", "_t3_start", "_transmit", "_update_rto",
     },
     RTCDataChannel: {"_addBufferedAmount"},
+    DataChunk: {"_book_size", "_in_flight", "_sent_count", "_sent_time"},
 }  # fmt: skip
 """Names by the class that keeps them."""
 
@@ -87,9 +92,16 @@ UNEXPORTED = {
         "Chunk",
         "DataChunk",
         "ForwardTsnChunk",
+        "SCTP_DATA_FIRST_FRAG",
+        "SCTP_DATA_LAST_FRAG",
+        "SCTP_DATA_UNORDERED",
         "SackChunk",
         "State",
+        "USERDATA_MAX_LENGTH",
+        "WEBRTC_DCEP",
         "WEBRTC_STRING",
+        "tsn_plus_one",
+        "uint16_add",
     },
     "media/aiortc_internals/certificates.py": {"SRTPProtectionProfile"},
     "media/aiortc_internals/handshake.py": {"State"},
@@ -143,6 +155,8 @@ def parts(pc: RTCPeerConnection) -> dict[type, object]:
         RTCRtpSender: transceiver.sender,
         RTCSctpTransport: pc.sctp,
         RTCDataChannel: next(iter(pc.sctp._data_channels.values())),
+        # It gives them to a chunk that it sends.
+        DataChunk: SimpleNamespace(**DataChunk.__annotations__),
         InboundStream: InboundStream(),
     }
 
