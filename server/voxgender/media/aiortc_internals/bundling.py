@@ -3,8 +3,8 @@
 aiortc makes a task for each message, and a packet of each chunk. What happened together then costs one DTLS record and
 one system call for each message, and the peer acknowledges each. Here the chunks of one turn of the event loop share
 packets (RFC 9260 section 6.10). Which chunk is sent, when, and when again, aiortc decides as before: a chunk waits only
-until the code that brought it about has run to its end. An acknowledgement of all that was sent, which nearly every
-packet of a client is, is taken here; there is nothing to decide then.
+until the code that brought it about has run to its end. While nothing is lost there is nothing to decide, and messages
+and acknowledgements, which are nearly all of the traffic, are dealt with here, in one call each.
 """
 
 import time
