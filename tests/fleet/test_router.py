@@ -2,8 +2,9 @@
 
 import asyncio
 from collections import Counter
-from contextlib import AsyncExitStack
-from typing import Any
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any, NoReturn
 
 import pytest
 from aiohttp import ClientResponse
@@ -17,6 +18,7 @@ from voxgender.engine import Engine
 from voxgender.errors import TooManySessions
 from voxgender.fleet import remote, router
 from voxgender.fleet.directory import Member
+from voxgender.fleet.record import NodeRecord
 from voxgender.fleet.remote import RemoteNode
 from voxgender.fleet.secret import Secret
 from voxgender.fleet.sources import StaticNodes
@@ -67,6 +69,18 @@ class HeldNode(MediaNode):
         self.asked.set()
         await self.let.wait()
         return await super().open(offer, subject, address, options)
+
+
+@asynccontextmanager
+async def two_held_nodes(engine: Engine) -> AsyncIterator[tuple[Front, Callable[[], list[HeldNode]]]]:
+    """Signaling in front of two nodes that hold their answers back, and those of them that were asked."""
+    async with (
+        a_node(engine, make=HeldNode) as one,
+        a_node(engine, make=HeldNode) as two,
+        a_front(one, two, timings={"answer_timeout_s": 1.5}) as front,
+    ):
+        held = [node.node for node in (one, two) if isinstance(node.node, HeldNode)]
+        yield front, lambda: [node for node in held if node.asked.is_set()]
 
 
 def only(*nodes: FacedNode) -> MediaNode:
@@ -337,13 +351,50 @@ async def test_the_node_that_is_asked_first_has_less_time_where_another_one_has_
     monkeypatch.setattr(router, "FIRST_ANSWER_S", 0.2)
     # Without the shorter time, nobody would be asked after the first.
     monkeypatch.setattr(router, "PLACE_TIMEOUT_S", 1.0)
-    async with (
-        a_node(engine, make=HeldNode) as one,
-        a_node(engine, make=HeldNode) as two,
-        a_front(one, two, timings={"answer_timeout_s": 1.5}) as front,
-    ):
+    async with two_held_nodes(engine) as (front, asked):
         await refusal(await post(front, await an_offer()), 503, "no_node")
-        assert [node.node.asked.is_set() for node in (one, two) if isinstance(node.node, HeldNode)] == [True, True]
+        assert len(asked()) == 2
+
+
+async def test_a_node_that_stands_still_is_passed_over_at_once(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A caller had results again 2.14 s after its node stood still, since that node was asked for the new call too."""
+    stood: list[str] = []
+
+    async def stand_still(node: RemoteNode) -> NoReturn:
+        stood.append(node.url)
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async with two_held_nodes(engine) as (front, asked):
+        # Time for one node after the other only if the first one's usual time is not waited for.
+        monkeypatch.setattr(router, "FIRST_ANSWER_S", 10.0)
+        monkeypatch.setattr(router, "PLACE_TIMEOUT_S", 1.0)
+        monkeypatch.setattr(RemoteNode, "record", stand_still)
+        await refusal(await post(front, await an_offer()), 503, "no_node")
+        assert len(asked()) == 2
+        assert len(stood) == 1, "the second node has its usual time"
+
+
+async def test_a_node_that_is_only_busy_is_waited_for(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A burst of calls keeps a node for longer than one that stands still is waited for; it has these calls already."""
+    monkeypatch.setattr(router, "STANDSTILL_S", 5.0)
+    monkeypatch.setattr(router, "PROMPT_ANSWER_S", 0.01)
+    answered = asyncio.Event()
+    record = RemoteNode.record
+
+    async def tell(node: RemoteNode) -> NodeRecord:
+        told = await record(node)
+        answered.set()
+        return told
+
+    async with two_held_nodes(engine) as (front, asked):
+        monkeypatch.setattr(RemoteNode, "record", tell)
+        placing = asyncio.create_task(place(front))
+        await answered.wait()
+        (node,) = asked()
+        node.let.set()
+        await placing
+        assert [one.live for one in asked()] == [1]
 
 
 async def test_only_a_slow_node_is_no_node(engine: Engine) -> None:

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import random
 import secrets
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Coroutine
 from contextlib import suppress
 from time import monotonic
 from typing import Any, Literal, TypeVar
@@ -36,9 +36,12 @@ T = TypeVar("T")
 
 PLACE_TIMEOUT_S = 6.0
 """Time after which no further node is tried for a call; clients wait for about ten seconds."""
-FIRST_ANSWER_S = 0.4
-"""Time for the answer of the node that is asked first, where another one has room: a node that stands still must not
-keep its callers for longer than they need to notice."""
+FIRST_ANSWER_S = 1.0
+"""Time for the answer of the node that is asked first, where another one has room."""
+PROMPT_ANSWER_S = 0.08
+"""Time after which that node is asked whether it moves at all; a healthy one takes some ten milliseconds."""
+STANDSTILL_S = 0.12
+"""Time for any answer to that question. A node that stands still must not keep its callers, one that is busy may."""
 MAX_UNANSWERED = 2
 """Nodes that may leave an offer unanswered before it is refused."""
 _WITHDRAWALS = 4
@@ -181,9 +184,9 @@ class Router:
                 await self._refresh_room(places)
                 continue
             passed_over.add(member.record.id)
-            within_s = FIRST_ANSWER_S if not unanswered and self._has_others(passed_over, places) else None
+            has_others = not unanswered and self._has_others(passed_over, places)
             placed = await self._offer(
-                member, offer_id, offer, subject, address, options, places=places, within_s=within_s
+                member, offer_id, offer, subject, address, options, places=places, has_others=has_others
             )
             if isinstance(placed, OfferResponse):
                 return placed
@@ -278,13 +281,15 @@ class Router:
         options: CallOptions,
         *,
         places: int,
-        within_s: float | None = None,
+        has_others: bool = False,
     ) -> "OfferResponse | Literal['refused', 'unreachable', 'no_answer']":
         """Return a node's answer, or the reason to try another node."""
         outcome: Literal["refused", "unreachable", "no_answer"]
         try:
             with self._directory.reserve(member, places):
-                placed = await member.node.offer(offer_id, offer, subject, address, options, within_s=within_s)
+                within_s = FIRST_ANSWER_S if has_others else None
+                asking = member.node.offer(offer_id, offer, subject, address, options, within_s=within_s)
+                placed = await (_unless_it_stands_still(member.node, asking) if has_others else asking)
         except NotReady as refusal:
             self._directory.note_refusal(member, refusal, places)
             outcome = "refused"
@@ -396,6 +401,30 @@ class Router:
         if members and all(member.record.draining for member in members):
             return NotReady("All media nodes are shutting down.", code="draining", retry_after_s=5)
         return NotReady("No media node takes calls now.", code="no_node", retry_after_s=2)
+
+
+async def _unless_it_stands_still(node: RemoteNode, asking: Coroutine[Any, Any, OfferResponse]) -> OfferResponse:
+    """Return a node's answer to an offer; if it takes long, ask for the node's record, and wait only if that comes.
+
+    Raises:
+        NoAnswer: neither has come in time.
+        Unreachable, NotReady, TooManySessions, SdpRejected, OptionRefused: as ``RemoteNode.offer`` does.
+    """
+    offer = asyncio.create_task(asking, name="offer")
+    tasks: list[asyncio.Task[Any]] = [offer]
+    try:
+        await asyncio.wait(tasks, timeout=PROMPT_ANSWER_S)
+        if not offer.done():
+            tasks.append(asyncio.create_task(node.record(), name="record"))
+            # A refusal is a sign of life, too.
+            done, _ = await asyncio.wait(tasks, timeout=STANDSTILL_S, return_when=asyncio.FIRST_COMPLETED)
+            if not done:
+                raise NoAnswer(f"{node.url} stands still")
+        return await offer
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _node_row(record: NodeRecord) -> dict[str, Any]:
