@@ -9,7 +9,7 @@ import statistics
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from aiortc import RTCPeerConnection
@@ -90,7 +90,7 @@ class _End:
     """One end of a call, whose datagrams are handed over by hand."""
 
     def __init__(self, pc: RTCPeerConnection) -> None:
-        self.sctp: Any = pc.sctp
+        self.sctp = cast("Any", pc.sctp)
         self._protocol = self.sctp.transport.transport._connection._nominated[1].protocol
         self.out = _Held(self._protocol.transport)
 

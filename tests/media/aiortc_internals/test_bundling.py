@@ -3,15 +3,15 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from random import Random
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from aiortc import RTCDataChannel, RTCPeerConnection, RTCSctpTransport
 from aiortc.rtcsctptransport import (
     USERDATA_MAX_LENGTH,
     WEBRTC_STRING,
-    Chunk,
     SackChunk,
     ShutdownAckChunk,
     parse_packet,
@@ -20,7 +20,7 @@ from aiortc.rtcsctptransport import (
 )
 
 from tests.media.aiortc_internals.pair import Pair, a_pair, on_loopback
-from voxgender.media.aiortc_internals.bundling import MAX_PACKET, bundle, release
+from voxgender.media.aiortc_internals.bundling import LARGEST_PACKET, bundle, release
 from voxgender.media.aiortc_internals.closing import close
 from voxgender.media.aiortc_internals.sctp import wait_delivered
 from voxgender.peer.link import impair
@@ -61,9 +61,9 @@ class Server:
     def __init__(self, pair: Pair, channel: RTCDataChannel) -> None:
         self.pair = pair
         self.channel = channel
-        self.sctp: Any = pair.callee.sctp
+        self.sctp = cast("Any", pair.callee.sctp)
         self.line = Line()
-        self.packets: list[list[Chunk]] = []
+        self.packets: list[list[Any]] = []
         """Chunks of each packet."""
         impair(pair.callee, self.line)
         ssl = self.sctp.transport._ssl
@@ -96,7 +96,7 @@ async def a_server(**shape: Any) -> AsyncIterator[tuple[Server, "asyncio.Queue[s
         yield Server(pair, channel), received
 
 
-def kinds(packet: list[Chunk]) -> list[str]:
+def kinds(packet: list[Any]) -> list[str]:
     return [type(chunk).__name__ for chunk in packet]
 
 
@@ -121,7 +121,7 @@ async def test_messages_of_one_turn_share_packets_that_fit_any_path() -> None:
 async def test_a_packet_is_filled_to_the_byte_and_no_further() -> None:
     async with a_server() as (server, received):
         await server.until_acknowledged()
-        room = MAX_PACKET - 12 - 2 * 16
+        room = LARGEST_PACKET - 12 - 2 * 16
         for over in (0, 1):
             server.packets.clear()
             server.line.sizes.clear()
@@ -167,7 +167,7 @@ async def test_no_more_is_under_way_than_the_congestion_window_lets() -> None:
         for number, size in enumerate(sizes):
             server.channel.send(message(number, size))
         await asyncio.sleep(0)
-        flown = sum(len(chunk.user_data) for packet in server.packets for chunk in packet)  # type: ignore[attr-defined]
+        flown = sum(len(chunk.user_data) for packet in server.packets for chunk in packet)
         assert window <= flown == server.sctp._flight_size < window + USERDATA_MAX_LENGTH
         assert server.channel.bufferedAmount > 0
         assert [len(await received.get()) for _ in sizes] == list(sizes)
@@ -193,7 +193,7 @@ async def test_all_of_a_reliable_channel_arrives_in_order_through_loss() -> None
         await server.until_acknowledged()
         assert server.sctp._flight_size == 0
         assert max(server.line.sizes) + HEADERS <= IPV6_MTU
-        again = [chunk.tsn for packet in server.packets for chunk in packet if type(chunk).__name__ == "DataChunk"]  # type: ignore[attr-defined]
+        again = [chunk.tsn for packet in server.packets for chunk in packet if type(chunk).__name__ == "DataChunk"]
         assert len(again) > len(set(again)), "nothing was lost"
 
 
@@ -209,7 +209,7 @@ async def test_what_an_unreliable_channel_loses_is_skipped_and_holds_nothing_up(
             await asyncio.sleep(0.02)
         await server.until_acknowledged()
         came = [int((await received.get())[:6]) for _ in range(received.qsize())]
-        data = [chunk.tsn for packet in server.packets for chunk in packet if type(chunk).__name__ == "DataChunk"]  # type: ignore[attr-defined]
+        data = [chunk.tsn for packet in server.packets for chunk in packet if type(chunk).__name__ == "DataChunk"]
         assert len(data) == len(set(data)) == 18, "sent again"
         assert came == [number for number in range(18) if number not in (3, 4, 5)]
         assert server.sctp._flight_size == 0
@@ -217,7 +217,7 @@ async def test_what_an_unreliable_channel_loses_is_skipped_and_holds_nothing_up(
 
 
 async def test_a_channel_that_closes_delivers_its_last_messages_first() -> None:
-    """What resets a stream is not bundled, and comes after the messages."""
+    """The chunk that resets a stream is not bundled, and comes after the messages."""
     async with a_server() as (server, received):
         closed = asyncio.Event()
         server.channel.on("close", closed.set)
@@ -296,14 +296,14 @@ async def test_an_acknowledgement_leaves_what_aiortc_would_leave(count: int, mon
         before = {name: getattr(sctp, name) for name in STATE}
         sent = list(sctp._sent_queue)
         left: list[tuple[Any, ...]] = []
-        for handle in (RTCSctpTransport._handle_data, sctp._handle_data):
+        for handle in (partial(RTCSctpTransport._handle_data, sctp), sctp._handle_data):
             for name, value in before.items():
                 setattr(sctp, name, value)
             sctp._sent_queue.clear()
             sctp._sent_queue.extend(sent)
             for chunk in sent:
                 chunk._in_flight = True
-            await handle(*([sctp, data] if handle is RTCSctpTransport._handle_data else [data]))
+            await handle(data)
             left.append((*(getattr(sctp, name) for name in STATE), list(sctp._sent_queue), bool(sctp._t3_handle)))
         assert left[0] == left[1]
         assert left[1][-2:] == (sent[count:], count < 3)

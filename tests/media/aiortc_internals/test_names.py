@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import aioice
 import aiortc
@@ -154,7 +154,7 @@ def parts(pc: RTCPeerConnection) -> dict[type, object]:
         RtpReceiver: transceiver.receiver,
         RTCRtpSender: transceiver.sender,
         RTCSctpTransport: pc.sctp,
-        RTCDataChannel: next(iter(pc.sctp._data_channels.values())),
+        RTCDataChannel: next(iter(cast("Any", pc.sctp)._data_channels.values())),
         # It gives them to a chunk that it sends.
         DataChunk: SimpleNamespace(**DataChunk.__annotations__),
         InboundStream: InboundStream(),

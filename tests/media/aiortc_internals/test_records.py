@@ -137,5 +137,5 @@ async def test_the_peer_s_goodbye_ends_the_connection() -> None:
         await wire.pair.caller.close()
         await asyncio.wait_for(ended.wait(), 5)
         assert dtls.state == "closed"
-        # What comes after it is aiortc's, which reads no more.
+        # Records that come later are left to aiortc, which reads no more.
         wire.deliver(b"\x17\xfe\xfd" + bytes(8) + b"\0\5" + bytes(5))

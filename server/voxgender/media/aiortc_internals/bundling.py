@@ -34,7 +34,7 @@ from OpenSSL import SSL
 
 from voxgender.media.aiortc_internals.ice import send_now
 
-MAX_PACKET = 1_176
+LARGEST_PACKET = 1_176
 """Bytes of a packet of several chunks. With DTLS by any of ``media.dtls.SUITES``, UDP and IPv6 around it, that makes no
 more than the 1,280 bytes that each path takes (RFC 8200 section 5).
 """
@@ -252,7 +252,7 @@ class _Bundler:
         self._data.clear()
         start = size = 0
         for end, chunk in enumerate(chunks):
-            if size and size + len(chunk) > MAX_PACKET - _HEADER:
+            if size and size + len(chunk) > LARGEST_PACKET - _HEADER:
                 self._write(b"".join(chunks[start:end]))
                 start, size = end, 0
             size += len(chunk)
