@@ -84,7 +84,7 @@ def test_the_embedded_model_starts_without_what_writes_graphs() -> None:
         "import sys\n"
         "from voxgender.engine.loading import shared_engine\n"
         "shared_engine('embedded').close()\n"
-        "writers = {'voxgender.graphs.' + name for name in ('builder', 'silero', 'wav2vec2')}\n"
+        "writers = {'voxgender.graphs.' + name for name in ('builder', 'filterbank', 'frames', 'silero', 'wav2vec2')}\n"
         "others = {'onnx', 'torch', 'transformers', 'safetensors', 'huggingface_hub'}\n"
         "print(sorted((writers | others) & set(sys.modules)))"
     )

@@ -69,6 +69,10 @@ class Graph:
             self._known[values] = self.constant(np.array(values, dtype=np.int64))
         return self._known[values]
 
+    def scalar(self, number: int) -> str:
+        """Add an integer, as ``Range`` and ``Clip`` take them."""
+        return self.constant(np.array(number, dtype=np.int64))
+
     def model(
         self,
         name: str,

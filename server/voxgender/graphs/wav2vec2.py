@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from onnx import ModelProto
 
+from voxgender.graphs import filterbank
 from voxgender.graphs.architecture import (
     CHECKPOINT,
     PRECISION,
@@ -26,13 +27,13 @@ from voxgender.graphs.architecture import (
     Weights,
 )
 from voxgender.graphs.builder import Graph
+from voxgender.graphs.frames import unfold
 
 _INT8_LIMIT = 63
 """Seven bits: on processors without VNNI two products of eight bits each overflow their sum of 16 bits."""
 _CONV_EPSILON = 1e-5
 _SPEECH_HEADS = ("gender", "classifier")
 """Names of a head of two layers: that of audEERING's age-and-gender models, and everybody else's."""
-_END = np.iinfo(np.int64).max
 
 
 def build(
@@ -79,8 +80,7 @@ class _Network:
         graph = self._graph
         named = next((name for name in _SPEECH_HEADS if f"{name}.dense.weight" in self._weights), None)
         labels = self._shape(f"{named}.out_proj.bias" if named else "classifier.bias")[0]
-        signal = graph.add("Unsqueeze", self._normalised(WINDOWS) if normalise else WINDOWS, graph.integers(2))
-        hidden = self._encoder(self._projection(self._feature_encoder(signal)))
+        hidden = self._encoder(self._projection(self._feature_encoder(WINDOWS, normalise=normalise)))
         logits = self._speech_head(hidden, named, labels) if named else self._sequence_head(hidden, labels)
         return graph.model(
             self._name,
@@ -104,56 +104,43 @@ class _Network:
         dense = self._graph.add("Tanh", self._plain(pooled, *self._linear(f"{name}.dense", width, width)))
         return self._plain(dense, *self._linear(f"{name}.out_proj", width, labels))
 
-    def _normalised(self, windows: str) -> str:
-        """Add a window's normalisation, as ``Wav2Vec2FeatureExtractor.zero_mean_unit_var_norm`` does it."""
-        add, samples = self._graph.add, self._graph.integers(1)
-        centred = add("Sub", windows, add("ReduceMean", windows, samples))
-        variance = add("ReduceMean", add("Mul", centred, centred), samples)
-        return add("Div", centred, add("Sqrt", add("Add", variance, self._graph.constant(1e-7))))
-
-    def _feature_encoder(self, signal: str) -> str:
-        channels = 1
-        shape = self._is
-        for index, (width, kernel, stride) in enumerate(
-            zip(shape.conv_dim, shape.conv_kernel, shape.conv_stride, strict=True)
-        ):
-            name = f"{self._name}.feature_extractor.conv_layers.{index}"
-            matrix = self._weight(f"{name}.conv.weight", width, channels, kernel).transpose(2, 1, 0)
+    def _feature_encoder(self, windows: str, *, normalise: bool) -> str:
+        shape, graph = self._is, self._graph
+        prefix = f"{self._name}.feature_extractor.conv_layers"
+        variance = graph.constant(np.ones((1, 1), dtype=np.float32))
+        if normalise:
+            windows, variance = self._centred(windows)
+        if bank := filterbank.find(shape, self._weights, prefix):
+            first, channels, order = filterbank.LAYERS, bank.order.size, bank.order
+            signal = bank.add_to(graph, windows, variance, _CONV_EPSILON)
+        else:
+            first, channels, order = 0, 1, np.arange(1)
+            if normalise:
+                windows = graph.add("Div", windows, graph.add("Sqrt", variance))
+            signal = graph.add("Unsqueeze", windows, graph.integers(2))
+        for index in range(first, len(shape.conv_dim)):
+            name, width, kernel = f"{prefix}.{index}", shape.conv_dim[index], shape.conv_kernel[index]
+            matrix = self._weight(f"{name}.conv.weight", width, channels, kernel)[:, order].transpose(2, 1, 0)
             bias = self._weight(f"{name}.conv.bias", width) if shape.conv_bias else None
-            signal = self._plain(
-                self._frames(signal, channels, kernel, stride), matrix.reshape(kernel * channels, width), bias
-            )
+            signal = unfold(graph, signal, channels, kernel, shape.conv_stride[index])
+            signal = self._plain(signal, matrix.reshape(kernel * channels, width), bias)
             if shape.feat_extract_norm == "layer":
                 signal = self._layer_norm(signal, f"{name}.layer_norm", width, _CONV_EPSILON)
             elif index == 0:
                 signal = self._norm_over_time(signal, f"{name}.layer_norm", width)
             signal = self._activation(signal, shape.feat_extract_activation)
-            channels = width
+            channels, order = width, np.arange(width)
         return signal
 
-    def _frames(self, signal: str, channels: int, kernel: int, stride: int) -> str:
-        """Unfold a signal into a convolution's input at each step: ``(batch, steps, kernel * channels)``.
+    def _centred(self, windows: str) -> tuple[str, str]:
+        """Add the windows without their mean, and their variance ``(batch, 1)``.
 
-        The signal is cut into blocks of one stride; a step's input is several blocks in a row, the last one in part.
+        ``Wav2Vec2FeatureExtractor.zero_mean_unit_var_norm`` divides by the root of this variance.
         """
-        graph, add = self._graph, self._graph.add
-        blocks = -(-kernel // stride)
-        if missing := blocks * stride - kernel:
-            signal = add("Pad", signal, graph.integers(0, 0, 0, 0, missing, 0))
-        length = add("Shape", signal, start=1, end=2)
-        rest = add("Mod", length, graph.integers(stride))
-        signal = add("Slice", signal, graph.integers(0), add("Sub", length, rest), graph.integers(1))
-        signal = add("Reshape", signal, graph.integers(0, -1, stride * channels))
-        if kernel == stride:
-            return signal
-        shifted = []
-        for block in range(blocks):
-            end = _END if block == blocks - 1 else block - blocks + 1
-            width = min(stride, kernel - block * stride) * channels
-            shifted.append(
-                add("Slice", signal, graph.integers(block, 0), graph.integers(end, width), graph.integers(1, 2))
-            )
-        return add("Concat", *shifted, axis=2)
+        add, samples = self._graph.add, self._graph.integers(1)
+        centred = add("Sub", windows, add("ReduceMean", windows, samples))
+        variance = add("ReduceMean", add("Mul", centred, centred), samples)
+        return centred, add("Add", variance, self._graph.constant(1e-7))
 
     def _norm_over_time(self, signal: str, name: str, width: int) -> str:
         """Add a group norm with a group for each channel."""
@@ -267,11 +254,9 @@ class _Network:
         embedding = self._weight(f"{name}.rel_attn_embed.weight", self._is.num_buckets, heads)
         table = embedding[_buckets(np.arange(-most, most + 1), self._is.num_buckets, most)].T
         time = add("Squeeze", add("Shape", hidden, start=1, end=2))
-        zero, one = (self._graph.constant(np.array(number, dtype=np.int64)) for number in (0, 1))
-        frames = add("Range", zero, time, one)
+        frames = add("Range", self._graph.scalar(0), time, self._graph.scalar(1))
         distance = add("Sub", add("Unsqueeze", frames, integers(0)), add("Unsqueeze", frames, integers(1)))
-        limits = (self._graph.constant(np.array(number, dtype=np.int64)) for number in (-most, most))
-        place = add("Add", add("Clip", distance, *limits), integers(most))
+        place = add("Add", add("Clip", distance, self._graph.scalar(-most), self._graph.scalar(most)), integers(most))
         return add("Gather", self._graph.constant(table), place, axis=1)
 
     def _feed_forward(self, hidden: str, layer: str) -> str:

@@ -148,8 +148,8 @@ def key(fingerprint: str, *, int8: bool, runtime: str = VERSION, converter: str 
     """
     graphs = Path(architecture_module.__file__).parent
     digest = hashlib.sha256(f"{fingerprint} {int8} {runtime} {converter}".encode())
-    for source in ("architecture.py", "builder.py", "wav2vec2.py"):
-        digest.update((graphs / source).read_bytes())
+    for source in sorted(graphs.glob("*.py")):
+        digest.update(source.read_bytes())
     return digest.hexdigest()
 
 
