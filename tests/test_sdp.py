@@ -162,6 +162,18 @@ def test_static_payload_types_need_no_line_of_their_own() -> None:
     assert offer.codecs == (Codec(0, "PCMU"), Codec(8, "PCMA"), Codec(9, "G722"))
 
 
+@pytest.mark.parametrize("name", ["PCMU", "PCMA", "G722"])
+def test_a_codec_of_one_channel_is_not_taken_with_two(name: str) -> None:
+    """It was answered as mono, and its two channels heard one after the other, at half their speed."""
+    audio = offers.AUDIO.replace("a=rtpmap:0 PCMU/8000", f"a=rtpmap:96 {name}/8000/2").replace(
+        "SAVPF 111 0", "SAVPF 111 96"
+    )
+    offer = Offer.parse(offers.sdp(audio, bundle="0"))
+    assert offer.codecs == (Codec(111, "OPUS"),)
+    mono = Offer.parse(offers.sdp(audio.replace("/8000/2", "/8000/1"), bundle="0"))
+    assert mono.codecs == (Codec(111, "OPUS"), Codec(96, name))
+
+
 def test_what_is_said_of_the_session_counts_for_its_lines() -> None:
     lines = [
         line for line in offers.TRANSPORT.splitlines(keepends=True) if line.startswith(("a=ice", "a=fing", "a=set"))
@@ -211,8 +223,17 @@ def test_candidates_that_can_never_work_here_are_not_tried() -> None:
     expected = Candidate("3", 2113937151, "192.0.2.1", 50001, "host")
     assert Offer.parse(offers.sdp(offers.AUDIO + lines, bundle="0")).candidates == (expected,)
     fragment = Fragment.parse("a=ice-ufrag:abcd\r\nm=audio 9 x 0\r\na=mid:0\r\n" + lines)
-    assert fragment.ufrag == "abcd"
+    assert fragment.ufrags == ((None, "abcd"),)
     assert fragment.candidates == (("0", expected),)
+
+
+def test_each_line_of_a_fragment_may_have_a_name_of_its_own_wherever_it_stands() -> None:
+    """Without a bundle each line has its own; the last one of a fragment was taken for that of all."""
+    audio = "m=audio 9 x 0\r\na=ice-ufrag:abcd\r\na=candidate:3 1 udp 9 192.0.2.1 50001 typ host\r\na=mid:0\r\n"
+    data = "m=application 9 x 0\r\na=mid:1\r\na=ice-ufrag:efgh\r\na=candidate:3 1 udp 9 192.0.2.1 50002 typ host\r\n"
+    fragment = Fragment.parse(audio + data)
+    assert fragment.ufrags == (("0", "abcd"), ("1", "efgh"))
+    assert [(mid, candidate.port) for mid, candidate in fragment.candidates] == [("0", 50001), ("1", 50002)]
 
 
 def test_candidates_beyond_what_is_tried_are_ignored() -> None:

@@ -248,9 +248,10 @@ class Offer:
 class Fragment:
     """A trickle ICE fragment (RFC 8840 section 9)."""
 
-    ufrag: str | None
+    ufrags: tuple[tuple[str | None, str], ...]
+    """Each with the name (``a=mid``) of its media line; None for those of all lines."""
     candidates: tuple[tuple[str | None, Candidate], ...]
-    """Each with the name (``a=mid``) of its media line."""
+    """Each with the name of its media line."""
 
     @classmethod
     def parse(cls, text: str) -> "Fragment":
@@ -528,7 +529,9 @@ def _known_codecs(audio: MediaLine) -> tuple[Codec, ...]:
         match = _RTPMAP.match(value)
         if match is None:
             raise _Malformed(f"This is no a=rtpmap line: {_quoted(value)}. It needs a number and NAME/RATE.")
-        named[int(match[1])] = match[2].upper(), int(match[3])
+        name, channels = match[2].upper(), int(match[4] or 1)
+        # Opus is said to have two channels, whatever it has (RFC 7587 section 7); G.711 and G.722 are decoded in one.
+        named[int(match[1])] = name, int(match[3]) if channels == 1 or name == "OPUS" else 0
     codecs = []
     for number in map(int, audio.formats):
         name, rate_hz = named.get(number, ("", 0))
@@ -595,22 +598,26 @@ def _candidate(value: str) -> Candidate | None:
 
 
 def _fragment(text: str) -> Fragment:
-    ufrag = mid = None
-    values: list[tuple[str | None, str]] = []
-    for line in _lines(text):
+    mid = None
+    found: dict[str, list[tuple[str | None, str]]] = {"ice-ufrag": [], "candidate": []}
+    in_section: list[tuple[str, str]] = []
+    for line in [*_lines(text), "m="]:
         if not re.match(r"[a-z]=", line):
             raise _Malformed(f"This is not an SDP line: {_quoted(line)}.")
         name, _, value = line[2:].partition(":")
         if line.startswith("m="):
-            mid = None
-        elif name == "ice-ufrag":
-            ufrag = value
+            # The name of a line may stand behind its candidates.
+            for attribute, said in in_section:
+                found[attribute].append((mid, said))
+            mid, in_section = None, []
         elif name == "mid":
             mid = value
-        elif name == "candidate":
-            values.append((mid, value))
-    found = ((mid, _candidate(value)) for mid, value in values[:MAX_CANDIDATES])
-    return Fragment(ufrag, tuple((mid, candidate) for mid, candidate in found if candidate is not None))
+        elif name in found:
+            in_section.append((name, value))
+    candidates = ((mid, _candidate(value)) for mid, value in found["candidate"][:MAX_CANDIDATES])
+    return Fragment(
+        tuple(found["ice-ufrag"]), tuple((mid, candidate) for mid, candidate in candidates if candidate is not None)
+    )
 
 
 def _split(text: str) -> tuple[_Section, list[_Section]]:

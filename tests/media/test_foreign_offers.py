@@ -7,7 +7,7 @@ import pytest
 from aiortc.sdp import SessionDescription
 from prometheus_client import REGISTRY
 
-from tests.rtc import SDP, Peer, Server, ToneTrack, a_peer
+from tests.rtc import FRAGMENT, SDP, Peer, Server, ToneTrack, a_peer
 from voxgender.errors import NotReady
 from voxgender.media.aiortc_internals.ice import HostAddresses
 from voxgender.protocol import Hello, Result, decode
@@ -115,6 +115,40 @@ async def test_codecs_may_be_offered_by_number_alone(server: Server) -> None:
         await end(server, path, peer)
 
 
+async def test_a_client_that_takes_short_messages_alone_is_told_which_ones_a_call_has(server: Server) -> None:
+    """Tags made ``hello`` longer than was offered: the call was ended for "what SCTP does not allow"."""
+    tags = {"tags": ",".join(letter * 64 for letter in "äëïöüÿçñ"), "reference": "ß" * 128}
+    async with a_peer(ToneTrack()) as peer:
+        peer.channels()
+        offer = re.sub(r"a=max-message-size:\d+", "a=max-message-size:1200", await peer.offer())
+        async with server.http.post("/whip", data=offer, headers=SDP, params=tags) as response:
+            assert response.status == 400
+            problem = await response.json()
+        assert "a=max-message-size" in problem["detail"]
+        assert server.node.live == 0
+        path, _ = await open_call(server, peer, offer)
+        await peer.until(Result)
+        await end(server, path, peer)
+
+
+async def test_candidates_of_a_line_that_is_not_used_are_no_ice_restart(server: Server) -> None:
+    """Without a bundle each line has its own user name. One of another line was refused, and all candidates with it."""
+    async with a_peer(ToneTrack()) as peer:
+        offer = without(await peer.offer(), "a=candidate", "a=end-of-candidates", "a=group:")
+        (ufrag,) = re.findall(r"a=ice-ufrag:(\S+)", offer)
+        async with server.http.post("/whip", data=offer, headers=SDP) as response:
+            assert response.status == 201, await response.text()
+            path = response.headers["Location"]
+        candidate = "a=candidate:1 1 udp 9 127.0.0.1 9 typ host\r\n"
+        lines = (("audio", "0", ufrag), ("application", "1", "other"))
+        fragment = "".join(
+            f"m={kind} 9 x 0\r\na=mid:{mid}\r\na=ice-ufrag:{name}\r\n{candidate}" for kind, mid, name in lines
+        )
+        async with server.http.patch(path, data=fragment, headers=FRAGMENT) as response:
+            assert response.status == 204, await response.text()
+        await end(server, path, peer)
+
+
 async def test_addresses_that_most_clients_reach_stand_first(server: Server) -> None:
     """FFmpeg's WHIP tries the first candidate alone."""
     server.node._addresses = HostAddresses(("::1", "127.0.0.1"), ("2001:db8::7", "192.168.1.7", "8.8.8.8"))
@@ -164,5 +198,5 @@ async def test_the_user_name_that_opens_a_call_is_long(server: Server) -> None:
 class _NoSockets:
     """Sockets of a node whose ports are all taken."""
 
-    def open(self, *_: object) -> None:
+    def open(self, *_: object, **__: object) -> None:
         raise NotReady("All UDP ports for media are in use.", code="at_capacity", retry_after_s=10)

@@ -19,6 +19,7 @@ from voxgender.media.receiver import (
     BYE_GRACE_S,
     MAX_REORDER_WINDOW_S,
     MIN_REORDER_WINDOW_S,
+    PAUSE_S,
     REORDER_WINDOW_S,
     AudioReceiver,
 )
@@ -173,6 +174,39 @@ async def test_a_new_ssrc_goes_on_by_the_wall_clock(receiver: AudioReceiver) -> 
     assert pts(receiver) == [54, 55]
 
 
+async def test_of_two_streams_at_once_the_latest_is_heard_and_the_sender_is_told(engine: Engine) -> None:
+    """An offer of Plan B has several streams on one line: their packets came one after the other, at half the speed."""
+    excesses: list[str] = []
+    receiver = make_receiver(engine)
+    receiver._on_excess = excesses.append
+    for index in range(50):
+        for ssrc in (7, 8):
+            receiver.feed(packet(index, ssrc=ssrc), index * 0.02)
+    assert pts(receiver) == [*range(51)]
+    assert set(excesses) == {"several_streams"}
+    receiver.end()
+    receiver._call.abandon()
+
+
+async def test_late_packets_of_a_stream_that_another_one_has_followed_change_nothing(receiver: AudioReceiver) -> None:
+    """Each of them began the stream before anew, and the next packet the new one."""
+    for index in range(5):
+        receiver.feed(packet(index), index * 0.02)
+    receiver.feed(packet(0, ssrc=8), 0.10)
+    receiver.feed(packet(5), 0.11)
+    receiver.feed(packet(1, ssrc=8), 0.12)
+    assert len(pts(receiver)) == 7
+
+
+async def test_a_stream_comes_back_once_the_one_that_followed_it_has_paused(receiver: AudioReceiver) -> None:
+    """An announcement that a media server puts between, for example."""
+    receiver.feed(packet(0), 0.0)
+    receiver.feed(packet(0, ssrc=8), 0.02)
+    receiver.feed(packet(20), 0.02 + PAUSE_S)
+    receiver.feed(packet(21), 0.04 + PAUSE_S)
+    assert len(pts(receiver)) == 4
+
+
 async def test_a_sequence_that_jumps_is_a_new_stream(receiver: AudioReceiver) -> None:
     receiver.feed(packet(0), 0.0)
     receiver.feed(packet(0, first_seq=30_000, first_timestamp=123), 0.02)
@@ -283,10 +317,13 @@ async def test_audio_that_is_faster_than_real_time_is_taken_at_twice_its_pace(en
 
 
 async def test_audio_at_its_pace_is_all_taken_though_it_comes_in_bursts(receiver: AudioReceiver) -> None:
-    """A network holds back a second and a half of packets, and then lets all of them go."""
+    """A network, or a computer that stands still, holds back packets for some seconds, and then lets all of them go.
+
+    Of more than two seconds the rest was lost, and the sender was told that it was too fast.
+    """
     taken = 0
     for index in range(1_000):
-        receiver.feed(packet(index), (index // 75) * 1.5)
+        receiver.feed(packet(index), (index // 175) * 3.5)
         taken += len(placed(receiver))
     assert taken == 1_000
 

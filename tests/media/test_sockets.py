@@ -35,6 +35,9 @@ class Call:
         self.trials = 0
         self.in_use: Any = None
         self.forgotten: list[Any] = []
+        self.only_answers = False
+        self.asked: Any = None
+        """The address that its checks went to."""
 
     def connection_made(self, transport: Any) -> None:
         self.transport = transport
@@ -58,6 +61,9 @@ class Call:
     def recognizes(self, data: bytes, addr: Any, arrived_at: float) -> bool:
         self.trials += 1
         return self.password in data and self.media_received(data, addr, arrived_at)
+
+    def is_answer_from(self, data: bytes, addr: Any) -> bool:
+        return bool(addr == self.asked)
 
     def forget(self, addr: Any) -> bool:
         self.forgotten.append(addr)
@@ -172,6 +178,82 @@ async def test_no_peer_can_take_the_address_of_anothers(sockets: Sockets, peers:
     assert await victim.next() == (DATA, peers[0].address)
     assert (await thief.next())[1] == peers[0].address
     assert thief.datagrams.empty()
+
+
+def answer() -> bytes:
+    """What a call is sent for its own check."""
+    response = stun.Message(message_method=stun.Method.BINDING, message_class=stun.Class.RESPONSE)
+    response.add_message_integrity(PASSWORD)
+    return bytes(response)
+
+
+@pytest.mark.parametrize("named_first", [True, False])
+@pytest.mark.parametrize("only_answers", [True, False])
+@pytest.mark.parametrize("is_up", [True, False])
+async def test_a_call_that_connects_takes_an_address_where_its_peer_both_asks_and_answers(
+    sockets: Sockets, peers: list[Peer], named_first: bool, only_answers: bool, is_up: bool
+) -> None:
+    """Else a client with one port could not call again while its last call was taken to live.
+
+    A check alone may have a false sender, an answer alone may be meant for another call. A peer of ICE lite only
+    answers. Where a call is up, its paths decide.
+    """
+    before, transport = place(sockets, "before")
+    before.password = b"another password"
+    peers[0].send(check("before", password=before.password), before)
+    await before.next()
+    after, transport = place(sockets, "after")
+    after.asked, after.only_answers = peers[0].address, only_answers
+    if is_up:
+        transport.read_on_tick()
+        transport.accept_foreign_addresses()
+
+    async def is_taken() -> bool:
+        peers[0].send(DATA, after)
+        done, others = await asyncio.wait(
+            {asyncio.create_task(call.datagrams.get()): call for call in (before, after)},
+            timeout=5,
+            return_when=asyncio.FIRST_COMPLETED,
+        )
+        for other in others:
+            other.cancel()
+        (got,) = done
+        assert got.result() == (DATA, peers[0].address)
+        return before.datagrams.empty() and transport.sources != {}
+
+    steps = [check("after"), answer()] if named_first else [answer(), check("after")]
+    peers[0].send(steps[0], after)
+    await after.next()
+    assert await is_taken() == (only_answers and not named_first and not is_up)
+    peers[0].send(steps[1], after)
+    await after.next()
+    assert await is_taken() == (not is_up)
+
+
+async def test_an_answer_to_what_was_asked_elsewhere_takes_no_address(sockets: Sockets, peers: list[Peer]) -> None:
+    """Whoever is asked at one address could answer under another one, which is a caller's."""
+    before, _ = place(sockets, "before")
+    before.password = b"another password"
+    peers[0].send(check("before", password=before.password), before)
+    await before.next()
+    after, transport = place(sockets, "after")
+    after.asked = peers[1].address
+    for data in (check("after"), answer()):
+        peers[0].send(data, after)
+        await after.next()
+    assert transport.sources == {}
+
+
+async def test_two_calls_of_one_peer_have_a_port_each_while_there_are_any(sockets: Sockets) -> None:
+    first = sockets.open(HERE, "one", Call(), peer="peer")
+    assert sockets.open(HERE, "two", Call(), peer="another").get_extra_info("sockname") == first.get_extra_info(
+        "sockname"
+    )
+    assert sockets.open(HERE, "three", Call(), peer="peer").get_extra_info("sockname") != first.get_extra_info(
+        "sockname"
+    )
+    low, high = sorted(shared.name[1] for shared in sockets._shared)
+    assert low != high
 
 
 async def test_an_address_is_free_again_once_its_call_has_gone(sockets: Sockets, peers: list[Peer]) -> None:

@@ -14,6 +14,7 @@ from aioice import stun
 
 from tests.rtc import LOOPBACK, SDP, Peer, Server, ToneTrack, a_peer
 from voxgender import metrics
+from voxgender.media.aiortc_internals.ice import MAX_ERRORS
 from voxgender.protocol import Hello, Result
 
 CANDIDATE = re.compile(r"(a=candidate:\S+ 1 udp \d+) (\S+) (\d+) typ host", re.IGNORECASE)
@@ -112,6 +113,26 @@ async def test_a_name_cannot_be_told_from_a_wrong_one(server: Server, strangers:
             strangers[0].sendto(data, answer.address)
         await until_ignored(before + 2)
         assert silent(strangers)
+
+
+async def test_a_peer_that_finds_a_conflict_of_roles_in_each_check_is_not_asked_for_ever(server: Server) -> None:
+    """Each was followed by another check at once: 500 in a second, each dearer than the one before."""
+    async with a_peer(ToneTrack()) as peer:
+        answer = await offered(peer, server)
+        connection: Any = peer.pc.getTransceivers()[0].sender.transport.transport._connection
+        connection.remote_username, connection.remote_password = answer.ufrag, answer.password
+        asked = 0
+
+        def refuse(message: stun.Message, addr: Any, protocol: Any) -> None:
+            nonlocal asked
+            asked += 1
+            connection.respond_error(message, addr, protocol, (487, "Role Conflict"))
+
+        connection.request_received = refuse
+        before = ignored()
+        await until_ignored(before + 1)
+        # aioice sends the same check again for want of an answer.
+        assert MAX_ERRORS < asked < 2 * MAX_ERRORS
 
 
 async def test_an_offer_that_names_a_callers_address_does_not_take_it(

@@ -65,7 +65,8 @@ class Sessions:
         session_id = request.match_info["session"]
         check_content_type(request, FRAGMENT)
         matches = request.headers.get("If-Match")
-        if matches == "*":
+        # RFC 9725 shows it in quotes.
+        if matches in ("*", '"*"'):
             raise Problem(422, "ice_restart", "ICE restarts are not supported: make a new call.")
         if matches is not None and etag(session_id) not in map(_strong, matches.split(",")):
             raise Problem(412, "etag_mismatch", "The If-Match header does not name this ICE session's ETag.")

@@ -20,7 +20,7 @@ SUITES = tuple(
 """Cipher suites by OpenSSL's names. The ECDSA ones serve browsers, the RSA ones peers that have an RSA certificate."""
 
 FIRST_REPEAT_S = 0.05
-"""Time after which the first flight is sent again without an answer; it doubles each time.
+"""Time after which the first flight is sent again without an answer; it doubles each time up to the longest.
 
 OpenSSL begins with a second (RFC 6347 section 4.2.4.1). Peers that open DTLS a moment after ICE is up (FFmpeg) lose
 the first flight, always.
@@ -30,10 +30,14 @@ REPEAT_S = 0.4
 
 A copy that reaches FFmpeg after the end of its handshake makes it wait for a datagram before each packet that it sends.
 """
+LONGEST_REPEAT_S = 1.0
+"""Longest time between two repetitions: a call has a few seconds to connect, and is not to wait for half of them after
+a way that was gone for a moment."""
 
 _DATAGRAM = 1_200
 """Bytes of DTLS in a datagram: below any path's MTU (RFC 8261 section 5)."""
 _RECORD = Struct("!11xH")
+_APPLICATION_DATA = 23
 
 Kind = Literal["no_shared_cipher", "certificate", "version", "fingerprint", "srtp", "refused", "unanswered", "other"]
 
@@ -124,8 +128,8 @@ async def shake_hands(ssl: SSL.Connection, *, send: Send, receive: Receive) -> N
                 ssl.DTLSv1_handle_timeout()
             else:
                 await _send_all(flight, send)
-            repeat_s *= 2
-        elif 19 < data[0] < 64:  # DTLS (RFC 7983 section 7)
+            repeat_s = min(2 * repeat_s, LONGEST_REPEAT_S)
+        elif is_dtls(data):
             ssl.bio_write(data)
             repeat_s = REPEAT_S
 
@@ -144,22 +148,47 @@ async def _send_all(datagrams: Sequence[bytes], send: Send) -> None:
         await send(datagram)
 
 
+def is_dtls(datagram: bytes) -> bool:
+    """Tell DTLS from what else comes to the same port, by the first byte (RFC 7983 section 7)."""
+    return 19 < datagram[0] < 64
+
+
+def split_records(datagram: bytes) -> Iterator[bytes]:
+    """Yield the records of a datagram, which may hold several (RFC 6347 section 4.1.1); the last may be cut off."""
+    start = 0
+    while start < len(datagram):
+        end = len(datagram)
+        if start + _RECORD.size <= end:
+            end = min(end, start + _RECORD.size + _RECORD.unpack_from(datagram, start)[0])
+        yield datagram[start:end]
+        start = end
+
+
+def split_messages(datagram: bytes) -> Iterator[bytes]:
+    """Yield each record of application data by itself, and what is of a handshake together, as OpenSSL reads it."""
+    piece = b""
+    for record in split_records(datagram):
+        if piece and _APPLICATION_DATA in (record[0], piece[0]):
+            yield piece
+            piece = b""
+        piece += record
+    yield piece
+
+
 def _outgoing(ssl: SSL.Connection) -> Iterator[bytes]:
     """Take what OpenSSL wants to send, as datagrams of whole records."""
     waiting = b""
     with suppress(SSL.Error):
         while True:
             waiting += ssl.bio_read(1 << 16)
-    start = end = 0
-    while end < len(waiting):
-        (length,) = _RECORD.unpack_from(waiting, end)
-        record_end = end + _RECORD.size + length
-        if end > start and record_end - start > _DATAGRAM:
-            yield waiting[start:end]
-            start = end
-        end = record_end
-    if end > start:
-        yield waiting[start:end]
+    datagram = b""
+    for record in split_records(waiting):
+        if datagram and len(datagram) + len(record) > _DATAGRAM:
+            yield datagram
+            datagram = b""
+        datagram += record
+    if datagram:
+        yield datagram
 
 
 def explain(error: SSL.Error) -> Failure:

@@ -1,6 +1,7 @@
 """Send one session's messages to its data channels and to the followers of its event stream."""
 
 import asyncio
+import logging
 import re
 from collections import deque
 from collections.abc import AsyncGenerator, Iterator
@@ -13,6 +14,8 @@ from voxgender.engine.messages import WARN_EVERY_S
 from voxgender.errors import NotReady
 from voxgender.media.observers import NOBODY
 from voxgender.protocol import EVENTS_CHANNEL, RESULTS_CHANNEL, End, Hello, Message, Result, Warning
+
+logger = logging.getLogger(__name__)
 
 REMEMBERED = 64
 """Past events of the call that are sent to a channel or a follower that comes later."""
@@ -180,3 +183,6 @@ def _send(channel: RTCDataChannel, message: Message | str) -> None:
     except (InvalidStateError, ConnectionError):
         # It closed a moment ago; its session will notice.
         return
+    except ValueError as error:
+        # Longer than the client takes, as a summary with a long subject may be.
+        logger.debug("message left out: %s", error)

@@ -5,13 +5,17 @@ from typing import Literal
 
 PACE = 2.0
 """Rate at which audio is accepted in the long run, in times real time."""
-BURST_S = 2.0
-"""Audio that may come at once: a network may hold packets back and then let all of them go."""
+BURST_S = 4.0
+"""Audio that may come at once, as much as may wait for the engine: a network holds packets back and then lets them go,
+and so does a computer that stood still."""
 MAX_LEAP_S = 1.0
 """Seconds by which the gap between two packets' timestamps may exceed the time between their arrivals."""
 
-Excess = Literal["too_fast", "too_many_packets", "too_many_streams"]
+Excess = Literal["several_streams", "too_fast", "too_many_packets", "too_many_streams"]
 EXCESSES: Mapping[Excess, str] = {
+    "several_streams": (
+        "Several streams come on one audio line at once, and only the latest is heard: give each a line of its own."
+    ),
     "too_fast": f"Audio comes more than {PACE:g} times as fast as real time: what is more is left out.",
     "too_many_packets": "More packets come than a call may send: some are left out.",
     "too_many_streams": "The sender changes its SSRC too often: new streams are not heard.",

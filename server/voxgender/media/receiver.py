@@ -30,6 +30,10 @@ BYE_GRACE_S = 2.0
 """Time in which a sender may resume after a goodbye (RTCP BYE). Chromium sends one when it pauses."""
 
 _MAX_HELD = 100
+_MAX_LEFT = 8
+"""Streams that are known to have been given up for another."""
+_OVERLAPPING = 25
+"""Packets of them after which it is sure that none of them has ended."""
 _SURE = 5
 """Packets in a row that show how fast the clock of their timestamps is."""
 
@@ -77,6 +81,9 @@ class AudioReceiver:
         self._missed: dict[int, float] = {}
         self._window_s = REORDER_WINDOW_S
         self._ssrc: int | None = None
+        self._left: dict[int, None] = {}
+        """SSRCs of streams before this one, the oldest first."""
+        self._overlapping = 0
         self._next_seq = 0
         self._highest_seq = 0
         self._last_timestamp = 0
@@ -99,7 +106,7 @@ class AudioReceiver:
     def feed(self, packet: Rtp, arrived_at: float) -> None:
         """Receive a packet; packets may come in any order."""
         decoder = self._decoders.get(packet.payload_type)
-        if self.ended or (decoder is None and packet.ssrc != self._ssrc):
+        if self.ended or (decoder is None and packet.ssrc != self._ssrc) or self._is_overtaken(packet, arrived_at):
             return
         if self._goodbye:
             self._goodbye.cancel()
@@ -132,6 +139,20 @@ class AudioReceiver:
     def exceed(self, excess: Excess, ssrc: int = 0) -> None:
         """Tell that a packet was dropped before it was decrypted."""
         self._on_excess(excess)
+
+    def _is_overtaken(self, packet: Rtp, arrived_at: float) -> bool:
+        """Return whether a packet is of a stream that another one has followed, and that one goes on.
+
+        It may be late; or the line has two streams at once (as in SDP's Plan B), whose packets put one after the other
+        would make a second of two.
+        """
+        if packet.ssrc not in self._left or arrived_at - self.last_arrival >= PAUSE_S:
+            return False
+        metrics.PACKETS["excess"].inc()
+        self._overlapping += 1
+        if self._overlapping >= _OVERLAPPING:
+            self._on_excess("several_streams")
+        return True
 
     def _is_start(self, packet: Rtp, decoder: Decoder, ahead: int) -> bool:
         """Return whether a packet begins a stream: another sender, a sequence begun anew, or another clock."""
@@ -195,11 +216,22 @@ class AudioReceiver:
             pts = round((self._pts - self._skipped) * scale + pause_s * decoder.clock_rate_hz)
             self._pts = max(self._end_pts, pts)
             self._skipped = 0
-        self._ssrc = packet.ssrc
+        if packet.ssrc != self._ssrc:
+            self._leave_stream(packet.ssrc)
         self._clock_rate_hz = decoder.clock_rate_hz
         self._last_timestamp = packet.timestamp
         self._last_duration = self._doubled = 0
         self._next_seq = self._highest_seq = packet.sequence_number
+
+    def _leave_stream(self, ssrc: int) -> None:
+        """Go over to another stream."""
+        if self._ssrc is not None:
+            self._left[self._ssrc] = None
+        self._left.pop(ssrc, None)
+        if len(self._left) > _MAX_LEFT:
+            del self._left[next(iter(self._left))]
+        self._ssrc = ssrc
+        self._overlapping = 0
 
     def _advance(self, now: float) -> None:
         while self._held:

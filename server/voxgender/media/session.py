@@ -45,6 +45,9 @@ from voxgender.sdp import CLOCK_RATES_HZ, MAX_CANDIDATES, MAX_VOICES, Candidate,
 
 logger = logging.getLogger(__name__)
 
+VOICES_SIZE = 3_000
+"""Bytes of ``hello`` that the voices of a room may take: each has a name of up to 64 characters, and a ``mid``."""
+
 
 class SessionTimes(NamedTuple):
     """Times after which a session takes its peer to be gone."""
@@ -151,6 +154,7 @@ class Session(LiveSession):
         pc = self._pc
         try:
             self._offer = offer
+            self._check_message_size(offer)
             if offer.is_room:
                 await self._open_room(offer)
             await pc.setRemoteDescription(RTCSessionDescription(negotiation.aiortc_offer(offer), "offer"))
@@ -165,6 +169,7 @@ class Session(LiveSession):
                 self._sockets,
                 self._addresses,
                 self._phase,
+                peer=offer.transport.ufrag,
                 consent=self._times.consent,
                 on_consent_expired=lambda: self.end_soon("consent_expired"),
             )
@@ -183,6 +188,15 @@ class Session(LiveSession):
             raise
         self._answered = True
         return answer
+
+    def _check_message_size(self, offer: Offer) -> None:
+        """Check that the client takes the longest message of the call: tags and the names of voices make it long."""
+        size = len(self._outbox.hello.to_json().encode()) + (VOICES_SIZE if offer.is_room else 0)
+        if offer.data is not None and 0 < offer.data.max_message_size < size:
+            raise SdpRejected(
+                f"The first message of this call may have {size} bytes: offer an a=max-message-size of as many, or "
+                "give the call fewer and shorter tags."
+            )
 
     async def update(self, sdp: str) -> str:
         """Answer a later offer of a room (RFC 3264 section 8), which adds, removes or names voices.
@@ -255,7 +269,8 @@ class Session(LiveSession):
         offer = self._offer
         if offer is None:
             return
-        if parsed.ufrag is not None and parsed.ufrag != offer.transport.ufrag:
+        # Lines that are not bundled have names of their own.
+        if any(ufrag != offer.transport.ufrag for mid, ufrag in parsed.ufrags if offer.takes(mid)):
             raise SdpRejected("ICE restarts are not supported: make a new call.", code="ice_restart")
         await self._add_candidates(candidate for mid, candidate in parsed.candidates if offer.takes(mid))
 

@@ -53,6 +53,15 @@ class CallProtocol(Protocol):
         """Forget an address of the peer; tell whether it may be forgotten."""
         ...
 
+    @property
+    def only_answers(self) -> bool:
+        """True if the call's peer sends no checks of its own."""
+        ...
+
+    def is_answer_from(self, data: bytes, addr: tuple[str, int]) -> bool:
+        """Tell whether a signed response comes from where its request went."""
+        ...
+
 
 class SharedSocket:
     """A bound socket and the calls that share it.
@@ -111,6 +120,10 @@ class SharedSocket:
     def is_hurried(self) -> bool:
         """True if it is read more often than on ticks."""
         return self.is_crowded or bool(self.connecting and not self.is_watched)
+
+    def has_call_of(self, peer: str) -> bool:
+        """Tell whether a peer with this ICE user name fragment has a call here."""
+        return bool(peer) and any(call.peer == peer for call in self._calls)
 
     def add(self, call: "CallTransport") -> None:
         self._calls.add(call)
@@ -218,8 +231,8 @@ class SharedSocket:
                 if owner is not None:
                     owner.datagram_received(data, source)
             elif (call := self._find_call(data, owner)) is not None:
-                if call is not owner and not self.claim(source, call):
-                    call.note_foreign_address(source)
+                if call is not owner and not self.claim(source, call) and call.contest(data, source):
+                    self.reassign(source, call)
                 call.datagram_received(data, source)
             else:
                 metrics.STUN_IGNORED.inc()
@@ -263,9 +276,11 @@ class SharedSocket:
 class CallTransport(asyncio.DatagramTransport):
     """A call's share of a socket, as an asyncio transport. :meth:`Sockets.open` makes it."""
 
-    def __init__(self, shared: SharedSocket, ufrag: str, protocol: CallProtocol, phase: Phase) -> None:
+    def __init__(self, shared: SharedSocket, ufrag: str, protocol: CallProtocol, phase: Phase, peer: str = "") -> None:
         super().__init__({"sockname": shared.name})
         self.ufrag = ufrag
+        self.peer = peer
+        """The peer's ICE user name fragment; empty if it is not known."""
         self.phase = phase
         self.sources: dict[bytes, tuple[str, int]] = {}
         """Addresses at which the call's peer has proved to be, the oldest first."""
@@ -275,6 +290,8 @@ class CallTransport(asyncio.DatagramTransport):
         """How many of them are known: one for each voice."""
         self._foreign: dict[tuple[str, int], bytes] = {}
         """Addresses of other calls where the peer seems to be."""
+        self._answered: set[tuple[str, int]] = set()
+        """Those of which it has answered a check."""
         self._shared = shared
         self._protocol = protocol
         self._closed = False
@@ -316,6 +333,23 @@ class CallTransport(asyncio.DatagramTransport):
         if len(self._foreign) >= MAX_SOURCES:
             del self._foreign[next(iter(self._foreign))]
         self._foreign[unpack_address(source)] = source
+
+    def contest(self, data: bytes, source: bytes) -> bool:
+        """Note a signed STUN message from an address that another call has; tell whether the peer is there for sure.
+
+        A check from there has to name this call, which is connecting, and a check of its own to be answered there. A
+        client may have one port for all its calls, and begin anew while the call before is taken to live. Or it sends
+        an offer again because the answer was lost: it answers the checks of both calls, and names the one it knows of.
+        """
+        if self not in self._shared.connecting:
+            self.note_foreign_address(source)
+            return False
+        addr = unpack_address(source)
+        if not data[0] & 1:
+            self.note_foreign_address(source)
+        elif self._protocol.is_answer_from(data, addr):
+            self._answered.add(addr)
+        return addr in self._answered and (addr in self._foreign or self._protocol.only_answers)
 
     def accept_foreign_addresses(self) -> None:
         """Accept answers from addresses that other calls have."""

@@ -60,7 +60,9 @@ class Sockets:
         self._reader = reader or datagram_reader()
         self._timer: asyncio.TimerHandle | None = None
 
-    def open(self, address: str, ufrag: str, protocol: CallProtocol, phase: Phase = EVERY_TICK) -> CallTransport:
+    def open(
+        self, address: str, ufrag: str, protocol: CallProtocol, phase: Phase = EVERY_TICK, *, peer: str = ""
+    ) -> CallTransport:
         """Add a call to a socket.
 
         Args:
@@ -68,13 +70,15 @@ class Sockets:
             ufrag: the call's own ICE user name fragment; peers' checks name it (RFC 8445 section 7.2.2).
             protocol: receives the call's datagrams.
             phase: the ticks of the call's turns while there are many calls; its socket is read just before.
+            peer: the peer's ICE user name fragment. Two calls of one peer are at different ports if there are any: a
+                client that sent its offer again, because the answer was lost, takes what has one address for one call.
 
         Raises:
             NotReady: every port of the range is in use by others, or shared by as many calls as are allowed.
             OSError: the address is not one of this machine's.
         """
         room = [shared for shared in self._shared if shared.address == address and shared.calls < self._max_calls]
-        shared = next((shared for shared in room if phase in shared.phases), None)
+        shared = next((shared for shared in room if phase in shared.phases and not shared.has_call_of(peer)), None)
         if shared is None:
             try:
                 shared = SharedSocket(
@@ -91,7 +95,7 @@ class Sockets:
                 shared = room[0]
             else:
                 self._shared.append(shared)
-        transport = CallTransport(shared, ufrag, protocol, phase)
+        transport = CallTransport(shared, ufrag, protocol, phase, peer)
         if self._timer is None:
             self._wait()
         return transport

@@ -173,6 +173,45 @@ async def test_a_certificate_that_the_offer_does_not_name_is_told(
     assert count("fingerprint") == before + 1
 
 
+def digest(function: str, size: int) -> str:
+    """The fingerprint of a certificate that nobody has."""
+    return f"a=fingerprint:{function} {':'.join(['AB'] * size)}\r\n"
+
+
+async def call_naming(peer: Peer, server: Server, more: str) -> str:
+    """Place a call whose offer names its certificate by SHA-256, and ``more``; return the session's path."""
+    offer = "".join(
+        line
+        for line in (await peer.offer()).splitlines(keepends=True)
+        if not line.startswith(("a=fingerprint:sha-384", "a=fingerprint:sha-512"))
+    )
+    offer = offer.replace("a=fingerprint:", more + "a=fingerprint:")
+    async with server.http.post("/whip", data=offer, headers=SDP) as response:
+        assert response.status == 201, await response.text()
+        await peer.accept(await response.text())
+        return response.headers["Location"]
+
+
+@pytest.mark.parametrize("more", [digest("sha-256", 32), digest("sha-1", 20)], ids=["another", "an old hash function"])
+async def test_an_offer_may_name_several_certificates_of_which_one_is_shown(server: Server, more: str) -> None:
+    """Every one that was named had to be the one that is shown; RFC 8122 section 5 asks for one of them."""
+    peer = caller(certificate(rsa_key()))
+    try:
+        await call_naming(peer, server, more)
+        await peer.until(Hello)
+    finally:
+        await peer.close()
+
+
+async def test_of_several_hash_functions_the_strongest_counts(server: Server) -> None:
+    peer = caller(certificate(rsa_key()))
+    try:
+        path = await call_naming(peer, server, digest("sha-512", 64))
+        assert "a=fingerprint" in (await error_of(server, path)).message
+    finally:
+        await peer.close()
+
+
 async def test_a_peer_without_an_srtp_profile_of_ours_is_told(server: Server) -> None:
     before = count("srtp")
     odd = certificate(rsa_key())
@@ -256,6 +295,32 @@ async def test_a_peer_that_opens_dtls_a_moment_late_costs_no_second(
     assert len(dropped) == lost
     assert {data[0] for data in dropped} == {22}
     assert timeouts == []
+
+
+async def test_data_that_overtakes_the_end_of_the_handshake_makes_no_later_message_late(server: Server) -> None:
+    """OpenSSL kept it, and gave it in place of what came next: each message was read when another one had come."""
+    peer = caller(certificate(rsa_key()))
+    try:
+        transport: Any = peer.pc.getTransceivers()[0].sender.transport.transport
+        plain, late = transport._send, []
+
+        async def send(data: bytes) -> None:
+            if data[0] == 20:  # ChangeCipherSpec, with which the last flight begins
+                late.append(data)
+                asyncio.get_running_loop().call_later(0.05, lambda: asyncio.ensure_future(plain(data)))
+            else:
+                await plain(data)
+
+        transport._send = send
+        path = await call(peer, server, "actpass")
+        await peer.until(Hello)
+        assert late
+        (dtls,) = dtls_transports(server.node._sessions[path.rpartition("/")[2]]._pc)
+        ssl: Any = dtls._ssl
+        with pytest.raises(SSL.WantReadError):
+            ssl.recv(1_500)
+    finally:
+        await peer.close()
 
 
 async def test_a_clienthello_that_comes_while_ice_is_at_work_is_kept_and_answered(

@@ -17,6 +17,7 @@ import aioice
 import aiortc
 from aioice import Candidate, Connection
 from aioice.ice import CandidatePair, StunProtocol
+from aioice.stun import Class, Message, Method, Transaction
 from aiortc import (
     RTCCertificate,
     RTCDataChannel,
@@ -43,13 +44,14 @@ PRIVATE: dict[type, set[str]] = {
         "_check_list", "_find_pair", "_local_username", "_nominated", "_protocols", "_query_consent_task",
         "_remote_candidates", "_valid_username",
     },
+    Transaction: {"_Transaction__addr"},
     RTCCertificate: {"_create_ssl_context"},
     RTCDtlsTransport: {
         "_data_receiver", "_do_handshake", "_register_rtp_receiver", "_rx_srtp", "_set_state", "_ssl", "_state",
         "_tx_srtp", "_unregister_rtp_receiver", "_validate_peer_identity",
     },
     RTCRtpReceiver: {"_RTCRtpReceiver__rtcp_ssrc"},
-    RtpReceiver: {"_handle_disconnect", "_handle_rtcp_packet", "_handle_rtp_packet"},
+    RtpReceiver: {"_handle_disconnect"},
     RTCRtpSender: {
         "_RTCRtpSender__ntp_timestamp", "_RTCRtpSender__octet_count", "_RTCRtpSender__packet_count",
         "_RTCRtpSender__rtp_exited", "_RTCRtpSender__rtp_header_extensions_map", "_RTCRtpSender__rtp_started",
@@ -107,8 +109,12 @@ UNEXPORTED = {
     "media/aiortc_internals/handshake.py": {"State"},
     "media/aiortc_internals/ice.py": {"candidate_foundation", "candidate_priority", "ice", "stun"},
     "media/aiortc_internals/paths.py": {"CandidatePair", "candidate_priority", "stun"},
+<<<<<<< HEAD
     "media/aiortc_internals/records.py": {"State"},
     "media/aiortc_internals/reception.py": {"AnyRtcpPacket", "RTCRtpReceiveParameters", "RtpPacket"},
+=======
+    "media/aiortc_internals/reception.py": {"RTCRtpReceiveParameters"},
+>>>>>>> main
     # Tried with a real TURN server in tests/peer/test_relay.py.
     "peer/relay.py": {"parse_stun_turn_uri", "stun", "turn"},
     "peer/sending.py": {"RtpPacket", "State", "clock"},
@@ -148,6 +154,7 @@ def parts(pc: RTCPeerConnection) -> dict[type, object]:
         Connection: connection,
         StunProtocol: connection._protocols[0],
         CandidatePair: pair,
+        Transaction: Transaction(Message(Method.BINDING, Class.REQUEST), pair.remote_addr, connection._protocols[0]),
         RTCCertificate: RTCCertificate.generateCertificate(),
         RTCDtlsTransport: dtls,
         RTCRtpReceiver: transceiver.receiver,

@@ -1,6 +1,7 @@
 """Media from the socket to a sink in one call, beside real aiortc senders."""
 
 import asyncio
+import struct
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
@@ -85,17 +86,31 @@ async def test_packets_and_goodbyes_reach_the_sink_and_no_decoder_thread_and_no_
     assert receiver._RTCRtpReceiver__decoder_thread is None
 
 
-async def test_packets_that_take_aiortcs_way_reach_the_sink_too() -> None:
-    """Those that came before the short way was there wait in aiortc's queue."""
+async def test_packets_that_come_before_the_handshake_is_done_reach_the_sink_whatever_is_in_their_headers() -> None:
+    """They took aiortc's way, whose parser ended the connection over an audio level of two bytes, with a traceback."""
     async with a_diverted_call() as call:
         await call.sink.fed(1)
-        (protocol,) = call.pair.connection._protocols
-        assert protocol.on_media is not None
-        protocol.on_media = None
-        await call.sink.fed(3)
         await call.sender.stop()
-        while "bye" not in call.sink.calls:  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
+        (protocol,) = call.pair.connection._protocols
+        on_media, protocol.on_media = protocol.on_media, None
+        (level,) = (
+            one.id
+            for one in call.pair.caller.getTransceivers()[0]._headerExtensions
+            if one.uri == "urn:ietf:params:rtp-hdrext:ssrc-audio-level"
+        )
+        for number in range(3):
+            extension = struct.pack("!HHBBBx", 0xBEDE, 1, level << 4 | 1, 1, 2)
+            packet = struct.pack("!BBHLL", 0x90, 96, number, 960 * number, 5) + extension + b"\xf8\xff\xfe"
+            protocol.media_received(call.sender.transport._tx_srtp.protect(packet), (LOOPBACK, 9), 1.0)
+        before = call.sink.calls.count("feed")
+        protocol.begin_media(on_media)
+        assert call.sink.calls.count("feed") == before + 3
+        assert call.pair.receiver.transport.state == "connected"
+
+
+def goodbye(call: Diverted, ssrc: int) -> bytes:
+    protected: bytes = call.sender.transport._tx_srtp.protect_rtcp(bytes(RtcpByePacket(sources=[ssrc])))
+    return protected
 
 
 async def test_goodbyes_and_packets_of_others_are_ignored() -> None:
@@ -103,14 +118,30 @@ async def test_goodbyes_and_packets_of_others_are_ignored() -> None:
         diversion, sink = call.diversion, call.sink
         await sink.fed(1)
         ssrc = call.sender._ssrc
-        await diversion._handle_rtcp_packet(RtcpByePacket(sources=[ssrc + 1]))
+        await call.sender.stop()
+        sink.calls.clear()
+        diversion._on_media(goodbye(call, ssrc + 1), 1.0)
         assert "bye" not in sink.calls
-        await diversion._handle_rtcp_packet(RtcpByePacket(sources=[ssrc]))
+        diversion._on_media(goodbye(call, ssrc), 1.0)
         assert sink.calls[-1] == "bye"
-        await diversion._handle_rtp_packet(RtpPacket(payload_type=1, ssrc=ssrc + 1), arrival_time_ms=0)
+        diversion._on_media(encrypted(call, ssrc=ssrc + 1, payload_type=1), 1.0)
         assert sink.calls[-1] == "bye"
-        await diversion._handle_rtp_packet(RtpPacket(payload_type=96, ssrc=ssrc), arrival_time_ms=0)
+        diversion._on_media(encrypted(call, ssrc=5), 1.0)
         assert sink.calls[-1] == "feed"
+
+
+async def test_a_goodbye_of_a_stream_that_another_one_has_followed_ends_nothing() -> None:
+    """An SFU changed the SSRC, said goodbye under the one before and paused: two seconds later the call was over."""
+    async with a_diverted_call() as call:
+        diversion, sink = call.diversion, call.sink
+        await sink.fed(1)
+        await call.sender.stop()
+        diversion._on_media(encrypted(call, ssrc=1_001), 1.0)
+        sink.calls.clear()
+        diversion._on_media(goodbye(call, call.sender._ssrc), 1.0)
+        assert "bye" not in sink.calls
+        diversion._on_media(goodbye(call, 1_001), 1.0)
+        assert sink.calls == ["bye"]
 
 
 async def test_the_sink_learns_of_a_lost_connection() -> None:
@@ -148,12 +179,12 @@ async def test_a_peer_that_changes_its_ssrc_for_ever_costs_no_memory() -> None:
     async with a_diverted_call() as call:
         await call.sink.fed(1)
         for ssrc in range(100):
-            await call.diversion._handle_rtp_packet(RtpPacket(payload_type=96, ssrc=ssrc), arrival_time_ms=0)
+            call.diversion._on_rtp(Rtp(96, 1, 0, ssrc, b"x"), 1.0)
         assert len(call.diversion._receptions) == 8
 
 
-def encrypted(call: Diverted, *, ssrc: int, sequence_number: int = 1) -> bytes:
-    packet = RtpPacket(payload_type=96, ssrc=ssrc, sequence_number=sequence_number, payload=b"\xf8\xff\xfe")
+def encrypted(call: Diverted, *, ssrc: int, sequence_number: int = 1, payload_type: int = 96) -> bytes:
+    packet = RtpPacket(payload_type, ssrc=ssrc, sequence_number=sequence_number, payload=b"\xf8\xff\xfe")
     protected: bytes = call.sender.transport._tx_srtp.protect(packet.serialize())
     return protected
 
@@ -220,15 +251,13 @@ async def test_packets_beyond_a_rate_are_not_decrypted() -> None:
 
 
 async def test_media_before_the_handshake_is_done_is_bounded() -> None:
-    """It waits in aiortc's queue, which has no bound."""
     async with a_diverted_call() as call:
         await call.sink.fed(1)
         (protocol,) = call.pair.connection._protocols
-        call.pair.connection._queue = asyncio.Queue()
         protocol.on_media = None
         for _ in range(1_000):
             protocol.media_received(bytes((128, 96)) + bytes(20), (LOOPBACK, 9), 0.0)
-        assert call.pair.connection._queue.qsize() == MAX_EARLY_MEDIA
+        assert len(protocol._early_media) == MAX_EARLY_MEDIA
 
 
 async def test_a_stopped_receiver_has_its_own_methods_again_and_its_packets_go_nowhere() -> None:
@@ -239,5 +268,5 @@ async def test_a_stopped_receiver_has_its_own_methods_again_and_its_packets_go_n
         await receiver.stop()
         assert not {"receive", "stop"} & vars(receiver).keys()
         fed = call.sink.calls.count("feed")
-        await call.diversion._handle_rtp_packet(RtpPacket(payload_type=96, ssrc=1), arrival_time_ms=0)
+        call.diversion._on_rtp(Rtp(96, 1, 0, 1, b"x"), 1.0)
         assert call.sink.calls.count("feed") == fed

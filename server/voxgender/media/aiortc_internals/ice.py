@@ -7,6 +7,7 @@ import struct
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import islice
 from typing import Any, NamedTuple
 
 from aioice import Candidate, Connection, ice, stun
@@ -17,6 +18,7 @@ from voxgender import metrics
 from voxgender.engine.schedule import EVERY_TICK, Phase
 from voxgender.media.aiortc_internals.paths import Consent, Paths
 from voxgender.media.aiortc_internals.transports import ice_connections
+from voxgender.media.dtls import is_dtls, split_messages
 from voxgender.media.rtp import is_rtcp
 from voxgender.media.sharedsocket import CallTransport
 from voxgender.media.sockets import Sockets
@@ -27,7 +29,12 @@ GATHER, CONSENT = "get_component_candidates", "query_consent"
 """aioice's methods that are replaced in a connection."""
 
 MAX_EARLY_MEDIA = 64
-"""Media packets that wait in aiortc's queue, which has no bound, until the handshake is done."""
+"""Media packets that wait until the handshake is done; what is more is lost."""
+
+MAX_ERRORS = 64
+"""Errors of a peer that are looked at: to each that tells of a conflict of roles aioice sends another check."""
+MAX_MESSAGES = 8
+"""Messages in one datagram of DTLS that are read."""
 
 _COMPONENT = 1
 """The only ICE component: RTP and RTCP share it (RFC 5761)."""
@@ -72,6 +79,7 @@ def gather_on(
     addresses: HostAddresses,
     phase: Phase = EVERY_TICK,
     *,
+    peer: str = "",
     consent: Consent = Consent(),  # noqa: B008 - it cannot change
     on_consent_expired: Callable[[], object] = lambda: None,
 ) -> None:
@@ -84,6 +92,7 @@ def gather_on(
         sockets: shared by all calls.
         addresses: of this node.
         phase: when the call has its turns.
+        peer: the peer's ICE user name fragment.
         consent: how long the peer's consent lasts, and how often it is asked for.
         on_consent_expired: called when the peer's consent has expired; the connection then closes.
     """
@@ -92,7 +101,8 @@ def gather_on(
         connection._local_username = secrets.token_hex(8)
         paths = Paths(connection, on_consent_expired, consent)
         vars(connection)[CONSENT] = paths.keep_consent
-        vars(connection)[GATHER] = partial(_host_candidates, connection, paths, sockets, addresses.resolved(), phase)
+        open_socket = partial(sockets.open, ufrag=connection.local_username, phase=phase, peer=peer)
+        vars(connection)[GATHER] = partial(_host_candidates, connection, paths, open_socket, addresses.resolved())
 
 
 def route_media(transport: RTCIceTransport, on_media: Callable[[bytes, float], bool], *, streams: int = 1) -> None:
@@ -106,8 +116,8 @@ def route_media(transport: RTCIceTransport, on_media: Callable[[bytes, float], b
     """
     for protocol in transport._connection._protocols:
         if isinstance(protocol, IceProtocol):
-            protocol.on_media = on_media
             protocol.transport.streams = streams
+            protocol.begin_media(on_media)
 
 
 def route_records(transport: RTCIceTransport, on_record: Callable[[bytes], bool]) -> None:
@@ -139,9 +149,8 @@ def send_now(transport: RTCIceTransport, datagram: bytes) -> None:
 async def _host_candidates(
     connection: Connection,
     paths: Paths,
-    sockets: Sockets,
+    open_socket: Callable[..., CallTransport],
     local: HostAddresses,
-    phase: Phase,
     component: int,
     addresses: list[str],
     timeout: int = 5,
@@ -150,7 +159,7 @@ async def _host_candidates(
     for address in local.bound:
         protocol = IceProtocol(connection, paths)
         try:
-            transport = sockets.open(address, connection.local_username, protocol, phase)
+            transport = open_socket(address, protocol=protocol)
         except OSError as error:
             # An interface that went down a moment ago.
             logger.warning("no candidate on %s: %s", address, error.strerror)
@@ -185,7 +194,7 @@ class IceProtocol(ice.StunProtocol):
     """Demultiplexes packets by their first byte (RFC 7983 section 7), where aioice tries to parse each as STUN."""
 
     on_media: Callable[[bytes, float], bool] | None = None
-    """Called with each media packet as it is read; while it is None, packets go to aiortc's queue."""
+    """Called with each media packet as it is read; while it is None, the first ones wait."""
 
     on_record: Callable[[bytes], bool] | None = None
     """Called with each DTLS datagram as it is read; those that it does not take go to aiortc's queue."""
@@ -195,12 +204,28 @@ class IceProtocol(ice.StunProtocol):
     def __init__(self, connection: Connection, paths: Paths) -> None:
         super().__init__(connection)
         self._paths = paths
-        self._early_media = 0
+        self._early_media: list[tuple[bytes, tuple[str, int], float]] = []
+        self._errors = 0
 
     def connection_lost(self, exc: Exception | None) -> None:
+<<<<<<< HEAD
         self.on_media = self.on_record = None
+=======
+        self.on_media = None
+        self._early_media.clear()
+>>>>>>> main
         self._paths.close()
         super().connection_lost(exc)
+
+    def begin_media(self, on_media: Callable[[bytes, float], bool]) -> None:
+        """Hand on the media that has come so far, and all that comes.
+
+        aiortc's own parser never sees a packet: it ends the connection over some header extensions.
+        """
+        self.on_media = on_media
+        early, self._early_media = self._early_media, []
+        for packet in early:
+            self.media_received(*packet)
 
     def introduces(self, data: bytes) -> bool:
         """Tell whether a STUN message from an address that is not known proves that the call's peer is there.
@@ -221,6 +246,16 @@ class IceProtocol(ice.StunProtocol):
             and self.media_received(data, addr, arrived_at)
         )
 
+    @property
+    def only_answers(self) -> bool:
+        """True if the peer sends no checks of its own (ICE lite, RFC 8445 section 2.5)."""
+        return bool(self.receiver.remote_is_lite)
+
+    def is_answer_from(self, data: bytes, addr: tuple[str, int]) -> bool:
+        """Tell whether a signed response comes from where its request went (RFC 8445 section 7.2.5.2.1)."""
+        transaction = self.transactions.get(data[8:20])
+        return transaction is not None and vars(transaction).get("_Transaction__addr") == addr
+
     def forget(self, addr: tuple[str, int]) -> bool:
         """Forget an address of the peer; tell whether that was done, as it is not while it is the one in use."""
         if self._paths.is_in_use(addr):
@@ -230,13 +265,24 @@ class IceProtocol(ice.StunProtocol):
 
     def datagram_received(self, data: Any, addr: Any) -> None:
         if data and data[0] > 3:
+<<<<<<< HEAD
             if self.on_record is None or not self.on_record(data):
                 self.receiver.data_received(data, self.local_candidate.component)
+=======
+            # aiortc reads one message of a datagram, and the next one when another datagram comes.
+            for piece in islice(split_messages(data), MAX_MESSAGES) if is_dtls(data) else ():
+                self.receiver.data_received(piece, self.local_candidate.component)
+>>>>>>> main
             return
         message = self._authentic(data)
         if message is None:
             metrics.STUN_IGNORED.inc()
             return
+        if message.message_class is stun.Class.ERROR:
+            self._errors += 1
+            if self._errors > MAX_ERRORS:
+                metrics.STUN_IGNORED.inc()
+                return
         if message.message_class is not stun.Class.REQUEST:
             self.transactions[message.transaction_id].response_received(message, addr)
         elif self._paths.has_seen(message):
@@ -252,9 +298,8 @@ class IceProtocol(ice.StunProtocol):
     def media_received(self, data: bytes, addr: tuple[str, int], arrived_at: float) -> bool:
         """Take a media packet; tell whether the peer sent it, and for the first time, as far as can be known yet."""
         if self.on_media is None:
-            self._early_media += 1
-            if self._early_media <= MAX_EARLY_MEDIA:
-                self.receiver.data_received(data, self.local_candidate.component)
+            if len(self._early_media) < MAX_EARLY_MEDIA:
+                self._early_media.append((data, addr, arrived_at))
             return True
         if not self.on_media(data, arrived_at):
             return False

@@ -11,7 +11,6 @@ from typing import Any, Protocol
 import pylibsrtp
 from aiortc import RTCRtpCodecParameters, RTCRtpReceiver
 from aiortc.rtcrtpparameters import RTCRtpReceiveParameters
-from aiortc.rtp import AnyRtcpPacket, RtpPacket
 
 from voxgender import metrics
 from voxgender.media.aiortc_internals.ice import read_on_tick, route_media, send_now
@@ -73,8 +72,7 @@ class RtpDiversion:
     """Reads a call's RTP and RTCP, and sends receiver reports.
 
     It stands in for the ``RTCRtpReceiver`` in two places. aiortc starts and stops it (:meth:`receive`, :meth:`stop`),
-    and the DTLS transport's router hands it the packets that took aiortc's way, because they came before the short one
-    was there or by another socket (the methods with an underscore).
+    and the DTLS transport tells it that the connection is lost. No packet takes aiortc's own way.
 
     Receiver reports, to which a browser adapts its bit rate and Opus FEC, go out with the packets that come in:
     packets are read in bursts, and so there is no timer for the reports.
@@ -98,6 +96,8 @@ class RtpDiversion:
         self._mid_extension = 0
         self._heard_at: dict[int, float] = {}
         """When each stream that was decrypted was last heard."""
+        self._latest: int | None = None
+        """SSRC of the packet that was fed last."""
         self._opening: asyncio.TimerHandle | None = None
         self._stopped = False
 
@@ -198,6 +198,7 @@ class RtpDiversion:
                 self._receptions.pop(next(iter(self._receptions)))
             reception = self._receptions[packet.ssrc] = Reception(clock_rate_hz)
         reception.count(packet, arrived_at)
+        self._latest = packet.ssrc
         self._sink.feed(packet, arrived_at)
         if arrived_at >= self._report_at:
             if self._report_at:
@@ -210,7 +211,8 @@ class RtpDiversion:
             if isinstance(packet, SenderReport):
                 if packet.ssrc in self._receptions:
                     self._receptions[packet.ssrc].sender_reported(packet, arrived_at)
-            elif not self._stopped and self._receptions.keys() & packet.ssrcs:
+            elif not self._stopped and self._latest in packet.ssrcs:
+                # A sender that has changed its SSRC says goodbye under the one before.
                 self._sink.bye()
 
     def _report(self) -> None:
@@ -218,16 +220,6 @@ class RtpDiversion:
         if ssrc is not None and self._dtls.state == "connected":
             report = receiver_report(ssrc, self._receptions, time.monotonic())
             send_now(self._dtls.transport, self._dtls._tx_srtp.protect_rtcp(report))
-
-    # aiortc's RtpReceiver protocol, which its router calls.
-
-    async def _handle_rtp_packet(self, packet: RtpPacket, arrival_time_ms: int) -> None:
-        mid = packet.extensions.mid if self._is_room else None
-        rtp = Rtp(packet.payload_type, packet.sequence_number, packet.timestamp, packet.ssrc, packet.payload, mid or "")
-        self._on_rtp(rtp, time.monotonic())
-
-    async def _handle_rtcp_packet(self, packet: AnyRtcpPacket) -> None:
-        self._on_rtcp(parse_rtcp(bytes(packet)), time.monotonic())
 
     def _handle_disconnect(self) -> None:
         self._sink.end()
