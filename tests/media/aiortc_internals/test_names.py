@@ -109,12 +109,8 @@ UNEXPORTED = {
     "media/aiortc_internals/handshake.py": {"State"},
     "media/aiortc_internals/ice.py": {"candidate_foundation", "candidate_priority", "ice", "stun"},
     "media/aiortc_internals/paths.py": {"CandidatePair", "candidate_priority", "stun"},
-<<<<<<< HEAD
-    "media/aiortc_internals/records.py": {"State"},
-    "media/aiortc_internals/reception.py": {"AnyRtcpPacket", "RTCRtpReceiveParameters", "RtpPacket"},
-=======
     "media/aiortc_internals/reception.py": {"RTCRtpReceiveParameters"},
->>>>>>> main
+    "media/aiortc_internals/records.py": {"State"},
     # Tried with a real TURN server in tests/peer/test_relay.py.
     "peer/relay.py": {"parse_stun_turn_uri", "stun", "turn"},
     "peer/sending.py": {"RtpPacket", "State", "clock"},

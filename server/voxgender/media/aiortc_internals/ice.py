@@ -121,11 +121,11 @@ def route_media(transport: RTCIceTransport, on_media: Callable[[bytes, float], b
 
 
 def route_records(transport: RTCIceTransport, on_record: Callable[[bytes], bool]) -> None:
-    """Hand each DTLS datagram to ``on_record`` as it is read from the socket; if that returns False, to aiortc's queue.
+    """Hand each DTLS message to ``on_record`` as it is read from the socket; if that returns False, to aiortc's queue.
 
     Args:
         transport: one whose candidates were gathered by :func:`gather_on`.
-        on_record: called with a datagram of DTLS records; tells whether it took it.
+        on_record: called with a message, as ``media.dtls`` splits them; tells whether it took it.
     """
     for protocol in transport._connection._protocols:
         if isinstance(protocol, IceProtocol):
@@ -197,7 +197,7 @@ class IceProtocol(ice.StunProtocol):
     """Called with each media packet as it is read; while it is None, the first ones wait."""
 
     on_record: Callable[[bytes], bool] | None = None
-    """Called with each DTLS datagram as it is read; those that it does not take go to aiortc's queue."""
+    """Called with each DTLS message as it is read; those that it does not take go to aiortc's queue."""
 
     transport: CallTransport
 
@@ -208,12 +208,8 @@ class IceProtocol(ice.StunProtocol):
         self._errors = 0
 
     def connection_lost(self, exc: Exception | None) -> None:
-<<<<<<< HEAD
         self.on_media = self.on_record = None
-=======
-        self.on_media = None
         self._early_media.clear()
->>>>>>> main
         self._paths.close()
         super().connection_lost(exc)
 
@@ -265,14 +261,10 @@ class IceProtocol(ice.StunProtocol):
 
     def datagram_received(self, data: Any, addr: Any) -> None:
         if data and data[0] > 3:
-<<<<<<< HEAD
-            if self.on_record is None or not self.on_record(data):
-                self.receiver.data_received(data, self.local_candidate.component)
-=======
             # aiortc reads one message of a datagram, and the next one when another datagram comes.
             for piece in islice(split_messages(data), MAX_MESSAGES) if is_dtls(data) else ():
-                self.receiver.data_received(piece, self.local_candidate.component)
->>>>>>> main
+                if self.on_record is None or not self.on_record(piece):
+                    self.receiver.data_received(piece, self.local_candidate.component)
             return
         message = self._authentic(data)
         if message is None:

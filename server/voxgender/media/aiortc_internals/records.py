@@ -27,14 +27,14 @@ def read_records(pc: RTCPeerConnection) -> None:
         route_records(dtls.transport, partial(_read, dtls))
 
 
-def _read(dtls: Any, datagram: bytes) -> bool:
-    """Take a datagram of one record of application data; leave all others to aiortc, and tell so by False."""
-    if len(datagram) < _HEADER.size or dtls._state is not State.CONNECTED:
+def _read(dtls: Any, record: bytes) -> bool:
+    """Take a record of application data; leave all else to aiortc, and tell so by False."""
+    if len(record) < _HEADER.size or dtls._state is not State.CONNECTED:
         return False
-    kind, length = _HEADER.unpack_from(datagram)
-    if kind != _APPLICATION_DATA or _HEADER.size + length != len(datagram):
+    kind, length = _HEADER.unpack_from(record)
+    if kind != _APPLICATION_DATA or _HEADER.size + length != len(record):
         return False
-    dtls._ssl.bio_write(datagram)
+    dtls._ssl.bio_write(record)
     try:
         data = dtls._ssl.recv(_LARGEST)
     except SSL.Error:
