@@ -63,10 +63,11 @@ async def a_node(
     make: Callable[..., MediaNode] = MediaNode,
     **limits: Any,
 ) -> AsyncIterator[FacedNode]:
-    """A node that takes calls; with a registry, it is announced there."""
+    """A node that takes calls; with a registry, it is announced there. ``limits`` are arguments of ``MediaNode``."""
     node_id = f"{next(_ids):012x}"
     async with AsyncExitStack() as stack:
-        node = make(ice_addresses=[LOOPBACK], new_session_id=lambda: secret.new_session_id(node_id), **limits)
+        own = {"ice_addresses": [LOOPBACK], "new_session_id": lambda: secret.new_session_id(node_id)}
+        node = make(**own | limits)
         status = NodeStatus(node, node_id, region=region)
         taken = await listen(create_node_app(node, secret, status), stack, host=LOOPBACK, port=port)
         status.url = f"http://{LOOPBACK}:{taken}"

@@ -15,10 +15,11 @@ from av.audio.frame import AudioFrame
 from voxgender import protocol
 from voxgender.engine import Engine
 from voxgender.http.app import create_app
-from voxgender.http.connections import Limits
+from voxgender.http.connections import TimeLimits
 from voxgender.http.eventstream import KEEPALIVE_S
 from voxgender.media.aiortc_internals.ice import bind_ice
 from voxgender.media.node import MediaNode
+from voxgender.media.session import Session
 from voxgender.roles.hosting import LIMITS, listen
 from voxgender.settings import FrontSettings
 
@@ -121,17 +122,24 @@ class Server:
         self.url = url
 
 
+def session_on(node: MediaNode, path: str = "") -> Session:
+    """Return the call over WebRTC that has this path or id; without one, the only call of a node."""
+    (session,) = (session for session in node.places.sessions() if session.id in path or not path)
+    assert isinstance(session, Session)
+    return session
+
+
 @asynccontextmanager
 async def a_server(
     engine: Engine | None,
     *,
     settings: FrontSettings | None = None,
-    http_limits: Limits = LIMITS,
+    http_limits: TimeLimits = LIMITS,
     keepalive_s: float = KEEPALIVE_S,
     **limits: Any,
 ) -> AsyncIterator[Server]:
     """Serve on a free loopback port. Without an engine it stays in the state before its model is loaded."""
-    node = MediaNode(ice_addresses=[LOOPBACK], **limits)
+    node = MediaNode(**{"ice_addresses": [LOOPBACK], **limits})
     if engine is not None:
         node.start(engine)
     app = create_app(settings or FrontSettings(), node, keepalive_s=keepalive_s)

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 from msgspec import Meta
 
-from voxgender.cli import COMMANDS, main, parse, settings_of
+from voxgender.cli import main, parse, settings_of
+from voxgender.commands import COMMANDS
 from voxgender.inference import benchmark
 from voxgender.options import Option, options_of
 from voxgender.peer.voices import MAN, WOMAN, speak
@@ -349,7 +350,7 @@ def test_train_tells_the_one_extra_that_brings_all_that_it_needs(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Without torch it told the extra for torch, and with torch the next one."""
-    monkeypatch.setattr("voxgender.cli.find_spec", lambda name: None)
+    monkeypatch.setattr("voxgender.commands.find_spec", lambda name: None)
     assert run("train", "manifest.csv", "--out", "folder") == 1
     assert "pip install 'voxgender[training]'" in capsys.readouterr().err
 

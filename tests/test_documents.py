@@ -71,8 +71,8 @@ EXPOSED = (
     "http/*.py",
     "media/**/*.py",
     "roster.py",
-    "sdp.py",
-    "webhooks.py",
+    "sdp/*.py",
+    "webhooks/*.py",
 )
 """Modules that strangers and callers reach first."""
 FORMAT_SIZES = {("MAX_FRAME_BYTES", "amrwb.py"), ("MAX_REASON", "http/websocket.py")}
@@ -120,6 +120,28 @@ def functions_of(module: str) -> set[str]:
 def test_every_step_of_the_walks_is_a_function_of_its_module(functions: str, modules: str) -> None:
     there = set().union(*(functions_of(module) for module in re.findall("`([^`]+)`", modules)))
     assert set(re.findall("`([^`]+)`", functions)) <= there
+
+
+PACKAGE = ROOT / "server/voxgender"
+SOURCES = {
+    ".".join(path.relative_to(PACKAGE).with_suffix("").parts): path.read_text() for path in PACKAGE.rglob("*.py")
+}
+CLASSES: dict[str, str] = {}
+for source in SOURCES.values():
+    for name in re.findall(r"^class (\w+)", source, re.MULTILINE):
+        CLASSES[name] = CLASSES.get(name, "") + source
+NAMES = [
+    pytest.param(owner, name, id=f"{page.name}-{owner}.{name}")
+    for page in sorted((ROOT / "docs").rglob("*.md"))
+    for owner, name in sorted(set(re.findall(r"`(?:voxgender\.)?([A-Za-z][\w.]*)\.(\w+)(?:\(\))?`", page.read_text())))
+    if name not in ("py", "md") and owner in SOURCES.keys() | CLASSES.keys()
+]
+
+
+@pytest.mark.parametrize(("owner", "name"), NAMES)
+def test_a_name_with_its_module_or_class_is_there(owner: str, name: str) -> None:
+    """A page told of a function that had been given another name."""
+    assert re.search(rf"\b{name}\b", SOURCES.get(owner) or CLASSES[owner])
 
 
 def test_the_walks_have_steps() -> None:

@@ -20,12 +20,11 @@ import pytest
 from tests import offers
 from tests.nodes import SECRET, FacedNode, a_front, a_node
 from tests.options import given
-from tests.rtc import FRAGMENT, LOOPBACK, SDP, Server, a_server
+from tests.rtc import FRAGMENT, LOOPBACK, SDP, Server, a_server, session_on
 from voxgender.engine import Engine
-from voxgender.fleet.remote import OfferRequest
 from voxgender.fleet.sources import StaticNodes
+from voxgender.fleet.wire import OfferRequest
 from voxgender.http.app import MAX_BODY
-from voxgender.media.aiortc_internals.ice import HostAddresses
 from voxgender.media.node import MediaNode
 from voxgender.sdp import MAX_CANDIDATES, MAX_LINE, MAX_LINES, MAX_MEDIA_LINES, MAX_VOICES, MID_EXTENSION
 from voxgender.settings import FrontSettings
@@ -277,7 +276,7 @@ CHARSETS = (
     "zlib",
     "x",
 )
-LOCAL = HostAddresses(("127.0.0.1", "127.0.0.2", "127.0.0.3", "127.0.0.4", "127.0.0.5", "127.0.0.6"))
+LOCAL = ("127.0.0.1", "127.0.0.2", "127.0.0.3", "127.0.0.4", "127.0.0.5", "127.0.0.6")
 """Addresses of a host in several networks: each is paired with every candidate of a client."""
 
 
@@ -286,20 +285,18 @@ async def server(engine: Engine) -> AsyncIterator[Server]:
     settings = given(
         FrontSettings, jwt_secret=_JWT_SECRET, token="for those without a token of their own", offers_per_minute=0
     )
-    async with a_server(engine, settings=settings) as server:
-        server.node._addresses = LOCAL
+    async with a_server(engine, settings=settings, ice_addresses=LOCAL) as server:
         yield server
 
 
 @pytest.fixture
 async def node(engine: Engine) -> AsyncIterator[FacedNode]:
-    async with a_node(engine) as node:
-        node.node._addresses = LOCAL
+    async with a_node(engine, ice_addresses=LOCAL) as node:
         yield node
 
 
 async def end_all(node: MediaNode) -> None:
-    for session in list(node._sessions.values()):
+    for session in node.places.sessions():
         await session.end("deleted")
 
 
@@ -370,7 +367,7 @@ async def test_voices_that_come_and_go_hold_the_loop_for_no_long_time(server: Se
 async def test_no_number_of_candidates_sent_bit_by_bit_holds_the_loop(server: Server, stops: list[Stop]) -> None:
     """aioice sorts all pairs of a call with each candidate: 3900 of them took 7 s, as many again 34 s."""
     path = await a_session(server)
-    (session,) = server.node._sessions.values()
+    session = session_on(server.node)
     for block in range(30):
         lines = "".join(f"a=candidate:1 1 udp 1 192.0.{block}.{n + 1} 9999 typ host\r\n" for n in range(90))
         request = request_of("PATCH", path, f"a=mid:0\r\n{lines}".encode(), Content_Type=FRAGMENT["Content-Type"])

@@ -209,7 +209,7 @@ class Strange:
         async with http.delete(location) as response:
             assert response.status == (200 if status == 201 else 404), await response.text()
         assert node.live == 0
-        assert node._sockets._shared == []
+        assert node.sockets.shared == []
         async with asyncio.timeout(5):
             while await self._count_tasks() > self._tasks:  # noqa: ASYNC110 - there is no event for it
                 await asyncio.sleep(0.01)

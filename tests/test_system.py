@@ -45,6 +45,16 @@ async def test_signals_are_for_the_main_thread() -> None:
 
 
 def test_memory_is_released_where_that_can_be_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    class Glibc:
+        def malloc_trim(self, pad: int) -> None:
+            asked.append(pad)
+
     release_memory()
+    monkeypatch.setattr("ctypes.CDLL", lambda _: Glibc())
+    release_memory()
+    assert asked == [0]
+    # Other C libraries have no such function.
     monkeypatch.setattr("ctypes.CDLL", lambda _: object())
     release_memory()

@@ -7,6 +7,7 @@ import msgspec
 
 from voxgender.calloptions import PARAMETERS
 from voxgender.errors import StreamRejected
+from voxgender.received import whole_number
 
 Encoding = Literal["s16le", "f32le", "mulaw", "alaw", "g722", "amrwb", "opus"]
 """Little-endian PCM of 16-bit integers or 32-bit floats, G.711 in both laws, G.722; or one packet a message, of AMR-WB
@@ -127,10 +128,10 @@ def _whole(query: Mapping[str, str], name: str, default: int, low: int, high: in
     text = query.get(name)
     if text is None:
         return default
-    # int() takes other digits, signs, blanks and underscores, and is slow for very long texts.
-    if not (text.isascii() and text.isdigit() and len(text) <= 12 and low <= int(text) <= high):
+    number = whole_number(text, high)
+    if number is None or number < low:
         raise StreamRejected(f"{name} takes a whole number from {low} to {high}.")
-    return int(text)
+    return number
 
 
 def _truth(query: Mapping[str, str], name: str) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from voxgender.errors import OptionRefused
+from voxgender.received import whole_number
 
 MAX_NAME = 64
 """Characters of a name by which a call can be followed."""
@@ -29,7 +30,6 @@ NAME_RULE = (
 )
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._~-]*")
-_WHOLE = re.compile(r"[0-9]{1,6}")
 _LISTS = ("tags", "messages")
 _MAX_HOP_MS = 999_999
 
@@ -92,8 +92,8 @@ def read_texts(texts: Mapping[str, str]) -> CallOptions:
     for name in _LISTS:
         if name in given:
             given[name] = given[name].split(",")
-    if _WHOLE.fullmatch(given.get("hop_ms", "")):
-        given["hop_ms"] = int(given["hop_ms"])
+    if (hop_ms := whole_number(given.get("hop_ms", ""), _MAX_HOP_MS)) is not None:
+        given["hop_ms"] = hop_ms
     return read(given)
 
 

@@ -34,13 +34,15 @@ class RequestRefused(VoxgenderError):
     Attributes:
         code: a stable identifier for programs, the extension member ``code`` of problem details (RFC 9457).
         retry_after_s: time after which the same request may succeed; None if it never will.
+        message: the message, unless another one is given.
     """
 
     code: str = ""
     retry_after_s: int | None = None
+    message: str = ""
 
-    def __init__(self, message: str, *, code: str = "", retry_after_s: int | None = None) -> None:
-        super().__init__(message)
+    def __init__(self, message: str = "", *, code: str = "", retry_after_s: int | None = None) -> None:
+        super().__init__(message or self.message)
         if code:
             self.code = code
         if retry_after_s is not None:
@@ -72,28 +74,40 @@ class NoUdp(RequestRefused):
 
 
 class SessionNotFound(RequestRefused):
-    """No live session has that id: it has ended, or never was."""
+    """No live session has that id."""
 
     code = "session_not_found"
+    message = "There is no such session: it has ended, or never was."
+
+
+class CallNotFound(SessionNotFound):
+    """No live call has that hash."""
+
+    message = "There is no such call: it has ended, or never was."
+
+
+class TicketNotFound(SessionNotFound):
+    """No ticket of that text is good."""
+
+    code = "ticket_not_found"
+    message = "There is no such ticket: it was used, has expired, or never was. Ask for another one by POST."
 
 
 class OtherInstance(SessionNotFound):
     """A call, ticket or node that this instance of a server has not, and another one may have."""
 
     code = "other_instance"
-
-
-ELSEWHERE = (
-    "This instance of the server has no such call or node, though another one may: keep a client at one instance by "
-    "session affinity, or run one instance, or a fleet."
-)
-"""Message of :class:`OtherInstance`."""
+    message = (
+        "This instance of the server has no such call or node, though another one may: keep a client at one instance "
+        "by session affinity, or run one instance, or a fleet."
+    )
 
 
 class NodeNotFound(RequestRefused):
-    """No node has that id: it has gone, or never was."""
+    """No node has that id."""
 
     code = "node_not_found"
+    message = "There is no such node: it has gone, or never was."
 
 
 class NotReady(RequestRefused):
@@ -101,6 +115,20 @@ class NotReady(RequestRefused):
 
     code = "starting"
     retry_after_s = 5
+
+
+class Starting(NotReady):
+    """No call can be taken yet."""
+
+    retry_after_s = 2
+    message = "The server is starting: its model is being loaded."
+
+
+class Draining(NotReady):
+    """No call can be taken any more."""
+
+    code = "draining"
+    message = "The server is shutting down."
 
 
 class TooManySessions(RequestRefused):

@@ -1,4 +1,4 @@
-"""Decode JSON and URLs that others have written: clients, nodes, servers that are called."""
+"""Decode JSON, URLs and numbers that others have written: clients, nodes, servers that are called."""
 
 from typing import Any, TypeVar
 
@@ -6,6 +6,9 @@ import msgspec
 from yarl import URL
 
 T = TypeVar("T")
+
+_MAX_DIGITS = 15
+_MOST = 10**_MAX_DIGITS - 1
 
 
 def decode(text: bytes | str, kind: type[T] | Any) -> T:
@@ -32,3 +35,14 @@ def url(text: str) -> URL:
     except IndexError:
         # yarl's word for ``http://a[]@/``.
         raise ValueError("it is no URL") from None
+
+
+def whole_number(text: str, most: int = _MOST) -> int | None:
+    """Parse a whole number from 0 to ``most``, of 15 digits at most; return None for any other text.
+
+    ``int`` takes signs, blanks, underscores and the digits of other scripts too, and is slow for very long texts.
+    """
+    if len(text) > _MAX_DIGITS or not (text.isascii() and text.isdigit()):
+        return None
+    number = int(text)
+    return number if number <= most else None

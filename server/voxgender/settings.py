@@ -12,6 +12,7 @@ from msgspec import Meta
 
 from voxgender.errors import SettingsError
 from voxgender.options import Display, FromEnvironment
+from voxgender.received import whole_number
 
 HERE = "local"
 """Place of a model that runs in the process that takes the calls."""
@@ -60,9 +61,8 @@ class MetricsOptions(FromEnvironment):
         """The host and the TCP port; None for those of the server."""
         host, _, port = self.metrics_address.rpartition(":")
         host = host.removeprefix("[").removesuffix("]")
-        if not (is_host(host) and port.isascii() and port.isdigit() and int(port) <= 65_535):
-            return None
-        return host, int(port)
+        number = whole_number(port, 65_535)
+        return (host, number) if is_host(host) and number is not None else None
 
 
 @dataclass(frozen=True, kw_only=True)

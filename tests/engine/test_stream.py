@@ -165,7 +165,7 @@ async def test_what_can_be_said_is_said_on_request_and_the_stream_goes_on(
 ) -> None:
     told = Told(make(Pitch()), PcmFormat())
     await told.feed(speak(MAN, 2.0))
-    told.stream.settle()
+    told.stream.finalize()
     async with asyncio.timeout(PATIENCE_S):
         await told.has(Segment)
     assert told.only(Segment)[0].label == "male"

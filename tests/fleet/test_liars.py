@@ -12,10 +12,11 @@ from aiohttp import web
 from tests.nodes import SECRET, a_node
 from tests.rtc import LOOPBACK
 from voxgender.engine import Engine
-from voxgender.fleet import remote, roster
+from voxgender.fleet import nodehttp, roster
 from voxgender.fleet.directory import Directory
+from voxgender.fleet.nodehttp import NoAnswer
 from voxgender.fleet.record import NodeRecord
-from voxgender.fleet.remote import NoAnswer, RemoteNode
+from voxgender.fleet.remote import RemoteNode
 from voxgender.fleet.router import Router
 from voxgender.fleet.sources import StaticNodes
 from voxgender.http.follower import Follower
@@ -114,7 +115,7 @@ async def test_a_message_that_does_not_decode_is_passed_on_to_nobody(text: bytes
         told = [one.text async for one in await router.follow(session)]
         assert len(told) == 1
         async with asyncio.timeout(5):
-            follower = Follower(router, lambda _: True, newest=True, places={}, retry_s=0.01)
+            follower = Follower(router, lambda _: True, newest=True, positions={}, retry_s=0.01)
             read = follower.events()
             assert "event: start" in await anext(read)
             assert '"type":"hello"' in await anext(read)
@@ -138,7 +139,7 @@ async def test_an_end_that_says_no_reason_is_an_end(end: bytes) -> None:
         a_router(url) as router,
         asyncio.timeout(5),
     ):
-        read = Follower(router, lambda _: True, newest=True, places={}).events()
+        read = Follower(router, lambda _: True, newest=True, positions={}).events()
         assert "event: start" in await anext(read)
         ended = await anext(read)
         assert f'"call":"{call_hash(session)}","type":"end","v":1,"reason":"unknown"' in ended
@@ -191,7 +192,7 @@ async def test_a_node_takes_no_other_node_s_calls_away(engine: Engine) -> None:
 @pytest.mark.parametrize("path", ["node", "sessions", "overview", "usage", "metrics"])
 async def test_an_answer_without_end_is_read_no_further(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Signaling read answers whole, however long they were."""
-    monkeypatch.setattr(remote, "MAX_ANSWER", 100_000)
+    monkeypatch.setattr(nodehttp, "MAX_ANSWER", 100_000)
     sent = 0
 
     async def endless(request: web.Request) -> web.StreamResponse:

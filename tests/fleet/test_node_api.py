@@ -17,8 +17,10 @@ from voxgender.engine import Engine
 from voxgender.errors import NotReady
 from voxgender.fleet.announcer import NodeStatus
 from voxgender.fleet.node_api import create_node_app
-from voxgender.fleet.remote import RECORD_HEADER, NoAnswer, RemoteNode
+from voxgender.fleet.nodehttp import NoAnswer
+from voxgender.fleet.remote import RemoteNode
 from voxgender.fleet.secret import Secret
+from voxgender.fleet.wire import RECORD_HEADER
 from voxgender.media.node import MediaNode
 from voxgender.roles.hosting import listen
 

@@ -78,7 +78,7 @@ async def test_nodes_are_left_alone_once_nobody_watches(engine: Engine) -> None:
 
 async def test_a_call_whose_node_dies_has_ended_for_its_followers(engine: Engine) -> None:
     async with a_node(engine) as node, a_front(node) as front, a_peer(ToneTrack()) as peer, asyncio.timeout(20):
-        follower = Follower(front.fleet, lambda call: call.name == "a", newest=True, places={}, retry_s=0.05)
+        follower = Follower(front.fleet, lambda call: call.name == "a", newest=True, positions={}, retry_s=0.05)
         told = follower.events()
         session = await call_of(peer, node, "a")
         assert "event: start" in await anext(told)

@@ -23,7 +23,8 @@ from voxgender.fleet.remote import RemoteNode
 from voxgender.fleet.secret import Secret
 from voxgender.fleet.sources import StaticNodes
 from voxgender.http.app import MAX_BODY
-from voxgender.media.node import GIVE_WAY_S, MediaNode
+from voxgender.media.node import MediaNode
+from voxgender.media.places import GIVE_WAY_S
 
 NOWHERE = "http://127.0.0.1:9"
 IMPATIENT = {"answer_timeout_s": 0.2}
@@ -255,15 +256,23 @@ async def test_in_a_full_fleet_a_call_that_never_connected_gives_way(engine: Eng
     ):
         paths = [await place(front), await place(front)]
         for node in (one, two):
-            for session in node.node._sessions.values():
+            for session in node.node.places.sessions():
                 session.started_at -= GIVE_WAY_S
         paths.append(await place(front))
         assert sum(bool(node.node.live) for node in (one, two)) == 2
-        live = {*one.node._sessions, *two.node._sessions}
+        live = {session.id for node in (one, two) for session in node.node.places.sessions()}
         assert len(live & {path.removeprefix("/whip/") for path in paths}) == 2
         assert paths[2].removeprefix("/whip/") in live
-        (address,) = {*one.node._addresses_of.values(), *two.node._addresses_of.values()}
-        assert address == "127.0.0.1"
+
+
+async def test_a_node_is_told_where_an_offer_came_from(engine: Engine) -> None:
+    """The call from the same address gives way, though another one has waited for longer."""
+    async with a_node(engine, max_sessions=2, give_way_s=0.0) as node, a_front(node) as front:
+        elsewhere, _ = await node.node.open(await an_offer(), address="192.0.2.1")
+        path = await place(front)
+        await place(front)
+        assert node.node.places.find(elsewhere) is not None
+        assert node.node.places.find(path.removeprefix("/whip/")) is None
 
 
 async def test_a_burst_of_as_many_calls_as_there_are_places_is_taken_whole(engine: Engine) -> None:
@@ -511,6 +520,8 @@ async def test_signaling_that_stops_places_no_more_calls(engine: Engine) -> None
 
 
 async def test_a_session_id_that_a_node_may_not_give_is_not_handed_on(engine: Engine) -> None:
-    async with a_node(engine) as node, a_front(node) as front:
-        node.node._new_session_id = lambda: SECRET.new_session_id("0123456789ab")
+    def foreign() -> str:
+        return SECRET.new_session_id("0123456789ab")
+
+    async with a_node(engine, new_session_id=foreign) as node, a_front(node) as front:
         await refusal(await post(front, await an_offer()), 503, "no_node")

@@ -20,7 +20,7 @@ from google_crc32c import value as crc32c
 
 from tests import offers
 from tests.fuzz.contract import Breach, Parse, Target
-from tests.rtc import LOOPBACK, Peer
+from tests.rtc import LOOPBACK, Peer, session_on
 from voxgender.audio.frames import Packet
 from voxgender.engine import Engine
 from voxgender.media import sharedsocket
@@ -130,8 +130,8 @@ class StunCall(_Node):
 
     async def _call(self) -> None:
         await self.node.open(offers.CLIENTS["chromium"])
-        (self._session,) = self.node._sessions.values()
-        (self._shared,) = self.node._sockets._shared
+        self._session = session_on(self.node)
+        (self._shared,) = self.node.sockets.shared
         self._shared._strangers = RateLimit(_UNHURRIED, _UNHURRIED)
         (call,) = self._shared._calls
         call._others = RateLimit(_UNHURRIED, _UNHURRIED)
@@ -205,7 +205,7 @@ class MediaCall(_Node):
         session_id, answer = await self.node.open(await peer.offer())
         await peer.accept(answer)
         await peer.until(Hello)
-        self._session = self.node._sessions[session_id]
+        self._session = session_on(self.node, session_id)
         receiver = self._session._pc.getTransceivers()[0].receiver
         diversion: Any = vars(receiver)["receive"].__self__
         diversion._packets = RateLimit(_UNHURRIED, _UNHURRIED)

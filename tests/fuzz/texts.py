@@ -34,7 +34,7 @@ from voxgender.errors import (
 from voxgender.fleet.record import NodeRecord
 from voxgender.fleet.secret import Secret
 from voxgender.fleet.sources import source_of
-from voxgender.http import follower, gateways, keys, listen
+from voxgender.http import dialects, follower, keys, listen
 from voxgender.http.auth import Authenticator
 from voxgender.http.cors import cors_middleware
 from voxgender.http.iceservers import IceServers
@@ -415,7 +415,7 @@ def _call_options(text: str) -> None:
 
 
 def _event_id(text: str) -> None:
-    if len(follower.read_places(text)) > follower.MAX_CALLS:
+    if len(follower.read_positions(text)) > follower.MAX_CALLS:
         raise Breach("an id tells of more calls than are followed")
 
 
@@ -428,7 +428,7 @@ def _stream_text(text: str) -> None:
 
 def _gateway(text: str) -> None:
     """A media stream's messages, one a line."""
-    for gateway in (gateways.Twilio(), gateways.Telnyx(), gateways.Vonage()):
+    for gateway in (dialects.Twilio(), dialects.Telnyx(), dialects.Vonage()):
         tracks = Tracks(("inbound", "outbound"), 2, rate_hz=8_000, silence=b"\xff")
         with suppress(StreamEnded):
             for line in text.splitlines()[:50]:
@@ -437,17 +437,17 @@ def _gateway(text: str) -> None:
                     continue
                 if event.event == gateway.starts:
                     start = gateway.read(event)
-                    gateways._form(start, audiostream.StreamFormat(), many=False)
+                    dialects.stream_format(start, audiostream.StreamFormat(), many=False)
                 if event.media is not None:
-                    chunk, at_ms = gateways._whole(event.media.chunk), gateways._whole(event.media.timestamp)
+                    chunk, at_ms = dialects.number(event.media.chunk), dialects.number(event.media.timestamp)
                     tracks.add(event.media.track, chunk, at_ms, event.media.payload.encode())
         if any(len(track.waiting) > MAX_TRACK_BYTES for track in tracks._tracks.values()):
             raise Breach("a track keeps too much")
 
 
-def _event_of(line: str) -> gateways._Event | None:
+def _event_of(line: str) -> dialects.Event | None:
     try:
-        event: gateways._Event = received.decode(line, gateways._Event)
+        event: dialects.Event = received.decode(line, dialects.Event)
     except ValueError:
         return None
     return event

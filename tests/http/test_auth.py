@@ -123,7 +123,7 @@ async def test_an_offer_that_is_refused_takes_no_place(engine: Engine) -> None:
             async with server.http.post("/whip", data="v=0\r\n", headers=shown(by_secret())) as response:
                 assert response.status == 422
         assert (await place(server, by_secret()))[0] == 201
-        assert server.node._subjects.keys() == server.node._sessions.keys()
+        assert len(server.node.places.sessions()) == 1
 
 
 async def test_keys_that_cannot_be_had_are_the_server_s_trouble_not_the_caller_s(engine: Engine) -> None:

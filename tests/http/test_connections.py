@@ -13,23 +13,23 @@ import psutil
 import pytest
 from aiohttp import ClientSession, web
 
+from tests.figures import value_of
 from tests.rtc import LOOPBACK, Server, ToneTrack, a_peer, a_server
 from tests.test_logs import ROLES
 from tests.test_logs import a_server as a_process
 from voxgender import metrics
 from voxgender.engine import Engine
 from voxgender.http import events
-from voxgender.http.connections import MAX_WIRE, Limits
+from voxgender.http.connections import MAX_WIRE, TimeLimits
 from voxgender.http.problems import problem_middleware
 from voxgender.roles.hosting import listen
 
-SHORT = Limits(head_s=0.4, stall_s=0.4, body_s=1.0, idle_s=1.5, write_s=0.5)
+SHORT = TimeLimits(head_s=0.4, stall_s=0.4, body_s=1.0, idle_s=1.5, write_s=0.5)
 HEAD = b"POST /body HTTP/1.1\r\nHost: x\r\nContent-Type: application/sdp\r\n"
 
 
 def broken(kind: str) -> float:
-    value: float = metrics.REQUESTS_BROKEN.labels(kind)._value.get()
-    return value
+    return value_of(metrics.REQUESTS_BROKEN.labels(kind))
 
 
 class Streams:
@@ -65,7 +65,7 @@ class Streams:
 
 
 @asynccontextmanager
-async def serving(limits: Limits = SHORT, file: Path | None = None) -> AsyncIterator[tuple[int, Streams]]:
+async def serving(limits: TimeLimits = SHORT, file: Path | None = None) -> AsyncIterator[tuple[int, Streams]]:
     streams = Streams(file)
     app = web.Application(middlewares=[problem_middleware])
     app.add_routes(
@@ -133,7 +133,7 @@ async def test_300_heads_that_never_end_are_cut_off_while_others_are_served() ->
     before = broken("StalledHead")
     async with AsyncExitStack() as stack:
         # Long enough for 300 connections to be opened on a busy machine.
-        port, _ = await stack.enter_async_context(serving(Limits(head_s=2.0)))
+        port, _ = await stack.enter_async_context(serving(TimeLimits(head_s=2.0)))
         clients = []
         for _ in range(300):
             clients.append(await stack.enter_async_context(a_client(port)))
@@ -299,14 +299,14 @@ async def test_events_end_whose_reader_stops(engine: Engine, monkeypatch: pytest
             path = r.headers["Location"]
         async with a_reader_that_stops(int(server.url.rpartition(":")[2]), f"{path}/events"):
             await asyncio.wait_for(ended.wait(), 30)
-        assert len(server.node.sessions()) == 1
+        assert len(server.node.places.sessions()) == 1
 
 
 async def test_who_leaves_in_the_middle_of_a_body_is_counted_as_theirs(
     server: Server, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It was a traceback and an internal error of the server, 900 times of 900."""
-    before, rejected = broken("ClientLeft"), metrics.OFFERS_REJECTED.labels("internal_error")._value.get()
+    before, rejected = broken("ClientLeft"), value_of(metrics.OFFERS_REJECTED.labels("internal_error"))
     port = int(server.url.rpartition(":")[2])
     head = b"POST /whip HTTP/1.1\r\nHost: x\r\nContent-Type: application/sdp\r\n"
     for body in (b"Content-Length: 100\r\n\r\nv=0", b"Transfer-Encoding: chunked\r\n\r\n3\r\nv=0\r\n"):
@@ -321,7 +321,7 @@ async def test_who_leaves_in_the_middle_of_a_body_is_counted_as_theirs(
     async with asyncio.timeout(5):
         while broken("ClientLeft") < before + 4:  # noqa: ASYNC110 - a counter
             await asyncio.sleep(0.01)
-    assert metrics.OFFERS_REJECTED.labels("internal_error")._value.get() == rejected
+    assert value_of(metrics.OFFERS_REJECTED.labels("internal_error")) == rejected
     assert [record for record in caplog.records if record.levelno > logging.INFO] == []
 
 

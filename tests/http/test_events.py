@@ -62,7 +62,7 @@ async def test_a_follower_that_leaves_does_not_end_the_call(server: Server) -> N
             await stream.content.readline()
         await peer.until(protocol.Result)
         await peer.until(protocol.Result)
-        assert len(server.node.sessions()) == 1
+        assert len(server.node.places.sessions()) == 1
 
 
 async def test_a_quiet_stream_is_kept_alive(engine: Engine) -> None:
@@ -93,13 +93,13 @@ async def test_a_reader_that_connects_again_goes_on_where_it_was(engine: Engine,
     async with AsyncExitStack() as stack:
         if in_fleet:
             node = await stack.enter_async_context(a_node(engine))
-            http, sessions = (await stack.enter_async_context(a_front(node))).http, node.node._sessions
+            http, places = (await stack.enter_async_context(a_front(node))).http, node.node.places
         else:
             server = await stack.enter_async_context(a_server(engine))
-            http, sessions = server.http, server.node._sessions
+            http, places = server.http, server.node.places
         peer = await stack.enter_async_context(a_peer(ToneTrack()))
         path = await peer.call(http)
-        (session,) = sessions.values()
+        (session,) = places.sessions()
         session.warn("one", "")
         first = await told(http, path, None, 4)
         assert first[0] == (0, "hello")

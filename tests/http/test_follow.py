@@ -17,7 +17,7 @@ from tests.rtc import SDP, Peer, ToneTrack, a_peer, a_server
 from voxgender import protocol
 from voxgender.engine import Engine
 from voxgender.http.follow import MAX_FOLLOWERS_EACH
-from voxgender.http.follower import MAX_CALLS, read_places
+from voxgender.http.follower import MAX_CALLS, read_positions
 from voxgender.sessionids import call_hash
 from voxgender.settings import FrontSettings
 
@@ -282,11 +282,11 @@ async def test_a_name_that_no_call_can_have_is_refused(engine: Engine, name: str
     ],
 )
 def test_an_id_that_this_server_never_gave_counts_as_none(hostile: str) -> None:
-    assert read_places(hostile) == {}
+    assert read_positions(hostile) == {}
 
 
 def test_a_place_in_several_calls_is_read() -> None:
-    assert read_places("3f2a9c01b7de.17,000000000000") == {"3f2a9c01b7de": 17, "000000000000": None}
+    assert read_positions("3f2a9c01b7de.17,000000000000") == {"3f2a9c01b7de": 17, "000000000000": None}
 
 
 async def test_readers_of_one_name_leave_places_to_those_of_others(engine: Engine) -> None:

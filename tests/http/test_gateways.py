@@ -1,10 +1,12 @@
 """Streams shaped as Twilio's and Telnyx's documents have them."""
 
 import asyncio
+import gc
 import json
 from base64 import b64encode
 from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
+from types import TracebackType
 from typing import Any
 
 import av
@@ -20,7 +22,7 @@ from tests.rtc import Server, a_server
 from tests.support import Samples, frames, silence
 from voxgender import amrwb, protocol
 from voxgender.engine import Engine
-from voxgender.http import gateways
+from voxgender.http import gateways, mediastream
 from voxgender.peer.voices import MAN, WOMAN, speak
 from voxgender.settings import FrontSettings
 
@@ -212,8 +214,22 @@ async def test_what_is_no_media_stream_is_told(phone: Server, events: list[str |
     await emptied(phone)
 
 
+async def test_nothing_is_kept_of_streams_that_were_malformed(phone: Server) -> None:
+    """The error was one object for all of them, and kept the frames of each function that it had ever passed."""
+
+    for event in ("no JSON", json.dumps({"event": "media", "media": {"payload": "*"}})):
+        async with phone.http.ws_connect("/listen/twilio") as socket:
+            await socket.send_str(json.dumps(twilio_start("inbound", token=TOKEN)))
+            await socket.send_str(event)
+            assert (await until_closed(socket))[1] == 1007
+    await emptied(phone)
+    gc.collect()
+    tracebacks = [one for one in gc.get_objects() if isinstance(one, TracebackType)]
+    assert not [one for one in tracebacks if one.tb_frame.f_code.co_filename == mediastream.__file__]
+
+
 async def test_a_stream_that_does_not_start_is_not_waited_for(phone: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gateways, "START_S", 0.05)
+    monkeypatch.setattr(mediastream, "START_S", 0.05)
     async with phone.http.ws_connect("/listen/twilio") as socket:
         _, code, reason = await until_closed(socket)
     assert (code, "'start'" in reason) == (1008, True)

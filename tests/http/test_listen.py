@@ -14,7 +14,7 @@ from tests.rtc import FRAGMENT, Server, a_server
 from tests.support import noise, sine
 from voxgender import protocol
 from voxgender.engine import Engine
-from voxgender.http.connections import Limits
+from voxgender.http.connections import TimeLimits
 from voxgender.http.websocket import MAX_REASON
 from voxgender.media import streamsession
 from voxgender.settings import FrontSettings
@@ -90,7 +90,7 @@ async def test_a_stream_is_greeted_told_and_summed_up(server: Server) -> None:
 
 async def test_a_stream_longer_than_a_request_s_head_may_take_goes_on(engine: Engine) -> None:
     """The limit for a request's head once took the frames of a WebSocket for a head that never ended."""
-    limits = Limits(head_s=0.2, stall_s=0.2, body_s=0.2, idle_s=0.2)
+    limits = TimeLimits(head_s=0.2, stall_s=0.2, body_s=0.2, idle_s=0.2)
     async with a_server(engine, http_limits=limits) as server, server.http.ws_connect("/listen") as socket:
         for start in range(0, len(SECOND), 3_200):
             await socket.send_bytes(SECOND[start : start + 3_200])

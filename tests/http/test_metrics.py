@@ -51,7 +51,9 @@ def test_an_address_is_host_and_port(text: str, wanted: tuple[str, int] | None) 
     assert MetricsOptions(metrics_address=text).host_and_port == wanted
 
 
-@pytest.mark.parametrize("text", ["9090", ":9090", "host", "host:", "host:http", "host:70000", "host:-1"])
+@pytest.mark.parametrize(
+    "text", ["9090", ":9090", "host", "host:", "host:http", "host:70000", "host:-1", "host:" + "9" * 5_000]
+)
 def test_what_is_no_address_is_refused(text: str) -> None:
     with pytest.raises(SettingsError, match=r"^--metrics-address"):
         MetricsOptions(metrics_address=text)

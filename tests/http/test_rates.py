@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from aiohttp import ClientResponse
 
+from tests.figures import value_of
 from tests.http.signing import SECRET, by_secret
 from tests.options import given
 from tests.rtc import FRAGMENT, SDP, Server, ToneTrack, a_peer, a_server
@@ -43,12 +44,12 @@ async def is_refused(response: ClientResponse) -> None:
 
 async def test_offers_of_one_address_beyond_the_rate_get_429(engine: Engine) -> None:
     async with a_limited_server(engine) as server:
-        before = metrics.OFFERS_REJECTED.labels("too_many_requests")._value.get()
+        before = value_of(metrics.OFFERS_REJECTED.labels("too_many_requests"))
         statuses = [await post(server) for _ in range(AT_ONCE + 5)]
         assert statuses[:AT_ONCE] == [400] * AT_ONCE
         assert 429 in statuses[AT_ONCE:]
         refused = statuses.count(429)
-        assert metrics.OFFERS_REJECTED.labels("too_many_requests")._value.get() == before + refused
+        assert value_of(metrics.OFFERS_REJECTED.labels("too_many_requests")) == before + refused
         # Everything else goes on.
         async with server.http.get("/health/ready") as response:
             assert response.status == 200

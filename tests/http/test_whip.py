@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.figures import value_of
 from tests.options import given
 from tests.rtc import FRAGMENT, SDP, Server, ToneTrack, a_peer, a_server
 from voxgender import metrics
@@ -77,7 +78,7 @@ async def test_a_bad_offer_gets_a_problem_that_says_why_and_leaves_nothing(
     server: Server, status: int, code: str, body: str | bytes, headers: dict[str, str]
 ) -> None:
     await problem(server, status, code, "POST", "/whip", data=body, headers=headers)
-    assert server.node.sessions() == []
+    assert server.node.places.sessions() == []
 
 
 async def test_an_offer_without_audio_is_told_to_add_some(server: Server) -> None:
@@ -93,7 +94,7 @@ async def test_an_offer_of_unknown_codecs_is_told_which_are_known(server: Server
         strange = re.sub(r"(m=audio \d+ \S+) .*", r"\1 96", strange)
         body = await problem(server, 422, "no_audio", "POST", "/whip", data=strange, headers=SDP)
     assert "Opus" in body["detail"]
-    assert server.node.sessions() == []
+    assert server.node.places.sessions() == []
 
 
 async def test_a_server_whose_model_is_not_loaded_yet_asks_for_patience() -> None:
@@ -231,7 +232,7 @@ async def test_a_client_that_leaves_in_the_middle_of_its_body_is_no_mistake_of_t
     """Each was logged with a traceback, and counted as ``internal_error``."""
 
     def left() -> float:
-        return float(metrics.REQUESTS_BROKEN.labels("ClientLeft")._value.get())
+        return value_of(metrics.REQUESTS_BROKEN.labels("ClientLeft"))
 
     before = left()
     for _ in range(5):

@@ -25,11 +25,11 @@ from aiortc.rtp import RtpPacket
 from tests import offers
 from tests.fuzz.packets import signed
 from tests.media.test_decoder import opus_payloads
-from tests.rtc import PATIENCE_S, SDP, Peer, Server, ToneTrack
+from tests.rtc import PATIENCE_S, SDP, Peer, Server, ToneTrack, session_on
 from tests.waits import waited_s
 from voxgender.media.aiortc_internals import reception, sctp
 from voxgender.media.aiortc_internals.ice import send_now
-from voxgender.media.pace import BURST_S, PACE
+from voxgender.media.audiobudget import BURST_S, PACE
 from voxgender.protocol import Error, Hello, Message, Result, Warning
 from voxgender.sdp import MAX_VOICES, MID_EXTENSION
 
@@ -89,7 +89,7 @@ class Misbehaving(Peer):
     async def connect(self, server: Server) -> None:
         self.path = await self.call(server.http)
         await self.until(Hello)
-        self._session = server.node._sessions[self.path.rpartition("/")[2]]
+        self._session = session_on(server.node, self.path)
 
     @property
     def session(self) -> Any:
@@ -168,7 +168,7 @@ async def bystanders(server: Server, caplog: pytest.LogCaptureFixture) -> AsyncI
     try:
         for caller in bystanders.callers:
             await caller.call(server)
-        assert len(server.node._sockets._shared) == 1
+        assert len(server.node.sockets.shared) == 1
         with caplog.at_level(logging.INFO):
             yield bystanders
         assert not [record for record in caplog.records if record.exc_info or "Traceback" in record.getMessage()]

@@ -8,8 +8,9 @@ from typing import Any
 
 from aioice import stun
 
+from tests.figures import value_of
 from tests.nat import Nat, call_behind_nat, udp_port
-from tests.rtc import Peer, Server, ToneTrack, a_peer, a_server
+from tests.rtc import Peer, Server, ToneTrack, a_peer, a_server, session_on
 from tests.waits import waited_s
 from voxgender import metrics
 from voxgender.engine import Engine
@@ -21,7 +22,7 @@ from voxgender.protocol import Error, Hello, Result
 
 def connection(server: Server, path: str) -> Any:
     """The ICE connection of a session on the server's side."""
-    session = server.node._sessions[path.rpartition("/")[2]]
+    session = session_on(server.node, path)
     return session._pc.getTransceivers()[0].receiver.transport.transport._connection
 
 
@@ -71,12 +72,12 @@ async def test_results_follow_a_caller_whose_nat_gave_it_another_port(server: Se
     """The caller was heard again after 3 s, and answers went to the old port for ever: no result came any more."""
     async with a_caller(server) as (peer, path, nat):
         for _ in range(2):
-            before = metrics.PATHS_CHANGED._value.get()
+            before = value_of(metrics.PATHS_CHANGED)
             await nat.rebind()
             assert await results_again_after_s(peer) < 2
             assert answers_go_to(server, path) == nat.mapped
-            assert metrics.PATHS_CHANGED._value.get() == before + 1
-        (session,) = server.node._sessions.values()
+            assert value_of(metrics.PATHS_CHANGED) == before + 1
+        session = session_on(server.node)
         assert session.state == "connected"
 
 
@@ -182,7 +183,7 @@ async def test_nobody_else_moves_a_call_not_even_while_its_caller_is_silent(serv
     async with a_caller(server) as (peer, path, nat), a_caller(server) as (_, own_path, own_nat):
         assert nat.server == own_nat.server
         mapped = nat.mapped
-        before = metrics.PATHS_CHANGED._value.get()
+        before = value_of(metrics.PATHS_CHANGED)
         ice = connection(server, path)
         unsigned = stun.Message(message_method=stun.Method.BINDING, message_class=stun.Class.REQUEST)
         unsigned.attributes["USERNAME"] = f"{ice.local_username}:{ice.remote_username}"
@@ -204,7 +205,7 @@ async def test_nobody_else_moves_a_call_not_even_while_its_caller_is_silent(serv
             assert stranger.address not in connection(server, path)._protocols[0].transport.sources.values()
             # Its own call is its own matter.
             assert not [data for data in stranger.got if is_media(data)]
-        assert metrics.PATHS_CHANGED._value.get() == before
+        assert value_of(metrics.PATHS_CHANGED) == before
         nat.intercept = None
         assert await results_again_after_s(peer) < 2
 
@@ -275,9 +276,9 @@ async def test_a_copied_nomination_does_not_bring_back_an_address_that_was_left(
 async def test_a_call_whose_caller_no_longer_answers_ends_with_a_reason(engine: Engine) -> None:
     """Consent (RFC 7675): nothing may be sent for longer to who does not say that it is wanted."""
     times = SessionTimes(consent=Consent(1.0, (0.1, 0.2)))
-    before = metrics.SESSIONS_ENDED.labels("consent_expired")._value.get()
+    before = value_of(metrics.SESSIONS_ENDED.labels("consent_expired"))
     async with a_server(engine, session_times=times) as server, a_caller(server) as (_, path, nat):
-        (session,) = server.node._sessions.values()
+        session = session_on(server.node)
         messages = session.follow()
         await asyncio.sleep(1.5)
         assert server.node.live, "it answers"
@@ -287,7 +288,7 @@ async def test_a_call_whose_caller_no_longer_answers_ends_with_a_reason(engine: 
         assert [error.code for error in errors] == ["consent_expired"]
         assert session.ended_for == "consent_expired"
         await eventually(lambda: not server.node.live)
-        assert metrics.SESSIONS_ENDED.labels("consent_expired")._value.get() == before + 1
+        assert value_of(metrics.SESSIONS_ENDED.labels("consent_expired")) == before + 1
         async with server.http.get(path) as response:
             assert response.status == 404
 
@@ -298,7 +299,7 @@ async def test_a_long_way_is_no_missing_consent(engine: Engine) -> None:
     async with a_server(engine, session_times=times) as server, a_caller(server) as (peer, _, nat):
         nat.delay_s = 0.3
         await asyncio.sleep(4)
-        (session,) = server.node._sessions.values()
+        session = session_on(server.node)
         assert session.ended_for is None
         await peer.until(Result)
 
@@ -315,7 +316,7 @@ async def test_nothing_is_left_of_a_call_that_ends_while_its_caller_is_looked_fo
         await asyncio.sleep(0)
         assert not protocol._paths._checked
         assert not protocol.transactions
-    assert server.node._sockets._shared == []
+    assert server.node.sockets.shared == []
 
 
 async def test_an_address_that_a_call_gives_up_is_forgotten_by_its_ice_too(server: Server) -> None:

@@ -2,14 +2,14 @@
 
 import asyncio
 import re
+import socket
 
 import pytest
 from aiortc.sdp import SessionDescription
 from prometheus_client import REGISTRY
 
-from tests.rtc import FRAGMENT, SDP, Peer, Server, ToneTrack, a_peer
-from voxgender.errors import NotReady
-from voxgender.media.aiortc_internals.ice import HostAddresses
+from tests.rtc import FRAGMENT, LOOPBACK, SDP, Peer, Server, ToneTrack, a_peer, a_server
+from voxgender.engine import Engine
 from voxgender.protocol import Hello, Result, decode
 
 
@@ -36,7 +36,7 @@ async def end(server: Server, path: str, peer: Peer) -> None:
     async with server.http.delete(path) as response:
         assert response.status == 200
     assert server.node.live == 0
-    assert server.node._sockets._shared == []
+    assert server.node.sockets.shared == []
     await peer.close()
     coroutines = [getattr(task.get_coro(), "__qualname__", "") for task in asyncio.all_tasks()]
     assert [name for name in coroutines if name.startswith(("RTC", "Connection", "Session"))] == []
@@ -149,10 +149,11 @@ async def test_candidates_of_a_line_that_is_not_used_are_no_ice_restart(server: 
         await end(server, path, peer)
 
 
-async def test_addresses_that_most_clients_reach_stand_first(server: Server) -> None:
+async def test_addresses_that_most_clients_reach_stand_first(engine: Engine) -> None:
     """FFmpeg's WHIP tries the first candidate alone."""
-    server.node._addresses = HostAddresses(("::1", "127.0.0.1"), ("2001:db8::7", "192.168.1.7", "8.8.8.8"))
+    public = ["2001:db8::7", "192.168.1.7", "8.8.8.8"]
     async with (
+        a_server(engine, ice_addresses=["::1", LOOPBACK], advertise_addresses=public) as server,
         a_peer(ToneTrack()) as peer,
         server.http.post("/whip", data=await peer.offer(), headers=SDP) as response,
     ):
@@ -161,7 +162,7 @@ async def test_addresses_that_most_clients_reach_stand_first(server: Server) -> 
     assert candidates == ["8.8.8.8", "192.168.1.7", "2001:db8::7"]
 
 
-async def test_a_refused_offer_is_no_call_that_ended(server: Server) -> None:
+async def test_a_refused_offer_is_no_call_that_ended(engine: Engine) -> None:
     """Refused offers were counted as calls that had ``left``, more of them than had ever started."""
 
     def count() -> float:
@@ -174,14 +175,15 @@ async def test_a_refused_offer_is_no_call_that_ended(server: Server) -> None:
         )
 
     before = count()
-    for body in ("hello", "v=0\r\nm=video 9 UDP/TLS/RTP/SAVPF 96\r\n"):
-        async with server.http.post("/whip", data=body, headers=SDP) as response:
-            assert response.status in (400, 422)
-    async with a_peer(ToneTrack()) as peer:
-        offer = await peer.offer()
-        server.node._sockets = _NoSockets()  # type: ignore[assignment]
-        async with server.http.post("/whip", data=offer, headers=SDP) as response:
-            assert response.status == 503
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind((LOOPBACK, 0))
+        port = taken.getsockname()[1]
+        async with a_server(engine, udp_ports=(port, port)) as server, a_peer(ToneTrack()) as peer:
+            for body in ("hello", "v=0\r\nm=video 9 UDP/TLS/RTP/SAVPF 96\r\n"):
+                async with server.http.post("/whip", data=body, headers=SDP) as response:
+                    assert response.status in (400, 422)
+            async with server.http.post("/whip", data=await peer.offer(), headers=SDP) as response:
+                assert response.status == 503
     assert count() == before
 
 
@@ -193,10 +195,3 @@ async def test_the_user_name_that_opens_a_call_is_long(server: Server) -> None:
         assert len(ufrag) == 16
         await peer.until(Hello)
         await end(server, path, peer)
-
-
-class _NoSockets:
-    """Sockets of a node whose ports are all taken."""
-
-    def open(self, *_: object, **__: object) -> None:
-        raise NotReady("All UDP ports for media are in use.", code="at_capacity", retry_after_s=10)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.figures import value_of
 from tests.nodes import a_front, a_node
 from tests.rtc import SDP, ToneTrack, a_peer, a_server
 from voxgender import metrics, protocol
@@ -27,10 +28,10 @@ def test_a_node_that_is_late_for_some_two_seconds_is_overloaded_until_it_has_cau
     load = Load()
     assert not measured(load, 1.0, **late)
     assert measured(load, 1.5, **late)
-    assert metrics.OVERLOADED._value.get() == 1
+    assert value_of(metrics.OVERLOADED) == 1
     assert measured(load, 1.0)
     assert not measured(load, 4.0)
-    assert metrics.OVERLOADED._value.get() == 0
+    assert value_of(metrics.OVERLOADED) == 0
 
 
 def test_one_long_stop_is_no_load() -> None:
@@ -82,12 +83,12 @@ async def test_a_busy_engine_keeps_further_calls_out_and_those_that_are_up_go_on
         await peer.call(server.http)
         offer = await another.offer()
         await asyncio.wait_for(until(server.node, overloaded=True), 15)
-        before = metrics.OFFERS_REJECTED.labels("overloaded")._value.get()
+        before = value_of(metrics.OFFERS_REJECTED.labels("overloaded"))
         async with server.http.post("/whip", data=offer, headers=SDP) as response:
             assert response.status == 503
             assert (await response.json())["code"] == "overloaded"
             assert response.headers["Retry-After"] == "5"
-        assert metrics.OFFERS_REJECTED.labels("overloaded")._value.get() == before + 1
+        assert value_of(metrics.OFFERS_REJECTED.labels("overloaded")) == before + 1
         async with server.http.get("/health/ready") as response:
             assert response.status == 200
         await peer.until(protocol.Result)

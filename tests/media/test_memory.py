@@ -18,7 +18,7 @@ from aioice.ice import StunProtocol
 from aiortc import RTCDataChannel, RTCPeerConnection, RTCRtpReceiver
 
 from tests.replay import replay
-from tests.rtc import SDP, Server, ToneTrack, a_peer
+from tests.rtc import SDP, Server, ToneTrack, a_peer, session_on
 from voxgender.engine import Call, Engine
 from voxgender.engine.call_state import CallState
 from voxgender.media.outbox import Outbox
@@ -75,7 +75,7 @@ async def test_nothing_of_a_hundred_calls_is_left(server: Server, packets: list[
     async with asyncio.timeout(10):
         while len(asyncio.all_tasks()) > tasks or alive() != before:  # noqa: ASYNC110 - no event tells of the last one
             await asyncio.sleep(0.1)
-    assert not server.node.sessions()
+    assert not server.node.places.sessions()
     assert pacer.idle
     # The HTTP client and server may keep a connection each for the next one.
     assert open_files() <= files + 2
@@ -135,7 +135,7 @@ async def test_a_finished_call_leaves_nothing_for_the_garbage_collector(server: 
         path = await peer.call(server.http)
         await peer.until(Hello)
         await peer.until(Result)
-        made = parts(*server.node._sessions.values())
+        made = parts(session_on(server.node))
         assert {"RTCSctpTransport", "OpusPayloads", CallTransport.__name__, "Connection"} <= made.keys()
         if ending == "deleted":
             async with server.http.get(f"{path}/events") as events, server.http.delete(path) as response:
@@ -144,7 +144,7 @@ async def test_a_finished_call_leaves_nothing_for_the_garbage_collector(server: 
         elif ending == "left":
             await peer.close()
         else:
-            (session,) = server.node._sessions.values()
+            session = session_on(server.node)
             session.end_soon("connection_failed")
             del session
         await all_gone(made)
@@ -160,7 +160,7 @@ async def test_a_call_that_never_comes_up_leaves_nothing_for_the_garbage_collect
         offer = re.sub(r"127\.0\.0\.1 \d+(?= typ host)", candidate, await peer.offer())
         async with server.http.post("/whip", data=offer, headers=SDP) as response:
             path = response.headers["Location"]
-        made = parts(*server.node._sessions.values())
+        made = parts(session_on(server.node))
         async with asyncio.timeout(10):
             while candidate == "127.0.0.1 9" and not checks_under_way(server):  # noqa: ASYNC110 - no event tells
                 await asyncio.sleep(0.01)
@@ -169,7 +169,7 @@ async def test_a_call_that_never_comes_up_leaves_nothing_for_the_garbage_collect
 
 
 def checks_under_way(server: Server) -> bool:
-    (session,) = server.node._sessions.values()
+    session = session_on(server.node)
     (transceiver,) = session._pc.getTransceivers()
     pairs = transceiver.receiver.transport.transport._connection._check_list
     return any(pair.task is not None for pair in pairs)

@@ -72,7 +72,7 @@ async def test_an_offer_whose_answer_was_lost_may_be_sent_again(engine: Engine, 
         offer = await peer.offer()
         answers_every_check(peer)
         lost = await answered(server, offer)
-        (shared,) = server.node._sockets._shared
+        (shared,) = server.node.sockets.shared
         async with asyncio.timeout(10):
             while not shared._by_source:  # noqa: ASYNC110 - a socket has no event
                 await asyncio.sleep(0.01)

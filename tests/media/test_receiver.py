@@ -8,13 +8,14 @@ from aiortc import RTCRtpCodecParameters
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.figures import value_of
 from tests.media.test_decoder import OPUS, PCMU, opus_payloads
 from voxgender import metrics
 from voxgender.audio.frames import Frame, Packet
 from voxgender.engine import Engine
 from voxgender.engine.call import MAX_WAITING_S
+from voxgender.media.audiobudget import BURST_S, MAX_LEAP_S, PACE
 from voxgender.media.decoder import Decoders
-from voxgender.media.pace import BURST_S, MAX_LEAP_S, PACE
 from voxgender.media.receiver import (
     BYE_GRACE_S,
     MAX_REORDER_WINDOW_S,
@@ -302,7 +303,7 @@ async def test_audio_that_is_faster_than_real_time_is_taken_at_twice_its_pace(en
     call.hold()
     receiver = AudioReceiver(call, decoders, excesses.append)
     receiver.configure([OPUS])
-    before = metrics.PACKETS["excess"]._value.get()
+    before = value_of(metrics.PACKETS["excess"])
     starts: list[float] = []
     for index in range(4 * 50 * speed):
         receiver.feed(packet(index), index * 0.02 / speed)
@@ -311,7 +312,7 @@ async def test_audio_that_is_faster_than_real_time_is_taken_at_twice_its_pace(en
     # Left out without a gap, which would be filled with silence and judged.
     assert starts[-1] == pytest.approx(len(starts) * 0.02 - 0.02)
     assert set(excesses) == {"too_fast"}
-    assert len(excesses) == metrics.PACKETS["excess"]._value.get() - before == 4 * 50 * speed - len(starts)
+    assert len(excesses) == value_of(metrics.PACKETS["excess"]) - before == 4 * 50 * speed - len(starts)
     assert receiver.lost == 0
     call.abandon()
 

@@ -100,7 +100,7 @@ async def test_eight_voices_come_by_one_connection(server: Server) -> None:
         path = await room.call(server.http)
         came = await room.until_all(Result, range(MAX_VOICES))
         assert server.node.live == MAX_VOICES
-        assert len(server.node.sessions()) == 1
+        assert len(server.node.places.sessions()) == 1
         async with server.http.get(path) as response:
             told = (await response.json())["voices"]
         assert [voice["channel"] for voice in told] == list(range(MAX_VOICES))

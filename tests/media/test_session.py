@@ -9,7 +9,7 @@ from itertools import pairwise
 import pytest
 from aiortc import RTCDataChannel, RTCPeerConnection
 
-from tests.rtc import SDP, Peer, Server, ToneTrack, a_peer, a_server
+from tests.rtc import SDP, Peer, Server, ToneTrack, a_peer, a_server, session_on
 from voxgender.audio.activity import FRAME_S
 from voxgender.engine import Engine
 from voxgender.media.outbox import Outbox
@@ -20,7 +20,7 @@ from voxgender.protocol import Error, Hello, Result, Segment, Summary, Warning
 async def ended(server: Server) -> None:
     """Wait until the server holds no session."""
     async with asyncio.timeout(10):
-        while server.node.sessions():  # noqa: ASYNC110 - the table has no event, and needs none but for this
+        while server.node.places.sessions():  # noqa: ASYNC110 - the table has no event, and needs none but for this
             await asyncio.sleep(0.01)
 
 
@@ -72,7 +72,7 @@ async def test_delete_brings_the_summary_before_the_connection_closes(server: Se
         await asyncio.wait_for(peer.closed.wait(), 10)
         async with server.http.delete(path) as response:
             assert response.status == 404
-    assert server.node.sessions() == []
+    assert server.node.places.sessions() == []
 
 
 async def test_a_call_that_is_over_before_its_channels_open_still_gets_its_summary(
@@ -88,7 +88,7 @@ async def test_a_call_that_is_over_before_its_channels_open_still_gets_its_summa
         async with asyncio.timeout(10):
             while not held:  # noqa: ASYNC110 - what is waited for is just what has been taken away
                 await asyncio.sleep(0.01)
-        session = server.node._sessions[path.rpartition("/")[2]]
+        session = session_on(server.node, path)
         ending = asyncio.create_task(session.end("deleted"))
         while session._outbox._end is None:  # noqa: ASYNC110
             await asyncio.sleep(0)
@@ -165,7 +165,7 @@ async def test_a_peer_that_says_something_on_a_channel_is_not_taken_to_be_gone(e
         for _ in range(12):
             await asyncio.sleep(0.1)
             channel.send('{"v":1,"type":"ping"}')
-        assert len(server.node.sessions()) == 1
+        assert len(server.node.places.sessions()) == 1
 
 
 class SilencedTrack(ToneTrack):
@@ -191,7 +191,7 @@ async def test_shutting_down_tells_the_client_and_leaves_nothing(engine: Engine)
         assert isinstance(error, Error)
         assert error.code == "shutting_down"
         await peer.until(Summary)
-        assert server.node.sessions() == []
+        assert server.node.places.sessions() == []
         async with server.http.post("/whip", data="v=0", headers=SDP) as response:
             assert response.status == 503
             assert (await response.json())["code"] == "draining"
@@ -268,7 +268,7 @@ async def test_a_video_line_is_left_unused_and_costs_nothing(server: Server, fir
         assert "a=inactive" in answer[answer.index("m=video") :]
         await peer.accept(answer)
         await peer.until(Result)
-        (session,) = server.node._sessions.values()
+        session = session_on(server.node)
         assert [t.kind for t in session._pc.getTransceivers()] == ["audio"]
 
 
@@ -313,7 +313,7 @@ async def test_fifty_calls_leave_no_task_thread_socket_or_connection(server: Ser
         after = census()
     grown = {kind: after[kind] - before[kind] for kind in before if after[kind] > before[kind]}
     assert not grown
-    assert server.node.sessions() == []
+    assert server.node.places.sessions() == []
 
 
 async def test_a_call_that_never_got_a_packet_is_told_so(server: Server) -> None:
@@ -325,4 +325,4 @@ async def test_a_call_that_never_got_a_packet_is_told_so(server: Server) -> None
         warning = await peer.until(Warning)
         assert isinstance(warning, Warning)
         assert warning.code == "no_media"
-        assert len(server.node.sessions()) == 1
+        assert len(server.node.places.sessions()) == 1

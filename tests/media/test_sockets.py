@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from aioice import stun
 
+from tests.figures import value_of
 from voxgender import metrics
 from voxgender.engine.schedule import BUSY_CALLS, QUIET_TICK_S, TICK_S, Phase
 from voxgender.errors import NotReady
@@ -107,7 +108,7 @@ async def peers() -> AsyncIterator[list[Peer]]:
 async def sockets() -> AsyncIterator[Sockets]:
     sockets = Sockets()
     yield sockets
-    for shared in tuple(sockets._shared):
+    for shared in tuple(sockets.shared):
         for call in tuple(shared._by_ufrag.values()):
             call.close()
     assert sockets._timer is None
@@ -135,20 +136,20 @@ async def test_a_call_that_goes_takes_nothing_of_another_ones_with_it(sockets: S
     _, first = place(sockets, "same")
     _, second = place(sockets, "same")
     first.close()
-    (shared,) = sockets._shared
+    (shared,) = sockets.shared
     assert shared._by_ufrag == {"same": second}
     assert shared.calls == 1
     second.close()
-    assert sockets._shared == []
+    assert sockets.shared == []
 
 
 async def test_a_socket_stays_while_any_call_is_on_it(sockets: Sockets) -> None:
     _, first = place(sockets, "same")
     _, second = place(sockets, "same")
     second.close()
-    assert [shared.calls for shared in sockets._shared] == [1]
+    assert [shared.calls for shared in sockets.shared] == [1]
     first.close()
-    assert sockets._shared == []
+    assert sockets.shared == []
 
 
 async def test_a_stranger_is_not_heard(sockets: Sockets, peers: list[Peer]) -> None:
@@ -181,7 +182,7 @@ async def test_no_peer_can_take_the_address_of_anothers(sockets: Sockets, peers:
 
 
 def answer() -> bytes:
-    """What a call is sent for its own check."""
+    """The answer to a call's own check."""
     response = stun.Message(message_method=stun.Method.BINDING, message_class=stun.Class.RESPONSE)
     response.add_message_integrity(PASSWORD)
     return bytes(response)
@@ -231,7 +232,7 @@ async def test_a_call_that_connects_takes_an_address_where_its_peer_both_asks_an
 
 
 async def test_an_answer_to_what_was_asked_elsewhere_takes_no_address(sockets: Sockets, peers: list[Peer]) -> None:
-    """Whoever is asked at one address could answer under another one, which is a caller's."""
+    """A peer that is asked at one address could answer under another one, which is a caller's."""
     before, _ = place(sockets, "before")
     before.password = b"another password"
     peers[0].send(check("before", password=before.password), before)
@@ -252,7 +253,7 @@ async def test_two_calls_of_one_peer_have_a_port_each_while_there_are_any(socket
     assert sockets.open(HERE, "three", Call(), peer="peer").get_extra_info("sockname") != first.get_extra_info(
         "sockname"
     )
-    low, high = sorted(shared.name[1] for shared in sockets._shared)
+    low, high = sorted(shared.name[1] for shared in sockets.shared)
     assert low != high
 
 
@@ -296,14 +297,14 @@ async def test_a_peer_that_only_answers_is_known_by_an_answer_that_is_signed(
 async def test_who_knows_a_name_and_no_password_claims_nothing(sockets: Sockets, peers: list[Peer]) -> None:
     """Sixteen such checks from sixteen ports kept a call from connecting."""
     call, transport = place(sockets, "one")
-    before = metrics.STUN_IGNORED._value.get()
+    before = value_of(metrics.STUN_IGNORED)
     for _ in range(2):
         peers[0].send(check("one", password=b"a guess"), call)
         peers[0].send(DATA, call)
     peers[1].send(check("one"), call)
     assert (await call.next())[1] == peers[1].address
     assert [*transport.sources.values()] == [peers[1].address]
-    assert metrics.STUN_IGNORED._value.get() == before + 2
+    assert value_of(metrics.STUN_IGNORED) == before + 2
     assert call.datagrams.empty()
 
 
@@ -395,7 +396,7 @@ def packed(address: tuple[str, int]) -> bytes:
 async def test_a_call_hears_from_so_many_addresses_and_no_more(sockets: Sockets) -> None:
     """A peer that changes its address for ever must not make the table grow for ever, nor be deaf at the next."""
     call, transport = place(sockets, "one")
-    shared = sockets._shared[0]
+    shared = sockets.shared[0]
     call.in_use = (HERE, 10_000)
     for port in range(10_000, 10_100):
         shared.deliver(check("one"), packed((HERE, port)), 0.0)
@@ -406,7 +407,7 @@ async def test_a_call_hears_from_so_many_addresses_and_no_more(sockets: Sockets)
 async def test_an_address_that_another_call_has_costs_a_full_call_none_of_its_own(sockets: Sockets) -> None:
     _, other = place(sockets, "other")
     call, transport = place(sockets, "one")
-    shared = sockets._shared[0]
+    shared = sockets.shared[0]
     shared.deliver(check("other"), packed((HERE, 9_999)), 0.0)
     for port in range(10_000, 10_016):
         shared.deliver(check("one"), packed((HERE, port)), 0.0)
@@ -442,7 +443,7 @@ async def test_a_flood_of_media_is_tried_within_bounds(sockets: Sockets, monkeyp
     """Anybody who sees a call's SSRC on its way can send as much under it as the network takes."""
     call, transport = place(sockets, "one")
     transport.expect(b"aaaa")
-    shared = sockets._shared[0]
+    shared = sockets.shared[0]
     monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: 1000.0)
     for port in range(10_000, 11_000):
         shared.deliver(b"\x80\x60" + bytes(6) + b"aaaa" + b"forged", packed((HERE, port)), 0.0)
@@ -456,7 +457,7 @@ async def test_a_stream_of_one_call_is_not_that_of_another_which_says_so_later(s
     _, second = place(sockets, "two")
     first.expect(b"aaaa")
     second.expect(b"aaaa")
-    (shared,) = sockets._shared
+    (shared,) = sockets.shared
     assert shared._by_ssrc == {b"aaaa": first}
     second.close()
     assert shared._by_ssrc == {b"aaaa": first}
@@ -471,7 +472,7 @@ async def test_a_full_socket_is_followed_by_another_and_the_last_call_closes_it(
     assert names.count(names[0]) == CALLS
     for transport in transports[:CALLS]:
         transport.close()
-    assert [shared.name for shared in sockets._shared] == [names[-1]]
+    assert [shared.name for shared in sockets.shared] == [names[-1]]
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as again:
         again.bind(names[0])
 
@@ -496,7 +497,7 @@ async def test_ports_are_taken_from_the_range_until_there_are_none() -> None:
 async def test_an_address_that_is_not_ours_is_an_error(sockets: Sockets) -> None:
     with pytest.raises(OSError, match="assign"):
         place(sockets, "one", "198.51.100.1")
-    assert sockets._shared == []
+    assert sockets.shared == []
 
 
 async def test_sending_after_the_end_or_to_where_nothing_goes_harms_nothing(sockets: Sockets) -> None:
@@ -538,13 +539,13 @@ async def test_with_many_calls_a_socket_is_read_when_its_calls_have_their_turn(
     phases = [Phase(number, 3 * TICK_S) for number in range(3)]
     for number in range(BUSY_CALLS):
         sockets.open(HERE, str(number), Call(), phases[number % 2]).read_on_tick()
-    assert [[phase.number for phase in shared.phases] for shared in sockets._shared] == [[0], [1]]
+    assert [[phase.number for phase in shared.phases] for shared in sockets.shared] == [[0], [1]]
     read: list[int] = []
     monkeypatch.setattr(sockets, "read", lambda shared: read.extend(phase.number for phase in shared.phases))
     loop = asyncio.get_running_loop()
     now = phases[0].next_turn(loop.time()) - TICK_S / 2
     monkeypatch.setattr(loop, "time", lambda: now)
-    for shared in sockets._shared:
+    for shared in sockets.shared:
         shared.due_at = min(phase.next_turn(now) for phase in shared.phases)
     waits = []
     for _ in range(4):
@@ -587,7 +588,7 @@ async def test_a_flood_of_a_strangers_costs_those_who_are_known_nothing(
     address = call.transport.get_extra_info("sockname")
     loop = asyncio.get_running_loop()
     peers[1].socket.setblocking(False)
-    (shared,) = sockets._shared
+    (shared,) = sockets.shared
     sent = flooded = 0
     was_crowded = False
     began_at = loop.time()
@@ -617,7 +618,7 @@ async def test_the_time_for_checks_of_strangers_is_bounded(
 ) -> None:
     """Each costs an HMAC: who knows a call's name could keep a core busy with them."""
     call, _ = place(sockets, "one")
-    (shared,) = sockets._shared
+    (shared,) = sockets.shared
     tried, cpu_s = 0, 0.0
     now = asyncio.get_running_loop().time()
 
@@ -646,7 +647,7 @@ async def test_what_one_call_sends_that_is_no_media_has_a_rate(sockets: Sockets,
     call, transport = place(sockets, "one")
     await until_known(sockets, call, peers[0], "one")
     (source,) = transport.sources
-    (shared,) = sockets._shared
+    (shared,) = sockets.shared
     for _ in range(5_000):
         shared.deliver(DATA, source, 100.0)
     assert call.datagrams.qsize() <= OTHERS_AT_ONCE + OTHERS_PER_S
@@ -660,7 +661,7 @@ async def test_one_reading_of_a_socket_ends_in_time(
 ) -> None:
     ((call, transport),) = settled(sockets, 1)
     await until_known(sockets, call, peers[0], "call0")
-    (shared,) = sockets._shared
+    (shared,) = sockets.shared
     now = 0.0
     reads = 0
 
@@ -685,7 +686,7 @@ async def test_where_there_is_but_one_port_calls_of_all_phases_share_it() -> Non
         port = probe.getsockname()[1]
     sockets = Sockets((port, port))
     made = [sockets.open(HERE, str(number), Call(), Phase(number % 3, 3 * TICK_S)) for number in range(CALLS)]
-    (shared,) = sockets._shared
+    (shared,) = sockets.shared
     assert {phase.number for phase in shared.phases} == {0, 1, 2}
     with pytest.raises(NotReady):
         sockets.open(HERE, "one more", Call())

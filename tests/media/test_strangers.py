@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from aioice import stun
 
+from tests.figures import value_of
 from tests.rtc import LOOPBACK, SDP, Peer, Server, ToneTrack, a_peer
 from voxgender import metrics
 from voxgender.media.aiortc_internals.ice import MAX_ERRORS
@@ -60,7 +61,7 @@ def check(answer: Answer, *, remote: str = "peer", password: str = "a guess that
 
 
 def ignored() -> float:
-    return float(metrics.STUN_IGNORED._value.get())
+    return value_of(metrics.STUN_IGNORED)
 
 
 async def until_ignored(count: float) -> None:

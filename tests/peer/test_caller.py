@@ -64,7 +64,7 @@ async def test_a_call_is_played_to_its_end_and_reported(serve: Serve, short_spee
     assert report.server_latency_ms is not None
     # The caller's clock also holds the way there and back.
     assert report.latency_ms.p50 >= report.server_latency_ms.p50
-    assert not server.node.sessions()
+    assert not server.node.places.sessions()
 
 
 async def test_candidates_stay_on_loopback(serve: Serve, short_speech: Speech, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,7 +106,7 @@ async def test_hanging_up_ends_in_good_order(serve: Serve, short_speech: Speech)
 
     assert report.ended == "hung_up"
     assert report.summary is not None
-    assert not server.node.sessions()
+    assert not server.node.places.sessions()
 
 
 async def test_a_cancelled_call_leaves_no_session_behind(serve: Serve, short_speech: Speech) -> None:
@@ -115,13 +115,13 @@ async def test_a_cancelled_call_leaves_no_session_behind(serve: Serve, short_spe
     heard = messages.next(Result)
     running = asyncio.create_task(Caller(server.url, endless(short_speech)).run(messages))
     await heard.wait()
-    assert server.node.sessions()
+    assert server.node.places.sessions()
 
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
 
-    assert not server.node.sessions()
+    assert not server.node.places.sessions()
 
 
 async def test_an_error_in_the_callback_comes_out_and_ends_the_call(serve: Serve, short_speech: Speech) -> None:
@@ -133,7 +133,7 @@ async def test_an_error_in_the_callback_comes_out_and_ends_the_call(serve: Serve
     with pytest.raises(BrokenPipeError):
         await Caller(server.url, endless(short_speech)).run(fail)
 
-    assert not server.node.sessions()
+    assert not server.node.places.sessions()
 
 
 async def test_packets_that_cannot_be_made_end_the_call_with_their_error(serve: Serve, short_speech: Speech) -> None:
@@ -147,7 +147,7 @@ async def test_packets_that_cannot_be_made_end_the_call_with_their_error(serve: 
     with pytest.raises(AudioError, match="the rest"):
         await Caller(server.url, Speech(broken(), ())).run()
 
-    assert not server.node.sessions()
+    assert not server.node.places.sessions()
 
 
 async def test_an_error_in_the_callback_after_the_audio_comes_out_too(serve: Serve, short_speech: Speech) -> None:
@@ -160,7 +160,7 @@ async def test_an_error_in_the_callback_after_the_audio_comes_out_too(serve: Ser
     with pytest.raises(BrokenPipeError):
         await Caller(server.url, short_speech, duration_s=0.4).run(fail)
 
-    assert not server.node.sessions()
+    assert not server.node.places.sessions()
 
 
 async def test_callers_that_share_a_pacer_share_its_timer_and_leave_it(serve: Serve, short_speech: Speech) -> None:
@@ -187,7 +187,7 @@ async def test_a_call_hears_on_through_a_bad_network(serve: Serve, short_speech:
     assert report.summary is not None
     assert report.summary.duration == pytest.approx(4.0, abs=0.3)
     assert report.latency_ms is not None
-    assert not server.node.sessions()
+    assert not server.node.places.sessions()
 
 
 async def test_nothing_of_a_bad_network_is_left_after_the_call(serve: Serve, short_speech: Speech) -> None:

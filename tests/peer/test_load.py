@@ -1,7 +1,6 @@
 import asyncio
 import io
 import json
-import math
 import os
 import signal
 
@@ -13,9 +12,8 @@ from voxgender.errors import CallError
 from voxgender.peer import load as load_module
 from voxgender.peer import terminal
 from voxgender.peer.faults import Faults
-from voxgender.peer.load import LoadReport, Progress, load
-from voxgender.peer.report import Recorder
-from voxgender.protocol import Hello, Result, Warning
+from voxgender.peer.load import load
+from voxgender.peer.loadreport import LoadReport, Progress
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
 
@@ -23,7 +21,7 @@ pytestmark = pytest.mark.usefixtures("nothing_left")
 @pytest.fixture(autouse=True)
 def one_voice(monkeypatch: pytest.MonkeyPatch, dialogue_packets: list[bytes]) -> None:
     """Synthesis takes a second a voice."""
-    monkeypatch.setattr(load_module, "_voices", lambda *_: [(dialogue_packets, dialogue_packets)])
+    monkeypatch.setattr(load_module, "encode", lambda *_: [(dialogue_packets, dialogue_packets)])
 
 
 def stayed(report: LoadReport) -> int:
@@ -50,7 +48,7 @@ async def test_calls_are_held_together_measured_and_ended(serve: Serve) -> None:
     assert report.server_cpu_percent > 0
     assert report.server_memory_mb is not None
     assert max(step.up for step in progress) == 3
-    assert not server.node.sessions()
+    assert not server.node.places.sessions()
 
 
 async def test_refused_calls_are_counted_by_reason(serve: Serve) -> None:
@@ -83,7 +81,7 @@ async def test_one_call_lost_does_not_end_the_others(serve: Serve) -> None:
 
     def end_one(progress: Progress) -> None:
         if progress.seconds_left and not ended:
-            session_id = next(iter(server.node._sessions))
+            session_id = server.node.places.sessions()[0].id
             ended.append(asyncio.create_task(server.node.end(session_id)))
 
     report = await load(server.url, peers=2, seconds=1.0, on_progress=end_one)
@@ -100,19 +98,6 @@ async def test_a_server_that_is_not_there_is_one_clear_error() -> None:
 async def test_another_machine_is_not_loaded_by_accident() -> None:
     with pytest.raises(CallError, match="--allow-remote"):
         await load("http://192.0.2.1:8080", peers=1, seconds=1)
-
-
-async def test_every_caller_begins_somewhere_else() -> None:
-    voice = [bytes([number]) for number in range(10)]
-
-    shares = list(load_module._shares([(voice, voice)], 5))
-
-    firsts = [next(iter(share.packets)) for share in shares]
-    assert firsts == [b"\x00", b"\x02", b"\x04", b"\x06", b"\x08"]
-    packets = iter(shares[1].packets)
-    for _ in range(8):
-        next(packets)
-    assert next(packets) in voice
 
 
 async def test_the_report_is_printed_as_text_or_as_json(serve: Serve) -> None:
@@ -185,52 +170,4 @@ async def test_ctrl_c_ends_all_calls_with_the_report_so_far(serve: Serve) -> Non
     assert (report.up, report.failed) == (2, {})
     assert report.seconds < 60
     assert report.results > 0
-    assert not server.node.sessions()
-
-
-HOP_S = 0.192
-
-
-def recorder(latency_ms: float, *, results: int = 50, hop_ms: int | None = 192, warned: bool = False) -> Recorder:
-    """A call's ten seconds, from second 0 on: ``results`` of the 52 that there should be."""
-    made = Recorder([0.02 * number for number in range(500)])
-    if hop_ms is not None:
-        made.add(Hello(session="s", model="m", window_ms=1000, hop_ms=hop_ms), 0.0)
-    for seq in range(results):
-        end = HOP_S * (seq + 1)
-        heard = Result(seq=seq, start=0.0, end=end, label="male", confidence=1.0, scores=None, latency_ms=0.0)
-        left = 0.02 * (math.ceil(end / 0.02 - 1e-6) - 1)
-        made.add(heard, left + latency_ms / 1000)
-    if warned:
-        made.add(Warning(code="overloaded", message="…"), 5.0)
-    return made
-
-
-@pytest.mark.parametrize(
-    ("call", "reason"),
-    [
-        (recorder(50), None),
-        (recorder(199), None),
-        (recorder(201), "late"),
-        (recorder(50, results=40), "silent"),
-        (recorder(50, results=0), "silent"),
-        (recorder(50, hop_ms=None), "silent"),
-        (recorder(50, warned=True), "dropped"),
-    ],
-    ids=["held", "held just so", "late", "some results", "no results", "no greeting", "dropped"],
-)
-def test_a_call_is_held_when_its_results_flow_in_time_and_nothing_is_dropped(
-    call: Recorder, reason: str | None
-) -> None:
-    assert load_module._why_not_held(call, 0.0, 10.0) == reason
-
-
-def test_results_that_an_outage_took_are_not_missed() -> None:
-    without = Recorder([0.02 * number for number in range(500)], outages=[(4.0, 8.0)])
-    without.add(Hello(session="s", model="m", window_ms=1000, hop_ms=192), 0.0)
-    for seq in (*range(20), *range(42, 52)):
-        end = HOP_S * (seq + 1)
-        heard = Result(seq=seq, start=0.0, end=end, label="male", confidence=1.0, scores=None, latency_ms=0.0)
-        without.add(heard, end + 0.05)
-
-    assert load_module._why_not_held(without, 0.0, 10.0) is None
+    assert not server.node.places.sessions()

@@ -10,6 +10,7 @@ from aiortc import RTCIceServer
 
 from tests import turn
 from tests.peer.conftest import Serve
+from tests.rtc import session_on
 from tests.turn import SECRET, Coturn, a_turn_server
 from voxgender.cli import main
 from voxgender.errors import CallError
@@ -101,7 +102,7 @@ async def test_a_whole_call_goes_by_the_relay_alone(
     ways: list[str] = []
 
     def look() -> None:
-        (session,) = server.node._sessions.values()
+        session = session_on(server.node)
         connection = session._pc.getTransceivers()[0].receiver.transport.transport._connection
         ways.extend(pair.remote_candidate.type for pair in connection._nominated.values())
 
@@ -131,7 +132,7 @@ async def test_a_call_with_a_login_that_is_not_taken_says_so(
 ) -> None:
     server = await serve(ice_server=[coturn.uri("udp")], turn_secret="south")
     assert "does not take this login (401)" in await refused_call(server.url, short_speech)
-    assert not server.node._sessions
+    assert server.node.live == 0
 
 
 async def test_the_command_line_says_it_in_one_line(serve: Serve, capsys: pytest.CaptureFixture[str]) -> None:

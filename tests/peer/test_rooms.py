@@ -8,7 +8,7 @@ import pytest
 
 from tests.lossyproxy import a_lossy_proxy
 from tests.peer.conftest import Serve
-from tests.rtc import Server
+from tests.rtc import Server, session_on
 from voxgender.errors import CallError
 from voxgender.media.room import Room as MediaRoom
 from voxgender.peer.caller import Caller
@@ -53,8 +53,7 @@ class Room:
 
 def voices_of(server: Server) -> list[str]:
     """The media lines of the voices that a server's only call has."""
-    (session,) = server.node.sessions()
-    return [voice["mid"] for voice in session["voices"]]
+    return [voice["mid"] for voice in session_on(server.node).status()["voices"]]
 
 
 async def until(holds: Callable[[], bool]) -> None:
@@ -86,7 +85,7 @@ async def test_each_voice_is_reported_by_its_name_and_leaves_when_it_is_over(
     assert report.latency_ms is not None
     assert alice.latency_ms is not None
     assert report.latency_ms.count > alice.latency_ms.count
-    assert not server.node.sessions()
+    assert not server.node.places.sessions()
 
 
 async def test_voices_join_and_leave_in_mid_call(serve: Serve, endless: Speech) -> None:
@@ -104,7 +103,7 @@ async def test_voices_join_and_leave_in_mid_call(serve: Serve, endless: Speech) 
     with pytest.raises(ValueError, match="no voice"):
         await room.caller.remove("carol")
     await room.hang_up()
-    assert not server.node.sessions()
+    assert not server.node.places.sessions()
     latency = room.caller.recorder.report(ended="hung_up", voices={"bob": room.caller._voices["bob"].recorder})
     assert latency.latency_ms is not None
     # By its own place on the room's clock: otherwise it would be late by all the time before it came.
@@ -154,7 +153,7 @@ async def test_a_server_that_takes_one_voice_is_told_of_in_one_sentence(
     monkeypatch.setattr(MediaRoom, "hello", lambda _, hello: hello)
     with pytest.raises(CallError, match="takes one voice in a call"):
         await Caller(server.url, {"alice": endless, "bob": endless}).run()
-    assert not server.node.sessions()
+    assert not server.node.places.sessions()
 
 
 async def test_an_answer_that_is_lost_once_is_asked_for_again(serve: Serve, endless: Speech) -> None:
@@ -200,7 +199,7 @@ async def test_a_voice_does_not_stay_on_the_server_for_answers_that_are_lost(
         await room.until_heard("dave")
         assert server.node.live == expected + 1
         await room.hang_up()
-    assert not server.node.sessions()
+    assert not server.node.places.sessions()
 
 
 async def test_a_call_that_ends_unsettled_leaves_nothing(serve: Serve, endless: Speech) -> None:
@@ -215,4 +214,4 @@ async def test_a_call_that_ends_unsettled_leaves_nothing(serve: Serve, endless: 
         with suppress(asyncio.CancelledError):
             await adding
         await room.hang_up()
-    assert not server.node.sessions()
+    assert not server.node.places.sessions()

@@ -61,7 +61,7 @@ def test_a_wrong_address_is_one_line(
     monkeypatch.setenv("VOXGENDER_SECRET", "shared")
     with socket.create_server((HOST, 0)) as taken:
         port = taken.getsockname()[1]
-    monkeypatch.setattr("voxgender.cli._run", asyncio.run)
+    monkeypatch.setattr("voxgender.commands._run", asyncio.run)
     monkeypatch.setattr("voxgender.logs.start", lambda *_: None)
     status, line = told(capsys, role, "--port", "0", "--ice-address", LOOPBACK, "--inference", f"ray://{HOST}:{port}")
     assert status == 1
@@ -87,7 +87,7 @@ def test_a_pools_own_options_are_checked_before_ray_is_started(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("voxgender.cli._run", asyncio.run)
+    monkeypatch.setattr("voxgender.commands._run", asyncio.run)
     monkeypatch.setattr("voxgender.logs.start", lambda *_: None)
     ended, said = told(capsys, "pool", "--port", "0", *options)
     assert ended == status

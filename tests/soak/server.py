@@ -31,7 +31,7 @@ async def main() -> None:
                 "threads": threading.active_count(),
                 # Without those of HTTP connections that clients keep open.
                 "tasks": sum("RequestHandler" not in repr(task.get_coro()) for task in asyncio.all_tasks()),
-                "sockets": len(server.node._sockets._shared),
+                "sockets": len(server.node.sockets.shared),
                 "objects": len(gc.get_objects()),
             }
             print(json.dumps(held), flush=True)

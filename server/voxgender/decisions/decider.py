@@ -82,7 +82,7 @@ class Decider:
             return Decision("no_speech", 1.0, tuple(events))
         return Decision(*self._open.decide(), tuple(events))
 
-    def settle(self) -> tuple[Change | Segment, ...]:
+    def finalize(self) -> tuple[Change | Segment, ...]:
         """End the present segment, if there is one; a voice that goes on begins another."""
         return tuple(self._close())
 

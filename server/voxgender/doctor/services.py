@@ -9,8 +9,9 @@ import aiohttp
 
 from voxgender.doctor.finding import Finding, failed, ok, warning
 from voxgender.errors import NotReady, VoxgenderError
+from voxgender.fleet.nodehttp import NoAnswer, Unreachable
 from voxgender.fleet.registry import Registry, RegistryLost
-from voxgender.fleet.remote import NoAnswer, RemoteNode, Unreachable
+from voxgender.fleet.remote import RemoteNode
 from voxgender.fleet.secret import Secret
 from voxgender.settings import ModelOptions
 

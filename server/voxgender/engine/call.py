@@ -46,7 +46,7 @@ class Arrivals(NamedTuple):
     dropped_s: float
     ahead: bool
     """True if the source is ahead of time, so that nothing of it is late."""
-    settles: bool
+    finalizes: bool
     """True if all that can be said so far is asked for."""
     ended: bool
 
@@ -86,7 +86,7 @@ class Call:
         self._room = asyncio.Event()
         self._fed_at = 0.0
         self._ahead_s = 0.0
-        self._settles = False
+        self._finalizes = False
         self._in_turn = False
         self._held = False
         self._due_at = 0.0
@@ -162,10 +162,10 @@ class Call:
         self._fed_at = now
         self.push(audio, arrived_at, duration_s=duration_s)
 
-    def settle(self) -> None:
+    def finalize(self) -> None:
         """Ask for all that can be said of the audio so far: the present segment ends, and the call goes on."""
         if not self.ended:
-            self._settles = True
+            self._finalizes = True
             self.loop.look_soon()
 
     def end(self) -> None:
@@ -201,7 +201,7 @@ class Call:
         """
         if self._in_turn or self._held:
             return False
-        if self.ended or self._settles:
+        if self.ended or self._finalizes:
             return True
         if not self._pushed_at:
             return False
@@ -229,7 +229,7 @@ class Call:
             dropped, self._dropped = self._dropped, 0
             dropped_s, self._dropped_s = self._dropped_s, 0.0
             silence_s = 0.0
-            settles, self._settles = self._settles, False
+            finalizes, self._finalizes = self._finalizes, False
             arrived_at = self._arrived_at
             if self.live and not audio and not self.ended and now - self._pushed_at >= self.loop.silence_s:
                 silence_s, self._silent_since = now - self._silent_since, now
@@ -244,7 +244,7 @@ class Call:
                 dropped,
                 dropped_s,
                 self._ahead_of(now) >= self._room_s,
-                settles,
+                finalizes,
                 self.ended,
             )
 

@@ -30,7 +30,7 @@ class Hop:
         start_s, end_s: seconds of the call's audio.
         samples: the hop's audio; empty for the end of a call.
         last: True for the end of the call.
-        settles: True where a client asks for all that can be said so far; the hop is empty.
+        finalizes: True where a client asks for all that can be said so far; the hop is empty.
         silence_s: time without packets that it stands for; 0 if it holds received audio.
         speech: spans of speech, in samples from the start of the hop.
         window: the audio for the model, if any.
@@ -47,7 +47,7 @@ class Hop:
     end_s: float
     samples: Samples
     last: bool = False
-    settles: bool = False
+    finalizes: bool = False
     silence_s: float = 0.0
     speech: Sequence[tuple[int, int]] = ()
     window: Samples | None = None
@@ -136,11 +136,11 @@ class CallState:
             yield self._cut_hop(taken * FRAME - self._cut_at, silence_s)
             frames -= taken
 
-    def settle(self) -> Iterator[Hop]:
+    def finalize(self) -> Iterator[Hop]:
         """Cut the whole frames of the waiting audio into hops, and add the hop that ends the present segment."""
         yield from self.cut(exact=True)
         yield from self.cut()
-        yield Hop(self._position_s, self._position_s, np.zeros(0, dtype=np.float32), settles=True)
+        yield Hop(self._position_s, self._position_s, np.zeros(0, dtype=np.float32), finalizes=True)
 
     def finish(self) -> Iterator[Hop]:
         """Cut the rest of the audio into hops, and add the hop that ends the call."""
@@ -164,7 +164,7 @@ class CallState:
         hop.too_quiet = self.quiet.found
         if hop.last:
             self.gate.end()
-        if self._ring is None or hop.settles:
+        if self._ring is None or hop.finalizes:
             return
         window = self._selector.select(self.gate)
         if window is not None:
@@ -179,8 +179,8 @@ class CallState:
         hop.decision = self._decider.observe(hop.observation)
         if hop.last:
             hop.closing = self._decider.finish(hop.end_s)
-        elif hop.settles:
-            hop.closing = self._decider.settle()
+        elif hop.finalizes:
+            hop.closing = self._decider.finalize()
 
     def overall(self) -> tuple[Label, float] | None:
         """Return label and confidence of the whole call; None if there was no speech."""

@@ -454,8 +454,8 @@ def _cut(call: Call, arrivals: Arrivals) -> Iterator[Hop]:
     yield from state.place(frames, arrivals.silence_s)
     if arrivals.ended:
         yield from state.finish()
-    elif arrivals.settles:
-        yield from state.settle()
+    elif arrivals.finalizes:
+        yield from state.finalize()
     elif arrivals.ahead or not (call.live or call.loop.schedule.busy):
         yield from state.cut(exact=True)
     else:

@@ -59,10 +59,10 @@ class Stream:
             for call in self._calls:
                 await call.feed(packet, self._engine.clock(), duration_s=duration_s)
 
-    def settle(self) -> None:
+    def finalize(self) -> None:
         """Ask for all that can be said so far: the present segments end, and the stream goes on."""
         for call in self._calls:
-            call.settle()
+            call.finalize()
 
     def end(self) -> None:
         """End the audio. The rest is analysed, segments and summaries are delivered, then ``on_end`` is called."""

@@ -14,9 +14,10 @@ import msgspec
 
 from voxgender import metrics
 from voxgender.errors import NotReady
+from voxgender.fleet.nodehttp import NoAnswer, Unreachable
 from voxgender.fleet.record import NodeRecord
 from voxgender.fleet.registry import LEASE_S, RENEW_S, RegistryLost
-from voxgender.fleet.remote import ANSWER_TIMEOUT_S, NoAnswer, RemoteNode, Unreachable
+from voxgender.fleet.remote import ANSWER_TIMEOUT_S, RemoteNode
 from voxgender.fleet.secret import Secret
 from voxgender.fleet.sources import Source
 

@@ -10,9 +10,9 @@ from aiohttp.typedefs import Handler, Middleware
 from voxgender import received
 from voxgender.fleet.announcer import NodeStatus
 from voxgender.fleet.offers import Offers
-from voxgender.fleet.remote import RECORD_HEADER, SIGNATURE_HEADER, OfferRequest, OfferResponse, signed_text
 from voxgender.fleet.remotestream import STREAM_HEADER, shown
 from voxgender.fleet.secret import SCHEME, Secret
+from voxgender.fleet.wire import RECORD_HEADER, SIGNATURE_HEADER, OfferRequest, OfferResponse, signed_text
 from voxgender.http.app import MAX_BODY
 from voxgender.http.calls import NodeCalls
 from voxgender.http.events import Events

@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from voxgender.errors import SettingsError
+from voxgender.received import whole_number
 
 _PLAIN = ("redis", "valkey")
 _SECURE = ("rediss", "valkeys")
@@ -140,9 +141,10 @@ def _tls(given: dict[str, str]) -> dict[str, Any]:
 
 
 def _number(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) < 6):
+    number = whole_number(text, 99_999)
+    if number is None:
         raise SettingsError(f"{_NAMED}: the database is a number, as in redis://HOST/0")
-    return int(text)
+    return number
 
 
 def _flag(name: str, text: str) -> bool:

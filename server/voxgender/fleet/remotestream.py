@@ -21,7 +21,6 @@ gone leaves the directory sooner, and its streams end with it."""
 
 _PING, _FINALIZE, _CLOSE = ('{"type":"ping"}', '{"type":"finalize"}', '{"type":"close"}')
 _PONG = '{"type":"pong"}'
-_GONE = StreamEnded("restarted", "The call's media node is gone: connect again, with from_ms.")
 _ENDINGS: dict[int, Ending] = {code: ending for ending, code in reversed(list(CLOSE_CODES.items()))}
 
 
@@ -50,7 +49,7 @@ class RemoteStream:
         try:
             await self._socket.send_bytes(audio)
         except (ConnectionError, aiohttp.ClientConnectionError, RuntimeError):
-            raise _GONE from None
+            raise _gone() from None
 
     async def ping(self) -> None:
         await self._send(_PING)
@@ -81,12 +80,16 @@ class RemoteStream:
                 case WSMsgType.CLOSE if message.data in _ENDINGS:
                     raise StreamEnded(_ENDINGS[message.data], message.extra or "")
                 case _:
-                    raise _GONE
+                    raise _gone()
 
     async def _send(self, text: str) -> None:
         # If the node is gone, the end of the messages says so.
         with suppress(ConnectionError, aiohttp.ClientConnectionError, RuntimeError):
             await self._socket.send_str(text)
+
+
+def _gone() -> StreamEnded:
+    return StreamEnded("restarted", "The call's media node is gone: connect again, with from_ms.")
 
 
 def shown(form: StreamFormat) -> str:

@@ -5,7 +5,7 @@ from contextlib import aclosing
 
 from voxgender.errors import RequestRefused
 from voxgender.fleet.directory import Directory, Member
-from voxgender.fleet.remote import NoAnswer, Unreachable
+from voxgender.fleet.nodehttp import NoAnswer, Unreachable
 from voxgender.roster import Gone, LiveCall, Roster, Watch
 
 LOOK_S = 0.5

@@ -13,18 +13,22 @@ from voxgender import metrics
 from voxgender.audiostream import StreamFormat
 from voxgender.calloptions import DEFAULTS, CallOptions
 from voxgender.errors import (
-    ELSEWHERE,
+    CallNotFound,
+    Draining,
     NodeNotFound,
     NotReady,
     OtherInstance,
     SessionNotFound,
+    Starting,
 )
 from voxgender.fleet.directory import Directory, Member
+from voxgender.fleet.nodehttp import NoAnswer, Unreachable
 from voxgender.fleet.record import NodeRecord
-from voxgender.fleet.remote import NoAnswer, OfferResponse, RemoteNode, Unreachable
+from voxgender.fleet.remote import RemoteNode
 from voxgender.fleet.roster import FleetRoster
 from voxgender.fleet.secret import Secret
-from voxgender.http.calls import Stream
+from voxgender.fleet.wire import OfferResponse
+from voxgender.http.calls import ClientStream
 from voxgender.roster import Followed, Watch
 from voxgender.sdp import Fragment, Offer
 from voxgender.sessionids import is_session_id
@@ -48,7 +52,6 @@ _WITHDRAWALS = 4
 """Attempts to withdraw an offer. After that the node ends the session itself, since nobody connects to it."""
 _ASKED_FOR_ROOM = 16
 """Full nodes that are asked for a newer record before a call is refused."""
-_GONE = "There is no such session: it has ended, or never was."
 
 
 class Router:
@@ -101,11 +104,11 @@ class Router:
     def check_ready(self) -> None:
         """Raise ``NotReady`` while no calls are taken."""
         if self._draining:
-            raise NotReady("The server is shutting down.", code="draining", retry_after_s=5)
+            raise Draining
         if not self._directory.refreshed.is_set():
             raise NotReady("The server is starting: it looks for media nodes.", code="starting", retry_after_s=1)
         if self._needs_node and all(member.record.draining for member in self._directory.members()):
-            raise NotReady("The server is starting: its model is being loaded.", code="starting", retry_after_s=2)
+            raise Starting
 
     async def open(
         self, offer: str, subject: str | None = None, address: str = "", options: CallOptions = DEFAULTS
@@ -138,7 +141,7 @@ class Router:
 
     async def listen(
         self, form: StreamFormat, subject: str | None = None, address: str = "", options: CallOptions = DEFAULTS
-    ) -> Stream:
+    ) -> ClientStream:
         """Begin a stream on a node, and carry it there.
 
         Raises:
@@ -155,7 +158,7 @@ class Router:
                 await self.end(session_id)
             raise
 
-    async def redeem(self, ticket: str) -> Stream:
+    async def redeem(self, ticket: str) -> ClientStream:
         """Carry the stream of a ticket to the node that has given it.
 
         Raises:
@@ -257,15 +260,15 @@ class Router:
         if any(not isinstance(outcome, SessionNotFound) for outcome in outcomes):
             raise NotReady("Not all media nodes can be reached now.", code="node_unreachable", retry_after_s=2)
         if self._is_one_of_many:
-            raise OtherInstance(ELSEWHERE)
-        raise SessionNotFound("There is no such call: it has ended, or never was.")
+            raise OtherInstance
+        raise CallNotFound
 
     async def drain_node(self, node: str) -> None:
         member = self._directory.get(node)
         if member is None:
             if self._is_one_of_many:
-                raise OtherInstance(ELSEWHERE)
-            raise NodeNotFound("There is no such node: it has gone, or never was.")
+                raise OtherInstance
+            raise NodeNotFound
         try:
             await member.node.drain()
         except (Unreachable, NoAnswer):
@@ -339,8 +342,8 @@ class Router:
         node_id = self._secret.node_of(session_id)
         if node_id is None:
             if self._is_one_of_many and is_session_id(session_id):
-                raise OtherInstance(ELSEWHERE)
-            raise SessionNotFound(_GONE)
+                raise OtherInstance
+            raise SessionNotFound
         member = self._directory.get(node_id)
         if member is None:
             # The node may have started since the last refresh.
@@ -351,13 +354,13 @@ class Router:
                 raise NotReady(
                     "The call's media node cannot be found now: the registry is away.", code="no_node", retry_after_s=2
                 )
-            raise SessionNotFound(_GONE)
+            raise SessionNotFound
         try:
             return await request(member.node)
         except Unreachable as error:
             self._note_unreachable(member, error)
             if error.refused:
-                raise SessionNotFound(_GONE) from None
+                raise SessionNotFound from None
         except NoAnswer:
             self._directory.penalise(member)
         raise NotReady("The call's media node cannot be reached now.", code="node_unreachable", retry_after_s=2)

@@ -12,6 +12,7 @@ from base64 import urlsafe_b64encode
 from collections.abc import Callable
 
 from voxgender.errors import SettingsError
+from voxgender.received import whole_number
 
 SCHEME = "Voxgender"
 """The authentication scheme between signaling and a node: ``Authorization: Voxgender TIME SIGNATURE``."""
@@ -70,11 +71,12 @@ class Secret:
         """Return why a request's ``Authorization`` is invalid, or None if it is valid."""
         scheme, _, rest = header.partition(" ")
         made_at, _, signature = rest.partition(" ")
-        if scheme != SCHEME or not (made_at.isascii() and made_at.isdigit() and len(made_at) < 12):
+        made_at_s = whole_number(made_at)
+        if scheme != SCHEME or made_at_s is None:
             return "This is for voxgender's signaling alone."
         if not self.is_signature(signature, "request", _request(method, path, made_at, body)):
             return "The request is signed with another secret: VOXGENDER_SECRET has to be the same everywhere."
-        apart_s = abs(self._clock() - int(made_at))
+        apart_s = abs(self._clock() - made_at_s)
         if apart_s > TOLERANCE_S:
             return f"The request was signed {apart_s:.0f} s from now: set the clocks of both machines."
         return None

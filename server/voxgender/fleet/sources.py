@@ -1,7 +1,6 @@
 """Find media nodes: in a registry, in a list, or by a name in the DNS."""
 
 import asyncio
-import re
 import socket
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
@@ -11,6 +10,7 @@ from voxgender.fleet.record import NodeRecord
 from voxgender.fleet.registry import Registry, RegistryLost
 from voxgender.fleet.remote import is_node_url
 from voxgender.fleet.secret import Secret
+from voxgender.received import whole_number
 from voxgender.settings import is_host
 
 _NO_NODE = "--nodes (VOXGENDER_NODES) takes http://HOST:PORT, https://… or dns:HOST:PORT"
@@ -91,8 +91,8 @@ def source_of(registry: str, nodes: Sequence[str], secret: Secret) -> Source:
     for text in (part.strip() for item in nodes for part in item.split(",") if part.strip()):
         scheme, _, rest = text.partition(":")
         host, _, port = rest.rpartition(":")
-        if scheme == "dns" and is_host(host) and re.fullmatch("[0-9]{1,5}", port) and 0 < int(port) <= 65_535:
-            names.append((host, int(port)))
+        if scheme == "dns" and is_host(host) and (number := whole_number(port, 65_535)):
+            names.append((host, number))
         elif is_node_url(text):
             urls.append(text.rstrip("/"))
         else:

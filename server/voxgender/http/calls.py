@@ -10,7 +10,7 @@ from voxgender.roster import Followed, Watch
 from voxgender.usage import UsageReport
 
 
-class Stream(Protocol):
+class ClientStream(Protocol):
     """A call whose audio comes as a stream of bytes, and the one client that sends it.
 
     Any method may wait until the stream takes more.
@@ -74,7 +74,7 @@ class Calls(Protocol):
 
     async def listen(
         self, form: StreamFormat, subject: str | None = None, address: str = "", options: CallOptions = DEFAULTS
-    ) -> Stream:
+    ) -> ClientStream:
         """Begin a call over a stream of audio; see :meth:`open`. Raises the same but for ``SdpRejected``."""
         ...
 
@@ -84,7 +84,7 @@ class Calls(Protocol):
         """Reserve a place for a stream; return session id and ticket. Raises as :meth:`listen`."""
         ...
 
-    async def redeem(self, ticket: str) -> Stream:
+    async def redeem(self, ticket: str) -> ClientStream:
         """Begin the call of a ticket, once. Raises ``SessionNotFound``, ``NotReady``."""
         ...
 

@@ -49,7 +49,7 @@ _NO_DATE = re.compile(r"[0-9]{5}")
 
 
 @dataclass(frozen=True)
-class Limits:
+class TimeLimits:
     """Time limits of a client, in seconds. A client that exceeds one gets status 408, if possible, and is cut off."""
 
     head_s: float = HEAD_S
@@ -71,7 +71,7 @@ class BodyStalled(TimeoutError):
 class LimitedRunner(web.AppRunner):
     """Serves an application through :class:`Connection`."""
 
-    def __init__(self, app: web.Application, *, limits: Limits, shutdown_timeout_s: float) -> None:
+    def __init__(self, app: web.Application, *, limits: TimeLimits, shutdown_timeout_s: float) -> None:
         super().__init__(
             app,
             # A session's URL is its key.
@@ -88,7 +88,7 @@ class LimitedRunner(web.AppRunner):
 
 
 class _HttpServer(web.Server):
-    def __init__(self, made: web.Server, limits: Limits) -> None:
+    def __init__(self, made: web.Server, limits: TimeLimits) -> None:
         super().__init__(
             made.request_handler,
             request_factory=partial(_begin, made.request_factory),
@@ -146,7 +146,7 @@ class _Parser:
 
 
 class Connection(web.RequestHandler):
-    """Applies :class:`Limits` to one client; answers malformed requests with problem details, logged in one line."""
+    """Applies :class:`TimeLimits` to one client; answers malformed requests with problem details, logged on a line."""
 
     __slots__ = (
         "_begun",
@@ -160,7 +160,9 @@ class Connection(web.RequestHandler):
         "_upgraded",
     )
 
-    def __init__(self, manager: web.Server, limits: Limits, *, loop: asyncio.AbstractEventLoop, **options: Any) -> None:
+    def __init__(
+        self, manager: web.Server, limits: TimeLimits, *, loop: asyncio.AbstractEventLoop, **options: Any
+    ) -> None:
         super().__init__(manager, loop=loop, **options)
         self._parser: Any = _Parser(self._parser)
         self._limits = limits

@@ -1,6 +1,5 @@
 """Serve a session's messages as server-sent events."""
 
-import re
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
@@ -9,6 +8,7 @@ from aiohttp import web
 from voxgender.calloptions import read_messages
 from voxgender.http.calls import Calls
 from voxgender.http.eventstream import KEEPALIVE_S, event, send_events
+from voxgender.received import whole_number
 from voxgender.roster import Followed
 
 
@@ -35,8 +35,7 @@ class Events:
 
 def _last_event_id(request: web.Request) -> int | None:
     """Return the id of the last event that the reader has had, as browsers send it when they connect again."""
-    text = request.headers.get("Last-Event-ID", "")
-    return int(text) if re.fullmatch("[0-9]{1,15}", text) else None
+    return whole_number(request.headers.get("Last-Event-ID", ""))
 
 
 async def _as_events(messages: AsyncGenerator[Followed, None]) -> AsyncGenerator[str, None]:

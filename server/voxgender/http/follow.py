@@ -13,7 +13,7 @@ from voxgender.http.auth import Authenticator
 from voxgender.http.calls import Calls
 from voxgender.http.cors import preflight
 from voxgender.http.eventstream import KEEPALIVE_S, send_events
-from voxgender.http.follower import Follower, read_places
+from voxgender.http.follower import Follower, read_positions
 from voxgender.http.problems import Problem
 from voxgender.roster import LiveCall
 
@@ -75,9 +75,9 @@ class Follow:
         expires_at = await self._authenticator.require_follower(request, followed)
         if self._followers.total() >= MAX_FOLLOWERS or self._followers[followed] >= MAX_FOLLOWERS_EACH:
             raise Problem(503, "at_capacity", "As many followers are told as can be.", {"Retry-After": "10"})
-        places = read_places(request.headers.get("Last-Event-ID", ""))
+        positions = read_positions(request.headers.get("Last-Event-ID", ""))
         messages = read_messages(request.query.get("messages"))
-        follower = Follower(self._calls, is_wanted, newest=newest, places=places, messages=messages)
+        follower = Follower(self._calls, is_wanted, newest=newest, positions=positions, messages=messages)
         for_s = None if expires_at is None else max(0.0, expires_at - time.time())
         self._followers[followed] += 1
         try:

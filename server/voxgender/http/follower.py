@@ -16,39 +16,40 @@ from voxgender.roster import Gone, LiveCall
 from voxgender.sessionids import call_hash
 
 MAX_CALLS = 16
-"""Calls that one follower is told of at a time, the ones that began last; an id holds the place in each."""
+"""Calls that one follower is told of at a time, the ones that began last; an id holds the position in each."""
 RETRY_S = 2.0
 """Time after which a call is asked for again that could not be followed."""
 
 _MAX_ID = 1_024
-_PLACE = re.compile(r"([0-9a-f]{12})(?:\.([0-9]{1,15}))?")
+_POSITION = re.compile(r"([0-9a-f]{12})(?:\.([0-9]{1,15}))?")
 
-Places = dict[str, int | None]
+Positions = dict[str, int | None]
 """Number of the last message that was told of each call, by its hash; None if its start alone was told."""
 
 
-def read_places(last_event_id: str) -> Places:
+def read_positions(last_event_id: str) -> Positions:
     """Read the id of an event, as a reader sends it back; what is no such id counts as none."""
     if len(last_event_id) > _MAX_ID:
         return {}
-    found = [_PLACE.fullmatch(place) for place in last_event_id.split(",")]
+    found = [_POSITION.fullmatch(part) for part in last_event_id.split(",")]
     if len(found) > MAX_CALLS or None in found:
         return {}
-    return {place[1]: None if place[2] is None else int(place[2]) for place in found if place is not None}
+    pairs = (one.groups() for one in found if one is not None)
+    return {call: None if number is None else int(number) for call, number in pairs}
 
 
 class Follower:
     """Follows calls as they begin and end.
 
-    Each event's id is the place in all calls that are on, as ``3f2a9c01b7de.17``; it is empty while none is. Messages
-    have ``call`` beside their own fields, which is the hash of the call: the session's id, with which the call
-    can be ended, is not told.
+    Each event's id is the position in all calls that are on, as ``3f2a9c01b7de.17``; it is empty while none is.
+    Messages have ``call`` beside their own fields, which is the hash of the call: the session's id, with which the
+    call can be ended, is not told.
 
     Args:
         calls: of the server.
         is_wanted: tells which calls are followed.
         newest: follow the call that began last, and no other; otherwise all.
-        places: of the last event that the reader has had.
+        positions: of the last event that the reader has had.
         messages: types of messages that are told, of those that can be chosen; None for those of each call.
         retry_s: time after which a call is asked for again that could not be followed.
     """
@@ -59,7 +60,7 @@ class Follower:
         is_wanted: Callable[[LiveCall], bool],
         *,
         newest: bool,
-        places: Mapping[str, int | None],
+        positions: Mapping[str, int | None],
         messages: tuple[str, ...] | None = None,
         retry_s: float = RETRY_S,
     ) -> None:
@@ -68,7 +69,7 @@ class Follower:
         self._most = 1 if newest else MAX_CALLS
         self._messages = messages
         self._retry_s = retry_s
-        self._places: Places = dict(places)
+        self._positions: Positions = dict(positions)
         self._live: dict[str, LiveCall] = {}
         """The calls to choose from, by session."""
         self._changed = asyncio.Event()
@@ -113,7 +114,7 @@ class Follower:
 
     async def _end_missed(self) -> None:
         """Tell the end of the calls that have ended while the reader was away."""
-        for call in self._places.keys() - {call_hash(session) for session in self._live}:
+        for call in self._positions.keys() - {call_hash(session) for session in self._live}:
             await self._tell_end(call, "unknown")
 
     async def _keep_choosing(self) -> None:
@@ -129,7 +130,7 @@ class Follower:
                 if task.cancelled():
                     await self._tell_end(call_hash(session), "replaced")
             for session in self._live.keys() - self._chosen():
-                if call_hash(session) in self._places:
+                if call_hash(session) in self._positions:
                     # While the reader was away.
                     await self._tell_end(call_hash(session), "replaced")
             for session in self._chosen() - self._tasks.keys():
@@ -143,7 +144,7 @@ class Follower:
     async def _tell(self, call: LiveCall) -> None:
         """Tell a call from its start, or from where the reader was, to its end."""
         shown = call_hash(call.session)
-        if shown not in self._places:
+        if shown not in self._positions:
             start = Start(
                 name=call.name or None,
                 subject=call.subject,
@@ -160,7 +161,7 @@ class Follower:
         """Tell a call's messages; return why it ended."""
         while True:
             try:
-                messages = await self._calls.follow(session, self._places[shown], self._messages)
+                messages = await self._calls.follow(session, self._positions[shown], self._messages)
             except SessionNotFound:
                 return "unknown"
             except NotReady:
@@ -176,18 +177,18 @@ class Follower:
 
     async def _tell_end(self, call: str, reason: str) -> None:
         async with self._telling:
-            self._places.pop(call, None)
+            self._positions.pop(call, None)
             await self._send(call, End(reason=reason).to_json(), "end")
 
-    async def _put(self, call: str, place: int | None, text: str, kind: str = "") -> None:
+    async def _put(self, call: str, position: int | None, text: str, kind: str = "") -> None:
         # The lock keeps ids in step with the events before them.
         async with self._telling:
-            self._places[call] = place
+            self._positions[call] = position
             await self._send(call, text, kind)
 
     async def _send(self, call: str, text: str, kind: str) -> None:
-        places = (shown if number is None else f"{shown}.{number}" for shown, number in self._places.items())
-        await self._events.put(event(f'{{"call":"{call}",{text[1:]}', id_=",".join(places), kind=kind))
+        positions = (shown if number is None else f"{shown}.{number}" for shown, number in self._positions.items())
+        await self._events.put(event(f'{{"call":"{call}",{text[1:]}', id_=",".join(positions), kind=kind))
 
 
 def _reason(text: str) -> str:

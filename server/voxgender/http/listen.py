@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import aclosing
+from functools import partial
 from types import MappingProxyType
 from typing import Literal
 
@@ -15,7 +16,7 @@ from voxgender.audiostream import StreamFormat, parse
 from voxgender.calloptions import CallOptions, is_name, read_texts
 from voxgender.errors import OptionRefused, StreamEnded
 from voxgender.http.auth import Authenticator, Caller
-from voxgender.http.calls import Calls, Stream
+from voxgender.http.calls import Calls, ClientStream
 from voxgender.http.cors import check_origin, preflight
 from voxgender.http.rates import Rates
 from voxgender.http.tickets import TICKET_S, Tickets
@@ -26,16 +27,15 @@ logger = logging.getLogger(__name__)
 MAX_TEXT = 1_024
 """Characters of a text message."""
 MESSAGES_AT_ONCE = 16
-"""Messages of a client that are taken before others have their turn."""
+"""Messages of a client that are received before others have their turn."""
 SHUTDOWN_S = 1.5
 """Time for the last messages of streams when the server stops."""
 
-_FAULT = StreamEnded("fault", "The server made a mistake: connect again, with from_ms.")
 _NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 _PONG = '{"type":"pong"}'
 
 
-Take = Callable[[WebSocket, Stream], Awaitable[None]]
+Receive = Callable[[], Awaitable[None]]
 
 
 class _Text(msgspec.Struct):
@@ -56,11 +56,11 @@ class Streams:
     """Serves streams over WebSockets, from the handshake to the close; ends them when the server stops."""
 
     def __init__(self) -> None:
-        self._live: dict[Stream, asyncio.Event] = {}
+        self._live: dict[ClientStream, asyncio.Event] = {}
         self._stopping = False
 
     async def serve(
-        self, request: web.Request, stream: Stream, headers: Mapping[str, str] = _NO_HEADERS
+        self, request: web.Request, stream: ClientStream, headers: Mapping[str, str] = _NO_HEADERS
     ) -> web.StreamResponse:
         """Serve a stream until it ends. ``headers`` are added to those of the handshake."""
         socket = WebSocket(stream.form.max_message)
@@ -71,19 +71,21 @@ class Streams:
         except BaseException:
             await stream.leave()
             raise
-        return await self.carry(socket, stream, _take)
+        return await self.carry(socket, stream, partial(_receive, socket, stream))
 
-    async def carry(self, socket: WebSocket, stream: Stream, take: Take, *, is_told: bool = True) -> WebSocket:
+    async def carry(
+        self, socket: WebSocket, stream: ClientStream, receive: Receive, *, is_told: bool = True
+    ) -> WebSocket:
         """Carry a stream over a WebSocket that is open, until either ends.
 
         Args:
             socket: of the client.
             stream: where the client's audio goes.
-            take: takes the client's messages until it leaves; raises ``StreamEnded`` to send it away.
+            receive: receives the client's messages until it leaves; raises ``StreamEnded`` to send it away.
             is_told: whether the client is sent the stream's messages.
         """
         gone = self._live[stream] = asyncio.Event()
-        reading = asyncio.create_task(_read(socket, stream, take), name=f"listen-{stream.id[:8]}")
+        reading = asyncio.create_task(_read(socket, stream, receive), name=f"listen-{stream.id[:8]}")
         try:
             ended = await _write(socket if is_told else None, stream)
             if self._stopping:
@@ -184,7 +186,7 @@ def wanted(form: StreamFormat, query: Mapping[str, str], caller: Caller) -> Call
     return options
 
 
-async def _write(socket: WebSocket | None, stream: Stream) -> StreamEnded:
+async def _write(socket: WebSocket | None, stream: ClientStream) -> StreamEnded:
     """Send a stream's messages, or let them pass; return its end."""
     try:
         async with aclosing(stream.messages()) as texts:
@@ -198,25 +200,26 @@ async def _write(socket: WebSocket | None, stream: Stream) -> StreamEnded:
     return StreamEnded("fault", "The server lost the call: connect again, with from_ms.")
 
 
-async def _read(socket: WebSocket, stream: Stream, take: Take) -> None:
-    """Take a client's messages until it leaves or is sent away."""
+async def _read(socket: WebSocket, stream: ClientStream, receive: Receive) -> None:
+    """Receive a client's messages until it leaves or is sent away."""
     try:
-        await take(socket, stream)
+        await receive()
         await stream.leave()
     except StreamEnded as ended:
         await asyncio.gather(stream.leave(ended.ending), socket.end(ended))
     except Exception as error:
         logger.error("a stream failed", exc_info=error)
-        await asyncio.gather(stream.leave("fault"), socket.end(_FAULT))
+        fault = StreamEnded("fault", "The server made a mistake: connect again, with from_ms.")
+        await asyncio.gather(stream.leave("fault"), socket.end(fault))
 
 
-async def _take(socket: WebSocket, stream: Stream) -> None:
+async def _receive(socket: WebSocket, stream: ClientStream) -> None:
     least_bytes = stream.form.least_message
     finished = False
-    taken = 0
+    count = 0
     while (message := await socket.next()) is not None:
-        taken += 1
-        if taken % MESSAGES_AT_ONCE == 0:
+        count += 1
+        if count % MESSAGES_AT_ONCE == 0:
             await asyncio.sleep(0)
         if message.type is WSMsgType.BINARY:
             if len(message.data) < least_bytes:

@@ -9,6 +9,7 @@ from aiohttp.typedefs import Handler
 
 from voxgender import metrics
 from voxgender.errors import (
+    Draining,
     NodeNotFound,
     NotReady,
     NoUdp,
@@ -18,6 +19,7 @@ from voxgender.errors import (
     SdpRejected,
     SessionNotFound,
     StreamRejected,
+    TicketNotFound,
     TooManySessions,
 )
 from voxgender.http.connections import UNMET_EXPECTATION, BodyStalled
@@ -34,7 +36,7 @@ REFUSALS: Mapping[str, tuple[int, type[RequestRefused]]] = {
     "malformed_stream": (400, StreamRejected),
     "option_refused": (400, OptionRefused),
     "unsupported_encoding": (415, StreamRejected),
-    "ticket_not_found": (404, SessionNotFound),
+    "ticket_not_found": (404, TicketNotFound),
     # Not 404: the call may be up, and the same request may reach it.
     "other_instance": (421, OtherInstance),
     "no_audio": (422, SdpRejected),
@@ -46,7 +48,7 @@ REFUSALS: Mapping[str, tuple[int, type[RequestRefused]]] = {
     "too_many_sessions": (429, TooManySessions),
     "no_udp": (501, NoUdp),
     "starting": (503, NotReady),
-    "draining": (503, NotReady),
+    "draining": (503, Draining),
     "model_loading": (503, NotReady),
     "at_capacity": (503, NotReady),
     "overloaded": (503, NotReady),

@@ -9,8 +9,8 @@ import msgspec
 
 from voxgender.audiostream import StreamFormat
 from voxgender.calloptions import DEFAULTS, CallOptions
-from voxgender.errors import OtherInstance, SessionNotFound
-from voxgender.http.calls import Calls, Stream
+from voxgender.errors import OtherInstance, TicketNotFound
+from voxgender.http.calls import Calls, ClientStream
 from voxgender.http.rates import Rates
 from voxgender.settings import AuthOptions
 
@@ -21,8 +21,6 @@ TICKET_S = 60
 """Time in which a ticket has to be used."""
 MAX_TICKET = 6_144
 """Characters of a ticket. The longest options of a call take most of them."""
-
-_NOT_FOUND = "There is no such ticket: it was used, has expired, or never was. Ask for another one by POST."
 
 
 class _Permit(msgspec.Struct, frozen=True):
@@ -77,7 +75,7 @@ class Tickets:
         permit = _Permit(self._instance, place, form, subject, options)
         return session_id, self._seal.close(msgspec.json.encode(permit), self._clock())
 
-    async def redeem(self, ticket: str, address: str, *, is_told: bool = True) -> Stream:
+    async def redeem(self, ticket: str, address: str, *, is_told: bool = True) -> ClientStream:
         """Begin the call of a ticket, once.
 
         Args:
@@ -102,7 +100,7 @@ class Tickets:
                 "instance, or a fleet."
             )
         if permit.place in self._used:
-            raise SessionNotFound(_NOT_FOUND, code="ticket_not_found")
+            raise TicketNotFound
         self._rates.check_subject(permit.subject)
         self._forget_expired()
         # Before waiting: two clients may come at once.

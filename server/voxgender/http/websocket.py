@@ -37,8 +37,6 @@ CLOSE_CODES: Mapping[Ending, int] = {
 }
 """RFC 6455 section 7.4.1, and the registry of IANA for 1012 and 1013."""
 
-FLOOD = StreamEnded("flood", "Too many messages came that hold next to no audio: send larger ones.")
-UNREAD = StreamEnded("unread", "Messages were left unread for too long: read them while you send.")
 _TOO_BIG = "The message is larger than one may be: send one second of audio at most."
 _BROKEN = {1002: "The frame is not as RFC 6455 has it.", 1007: "The text is not UTF-8.", 1009: _TOO_BIG}
 
@@ -117,7 +115,7 @@ class WebSocket(web.WebSocketResponse):
             StreamEnded: there are too many.
         """
         if not self._others.take(asyncio.get_running_loop().time()):
-            raise FLOOD
+            raise StreamEnded("flood", "Too many messages came that hold next to no audio: send larger ones.")
 
     async def end(self, ended: StreamEnded) -> None:
         """Close with the code and the reason of an end."""
@@ -137,7 +135,7 @@ class WebSocket(web.WebSocketResponse):
             async with asyncio.timeout(WRITE_S):
                 await sending
         except TimeoutError:
-            raise UNREAD from None
+            raise StreamEnded("unread", "Messages were left unread for too long: read them while you send.") from None
         except (ConnectionError, ClientConnectionError, RuntimeError):
             raise StreamEnded("done", "The client has left.") from None
 

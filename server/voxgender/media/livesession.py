@@ -51,13 +51,11 @@ class LiveSession(ABC):
         hello: the first message of the call; its session is the id, its hop that of the call.
         own_hop_ms: the hop of the engine.
         on_ended: called once, when nothing is left of the call.
-        places: places that it takes of those that a node has.
     """
 
-    def __init__(self, hello: Hello, own_hop_ms: int, on_ended: Callable[[Any], None], *, places: int = 1) -> None:
+    def __init__(self, hello: Hello, own_hop_ms: int, on_ended: Callable[[Any], None]) -> None:
         self.id = hello.session
         self._hops = None if hello.hop_ms == own_hop_ms else Hops(hello.hop_ms, own_hop_ms)
-        self._places = places
         self.started_at = monotonic()
         self.ended_for: Reason | None = None
         self._outbox = Outbox(hello)
@@ -66,9 +64,14 @@ class LiveSession(ABC):
         self._ending: asyncio.Task[None] | None = None
 
     @property
+    @abstractmethod
     def places(self) -> int:
-        """Places that the call takes now of those that a node has."""
-        return self._places
+        """Places that the call takes now of those that a node has: one for each of its voices or channels."""
+
+    @property
+    def calls(self) -> int:
+        """Calls that it counts as among those of its caller's subject."""
+        return 1
 
     @property
     @abstractmethod

@@ -12,13 +12,23 @@ from voxgender import metrics
 from voxgender.audiostream import StreamFormat
 from voxgender.calloptions import DEFAULTS, CallOptions
 from voxgender.engine import Engine
-from voxgender.errors import ELSEWHERE, NodeNotFound, NotReady, NoUdp, OtherInstance, SessionNotFound, TooManySessions
+from voxgender.errors import (
+    CallNotFound,
+    Draining,
+    NodeNotFound,
+    NoUdp,
+    OtherInstance,
+    SessionNotFound,
+    Starting,
+    TicketNotFound,
+)
 from voxgender.media.aiortc_internals.certificates import Certificates
 from voxgender.media.aiortc_internals.ice import HostAddresses
 from voxgender.media.hops import check_hop
 from voxgender.media.livesession import LiveSession
 from voxgender.media.load import Load
 from voxgender.media.observers import CallObservers, Observer, RosterObserver
+from voxgender.media.places import GIVE_WAY_S, Places
 from voxgender.media.session import Session, SessionTimes
 from voxgender.media.sockets import Sockets
 from voxgender.media.streamsession import StreamSession
@@ -37,9 +47,6 @@ SWEEP_S = 1.0
 
 HERE = "here"
 """Name of this node to operators, if its instance has none; in a fleet, signaling replaces it by the node's id."""
-
-GIVE_WAY_S = 1.0
-"""Time that a call has to connect before it may be ended for another one, where the node is full."""
 
 _MOVE = "This server will stop soon: make a new call, which another one takes, then end this one."
 
@@ -91,32 +98,24 @@ class MediaNode:
         observers: Sequence[Observer] = (),
     ) -> None:
         self._addresses = HostAddresses(tuple(ice_addresses), tuple(advertise_addresses))
-        self._sockets = Sockets(udp_ports)
+        self.sockets = Sockets(udp_ports)
         self._no_udp = no_udp
         self._certificates = Certificates()
         self._new_session_id = new_session_id if not instance else lambda: f"{new_session_id()}.{instance}"
         self._instance = instance
         self._name = instance or HERE
-        self._max_sessions = max_sessions
-        self._max_sessions_per_subject = max_sessions_per_subject
         self._connect_timeout_s = connect_timeout_s
         self._silence_timeout_s = silence_timeout_s
         self._sweep_s = sweep_s
-        self._give_way_s = give_way_s
         self._session_times = session_times
         self._load = load or Load()
+        self.places = Places(max_sessions, per_subject=max_sessions_per_subject, give_way_s=give_way_s, load=self._load)
         self._roster = Roster()
         self._ledger = UsageLedger()
         self._observers: Sequence[Observer] = (RosterObserver(self._roster), self._ledger, *observers)
         self._engine: Engine | None = None
-        self._sessions: dict[str, Session] = {}
-        self._streams: dict[str, StreamSession] = {}
         self._tickets: dict[str, StreamSession] = {}
         """Streams whose clients have not connected yet, by their tickets."""
-        self._subjects: dict[str, str] = {}
-        """Session id to the subject of its caller's token, if the token has one."""
-        self._addresses_of: dict[str, str] = {}
-        """Session id to the address that its offer came from."""
         self._background: list[asyncio.Task[None]] = []
         self._process_load = ProcessLoad()
         self._draining = False
@@ -127,12 +126,12 @@ class MediaNode:
     @property
     def capacity(self) -> int:
         """Sessions taken at once."""
-        return self._max_sessions
+        return self.places.capacity
 
     @property
     def live(self) -> int:
         """Places that are taken: one for each voice of a session, or channel of a stream."""
-        return sum(session.places for session in self._all())
+        return self.places.taken
 
     @property
     def draining(self) -> bool:
@@ -155,7 +154,7 @@ class MediaNode:
     async def close(self) -> None:
         """End every session and take no more."""
         self._closing = True
-        await asyncio.gather(*(session.end("shutdown") for session in self._all()))
+        await asyncio.gather(*(session.end("shutdown") for session in self.places.sessions()))
         self._roster.close()
         for task in self._background:
             task.cancel()
@@ -164,7 +163,7 @@ class MediaNode:
     def drain(self) -> None:
         """Take no more calls, and ask the clients of the others to move to another server."""
         self._draining = True
-        for session in self._all():
+        for session in self.places.sessions():
             session.warn("draining", _MOVE)
         if not self.live:
             self._emptied.set()
@@ -200,11 +199,11 @@ class MediaNode:
             raise NoUdp("This server takes calls over WebSockets alone: connect to /listen.")
         check_hop(options.hop_ms, self._ready_engine().hop_ms)
         parsed = Offer.parse(offer)
-        engine = await self._admit(subject, address, places=len(parsed.voices))
+        engine = await self._admit(subject, address, len(parsed.voices))
         session = Session(
             self._new_session_id(),
             engine,
-            sockets=self._sockets,
+            sockets=self.sockets,
             certificates=self._certificates,
             addresses=self._addresses,
             times=self._session_times,
@@ -263,10 +262,7 @@ class MediaNode:
                     "Another instance of the server gave this ticket: start all with the same --jwt-secret or --token, "
                     "so that each takes the tickets of the others."
                 )
-            raise SessionNotFound(
-                "There is no such ticket: it was used, has expired, or never was. Ask for another one by POST.",
-                code="ticket_not_found",
-            )
+            raise TicketNotFound
         session.connect()
         metrics.SESSIONS_STARTED.inc()
         return session
@@ -321,12 +317,8 @@ class MediaNode:
         return self._find(session_id).status()
 
     async def describe_all(self) -> list[dict[str, Any]]:
-        """Return all sessions' states. See :meth:`sessions`."""
-        return self.sessions()
-
-    def sessions(self) -> list[dict[str, Any]]:
         """Return all sessions' states. The id is a capability, so only its beginning is shown."""
-        return [session.status() | {"session": session.id[:8]} for session in self._all()]
+        return [session.status() | {"session": session.id[:8]} for session in self.places.sessions()]
 
     async def overview(self) -> dict[str, list[dict[str, Any]]]:
         """Return this node's calls, and the node itself, for operators."""
@@ -339,7 +331,7 @@ class MediaNode:
             "region": "",
             "version": __version__,
         }
-        calls = [session.figures() | {"node": self._name} for session in self._all()]
+        calls = [session.figures() | {"node": self._name} for session in self.places.sessions()]
         return {"calls": calls, "nodes": [node]}
 
     async def usage(self) -> UsageReport:
@@ -352,13 +344,13 @@ class MediaNode:
         Raises:
             SessionNotFound, OtherInstance
         """
-        for session in self._all():
+        for session in self.places.sessions():
             if call_hash(session.id) == wanted:
                 await session.end("deleted")
                 return
         if self._instance:
-            raise OtherInstance(ELSEWHERE)
-        raise SessionNotFound("There is no such call: it has ended, or never was.")
+            raise OtherInstance
+        raise CallNotFound
 
     async def drain_node(self, node: str) -> None:
         """Drain this node.
@@ -368,70 +360,35 @@ class MediaNode:
         """
         if node != self._name:
             if self._instance:
-                raise OtherInstance(ELSEWHERE)
-            raise NodeNotFound("There is no such node: it has gone, or never was.")
+                raise OtherInstance
+            raise NodeNotFound
         self.drain()
 
     def _ready_engine(self) -> Engine:
         if self.draining:
-            raise NotReady("The server is shutting down.", code="draining", retry_after_s=5)
+            raise Draining
         if self._engine is None:
-            raise NotReady("The server is starting: its model is being loaded.", code="starting", retry_after_s=2)
+            raise Starting
         return self._engine
 
-    async def _admit(self, subject: str | None, address: str, *, places: int) -> Engine:
+    async def _admit(self, subject: str | None, address: str, places: int) -> Engine:
         """Make room for a session. Returns the engine.
 
         Raises:
             NotReady, TooManySessions
         """
         self._ready_engine()
-        self._check_subject(subject)
-        self._check_load()
-        if places > self._max_sessions:
-            raise NotReady(
-                f"The server is too small for so many voices: it takes {self._max_sessions}.",
-                code="at_capacity",
-                retry_after_s=10,
-            )
-        while (short := self.live + places - self._max_sessions) > 0:
-            await self._make_room(address, short)
-        # Both may have changed while room was made.
-        engine = self._ready_engine()
-        self._check_subject(subject)
-        return engine
+        await self.places.make_room(subject, address, places)
+        # The node may have begun to drain while room was made.
+        return self._ready_engine()
 
     async def _admit_voices(self, session: LiveSession, more: int) -> None:
-        """Check that a session may begin more voices now, which the caller does before anything else happens.
-
-        Raises:
-            NotReady, TooManySessions
-        """
-        subject = self._subjects.get(session.id)
-        self._check_subject(subject, places=more)
-        self._check_load()
-        if more > self._max_sessions - session.places:
-            raise NotReady(
-                f"The server is too small for so many voices: it takes {self._max_sessions}.",
-                code="at_capacity",
-                retry_after_s=10,
-            )
-        while (short := self.live + more - self._max_sessions) > 0:
-            await self._make_room(self._addresses_of.get(session.id, ""), short, but=session)
+        """Make room for more voices of a session. See :meth:`_admit`."""
+        await self.places.make_room_for_voices(session, more)
         self._ready_engine()
-        self._check_subject(subject, places=more)
-
-    def _all(self) -> list[LiveSession]:
-        return [*self._sessions.values(), *self._streams.values()]
 
     def _add(self, session: LiveSession, subject: str | None, address: str, options: CallOptions) -> None:
-        if isinstance(session, Session):
-            self._sessions[session.id] = session
-        elif isinstance(session, StreamSession):
-            self._streams[session.id] = session
-        if subject is not None:
-            self._subjects[session.id] = subject
-        self._addresses_of[session.id] = address
+        self.places.add(session, subject, address)
         call = LiveCall(
             session=session.id,
             started_at=0.0,
@@ -446,7 +403,7 @@ class MediaNode:
         self, form: StreamFormat, subject: str | None, address: str, options: CallOptions, *, ticket: str = ""
     ) -> StreamSession:
         check_hop(options.hop_ms, self._ready_engine().hop_ms)
-        engine = await self._admit(subject, address, places=form.channels)
+        engine = await self._admit(subject, address, form.channels)
         session = StreamSession(
             self._new_session_id(),
             engine,
@@ -461,69 +418,21 @@ class MediaNode:
         return session
 
     def _find(self, session_id: str) -> LiveSession:
-        session = self._sessions.get(session_id) or self._streams.get(session_id)
+        session = self.places.find(session_id)
         if session is None:
             if self._is_elsewhere(session_id):
-                raise OtherInstance(ELSEWHERE)
-            raise SessionNotFound("There is no such session: it has ended, or never was.")
+                raise OtherInstance
+            raise SessionNotFound
         return session
 
     def _is_elsewhere(self, name: str) -> bool:
         """Tell whether another instance gave a session's id or a ticket."""
         return bool(self._instance) and is_session_id(name) and not name.endswith(f".{self._instance}")
 
-    def _check_subject(self, subject: str | None, *, places: int = 1) -> None:
-        most = self._max_sessions_per_subject
-        if subject is None or not most:
-            return
-        taken = sum(
-            session.places if isinstance(session, Session) else 1
-            for session in self._all()
-            if self._subjects.get(session.id) == subject
-        )
-        if taken + places > most:
-            raise TooManySessions(f"This caller has {most} calls already, as many as one may have at once.")
-
-    def _check_load(self) -> None:
-        if self._load.overloaded:
-            raise NotReady(
-                "The server does not keep up with the calls that it has.", code="overloaded", retry_after_s=5
-            )
-
-    async def _make_room(self, address: str, short: int, *, but: LiveSession | None = None) -> None:
-        """End the call that has been without a connection for longest, the same address's first.
-
-        Args:
-            address: whose offer needs room.
-            short: places that are missing; no call is ended unless those that may give way have as many.
-            but: a call that must not be ended.
-
-        Raises:
-            NotReady: all calls are connected, or have only begun.
-        """
-        now = monotonic()
-        waiting = [
-            session
-            for session in self._all()
-            if session.ended_for is None
-            and session is not but
-            and session.state != "connected"
-            and now - session.started_at > self._give_way_s
-        ]
-        if sum(session.places for session in waiting) < short:
-            raise NotReady(
-                f"The server is full: it holds {self._max_sessions} calls.", code="at_capacity", retry_after_s=10
-            )
-        mine = [session for session in waiting if self._addresses_of.get(session.id) == address]
-        await min(mine or waiting, key=lambda session: session.started_at).end("gave_way")
-
     def _forget(self, session: LiveSession) -> None:
         if isinstance(session, StreamSession):
             self._tickets.pop(session.ticket, None)
-            self._streams.pop(session.id, None)
-        self._sessions.pop(session.id, None)
-        self._subjects.pop(session.id, None)
-        self._addresses_of.pop(session.id, None)
+        self.places.remove(session)
         metrics.SESSIONS.set(self.live)
         if self._draining and not self.live:
             self._emptied.set()
@@ -535,15 +444,14 @@ class MediaNode:
             metrics.SESSIONS.set(self.live)
 
     def _end_overdue(self, now: float) -> None:
-        for session in self._all():
+        for session in self.places.sessions():
             if session.ended_for is None and (
                 reason := session.overdue(
                     now, connect_timeout_s=self._connect_timeout_s, silence_timeout_s=self._silence_timeout_s
                 )
             ):
                 session.end_soon(reason)
-        for session in list(self._sessions.values()):
-            if session.ended_for is None and session.state == "connected":
+            elif isinstance(session, Session) and session.ended_for is None and session.state == "connected":
                 session.warn_of_no_media(now)
 
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import re
 from collections import deque
 from collections.abc import AsyncGenerator, Iterator
 from time import monotonic
@@ -14,6 +13,7 @@ from voxgender.engine.messages import WARN_EVERY_S
 from voxgender.errors import NotReady
 from voxgender.media.observers import NOBODY
 from voxgender.protocol import EVENTS_CHANNEL, RESULTS_CHANNEL, End, Hello, Message, Result, Warning
+from voxgender.received import whole_number
 
 logger = logging.getLogger(__name__)
 
@@ -171,8 +171,8 @@ class Outbox:
 
 
 def _last_event_id(protocol: str) -> int | None:
-    found = re.fullmatch(r"last-event-id=([0-9]{1,15})", protocol)
-    return None if found is None else int(found[1])
+    name, _, number = protocol.partition("=")
+    return whole_number(number) if name == "last-event-id" else None
 
 
 def _send(channel: RTCDataChannel, message: Message | str) -> None:

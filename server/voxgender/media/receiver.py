@@ -14,8 +14,8 @@ from aiortc import RTCRtpCodecParameters
 from voxgender import metrics
 from voxgender.audio.frames import Packet
 from voxgender.engine import Call
+from voxgender.media.audiobudget import AudioBudget, Excess
 from voxgender.media.decoder import Decoder, Decoders
-from voxgender.media.pace import Excess, Pace
 from voxgender.media.rtp import MAX_DROPOUT, Rtp, packets_ahead, ticks_ahead
 
 REORDER_WINDOW_S = 0.06
@@ -76,7 +76,7 @@ class AudioReceiver:
         self._decoders = decoders
         self._on_excess = on_excess
         self._bye_grace_s = bye_grace_s
-        self._pace = Pace()
+        self._budget = AudioBudget()
         self._held: dict[int, _Held] = {}
         self._missed: dict[int, float] = {}
         self._window_s = REORDER_WINDOW_S
@@ -276,7 +276,7 @@ class AudioReceiver:
         pts = packet.pts - self._skipped
         gap = max(0, pts - self._end_pts) if self._end_pts else 0
         duration = decoder.duration(packet.data)
-        taken_s = self._pace.take(gap / rate_hz, duration / rate_hz, arrived_at)
+        taken_s = self._budget.take(gap / rate_hz, duration / rate_hz, arrived_at)
         if taken_s is None:
             self._skipped += gap + duration
             metrics.PACKETS["excess"].inc()

@@ -17,8 +17,8 @@ from voxgender.engine import Call, Engine
 from voxgender.engine.call import OnEnd, OnMessages
 from voxgender.engine.messages import NO_MEDIA_S, Messages
 from voxgender.engine.schedule import Phase
+from voxgender.media.audiobudget import Excess
 from voxgender.media.decoder import Decoders
-from voxgender.media.pace import Excess
 from voxgender.media.receiver import AudioReceiver
 from voxgender.media.rtp import Rtp
 from voxgender.protocol import Hello, Message, NamedVoice, Summary

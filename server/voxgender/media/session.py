@@ -21,7 +21,7 @@ from voxgender.calloptions import DEFAULTS, CallOptions
 from voxgender.engine import Engine
 from voxgender.engine.messages import NO_MEDIA, NO_MEDIA_S
 from voxgender.engine.schedule import Phase
-from voxgender.errors import NotReady, SdpRejected, SessionNotFound
+from voxgender.errors import Draining, NotReady, SdpRejected, SessionNotFound
 from voxgender.media import negotiation
 from voxgender.media.aiortc_internals import handshake, sctp
 from voxgender.media.aiortc_internals.bundling import bundle
@@ -32,11 +32,11 @@ from voxgender.media.aiortc_internals.paths import Consent
 from voxgender.media.aiortc_internals.reception import RtpDiversion, take_over_rtp
 from voxgender.media.aiortc_internals.records import read_records
 from voxgender.media.aiortc_internals.sctp import wait_delivered
+from voxgender.media.audiobudget import EXCESSES, Excess
 from voxgender.media.decoder import Decoders
 from voxgender.media.dtls import Failure
 from voxgender.media.livesession import DELIVERY_TIMEOUT_S, FLUSH_TIMEOUT_S, LiveSession, Reason, first_message
 from voxgender.media.outbox import Outbox
-from voxgender.media.pace import EXCESSES, Excess
 from voxgender.media.receiver import BYE_GRACE_S, AudioReceiver
 from voxgender.media.room import Room
 from voxgender.media.sockets import Sockets
@@ -135,6 +135,11 @@ class Session(LiveSession):
         return 1 if self._room is None else max(1, self._room.places)
 
     @property
+    def calls(self) -> int:
+        """Calls that it counts as among those of its caller's subject: as many as it has voices."""
+        return self.places
+
+    @property
     def last_active_at(self) -> float:
         """Time of the peer's last packet or message, seconds of ``time.monotonic``."""
         return max(self.started_at, self._voices.last_arrival, self._spoken_at)
@@ -178,7 +183,7 @@ class Session(LiveSession):
             pc.on("connectionstatechange", self._on_connection_state)
             await self._add_candidates(offer.candidates)
             if self.ended_for is not None:
-                raise NotReady("The server is shutting down.", code="draining", retry_after_s=5)
+                raise Draining
             answer = negotiation.complete(offer, pc.localDescription.sdp)
         except BaseException:
             # Refused or cancelled: close everything, and do not count as ended what never began.
@@ -218,7 +223,7 @@ class Session(LiveSession):
                 await self._take_places(more)
             except NotReady:
                 if self.ended_for not in (None, "shutdown"):
-                    raise SessionNotFound("There is no such session: it has ended, or never was.") from None
+                    raise SessionNotFound from None
                 raise
             self._offer = offer
             room.update(offer.voices)
@@ -229,7 +234,7 @@ class Session(LiveSession):
         if more and self._admit is not None:
             await self._admit(self, more)
         if self.ended_for is not None:
-            raise NotReady("The server is shutting down.", code="draining", retry_after_s=5)
+            raise Draining
 
     async def _open_room(self, offer: Offer) -> None:
         """Let each audio line of an offer be a voice of its own."""

@@ -54,7 +54,8 @@ class Sockets:
     ) -> None:
         self._ports = ports
         self._max_calls = max_calls
-        self._shared: list[SharedSocket] = []
+        self.shared: list[SharedSocket] = []
+        """Those that are open."""
         self._strangers = RateLimit(STRANGERS_SHARE, _STRANGERS_AT_ONCE_S)
         """Seconds of CPU time for addresses that are not known yet."""
         self._reader = reader or datagram_reader()
@@ -77,7 +78,7 @@ class Sockets:
             NotReady: every port of the range is in use by others, or shared by as many calls as are allowed.
             OSError: the address is not one of this machine's.
         """
-        room = [shared for shared in self._shared if shared.address == address and shared.calls < self._max_calls]
+        room = [shared for shared in self.shared if shared.address == address and shared.calls < self._max_calls]
         shared = next((shared for shared in room if phase in shared.phases and not shared.has_call_of(peer)), None)
         if shared is None:
             try:
@@ -94,7 +95,7 @@ class Sockets:
                     raise
                 shared = room[0]
             else:
-                self._shared.append(shared)
+                self.shared.append(shared)
         transport = CallTransport(shared, ufrag, protocol, phase, peer)
         if self._timer is None:
             self._wait()
@@ -121,15 +122,15 @@ class Sockets:
 
     def _remove(self, shared: SharedSocket) -> None:
         """Remove a closed socket; stop the timer with the last one."""
-        self._shared.remove(shared)
-        if not self._shared and self._timer is not None:
+        self.shared.remove(shared)
+        if not self.shared and self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
     def _tick(self) -> None:
         now = asyncio.get_running_loop().time()
         due = [
-            shared for shared in self._shared if shared.is_hurried or not self._busy or now + EARLY_S >= shared.due_at
+            shared for shared in self.shared if shared.is_hurried or not self._busy or now + EARLY_S >= shared.due_at
         ]
         self._wait()
         for shared in due:
@@ -138,15 +139,15 @@ class Sockets:
 
     @property
     def _busy(self) -> bool:
-        return sum(shared.calls for shared in self._shared) >= BUSY_CALLS
+        return sum(shared.calls for shared in self.shared) >= BUSY_CALLS
 
     def _wait(self) -> None:
         loop = asyncio.get_running_loop()
         now = loop.time()
-        for shared in self._shared:
+        for shared in self.shared:
             shared.due_at = min(phase.next_turn(now) for phase in shared.phases)
-        at = min(shared.due_at for shared in self._shared) if self._busy else next_tick(now, QUIET_TICK_S)
-        if any(shared.is_hurried for shared in self._shared):
+        at = min(shared.due_at for shared in self.shared) if self._busy else next_tick(now, QUIET_TICK_S)
+        if any(shared.is_hurried for shared in self.shared):
             at = min(at, now + CROWDED_TICK_S)
         self._timer = loop.call_at(at, self._tick)
 

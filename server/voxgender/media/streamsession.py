@@ -101,7 +101,7 @@ class StreamSession(LiveSession):
             # One that is shown may have characters that a name to follow by has not.
             name=options.name or form.name or None,
         )
-        super().__init__(hello, engine.hop_ms, on_ended, places=form.channels)
+        super().__init__(hello, engine.hop_ms, on_ended)
         self.ticket = ticket
         self.form = form
         pcm = pcm_format(form)
@@ -128,6 +128,11 @@ class StreamSession(LiveSession):
         if self.ticket:
             return "new"
         return "connected" if self._has_audio else "connecting"
+
+    @property
+    def places(self) -> int:
+        """Places that its channels take."""
+        return self.form.channels
 
     @property
     def last_active_at(self) -> float:
@@ -180,7 +185,7 @@ class StreamSession(LiveSession):
     async def finalize(self) -> None:
         """Analyse what has come, tell the present segment, and go on."""
         self._touch()
-        self._stream.settle()
+        self._stream.finalize()
 
     async def finish(self) -> None:
         """End the audio; the last messages and the end of :meth:`messages` follow."""

@@ -130,7 +130,8 @@ class Caller:
         self._playing: set[str | None] = set()
         self._negotiation: Negotiation | None = None
         self._leaving: set[asyncio.Task[None]] = set()
-        self._settled = asyncio.Event()
+        self._decided = asyncio.Event()
+        """Set once the call is connected, or is over before."""
         self._summed_up = asyncio.Event()
         self._connected = False
         self._hung_up = False
@@ -317,7 +318,7 @@ class Caller:
             raise CallError(f"{whip.endpoint}: {error}") from None
         with suppress(TimeoutError):
             async with asyncio.timeout(self._connect_timeout_s):
-                await self._settled.wait()
+                await self._decided.wait()
         if not self._connected and not self._hung_up:
             if not await session.alive():
                 raise CallError(f"{whip.endpoint}: the server took the call and gave it up; its log says why")
@@ -336,7 +337,7 @@ class Caller:
     def _watch(self, pc: RTCPeerConnection) -> None:
         if pc.connectionState == "connected":
             self._connected = True
-            self._settled.set()
+            self._decided.set()
         elif pc.connectionState in ("failed", "closed"):
             self._end(_End("lost", "the connection to the server is gone"))
 
@@ -402,7 +403,7 @@ class Caller:
     def _end(self, end: _End) -> None:
         if not self._over.done():
             self._over.set_result(end)
-        self._settled.set()
+        self._decided.set()
         self._summed_up.set()
 
     async def _wait_for_end(self, session: WhipSession) -> _End:

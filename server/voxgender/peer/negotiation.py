@@ -12,15 +12,15 @@ from voxgender.errors import CallError
 from voxgender.peer.sending import RtpWriter, write_rtp
 from voxgender.peer.whip import Unanswered, WhipSession
 
-SETTLE_AGAIN_S = (1.0, 2.0, 4.0, 8.0)
-"""Waits between offers that settle which voices there are; the last one is repeated."""
+REOFFER_S = (1.0, 2.0, 4.0, 8.0)
+"""Waits between offers that are made until one is answered; the last one is repeated."""
 
 
 class Negotiation:
     """Offers the voices of one connection to a server, each by an audio line of its own.
 
     An offer without an answer may have been taken or not. The voice that it was to add is given up, and the next offer,
-    made soon without being asked for, settles what the server has.
+    made soon without being asked for, says again which voices there are.
 
     Args:
         pc: the connection; it must not be negotiated by anybody else.
@@ -33,7 +33,7 @@ class Negotiation:
         self._origin = secrets.randbits(62)
         self._version = 0
         self._changing = asyncio.Lock()
-        self._settling: asyncio.Task[None] | None = None
+        self._reoffering: asyncio.Task[None] | None = None
         """None while the server is known to have the voices that are here, and no others."""
         self._is_closed = False
 
@@ -63,7 +63,7 @@ class Negotiation:
             CallError: it cannot be used.
         """
         self._session = session
-        await self._take(session.answer)
+        await self._apply(session.answer)
 
     async def add(self, name: str, on_ready: Callable[[RtpWriter], None]) -> None:
         """Add a voice.
@@ -92,9 +92,9 @@ class Negotiation:
     async def close(self) -> None:
         """Make no more offers by itself."""
         self._is_closed = True
-        if self._settling is not None:
-            self._settling.cancel()
-            await asyncio.gather(self._settling, return_exceptions=True)
+        if self._reoffering is not None:
+            self._reoffering.cancel()
+            await asyncio.gather(self._reoffering, return_exceptions=True)
 
     def _end_line(self, name: str) -> None:
         self._lines.pop(name).direction = "inactive"
@@ -104,16 +104,16 @@ class Negotiation:
         try:
             answer = await self._session.update(await self.offer())
         except (Unanswered, asyncio.CancelledError):
-            if self._settling is None and not self._is_closed:
-                self._settling = asyncio.create_task(self._settle(), name="settle-voices")
+            if self._reoffering is None and not self._is_closed:
+                self._reoffering = asyncio.create_task(self._reoffer(), name="reoffer")
             raise
-        if self._settling is not None and self._settling is not asyncio.current_task():
-            self._settling.cancel()
-        self._settling = None
-        await self._take(answer)
+        if self._reoffering is not None and self._reoffering is not asyncio.current_task():
+            self._reoffering.cancel()
+        self._reoffering = None
+        await self._apply(answer)
 
-    async def _settle(self) -> None:
-        for wait_s in chain(SETTLE_AGAIN_S, repeat(SETTLE_AGAIN_S[-1])):
+    async def _reoffer(self) -> None:
+        for wait_s in chain(REOFFER_S, repeat(REOFFER_S[-1])):
             await asyncio.sleep(wait_s)
             async with self._changing:
                 try:
@@ -122,10 +122,10 @@ class Negotiation:
                     continue
                 except CallError:
                     # Then no later offer will be taken either.
-                    self._settling = None
+                    self._reoffering = None
                 return
 
-    async def _take(self, answer: str) -> None:
+    async def _apply(self, answer: str) -> None:
         try:
             await self._pc.setRemoteDescription(RTCSessionDescription(answer, "answer"))
         except Exception as error:  # noqa: BLE001 - aiortc raises whatever it stumbles over in an SDP

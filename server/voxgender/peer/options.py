@@ -40,7 +40,7 @@ class SessionOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CallOptions:
+class CallSettings:
     """Options of ``voxgender call``."""
 
     url: Annotated[str, Display(metavar="URL", positional=True)]
@@ -81,7 +81,7 @@ class CallOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ListenOptions:
+class ListenSettings:
     """Options of ``voxgender listen``."""
 
     url: Annotated[str, Display(metavar="URL", positional=True)]
@@ -103,7 +103,7 @@ class ListenOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LoadOptions:
+class LoadSettings:
     """Options of ``voxgender load``."""
 
     url: Annotated[str, Display(metavar="URL", positional=True)]

@@ -16,6 +16,7 @@ from yarl import URL
 
 from voxgender import received
 from voxgender.errors import CallError
+from voxgender.received import whole_number
 
 ANSWER_TIMEOUT_S = 10.0
 UPDATE_TIMEOUT_S = 5.0
@@ -236,8 +237,8 @@ class WhipClient:
         if response.status == 401:
             return f"{self.endpoint}: {why.rstrip('.')}; give a token that it takes with --token or VOXGENDER_TOKEN"
         if response.status in (429, 503):
-            retry_after = response.headers.get("Retry-After", "")
-            hint = f"in {retry_after} s" if retry_after.isdigit() else "later"
+            retry_after_s = whole_number(response.headers.get("Retry-After", ""))
+            hint = "later" if retry_after_s is None else f"in {retry_after_s} s"
             return f"{self.endpoint}: {why.rstrip('.')}; try again {hint}"
         if problem.detail or problem.title:
             return f"{self.endpoint}: {why}"

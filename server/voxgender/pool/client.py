@@ -1,20 +1,16 @@
 """Have a pool classify windows: send those of many calls together, each with a deadline, and find the pool again."""
 
 import asyncio
-import io
 import logging
 import math
-import os
 import threading
 from collections.abc import Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from itertools import count
 from time import monotonic
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
-import aiohttp
-import msgspec
 import numpy as np
 
 from voxgender import metrics
@@ -23,8 +19,8 @@ from voxgender.inference.classifier import RemoteClassifier, Row, Unclassified, 
 from voxgender.inference.labels import OTHER
 from voxgender.pool import wire
 from voxgender.pool.inflight import InFlight
+from voxgender.pool.poolhttp import Failed, PoolHttp
 from voxgender.settings import POOL_PORT
-from voxgender.version import __version__
 
 logger = logging.getLogger(__name__)
 
@@ -32,22 +28,11 @@ DEADLINE_S = 0.8
 """Time for a window of a live call; what it says is old news then."""
 PATIENT_S = 10.0
 """Time for a window of audio that waits for its results; it is asked for again and again meanwhile."""
-DESCRIBE_S = 3.0
 LATE_IN_A_ROW = 4
 """Requests in a row without an answer in time after which the pool is taken to be gone."""
 RETRY_S = 0.25
 MAX_RETRY_S = 4.0
 """Time between two attempts to find a pool again, at first and at most."""
-
-Reason = metrics.PoolFailure
-
-
-class _Failed(Exception):
-    """A request failed; the message says how."""
-
-    def __init__(self, reason: Reason, message: str) -> None:
-        super().__init__(message)
-        self.reason: Reason = reason
 
 
 class _Sent(NamedTuple):
@@ -97,7 +82,7 @@ class PoolClassifier(RemoteClassifier):
         self._is_up = self._closed = False
         # The rest belongs to the thread of the loop.
         self._loop = asyncio.new_event_loop()
-        self._http: aiohttp.ClientSession
+        self._http: PoolHttp
         self._up = asyncio.Event()
         """Set while the pool is up, for those who wait for that."""
         self._tasks: set[asyncio.Task[None]] = set()
@@ -110,7 +95,7 @@ class PoolClassifier(RemoteClassifier):
             self.labels = told.labels
             self.min_window_ms = told.min_window_ms
             self._model = self._adopt(told)
-        except _Failed as failure:
+        except Failed as failure:
             self.close()
             raise ModelError(f"the pool at {self.address}: {failure}") from None
         self._loop.call_soon_threadsafe(self._set_up, True)
@@ -156,14 +141,8 @@ class PoolClassifier(RemoteClassifier):
         self._loop.run_forever()
 
     async def _open(self) -> wire.Description:
-        # The number of windows on their way is limited, and thereby that of connections.
-        self._http = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=60),
-            headers={"Content-Type": wire.MEDIA_TYPE},
-            auto_decompress=False,
-            trust_env=False,
-        )
-        return await self._describe()
+        self._http = PoolHttp(self._url)
+        return await self._http.describe()
 
     async def _close(self) -> None:
         for task in tuple(self._tasks):
@@ -186,11 +165,11 @@ class PoolClassifier(RemoteClassifier):
     async def _answer(self, sent: Sequence[_Sent], began: float, patient: bool) -> None:
         """Have windows of one request classified, and hand the outcome on."""
         deadline = began + (self._patient_s if patient else self._deadline_s)
-        failure = _Failed("closed", "it was left")
+        failure = Failed("closed", "it was left")
         rows: dict[int, Row | None] = {}
         try:
             rows = await (self._persist if patient else self._try_twice)(sent, deadline)
-        except _Failed as failed:
+        except Failed as failed:
             failure = failed
             metrics.POOL_FAILURES[failed.reason].inc()
         finally:
@@ -210,12 +189,12 @@ class PoolClassifier(RemoteClassifier):
         """Ask, and once more if the request failed at once, as it does when its replica dies."""
         try:
             return await self._ask(sent, deadline)
-        except _Failed as failed:
+        except Failed as failed:
             if failed.reason in ("late", "busy") or monotonic() >= deadline:
                 raise
         try:
             return await self._ask(sent, deadline)
-        except _Failed as failed:
+        except Failed as failed:
             if failed.reason not in ("late", "busy"):
                 self._lose(failed)
             raise
@@ -229,7 +208,7 @@ class PoolClassifier(RemoteClassifier):
                     await self._up.wait()
             try:
                 return await self._try_twice(sent, deadline)
-            except _Failed:
+            except Failed:
                 if monotonic() + pause_s >= deadline:
                     raise
             await asyncio.sleep(pause_s)
@@ -239,40 +218,30 @@ class PoolClassifier(RemoteClassifier):
         """Make one request. Returns for each key its row, or None if its deadline had passed in the pool.
 
         Raises:
-            _Failed
+            Failed
         """
         now = monotonic()
         left_ms = math.ceil((deadline - now) * 1_000)
         if left_ms <= 0:
-            raise _Failed("late", "not answered in time")
+            raise Failed("late", "not answered in time")
         model = self._model
         windows = tuple(
             wire.Window(key=one.key, deadline_ms=left_ms, peak=one.packed.peak, samples=one.packed.samples)
             for one in sent
         )
-        body = msgspec.msgpack.encode(wire.Request(version=wire.VERSION, model=model.id, windows=windows))
         metrics.POOL_REQUESTS.inc()
         try:
-            # Ended here, the request is ended in the pool as well.
-            async with asyncio.timeout(deadline - now):
-                # As a file: aiohttp warns of bytes that are large, as some requests are.
-                async with self._http.post(self._url, data=io.BytesIO(body)) as response:
-                    answer = await response.read()
-                    status = response.status
-        except TimeoutError:
-            self._note_late()
-            raise _Failed("late", "not answered in time") from None
-        except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise _Failed("unreachable", _why(error)) from None
-        if status == 503:
-            with self._lock:
-                self._in_flight.shrink(monotonic())
-            raise _Failed("busy", "it has too much to do")
-        if status == 409:
-            self._model = self._adopt(_description(answer))
-            raise _Failed("refused", "it has another model now")
-        if status != 200:
-            raise _Failed("failed", f"it answered with HTTP status {status}")
+            request = wire.Request(version=wire.VERSION, model=model.id, windows=windows)
+            answer = await self._http.classify(request, deadline - now)
+        except Failed as failed:
+            if failed.reason == "late":
+                self._note_late()
+            elif failed.reason == "busy":
+                with self._lock:
+                    self._in_flight.shrink(monotonic())
+            elif failed.present is not None:
+                self._model = self._adopt(failed.present)
+            raise
         rows = self._rows(answer, sent, model)
         self._late = 0
         metrics.POOL_SECONDS.observe(monotonic() - now)
@@ -283,28 +252,24 @@ class PoolClassifier(RemoteClassifier):
                 self._in_flight.grow(len(sent))
         return rows
 
-    def _rows(self, body: bytes, sent: Sequence[_Sent], model: _Model) -> dict[int, Row | None]:
-        """Read an answer, and check that it is the one to these windows.
+    def _rows(self, answer: wire.Answer, sent: Sequence[_Sent], model: _Model) -> dict[int, Row | None]:
+        """Check that an answer is the one to these windows, and return its rows.
 
         Raises:
-            _Failed: it is none.
+            Failed: it is none.
         """
-        try:
-            answer = msgspec.msgpack.decode(body, type=wire.Answer)
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            raise _Failed("malformed", "its answer is malformed") from None
         found = {row.key: row.probabilities for row in answer.rows}
         if answer.model != model.id or len(answer.rows) != len(sent) or found.keys() != {one.key for one in sent}:
-            raise _Failed("malformed", "its answer is that to another request")
+            raise Failed("malformed", "its answer is that to another request")
         rows: dict[int, Row | None] = {}
         for key, probabilities in found.items():
             row = None
             if probabilities is not None:
                 if len(probabilities) != len(model.columns):
-                    raise _Failed("malformed", "its answer has other labels than it told of")
+                    raise Failed("malformed", "its answer has other labels than it told of")
                 row = np.array(probabilities, dtype=np.float32)[list(model.columns)]
                 if not np.isfinite(row).all():
-                    raise _Failed("malformed", "its answer has numbers that are no probabilities")
+                    raise Failed("malformed", "its answer has numbers that are no probabilities")
             rows[key] = row
         return rows
 
@@ -313,9 +278,9 @@ class PoolClassifier(RemoteClassifier):
         with self._lock:
             self._in_flight.shrink(monotonic())
         if self._late >= LATE_IN_A_ROW:
-            self._lose(_Failed("late", "it does not answer in time"))
+            self._lose(Failed("late", "it does not answer in time"))
 
-    def _lose(self, failure: _Failed) -> None:
+    def _lose(self, failure: Failed) -> None:
         """Send nothing more until the pool is found again."""
         if self.is_up and not self._closed:
             self._set_up(False)
@@ -327,9 +292,9 @@ class PoolClassifier(RemoteClassifier):
         while True:
             await asyncio.sleep(pause_s)
             try:
-                self._model = self._adopt(await self._describe())
+                self._model = self._adopt(await self._http.describe())
                 break
-            except _Failed as failure:
+            except Failed as failure:
                 if failure.reason == "refused":
                     self._warn(str(failure))
                 pause_s = min(2 * pause_s, MAX_RETRY_S)
@@ -349,78 +314,20 @@ class PoolClassifier(RemoteClassifier):
         (self._up.set if up else self._up.clear)()
         metrics.POOL_UP.set(up)
 
-    async def _describe(self) -> wire.Description:
-        """Ask what the pool runs.
-
-        Raises:
-            _Failed: there is no pool, or one of another version.
-        """
-        try:
-            async with asyncio.timeout(DESCRIBE_S):
-                async with self._http.get(self._url) as response:
-                    body = await response.content.read(1 << 16)
-                    status = response.status
-        except TimeoutError:
-            raise _Failed("late", f"it does not answer within {DESCRIBE_S:g} s") from None
-        except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise _Failed("unreachable", _why(error)) from None
-        if status != 200:
-            _refuse_stranger(status)
-        return _description(body)
-
     def _adopt(self, told: wire.Description) -> _Model:
         """Take the pool's present model, if it tells the labels that calls were told.
 
         Raises:
-            _Failed: it does not.
+            Failed: it does not.
         """
         if sorted(told.labels) != sorted(self.labels):
             names = [", ".join(label for label in labels if label != OTHER) for labels in (told.labels, self.labels)]
-            raise _Failed(
+            raise Failed(
                 "refused",
                 f"its model {told.model} tells {names[0]}, but calls were told {names[1]}; for other labels start the "
                 "media nodes anew",
             )
         if told.min_window_ms > self.min_window_ms:
-            raise _Failed("refused", f"its model {told.model} needs windows of {told.min_window_ms} ms")
+            raise Failed("refused", f"its model {told.model} needs windows of {told.min_window_ms} ms")
         columns = tuple(told.labels.index(label) for label in self.labels)
         return _Model(told.id, told.model, columns, told.together)
-
-
-def _description(body: bytes) -> wire.Description:
-    try:
-        hail = msgspec.msgpack.decode(body, type=wire.Hail)
-        if hail.version != wire.VERSION:
-            raise _Failed(
-                "refused",
-                f"it speaks version {hail.version} of the pool's protocol (voxgender {hail.release}), this node "
-                f"version {wire.VERSION} (voxgender {__version__}): install the same release for both",
-            )
-        return msgspec.msgpack.decode(body, type=wire.Description)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        _refuse_stranger(200)
-
-
-def _refuse_stranger(status: int) -> NoReturn:
-    raise _Failed(
-        "failed",
-        f"what answers there is no pool (HTTP status {status}); give the port of Ray Serve's HTTP proxy, which is "
-        f"{POOL_PORT} unless it was changed, of a pool that is up",
-    )
-
-
-def _why(error: Exception) -> str:
-    """Say in a few words why there was no answer."""
-    if isinstance(error, aiohttp.ClientConnectorDNSError):
-        return "there is no such host; look at --inference"
-    if isinstance(error, aiohttp.ClientConnectorError):
-        return f"no answer ({_told_by_system(error.os_error)}); start it by voxgender pool, or look at --inference"
-    if isinstance(error, aiohttp.ServerDisconnectedError | ConnectionError):
-        return "it closed the connection"
-    if isinstance(error, aiohttp.ClientResponseError | aiohttp.ClientPayloadError):
-        return f"it speaks no HTTP; give the port of Ray Serve's HTTP proxy, which is {POOL_PORT} unless it was changed"
-    return f"no answer ({type(error).__name__})"
-
-
-def _told_by_system(error: OSError) -> str:
-    return os.strerror(error.errno).lower() if error.errno else type(error).__name__

@@ -17,7 +17,7 @@ from aiohttp import web
 
 from voxgender.errors import VoxgenderError
 from voxgender.http.app import create_metrics_app
-from voxgender.http.connections import LimitedRunner, Limits
+from voxgender.http.connections import LimitedRunner, TimeLimits
 from voxgender.http.health import MetricsText, own_metrics
 from voxgender.settings import MetricsOptions
 from voxgender.system import on_signal, release_memory
@@ -30,7 +30,7 @@ SHUTDOWN_S = 2.0
 """Time for open requests when a server stops."""
 ENDING_S = 9.0
 """Time from the end of the draining to that of the process. It is ended then, whatever it still waits for."""
-LIMITS = Limits()
+LIMITS = TimeLimits()
 
 
 class Stop:
@@ -84,7 +84,7 @@ async def listen(
     *,
     host: str,
     port: int,
-    limits: Limits = LIMITS,
+    limits: TimeLimits = LIMITS,
     option: str = "--port",
 ) -> int:
     """Serve until the stack is left. Returns the TCP port.
@@ -185,7 +185,7 @@ def _leave(status: int = 0) -> None:
     os._exit(status)
 
 
-async def _runner(app: web.Application, stack: AsyncExitStack, limits: Limits) -> web.AppRunner:
+async def _runner(app: web.Application, stack: AsyncExitStack, limits: TimeLimits) -> web.AppRunner:
     runner = LimitedRunner(app, limits=limits, shutdown_timeout_s=SHUTDOWN_S)
     await runner.setup()
     stack.push_async_callback(runner.cleanup)

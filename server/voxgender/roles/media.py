@@ -25,7 +25,7 @@ from voxgender.roles.hosting import Stop, freeze_loaded, listen, listen_for_metr
 from voxgender.roles.modelswap import ModelSwap
 from voxgender.roles.publicaddress import public_addresses
 from voxgender.settings import MediaSettings, ModelOptions, NodeSettings, WebhookOptions
-from voxgender.webhooks import Webhooks
+from voxgender.webhooks.delivery import Webhooks
 
 logger = logging.getLogger(__name__)
 

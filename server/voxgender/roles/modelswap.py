@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from voxgender.engine import Engine
 from voxgender.engine.loading import OFF
-from voxgender.errors import ModelError, NotReady, VoxgenderError
+from voxgender.errors import ModelError, NotReady, Starting, VoxgenderError
 from voxgender.http.models import ModelRequest
 from voxgender.inference.classifier import Classifier
 from voxgender.roles.hosting import load_in_thread
@@ -39,7 +39,7 @@ class ModelSwap:
     async def swap(self, wanted: ModelRequest) -> str:
         """Swap the model. See ``voxgender.http.models.Models``."""
         if self.engine is None:
-            raise NotReady("The server is starting: its model is being loaded.", code="starting", retry_after_s=2)
+            raise Starting
         if self._task is not None and not self._task.done():
             raise NotReady("Another model is being loaded.", code="model_loading", retry_after_s=RETRY_S)
         self._task = asyncio.create_task(self._swap(self.engine, wanted), name="model-swap")

@@ -6,7 +6,7 @@ import pytest
 from aiortc import RTCConfiguration, RTCPeerConnection
 from OpenSSL import SSL
 
-from tests.rtc import Server, ToneTrack, a_peer
+from tests.rtc import Server, ToneTrack, a_peer, session_on
 from voxgender.media.aiortc_internals.certificates import CERTIFICATE_S, Certificates
 from voxgender.media.aiortc_internals.closing import close
 from voxgender.media.aiortc_internals.ice import bind_ice
@@ -49,7 +49,7 @@ async def test_calls_share_one_context_which_keeps_none_of_their_sessions(server
             peer.channels()
             await peer.call(server.http)
             await peer.until(Hello)
-            (session,) = server.node._sessions.values()
+            session = session_on(server.node)
             (transceiver,) = session._pc.getTransceivers()
             ssl = transceiver.receiver.transport._ssl
             assert ssl is not None

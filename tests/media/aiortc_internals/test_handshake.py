@@ -17,7 +17,7 @@ from aiortc.rtcdtlstransport import (
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from OpenSSL import SSL
 
-from tests.rtc import SDP, Peer, Server, ToneTrack, a_peer, a_server
+from tests.rtc import SDP, Peer, Server, ToneTrack, a_peer, a_server, session_on
 from voxgender import metrics
 from voxgender.engine import Engine
 from voxgender.media.aiortc_internals.transports import dtls_transports
@@ -315,7 +315,7 @@ async def test_data_that_overtakes_the_end_of_the_handshake_makes_no_later_messa
         path = await call(peer, server, "actpass")
         await peer.until(Hello)
         assert late
-        (dtls,) = dtls_transports(server.node._sessions[path.rpartition("/")[2]]._pc)
+        (dtls,) = dtls_transports(session_on(server.node, path)._pc)
         ssl: Any = dtls._ssl
         with pytest.raises(SSL.WantReadError):
             ssl.recv(1_500)

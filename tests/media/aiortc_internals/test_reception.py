@@ -10,13 +10,14 @@ import pytest
 from aiortc import RTCPeerConnection, RTCRtpCodecParameters
 from aiortc.rtp import RtcpByePacket, RtcpRrPacket, RtpPacket
 
+from tests.figures import value_of
 from tests.media.aiortc_internals.pair import Pair, a_pair
 from tests.rtc import LOOPBACK
 from voxgender import metrics
 from voxgender.media.aiortc_internals import reception
 from voxgender.media.aiortc_internals.ice import MAX_EARLY_MEDIA, HostAddresses, gather_on
 from voxgender.media.aiortc_internals.reception import REPORT_S, RtpDiversion, take_over_rtp
-from voxgender.media.pace import Excess
+from voxgender.media.audiobudget import Excess
 from voxgender.media.rtp import Rtp
 from voxgender.media.sockets import Sockets
 
@@ -197,13 +198,13 @@ async def test_new_ssrcs_are_not_decrypted_once_there_were_many_and_known_ones_g
     async with a_diverted_call() as call:
         await call.sink.fed(1)
         diversion, sink = call.diversion, call.sink
-        before = metrics.PACKETS["refused"]._value.get()
+        before = value_of(metrics.PACKETS["refused"])
         for ssrc in range(1, 101):
             diversion._on_media(encrypted(call, ssrc=ssrc), 1.0)
         assert len(diversion._heard_at) == reception.MAX_SSRCS
         refused = 100 - (reception.MAX_SSRCS - 1)
         assert sink.calls.count("too_many_streams") == refused
-        assert metrics.PACKETS["refused"]._value.get() == before + refused
+        assert value_of(metrics.PACKETS["refused"]) == before + refused
         # RTCP names a stream too.
         goodbye = call.sender.transport._tx_srtp.protect_rtcp(bytes(RtcpByePacket(sources=[1_000])))
         diversion._on_media(goodbye, 1.0)

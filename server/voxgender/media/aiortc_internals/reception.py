@@ -14,7 +14,7 @@ from aiortc.rtcrtpparameters import RTCRtpReceiveParameters
 
 from voxgender import metrics
 from voxgender.media.aiortc_internals.ice import read_on_tick, route_media, send_now
-from voxgender.media.pace import Excess
+from voxgender.media.audiobudget import Excess
 from voxgender.media.rtp import (
     Goodbye,
     Reception,

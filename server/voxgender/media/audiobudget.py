@@ -26,8 +26,8 @@ _SHORTEST_S = 0.0025
 """Least duration that a packet counts for: Opus has no shorter one (RFC 6716 section 2.1.4)."""
 
 
-class Pace:
-    """Decide how much of a call's audio is taken, by when it arrives."""
+class AudioBudget:
+    """Decides how much of a call's audio is taken, by when it arrives."""
 
     def __init__(self) -> None:
         self._left_s = BURST_S

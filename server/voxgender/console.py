@@ -1,0 +1,16 @@
+"""Write to a terminal what its owner may see."""
+
+import sys
+
+from voxgender.errors import VoxgenderError
+
+
+def fail(error: VoxgenderError | str, status: int) -> int:
+    """Tell an error on stderr. Returns ``status``, for the process to exit with."""
+    print("voxgender:", *(printable(line) for line in str(error).splitlines()), file=sys.stderr)
+    return status
+
+
+def printable(text: str) -> str:
+    """Escape what a terminal would obey: a message may quote an argument, a file's name or what a file holds."""
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
