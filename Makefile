@@ -16,7 +16,7 @@ SLOW := tests/audio/test_{files,hostile_files,quietvoice}.py tests/decisions/tes
 	tests/engine/test_{files,loading,pace,stream,track}.py tests/fleet/test_{directory,liars,registry,router,streams}.py \
 	tests/http/test_{calloptions,connections,events,gateways,operators,rates,slow_clients,tickets,whip}.py
 
-.PHONY: setup run docs unit pythons test test-client test-browsers test-calls test-programs test-rest coverage lint lint-types lint-python \
+.PHONY: setup run docs unit pythons browsers test test-client test-browsers test-calls test-programs test-rest coverage lint lint-types lint-python \
 	lint-client format sdks bench fuzz soak audit sbom clean
 .DEFAULT_GOAL := run
 
@@ -84,6 +84,10 @@ define run_tests
 $(BIN)/python -m pytest -o cache_dir=.cache/pytest/$@ $(1) || { test $$? = 1 && echo "The tests that failed, once more:" && \
   $(BIN)/python -m pytest -o cache_dir=.cache/pytest/$@ --last-failed --last-failed-no-failures=none $(1); }
 endef
+
+# Nightly. Each browser test in Chromium and in Firefox, where `make test` runs one of each kind in Firefox.
+browsers: setup
+	$(BIN)/python -m pytest tests/browser --all-browsers
 
 test-client: setup
 	node --test client/test/*.test.js

@@ -24,10 +24,10 @@ class _Port(asyncio.DatagramProtocol):
         self.on_datagram(data, addr)
 
 
-async def udp_port(on_datagram: Callable[[bytes, Any], None]) -> Any:
-    """Open a UDP port on loopback; return its transport."""
+async def udp_port(on_datagram: Callable[[bytes, Any], None], host: str = LOOPBACK) -> Any:
+    """Open a UDP port of this machine; return its transport."""
     loop = asyncio.get_running_loop()
-    transport, _ = await loop.create_datagram_endpoint(lambda: _Port(on_datagram), local_addr=(LOOPBACK, 0))
+    transport, _ = await loop.create_datagram_endpoint(lambda: _Port(on_datagram), local_addr=(host, 0))
     return transport
 
 
@@ -35,7 +35,7 @@ class Nat:
     """Pass datagrams of one caller to a server and back.
 
     Args:
-        server: the address that datagrams are passed on to.
+        server: the address that datagrams are passed on to, of this machine; the NAT has its ports there too.
     """
 
     def __init__(self, server: tuple[str, int]) -> None:
@@ -54,14 +54,14 @@ class Nat:
 
     async def open(self) -> tuple[str, int]:
         """Return the address that the caller takes for the server's."""
-        self._inside = await udp_port(self._from_caller)
+        self._inside = await udp_port(self._from_caller, self.server[0])
         await self.rebind()
         host, port = self._inside.get_extra_info("sockname")
         return host, port
 
     async def rebind(self) -> None:
         """Forget the mapping: the caller has another port from now on, and what is sent to the old one is lost."""
-        fresh = await udp_port(self._from_server)
+        fresh = await udp_port(self._from_server, self.server[0])
         if self._outside is not None:
             self._outside.close()
         self._outside = fresh

@@ -1,4 +1,4 @@
-"""A real TURN server, coturn, on loopback."""
+"""A real TURN server, coturn, on this machine."""
 
 import asyncio
 import datetime
@@ -25,8 +25,9 @@ TRANSPORTS = ("udp", "tcp", "tls")
 class Coturn:
     """Takes logins made from ``SECRET``, over UDP, TCP and TLS."""
 
-    def __init__(self, directory: Path) -> None:
-        self.port, self.tls_port = free_ports(LOOPBACK, 2)
+    def __init__(self, directory: Path, address: str = LOOPBACK) -> None:
+        self.address = address
+        self.port, self.tls_port = free_ports(address, 2)
         self.certificate = directory / "certificate.pem"
         """Self-signed: whoever trusts it has to be told."""
         self._key = directory / "key.pem"
@@ -35,15 +36,15 @@ class Coturn:
 
     def uri(self, transport: str) -> str:
         if transport == "tls":
-            return f"turns:{LOOPBACK}:{self.tls_port}?transport=tcp"
-        return f"turn:{LOOPBACK}:{self.port}?transport={transport}"
+            return f"turns:{self.address}:{self.tls_port}?transport=tcp"
+        return f"turn:{self.address}:{self.port}?transport={transport}"
 
     def command(self) -> list[str]:
-        _sign_oneself(self.certificate, self._key)
+        _sign_oneself(self.certificate, self._key, self.address)
         files = {"--cert": self.certificate, "--pkey": self._key}
         options = {
-            "--listening-ip": LOOPBACK,
-            "--relay-ip": LOOPBACK,
+            "--listening-ip": self.address,
+            "--relay-ip": self.address,
             "--listening-port": self.port,
             "--tls-listening-port": self.tls_port,
             "--static-auth-secret": SECRET,
@@ -59,11 +60,11 @@ class Coturn:
 
 
 @asynccontextmanager
-async def a_turn_server(directory: Path) -> AsyncIterator[Coturn]:
-    """Run coturn; what it had to say is in ``log`` afterwards."""
+async def a_turn_server(directory: Path, address: str = LOOPBACK) -> AsyncIterator[Coturn]:
+    """Run coturn at an address of this machine; what it had to say is in ``log`` afterwards."""
     if shutil.which("turnserver") is None:
         pytest.skip("coturn is not installed: tools/system-packages tests does that")
-    coturn = Coturn(directory)
+    coturn = Coturn(directory, address)
     process = await asyncio.create_subprocess_exec(
         *coturn.command(), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
     )
@@ -75,7 +76,7 @@ async def a_turn_server(directory: Path) -> AsyncIterator[Coturn]:
         assert process.stdout is not None
         async for line in process.stdout:
             said.append(line.decode(errors="replace"))
-            if f"TLS/TCP listener opened on : {LOOPBACK}:{coturn.tls_port}" in said[-1]:
+            if f"TLS/TCP listener opened on : {address}:{coturn.tls_port}" in said[-1]:
                 ready.set()
         ready.set()
 
@@ -92,7 +93,7 @@ async def a_turn_server(directory: Path) -> AsyncIterator[Coturn]:
         coturn.log = "".join(said)
 
 
-def _sign_oneself(certificate: Path, private_key: Path) -> None:
+def _sign_oneself(certificate: Path, private_key: Path, address: str) -> None:
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "a TURN server under test")])
     now = datetime.datetime.now(datetime.UTC)
@@ -104,7 +105,7 @@ def _sign_oneself(certificate: Path, private_key: Path) -> None:
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - datetime.timedelta(minutes=5))
         .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(LOOPBACK))]), critical=False)
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(address))]), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .sign(key, hashes.SHA256())
     )

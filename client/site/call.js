@@ -8,7 +8,7 @@ import 'voxgender/voxgender-voice.js';
 
 import { byId, write } from './dom.js';
 import { GuestTile } from './guest-tile.js';
-import { elementTexts, explainError, preferredLanguage, speakLanguage, words } from './language.js';
+import { elementTexts, explainError, longestLabel, preferredLanguage, speakLanguage, words } from './language.js';
 import { MeshCall, SEATS } from './mesh-call.js';
 import { TokenForm } from './token-form.js';
 
@@ -313,4 +313,5 @@ const room = new URLSearchParams(location.search).get('room') ?? 'demo';
 /** @type {HTMLAnchorElement} */ (byId('other-tab')).href = `?${new URLSearchParams({ room })}${location.hash}`;
 
 await speakLanguage(preferredLanguage());
+byId('tiles').style.setProperty('--letters', String(longestLabel()));
 new CallPage(room, new URLSearchParams(location.hash.slice(1)).get('token'));

@@ -1,6 +1,6 @@
 // The language that the page speaks: the browser's where the page has it, or the one chosen on the page.
 
-import { isCommon, labelWord } from 'voxgender';
+import { LABEL_WORDS, isCommon, labelWord } from 'voxgender';
 
 import * as english from './words/en.js';
 
@@ -75,6 +75,11 @@ export function elementTexts() {
  */
 export function wordOf(label) {
   return isCommon(label) ? words()[/** @type {Phrase} */ (label)] : labelWord(label);
+}
+
+/** Return how many letters the longest word for a label has, in the language in use. */
+export function longestLabel() {
+  return Math.max(...Object.keys(LABEL_WORDS).map((label) => wordOf(label).length));
 }
 
 /**

@@ -1,5 +1,11 @@
-"""Real Chromium with a fake microphone, and the real server as a process of its own."""
+"""Real browsers, Chromium and Firefox, with a fake microphone, and the real server as a process of its own.
 
+A test that opens a browser runs in Chromium, and with ``--all-browsers`` in Firefox too: with the mark ``firefox``
+always, with ``chromium_only("why")`` never, and with ``firefox_only("why")`` there alone. Tests share browsers that run
+already, and one event loop.
+"""
+
+import asyncio
 import json
 import shutil
 import signal
@@ -8,22 +14,27 @@ import subprocess
 import sys
 import urllib.request
 import wave
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterable, Iterator
 from contextlib import AsyncExitStack, ExitStack, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from playwright.async_api import Browser, Page, async_playwright, expect
+import pytest_asyncio
+from playwright.async_api import Browser, BrowserContext, Page, Playwright, async_playwright, expect
 from playwright.async_api import Error as PlaywrightError
+from pytest_asyncio import is_async_test
 from scipy.signal import resample_poly
 
+from tests.browser.firefox import PREFERENCES, microphone_script, write_program
 from voxgender.peer.voices import MAN, WOMAN, speak
 
 MICROPHONE_HZ = 48_000
 WAIT_MS = 60_000
 """Time after which a test gives up waiting for a word on the screen, long enough for a busy machine."""
+LEAVE_MS = 5_000
 
 expect.set_options(timeout=WAIT_MS)
 
@@ -38,12 +49,93 @@ CHROMIUM_FLAGS = (
     "--disable-sync",
     "--allow-loopback-in-peer-connection",
 )
-FAKE_DEVICE = "--use-fake-device-for-media-stream"
-ALWAYS_ALLOWED = "--use-fake-ui-for-media-stream"
+MOST_BROWSERS = 4
+"""Browsers that run at once; one more ends the one that was not used for longest."""
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """The microphone and the network that a browser finds, told to each kind of browser in its own way."""
+
+    chromium: tuple[str, ...] = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
+    """Flags of Chromium's command line."""
+    firefox: tuple[tuple[str, str | int | bool], ...] = ()
+    """Preferences of Firefox, where they differ from those of ``firefox.PREFERENCES``."""
+
+
+ALLOWED = Surroundings()
+"""A fake microphone, which pages may use without asking."""
+ASKING = Surroundings(("--use-fake-device-for-media-stream",))
+"""A fake microphone, for which pages have a permission, or none."""
+BLOCKED = Surroundings(
+    ("--use-fake-device-for-media-stream", "--deny-permission-prompts"),
+    (("media.navigator.permission.disabled", False), ("permissions.default.microphone", 2)),
+)
+"""A fake microphone, which pages are refused."""
+NO_MICROPHONE = Surroundings(("--use-fake-ui-for-media-stream",), (("media.navigator.streams.fake", False),))
+SOUND_UNASKED = Surroundings(("--autoplay-policy=no-user-gesture-required",))
+"""Pages may play sound before they are clicked."""
+INSECURE_HOST = "voice.test"
+INSECURE = Surroundings(
+    (*ALLOWED.chromium, f"--host-resolver-rules=MAP {INSECURE_HOST} 127.0.0.1", "--no-proxy-server"),
+    (("network.dns.localDomains", INSECURE_HOST),),
+)
+"""The machine has a name that browsers do not trust as they trust localhost."""
+
+
+def _interface_address() -> str:
+    """Return this machine's address on an interface, or that of loopback where it has no other."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe, suppress(OSError):
+        # Nothing is sent: this asks which address would be.
+        probe.connect(("192.0.2.1", 9))
+        return str(probe.getsockname()[0])
+    return "127.0.0.1"
+
+
+INTERFACE = _interface_address()
+"""Firefox has no candidates on loopback: its media goes by an interface of the machine."""
+ICE_ADDRESSES = [f"--ice-address={address}" for address in sorted({"127.0.0.1", INTERFACE})]
 
 StartServer = Callable[..., "Server"]
 OpenPage = Callable[..., Awaitable[Page]]
-OpenBrowser = Callable[..., Awaitable[Browser]]
+OpenBrowser = Callable[..., Awaitable["Windows"]]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--all-browsers", action="store_true", help="run every browser test in Firefox too, where it can")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "browser_name" in metafunc.fixturenames:
+        metafunc.parametrize("browser_name", ["chromium", "firefox"])
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    share_loop(item for item in items if Path(__file__).parent in item.path.parents)
+    every = config.getoption("--all-browsers", default=False)
+    left_out = [item for item in items if not runs(item, every=every)]
+    items[:] = [item for item in items if item not in left_out]
+    config.hook.pytest_deselected(items=left_out)
+
+
+def runs(item: pytest.Item, *, every: bool) -> bool:
+    """Return whether a test runs in the browser that it was given, where in all of them or only as its marks say."""
+    if not isinstance(item, pytest.Function) or getattr(item, "callspec", None) is None:
+        return True
+    marks = {mark.name for mark in item.iter_markers()}
+    match item.callspec.params.get("browser_name"):
+        case "chromium":
+            return "firefox_only" not in marks
+        case "firefox":
+            return "chromium_only" not in marks and (every or bool(marks & {"firefox", "firefox_only"}))
+    return True
+
+
+def share_loop(items: Iterable[pytest.Item]) -> None:
+    """Have tests run in the event loop that the browsers are driven in."""
+    for item in items:
+        if is_async_test(item):
+            item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
 
 
 class Server:
@@ -59,7 +151,7 @@ class Server:
 
     def start(self) -> None:
         """Returns once calls are taken."""
-        command = ["serve", "--host", "127.0.0.1", "--port", str(self.port), "--ice-address", "127.0.0.1"]
+        command = ["serve", "--host", "127.0.0.1", "--port", str(self.port), *ICE_ADDRESSES]
         self._process = subprocess.Popen(
             [sys.executable, "-m", "voxgender.cli", *command, *self._options], stdout=subprocess.PIPE, text=True
         )
@@ -111,50 +203,134 @@ def server() -> Iterator[Server]:
         server.stop()
 
 
+class Windows:
+    """A browser as one test has it: what it opens there is its own, and is closed after it."""
+
+    def __init__(self, browser: Browser, init_script: str = "") -> None:
+        self._browser = browser
+        self._init_script = init_script
+        self._contexts: list[BrowserContext] = []
+
+    async def new_context(self, **options: Any) -> BrowserContext:
+        """Open a profile of its own."""
+        context = await self._browser.new_context(**options)
+        self._contexts.append(context)
+        context.set_default_timeout(WAIT_MS)
+        if self._init_script:
+            await context.add_init_script(self._init_script)
+        return context
+
+    async def new_page(self, **options: Any) -> Page:
+        """Open a page with a profile of its own."""
+        return await (await self.new_context(**options)).new_page()
+
+    async def close(self) -> None:
+        """Leave every page, and close it.
+
+        A page that is left ends its call. Of one that is closed, the server waits 15 seconds for a packet, and the next
+        test for the server.
+        """
+        for context in self._contexts:
+            with suppress(PlaywrightError):
+                await asyncio.gather(*(page.goto("about:blank", timeout=LEAVE_MS) for page in context.pages))
+            with suppress(PlaywrightError):
+                await context.close()
+
+
+class Browsers:
+    """Browsers that are running: to start one takes longer than many a test."""
+
+    def __init__(self, playwright: Playwright, folder: Path) -> None:
+        self._playwright = playwright
+        self._folder = folder
+        self._running: dict[Hashable, Browser] = {}
+        """By all in which they differ, the one that was used last at the end."""
+
+    async def find(self, name: str, microphone: Path | None, surroundings: Surroundings) -> Windows:
+        """Return a browser of this kind, started if none runs yet, whose microphone plays a file."""
+        if name == "firefox":
+            if INTERFACE == "127.0.0.1":
+                pytest.skip("Firefox needs a network interface that is not loopback")
+            browser = await self._running_or(surroundings.firefox, lambda: self._start_firefox(surroundings))
+            # Each page is told what its microphone plays.
+            return Windows(browser, microphone_script(microphone) if microphone else "")
+        key = (microphone, *surroundings.chromium)
+        return Windows(await self._running_or(key, lambda: self._start_chromium(microphone, surroundings)))
+
+    async def _running_or(self, key: Hashable, start: Callable[[], Awaitable[Browser]]) -> Browser:
+        browser = self._running.pop(key, None)
+        if browser is None or not browser.is_connected():
+            browser = await start()
+        self._running[key] = browser
+        while len(self._running) > MOST_BROWSERS:
+            await self._running.pop(next(iter(self._running))).close()
+        return browser
+
+    async def close(self) -> None:
+        for browser in self._running.values():
+            await browser.close()
+
+    async def _start_chromium(self, microphone: Path | None, surroundings: Surroundings) -> Browser:
+        program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+        assert program is not None, "The browser tests need Chromium; make test installs it."
+        recording = [f"--use-file-for-fake-audio-capture={microphone}"] if microphone else []
+        return await self._playwright.chromium.launch(
+            executable_path=program, args=[*CHROMIUM_FLAGS, *surroundings.chromium, *recording]
+        )
+
+    async def _start_firefox(self, surroundings: Surroundings) -> Browser:
+        assert shutil.which("firefox-esr") or shutil.which("firefox"), (
+            "The browser tests need Firefox; make test installs it."
+        )
+        # The channel says that this is Mozilla's own Firefox, and not Playwright's.
+        return await self._playwright.firefox.launch(
+            channel="moz-firefox",
+            executable_path=write_program(self._folder),
+            firefox_user_prefs={**PREFERENCES, **dict(surroundings.firefox)},
+        )
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def browsers(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Browsers]:
+    async with async_playwright() as playwright:
+        browsers = Browsers(playwright, tmp_path_factory.mktemp("browsers"))
+        yield browsers
+        await browsers.close()
+
+
 @pytest.fixture
-async def open_browser() -> AsyncIterator[OpenBrowser]:
-    """A function that starts a Chromium whose microphone plays a file, over and over."""
-    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    assert chromium is not None, "The browser tests need Chromium; make test installs it."
+def browser_name() -> str:
+    """The kind of browser that a test runs in: ``chromium`` or ``firefox``."""
+    return "chromium"
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def open_browser(browsers: Browsers, browser_name: str) -> AsyncIterator[OpenBrowser]:
+    """A function that finds a browser whose microphone plays a file, over and over."""
     async with AsyncExitStack() as stack:
-        playwright = await stack.enter_async_context(async_playwright())
 
-        async def start(
-            microphone: Path | None = None, flags: Sequence[str] = (FAKE_DEVICE, ALWAYS_ALLOWED)
-        ) -> Browser:
-            recording = [f"--use-file-for-fake-audio-capture={microphone}"] if microphone else []
-            browser = await playwright.chromium.launch(
-                executable_path=chromium, args=[*CHROMIUM_FLAGS, *flags, *recording]
-            )
-            stack.push_async_callback(leave, browser)
-            return browser
+        async def find(microphone: Path | None = None, surroundings: Surroundings = ALLOWED) -> Windows:
+            windows = await browsers.find(browser_name, microphone, surroundings)
+            stack.push_async_callback(windows.close)
+            return windows
 
-        yield start
+        yield find
 
 
-async def leave(browser: Browser) -> None:
-    """Leave every page, and close the browser.
-
-    A page that is left ends its call. Of one whose browser is closed, the server waits 15 seconds for a packet, and the
-    next test for the server.
-    """
-    with suppress(PlaywrightError):
-        for context in browser.contexts:
-            for page in context.pages:
-                await page.goto("about:blank")
-    await browser.close()
-
-
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def open_page(open_browser: OpenBrowser) -> AsyncIterator[OpenPage]:
-    """A function that opens a URL in a fresh browser. Any error on a page's console fails the test."""
+    """A function that opens a URL in a fresh profile. Any error on a page's console fails the test."""
     errors: list[str] = []
+
+    def note(error: PlaywrightError) -> None:
+        # Firefox writes the first beside what pages are told, and asks for the second of its own accord.
+        if "ICE failed" not in str(error) and "favicon.ico" not in str(error):
+            errors.append(str(error))
 
     async def open_page(url: str, microphone: Path | None = None, **options: Any) -> Page:
         browser = await open_browser(microphone, **options)
         page = await browser.new_page()
-        page.set_default_timeout(WAIT_MS)
-        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("pageerror", note)
         await page.goto(url)
         return page
 

@@ -1,169 +1,218 @@
-"""Firefox, driven by WebDriver BiDi (https://w3c.github.io/webdriver-bidi/) with nothing in between."""
+"""Firefox as Playwright drives it, by WebDriver BiDi (https://w3c.github.io/webdriver-bidi/), and a microphone for it.
+
+Firefox now and then forgets a promise that it awaits for a driver, while audio plays, and never answers. So Playwright
+does not talk to Firefox itself but to this file, run as a program in its place: a relay, by which the page keeps what
+became of each promise. Where no answer comes, the page is asked for it.
+"""
 
 import asyncio
 import json
 import re
 import shutil
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import stat
+import sys
+from base64 import b64encode
+from collections.abc import Awaitable, Callable, Mapping
 from itertools import count
 from pathlib import Path
 from typing import Any
 
-from aiohttp import ClientSession, ClientWebSocketResponse
+from aiohttp import ClientSession, ClientWebSocketResponse, WSMsgType, web
 
-PREFERENCES = {
+PREFERENCES: Mapping[str, str | int | bool] = {
     # A microphone that is a tone, and that nobody has to allow.
-    "media.peerconnection.ice.obfuscate_host_addresses": False,
     "media.navigator.streams.fake": True,
     "media.navigator.permission.disabled": True,
     "media.autoplay.default": 0,
     # A loudspeaker, which machines that run tests lack; without one no audio context would run.
     "media.cubeb.force_mock_context": True,
-    # Nothing goes out that the test did not ask for.
-    "app.normandy.enabled": False,
-    "browser.safebrowsing.malware.enabled": False,
-    "browser.safebrowsing.phishing.enabled": False,
-    "browser.shell.checkDefaultBrowser": False,
-    "browser.startup.homepage_override.mstone": "ignore",
-    "datareporting.policy.dataSubmissionEnabled": False,
-    "network.captive-portal-service.enabled": False,
-    "network.connectivity-service.enabled": False,
+    "media.peerconnection.ice.obfuscate_host_addresses": False,
     "network.proxy.type": 0,
-    "services.settings.server": "data:,#remote-settings-dummy/v1",
-    "toolkit.telemetry.server": "data:,",
-    "remote.active-protocols": 1,
 }
+UNKNOWN = ("emulation.setMediaFeaturesOverride",)
+"""Commands that Playwright gives in each context and that Firefox does not know yet: they are taken, and do nothing."""
 START_S = 60.0
-ANSWER_S = 60.0
-LOOK_S = 0.02
+PATIENCE_S = 0.3
+"""Time after which the page is asked, where Firefox has not answered."""
+LOOK_S = 0.05
+FIRST_OWN_ID = 2**40
+"""The relay's own commands have numbers from here on, which the driver does not reach."""
+
+KEEP = """function (...given) {{
+    const kept = (globalThis[Symbol.for('kept answers')] ??= new Map());
+    const answer = {{ state: 'pending' }};
+    kept.set({number}, answer);
+    const promise = (async () => ({function}
+).apply(this, given))();
+    promise.then(
+        (value) => Object.assign(answer, {{ state: 'fulfilled', value }}),
+        (error) => Object.assign(answer, {{ state: 'rejected', error }}),
+    );
+    promise.finally(() => setTimeout(() => kept.delete({number}), 60_000)).catch(() => undefined);
+    return promise;
+}}"""
+ASK = "(number) => globalThis[Symbol.for('kept answers')]?.get(number)?.state ?? 'gone'"
+TAKE = """(number) => {
+    const { state, value, error } = globalThis[Symbol.for('kept answers')].get(number);
+    if (state === 'rejected') throw error;
+    return value;
+}"""
+
+MICROPHONE = """(() => {
+    // Firefox takes no file for its fake microphone: the page is given the file's sound in that microphone's place.
+    const { prototype } = globalThis.MediaDevices ?? {};
+    if (!prototype) return;
+    const open = prototype.getUserMedia;
+    let context, sound;
+    prototype.getUserMedia = async function (constraints) {
+        const stream = await open.call(this, constraints);
+        if (!constraints.audio) return stream;
+        context ??= new AudioContext();
+        sound ??= context.decodeAudioData(Uint8Array.from(atob('RECORDING'), (byte) => byte.charCodeAt(0)).buffer);
+        const player = new AudioBufferSourceNode(context, { buffer: await sound, loop: true });
+        const microphone = new MediaStreamAudioDestinationNode(context, { channelCount: 1 });
+        player.connect(microphone);
+        player.start();
+        stream.getTracks().forEach((track) => track.stop());
+        return microphone.stream;
+    };
+})()"""
 
 
-class FirefoxPage:
-    """One tab."""
-
-    def __init__(self, socket: ClientWebSocketResponse) -> None:
-        self._socket = socket
-        self._ids = count(1)
-        self._context = ""
-        self.errors: list[str] = []
-        """Exceptions of its scripts that nobody caught."""
-
-    async def open(self) -> None:
-        await self._command("session.new", {"capabilities": {}})
-        await self._command("session.subscribe", {"events": ["log.entryAdded"]})
-        self._context = (await self._command("browsingContext.create", {"type": "tab"}))["context"]
-
-    async def goto(self, url: str) -> None:
-        await self._command("browsingContext.navigate", {"context": self._context, "url": url, "wait": "complete"})
-
-    async def evaluate(self, expression: str) -> Any:
-        """The value of an expression, or of the promise that it gives.
-
-        The promise is not left to WebDriver: while audio is played, Firefox now and then forgets the one that it awaits
-        and never answers. The page keeps what became of it, and is asked.
-
-        Raises:
-            AssertionError: it threw.
-            TimeoutError: the promise stayed open.
-        """
-        number = next(self._ids)
-        await self._evaluate(f"""
-            globalThis.answers ??= {{}};
-            (async () => ({expression}))().then(
-                (value) => (answers[{number}] = {{ value }}),
-                (error) => (answers[{number}] = {{ error: `${{error}}` }}),
-            );
-            null""")
-        async with asyncio.timeout(ANSWER_S):
-            while (text := await self._evaluate(f"JSON.stringify(answers[{number}])")) is None:  # noqa: ASYNC110
-                await asyncio.sleep(LOOK_S)
-        await self._evaluate(f"delete answers[{number}]")
-        answer = json.loads(text)
-        assert "error" not in answer, answer["error"]
-        return answer.get("value")
-
-    async def wait_for(self, condition: str, timeout_s: float = 30.0) -> None:
-        """Wait until an expression is true.
-
-        Raises:
-            TimeoutError: it never was.
-        """
-        try:
-            async with asyncio.timeout(timeout_s):
-                while not await self.evaluate(condition):  # noqa: ASYNC110
-                    await asyncio.sleep(LOOK_S)
-        except TimeoutError:
-            raise TimeoutError(f"This never came true: {condition}") from None
-
-    async def close(self) -> None:
-        await self._command("browser.close", {})
-
-    async def _evaluate(self, script: str) -> Any:
-        """The value that a script ends with: a string, a number or nothing."""
-        result = await self._command(
-            "script.evaluate",
-            {
-                "expression": script,
-                "target": {"context": self._context},
-                "awaitPromise": False,
-                "userActivation": True,
-            },
-        )
-        assert result["type"] == "success", result["exceptionDetails"]["text"]
-        return result["result"].get("value")
-
-    async def _command(self, method: str, parameters: dict[str, Any]) -> Any:
-        number = next(self._ids)
-        await self._socket.send_json({"id": number, "method": method, "params": parameters})
-        async with asyncio.timeout(ANSWER_S):
-            while (answer := await self._socket.receive_json()).get("id") != number:
-                if answer.get("method") == "log.entryAdded" and answer["params"]["type"] == "javascript":
-                    self.errors.append(answer["params"]["text"])
-        assert answer["type"] == "success", answer
-        return answer["result"]
+def microphone_script(recording: Path) -> str:
+    """Return a script that has a page's microphone play a file, over and over."""
+    return MICROPHONE.replace("RECORDING", b64encode(recording.read_bytes()).decode())
 
 
-@asynccontextmanager
-async def a_firefox(profile: Path, **preferences: Any) -> AsyncIterator[FirefoxPage]:
-    """A Firefox of its own with one tab, gone afterwards. A script's error on the page fails the test.
+def write_program(folder: Path) -> Path:
+    """Write the program that Playwright starts as Firefox; return its path."""
+    program = folder / "firefox"
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{Path(__file__).resolve()}" "$@"\n')
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    return program
 
-    Dots in the names of further preferences are written as double underscores.
-    """
+
+class Relay:
+    """Pass one driver's commands to Firefox, and its answers and events back."""
+
+    def __init__(self, driver: web.WebSocketResponse, firefox: ClientWebSocketResponse) -> None:
+        self._driver = driver
+        self._firefox = firefox
+        self._own_ids = count(FIRST_OWN_ID)
+        self._own: dict[int, asyncio.Future[dict[str, Any]]] = {}
+        self._asking: dict[int, asyncio.Task[None]] = {}
+        """By the number of the driver's command, until it is answered."""
+        self._told: set[int] = set()
+        """Numbers of commands that the page has answered, and Firefox not yet."""
+
+    async def run(self) -> None:
+        """Return when either side has gone."""
+        sides = [asyncio.create_task(self._take_commands()), asyncio.create_task(self._take_answers())]
+        _, left = await asyncio.wait(sides, return_when=asyncio.FIRST_COMPLETED)
+        for task in (*left, *self._asking.values()):
+            task.cancel()
+
+    async def _take_commands(self) -> None:
+        async for message in self._driver:
+            if message.type is not WSMsgType.TEXT:
+                break
+            command = json.loads(message.data)
+            given = command["params"]
+            if command["method"] in UNKNOWN:
+                await self._driver.send_json({"type": "success", "id": command["id"], "result": {}})
+                continue
+            if command["method"] == "script.callFunction" and given.get("awaitPromise"):
+                number = command["id"]
+                declaration = KEEP.format(number=number, function=given["functionDeclaration"])
+                command["params"] = {**given, "functionDeclaration": declaration}
+                self._asking[number] = asyncio.create_task(self._ask(number, given))
+            await self._firefox.send_json(command)
+
+    async def _take_answers(self) -> None:
+        async for message in self._firefox:
+            if message.type is not WSMsgType.TEXT:
+                break
+            answer = json.loads(message.data)
+            number = answer.get("id")
+            if number in self._own:
+                asked = self._own.pop(number)
+                # Firefox may have answered meanwhile, and nobody asks any longer.
+                if not asked.done():
+                    asked.set_result(answer)
+            elif number in self._asking:
+                self._asking.pop(number).cancel()
+                await self._driver.send_str(message.data)
+            elif number in self._told:
+                self._told.remove(number)
+            else:
+                await self._driver.send_str(message.data)
+
+    async def _ask(self, number: int, given: dict[str, Any]) -> None:
+        """Ask the page for an answer until there is one."""
+        await asyncio.sleep(PATIENCE_S)
+        while True:
+            asked = await self._call(ASK, number, {"target": given["target"]})
+            state = asked["result"]["result"]["value"] if asked["type"] == "success" else "gone"
+            if state == "gone":
+                # The page was left: Firefox itself says so.
+                return
+            if state != "pending":
+                break
+            await asyncio.sleep(LOOK_S)
+        answer = await self._call(TAKE, number, given)
+        del self._asking[number]
+        self._told.add(number)
+        await self._driver.send_json({**answer, "id": number})
+
+    async def _call(self, function: str, number: int, given: dict[str, Any]) -> dict[str, Any]:
+        own = next(self._own_ids)
+        self._own[own] = asyncio.get_running_loop().create_future()
+        arguments = [{"type": "number", "value": number}]
+        params = {**given, "functionDeclaration": function, "arguments": arguments, "awaitPromise": False}
+        params.pop("this", None)
+        await self._firefox.send_json({"id": own, "method": "script.callFunction", "params": params})
+        return await self._own[own]
+
+
+def relay_to(url: str) -> Callable[[web.Request], Awaitable[web.WebSocketResponse]]:
+    """Return a handler that takes a driver and passes it on to Firefox at a URL."""
+
+    async def relay(request: web.Request) -> web.WebSocketResponse:
+        driver = web.WebSocketResponse(max_msg_size=0)
+        await driver.prepare(request)
+        async with ClientSession() as http, http.ws_connect(url, max_msg_size=0) as socket:
+            await Relay(driver, socket).run()
+        return driver
+
+    return relay
+
+
+async def run_firefox(arguments: list[str]) -> int:
+    """Run Firefox behind a relay, and say where that listens as Firefox does; return Firefox's exit status."""
     firefox = next(filter(None, map(shutil.which, ("firefox-esr", "firefox"))), None)
-    assert firefox is not None, "The browser tests need Firefox; make test installs it."
-    _write_profile(profile, {name.replace("__", "."): value for name, value in preferences.items()})
+    assert firefox is not None
     process = await asyncio.create_subprocess_exec(
-        firefox,
-        *("--headless", "--no-remote", "--remote-debugging-port", "0", "--profile", str(profile), "about:blank"),
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.PIPE,
+        firefox, *arguments, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE
     )
     assert process.stderr is not None
-    try:
-        async with asyncio.timeout(START_S):
-            while not (found := re.search(rb"WebDriver BiDi listening on (ws://\S+)", await process.stderr.readline())):
-                assert not process.stderr.at_eof(), "Firefox did not start."
-        # Later output is read and forgotten, so that Firefox never waits for a reader.
-        rest = asyncio.create_task(process.stderr.read())
-        async with ClientSession() as http, http.ws_connect(f"{found[1].decode()}/session", max_msg_size=0) as socket:
-            page = FirefoxPage(socket)
-            await page.open()
-            yield page
-            errors = list(page.errors)
-            await page.close()
-        await asyncio.wait_for(process.wait(), START_S)
-        await rest
-        assert not errors, errors
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
+    async with asyncio.timeout(START_S):
+        while not (found := re.search(rb"WebDriver BiDi listening on (ws://\S+)", await process.stderr.readline())):
+            assert not process.stderr.at_eof(), "Firefox did not start."
+    # Later output is read and forgotten, so that Firefox never waits for a reader.
+    rest = asyncio.create_task(process.stderr.read())
+    app = web.Application()
+    app.router.add_get("/session", relay_to(f"{found[1].decode()}/session"))
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    host, port, *_ = runner.addresses[0]
+    print(f"WebDriver BiDi listening on ws://{host}:{port}", file=sys.stderr, flush=True)
+    status = await process.wait()
+    await rest
+    await runner.cleanup()
+    return status
 
 
-def _write_profile(profile: Path, preferences: dict[str, Any]) -> None:
-    profile.mkdir()
-    lines = [
-        f"user_pref({json.dumps(name)}, {json.dumps(value)});" for name, value in {**PREFERENCES, **preferences}.items()
-    ]
-    (profile / "user.js").write_text("\n".join(lines))
+if __name__ == "__main__":
+    sys.exit(asyncio.run(run_firefox(sys.argv[1:])))

@@ -1,4 +1,4 @@
-"""Chromium, under which the network changes in mid-call."""
+"""A browser, under which the network changes in mid-call."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -36,7 +36,7 @@ async def hang(route: Route) -> None:
         await route.continue_()
 
 
-async def test_results_follow_chromium_to_another_port(
+async def test_results_follow_the_browser_to_another_port(
     server: Server, open_page: OpenPage, babble: Path, record_property: Callable[[str, object], None]
 ) -> None:
     """The same call goes on: the client makes no other one."""

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 from playwright.async_api import ConsoleMessage, Page, Route, expect
 
 from tests.browser.conftest import OpenPage, Server
@@ -41,6 +42,7 @@ element.dataset.seen = JSON.stringify([setBefore, sameClass, Object.keys(element
 """
 
 
+@pytest.mark.firefox
 async def test_a_strict_page_that_sets_the_source_first_and_loads_the_component_twice_shows_the_label(
     server: Server, open_page: OpenPage, babble: Path
 ) -> None:
@@ -151,6 +153,7 @@ HEARD = "latest && latest.label !== 'no_speech'"
 SILENT = "latest && latest.label === 'no_speech'"
 
 
+@pytest.mark.firefox
 async def test_a_tap_follows_the_call_from_one_microphone_to_the_next(
     server: Server, open_page: OpenPage, babble: Path
 ) -> None:

@@ -1,4 +1,4 @@
-"""A media node that is taken down under calls from a real Chromium."""
+"""A media node that is taken down under calls from a real browser."""
 
 import asyncio
 import re
@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from playwright.async_api import expect
 
-from tests.browser.conftest import OpenPage
+from tests.browser.conftest import ICE_ADDRESSES, OpenPage
 from tests.browser.test_page import expect_live, press
 from tests.hosts.conftest import free_ports
 from tests.hosts.processes import Process
@@ -64,7 +64,7 @@ class Server(Process):
 def nodes() -> Iterator[tuple[Server, Server]]:
     """Two media nodes. The second one is not started yet."""
     with ExitStack() as stack:
-        first, second = (Server("media", "--ice-address", LOOPBACK, "--model", "off") for _ in range(2))
+        first, second = (Server("media", *ICE_ADDRESSES, "--model", "off") for _ in range(2))
         for node in (first, second):
             stack.callback(node.kill)
         first.start()
@@ -79,6 +79,7 @@ def signaling(nodes: tuple[Server, Server]) -> Iterator[Server]:
     server.stop()
 
 
+@pytest.mark.firefox
 async def test_a_node_that_is_taken_down_is_left_without_anybody_noticing(
     nodes: tuple[Server, Server], signaling: Server, open_page: OpenPage, babble: Path
 ) -> None:

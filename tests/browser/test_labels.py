@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import pytest
 from playwright.async_api import expect
 
 from tests.browser.conftest import OpenPage, StartServer
@@ -30,6 +31,7 @@ SHOWN = """async (element, moods) => {
 }"""
 
 
+@pytest.mark.firefox
 async def test_labels_of_another_kind_are_shown_by_their_own_names(
     start_server: StartServer, open_page: OpenPage, voices: dict[str, Path], tmp_path: Path
 ) -> None:

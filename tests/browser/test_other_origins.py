@@ -1,4 +1,4 @@
-"""A page of one origin and a server of another one, in a real Chromium."""
+"""A page of one origin and a server of another one, in a real browser."""
 
 from pathlib import Path
 
@@ -35,7 +35,11 @@ CALL = """async (endpoint) => {
 
 @pytest.mark.parametrize(
     ("options", "wanted"),
-    [((), "stopped"), (("--allow-origin", "https://elsewhere.example"), "cross_origin"), (None, "unreachable")],
+    [
+        pytest.param((), "stopped", marks=pytest.mark.firefox),
+        (("--allow-origin", "https://elsewhere.example"), "cross_origin"),
+        (None, "unreachable"),
+    ],
 )
 async def test_a_page_of_another_origin_calls_with_its_monitorings_headers_or_is_told_why_not(
     server: Server,

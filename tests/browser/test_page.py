@@ -9,8 +9,11 @@ import pytest
 from playwright.async_api import Page, expect
 
 from tests.browser.conftest import (
-    ALWAYS_ALLOWED,
-    FAKE_DEVICE,
+    ASKING,
+    BLOCKED,
+    INSECURE,
+    INSECURE_HOST,
+    NO_MICROPHONE,
     WAIT_MS,
     OpenBrowser,
     OpenPage,
@@ -43,17 +46,18 @@ async def expect_no_sessions(server: Server) -> None:
             await asyncio.sleep(0.05)
 
 
-@pytest.mark.parametrize(("label", "word", "other"), [("male", "Male", "Female"), ("female", "Female", "Male")])
+@pytest.mark.parametrize("label", ["male", pytest.param("female", marks=pytest.mark.firefox)])
 async def test_a_voice_is_named_on_the_screen(
-    server: Server, open_page: OpenPage, voices: dict[str, Path], label: str, word: str, other: str
+    server: Server, open_page: OpenPage, voices: dict[str, Path], label: str
 ) -> None:
+    word = label.capitalize()
     page = await open_page(server.url, voices[label])
     await press(page, "Start")
     await expect(page.locator("#word")).to_have_text(word)
     await expect(page.locator("#sure")).to_have_text(re.compile(r"^\d+ % sure$"))
     line = page.locator(f"#stream li.{label}").first
     await expect(line).to_have_text(re.compile(rf"\d:\d\d\.\d{word}[\d.]+ s\d+ %"))
-    await expect(page.locator("#speech")).to_have_text(re.compile(r"^([5-9]|\d\d)\."))
+    await expect(page.locator("#speech")).to_have_text(re.compile(r"^([3-9]|\d\d)\."))
     await press(page, "Stop")
     await expect(page.locator("#word")).to_have_text(re.compile(rf"^\d+\s%\s{label}"))
     share = page.locator(f"#share-{label}")
@@ -99,7 +103,7 @@ async def test_start_and_stop_go_round_and_leave_nothing_on_the_server(
 ) -> None:
     await expect_no_sessions(server)
     page = await open_page(server.url, babble)
-    for _ in range(4):
+    for _ in range(3):
         await press(page, "Start")
         await expect_live(page)
         assert len(server.sessions()) == 1
@@ -132,12 +136,12 @@ async def test_a_reload_ends_the_call_and_the_page_works_again(
     await expect_live(page)
 
 
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("how", [signal.SIGTERM, pytest.param(signal.SIGKILL, marks=pytest.mark.firefox)])
 async def test_a_server_that_was_restarted_is_found_again(
     start_server: StartServer, open_page: OpenPage, babble: Path, how: signal.Signals
 ) -> None:
     # With nowhere else to go the call stays until the server has waited long enough.
-    server = start_server("--drain-timeout-s", "1")
+    server = start_server("--model", "off", "--drain-timeout-s", "1")
     page = await open_page(server.url, babble)
     await press(page, "Start")
     await expect_live(page)
@@ -155,7 +159,7 @@ async def test_a_server_that_was_restarted_is_found_again(
 async def test_a_network_that_goes_away_for_a_moment_is_got_over(
     start_server: StartServer, open_page: OpenPage, babble: Path
 ) -> None:
-    server = start_server()
+    server = start_server("--model", "off")
     page = await open_page(server.url, babble)
     await press(page, "Start")
     await expect_live(page)
@@ -169,7 +173,7 @@ async def test_a_network_that_goes_away_for_a_moment_is_got_over(
 
 
 async def test_the_browser_is_told_how_its_packets_arrive(server: Server, open_page: OpenPage, babble: Path) -> None:
-    """The reports are the server's own, not aiortc's: Chromium has to make sense of them."""
+    """The reports are the server's own, not aiortc's: browsers have to make sense of them."""
     page = await open_page(server.url, babble)
     await page.evaluate(
         """() => {
@@ -208,15 +212,31 @@ async def test_a_microphone_can_be_changed_in_the_middle_of_a_call(
     assert same["session"] == session["session"]
 
 
+@pytest.mark.firefox
 async def test_a_microphone_that_is_not_allowed_is_told_in_plain_words(server: Server, open_page: OpenPage) -> None:
-    page = await open_page(server.url, flags=[FAKE_DEVICE, "--deny-permission-prompts"])
+    page = await open_page(server.url, surroundings=BLOCKED)
     await press(page, "Start")
     await expect(page.get_by_role("alert")).to_contain_text("The microphone is blocked")
     await expect(page.get_by_role("button", name="Start")).to_be_visible()
 
 
+@pytest.mark.chromium_only("WebDriver BiDi sets permissions of another kind than those that Firefox asks.")
+async def test_a_microphone_that_is_blocked_is_said_before_anybody_presses_start(
+    server: Server, open_browser: OpenBrowser
+) -> None:
+    """The permission is looked at on load, and watched."""
+    context = await (await open_browser(surroundings=ASKING)).new_context()
+    # All that is not granted is denied.
+    await context.grant_permissions([], origin=server.url)
+    page = await context.new_page()
+    await page.goto(server.url)
+    await expect(page.locator("#word")).to_have_text("The microphone is blocked")
+    await context.clear_permissions()
+    await expect(page.locator("#word")).to_have_text("Press Start and speak")
+
+
 async def test_a_missing_microphone_is_told_in_plain_words(server: Server, open_page: OpenPage) -> None:
-    page = await open_page(server.url, flags=[ALWAYS_ALLOWED])
+    page = await open_page(server.url, surroundings=NO_MICROPHONE)
     devices = await page.evaluate("navigator.mediaDevices.enumerateDevices()")
     if any(device["kind"] == "audioinput" for device in devices):
         pytest.skip("this machine has a microphone")
@@ -225,8 +245,7 @@ async def test_a_missing_microphone_is_told_in_plain_words(server: Server, open_
 
 
 async def test_an_insecure_page_says_why_it_cannot_listen(server: Server, open_page: OpenPage) -> None:
-    flags = [FAKE_DEVICE, ALWAYS_ALLOWED, "--host-resolver-rules=MAP voice.test 127.0.0.1", "--no-proxy-server"]
-    page = await open_page(f"http://voice.test:{server.port}/", flags=flags)
+    page = await open_page(f"http://{INSECURE_HOST}:{server.port}/", surroundings=INSECURE)
     # Before anybody presses anything.
     await expect(page.locator("#word")).to_have_text("This page cannot use the microphone")
     await press(page, "Start")
@@ -234,7 +253,7 @@ async def test_an_insecure_page_says_why_it_cannot_listen(server: Server, open_p
 
 
 async def test_a_full_server_is_waited_for(start_server: StartServer, open_browser: OpenBrowser, babble: Path) -> None:
-    server = start_server("--max-sessions", "1")
+    server = start_server("--model", "off", "--max-sessions", "1")
     browser = await open_browser(babble)
     first, second = await browser.new_page(), await browser.new_page()
     for page in (first, second):
@@ -251,7 +270,7 @@ async def test_a_full_server_is_waited_for(start_server: StartServer, open_brows
 async def test_a_token_is_asked_for_typed_in_or_taken_from_the_address(
     start_server: StartServer, open_page: OpenPage, babble: Path
 ) -> None:
-    server = start_server("--token", "correct-horse-battery-staple")
+    server = start_server("--model", "off", "--token", "correct-horse-battery-staple")
     page = await open_page(server.url, babble)
     await press(page, "Start")
     await expect(page.get_by_role("alert")).to_contain_text("This server asks for a token")

@@ -1,10 +1,12 @@
-"""Several voices by one connection from a real Chromium."""
+"""Several voices by one connection from a real browser."""
 
 import asyncio
 import base64
 from pathlib import Path
 
-from tests.browser.conftest import OpenPage, Server
+import pytest
+
+from tests.browser.conftest import SOUND_UNASKED, OpenPage, Server
 from tests.browser.test_page import expect_no_sessions
 from tests.lossyproxy import a_lossy_proxy
 
@@ -29,11 +31,12 @@ PREPARE = """async (files) => {
 ADD = "async ([name, label]) => client.add(name, await track(label))"
 
 
+@pytest.mark.firefox
 async def test_voices_are_told_apart_and_come_and_go(
     server: Server, open_page: OpenPage, voices: dict[str, Path]
 ) -> None:
     await expect_no_sessions(server)
-    page = await open_page(server.url, flags=["--autoplay-policy=no-user-gesture-required"])
+    page = await open_page(server.url, surroundings=SOUND_UNASKED)
     files = {label: base64.b64encode(path.read_bytes()).decode() for label, path in voices.items()}
     await page.evaluate(PREPARE, files)
     await page.evaluate("async () => client.start({ Max: await track('male'), 'Zoë & co': await track('female') })")
@@ -64,7 +67,7 @@ async def test_more_voices_than_a_call_takes_are_refused_and_the_others_go_on(
     server: Server, open_page: OpenPage, voices: dict[str, Path]
 ) -> None:
     await expect_no_sessions(server)
-    page = await open_page(server.url, flags=["--autoplay-policy=no-user-gesture-required"])
+    page = await open_page(server.url, surroundings=SOUND_UNASKED)
     files = {"male": base64.b64encode(voices["male"].read_bytes()).decode()}
     await page.evaluate(PREPARE, files)
     names = [f"voice {number}" for number in range(8)]
@@ -97,7 +100,7 @@ async def test_a_voice_does_not_stay_on_the_server_for_answers_that_are_lost(
 
     await expect_no_sessions(server)
     async with a_lossy_proxy(server.url) as proxy:
-        page = await open_page(proxy.url, flags=["--autoplay-policy=no-user-gesture-required"])
+        page = await open_page(proxy.url, surroundings=SOUND_UNASKED)
         files = {"male": base64.b64encode(voices["male"].read_bytes()).decode()}
         await page.evaluate(PREPARE, files)
         await page.evaluate("async () => client.start({ alice: await track('male') })")

@@ -1,13 +1,9 @@
 """The WebSocket fallback in pages of other people: strict, of another origin, sandboxed, or not clicked yet."""
 
-import json
-from pathlib import Path
-
 import pytest
 from playwright.async_api import Frame, Page
 
 from tests.browser.conftest import OpenPage, Server
-from tests.browser.firefox import a_firefox
 from tests.browser.test_component import STRICT
 from tests.browser.test_page import expect_no_sessions
 
@@ -45,18 +41,12 @@ async def hear(page: Page | Frame, base: str, policy: str = "", **options: str) 
     return code, message, broken
 
 
+@pytest.mark.firefox
 async def test_a_strict_page_falls_back_without_a_directive_of_its_own(server: Server, open_page: OpenPage) -> None:
     """The policy was blamed for what Local Network Access did: Chromium lets no page that a test has made up, and
     that comes from no address, open a WebSocket to loopback."""
     page = await open_page(server.url)
     assert await hear(page, server.url, STRICT) == ("heard", "", [])
-    await expect_no_sessions(server)
-
-
-async def test_a_strict_page_falls_back_in_firefox(server: Server, tmp_path: Path) -> None:
-    async with a_firefox(tmp_path / "profile") as firefox:
-        await firefox.goto(server.url)
-        assert await firefox.evaluate(f"({HEAR})({json.dumps([STRICT, server.url, {}])})") == ["heard", "", []]
     await expect_no_sessions(server)
 
 
@@ -123,6 +113,7 @@ UNASKED = """addEventListener('load', async () => {
 """
 
 
+@pytest.mark.chromium_only("In Firefox, what drives it counts as a click as soon as the page is there.")
 async def test_a_page_that_nobody_has_clicked_says_so_and_goes_on_at_the_click(
     server: Server, open_page: OpenPage
 ) -> None:

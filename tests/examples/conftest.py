@@ -10,10 +10,11 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
-from tests.browser.conftest import babble, open_browser, open_page, recordings
+from tests.browser.conftest import babble, browser_name, browsers, open_browser, open_page, recordings, share_loop
 
-__all__ = ["babble", "open_browser", "open_page", "recordings"]
+__all__ = ["babble", "browser_name", "browsers", "open_browser", "open_page", "recordings"]
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 PATIENCE_S = 100
@@ -52,7 +53,11 @@ class Example:
 RunExample = Callable[..., Awaitable[Example]]
 
 
-@pytest.fixture
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    share_loop(item for item in items if Path(__file__).parent in item.path.parents)
+
+
+@pytest_asyncio.fixture(loop_scope="session")
 async def run_example() -> AsyncIterator[RunExample]:
     """A function that starts an example with options; it is stopped at the test's end."""
     async with AsyncExitStack() as stack:

@@ -17,7 +17,7 @@ export const words = {
   reconnecting: 'جارٍ إعادة الاتصال…',
   stopped: 'متوقف',
   ready: 'جاهز',
-  waitingForMicrophone: 'بانتظار الميكروفون',
+  waitingForMicrophone: 'الميكروفون…',
   live: 'مباشر',
   start: 'ابدأ',
   stop: 'أوقف',

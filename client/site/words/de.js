@@ -17,7 +17,7 @@ export const words = {
   reconnecting: 'Verbinde neu…',
   stopped: 'Beendet',
   ready: 'Bereit',
-  waitingForMicrophone: 'Wartet auf das Mikrofon',
+  waitingForMicrophone: 'Mikrofon…',
   live: 'Live',
   start: 'Start',
   stop: 'Stopp',

@@ -19,7 +19,7 @@ export const words = {
   reconnecting: 'Reconnecting…',
   stopped: 'Stopped',
   ready: 'Ready',
-  waitingForMicrophone: 'Waiting for the microphone',
+  waitingForMicrophone: 'Microphone…',
   live: 'Live',
   start: 'Start',
   stop: 'Stop',

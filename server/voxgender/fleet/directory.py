@@ -45,6 +45,8 @@ class Member:
         self.confirmed_at = confirmed_at
         self.reserved = 0
         """Places reserved since that record, for offers on their way; the record counts earlier ones."""
+        self.unanswered = 0
+        """Offers on their way."""
         self.penalised_until = 0.0
 
     def update(self, record: NodeRecord, confirmed_at: float) -> None:
@@ -200,9 +202,11 @@ class Directory:
         """Reserve places for an offer on its way to a node; afterwards the node's own record counts them."""
         before = member.record
         member.reserved += places
+        member.unanswered += 1
         try:
             yield
         finally:
+            member.unanswered -= 1
             if member.record is before:
                 member.reserved -= places
 

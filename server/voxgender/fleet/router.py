@@ -45,7 +45,10 @@ FIRST_ANSWER_S = 1.0
 PROMPT_ANSWER_S = 0.08
 """Time after which that node is asked whether it moves at all; a healthy one takes some ten milliseconds."""
 STANDSTILL_S = 0.12
-"""Time for any answer to that question. A node that stands still must not keep its callers, one that is busy may."""
+"""Time for any answer to that question, for each offer that the node has to answer. A node that stands still must not
+keep its callers, one that is busy may."""
+_STEPS = 4
+"""Parts in which this time is waited for: as long as signaling itself stands still, it cannot hear a node."""
 MAX_UNANSWERED = 2
 """Nodes that may leave an offer unanswered before it is refused."""
 _WITHDRAWALS = 4
@@ -292,7 +295,7 @@ class Router:
             with self._directory.reserve(member, places):
                 within_s = FIRST_ANSWER_S if has_others else None
                 asking = member.node.offer(offer_id, offer, subject, address, options, within_s=within_s)
-                placed = await (_unless_it_stands_still(member.node, asking) if has_others else asking)
+                placed = await (_unless_it_stands_still(member, asking) if has_others else asking)
         except NotReady as refusal:
             self._directory.note_refusal(member, refusal, places)
             outcome = "refused"
@@ -406,7 +409,7 @@ class Router:
         return NotReady("No media node takes calls now.", code="no_node", retry_after_s=2)
 
 
-async def _unless_it_stands_still(node: RemoteNode, asking: Coroutine[Any, Any, OfferResponse]) -> OfferResponse:
+async def _unless_it_stands_still(member: Member, asking: Coroutine[Any, Any, OfferResponse]) -> OfferResponse:
     """Return a node's answer to an offer; if it takes long, ask for the node's record, and wait only if that comes.
 
     Raises:
@@ -418,11 +421,14 @@ async def _unless_it_stands_still(node: RemoteNode, asking: Coroutine[Any, Any, 
     try:
         await asyncio.wait(tasks, timeout=PROMPT_ANSWER_S)
         if not offer.done():
-            tasks.append(asyncio.create_task(node.record(), name="record"))
-            # A refusal is a sign of life, too.
-            done, _ = await asyncio.wait(tasks, timeout=STANDSTILL_S, return_when=asyncio.FIRST_COMPLETED)
-            if not done:
-                raise NoAnswer(f"{node.url} stands still")
+            tasks.append(asyncio.create_task(member.node.record(), name="record"))
+            for _ in range(_STEPS * member.unanswered):
+                await asyncio.wait(tasks, timeout=STANDSTILL_S / _STEPS, return_when=asyncio.FIRST_COMPLETED)
+                # A refusal is a sign of life, too.
+                if any(task.done() for task in tasks):
+                    break
+            else:
+                raise NoAnswer(f"{member.node.url} stands still")
         return await offer
     finally:
         for task in tasks:
