@@ -7,8 +7,8 @@ a name ends in ``_ms``. ``docs/protocol.md`` explains each message; ``docs/proto
 """
 
 import json
-import math
 import sys
+from math import isfinite
 from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 import msgspec
@@ -66,11 +66,8 @@ class Message(msgspec.Struct, frozen=True, tag_field="type", kw_only=True):
         Raises:
             ValueError: a number is infinite or NaN, which JSON has no form for.
         """
-        plain: dict[str, Any] = _rounded(msgspec.to_builtins(self), _SECONDS_DECIMALS)
-        for name in _LEFT_OUT:
-            if plain.get(name, "") is None:
-                del plain[name]
-        return plain
+        plain = msgspec.to_builtins(self)
+        return _rounded({name: value for name, value in plain.items() if value is not None or name not in _LEFT_OUT})
 
 
 class NamedVoice(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -271,9 +268,6 @@ _LEFT_OUT: dict[str, dict[str, Any]] = {
 }
 """Fields that are not sent where they are None, and their schema."""
 
-_ROUNDED = frozenset((float, dict, list, tuple))
-"""Types that are rounded, or may hold numbers to round."""
-
 _encoder = msgspec.json.Encoder()
 
 
@@ -303,21 +297,22 @@ def schema() -> dict[str, Any]:
     }
 
 
-def _rounded(value: Any, decimals: int) -> Any:
-    # Compared by exact type, and without a call for other values, because this runs for every field of every result.
-    kind = type(value)
-    if kind is float:
-        if not math.isfinite(value):
-            raise ValueError(f"{value} cannot be sent as JSON.")
-        return round(value, decimals)
-    if kind is dict:
-        return {
-            name: _rounded(inner, _DECIMALS.get(name, decimals)) if type(inner) in _ROUNDED else inner
-            for name, inner in value.items()
-        }
-    if kind is list or kind is tuple:
-        return [_rounded(inner, decimals) for inner in value]
-    return value
+def _rounded(values: dict[str, Any], decimals: int = _SECONDS_DECIMALS) -> dict[str, Any]:
+    # Compared by exact type, and without a call for each value, because this runs for every field of every result.
+    plain = {}
+    for name, value in values.items():
+        kind = type(value)
+        if kind is float:
+            if not isfinite(value):
+                raise ValueError(f"{value} cannot be sent as JSON.")
+            plain[name] = round(value, _DECIMALS.get(name, decimals))
+        elif kind is dict:
+            plain[name] = _rounded(value, _DECIMALS.get(name, decimals))
+        elif kind is list or kind is tuple:
+            plain[name] = [_rounded({name: inner}, decimals)[name] for inner in value]
+        else:
+            plain[name] = value
+    return plain
 
 
 if __name__ == "__main__":

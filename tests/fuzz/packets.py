@@ -9,12 +9,13 @@ import struct
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import aiortc.rtcsctptransport as aiortc_sctp
 import pylibsrtp
 from aioice import stun
 from aiortc import MediaStreamTrack, RTCRtpCodecParameters, RTCSctpTransport
+from aiortc.rtcdtlstransport import State
 from google_crc32c import value as crc32c
 
 from tests import offers
@@ -23,7 +24,7 @@ from tests.rtc import LOOPBACK, Peer, session_on
 from voxgender.audio.frames import Packet
 from voxgender.engine import Engine
 from voxgender.media import sharedsocket
-from voxgender.media.aiortc_internals import reception, sctp
+from voxgender.media.aiortc_internals import bundling, reception, sctp
 from voxgender.media.decoder import Decoders
 from voxgender.media.node import MediaNode
 from voxgender.media.rtp import is_rtcp, parse_rtcp, parse_rtp
@@ -330,6 +331,7 @@ class _Wire:
     """Stands in for the DTLS transport between two associations: SCTP is what is tried, thousands of times a second."""
 
     state = "connected"
+    _state = State.CONNECTED
 
     def __init__(self, role: str) -> None:
         self._role = role
@@ -340,6 +342,30 @@ class _Wire:
 
     async def _send_data(self, data: bytes) -> None:
         self.sent.append(data)
+
+    # Its OpenSSL, and its ICE transport, whose connection has no path.
+
+    @property
+    def _ssl(self) -> Self:
+        return self
+
+    @property
+    def transport(self) -> Self:
+        return self
+
+    @property
+    def _connection(self) -> Self:
+        return self
+
+    @property
+    def _nominated(self) -> dict[int, object]:
+        return {}
+
+    def send(self, data: bytes) -> None:
+        self.sent.append(data)
+
+    def bio_read(self, _: int) -> bytes:
+        return b""
 
 
 class _Connection:
@@ -366,6 +392,7 @@ class Association:
         self._excess = ""
         sctp.bound(_Connection(ours), self._on_excess)  # type: ignore[arg-type]
         bounded: Any = vars(ours)[sctp._HANDLE].__self__
+        bundling.bundle(_Connection(ours))  # type: ignore[arg-type]
         bounded._chunks = RateLimit(_UNHURRIED, _UNHURRIED)
         await ours.start(None, 5000)
         await theirs.start(None, 5000)

@@ -24,11 +24,13 @@ from voxgender.engine.schedule import Phase
 from voxgender.errors import Draining, NotReady, SdpRejected, SessionNotFound
 from voxgender.media import negotiation
 from voxgender.media.aiortc_internals import handshake, sctp
+from voxgender.media.aiortc_internals.bundling import bundle
 from voxgender.media.aiortc_internals.certificates import Certificates
 from voxgender.media.aiortc_internals.closing import close, suppress_close_errors
 from voxgender.media.aiortc_internals.ice import HostAddresses, gather_on
 from voxgender.media.aiortc_internals.paths import Consent
 from voxgender.media.aiortc_internals.reception import RtpDiversion, take_over_rtp
+from voxgender.media.aiortc_internals.records import read_records
 from voxgender.media.aiortc_internals.sctp import wait_delivered
 from voxgender.media.audiobudget import EXCESSES, Excess
 from voxgender.media.decoder import Decoders
@@ -166,6 +168,7 @@ class Session(LiveSession):
             suppress_close_errors(pc)
             handshake.watch(pc, self._on_insecure)
             sctp.bound(pc, self._on_excessive_data)
+            bundle(pc)
             gather_on(
                 pc,
                 self._sockets,
@@ -330,6 +333,7 @@ class Session(LiveSession):
     def _on_connection_state(self) -> None:
         if self.state == "connected":
             self._connected_at = monotonic()
+            read_records(self._pc)
             self._note_start()
         elif self.state == "failed":
             self.end_soon("connection_failed")

@@ -12,6 +12,7 @@ from aiortc.rtcsctptransport import ForwardTsnChunk, ShutdownAckChunk
 
 from tests.media.aiortc_internals.pair import a_pair, on_loopback
 from tests.rtc import ToneTrack
+from voxgender.media.aiortc_internals.bundling import bundle
 from voxgender.media.aiortc_internals.closing import close, suppress_close_errors
 
 
@@ -41,6 +42,7 @@ async def test_a_chunk_that_is_sent_again_at_the_very_end_is_no_error(timer: str
 
     def prepare(callee: RTCPeerConnection) -> None:
         suppress_close_errors(callee)
+        bundle(callee)
         on_loopback(callee)
 
     async with a_pair(prepare) as pair:

@@ -10,7 +10,8 @@ import tomllib
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import aioice
 import aiortc
@@ -19,6 +20,7 @@ from aioice.ice import CandidatePair, StunProtocol
 from aioice.stun import Class, Message, Method, Transaction
 from aiortc import (
     RTCCertificate,
+    RTCDataChannel,
     RTCDtlsTransport,
     RTCIceTransport,
     RTCPeerConnection,
@@ -27,7 +29,7 @@ from aiortc import (
     RTCSctpTransport,
 )
 from aiortc.rtcdtlstransport import RtpReceiver
-from aiortc.rtcsctptransport import InboundStream
+from aiortc.rtcsctptransport import DataChunk, InboundStream
 
 from tests.media.aiortc_internals.pair import a_pair
 
@@ -45,8 +47,8 @@ PRIVATE: dict[type, set[str]] = {
     Transaction: {"_Transaction__addr"},
     RTCCertificate: {"_create_ssl_context"},
     RTCDtlsTransport: {
-        "_do_handshake", "_register_rtp_receiver", "_rx_srtp", "_set_state", "_ssl", "_state", "_tx_srtp",
-        "_unregister_rtp_receiver", "_validate_peer_identity",
+        "_data_receiver", "_do_handshake", "_register_rtp_receiver", "_rx_srtp", "_set_state", "_ssl", "_state",
+        "_tx_srtp", "_unregister_rtp_receiver", "_validate_peer_identity",
     },
     RTCRtpReceiver: {"_RTCRtpReceiver__rtcp_ssrc"},
     RtpReceiver: {"_handle_disconnect"},
@@ -56,10 +58,16 @@ PRIVATE: dict[type, set[str]] = {
         "_RTCRtpSender__rtp_timestamp", "_run_rtp", "_ssrc",
     },
     RTCSctpTransport: {
-        "_advertised_rwnd", "_data_channel_queue", "_data_channel_receive", "_data_channels", "_handle_data",
-        "_inbound_streams", "_local_tsn", "_outbound_queue", "_sack_misordered", "_send_chunk", "_sent_queue",
-        "_transmit",
+        "_advanced_peer_ack_tsn", "_advertised_rwnd", "_association_state", "_cwnd", "_data_channel_flush",
+        "_data_channel_queue", "_data_channel_receive", "_data_channel_send", "_data_channels", "_fast_recovery_exit",
+        "_flight_size", "_forward_tsn_chunk", "_forward_tsn_streams", "_handle_data", "_inbound_streams",
+        "_last_sacked_tsn", "_local_port", "_local_tsn", "_local_verification_tag", "_loop", "_outbound_queue",
+        "_outbound_stream_seq", "_reconfig_queue", "_remote_max_message_size", "_remote_port",
+        "_remote_verification_tag", "_sack_misordered", "_send_chunk", "_sent_queue", "_t3_cancel", "_t3_handle",
+        "_t3_restart", "_t3_start", "_transmit", "_update_rto",
     },
+    RTCDataChannel: {"_addBufferedAmount"},
+    DataChunk: {"_book_size", "_in_flight", "_sent_count", "_sent_time"},
 }  # fmt: skip
 """Names by the class that keeps them."""
 
@@ -82,11 +90,27 @@ UNDOCUMENTED: dict[type, set[str]] = {
 UNEXPORTED = {
     # Tried with a real TURN server in tests/doctor.
     "doctor/addresses.py": {"stun", "turn"},
+    "media/aiortc_internals/bundling.py": {
+        "Chunk",
+        "DataChunk",
+        "ForwardTsnChunk",
+        "SCTP_DATA_FIRST_FRAG",
+        "SCTP_DATA_LAST_FRAG",
+        "SCTP_DATA_UNORDERED",
+        "SackChunk",
+        "State",
+        "USERDATA_MAX_LENGTH",
+        "WEBRTC_DCEP",
+        "WEBRTC_STRING",
+        "tsn_plus_one",
+        "uint16_add",
+    },
     "media/aiortc_internals/certificates.py": {"SRTPProtectionProfile"},
     "media/aiortc_internals/handshake.py": {"State"},
     "media/aiortc_internals/ice.py": {"candidate_foundation", "candidate_priority", "ice", "stun"},
     "media/aiortc_internals/paths.py": {"CandidatePair", "candidate_priority", "stun"},
     "media/aiortc_internals/reception.py": {"RTCRtpReceiveParameters"},
+    "media/aiortc_internals/records.py": {"State"},
     # Tried with a real TURN server in tests/peer/test_relay.py.
     "peer/relay.py": {"parse_stun_turn_uri", "stun", "turn"},
     "peer/sending.py": {"RtpPacket", "State", "clock"},
@@ -133,6 +157,9 @@ def parts(pc: RTCPeerConnection) -> dict[type, object]:
         RtpReceiver: transceiver.receiver,
         RTCRtpSender: transceiver.sender,
         RTCSctpTransport: pc.sctp,
+        RTCDataChannel: next(iter(cast("Any", pc.sctp)._data_channels.values())),
+        # It gives them to a chunk that it sends.
+        DataChunk: SimpleNamespace(**DataChunk.__annotations__),
         InboundStream: InboundStream(),
     }
 

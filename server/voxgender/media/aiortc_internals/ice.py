@@ -120,6 +120,18 @@ def route_media(transport: RTCIceTransport, on_media: Callable[[bytes, float], b
             protocol.begin_media(on_media)
 
 
+def route_records(transport: RTCIceTransport, on_record: Callable[[bytes], bool]) -> None:
+    """Hand each DTLS message to ``on_record`` as it is read from the socket; if that returns False, to aiortc's queue.
+
+    Args:
+        transport: one whose candidates were gathered by :func:`gather_on`.
+        on_record: called with a message, as ``media.dtls`` splits them; tells whether it took it.
+    """
+    for protocol in transport._connection._protocols:
+        if isinstance(protocol, IceProtocol):
+            protocol.on_record = on_record
+
+
 def read_on_tick(transport: RTCIceTransport) -> None:
     """Let the packets of a connected transport wait for the tick from now on."""
     for protocol in transport._connection._protocols:
@@ -184,6 +196,9 @@ class IceProtocol(ice.StunProtocol):
     on_media: Callable[[bytes, float], bool] | None = None
     """Called with each media packet as it is read; while it is None, the first ones wait."""
 
+    on_record: Callable[[bytes], bool] | None = None
+    """Called with each DTLS message as it is read; those that it does not take go to aiortc's queue."""
+
     transport: CallTransport
 
     def __init__(self, connection: Connection, paths: Paths) -> None:
@@ -193,7 +208,7 @@ class IceProtocol(ice.StunProtocol):
         self._errors = 0
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.on_media = None
+        self.on_media = self.on_record = None
         self._early_media.clear()
         self._paths.close()
         super().connection_lost(exc)
@@ -248,7 +263,8 @@ class IceProtocol(ice.StunProtocol):
         if data and data[0] > 3:
             # aiortc reads one message of a datagram, and the next one when another datagram comes.
             for piece in islice(split_messages(data), MAX_MESSAGES) if is_dtls(data) else ():
-                self.receiver.data_received(piece, self.local_candidate.component)
+                if self.on_record is None or not self.on_record(piece):
+                    self.receiver.data_received(piece, self.local_candidate.component)
             return
         message = self._authentic(data)
         if message is None:
