@@ -124,6 +124,16 @@ async def test_a_subject_s_calls_are_counted_and_those_of_nobody_are_not(begin: 
     await begin(places, "three", subject="ann")
 
 
+async def test_each_channel_of_a_stream_counts_among_its_subject_s_calls(begin: Begin) -> None:
+    """A subject that may have two calls had eight voices classified, in one stream of eight channels."""
+    places = Places(per_subject=2)
+    with pytest.raises(TooManySessions):
+        await begin(places, "of three", subject="ann", channels=3)
+    await begin(places, "of two", subject="ann", channels=2)
+    with pytest.raises(TooManySessions):
+        await begin(places, "one more", subject="ann")
+
+
 async def test_a_node_that_does_not_keep_up_takes_no_call(begin: Begin) -> None:
     load = Load()
     places = Places(load=load)

@@ -69,11 +69,6 @@ class LiveSession(ABC):
         """Places that the call takes now of those that a node has: one for each of its voices or channels."""
 
     @property
-    def calls(self) -> int:
-        """Calls that it counts as among those of its caller's subject."""
-        return 1
-
-    @property
     @abstractmethod
     def state(self) -> str:
         """The connection's state in W3C words: new, connecting, connected, failed, closed."""

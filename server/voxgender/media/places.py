@@ -29,7 +29,7 @@ class Places:
 
     Args:
         capacity: places that there are.
-        per_subject: calls that callers of one subject may have at once; 0 for no such limit.
+        per_subject: places that callers of one subject may have at once; 0 for no such limit.
         give_way_s: time that a call has to connect before it may be ended for another one, if no place is left.
         load: tells whether the node keeps up with the calls that it has.
     """
@@ -78,19 +78,19 @@ class Places:
 
         Raises:
             NotReady: too few places can be had, or the node does not keep up.
-            TooManySessions: the subject has as many calls as it may have.
+            TooManySessions: the subject would have more places than it may have.
         """
-        await self._make_room(subject, address, places, calls=1)
+        await self._make_room(subject, address, places)
 
     async def make_room_for_voices(self, session: LiveSession, more: int) -> None:
         """Make room for more voices of a call, which begin before anything else happens. See :meth:`make_room`."""
         _, subject, address = self._held.get(session.id, _Held(session, None, ""))
-        await self._make_room(subject, address, more, calls=more, of=session)
+        await self._make_room(subject, address, more, of=session)
 
     async def _make_room(
-        self, subject: str | None, address: str, places: int, *, calls: int, of: LiveSession | None = None
+        self, subject: str | None, address: str, places: int, *, of: LiveSession | None = None
     ) -> None:
-        self._check_subject(subject, calls)
+        self._check_subject(subject, places)
         if self._load.overloaded:
             raise NotReady(
                 "The server does not keep up with the calls that it has.", code="overloaded", retry_after_s=5
@@ -104,13 +104,13 @@ class Places:
         while (short := self.taken + places - self.capacity) > 0:
             await self._end_one(address, short, but=of)
         # Others of this subject may have begun while room was made.
-        self._check_subject(subject, calls)
+        self._check_subject(subject, places)
 
-    def _check_subject(self, subject: str | None, calls: int) -> None:
+    def _check_subject(self, subject: str | None, places: int) -> None:
         if subject is None or not self._per_subject:
             return
-        has = sum(held.session.calls for held in self._held.values() if held.subject == subject)
-        if has + calls > self._per_subject:
+        has = sum(held.session.places for held in self._held.values() if held.subject == subject)
+        if has + places > self._per_subject:
             raise TooManySessions(
                 f"This caller has {self._per_subject} calls already, as many as one may have at once."
             )

@@ -135,11 +135,6 @@ class Session(LiveSession):
         return 1 if self._room is None else max(1, self._room.places)
 
     @property
-    def calls(self) -> int:
-        """Calls that it counts as among those of its caller's subject: as many as it has voices."""
-        return self.places
-
-    @property
     def last_active_at(self) -> float:
         """Time of the peer's last packet or message, seconds of ``time.monotonic``."""
         return max(self.started_at, self._voices.last_arrival, self._spoken_at)
