@@ -59,7 +59,7 @@ async def analyze(
     rate: int | None = None,
     encoding: Encoding | None = None,
     channels: int | None = None,
-    model: str = "embedded",
+    model: str | PathLike[str] = "embedded",
 ) -> AsyncGenerator[AnyMessage, None]:
     """Analyse a voice as it comes: an aiortc track, or PCM from anywhere.
 
@@ -101,7 +101,7 @@ async def classify(
     rate: int | None = None,
     encoding: Encoding | None = None,
     channels: int | None = None,
-    model: str = "embedded",
+    model: str | PathLike[str] = "embedded",
 ) -> FileClassification:
     """Classify a file or a recording by all of its speech, on another thread than the event loop's.
 
@@ -130,7 +130,7 @@ def classify_sync(
     rate: int | None = None,
     encoding: Encoding | None = None,
     channels: int | None = None,
-    model: str = "embedded",
+    model: str | PathLike[str] = "embedded",
 ) -> FileClassification:
     """Classify a file or a recording on the present thread: :func:`classify` for programs without an event loop."""
     from voxgender.embedding import classification

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -113,3 +114,9 @@ def test_a_hop_that_does_not_fit_is_refused_before_the_model_is_loaded() -> None
 def test_a_model_that_is_not_there_is_said_so() -> None:
     with pytest.raises(ModelError, match="no-such-model"):
         loading.load_engine("./no-such-model")
+
+
+def test_a_path_names_a_model_as_its_text_does(tmp_path: Path) -> None:
+    """A path that was not there ended in a ``TypeError``."""
+    with pytest.raises(ModelError, match="no such directory"):
+        loading.shared_engine(tmp_path / "no-such-model")

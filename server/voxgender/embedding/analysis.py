@@ -4,6 +4,7 @@ import asyncio
 import secrets
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 from voxgender.audio.chunks import Chunks
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from voxgender.engine.stream import Stream
 
 
-async def load(model: str) -> "Engine":
+async def load(model: str | PathLike[str]) -> "Engine":
     """Return the process's engine with a model, loaded on another thread.
 
     Raises:
@@ -37,7 +38,7 @@ async def load(model: str) -> "Engine":
 
 
 async def analyze(
-    source: Any, *, rate: int | None, encoding: "Encoding | None", channels: int | None, model: str
+    source: Any, *, rate: int | None, encoding: "Encoding | None", channels: int | None, model: str | PathLike[str]
 ) -> AsyncGenerator[AnyMessage, None]:
     """Yield ``hello``, then the messages of a source: a track, or chunks of PCM."""
     is_track = hasattr(source, "recv") and hasattr(source, "kind")

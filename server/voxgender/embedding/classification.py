@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def classify(
-    source: Any, *, rate: int | None, encoding: "Encoding | None", channels: int | None, model: str
+    source: Any, *, rate: int | None, encoding: "Encoding | None", channels: int | None, model: str | PathLike[str]
 ) -> "FileClassification":
     """Classify a path, bytes, an array or a sequence of them by all of its speech, on the present thread."""
     from voxgender.engine.files import classify_file, classify_frames

@@ -5,6 +5,7 @@ import secrets
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from os import PathLike
 from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -55,7 +56,7 @@ class Voice:
         *,
         encoding: "Encoding | None" = None,
         channels: int | None = None,
-        model: str = "embedded",
+        model: str | PathLike[str] = "embedded",
         on_message: Callable[[AnyMessage], object] | None = None,
     ) -> None:
         self._chunks = Chunks(rate, encoding, channels)

@@ -77,16 +77,17 @@ def load_classifier(
     return loading.load(model, revision=revision, labels=labels, threads=threads, precision=precision, device=device)
 
 
-def shared_engine(model: str) -> Engine:
+def shared_engine(model: str | os.PathLike[str]) -> Engine:
     """Return the process's engine with this model; load it at the first call. It lives as long as the process.
 
     Raises:
         ModelError: the model cannot be loaded.
     """
+    name = os.fspath(model)
     with _lock:
-        if model not in _engines:
-            _engines[model] = load_engine(model)
-        return _engines[model]
+        if name not in _engines:
+            _engines[name] = load_engine(name)
+        return _engines[name]
 
 
 def _start_anew() -> None:
