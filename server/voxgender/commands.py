@@ -228,6 +228,10 @@ def train(settings: TrainOptions) -> int:
 
 def export(settings: ExportOptions) -> int:
     """Write the best weights of a training as a checkpoint of transformers."""
+    if find_spec("torch") is None:
+        # As of pyworld above: its extra brings the others.
+        raise ModuleNotFoundError(name="torch")
+
     from voxgender.training.export import export as write_checkpoint
 
     _raise_interrupts()

@@ -35,6 +35,7 @@ MICROPHONE_HZ = 48_000
 WAIT_MS = 60_000
 """Time after which a test gives up waiting for a word on the screen, long enough for a busy machine."""
 LEAVE_MS = 5_000
+CLOSE_S = 20
 
 expect.set_options(timeout=WAIT_MS)
 
@@ -231,10 +232,12 @@ class Windows:
         test for the server.
         """
         for context in self._contexts:
-            with suppress(PlaywrightError):
-                await asyncio.gather(*(page.goto("about:blank", timeout=LEAVE_MS) for page in context.pages))
-            with suppress(PlaywrightError):
-                await context.close()
+            leaving = (page.goto("about:blank", timeout=LEAVE_MS) for page in context.pages)
+            await asyncio.gather(*leaving, return_exceptions=True)
+            # A profile with a page that has crashed may never say that it is closed.
+            with suppress(PlaywrightError, TimeoutError):
+                async with asyncio.timeout(CLOSE_S):
+                    await context.close()
 
 
 class Browsers:
@@ -268,7 +271,9 @@ class Browsers:
 
     async def close(self) -> None:
         for browser in self._running.values():
-            await browser.close()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(CLOSE_S):
+                    await browser.close()
 
     async def _start_chromium(self, microphone: Path | None, surroundings: Surroundings) -> Browser:
         program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

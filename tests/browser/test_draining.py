@@ -79,7 +79,6 @@ def signaling(nodes: tuple[Server, Server]) -> Iterator[Server]:
     server.stop()
 
 
-@pytest.mark.firefox
 async def test_a_node_that_is_taken_down_is_left_without_anybody_noticing(
     nodes: tuple[Server, Server], signaling: Server, open_page: OpenPage, babble: Path
 ) -> None:

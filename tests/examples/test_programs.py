@@ -1,12 +1,22 @@
 """Examples without a page: a publisher's labels, a model of one's own, a fleet."""
 
 import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
 
-from tests.examples.conftest import RunExample
-from tests.publishers.conftest import HERE, Publish, p256, publish, voices
+import pytest_asyncio
 
-__all__ = ["p256", "publish", "voices"]
+from tests.examples.conftest import RunExample
+from tests.publishers.conftest import HERE, Publish, p256, publishing, voices
+
+__all__ = ["p256", "voices"]
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def publish() -> AsyncIterator[Publish]:
+    """A function that starts a publisher, on the event loop of these tests; it is killed at the test's end."""
+    async with publishing() as start:
+        yield start
 
 
 async def test_a_publishers_voice_is_printed_to_its_end(

@@ -224,7 +224,7 @@ async def test_nothing_is_kept_of_streams_that_were_malformed(phone: Server) -> 
             assert (await until_closed(socket))[1] == 1007
     await emptied(phone)
     gc.collect()
-    tracebacks = [one for one in gc.get_objects() if isinstance(one, TracebackType)]
+    tracebacks = [one for one in gc.get_objects() if type(one) is TracebackType]
     assert not [one for one in tracebacks if one.tb_frame.f_code.co_filename == mediastream.__file__]
 
 

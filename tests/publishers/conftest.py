@@ -5,7 +5,7 @@ import subprocess
 import sys
 import wave
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack, ExitStack
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from pathlib import Path
 
 import numpy as np
@@ -106,9 +106,9 @@ async def relay(server_process: ServerProcess) -> AsyncIterator[Relay]:
 Publish = Callable[..., Awaitable[asyncio.subprocess.Process]]
 
 
-@pytest.fixture
-async def publish() -> AsyncIterator[Publish]:
-    """Start a publisher; it is killed at the test's end."""
+@asynccontextmanager
+async def publishing() -> AsyncIterator[Publish]:
+    """Start publishers; they are killed at the end."""
     async with AsyncExitStack() as stack:
 
         async def start(*command: str | Path, **environment: str) -> asyncio.subprocess.Process:
@@ -127,6 +127,13 @@ async def publish() -> AsyncIterator[Publish]:
             stack.push_async_callback(stop)
             return process
 
+        yield start
+
+
+@pytest.fixture
+async def publish() -> AsyncIterator[Publish]:
+    """A function that starts a publisher; it is killed at the test's end."""
+    async with publishing() as start:
         yield start
 
 
