@@ -1,9 +1,12 @@
 """A node announces itself, and renews the announcement."""
 
 import asyncio
+from contextlib import suppress
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from redis.asyncio.client import Pipeline
 
 from tests.redisserver import a_redis
 from voxgender.fleet.announcer import Announcer, NodeStatus
@@ -53,4 +56,29 @@ async def test_a_node_that_ends_while_the_registry_is_away_ends_all_the_same() -
         await announcer.start()
         await redis.stop()
         await announcer.close()
+        await registry.close()
+
+
+async def test_a_node_ends_though_a_cancellation_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node that was to end announced itself for ever: Redis' client had lost the cancellation."""
+    waits = asyncio.Event()
+    execute = Pipeline.execute
+
+    async def lose(pipeline: Pipeline) -> list[Any]:
+        if waits.is_set():
+            return await execute(pipeline)
+        waits.set()
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        return []
+
+    async with a_redis() as redis:
+        registry = Registry(redis.url, Secret("shared"))
+        announcer = Announcer(registry, NodeStatus(MediaNode(), "a"), renew_s=0.01)
+        await announcer.start()
+        monkeypatch.setattr(Pipeline, "execute", lose)
+        await waits.wait()
+        async with asyncio.timeout(20):
+            await announcer.close()
+        assert await registry.read() == []
         await registry.close()

@@ -7,6 +7,7 @@ All keys have one hash tag, so a Redis in cluster mode keeps them in one slot, o
 the ``MOVED`` of any other one, so no client for clusters is needed.
 """
 
+import asyncio
 import logging
 import re
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -163,11 +164,19 @@ class Registry:
     async def _execute(self, command: "Callable[[Redis], Awaitable[T]]") -> T:
         from redis.exceptions import MovedError, ReadOnlyError, RedisError
 
+        task = asyncio.current_task()
+        asked = task.cancelling() if task else 0
         moves = 0
         while True:
             try:
-                return await command(self._redis)
+                result = await command(self._redis)
+                if task and task.cancelling() > asked:
+                    # Redis' client loses a cancellation now and then, as it gives a connection back.
+                    raise asyncio.CancelledError
+                return result
             except (RedisError, OSError) as error:
+                if task and task.cancelling() > asked:
+                    raise asyncio.CancelledError from None
                 moves += 1
                 if isinstance(error, MovedError) and moves <= _MAX_MOVES:
                     await self._connect_to(self._home.at(error.host, error.port))
