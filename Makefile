@@ -9,12 +9,12 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # Tests without browsers, checkpoints, real-time calls and other machines: half a minute. A new module in one of these
 # folders is among them; what is slow is left out by name.
 UNIT := tests/audio tests/decisions tests/engine tests/fleet tests/http \
-	tests/media/test_{decoder,localaddresses,negotiation,opus,outbox,pauses,places,receiver,rtp}.py \
+	tests/media/test_{decoder,localaddresses,negotiation,opus,outbox,pauses,places,rtp}.py \
 	tests/peer/test_{faults,meter,pacer,player,report,whip}.py tests/deploy/test_{agreement,environment}.py \
 	tests/test_{documents,errors,onnxsession,options,protocol,received,sdp,settings}.py tests/webhooks/test_{queues,signing}.py
 SLOW := tests/audio/test_{files,hostile_files,quietvoice}.py tests/decisions/test_timing.py \
 	tests/engine/test_{files,loading,pace,stream,track}.py tests/fleet/test_{directory,liars,registry,router,streams}.py \
-	tests/http/test_{calloptions,connections,events,gateways,operators,rates,slow_clients,tickets,whip}.py
+	tests/http/test_{calloptions,connections,events,follow,gateways,listen,operators,rates,slow_clients,tickets,whip}.py
 
 .PHONY: setup run docs unit pythons browsers test test-client test-browsers test-calls test-programs test-rest coverage lint lint-types lint-python \
 	lint-client format sdks bench fuzz soak audit sbom clean
@@ -44,8 +44,7 @@ run: $(BIN)/voxgender
 	$(BIN)/voxgender serve
 
 unit: setup
-	$(BIN)/coverage run -m pytest -q --hypothesis-profile=unit $(UNIT) $$(printf -- '--ignore=%s ' $(SLOW))
-	$(BIN)/coverage report --format=total | sed 's/.*/coverage: & % of the server, by these tests alone/'
+	$(BIN)/python -m pytest -q --hypothesis-profile=unit $(UNIT) $$(printf -- '--ignore=%s ' $(SLOW))
 
 # The same tests by other interpreters, each with an environment of its own and without torch:
 # make pythons PYTHONS='/opt/3.13/bin/python3'. By default, those of these versions that are found.
