@@ -66,16 +66,20 @@ class Surroundings:
 
 ALLOWED = Surroundings()
 """A fake microphone, which pages may use without asking."""
-ASKING = Surroundings(("--use-fake-device-for-media-stream",))
-"""A fake microphone, for which pages have a permission, or none."""
 BLOCKED = Surroundings(
     ("--use-fake-device-for-media-stream", "--deny-permission-prompts"),
     (("media.navigator.permission.disabled", False), ("permissions.default.microphone", 2)),
 )
 """A fake microphone, which pages are refused."""
-NO_MICROPHONE = Surroundings(("--use-fake-ui-for-media-stream",), (("media.navigator.streams.fake", False),))
+NO_MICROPHONE = Surroundings(
+    ("--use-fake-ui-for-media-stream",),
+    # The loudspeaker that stands in for a missing one has a microphone as well.
+    (("media.navigator.streams.fake", False), ("media.cubeb.force_mock_context", False)),
+)
 SOUND_UNASKED = Surroundings(("--autoplay-policy=no-user-gesture-required",))
 """Pages may play sound before they are clicked."""
+SOUND_ASKED = Surroundings(firefox=(("media.autoplay.default", 1),))
+"""Pages may play sound once they are clicked, as browsers have it by default."""
 INSECURE_HOST = "voice.test"
 INSECURE = Surroundings(
     (*ALLOWED.chromium, f"--host-resolver-rules=MAP {INSECURE_HOST} 127.0.0.1", "--no-proxy-server"),
@@ -96,6 +100,9 @@ def _interface_address() -> str:
 INTERFACE = _interface_address()
 """Firefox has no candidates on loopback: its media goes by an interface of the machine."""
 ICE_ADDRESSES = [f"--ice-address={address}" for address in sorted({"127.0.0.1", INTERFACE})]
+
+FIREFOX_LINES = ("ICE failed", "The Same Origin Policy disallows", "The page’s settings blocked", "favicon.ico")
+"""Of lines that Firefox writes as errors. Pages are told of the first three as well; the last is its own request."""
 
 StartServer = Callable[..., "Server"]
 OpenPage = Callable[..., Awaitable[Page]]
@@ -328,8 +335,7 @@ async def open_page(open_browser: OpenBrowser) -> AsyncIterator[OpenPage]:
     errors: list[str] = []
 
     def note(error: PlaywrightError) -> None:
-        # Firefox writes the first beside what pages are told, and asks for the second of its own accord.
-        if "ICE failed" not in str(error) and "favicon.ico" not in str(error):
+        if not any(text in str(error) for text in FIREFOX_LINES):
             errors.append(str(error))
 
     async def open_page(url: str, microphone: Path | None = None, **options: Any) -> Page:

@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from itertools import count
 from pathlib import Path
 from typing import Any
+from uuid import NAMESPACE_URL, uuid5
 
 from aiohttp import ClientSession, ClientWebSocketResponse, WSMsgType, web
 
@@ -29,8 +30,7 @@ PREFERENCES: Mapping[str, str | int | bool] = {
     "media.peerconnection.ice.obfuscate_host_addresses": False,
     "network.proxy.type": 0,
 }
-UNKNOWN = ("emulation.setMediaFeaturesOverride",)
-"""Commands that Playwright gives in each context and that Firefox does not know yet: they are taken, and do nothing."""
+DOWNLOADS = ("browsingContext.downloadWillBegin", "browsingContext.downloadEnd")
 START_S = 60.0
 PATIENCE_S = 0.3
 """Time after which the page is asked, where Firefox has not answered."""
@@ -78,6 +78,16 @@ MICROPHONE = """(() => {
     };
 })()"""
 
+COLOR_SCHEME = """(scheme, ...pages) => {
+    const { NavigableManager } = ChromeUtils.importESModule(
+        'chrome://remote/content/shared/NavigableManager.sys.mjs'
+    );
+    for (const page of pages) {
+        NavigableManager.getBrowsingContextById(page).top.prefersColorSchemeOverride = scheme;
+    }
+}"""
+"""Run in Firefox's own window: WebDriver BiDi has a command for this that Firefox does not know yet."""
+
 
 def microphone_script(recording: Path) -> str:
     """Return a script that has a page's microphone play a file, over and over."""
@@ -102,6 +112,8 @@ class Relay:
         self._own: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self._asking: dict[int, asyncio.Task[None]] = {}
         """By the number of the driver's command, until it is answered."""
+        self._setting: set[asyncio.Task[None]] = set()
+        """Colour schemes that are being set."""
         self._told: set[int] = set()
         """Numbers of commands that the page has answered, and Firefox not yet."""
 
@@ -109,7 +121,7 @@ class Relay:
         """Return when either side has gone."""
         sides = [asyncio.create_task(self._take_commands()), asyncio.create_task(self._take_answers())]
         _, left = await asyncio.wait(sides, return_when=asyncio.FIRST_COMPLETED)
-        for task in (*left, *self._asking.values()):
+        for task in (*left, *self._asking.values(), *self._setting):
             task.cancel()
 
     async def _take_commands(self) -> None:
@@ -118,9 +130,13 @@ class Relay:
                 break
             command = json.loads(message.data)
             given = command["params"]
-            if command["method"] in UNKNOWN:
-                await self._driver.send_json({"type": "success", "id": command["id"], "result": {}})
+            if command["method"] == "emulation.setMediaFeaturesOverride":
+                setting = asyncio.create_task(self._set_color_scheme(command["id"], given))
+                self._setting.add(setting)
+                setting.add_done_callback(self._setting.discard)
                 continue
+            # What a driver has a page do is no click of a person.
+            given.pop("userActivation", None)
             if command["method"] == "script.callFunction" and given.get("awaitPromise"):
                 number = command["id"]
                 declaration = KEEP.format(number=number, function=given["functionDeclaration"])
@@ -144,6 +160,10 @@ class Relay:
                 await self._driver.send_str(message.data)
             elif number in self._told:
                 self._told.remove(number)
+            elif answer.get("method") in DOWNLOADS:
+                # By this the driver knows one from another; Firefox numbers none.
+                download = uuid5(NAMESPACE_URL, answer["params"]["url"])
+                await self._driver.send_json({**answer, "params": {**answer["params"], "download": str(download)}})
             else:
                 await self._driver.send_str(message.data)
 
@@ -165,12 +185,33 @@ class Relay:
         await self._driver.send_json({**answer, "id": number})
 
     async def _call(self, function: str, number: int, given: dict[str, Any]) -> dict[str, Any]:
-        own = next(self._own_ids)
-        self._own[own] = asyncio.get_running_loop().create_future()
         arguments = [{"type": "number", "value": number}]
         params = {**given, "functionDeclaration": function, "arguments": arguments, "awaitPromise": False}
         params.pop("this", None)
-        await self._firefox.send_json({"id": own, "method": "script.callFunction", "params": params})
+        return await self._command("script.callFunction", params)
+
+    async def _set_color_scheme(self, number: int, given: dict[str, Any]) -> None:
+        """Set the scheme of pages; that of profiles, which Playwright gives as well, is left as Firefox has it."""
+        answer = {"type": "success", "result": {}}
+        if pages := given.get("contexts"):
+            windows = await self._command("browsingContext.getTree", {"moz:scope": "chrome"})
+            scheme = given["features"].get("prefers-color-scheme") or "none"
+            answer = await self._command(
+                "script.callFunction",
+                {
+                    "functionDeclaration": COLOR_SCHEME,
+                    "target": {"context": windows["result"]["contexts"][0]["context"]},
+                    "arguments": [{"type": "string", "value": value} for value in (scheme, *pages)],
+                    "awaitPromise": False,
+                },
+            )
+        await self._driver.send_json({**answer, "id": number})
+
+    async def _command(self, method: str, params: dict[str, Any]) -> dict[str, Any]:
+        """Give Firefox a command of the relay's own; return the answer."""
+        own = next(self._own_ids)
+        self._own[own] = asyncio.get_running_loop().create_future()
+        await self._firefox.send_json({"id": own, "method": method, "params": params})
         return await self._own[own]
 
 
@@ -192,7 +233,12 @@ async def run_firefox(arguments: list[str]) -> int:
     firefox = next(filter(None, map(shutil.which, ("firefox-esr", "firefox"))), None)
     assert firefox is not None
     process = await asyncio.create_subprocess_exec(
-        firefox, *arguments, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE
+        firefox,
+        # Colour schemes are set in Firefox's own window.
+        "--remote-allow-system-access",
+        *arguments,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
     )
     assert process.stderr is not None
     async with asyncio.timeout(START_S):

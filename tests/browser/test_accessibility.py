@@ -1,4 +1,4 @@
-"""axe finds no fault in any state of the pages, in light and in dark, and nothing is wider than a small phone."""
+"""axe finds no fault in any state of the pages, in light and in dark, and all fits a small phone in wider fonts too."""
 
 import json
 import os
@@ -31,6 +31,16 @@ TEXTS = """function* texts(root = document.body) {
     }
 }"""
 """Each element that is seen with a text of its own, those of other elements' shadow trees too."""
+ZOOM_TEXTS = f"""(factor) => {{
+    {TEXTS}
+    window.zoomed = [...texts()].map(([element]) => element).concat(...document.querySelectorAll('select'));
+    const sizes = window.zoomed.map((element) => parseFloat(getComputedStyle(element).fontSize));
+    window.zoomed.forEach(({{ style }}, at) => style.setProperty('font-size', `${{factor * sizes[at]}}px`, 'important'));
+}}"""
+"""Make texts larger, as a browser's text zoom does, and a wider font: what holds them stays as it is."""
+UNZOOM_TEXTS = "() => window.zoomed.forEach(({ style }) => style.removeProperty('font-size'))"
+WIDER = 1.1
+"""Factor to which texts are made larger, so that a page which holds here does with other fonts too."""
 SPILLS = f"""() => {{
     {TEXTS}
     const spilt = [];
@@ -111,7 +121,7 @@ PICTURES = os.environ.get("VOXGENDER_PICTURES", "")
 
 
 async def check(page: Page, state: str, schemes: Sequence[Literal["light", "dark"]] = SCHEMES) -> None:
-    """Look at a state with axe in each colour scheme, and at three widths."""
+    """Look at a state with axe in each colour scheme, and with larger texts at three widths."""
     if not await page.evaluate("'axe' in window"):
         await page.evaluate(AXE.read_text())
     # Colours that are on their way from one state to the next are no fault.
@@ -125,15 +135,21 @@ async def check(page: Page, state: str, schemes: Sequence[Literal["light", "dark
 
 
 async def check_widths(page: Page, state: str, widths: Sequence[int] = WIDTHS) -> None:
+    """Look at a state with texts a tenth larger.
+
+    A page fitted the fonts of one browser, and wrapped in another, which has wider lists to choose from, and a scrollbar.
+    """
     assert await page.evaluate(TORN) == [], state
     for width in widths:
         await page.set_viewport_size({"width": width, "height": 800})
+        if PICTURES:
+            await page.screenshot(path=f"{PICTURES}/{state}-{width}.png", full_page=True)
+        await page.evaluate(ZOOM_TEXTS, WIDER)
         assert await page.evaluate(OVERFLOWS) <= 0, f"{state} at {width} px"
         assert await page.evaluate(SPILLS) == [], f"{state} at {width} px"
         assert await page.evaluate(HIGHER) == [], f"{state} at {width} px"
         assert await page.evaluate(WRAPPED) == [], f"{state} at {width} px"
-        if PICTURES:
-            await page.screenshot(path=f"{PICTURES}/{state}-{width}.png", full_page=True)
+        await page.evaluate(UNZOOM_TEXTS)
 
 
 async def check_languages(page: Page, state: str) -> None:
@@ -245,6 +261,7 @@ async def test_each_label_and_each_state_fits_the_smallest_phone_in_each_languag
         for label in ("female", "male", "uncertain", "no_speech"):
             await page.locator("#mine").evaluate("(voice, label) => voice.show({ label, confidence: 1 })", label)
             await check_widths(page, f"call-{label}-{language}", widths=(320,))
+        await page.evaluate(ZOOM_TEXTS, WIDER)
         for status in await page.evaluate(STATUSES):
             await page.locator("#status").evaluate("(element, text) => void (element.textContent = text)", status)
             assert await page.evaluate(WRAPPED) == [], status

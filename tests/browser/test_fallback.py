@@ -7,7 +7,7 @@ import pytest
 from playwright.async_api import Page, Request, expect
 
 from tests.browser.conftest import OpenPage, Server, StartServer, Surroundings
-from tests.browser.test_page import expect_live, expect_no_sessions, press
+from tests.browser.test_page import choose_another_microphone, expect_live, expect_no_sessions, press
 
 PROXY_ONLY = Surroundings(firefox=(("media.peerconnection.ice.proxy_only", True),))
 NOWHERE = """() => {
@@ -34,7 +34,7 @@ async def test_the_page_goes_over_a_websocket_where_udp_is_blocked_and_tries_web
     await expect(page.get_by_role("alert")).to_be_hidden()
     await expect(page.locator("#latency")).to_have_text(re.compile(r"^\d+ ms$"))
     assert len(server.sessions()) == 1
-    await page.get_by_label("Microphone").select_option(index=1)
+    await choose_another_microphone(page)
     spoken = await page.locator("#speech").inner_text()
     await expect(page.locator("#speech")).not_to_have_text(spoken)
     await press(page, "Stop")
@@ -92,7 +92,8 @@ async def test_a_call_over_a_websocket_is_muted_and_outlives_its_server(
     asked: list[str] = []
 
     def note(request: Request) -> None:
-        if "/listen" in request.url:
+        # Firefox tells the WebSocket as well.
+        if request.method == "POST" and "/listen" in request.url:
             asked.append(request.url)
 
     page.on("request", note)

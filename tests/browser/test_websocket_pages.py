@@ -3,7 +3,7 @@
 import pytest
 from playwright.async_api import Frame, Page
 
-from tests.browser.conftest import OpenPage, Server
+from tests.browser.conftest import SOUND_ASKED, OpenPage, Server
 from tests.browser.test_component import STRICT
 from tests.browser.test_page import expect_no_sessions
 
@@ -113,14 +113,13 @@ UNASKED = """addEventListener('load', async () => {
 """
 
 
-@pytest.mark.chromium_only("In Firefox, what drives it counts as a click as soon as the page is there.")
 async def test_a_page_that_nobody_has_clicked_says_so_and_goes_on_at_the_click(
     server: Server, open_page: OpenPage
 ) -> None:
     """The next try was up to ten seconds away."""
-    page = await open_page("about:blank")
+    page = await open_page("about:blank", surroundings=SOUND_ASKED)
     await page.add_init_script(UNASKED)
-    # It tells by its console: what a test evaluates counts as a click.
+    # It tells by its console: what a test evaluates in Chromium counts as a click.
     async with page.expect_console_message(lambda message: message.text == "waits"):
         await page.goto(f"{server.url}client/call.html")
     async with page.expect_console_message(lambda message: message.text == "live"):

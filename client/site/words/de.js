@@ -60,7 +60,7 @@ export const words = {
   tryingAgainIn: (seconds) => `Neuer Versuch in ${seconds} s…`,
   notice:
     'Die Angabe sagt, wie ein Modell eine Stimme hört. Sie ist nicht das Geschlecht eines Menschen. Ton wird beim Eintreffen ausgewertet und nie gespeichert.',
-  inACall: 'In einem Anruf ausprobieren',
+  inACall: 'Im Anruf testen',
   language: 'Sprache',
   theVoiceNow: 'Die Stimme jetzt',
   title: 'Wie eine Stimme gehört wird, live',

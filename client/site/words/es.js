@@ -30,7 +30,7 @@ export const words = {
   microphone: 'Micrófono',
   microphoneNumber: (number) => `Micrófono ${number}`,
   byDefault: 'Predeterminado',
-  trySample: 'Probar un ejemplo',
+  trySample: 'Oír un ejemplo',
   useFile: 'Usar un archivo',
   dropFile: 'Suéltalo para oírlo',
   sampleName: 'Un hombre y una mujer sintéticos',
