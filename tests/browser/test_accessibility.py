@@ -35,7 +35,8 @@ ZOOM_TEXTS = f"""(factor) => {{
     {TEXTS}
     window.zoomed = [...texts()].map(([element]) => element).concat(...document.querySelectorAll('select'));
     const sizes = window.zoomed.map((element) => parseFloat(getComputedStyle(element).fontSize));
-    window.zoomed.forEach(({{ style }}, at) => style.setProperty('font-size', `${{factor * sizes[at]}}px`, 'important'));
+    const enlarge = ({{ style }}, at) => style.setProperty('font-size', `${{factor * sizes[at]}}px`, 'important');
+    window.zoomed.forEach(enlarge);
 }}"""
 """Make texts larger, as a browser's text zoom does, and a wider font: what holds them stays as it is."""
 UNZOOM_TEXTS = "() => window.zoomed.forEach(({ style }) => style.removeProperty('font-size'))"
@@ -137,7 +138,7 @@ async def check(page: Page, state: str, schemes: Sequence[Literal["light", "dark
 async def check_widths(page: Page, state: str, widths: Sequence[int] = WIDTHS) -> None:
     """Look at a state with texts a tenth larger.
 
-    A page fitted the fonts of one browser, and wrapped in another, which has wider lists to choose from, and a scrollbar.
+    A page fitted one browser, and wrapped in another, which has wider lists to choose from, and a scrollbar.
     """
     assert await page.evaluate(TORN) == [], state
     for width in widths:
