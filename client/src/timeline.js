@@ -6,7 +6,9 @@ const SPAN_S = 60;
 const LEVEL_EVERY_S = 0.1;
 const LABEL_LANE_PX = 20;
 const LEVEL_LANE_SHARE = 0.2;
-const TICK_EVERY_S = 10;
+/** Times between ticks, of which the first is taken that leaves their texts apart. */
+const TICKS_EVERY_S = [10, 20, 30];
+const TICK_GAP_PX = 16;
 
 /** @typedef {{start: number, end: number, label: Label, confidence: number}} LabelSpan */
 
@@ -154,14 +156,16 @@ export class Timeline {
     const context = this.#context;
     context.font = `11px ${font}`;
     context.textBaseline = 'bottom';
-    const everyS = width < 480 ? 2 * TICK_EVERY_S : TICK_EVERY_S;
+    const now = this.#nowWord();
+    const taken = context.measureText(now).width + context.measureText(`−${this.#secondsWords(SPAN_S)}`).width / 2;
+    const everyS = TICKS_EVERY_S.find((every) => (every / SPAN_S) * width - taken > TICK_GAP_PX) ?? SPAN_S;
     for (let agoS = 0; agoS <= SPAN_S; agoS += everyS) {
       const at = width - (agoS / SPAN_S) * width;
       context.fillStyle = line;
       context.fillRect(Math.min(at, width - 1), 0, 1, height - LABEL_LANE_PX);
       context.fillStyle = ink;
       context.textAlign = agoS === 0 ? 'right' : agoS === SPAN_S ? 'left' : 'center';
-      context.fillText(agoS === 0 ? this.#nowWord() : `−${this.#secondsWords(agoS)}`, at, height);
+      context.fillText(agoS === 0 ? now : `−${this.#secondsWords(agoS)}`, at, height);
     }
   }
 
