@@ -10,7 +10,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from voxgender import received
 from voxgender.audiostream import StreamFormat
-from voxgender.calloptions import DEFAULTS, MESSAGES, CallOptions
+from voxgender.calloptions import MESSAGES
 from voxgender.fleet.nodehttp import MAX_LINE, NoAnswer, NodeHttp
 from voxgender.fleet.record import NodeRecord
 from voxgender.fleet.remotestream import HEARTBEAT_S, STREAM_HEADER, RemoteStream
@@ -69,16 +69,7 @@ class RemoteNode:
         async with self._http.request("GET", "/node", timeout_s=RECORD_TIMEOUT_S) as response:
             return self._http.decoded(await self._http.read(response, MAX_LINE), NodeRecord)
 
-    async def offer(
-        self,
-        offer_id: str,
-        offer: str | StreamFormat,
-        subject: str | None,
-        address: str = "",
-        options: CallOptions = DEFAULTS,
-        *,
-        within_s: float | None = None,
-    ) -> OfferResponse:
+    async def offer(self, offer_id: str, request: OfferRequest, *, within_s: float | None = None) -> OfferResponse:
         """Send an offer. After :class:`NoAnswer`, withdraw it before sending it to another node.
 
         Args:
@@ -88,11 +79,10 @@ class RemoteNode:
             Unreachable, NoAnswer
             NotReady, TooManySessions, SdpRejected, OptionRefused
         """
-        body = msgspec.json.encode(OfferRequest(offer, subject, address, options))
         async with self._http.request(
             "PUT",
             f"/offers/{offer_id}",
-            body,
+            msgspec.json.encode(request),
             "application/json",
             timeout_s=min(self._answer_timeout_s, within_s or self._answer_timeout_s),
         ) as response:

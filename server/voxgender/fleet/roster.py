@@ -4,7 +4,8 @@ import asyncio
 from contextlib import aclosing
 
 from voxgender.errors import RequestRefused
-from voxgender.fleet.directory import Directory, Member
+from voxgender.fleet.directory import Directory
+from voxgender.fleet.member import Member
 from voxgender.fleet.nodehttp import NoAnswer, Unreachable
 from voxgender.roster import Gone, LiveCall, Roster, Watch
 
