@@ -48,7 +48,7 @@ class Member:
 
     @property
     def is_penalised(self) -> bool:
-        """Whether the node is chosen last now."""
+        """Return whether the node is chosen last at present."""
         return self._penalised_until > self._clock()
 
     @property

@@ -1,4 +1,4 @@
-"""Ask a media node on another machine, or in another process, what a node in this process is asked."""
+"""Send requests to a media node in another process, or on another machine."""
 
 from collections.abc import AsyncGenerator, Callable
 from typing import Any
@@ -122,7 +122,7 @@ class RemoteNode:
             pass
 
     async def watch(self) -> AsyncGenerator[LiveCall | Gone | None, None]:
-        """Return the node's calls that have a name or a subject, then None, then all changes, until the way breaks off.
+        """Return the node's calls that have a name or a subject, then None, then all changes, while connected.
 
         Raises:
             Unreachable, NoAnswer
@@ -198,7 +198,7 @@ class RemoteNode:
     async def follow(
         self, session_id: str, after: int | None = None, messages: tuple[str, ...] | None = None
     ) -> AsyncGenerator[Followed, None]:
-        """Return a session's messages, until it ends; without an end, the way to the node broke off.
+        """Return a session's messages, until it ends; if the last one is no end, the connection to the node broke.
 
         A node that tells something else than messages is as good as gone.
         """
