@@ -135,7 +135,7 @@ class Relay:
                 self._setting.add(setting)
                 setting.add_done_callback(self._setting.discard)
                 continue
-            # What a driver has a page do is no click of a person.
+            # A driver's scripts are no clicks of a person.
             given.pop("userActivation", None)
             if command["method"] == "script.callFunction" and given.get("awaitPromise"):
                 number = command["id"]
