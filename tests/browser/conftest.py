@@ -102,7 +102,7 @@ INTERFACE = _interface_address()
 ICE_ADDRESSES = [f"--ice-address={address}" for address in sorted({"127.0.0.1", INTERFACE})]
 
 FIREFOX_LINES = ("ICE failed", "The Same Origin Policy disallows", "The page’s settings blocked", "favicon.ico")
-"""Firefox writes lines with these as errors. The first three repeat what a page is told; the last is its own request."""
+"""Firefox writes lines with these as errors: three repeat what a page is told, one is its own request."""
 
 StartServer = Callable[..., "Server"]
 OpenPage = Callable[..., Awaitable[Page]]
