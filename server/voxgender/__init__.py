@@ -105,6 +105,8 @@ async def classify(
 ) -> FileClassification:
     """Classify a file or a recording by all of its speech, on another thread than the event loop's.
 
+    Cancelled, it stops within some seconds of the sound.
+
     >>> verdict = await classify("voice.wav")
     >>> print(verdict.label, verdict.confidence)
 
@@ -119,9 +121,9 @@ async def classify(
         ModelError: the model cannot be loaded.
         AudioError: there is no such file, or it holds no audio.
     """
-    import asyncio
+    from voxgender.embedding import classification
 
-    return await asyncio.to_thread(classify_sync, source, rate=rate, encoding=encoding, channels=channels, model=model)
+    return await classification.classify(source, rate=rate, encoding=encoding, channels=channels, model=model)
 
 
 def classify_sync(
@@ -135,7 +137,7 @@ def classify_sync(
     """Classify a file or a recording on the present thread: :func:`classify` for programs without an event loop."""
     from voxgender.embedding import classification
 
-    return classification.classify(source, rate=rate, encoding=encoding, channels=channels, model=model)
+    return classification.classify_here(source, rate=rate, encoding=encoding, channels=channels, model=model)
 
 
 _MODULES = {
@@ -152,7 +154,10 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(_MODULES.get(name, "voxgender.protocol")), name)
+    from voxgender.extras import telling_extras
+
+    with telling_extras():
+        return getattr(import_module(_MODULES.get(name, "voxgender.protocol")), name)
 
 
 def __dir__() -> list[str]:

@@ -11,13 +11,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from av.audio.frame import AudioFrame
 
 from tests.engine.models import PATIENCE_S
 from tests.engine.test_files import write
 from tests.support import Samples, TimedTrack, frames, in_real_time, silence, sine
 from voxgender import AnyMessage, AudioError, Change, Segment, Summary, analyze, classify, classify_sync
-from voxgender.engine import Engine
+from voxgender.engine import Engine, loading
 from voxgender.engine.files import analyze_file
+from voxgender.engine.loading import OFF
 from voxgender.peer.voices import MAN, WOMAN, dialogue, speak
 
 pytestmark = pytest.mark.usefixtures("pitch")
@@ -187,10 +189,10 @@ from voxgender.engine import loading
 
 sound = np.zeros(16_000, np.int16)
 classify_sync(sound, rate=16_000)
-loading._lock.acquire()
+loading._loading["embedded"].acquire()
 child = os.fork()
 if child:
-    loading._lock.release()
+    loading._loading["embedded"].release()
     _, status = os.waitpid(child, 0)
     classify_sync(sound, rate=16_000)
     sys.exit(os.waitstatus_to_exitcode(status))
@@ -224,3 +226,74 @@ async def test_what_is_no_file_is_refused_in_a_sentence(tmp_path: Path) -> None:
         await classify("voice.raw", rate=RATE)
     with pytest.raises(AudioError, match="give it as rate="):
         classify_sync(sine(1.0))
+
+
+async def test_a_classification_that_is_cancelled_stops() -> None:
+    """An hour of sound was classified to its end, and a program whose patience was over could not end before."""
+    begun, taken = threading.Event(), 0
+
+    class Hours(list[Any]):
+        def __iter__(self) -> Iterator[Any]:
+            nonlocal taken
+            while taken < 100_000:
+                taken += 1
+                begun.set()
+                yield np.zeros(RATE, np.int16)
+
+    verdict = asyncio.create_task(classify(Hours(), rate=RATE))
+    async with asyncio.timeout(PATIENCE_S):
+        await asyncio.to_thread(begun.wait)
+        verdict.cancel()
+        await asyncio.wait({verdict})
+        await asyncio.get_running_loop().shutdown_default_executor()
+    assert verdict.cancelled()
+    assert taken < 100_000
+
+
+async def test_a_model_that_takes_long_to_load_keeps_nobody_waiting_who_uses_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One lock was held while any model was loaded, and those who waited for it filled the event loop's threads."""
+    may_end, load_engine = threading.Event(), loading.load_engine
+
+    def load(model: str) -> Engine:
+        assert may_end.wait(PATIENCE_S)
+        return load_engine(OFF)
+
+    monkeypatch.setattr(loading, "load_engine", load)
+    waiting = [asyncio.create_task(told(bytes(320), rate=RATE, model="./slow")) for _ in range(40)]
+    await asyncio.sleep(0)
+    assert isinstance((await told(bytes(320), rate=RATE))[-1], Summary)
+    async with asyncio.timeout(PATIENCE_S):
+        await classify(bytes(320), rate=RATE)
+        await asyncio.to_thread(may_end.set)
+        await asyncio.gather(*waiting)
+    monkeypatch.delitem(loading._engines, "./slow")
+
+
+async def test_a_source_that_was_cancelled_ends_its_reader() -> None:
+    """It waited for ever: a generator that awaits a task of its program's, which is then cancelled."""
+
+    async def cancelled() -> AsyncIterator[bytes]:
+        yield bytes(3_200)
+        raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):
+        await told(cancelled(), rate=RATE)
+
+
+async def test_frames_without_samples_are_nothing(talk: Samples) -> None:
+    """One of them ended the analysis with an error of numpy's: encoders and resamplers give such frames."""
+    empty = AudioFrame(format="s16", layout="mono", samples=0)
+    empty.sample_rate = RATE
+    with_empty = [one for made in frames(talk) for one in (empty, made)]
+    assert events(await told([*with_empty, empty])) == events(await told(frames(talk)))
+    assert isinstance((await told([empty]))[-1], Summary)
+
+
+async def test_a_file_that_does_not_wait_is_refused_and_not_taken_for_ended() -> None:
+    """``read`` of a non-blocking pipe gives None while there is nothing, and the analysis ended there."""
+    out, into = os.pipe()
+    os.set_blocking(out, False)
+    with os.fdopen(out, "rb", buffering=0) as pipe, os.fdopen(into, "wb"), pytest.raises(AudioError, match="not wait"):
+        await told(pipe, rate=RATE)

@@ -226,3 +226,28 @@ def test_the_networks_runtimes_are_not_loaded_by_the_event_loop_s_thread(use: st
     program = [sys.executable, "-c", LOADS.replace("USE", use)]
     ended = subprocess.run(program, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     assert (ended.stdout, ended.stderr) == ("\n", "")
+
+
+async def test_a_voice_of_another_event_loop_is_refused() -> None:
+    """Whoever closed it there, or read its messages, waited for ever."""
+    voice = Voice(16_000)
+
+    async def elsewhere() -> None:
+        for use in (voice.close, voice.__anext__, voice.__aenter__):
+            with pytest.raises(VoxgenderError, match="belongs to another event loop"):
+                await use()
+
+    await asyncio.to_thread(asyncio.run, elsewhere())
+    await voice.close()
+
+
+async def test_another_thread_may_abandon() -> None:
+    """A task that another thread cancels is not woken: the reader went on waiting until something else came."""
+    voice = Voice(16_000)
+    assert (await anext(voice)).type == "hello"
+    reading = asyncio.create_task(rest(voice))
+    await asyncio.sleep(0)
+    abandoning = threading.Thread(target=voice.abandon)
+    abandoning.start()
+    assert await reading == []
+    abandoning.join()
