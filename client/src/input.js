@@ -140,11 +140,12 @@ export class Microphone {
   }
 
   /**
-   * Open a microphone and listen to it from now on.
+   * Open a microphone and listen to it from now on; after `release`, none.
    * @param {string | null} deviceId null for the browser's choice
    * @throws {MicrophoneError} it cannot be opened; the one in use stays
    */
   async use(deviceId) {
+    if (this.#released) return;
     const turn = (this.#turn += 1);
     const track = await openMicrophone(deviceId);
     if (turn !== this.#turn) {
