@@ -229,7 +229,7 @@ def test_the_networks_runtimes_are_not_loaded_by_the_event_loop_s_thread(use: st
 
 
 async def test_a_voice_of_another_event_loop_is_refused() -> None:
-    """Whoever closed it there, or read its messages, waited for ever."""
+    """Closing it there, or reading its messages, never returned."""
     voice = Voice(16_000)
 
     async def elsewhere() -> None:
