@@ -111,7 +111,8 @@ async def classify(
     >>> print(verdict.label, verdict.confidence)
 
     Args:
-        source: a path; or bytes, an array of int16 or float32 of any shape, or a list of such chunks or of frames.
+        source: a path, a file that is open, or the bytes of a file; or, with ``rate``, samples: bytes, an array of
+            int16 or float32 of any shape, or a list of such chunks or of frames.
         rate: samples a second of bytes and arrays.
         encoding: of bytes: ``s16le`` (default), ``f32le``, ``mulaw`` or ``alaw``.
         channels: channels that are interleaved in bytes, or an axis of arrays. They are mixed.

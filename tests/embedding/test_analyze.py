@@ -17,6 +17,7 @@ from tests.engine.models import PATIENCE_S
 from tests.engine.test_files import write
 from tests.support import Samples, TimedTrack, frames, in_real_time, silence, sine
 from voxgender import AnyMessage, AudioError, Change, Segment, Summary, analyze, classify, classify_sync
+from voxgender.audio.files import read_audio
 from voxgender.engine import Engine, loading
 from voxgender.engine.files import analyze_file
 from voxgender.engine.loading import OFF
@@ -217,6 +218,46 @@ async def test_a_process_that_is_forked_loads_its_own_model() -> None:
         if process.returncode is None:
             process.kill()
             await process.wait()
+
+
+class _Broken(io.BytesIO):
+    def read(self, size: int | None = -1) -> bytes:
+        raise ZeroDivisionError("of its own")
+
+
+async def test_a_file_may_be_open_or_in_memory(tmp_path: Path) -> None:
+    """An upload had to be written to a disk first; its bytes with a rate were taken for samples, without any speech."""
+    path = write(tmp_path / "woman.wav", np.concatenate([speak(WOMAN, 2.0), silence(0.5)]))
+    data = path.read_bytes()
+    verdict = classify_sync(path)
+    with path.open("rb") as file, path.open("rb", buffering=0) as raw:
+        file.read()
+        assert await classify(file) == await classify(raw) == verdict
+        assert not file.closed
+    assert await classify(io.BytesIO(data)) == classify_sync(data) == await classify(bytearray(data)) == verdict
+    samples = io.BytesIO(int16(read_audio(path)).tobytes())
+    assert classify_sync(samples, rate=RATE).label == "female"
+
+
+@pytest.mark.parametrize(
+    ("file", "told_of"),
+    [
+        (io.BytesIO(), "not an audio file"),
+        (io.BytesIO(b"RIFF"), "not an audio file"),
+        (io.StringIO("a text"), "mode 'rb'"),
+        (_Broken(), "of its own"),
+    ],
+    ids=["empty", "cut off", "text", "broken"],
+)
+async def test_an_open_file_that_is_none_is_refused_in_a_sentence(file: Any, told_of: str) -> None:
+    with pytest.raises(AudioError, match=told_of):
+        await classify(file)
+
+
+async def test_a_pipe_is_no_file_to_classify() -> None:
+    out, into = os.pipe()
+    with os.fdopen(out, "rb") as pipe, os.fdopen(into, "wb"), pytest.raises(AudioError, match="cannot be read"):
+        await classify(pipe)
 
 
 async def test_what_is_no_file_is_refused_in_a_sentence(tmp_path: Path) -> None:

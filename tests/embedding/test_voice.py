@@ -174,6 +174,15 @@ async def test_a_voice_that_is_left_before_it_began_has_no_messages() -> None:
     await voice.close()
 
 
+def test_a_callback_that_would_have_to_be_awaited_is_refused() -> None:
+    """No message came, and Python warned that a coroutine was never awaited."""
+
+    async def on_message(_: AnyMessage) -> None: ...
+
+    with pytest.raises(VoxgenderError, match="called and not awaited"):
+        Voice(16_000, on_message=on_message)
+
+
 async def test_silence_by_the_clock_ends_a_label(talk: Samples) -> None:
     """A source that is muted gives no sound at all."""
     async with asyncio.timeout(PATIENCE_S), Voice(16_000) as voice:

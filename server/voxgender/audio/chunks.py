@@ -85,12 +85,15 @@ class Chunks:
             AudioError: it is no PCM, or has another rate or number of channels than was said.
         """
         piece = _piece(chunk)
-        rate_hz = self._rate_of(piece)
         if isinstance(piece.data, bytes):
             encoding = piece.encoding or self._encoding or "s16le"
-            pcm = PcmFormat(rate_hz, encoding, self._channels_of(piece, piece.channels or self._channels or 1))
+            # Before the rate: who gives a whole file has none to say.
             self._look(piece, encoding, piece.data)
+            pcm = PcmFormat(
+                self._rate_of(piece), encoding, self._channels_of(piece, piece.channels or self._channels or 1)
+            )
             return self._packets_of(pcm, piece.data)
+        rate_hz = self._rate_of(piece)
         from voxgender.audio.arrays import encoded, interleaved
 
         samples, encoding = encoded(piece.data, self._encoding, piece.kind)

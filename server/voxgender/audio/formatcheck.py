@@ -50,7 +50,7 @@ class FormatCheck:
             AudioError: they are of another format; the message says of which, and what to do.
         """
         if self._is_first and self._is_raw:
-            _check_signature(data)
+            _check_no_file(data)
         self._is_first = self._is_first and not data
         if not self._left:
             return
@@ -90,10 +90,17 @@ class FormatCheck:
         return True
 
 
-def _check_signature(data: bytes) -> None:
+def _check_no_file(data: bytes) -> None:
+    if (kind := kind_of_file(data)) is not None:
+        raise AudioError(
+            f"The bytes begin as {kind} file does, and are no PCM: give the file to classify(), without rate=, or have "
+            "it decoded first, as by ffmpeg -i FILE -f s16le -ar 16000 -ac 1 -."
+        )
+
+
+def kind_of_file(data: bytes | bytearray) -> str | None:
+    """Name the kind of file that some bytes begin as, with its article; None for none that is known."""
     for at, signature, kind in _SIGNATURES:
         if data[at : at + len(signature)] == signature:
-            raise AudioError(
-                f"The bytes begin as {kind} file does, and are no PCM: give the file's path to classify(), or have "
-                "them decoded first, as by ffmpeg -i FILE -f s16le -ar 16000 -ac 1 -."
-            )
+            return kind
+    return None

@@ -3,11 +3,13 @@
 import asyncio
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from io import BytesIO
 from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any
 
+from voxgender.audio.formatcheck import kind_of_file
 from voxgender.embedding.analysis import load
-from voxgender.embedding.sources import frames_of
+from voxgender.embedding.sources import frames_of, is_file
 from voxgender.errors import AudioError
 from voxgender.extras import telling_extras
 
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 async def classify(
     source: Any, *, rate: int | None, encoding: "Encoding | None", channels: int | None, model: str | PathLike[str]
 ) -> "FileClassification":
-    """Classify a path, bytes, an array or a sequence of them by all of its speech, on another thread.
+    """Classify a path, a file, bytes, an array or a sequence of them by all of its speech, on another thread.
 
     The thread stops when this is cancelled: the loop would wait for it at its end.
     """
@@ -36,7 +38,7 @@ async def classify(
 def classify_here(
     source: Any, *, rate: int | None, encoding: "Encoding | None", channels: int | None, model: str | PathLike[str]
 ) -> "FileClassification":
-    """Classify a path, bytes, an array or a sequence of them by all of its speech, on the present thread."""
+    """Classify a path, a file, bytes, an array or a sequence of them by all of its speech, on the present thread."""
     with telling_extras():
         from voxgender.engine.loading import shared_engine
     return _classify(shared_engine(model), source, rate, encoding, channels, lambda: False)
@@ -65,14 +67,17 @@ def _until(is_left: Callable[[], bool], frames: "Iterable[Frame]") -> "Iterator[
 def _frames(source: Any, rate: int | None, encoding: "Encoding | None", channels: int | None) -> "Iterator[Frame]":
     from voxgender.audio.chunks import Chunks
 
-    if isinstance(source, str | PathLike):
+    is_path, is_pcm = isinstance(source, str | PathLike), (rate, encoding, channels) != (None, None, None)
+    if is_path and is_pcm:
+        raise AudioError(
+            f"{fspath(source)}: a file says its own format: leave rate=, encoding= and channels= out, or give the "
+            "bytes of a raw file."
+        )
+    if not is_pcm and isinstance(source, bytes | bytearray) and kind_of_file(source) is not None:
+        source = BytesIO(source)
+    if is_path or (not is_pcm and is_file(source)):
         from voxgender.audio.files import read_frames
 
-        if (rate, encoding, channels) != (None, None, None):
-            raise AudioError(
-                f"{fspath(source)}: a file says its own format: leave rate=, encoding= and channels= out, or give the "
-                "bytes of a raw file."
-            )
         yield from read_frames(source)
         return
     chunks = Chunks(rate, encoding, channels)

@@ -67,8 +67,16 @@ async def _read(source: Any) -> AsyncIterator[Any]:
             yield chunk
 
 
+def is_file(source: Any) -> bool:
+    """Return whether a source is a file that is open, and not one whose methods are asynchronous."""
+    read = getattr(source, "read", None)
+    return callable(read) and callable(getattr(source, "seek", None)) and not inspect.iscoroutinefunction(read)
+
+
 def frames_of(source: Any) -> Iterator[Any]:
     """Return an iterator over the chunks of a source that is there as a whole, such as an array."""
+    if is_file(source):
+        return iter(lambda: source.read(READ_BYTES), b"")
     if isinstance(source, list | tuple) and not _is_pair(source):
         return iter(source)
     return iter([source])

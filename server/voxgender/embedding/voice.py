@@ -1,6 +1,7 @@
 """Analyse a live voice that is pushed: from any thread, without waiting."""
 
 import asyncio
+import inspect
 import secrets
 import threading
 from collections import deque
@@ -49,6 +50,7 @@ class Voice:
 
     Raises:
         AudioError: the rate, the encoding or the number of channels is out of bounds.
+        VoxgenderError: ``on_message`` is a coroutine function, which nobody would await.
     """
 
     def __init__(
@@ -60,6 +62,10 @@ class Voice:
         model: str | PathLike[str] = "embedded",
         on_message: Callable[[AnyMessage], object] | None = None,
     ) -> None:
+        if inspect.iscoroutinefunction(on_message):
+            raise VoxgenderError(
+                "on_message is called and not awaited: give a plain function, or leave it out and use `async for`."
+            )
         self._chunks = Chunks(rate, encoding, channels)
         self._model = model
         self._on_message = on_message
