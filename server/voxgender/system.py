@@ -54,7 +54,7 @@ def on_signal(number: signal.Signals, callback: Callable[[], None]) -> Callable[
 
 
 def resident_bytes() -> int:
-    """Return the memory of this process; without Linux's /proc, the most that it had; 0 where the system does not tell."""
+    """Return the memory of this process; without Linux's /proc, the most that it had; 0 where nothing tells."""
     try:
         # Linux: sizes in pages, the second of which is this one.
         return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
