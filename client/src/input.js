@@ -213,6 +213,7 @@ export class Microphone {
  * @throws {VoxgenderError} `no_audio`: there is nothing to listen to, or it has ended
  */
 export function inputOf(source, listener) {
+  if (!source || typeof source !== 'object') throw new VoxgenderError('no_audio', 'There is no track to listen to');
   if (!('sync' in source)) return new GivenTrack(audioTrackOf(source), listener);
   if (source.over) throw new VoxgenderError('no_audio', 'The tap has been stopped already');
   return new TappedVoice(source, listener);

@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { afterEach, beforeEach, test } from 'node:test';
 
 import { LiveVoice } from '../src/live-voice.js';
+import { tap } from '../src/tap.js';
 import { VoxgenderClient } from '../src/voxgender-client.js';
 import { FakeAudioContext, FakeMicrophones, FakePeerConnection, FakeServer, FakeTrack } from './fakes.js';
 
@@ -154,4 +155,21 @@ test('a browser without WebRTC and without AudioWorklet is told so', async () =>
     await assert.rejects(other.start(new FakeTrack()), { code: 'unsupported' });
     assert.equal(other.state, 'failed');
   }
+});
+
+test('an endpoint that is no address fails, and is not asked for ever', async () => {
+  for (const endpoint of ['http://', 'http://server.test:99999/whip', '/without/a/page']) {
+    await assert.rejects(new VoxgenderClient(endpoint).start(new FakeTrack()), { code: 'bad_endpoint' });
+  }
+});
+
+test('what is no track is refused in a sentence', async () => {
+  for (const source of ['track', 5, { alice: null }, { alice: 5 }]) {
+    await assert.rejects(client.start(/** @type {any} */ (source)), { code: 'no_audio' });
+  }
+  // A call has no track before it has begun.
+  assert.throws(() => tap(/** @type {any} */ (undefined)), { code: 'no_audio' });
+  const later = tap(() => undefined);
+  assert.equal(later.track, null);
+  later.stop();
 });
