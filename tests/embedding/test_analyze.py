@@ -5,6 +5,7 @@ import io
 import os
 import sys
 import threading
+from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -218,6 +219,38 @@ async def test_a_process_that_is_forked_loads_its_own_model() -> None:
         if process.returncode is None:
             process.kill()
             await process.wait()
+
+
+_EXIT = """
+import threading, time
+import numpy as np
+from voxgender import classify_sync
+
+sound = np.random.default_rng(0).normal(0, 0.1, 16_000).astype(np.float32)
+begun = threading.Event()
+
+
+class Sound(list):
+    def __iter__(self):
+        for second in range(1_000):
+            if second == 70:
+                begun.set()
+            yield sound
+
+
+for _ in range(2):
+    threading.Thread(target=lambda: classify_sync(Sound(), rate=16_000), daemon=True).start()
+begun.wait()
+time.sleep(0.01)
+"""
+
+
+async def test_a_program_may_end_while_the_networks_run() -> None:
+    """It ended by SIGABRT, more often than not: terminate called without an active exception."""
+    programs = [await asyncio.create_subprocess_exec(sys.executable, "-c", _EXIT, stderr=PIPE) for _ in range(4)]
+    async with asyncio.timeout(PATIENCE_S):
+        ended = [((await program.communicate())[1], program.returncode) for program in programs]
+    assert ended == [(b"", 0)] * 4
 
 
 class _Broken(io.BytesIO):

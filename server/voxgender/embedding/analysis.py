@@ -1,5 +1,6 @@
 """Analyse a source that can wait: nothing of it is dropped."""
 
+import atexit
 import secrets
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -8,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from voxgender.audio.chunks import Chunks
 from voxgender.embedding.sources import chunks_of
-from voxgender.embedding.threads import run_aside
+from voxgender.embedding.threads import run_aside, wait_at_exit
 from voxgender.errors import AudioError
 from voxgender.extras import telling_extras
 from voxgender.protocol import AnyMessage
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from voxgender.engine import Engine
     from voxgender.engine.stream import Stream
 
+
+PATIENCE_S = 2.0
+"""Time that the end of the process gives a model that is being loaded: files are read in less, a download is left."""
 
 _is_importable = False
 """True once the networks' runtimes have been imported."""
@@ -38,6 +42,16 @@ async def load(model: str | PathLike[str]) -> "Engine":
         if (engine := loaded_engine(model)) is not None:
             return engine
     return await run_aside(lambda: _load(model))
+
+
+@atexit.register
+def _end() -> None:
+    """Stop what runs in native code before the process ends."""
+    wait_at_exit(PATIENCE_S)
+    if _is_importable:
+        from voxgender.engine.loading import halt_all
+
+        halt_all()
 
 
 def _load(model: str | PathLike[str]) -> "Engine":

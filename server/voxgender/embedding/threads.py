@@ -5,11 +5,13 @@ import contextvars
 import threading
 from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
+from time import monotonic
 from typing import Any, TypeVar
 
 T = TypeVar("T")
 
 _END = object()
+_running: set[threading.Thread] = set()
 
 
 async def run_aside(work: Callable[[], T]) -> T:
@@ -40,9 +42,19 @@ async def run_aside(work: Callable[[], T]) -> T:
         with suppress(RuntimeError):
             # The loop may have been closed meanwhile.
             loop.call_soon_threadsafe(settle, result, error)
+        _running.discard(threading.current_thread())
 
-    threading.Thread(target=run, name="voxgender-aside", daemon=True).start()
+    thread = threading.Thread(target=run, name="voxgender-aside", daemon=True)
+    _running.add(thread)
+    thread.start()
     return await done
+
+
+def wait_at_exit(limit_s: float) -> None:
+    """Wait for the functions of :func:`run_aside` that are soon done: their native code may not outlive the process."""
+    until = monotonic() + limit_s
+    for thread in list(_running):
+        thread.join(max(0.0, until - monotonic()))
 
 
 async def iterate_aside(next_item: Callable[[], T]) -> AsyncGenerator[T, None]:

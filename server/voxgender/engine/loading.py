@@ -1,5 +1,6 @@
 """Load a model and make an engine for it, without the server's settings and without HTTP."""
 
+import atexit
 import os
 import threading
 from collections.abc import Sequence
@@ -95,6 +96,13 @@ def shared_engine(model: str | os.PathLike[str]) -> Engine:
 def loaded_engine(model: str | os.PathLike[str]) -> Engine | None:
     """Return the process's engine with this model if it has been loaded, without waiting; else None."""
     return _engines.get(os.fspath(model))
+
+
+@atexit.register
+def halt_all() -> None:
+    """Stop all engines of the process for good, because it ends."""
+    while _engines:
+        _engines.popitem()[1].halt()
 
 
 def _start_anew() -> None:
