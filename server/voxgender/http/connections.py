@@ -40,6 +40,10 @@ STALL_S = 10.0
 BODY_S = 60.0
 IDLE_S = 620.0
 WRITE_S = 30.0
+LINGER_S = 10.0
+"""Time for the rest of a body that nobody wants: an answer may be lost with a connection that closes sooner."""
+PIECE = 8192
+"""Bytes of a body that are read in one iteration of the event loop: each may be a chunk of its own."""
 MAX_WIRE = 1_048_576
 """Bytes of a body as it comes, with the heads of its chunks, and its trailers, which aiohttp does not bound."""
 
@@ -80,6 +84,8 @@ class LimitedRunner(web.AppRunner):
             keepalive_timeout=limits.idle_s,
             # ``sessions`` decompresses with a bound: a bomb of 500 kB held the event loop for 0.6 s.
             auto_decompress=False,
+            # ``Connection`` reads what is left of a body, in pieces.
+            lingering_time=0.0,
         )
         self._limits = limits
 
@@ -226,6 +232,23 @@ class Connection(web.RequestHandler):
         if self._in_body():
             self._arm()
 
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        """Answer, and read what the handler has left of the body (RFC 9112 section 9.6)."""
+        finished = await super().finish_response(request, resp, start_time)
+        try:
+            async with asyncio.timeout(LINGER_S):
+                while not request.content.is_eof() and not self._force_close:
+                    await request.content.read(PIECE)
+                    await asyncio.sleep(0)
+        except web.RequestPayloadError as error:
+            self._count_broken(type(error).__name__)
+        except (OSError, aiohttp.ClientError):
+            # It did not come in time, or the client has left. The connection is closed.
+            pass
+        return finished
+
     def handle_error(
         self,
         request: web.BaseRequest,
@@ -247,10 +270,7 @@ class Connection(web.RequestHandler):
 
     def log_exception(self, *args: Any, **kw: Any) -> None:
         error = kw.get("exc_info")
-        if isinstance(error, web.RequestPayloadError):
-            # The rest of a body that no handler reads.
-            self._count_broken(type(error).__name__)
-        elif not isinstance(error, (ConnectionError, TimeoutError, aiohttp.ClientConnectionError)):
+        if not isinstance(error, (ConnectionError, TimeoutError, aiohttp.ClientConnectionError)):
             logger.error("connection failed", exc_info=error)
 
     def log_debug(self, *args: Any, **kw: Any) -> None:
