@@ -261,9 +261,9 @@ async def test_a_status_counts_whatever_becomes_of_the_body_behind_it(head: str,
 
     server = await asyncio.start_server(answer, LOOPBACK)
     url = f"http://{LOOPBACK}:{server.sockets[0].getsockname()[1]}/voices"
+    before = fate("delivered")
     async with server, webhooks_to(url) as webhooks:
         tell(webhooks)
-        async with asyncio.timeout(10):
-            while webhooks.queues.calls:
-                await asyncio.sleep(0.01)
+        await webhooks.close(10)
+    assert fate("delivered") == before + 4
     assert seen == [f"{call_hash('abc')}-{number}" for number in range(1, 5)]
