@@ -75,15 +75,14 @@ class Tracks:
                 track.skew = min(began, default=at)
             gap = at - track.skew - track.end
             tolerance = TOLERANCE_S * self._rate_hz
-            longest = MAX_GAP_S * self._rate_hz
-            if gap > longest:
-                track.skew += gap
-            elif gap > tolerance:
-                track.append(self._silence * gap, size)
-            elif gap < -tolerance:
+            if gap < -tolerance:
                 samples = samples[self._known(track, message, -gap) * size :]
             else:
                 track.stood_in = track.repeated = 0
+            if gap > MAX_GAP_S * self._rate_hz:
+                track.skew += gap
+            elif gap > tolerance:
+                track.append(self._silence * gap, size)
         track.append(samples, size)
 
     def _known(self, track: "_Track", message: "_Message", behind: int) -> int:
