@@ -68,6 +68,7 @@ class Session(LiveSession):
         times: times after which the peer is taken to be gone.
         silence_timeout_s: time without packets and messages after which the node ends the call; it is told the client.
         options: what the caller wants of this call.
+        on_connected: called when the peer is connected; it may be so again after a pause.
         on_ended: called once the call is over.
         admit: takes places for more voices than one; raises ``NotReady`` or ``TooManySessions`` where there are none.
     """
@@ -83,6 +84,7 @@ class Session(LiveSession):
         times: SessionTimes = SessionTimes(),  # noqa: B008 - they cannot change
         silence_timeout_s: float = 15.0,
         options: CallOptions = DEFAULTS,
+        on_connected: Callable[["Session"], None] = lambda _: None,
         on_ended: Callable[["Session"], None] = lambda _: None,
         admit: Callable[["Session", int], Awaitable[None]] | None = None,
     ) -> None:
@@ -96,6 +98,7 @@ class Session(LiveSession):
         )
         super().__init__(hello, engine.hop_ms, on_ended)
         self._engine = engine
+        self._on_connected = on_connected
         self._admit = admit
         self._room: Room | None = None
         self._negotiating = asyncio.Lock()
@@ -138,6 +141,10 @@ class Session(LiveSession):
     def last_active_at(self) -> float:
         """Time of the peer's last packet or message, seconds of ``time.monotonic``."""
         return max(self.started_at, self._voices.last_arrival, self._spoken_at)
+
+    def has_offer_of(self, other: "Session") -> bool:
+        """Return whether both answer the same offer, which came twice."""
+        return self._offer is not None and self._offer == other._offer
 
     def status(self) -> dict[str, Any]:
         """Return the session's state for operators; it tells nothing about voices."""
@@ -330,6 +337,7 @@ class Session(LiveSession):
             self._connected_at = monotonic()
             read_records(self._pc)
             self._note_start()
+            self._on_connected(self)
         elif self.state == "failed":
             self.end_soon("connection_failed")
         elif self.state == "closed":
