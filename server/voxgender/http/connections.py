@@ -13,7 +13,7 @@ from http import HTTPStatus
 from typing import Any
 
 import aiohttp
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http_exceptions import (
     BadHttpMessage,
@@ -237,6 +237,10 @@ class Connection(web.RequestHandler):
     ) -> tuple[web.StreamResponse, bool]:
         """Answer, and read what the handler has left of the body (RFC 9112 section 9.6)."""
         finished = await super().finish_response(request, resp, start_time)
+        response, _ = finished
+        if request.version < HttpVersion11 and response.content_length is None:
+            # Its end is that of the connection (RFC 9112 section 6.3); aiohttp would keep it open.
+            response.force_close()
         try:
             async with asyncio.timeout(LINGER_S):
                 while not request.content.is_eof() and not self._force_close:
