@@ -438,7 +438,7 @@ class MediaNode:
                 and other is not session
                 and other.ended_for is None
                 and other.state != "connected"
-                and other.has_offer_of(session)
+                and other.offer == session.offer
             ):
                 other.end_soon("gave_way")
 

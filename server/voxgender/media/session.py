@@ -121,7 +121,8 @@ class Session(LiveSession):
         self._diversion: RtpDiversion | None = None
         self._analysed = asyncio.Event()
         self._answered = False
-        self._offer: Offer | None = None
+        self.offer: Offer | None = None
+        """The client's latest offer that was answered, or is being answered."""
         self._tried: set[tuple[str, int]] = set()
         """Addresses of the peer's candidates."""
         self._spoken_at = 0.0
@@ -142,10 +143,6 @@ class Session(LiveSession):
         """Time of the peer's last packet or message, seconds of ``time.monotonic``."""
         return max(self.started_at, self._voices.last_arrival, self._spoken_at)
 
-    def has_offer_of(self, other: "Session") -> bool:
-        """Return whether both answer the same offer, which came twice."""
-        return self._offer is not None and self._offer == other._offer
-
     def status(self) -> dict[str, Any]:
         """Return the session's state for operators; it tells nothing about voices."""
         told = super().status() | {"packets_lost": self._voices.lost}
@@ -160,7 +157,7 @@ class Session(LiveSession):
         """
         pc = self._pc
         try:
-            self._offer = offer
+            self.offer = offer
             self._check_message_size(offer)
             if offer.is_room:
                 await self._open_room(offer)
@@ -213,7 +210,7 @@ class Session(LiveSession):
             NotReady, TooManySessions: there is no place for another voice; nothing has changed then.
         """
         async with self._negotiating:
-            before, room = self._offer, self._room
+            before, room = self.offer, self._room
             if room is None or before is None or not self._answered:
                 raise SdpRejected(
                     "This call has one voice: others need a call whose first offer has several.", code="one_voice"
@@ -227,7 +224,7 @@ class Session(LiveSession):
                 if self.ended_for not in (None, "shutdown"):
                     raise SessionNotFound from None
                 raise
-            self._offer = offer
+            self.offer = offer
             room.update(offer.voices)
             self._serve_room(offer)
             return negotiation.complete(offer, self._pc.localDescription.sdp)
@@ -273,7 +270,7 @@ class Session(LiveSession):
             SdpRejected: it cannot be read, or asks for an ICE restart.
         """
         parsed = Fragment.parse(fragment)
-        offer = self._offer
+        offer = self.offer
         if offer is None:
             return
         # Lines that are not bundled have names of their own.
