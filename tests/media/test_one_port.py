@@ -65,8 +65,8 @@ async def test_a_client_that_begins_anew_from_its_only_port_is_heard_at_once(ser
 async def test_an_offer_whose_answer_was_lost_may_be_sent_again(engine: Engine, has_ports: bool) -> None:
     """The first call asked the client's address at once, was answered, and kept the address.
 
-    DTLS of the second call went to the first one, and no call of this client ever connected. Later the first one held its
-    place for as long as a call may take to connect.
+    DTLS of the second call went to the first one, and no call of this client ever connected. Later, the first one held
+    its place for as long as a call may take to connect.
     """
     async with a_server(engine) if has_ports else a_server_of_one_port(engine) as server, a_peer(ToneTrack()) as peer:
         peer.channels()
