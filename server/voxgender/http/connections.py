@@ -109,6 +109,7 @@ class Connection(web.RequestHandler):
         "_limits",
         "_timer",
         "_upgraded",
+        "gone",
     )
 
     def __init__(
@@ -126,6 +127,8 @@ class Connection(web.RequestHandler):
         self._body_size = 0
         self._fed_at = 0.0
         self._upgraded = False
+        self.gone = asyncio.Event()
+        """Set once the client has left."""
         self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -141,6 +144,7 @@ class Connection(web.RequestHandler):
             self._timer.cancel()
             self._timer = None
         self._body = self._head_since = None
+        self.gone.set()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
