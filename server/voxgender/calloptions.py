@@ -159,9 +159,7 @@ def _tags(given: object) -> tuple[str, ...]:
 
 
 def _is_tag(tag: object) -> bool:
-    return (
-        isinstance(tag, str) and 0 < len(tag) <= MAX_TAG and is_line(tag) and "," not in tag and tag == tag.strip()
-    )
+    return isinstance(tag, str) and 0 < len(tag) <= MAX_TAG and is_line(tag) and "," not in tag and tag == tag.strip()
 
 
 def _messages(given: object) -> tuple[str, ...]:
