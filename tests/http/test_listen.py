@@ -254,6 +254,18 @@ async def test_pages_of_other_origins_connect_only_where_they_may(engine: Engine
                 await finish(socket)
 
 
+async def test_own_pages_connect_through_a_proxy_that_gives_the_server_another_name(engine: Engine) -> None:
+    """Know the server's own pages by ``X-Forwarded-Host``: Apache's proxy asks for the server by its inner address."""
+    outside, headers = "https://voice.example.org", {"X-Forwarded-Host": "cdn.example, Voice.example.org"}
+    async with a_server(engine, settings=given(FrontSettings, allow_origin=("https://www.example.org",))) as server:
+        await refusal(server.http, "/listen", 403, "origin_not_allowed", Origin=outside)
+        for origin in ("https://evil.example.org", "null"):
+            await refusal(server.http, "/listen", 403, "origin_not_allowed", Origin=origin, **headers)
+        await refusal(server.http, "/listen", 403, "origin_not_allowed", Origin="null", **{"X-Forwarded-Host": ""})
+        async with server.http.ws_connect("/listen", origin=outside, headers=headers) as socket:
+            await finish(socket)
+
+
 async def test_a_ticket_lets_one_client_in_once(engine: Engine) -> None:
     async with a_server(engine, settings=given(FrontSettings, token=TOKEN), max_sessions=2) as server:
         http = server.http
