@@ -215,7 +215,7 @@ class Session(LiveSession):
                 raise SdpRejected(
                     "This call has one voice: others need a call whose first offer has several.", code="one_voice"
                 )
-            offer = Offer.parse(sdp)
+            offer = Offer.parse(sdp).of_room()
             negotiation.check_update(before, offer)
             more = room.new_lines(offer.voices)
             try:
