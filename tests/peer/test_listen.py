@@ -118,7 +118,9 @@ async def test_a_proxy_that_lets_no_websocket_through_is_told_and_the_ticket_is_
         app.router.add_route("*", "/{path:.*}", forward)
         async with TestServer(app) as proxy:
             out = io.StringIO()
-            with pytest.raises(CallError, match=r"/listen: the WebSocket was refused \(426\); a proxy .* Upgrade") as told:
+            with pytest.raises(
+                CallError, match=r"/listen: the WebSocket was refused \(426\); a proxy .* Upgrade"
+            ) as told:
                 await terminal.listen(str(proxy.make_url("/")), conversation, raw=RAW, json=True, out=out)
     assert "listen/" not in str(told.value)
 

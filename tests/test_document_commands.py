@@ -1,0 +1,116 @@
+"""Commands on the pages of the documentation are ones that the program, the Makefile and the repository take."""
+
+import re
+import shlex
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from voxgender.cli import parse
+
+ROOT = Path(__file__).parents[1]
+PAGES = [
+    page
+    for page in (
+        *sorted(ROOT.glob("*.md")),
+        *sorted((ROOT / "docs").rglob("*.md")),
+        *sorted((ROOT / "examples").glob("*.md")),
+        ROOT / "client" / "README.md",
+    )
+    if "node_modules" not in page.parts and page.name != "CHANGELOG.md"
+]
+MAKEFILE = (ROOT / "Makefile").read_text()
+
+
+class Command(NamedTuple):
+    page: str
+    line: int
+    words: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.page}:{self.line}"
+
+
+def commands() -> list[Command]:
+    """Return each line of a block of code that runs something, without what it is piped to."""
+    found = []
+    for page in PAGES:
+        fenced = False
+        lines = iter(enumerate(page.read_text().splitlines(), 1))
+        for number, line in lines:
+            fenced ^= line.lstrip().startswith("```")
+            text = line.strip().removeprefix("$ ")
+            if not (fenced or line.startswith("    ")) or text.startswith(("```", "|", "-")):
+                continue
+            while text.endswith("\\"):
+                text = text[:-1] + next(lines)[1].strip()
+            for part in re.split(r" [|&>]+ ?|; ", re.sub(r"(^|\s)#\s.*", "", text)):
+                try:
+                    words = tuple(shlex.split(part.replace("…", "x")))
+                except ValueError:
+                    continue
+                while words and re.fullmatch(r"[A-Z_]+=.*", words[0]):
+                    words = words[1:]
+                if words:
+                    found.append(Command(str(page.relative_to(ROOT)), number, words))
+    return found
+
+
+COMMANDS = commands()
+
+
+def of(*names: str) -> list[Command]:
+    return [command for command in COMMANDS if command.words[0].removeprefix(".venv/bin/") in names]
+
+
+@pytest.mark.parametrize("command", of("voxgender"), ids=str)
+def test_the_program_takes_every_command_of_the_pages(command: Command) -> None:
+    parse(command.words[1:])
+
+
+TARGETS = {match for page in PAGES for match in re.findall(r"(?:`|^ *)make ([a-z-]+)", page.read_text(), re.MULTILINE)}
+
+
+@pytest.mark.parametrize("target", sorted(TARGETS))
+def test_every_target_of_the_pages_is_in_the_makefile(target: str) -> None:
+    assert re.search(rf"^{target}:", MAKEFILE, re.MULTILINE)
+
+
+@pytest.mark.parametrize("command", of("python", "python3"), ids=str)
+def test_every_program_and_module_of_the_pages_is_there(command: Command) -> None:
+    words = command.words[1:]
+    if words[0] == "-m":
+        module = words[1].replace(".", "/")
+        if not module.startswith("tests/"):
+            return
+        assert (ROOT / f"{module}.py").is_file() or (ROOT / module / "__main__.py").is_file()
+        if module == "tests/benchmarks" and len(words) > 2 and not words[2].startswith("-"):
+            folder = ROOT / "tests/benchmarks"
+            assert (folder / f"{words[2]}.py").is_file() or (folder / words[2]).is_dir()
+    elif words[0].startswith(("tests/", "examples/", "tools/")):
+        assert (ROOT / words[0]).is_file()
+
+
+def test_there_are_commands() -> None:
+    assert len(of("voxgender")) > 30
+    assert len(TARGETS) > 10
+    assert len(of("python", "python3")) > 5
+
+
+PROXIES = [
+    pytest.param(block, id=f"{page.name}-{block.split()[1]}")
+    for page in PAGES
+    for block in re.findall(r"location [^{]*\{[^}]*proxy_pass[^}]*\}", page.read_text())
+]
+
+
+@pytest.mark.parametrize("block", PROXIES)
+def test_the_lines_for_nginx_let_websockets_through(block: str) -> None:
+    """Without these, ``/listen`` was answered 426: browsers lost their fallback, and phone gateways their streams."""
+    for line in (
+        "proxy_http_version 1.1;",
+        "proxy_set_header Upgrade $http_upgrade;",
+        "proxy_set_header Connection upgrade;",
+    ):
+        assert line in block
