@@ -1,12 +1,15 @@
-"""Commands on the pages of the documentation are ones that the program, the Makefile and the repository take."""
+"""Commands, programs and lists of the documentation agree with the program, the Makefile and the client."""
 
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
+import voxgender
 from voxgender.cli import parse
 
 ROOT = Path(__file__).parents[1]
@@ -96,6 +99,57 @@ def test_there_are_commands() -> None:
     assert len(of("voxgender")) > 30
     assert len(TARGETS) > 10
     assert len(of("python", "python3")) > 5
+
+
+class Program(NamedTuple):
+    code: str
+    output: str
+
+
+def programs(page: str) -> list[Program]:
+    """Return the whole programs of a page, each with what the page says that it prints."""
+    blocks = re.findall(
+        r"^```py\n(.*?)^```(?:(?:(?!^#|^```).)*?^```text\n(.*?)^```)?",
+        (ROOT / page).read_text(),
+        re.DOTALL | re.MULTILINE,
+    )
+    return [Program(*block) for block in blocks]
+
+
+RECORDING, *OTHERS = programs("docs/recipes.md")
+(PYAV,) = (program for program in OTHERS if "import av" in program.code)
+"""Recipes of frameworks are run where these are: ``tests/integrations``."""
+(TURNS,) = programs("docs/tutorial.md")
+
+
+def run(program: Program, folder: Path) -> str:
+    return subprocess.run(
+        [sys.executable, "-c", program.code], cwd=folder, capture_output=True, text=True, check=True
+    ).stdout
+
+
+def test_the_recipes_make_their_recording_and_pyav_reads_it(tmp_path: Path) -> None:
+    assert run(RECORDING, tmp_path) == "voice.wav\n"
+    assert run(PYAV, tmp_path) == PYAV.output != ""
+
+
+def test_the_program_of_the_tutorial_prints_what_the_page_says(tmp_path: Path) -> None:
+    assert run(TURNS, tmp_path) == TURNS.output != ""
+
+
+def test_every_error_of_the_browser_client_is_explained() -> None:
+    """A code that a program is told stands in one of the three lists that the page of troubles names."""
+    words = (ROOT / "client/src/words.js").read_text()
+    codes = set(re.findall(r"^  ([a-z_]+): \[", words, re.MULTILINE))
+    codes |= set(re.findall(r"`([a-z_]+)`", (ROOT / "client/src/errors.js").read_text())) - {"code", "explain", "error"}
+    pages = "".join((ROOT / "docs" / name).read_text() for name in ("troubleshooting.md", "http-api.md", "protocol.md"))
+    assert len(codes) > 30
+    assert {code for code in codes if f"`{code}`" not in pages} == set()
+
+
+def test_the_page_of_the_library_has_every_public_name() -> None:
+    page = (ROOT / "docs/python-api.md").read_text()
+    assert set(re.findall(r"^::: voxgender\.(\w+)$", page, re.MULTILINE)) == set(voxgender.__all__) - {"__version__"}
 
 
 PROXIES = [

@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from mkdocs.exceptions import PluginError
-from mkdocs.structure.files import File, Files
+from mkdocs.structure.files import File, Files, InclusionLevel
 
 ROOT = Path(__file__).parents[2]
 CLIENT = ROOT / "build" / "client-api"
@@ -54,7 +54,7 @@ def on_page_markdown(markdown: str, *, page: Any, config: Any, files: Files) -> 
             return found[0]
         name, fragment = path.relative_to(ROOT).as_posix(), found["fragment"] or ""
         target = next((uri for uri, joined in JOINED.items() if joined == name), name.removeprefix("docs/"))
-        if (file := files.get_file_from_path(target)) is not None and not file.inclusion.is_excluded():
+        if (file := files.get_file_from_path(target)) is not None and file.inclusion is not InclusionLevel.EXCLUDED:
             return f"]({posixpath.relpath(target, posixpath.dirname(uri) or '.')}{fragment})"
         kind = "tree" if path.is_dir() else "blob"
         return f"]({config.repo_url}/{kind}/main/{name}{fragment})"
@@ -84,7 +84,7 @@ def on_post_build(config: Any) -> None:
 
 
 def _dead_links(site: Path) -> Iterator[str]:
-    """Yield the links of built pages to files that are not there. MkDocs does not look at links to files that it leaves out."""
+    """Yield the links of built pages to files that are not there: MkDocs passes over those to files that it leaves out."""
     for page in site.rglob("*.html"):
         if page.name == "404.html":
             continue
