@@ -84,7 +84,7 @@ def on_post_build(config: Any) -> None:
 
 
 def _dead_links(site: Path) -> Iterator[str]:
-    """Yield the links of built pages to files that are not there: MkDocs passes over those to files that it leaves out."""
+    """Yield the links of built pages to files that are not there: MkDocs passes over files that it leaves out."""
     for page in site.rglob("*.html"):
         if page.name == "404.html":
             continue
