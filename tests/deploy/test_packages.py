@@ -50,6 +50,19 @@ def test_the_wheel_says_what_it_is(wheel: Path) -> None:
     assert "Typing :: Typed" in said.get_all("Classifier", [])
 
 
+def test_the_page_of_the_package_has_links_that_lead_somewhere(wheel: Path) -> None:
+    """The picture and every link were relative, as they are in the repository: on PyPI none of them led anywhere."""
+    with zipfile.ZipFile(wheel) as archive:
+        (metadata,) = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA")]
+        text = str(message_from_string(archive.read(metadata).decode()).get_payload())
+    links = re.findall(r"\]\(([^)#]+)", text)
+    assert len(links) > 20
+    assert [link for link in links if not link.startswith("https://")] == []
+    there = "https://github.com/voxgender/voxgender/"
+    paths = [link.removeprefix(there).partition("/main/")[2] for link in links if link.startswith(there)]
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+
+
 def test_the_version_is_one() -> None:
     """It stood in four places, and nothing held them together."""
     assert json.loads((CLIENT / "package.json").read_text())["version"] == __version__
