@@ -56,9 +56,13 @@ class Member:
         """Share of its places that are taken or reserved."""
         return (self.record.sessions + self.reserved) / self.record.capacity
 
-    def has_room(self, places: int = 1) -> bool:
+    def has_places(self, places: int = 1) -> bool:
         """Tell whether the node takes calls and has so many free places."""
         return not self.record.draining and self.record.sessions + self.reserved + places <= self.record.capacity
+
+    def is_full(self, places: int = 1) -> bool:
+        """Tell whether the node takes calls and has too few free places."""
+        return not self.record.draining and not self.has_places(places)
 
     @contextmanager
     def reserve(self, places: int = 1) -> Iterator[None]:
@@ -117,7 +121,7 @@ def choose(
     Returns:
         A node, or None if none has room.
     """
-    candidates = [member for member in members if member.record.id not in passed_over and member.has_room(places)]
+    candidates = [member for member in members if member.record.id not in passed_over and member.has_places(places)]
     if not candidates:
         return None
 

@@ -34,7 +34,7 @@ MAX_UNANSWERED = 2
 """Nodes that may leave an offer unanswered before it is refused."""
 _WITHDRAWALS = 4
 """Attempts to withdraw an offer. After that the node ends the session itself, since nobody connects to it."""
-_ASKED_FOR_ROOM = 16
+_ASKED_WHEN_FULL = 16
 """Full nodes that are asked for a newer record before a call is refused."""
 
 
@@ -90,7 +90,7 @@ class Placement:
                 if refreshed:
                     break
                 refreshed = True
-                await self._refresh_room(places)
+                await self._refresh_full(places)
                 continue
             passed_over.add(member.record.id)
             has_others = not unanswered and self._has_others(passed_over, places)
@@ -103,7 +103,7 @@ class Placement:
             placed = await self._offer(full, offer_id, request, places)
             if isinstance(placed, OfferResponse):
                 return placed
-        raise self._no_room(places)
+        raise self._refusal(places)
 
     async def _offer(
         self, member: Member, offer_id: str, request: OfferRequest, places: int, *, has_others: bool = False
@@ -142,15 +142,15 @@ class Placement:
         self._withdrawing.add(task)
         task.add_done_callback(self._withdrawing.discard)
 
-    async def _refresh_room(self, places: int) -> None:
+    async def _refresh_full(self, places: int) -> None:
         await self._directory.refresh()
-        full = [member for member in self._directory.members() if not member.has_room(places)]
-        await self._directory.query(random.sample(full, min(_ASKED_FOR_ROOM, len(full))))
+        full = [member for member in self._directory.members() if not member.has_places(places)]
+        await self._directory.query(random.sample(full, min(_ASKED_WHEN_FULL, len(full))))
 
     def _has_others(self, passed_over: Collection[str], places: int) -> bool:
-        """Tell whether a node that was not asked yet has room."""
+        """Tell whether a node that was not asked yet has free places."""
         return any(
-            member.has_room(places) and member.record.id not in passed_over for member in self._directory.members()
+            member.has_places(places) and member.record.id not in passed_over for member in self._directory.members()
         )
 
     def _full(self, passed_over: Collection[str], places: int) -> Member | None:
@@ -158,19 +158,19 @@ class Placement:
         full = [
             member
             for member in self._directory.members()
-            if not member.record.draining and not member.has_room(places) and member.record.id not in passed_over
+            if member.is_full(places) and member.record.id not in passed_over
         ]
         near = [member for member in full if member.record.region == self._region]
         return random.choice(near or full) if full else None  # noqa: S311 - no secret
 
-    def _no_room(self, places: int) -> NotReady:
+    def _refusal(self, places: int) -> NotReady:
         """Return the error that says why no node takes a call."""
         members = self._directory.members()
-        if any(member.record.overloaded and member.has_room(places) for member in members):
+        if any(member.record.overloaded and member.has_places(places) for member in members):
             return NotReady(
                 "The media nodes do not keep up with the calls that they have.", code="overloaded", retry_after_s=5
             )
-        if any(not member.record.draining and not member.has_room(places) for member in members):
+        if any(member.is_full(places) for member in members):
             return NotReady("All media nodes are full.", code="at_capacity", retry_after_s=10)
         if members and all(member.record.draining for member in members):
             return NotReady("All media nodes are shutting down.", code="draining", retry_after_s=5)
