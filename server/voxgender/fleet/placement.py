@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 PLACE_TIMEOUT_S = 6.0
 """Time after which no further node is tried for a call; clients wait for about ten seconds."""
 FIRST_ANSWER_S = 1.0
-"""Time for the answer of the node that is asked first, where another one has room."""
+"""Time for the answer of the node that is asked first, where another one has free places."""
 PROMPT_ANSWER_S = 0.08
 """Time after which that node is asked whether it moves at all; a healthy one takes some ten milliseconds."""
 STANDSTILL_S = 0.12
@@ -69,7 +69,7 @@ class Placement:
         because the offer itself may be the cause.
 
         Raises:
-            NotReady: no node is there, or none has room.
+            NotReady: no node is there, or none has free places.
             TooManySessions, SdpRejected, OptionRefused
         """
         offer_id = secrets.token_urlsafe(18)
