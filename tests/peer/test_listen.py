@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 import wave
-from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
@@ -15,7 +14,6 @@ import av
 import numpy as np
 import pytest
 
-from tests.engine.models import Pitch
 from tests.options import given
 from tests.rtc import Server, a_server
 from tests.support import silence
@@ -32,13 +30,6 @@ from voxgender.protocol import Change, Hello, Result
 from voxgender.settings import FrontSettings
 
 RAW = StreamFormat()
-
-
-@pytest.fixture(scope="module")
-def hearing() -> Iterator[Engine]:
-    engine = Engine(Pitch())
-    yield engine
-    engine.close()
 
 
 @pytest.fixture
