@@ -24,12 +24,12 @@ PLACE_TIMEOUT_S = 6.0
 FIRST_ANSWER_S = 1.0
 """Time for the answer of the node that is asked first, where another one has free places."""
 PROMPT_ANSWER_S = 0.08
-"""Time after which that node is asked whether it moves at all; a healthy one takes some ten milliseconds."""
+"""Time after which that node is asked for its record; a healthy one answers an offer in some ten milliseconds."""
 STANDSTILL_S = 0.12
-"""Time for any answer to that question, for each offer that the node has to answer. A node that stands still must not
-keep its callers, one that is busy may."""
+"""Time for the record, for each offer that the node has to answer. A busy node sends its record in that time, one that
+stands still does not."""
 _STEPS = 4
-"""Parts in which this time is waited for: as long as signaling itself stands still, it cannot hear a node."""
+"""Parts into which that time is divided, so that a stop of signaling itself does not use it up."""
 MAX_UNANSWERED = 2
 """Nodes that may leave an offer unanswered before it is refused."""
 _WITHDRAWALS = 4
