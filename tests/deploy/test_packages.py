@@ -14,7 +14,6 @@ import yaml
 from tests.deploy.artifacts import ROOT
 from voxgender import __version__
 
-SERVER = ROOT / "server"
 CLIENT = ROOT / "client"
 
 

@@ -1,4 +1,4 @@
-"""When calls have their turns."""
+"""Calls have their turns at the ticks of their phases."""
 
 import pytest
 

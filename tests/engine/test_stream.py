@@ -75,7 +75,7 @@ def encoded(audio: Samples, pcm: PcmFormat) -> bytes:
 
 
 def of_audio(messages: Sequence[Message]) -> list[object]:
-    """All that messages say but how long it took."""
+    """Return what messages say, without the times that the analysis took."""
     return [
         (m.start, m.end, m.label, m.confidence, m.scores) if isinstance(m, Result) else m.to_dict() for m in messages
     ]

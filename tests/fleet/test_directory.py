@@ -1,4 +1,4 @@
-"""Which nodes are known, for how long, and which one a call goes to."""
+"""Nodes are known as long as they should be, and calls go to the right ones."""
 
 import asyncio
 from collections import Counter

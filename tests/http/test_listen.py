@@ -38,7 +38,7 @@ async def finish(socket: Socket) -> list[protocol.Message]:
 
 
 async def until_closed(socket: Socket) -> tuple[list[protocol.Message], int | None, str]:
-    """All messages up to the close, its code and its reason."""
+    """Return all messages up to the close, its code and its reason."""
     messages: list[protocol.Message] = []
     async with asyncio.timeout(20):
         while (message := await socket.receive()).type is WSMsgType.TEXT:

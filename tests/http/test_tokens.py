@@ -22,7 +22,7 @@ def signers() -> dict[str, Signer]:
 
 @pytest.fixture
 def tokens(signers: dict[str, Signer], tmp_path: Path) -> JwtVerifier:
-    """By secret and by public keys of every kind."""
+    """Return verifiers by secret and by public keys of every kind."""
     path = tmp_path / "keys.json"
     path.write_bytes(key_set(list(signers.values())))
     return JwtVerifier(SECRET, JwkSet(str(path)), audience="voxgender", issuer="")

@@ -4,12 +4,11 @@ import asyncio
 import gc
 import re
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from time import monotonic
 
 import pytest
 
-from tests.engine.models import Pitch
 from tests.rooms import RoomPeer, a_room
 from tests.rtc import SDP, Server, ToneTrack, a_peer, a_server
 from tests.support import TimedTrack, in_real_time
@@ -21,13 +20,6 @@ from voxgender.media.session import Session
 from voxgender.peer.voices import MAN, WOMAN, speak
 from voxgender.protocol import AnyMessage, Change, Hello, Result, Segment, Summary, Warning
 from voxgender.sdp import MAX_VOICES, Codec, VoiceLine
-
-
-@pytest.fixture(scope="module")
-def hearing() -> Iterator[Engine]:
-    engine = Engine(Pitch())
-    yield engine
-    engine.close()
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 import wave
-from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
@@ -19,7 +18,6 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from yarl import URL
 
-from tests.engine.models import Pitch
 from tests.options import given
 from tests.rtc import Server, a_server
 from tests.support import silence
@@ -36,13 +34,6 @@ from voxgender.protocol import Change, Hello, Result
 from voxgender.settings import FrontSettings
 
 RAW = StreamFormat()
-
-
-@pytest.fixture(scope="module")
-def hearing() -> Iterator[Engine]:
-    engine = Engine(Pitch())
-    yield engine
-    engine.close()
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""When a server stops, and what it does not wait for."""
+"""A server stops when it is told to, and waits for no more than it must."""
 
 import asyncio
 import atexit

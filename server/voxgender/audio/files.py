@@ -83,30 +83,37 @@ def read_frames(
             if stream.codec_context is None:
                 raise AudioError(f"{name}: holds no audio that can be decoded")
             _check_order(stream, name)
-            packets = container.demux(stream)
-            while True:
-                try:
-                    with reader.interruptible():
-                        packet = next(packets, None)
-                    if packet is None:
-                        break
-                    frames = packet.decode()
-                except av.error.InvalidDataError:
-                    continue
-                except av.error.FFmpegError as error:
-                    raise AudioError(f"{name}: cannot be decoded any further ({error.strerror})") from None
-                for frame in frames:
-                    if frame.sample_rate not in _RATES_HZ:
-                        raise AudioError(f"{name}: has {frame.sample_rate} samples a second, which is no rate of audio")
-                    empty = False
-                    reader.found_audio()
-                    frame, wrong = silence_non_finite(frame)
-                    not_numbers += wrong
-                    yield frame
+            for frame in _decode(container, stream, reader, name):
+                if frame.sample_rate not in _RATES_HZ:
+                    raise AudioError(f"{name}: has {frame.sample_rate} samples a second, which is no rate of audio")
+                empty = False
+                reader.found_audio()
+                frame, wrong = silence_non_finite(frame)
+                not_numbers += wrong
+                yield frame
     if empty:
         raise AudioError(f"{name}: holds no audio that can be decoded")
     if not_numbers:
         logger.warning("%s: %d samples are infinite or no numbers, and were taken for silence", name, not_numbers)
+
+
+def _decode(
+    container: InputContainer, stream: AudioStream, source: "_Source", name: str
+) -> Generator[AudioFrame, None, None]:
+    """Yield a stream's frames; skip damaged packets."""
+    packets = container.demux(stream)
+    while True:
+        try:
+            with source.interruptible():
+                packet = next(packets, None)
+            if packet is None:
+                return
+            frames = packet.decode()
+        except av.error.InvalidDataError:
+            continue
+        except av.error.FFmpegError as error:
+            raise AudioError(f"{name}: cannot be decoded any further ({error.strerror})") from None
+        yield from frames
 
 
 def read_audio(path: str | PathLike[str], *, max_s: float = MAX_WHOLE_S) -> npt.NDArray[np.float32]:

@@ -373,19 +373,19 @@ class MediaNode:
         return self._engine
 
     async def _admit(self, subject: str | None, address: str, places: int) -> Engine:
-        """Make room for a session. Returns the engine.
+        """Free places for a session. Returns the engine.
 
         Raises:
             NotReady, TooManySessions
         """
         self._ready_engine()
-        await self.places.make_room(subject, address, places)
-        # The node may have begun to drain while room was made.
+        await self.places.free_places(subject, address, places)
+        # The node may have begun to drain meanwhile.
         return self._ready_engine()
 
     async def _admit_voices(self, session: LiveSession, more: int) -> None:
-        """Make room for more voices of a session. See :meth:`_admit`."""
-        await self.places.make_room_for_voices(session, more)
+        """Free places for more voices of a session. See :meth:`_admit`."""
+        await self.places.free_places_for_voices(session, more)
         self._ready_engine()
 
     def _add(self, session: LiveSession, subject: str | None, address: str, options: CallOptions) -> None:
