@@ -89,16 +89,25 @@ def test_a_room_of_eight_is_enough_and_its_voices_have_their_turns_together() ->
     """A room of eight voices was read and analysed as often as eight calls, and cost more than four."""
     schedule = Schedule(HOP_S)
     of_room = Phase(1, HOP_S)
-    for number in range(BUSY_CALLS // 2):
-        assert not schedule.busy, number
+    busy = []
+    for _ in range(BUSY_CALLS // 2):
+        busy.append(schedule.busy)
         assert schedule.join(of_room) == of_room
-    assert schedule.busy
-    schedule.leave(of_room, is_beside=True)
-    assert not schedule.busy
-    schedule.join()
-    assert not schedule.busy
-    schedule.join()
-    assert schedule.busy
+    busy.append(schedule.busy)
+    assert busy == [False] * (BUSY_CALLS // 2) + [True]
+
+
+def test_each_voice_of_a_room_counts_twice_beside_other_calls() -> None:
+    schedule = Schedule(HOP_S)
+    for _ in range(BUSY_CALLS // 2):
+        schedule.join(Phase(1, HOP_S))
+    schedule.leave(Phase(1, HOP_S), is_beside=True)
+    busy = []
+    for _ in range(2):
+        busy.append(schedule.busy)
+        schedule.join()
+    busy.append(schedule.busy)
+    assert busy == [False, False, True]
 
 
 @pytest.mark.parametrize("number", [0, 1, 2])

@@ -60,7 +60,7 @@ EVERY_TICK = Phase()
 
 
 class Schedule:
-    """Gives each call a phase: the first 24 calls one phase, the next 24 the next, and further sixteens to each in turn.
+    """Gives each call a phase: the first 24 calls one, the next 24 the next, then sixteen more to each in turn.
 
     Args:
         hop_s: time between two turns of a call, a multiple of ``TICK_S``.

@@ -8,16 +8,16 @@ import asyncio
 import random
 import secrets
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from aioice import Candidate, Connection, stun
 from aioice.candidate import candidate_priority
 from aioice.ice import CandidatePair
 
 from voxgender import metrics
-from voxgender.engine.schedule import Phase
 
 if TYPE_CHECKING:
+    from voxgender.engine.schedule import Phase
     from voxgender.media.aiortc_internals.ice import IceProtocol
 
 HEARD_ELSEWHERE_S = 0.2
@@ -157,7 +157,8 @@ class Paths:
             if (pair := self._connection._nominated.get(_COMPONENT)) is None:
                 return
             # With the tick of the call's turn, so that nothing wakes for the check alone.
-            phase: Phase = pair.protocol.transport.phase
+            protocol: Any = pair.protocol
+            phase: Phase = protocol.transport.phase
             shortest_s, longest_s = self._consent.interval_s
             wait_s = random.uniform(shortest_s, max(shortest_s, longest_s - phase.hop_s))  # noqa: S311 - no secret
             until = min(loop.time() + left_s, phase.next_turn(loop.time() + wait_s))
