@@ -13,6 +13,7 @@ import numpy as np
 from voxgender import metrics
 from voxgender.audio.activity import CALLS_A_RUN, FRAME_S, VoiceActivity
 from voxgender.audio.frames import SAMPLE_RATE_HZ, Frame, Packet
+from voxgender.audio.quietvoice import levels_db
 from voxgender.engine.call import SILENCE_S, Arrivals, Call, Decode, LoopCalls, OnEnd, OnMessages
 from voxgender.engine.call_state import CallState, Hop
 from voxgender.engine.messages import Messages, TurnTimes
@@ -373,8 +374,9 @@ class Engine:
             gate_states = [state.gate.state for state, _ in some]
             # Quiet sound is given to the network once more, amplified, in the same run.
             quiet: list[CallState] = []
-            for state, hop in some:
-                if (amplified := state.quiet.frames(hop.samples)) is not None:
+            levels = levels_db([hop.samples for _, hop in some])
+            for (state, hop), level_db in zip(some, levels, strict=True):
+                if (amplified := state.quiet.frames(hop.samples, level_db)) is not None:
                     quiet.append(state)
                     frames.append(amplified)
                     gate_states.append(state.quiet.state)
