@@ -1,13 +1,11 @@
 """Which sound is a voice that is too quiet, and which is only quiet."""
 
-import math
-
 import numpy as np
 import pytest
 
 from tests.support import Samples, noise, silence, sine
 from voxgender.audio.activity import VoiceActivity
-from voxgender.audio.quietvoice import QuietVoice, levels_db
+from voxgender.audio.quietvoice import QuietVoice
 from voxgender.peer.vocaltract import Speaker
 from voxgender.peer.voices import MAN, WOMAN, speak
 
@@ -25,18 +23,13 @@ def at(samples: Samples, level_db: float) -> Samples:
     return scaled
 
 
-def frames_of(quiet: QuietVoice, samples: Samples) -> Samples | None:
-    """Give a call's next samples to it, and return what the network has to run on."""
-    return quiet.frames(samples, *levels_db([samples]))
-
-
 def found(*parts: Samples) -> list[bool]:
     """Return after each hop whether a voice was found."""
     quiet = QuietVoice()
     sound = np.concatenate(parts)
     told = []
     for start in range(0, sound.size - HOP, HOP):
-        frames = frames_of(quiet, sound[start : start + HOP])
+        frames = quiet.frames(sound[start : start + HOP])
         if frames is not None:
             (speech,) = ACTIVITY([frames], [quiet.state])
             quiet.update(speech)
@@ -87,16 +80,5 @@ def test_silence_after_a_quiet_voice_ends_it() -> None:
 def test_a_quarter_of_the_time_is_listened_to() -> None:
     quiet = QuietVoice()
     sound = at(noise(40.0), -60)
-    given = [frames_of(quiet, sound[start : start + HOP]) is not None for start in range(0, sound.size - HOP, HOP)]
+    given = [quiet.frames(sound[start : start + HOP]) is not None for start in range(0, sound.size - HOP, HOP)]
     assert 0.2 < np.mean(given) < 0.35
-
-
-def test_sounds_measured_together_have_the_levels_that_they_have_alone() -> None:
-    sounds = [at(noise(0.192), -30), silence(0.0), at(sine(0.192, hz=300.0), -60), noise(0.02), noise(0.21)]
-    together = levels_db(sounds)
-    assert together == pytest.approx([*(level for sound in sounds for level in levels_db([sound]))])
-    assert together[:3] == [pytest.approx(-30, abs=0.1), -math.inf, pytest.approx(-60, abs=0.1)]
-    # The loudest 32 ms count, whatever is around them.
-    assert levels_db([np.concatenate([silence(0.064), np.full(512, 0.1, np.float32), silence(0.1)])]) == [
-        pytest.approx(-20, abs=0.01)
-    ]

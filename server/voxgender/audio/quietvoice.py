@@ -5,7 +5,6 @@ speech gate's network once more, some of the time, to find out whether there is 
 """
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 
@@ -48,16 +47,11 @@ class QuietVoice:
         """The network's memory of the amplified sound."""
         return self._gate.state
 
-    def frames(self, samples: Samples, level_db: float) -> Samples | None:
-        """Add the next samples, and return frames for the network, of :meth:`Gate.frames`; None for none.
-
-        Args:
-            samples: float32, shape ``(n,)``.
-            level_db: their level, of :func:`levels_db`.
-        """
+    def frames(self, samples: Samples) -> Samples | None:
+        """Add the next samples, and return frames for the network, of :meth:`Gate.frames`; None for none."""
         if not samples.size:
             return None
-        self._loudest_db = max(level_db, self._loudest_db - _FORGET_DB_PER_S * samples.size / SAMPLE_RATE_HZ)
+        self._loudest_db = max(_level_db(samples), self._loudest_db - _FORGET_DB_PER_S * samples.size / SAMPLE_RATE_HZ)
         if not SILENT_DB <= self._loudest_db < QUIET_DB:
             self._begin()
             self.found = False
@@ -81,21 +75,8 @@ class QuietVoice:
             self._gate, self._position, self._speech = Gate(), 0, 0
 
 
-def levels_db(sounds: Sequence[Samples]) -> list[float]:
-    """Return the level of each of some sounds: the RMS of its loudest frame, in dB of full scale; -inf if it is empty.
-
-    Sounds of one length, as hops mostly are, are measured together: a call of NumPy costs more than its arithmetic.
-    """
-    levels = [-math.inf] * len(sounds)
-    by_size: dict[int, list[int]] = {}
-    for index, samples in enumerate(sounds):
-        if samples.size:
-            by_size.setdefault(samples.size, []).append(index)
-    for size, indices in by_size.items():
-        count = max(1, size // FRAME)
-        length = min(size, FRAME)
-        frames = np.stack([sounds[index][: count * length] for index in indices]).reshape(-1, count, length)
-        powers = np.einsum("sij,sij->si", frames, frames).max(axis=1) / length
-        for index, power in zip(indices, powers.tolist(), strict=True):
-            levels[index] = 10 * math.log10(power + 1e-12)
-    return levels
+def _level_db(samples: Samples) -> float:
+    """Return the RMS of the loudest frame, in dB of full scale."""
+    count = max(1, samples.size // FRAME)
+    frames = samples[: count * FRAME].reshape(count, -1)
+    return 10 * math.log10(max(np.vecdot(frames, frames).tolist()) / frames.shape[1] + 1e-12)

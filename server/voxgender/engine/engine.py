@@ -13,13 +13,12 @@ import numpy as np
 from voxgender import metrics
 from voxgender.audio.activity import CALLS_A_RUN, FRAME_S, VoiceActivity
 from voxgender.audio.frames import SAMPLE_RATE_HZ, Frame, Packet
-from voxgender.audio.quietvoice import levels_db
 from voxgender.engine.call import SILENCE_S, Arrivals, Call, Decode, LoopCalls, OnEnd, OnMessages
 from voxgender.engine.call_state import CallState, Hop
 from voxgender.engine.messages import Messages, TurnTimes
 from voxgender.engine.outstanding import Outstanding
 from voxgender.engine.pace import Pace
-from voxgender.engine.schedule import Phase, Schedule, check_hop
+from voxgender.engine.schedule import FEW_CALLS, Phase, Schedule, check_hop
 from voxgender.errors import ModelError
 from voxgender.inference.classifier import Classifier, Probabilities, RemoteClassifier
 from voxgender.inference.labels import OTHER
@@ -29,8 +28,8 @@ WINDOW_MS = 1_000
 HOP_MS = 192
 """Six frames of the speech gate, three ticks."""
 CALLS_A_TURN = CALLS_A_RUN
-"""Calls in one turn, as many as the gate takes in one run; the messages of all of them wait for the last. While the
-model cannot keep up, a turn takes all calls, so that they share it."""
+"""Calls in one turn, as many as the gate takes in one run; the messages of all of them wait for the last. A few more get no
+turn of their own. While the model cannot keep up, a turn takes all calls, so that they share it."""
 
 CALLS_AHEAD_A_TURN = 2
 """Calls in a turn whose audio is ahead of time: the live calls that are due meanwhile wait for it."""
@@ -374,9 +373,8 @@ class Engine:
             gate_states = [state.gate.state for state, _ in some]
             # Quiet sound is given to the network once more, amplified, in the same run.
             quiet: list[CallState] = []
-            levels = levels_db([hop.samples for _, hop in some])
-            for (state, hop), level_db in zip(some, levels, strict=True):
-                if (amplified := state.quiet.frames(hop.samples, level_db)) is not None:
+            for state, hop in some:
+                if (amplified := state.quiet.frames(hop.samples)) is not None:
                     quiet.append(state)
                     frames.append(amplified)
                     gate_states.append(state.quiet.state)
@@ -430,7 +428,8 @@ class Engine:
             if self._was_ahead:
                 calls, self._due_ahead = self._due_ahead[:CALLS_AHEAD_A_TURN], self._due_ahead[CALLS_AHEAD_A_TURN:]
                 return answered, calls
-            most = len(self._due) if self._pace.is_short(self.clock()) else CALLS_A_TURN
+            has_few_more = len(self._due) <= CALLS_A_TURN + FEW_CALLS
+            most = len(self._due) if has_few_more or self._pace.is_short(self.clock()) else CALLS_A_TURN
             due, self._due = self._due[:most], self._due[most:]
             self._turn_due_at = due[0][0] if due else math.inf
         return answered, [call for _, call in due]
