@@ -252,6 +252,26 @@ def test_calls_of_a_busy_engine_end_their_hops_together_on_ticks() -> None:
     run_virtual(main())
 
 
+@pytest.mark.parametrize("others_s", [0.4, 6.0], ids=["while nobody has any", "while others have theirs"])
+def test_silence_is_analysed_in_time_on_a_busy_engine(others_s: float) -> None:
+    """Calls without audio are looked at with the others' packets, and by a timer of their own only without these."""
+
+    async def main() -> None:
+        engine = StillEngine(None)
+        calls = [ToldCall(engine) for _ in range(BUSY_CALLS)]
+        silent, others = calls[: BUSY_CALLS // 2], calls[BUSY_CALLS // 2 :]
+        played = [play(told, in_time(silence(0.4), each_s=0.04)) for told in silent]
+        await asyncio.gather(*played, *(play(told, in_time(silence(others_s), each_s=0.04)) for told in others))
+        await asyncio.sleep(6.4 - others_s)
+        for told in silent:
+            assert told.results[-1].end == pytest.approx(6.2, abs=2 * HOP_S)
+            assert max(lengths(told.results)) <= (SILENCE_S + 2 * HOP_S) / FRAME_S
+        for told in calls:
+            told.call.abandon()
+
+    run_virtual(main())
+
+
 async def ticks(engine: StillEngine) -> None:
     """Look only with the ticks, as sockets that are read on them do."""
     for calls in engine._loops.values():
