@@ -75,7 +75,7 @@ class StreamFormat(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def least_message(self) -> float:
-        """Bytes of audio that a message holds at least, or it is one of those that hold next to none."""
+        """Least bytes of audio in a message; one with fewer counts as a message with next to no audio."""
         return 1 if self.encoding in PACKETS else LEAST_S * self.rate_hz * self.frame_bytes
 
 

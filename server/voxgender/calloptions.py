@@ -1,4 +1,4 @@
-"""Read the options of one call: its names, and the messages that are wanted of it."""
+"""Read the options of one call: its names, its hop, and the messages that its client wants."""
 
 import re
 from collections.abc import Mapping
@@ -61,7 +61,7 @@ def is_name(text: str) -> bool:
 
 
 def left_out(messages: tuple[str, ...]) -> frozenset[str]:
-    """Return the types of messages that are not told where these are wanted; of none, all are."""
+    """Return the types of messages to leave out if these are wanted; without any, nothing is left out."""
     return frozenset(MESSAGES).difference(messages, ("summary",)) if messages else frozenset()
 
 

@@ -1,4 +1,4 @@
-"""Write to a terminal what its owner may see."""
+"""Write to a terminal, with control characters escaped."""
 
 import sys
 
@@ -12,5 +12,5 @@ def fail(error: VoxgenderError | str, status: int) -> int:
 
 
 def printable(text: str) -> str:
-    """Escape what a terminal would obey: a message may quote an argument, a file's name or what a file holds."""
+    """Escape control characters: a message may quote an argument, a file's name or a file's content."""
     return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)

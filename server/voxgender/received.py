@@ -1,4 +1,4 @@
-"""Decode JSON, URLs and numbers that others have written: clients, nodes, servers that are called."""
+"""Decode JSON, URLs and numbers that come from others: clients, nodes, and servers that are called."""
 
 from typing import Any, TypeVar
 

@@ -1,4 +1,4 @@
-"""Tell ids of sessions, and name calls to people without giving their ids away."""
+"""Recognise ids of sessions, and name calls by a hash that does not give their ids away."""
 
 import hashlib
 import re

@@ -319,7 +319,7 @@ class FrontSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class NodeSettings:
-    """Options of the roles that take calls; of secrets those of webhooks alone, which go out from there."""
+    """Options of the roles that take calls. Their only secrets are those of webhooks, which these roles send."""
 
     model: ModelOptions = ModelOptions()
     media: MediaOptions = MediaOptions()

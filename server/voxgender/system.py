@@ -33,7 +33,7 @@ class ProcessLoad:
 
 
 def on_signal(number: signal.Signals, callback: Callable[[], None]) -> Callable[[], object]:
-    """Call ``callback`` on the running event loop at each signal, until what is returned is called.
+    """Call ``callback`` on the running event loop at each signal. Returns a function that stops this.
 
     Raises:
         ValueError: this is not the main thread.

@@ -89,7 +89,7 @@ class UsageLedger:
         self._live += 1
 
     def on_event(self, call: LiveCall, message: Message) -> None:
-        """Pass over messages: the end of a call has its sums."""
+        """Ignore messages: the end of a call has its sums."""
 
     def on_end(self, call: LiveCall, reason: str, usage: Usage) -> None:
         self._live -= 1

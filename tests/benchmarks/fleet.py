@@ -35,6 +35,7 @@ from voxgender.fleet.record import NodeRecord
 from voxgender.fleet.registry import RENEW_S, Registry
 from voxgender.fleet.remote import RemoteNode
 from voxgender.fleet.secret import Secret
+from voxgender.fleet.wire import OfferRequest
 from voxgender.media.node import MediaNode
 from voxgender.roles.hosting import listen
 
@@ -222,7 +223,7 @@ async def wire() -> dict[str, float]:
                 peer.channels()
                 remote = RemoteNode(node.url, Secret(FLEET_SECRET))
                 stack.push_async_callback(remote.close)
-                placed = await remote.offer("wire", await peer.offer(), None)
+                placed = await remote.offer("wire", OfferRequest(await peer.offer()))
                 await peer.accept(placed.answer)
                 await peer.until(protocol.Result)
                 before, began = host.bytes_on("public"), time.monotonic()

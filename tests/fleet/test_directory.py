@@ -14,7 +14,8 @@ from tests.nodes import SECRET, a_front, a_node
 from tests.redisserver import a_redis
 from voxgender.engine import Engine
 from voxgender.errors import NotReady
-from voxgender.fleet.directory import PENALTY_S, Directory
+from voxgender.fleet.directory import Directory
+from voxgender.fleet.member import PENALTY_S, choose
 from voxgender.fleet.record import NodeRecord
 from voxgender.fleet.registry import LEASE_S, Registry
 from voxgender.fleet.sources import RedisNodes, StaticNodes
@@ -63,9 +64,9 @@ class TestChoice:
         given: Counter[str] = Counter()
         with ExitStack() as placing:
             for _ in range(240):
-                member = directory.choose(set(), "")
+                member = choose(directory.members())
                 assert member is not None
-                placing.enter_context(directory.reserve(member))
+                placing.enter_context(member.reserve())
                 given[member.record.id] += 1
             assert max(given.values()) - min(given.values()) <= 20
             assert {member.record.id: member.reserved for member in directory.members()} == given
@@ -77,33 +78,33 @@ class TestChoice:
         given: Counter[str] = Counter()
         with ExitStack() as placing:
             for _ in range(120):
-                member = directory.choose(set(), "")
+                member = choose(directory.members())
                 assert member is not None
-                placing.enter_context(directory.reserve(member))
+                placing.enter_context(member.reserve())
                 given[member.record.id] += 1
         assert given["large"] == pytest.approx(80, abs=2)
 
     async def test_no_place_is_given_twice(self, directory: Directory) -> None:
         learn(directory, "a", capacity=2, sessions=1)
-        member = directory.choose(set(), "")
+        member = choose(directory.members())
         assert member is not None
-        with directory.reserve(member):
-            assert directory.choose(set(), "") is None
+        with member.reserve():
+            assert choose(directory.members()) is None
 
     async def test_whoever_drains_is_full_or_was_asked_already_is_left_out(self, directory: Directory) -> None:
         learn(directory, "drains", draining=True)
         learn(directory, "full", sessions=100)
         learn(directory, "asked")
-        assert directory.choose({"asked"}, "") is None
+        assert choose(directory.members(), passed_over={"asked"}) is None
 
     async def test_ones_own_region_comes_first_and_another_when_it_is_full(self, directory: Directory) -> None:
         learn(directory, "far", region="us")
         learn(directory, "near", region="eu", sessions=99)
-        member = directory.choose(set(), "eu")
+        member = choose(directory.members(), region="eu")
         assert member is not None
         assert member.record.id == "near"
         learn(directory, "near", region="eu", sessions=100)
-        member = directory.choose(set(), "eu")
+        member = choose(directory.members(), region="eu")
         assert member is not None
         assert member.record.id == "far"
 
@@ -112,7 +113,7 @@ class TestChoice:
             learn(directory, name)
 
         def home(subject: str) -> str:
-            member = directory.choose(set(), "", subject)
+            member = choose(directory.members(), subject=subject)
             assert member is not None
             return member.record.id
 
@@ -126,7 +127,7 @@ class TestChoice:
     async def test_a_node_whose_cores_are_all_used_comes_last(self, directory: Directory) -> None:
         learn(directory, "busy", load=0.99)
         learn(directory, "calm", sessions=60)
-        member = directory.choose(set(), "")
+        member = choose(directory.members())
         assert member is not None
         assert member.record.id == "calm"
 
@@ -137,21 +138,21 @@ class TestChoice:
         learn(directory, "well", sessions=90)
         slow, well = directory.get("slow"), directory.get("well")
         assert slow is not None
-        directory.penalise(slow)
-        assert directory.choose(set(), "") is well
-        assert directory.choose({"well"}, "") is slow
+        slow.penalise()
+        assert choose(directory.members()) is well
+        assert choose(directory.members(), passed_over={"well"}) is slow
         clock.now += PENALTY_S + 1
-        assert directory.choose(set(), "") is slow
+        assert choose(directory.members()) is slow
 
     async def test_a_refusal_is_believed_until_the_node_says_otherwise(self, directory: Directory) -> None:
         learn(directory, "a")
         for code in ("draining", "at_capacity"):
             member = directory.get("a")
             assert member is not None
-            directory.note_refusal(member, NotReady("", code=code, retry_after_s=1))
-            assert directory.choose(set(), "") is None
+            member.note_refusal(NotReady("", code=code, retry_after_s=1))
+            assert choose(directory.members()) is None
             learn(directory, "a")
-            assert directory.choose(set(), "") is member
+            assert choose(directory.members()) is member
 
 
 async def test_an_old_record_is_not_believed(directory: Directory) -> None:

@@ -20,7 +20,7 @@ from voxgender.fleet.node_api import create_node_app
 from voxgender.fleet.nodehttp import NoAnswer
 from voxgender.fleet.remote import RemoteNode
 from voxgender.fleet.secret import Secret
-from voxgender.fleet.wire import RECORD_HEADER
+from voxgender.fleet.wire import RECORD_HEADER, OfferRequest
 from voxgender.media.node import MediaNode
 from voxgender.roles.hosting import listen
 
@@ -68,7 +68,7 @@ async def test_with_every_answer_the_node_says_how_full_it_is(engine: Engine) ->
     heard: list[NodeRecord] = []
     async with a_node(engine, region="eu", max_sessions=7) as node, a_peer(ToneTrack()) as peer:
         remote = RemoteNode(node.url, SECRET, on_record=heard.append)
-        placed = await remote.offer("id", await peer.offer(), None)
+        placed = await remote.offer("id", OfferRequest(await peer.offer()))
         assert (await remote.describe_all())[0]["session"] == placed.session[:8]
         await remote.end(placed.session)
         await remote.close()
@@ -90,7 +90,7 @@ async def test_an_answer_that_was_changed_on_its_way_is_none(engine: Engine) -> 
     async with a_node(engine, secret=Meddler("shared by signaling and nodes")) as node, a_peer(ToneTrack()) as peer:
         remote = RemoteNode(node.url, SECRET)
         with pytest.raises(NoAnswer, match="not signed"):
-            await remote.offer("id", await peer.offer(), None)
+            await remote.offer("id", OfferRequest(await peer.offer()))
         await remote.close()
 
 
@@ -112,7 +112,7 @@ async def test_a_node_that_is_starting_is_not_there_yet() -> None:
         with pytest.raises(NotReady, match="model"):
             await remote.record()
         with pytest.raises(NotReady, match="model"):
-            await remote.offer("id", "v=0", None)
+            await remote.offer("id", OfferRequest("v=0"))
 
 
 DOCS = Path(__file__).parents[2] / "docs"

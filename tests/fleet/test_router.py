@@ -16,8 +16,8 @@ from voxgender import protocol
 from voxgender.calloptions import DEFAULTS, CallOptions
 from voxgender.engine import Engine
 from voxgender.errors import TooManySessions
-from voxgender.fleet import remote, router
-from voxgender.fleet.directory import Member
+from voxgender.fleet import placement, remote
+from voxgender.fleet.member import Member
 from voxgender.fleet.record import NodeRecord
 from voxgender.fleet.remote import RemoteNode
 from voxgender.fleet.secret import Secret
@@ -345,8 +345,8 @@ async def test_a_slow_node_is_passed_over_and_left_with_nothing(engine: Engine) 
             path = await refused
             assert well.id in path
             slow.node.let.set()
-            while front.fleet._withdrawing:
-                await asyncio.wait(front.fleet._withdrawing)
+            while front.fleet._placement._withdrawing:
+                await asyncio.wait(front.fleet._placement._withdrawing)
             assert (slow.node.live, well.node.live) == (0, 1)
             for _ in range(3):
                 await place(front)
@@ -357,9 +357,9 @@ async def test_the_node_that_is_asked_first_has_less_time_where_another_one_has_
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Callers of a node that stood still had no result for 5.5 s, of which signaling waited 3 s for that node."""
-    monkeypatch.setattr(router, "FIRST_ANSWER_S", 0.2)
+    monkeypatch.setattr(placement, "FIRST_ANSWER_S", 0.2)
     # Without the shorter time, nobody would be asked after the first.
-    monkeypatch.setattr(router, "PLACE_TIMEOUT_S", 1.0)
+    monkeypatch.setattr(placement, "PLACE_TIMEOUT_S", 1.0)
     async with two_held_nodes(engine) as (front, asked):
         await refusal(await post(front, await an_offer()), 503, "no_node")
         assert len(asked()) == 2
@@ -376,8 +376,8 @@ async def test_a_node_that_stands_still_is_passed_over_at_once(engine: Engine, m
 
     async with two_held_nodes(engine) as (front, asked):
         # Time for one node after the other only if the first one's usual time is not waited for.
-        monkeypatch.setattr(router, "FIRST_ANSWER_S", 10.0)
-        monkeypatch.setattr(router, "PLACE_TIMEOUT_S", 1.0)
+        monkeypatch.setattr(placement, "FIRST_ANSWER_S", 10.0)
+        monkeypatch.setattr(placement, "PLACE_TIMEOUT_S", 1.0)
         monkeypatch.setattr(RemoteNode, "record", stand_still)
         await refusal(await post(front, await an_offer()), 503, "no_node")
         assert len(asked()) == 2
@@ -386,8 +386,8 @@ async def test_a_node_that_stands_still_is_passed_over_at_once(engine: Engine, m
 
 async def test_a_node_that_is_only_busy_is_waited_for(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """A burst of calls keeps a node for longer than one that stands still is waited for; it has these calls already."""
-    monkeypatch.setattr(router, "STANDSTILL_S", 5.0)
-    monkeypatch.setattr(router, "PROMPT_ANSWER_S", 0.01)
+    monkeypatch.setattr(placement, "STANDSTILL_S", 5.0)
+    monkeypatch.setattr(placement, "PROMPT_ANSWER_S", 0.01)
     answered = asyncio.Event()
     record = RemoteNode.record
 
@@ -482,7 +482,7 @@ async def test_an_offer_as_large_and_strange_as_it_may_be_is_the_callers_fault_a
     async with a_node(engine) as node, a_front(node) as front:
         await refusal(await post(front, "v=0\r\n" + "\x01" * (MAX_BODY - 100)), 400, "malformed_sdp")
         (member,) = front.directory.members()
-        assert member.penalised_until == 0.0
+        assert not member.is_penalised
 
 
 async def test_a_subject_has_no_more_calls_than_it_may(engine: Engine) -> None:

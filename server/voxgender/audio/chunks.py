@@ -1,4 +1,4 @@
-"""Take whatever a program has PCM in: bytes, arrays of any shape, and frames that carry their own format.
+"""Accept PCM in any form that a program has: bytes, arrays of any shape, and frames that carry their own format.
 
 Frames are recognised by their attributes, so that none of the libraries that they come from is imported. numpy is
 imported with the first array, and FFmpeg with the first decoder: an event loop can take bytes before they are loaded.
@@ -31,7 +31,7 @@ class _Piece(NamedTuple):
 
 
 class Chunks:
-    """Turns chunks into packets, and the packets into frames of each channel that is judged apart.
+    """Turns chunks into packets, and the packets into frames of each channel that is analysed separately.
 
     Args:
         rate_hz: of bytes and arrays; frames carry their own.
@@ -57,7 +57,7 @@ class Chunks:
 
     @property
     def decoders(self) -> "list[Callable[[Sequence[Packet]], list[Frame]]]":
-        """Decoders of the channels that are judged apart; they may be called on another thread."""
+        """Decoders of the channels that are analysed separately; they may be called on another thread."""
         from voxgender.audio.pcmdecoder import FormatsDecoder
 
         if self._channels is None or self._channels == 1:

@@ -1,4 +1,4 @@
-"""Take PCM apart: bytes of any size become packets of whole samples.
+"""Cut PCM in chunks of any size into packets of whole samples.
 
 Imports neither numpy nor FFmpeg, so that an event loop can do it before they are loaded.
 """
@@ -83,7 +83,7 @@ class PcmPackets:
             yield packet, len(piece) // size / self.format.rate_hz
 
     def followed_by(self, format: PcmFormat) -> "PcmPackets":  # noqa: A002 - the field's own word
-        """Return what cuts the rest of the stream, of another format; the clock goes on."""
+        """Return the cutter for the rest of the stream, in another format; its clock continues this one's."""
         return PcmPackets(format, pts=round(self._pts * format.rate_hz / self.format.rate_hz))
 
 

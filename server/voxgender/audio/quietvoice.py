@@ -1,4 +1,4 @@
-"""Notice a voice that is too quiet to be heard well: from some -60 dB below full scale on it is taken for silence.
+"""Notice a voice that is too quiet: below some -60 dB of full scale the speech gate takes a voice for silence.
 
 A quiet room has that level, too, and so has a muted headset's noise. So quiet sound is amplified and given to the
 speech gate's network once more, some of the time, to find out whether there is speech in it.
@@ -48,7 +48,7 @@ class QuietVoice:
         return self._gate.state
 
     def frames(self, samples: Samples) -> Samples | None:
-        """Add the next samples, and return frames for the network, of :meth:`Gate.frames`; None for none."""
+        """Add the next samples; return frames for the network as :meth:`Gate.frames` does, or None if it need not run."""
         if not samples.size:
             return None
         self._loudest_db = max(_level_db(samples), self._loudest_db - _FORGET_DB_PER_S * samples.size / SAMPLE_RATE_HZ)

@@ -28,7 +28,7 @@ def ok(check: str, found: str) -> Finding:
 
 
 def warning(check: str, found: str, advice: str) -> Finding:
-    """Return a finding that calls may survive."""
+    """Return a finding of a problem with which calls may still work."""
     return Finding(check, "warning", found, advice)
 
 

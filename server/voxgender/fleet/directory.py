@@ -1,19 +1,17 @@
-"""Keep the list of media nodes, with each node's record, and choose the node for a call."""
+"""Keep the list of media nodes, and each node's record, up to date."""
 
 import asyncio
 import logging
 import math
 import random
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
 from functools import partial
-from hashlib import sha256
 from time import monotonic
-
-import msgspec
 
 from voxgender import metrics
 from voxgender.errors import NotReady
+from voxgender.fleet.member import Member
 from voxgender.fleet.nodehttp import NoAnswer, Unreachable
 from voxgender.fleet.record import NodeRecord
 from voxgender.fleet.registry import LEASE_S, RENEW_S, RegistryLost
@@ -29,40 +27,7 @@ MAX_BACKOFF_S = 4.0
 """Longest time between two reads while the source is lost."""
 _MIN_REFRESH_S = 0.25
 """Least time between two refreshes on demand."""
-PENALTY_S = 3.0
-"""Time for which a node that was too slow or unreachable is chosen last."""
-_BUSY = 0.9
-"""Load, as a share of its cores, above which a node is chosen after all others that are not penalised."""
 _QUERIES_AT_ONCE = 64
-
-
-class Member:
-    """A known node: its last record, and the client of its API."""
-
-    def __init__(self, record: NodeRecord, node: RemoteNode, confirmed_at: float) -> None:
-        self.record = record
-        self.node = node
-        self.confirmed_at = confirmed_at
-        self.reserved = 0
-        """Places reserved since that record, for offers on their way; the record counts earlier ones."""
-        self.unanswered = 0
-        """Offers on their way."""
-        self.penalised_until = 0.0
-
-    def update(self, record: NodeRecord, confirmed_at: float) -> None:
-        """Replace the record by a newer one."""
-        self.record = record
-        self.confirmed_at = confirmed_at
-        self.reserved = 0
-
-    def has_room(self, places: int = 1) -> bool:
-        """Tell whether so many places are free."""
-        return not self.record.draining and self.record.sessions + self.reserved + places <= self.record.capacity
-
-    @property
-    def occupancy(self) -> float:
-        """Share of its places that are taken or reserved."""
-        return (self.record.sessions + self.reserved) / self.record.capacity
 
 
 class Directory:
@@ -137,7 +102,7 @@ class Directory:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        for member in list(self._members.values()):
+        for member in self.members():
             self.remove(member)
         for node in self._by_url.values():
             self._release(node)
@@ -163,56 +128,12 @@ class Directory:
         """Ask these nodes for their records."""
         await self._in_parallel([partial(self._query_member, member) for member in members])
 
-    def choose(
-        self, passed_over: set[str], region: str, subject: str | None = None, *, places: int = 1
-    ) -> Member | None:
-        """Choose the node for the next call: the less occupied of two drawn at random from the best that have room.
-
-        Two at random instead of the best of all, because many signaling instances with slightly old records would all
-        choose the same node (M. Mitzenmacher, The Power of Two Choices in Randomized Load Balancing, 1996).
-
-        With a subject, choose the same node for all of its calls while that has room, so that the node can count them
-        (D. Thaler and C. Ravishankar, Using Name-Based Mappings to Increase Hit Rates, 1998).
-        """
-        now = self._clock()
-        candidates = [
-            member
-            for node_id, member in self._members.items()
-            if node_id not in passed_over and member.has_room(places)
-        ]
-        if not candidates:
-            return None
-
-        def rank(member: Member) -> tuple[bool, bool, bool]:
-            return (
-                member.record.overloaded or member.penalised_until > now,
-                bool(region) and member.record.region != region,
-                subject is None and member.record.load > _BUSY,
-            )
-
-        best = min(map(rank, candidates))
-        equals = [member for member in candidates if rank(member) == best]
-        if subject is not None:
-            return max(equals, key=lambda member: sha256(f"{member.record.id}/{subject}".encode()).digest())
-        drawn = random.sample(equals, min(2, len(equals)))
-        return min(drawn, key=lambda member: member.occupancy)
-
-    @contextmanager
-    def reserve(self, member: Member, places: int = 1) -> Iterator[None]:
-        """Reserve places for an offer on its way to a node; afterwards the node's own record counts them."""
-        before = member.record
-        member.reserved += places
-        member.unanswered += 1
-        try:
-            yield
-        finally:
-            member.unanswered -= 1
-            if member.record is before:
-                member.reserved -= places
-
-    def penalise(self, member: Member) -> None:
-        """Choose a node last for a while, because it is slow or cannot be reached."""
-        member.penalised_until = self._clock() + PENALTY_S
+    def note_unreachable(self, member: Member, error: Unreachable) -> None:
+        """Remove a node whose port is closed, since its process has ended; choose any other one last for a while."""
+        if error.refused:
+            self.remove(member)
+        else:
+            member.penalise()
 
     def remove(self, member: Member) -> None:
         """Remove a node at once, unless it has been replaced."""
@@ -226,19 +147,6 @@ class Directory:
         for member in self.members():
             if member.node.url == url:
                 self.remove(member)
-
-    def note_refusal(self, member: Member, refusal: NotReady, places: int = 1) -> None:
-        """Note that a node refused a call of so many places: it gets no other such call before its next record."""
-        if refusal.code == "draining":
-            member.record = msgspec.structs.replace(member.record, draining=True)
-        elif refusal.code == "at_capacity":
-            # A call of fewer places may still fit.
-            taken = member.record.capacity - places + 1
-            member.record = msgspec.structs.replace(member.record, sessions=max(member.record.sessions, taken))
-        elif refusal.code == "overloaded":
-            member.record = msgspec.structs.replace(member.record, overloaded=True)
-        else:
-            self.penalise(member)
 
     async def _keep_refreshing(self) -> None:
         while True:
@@ -276,15 +184,14 @@ class Directory:
             self._beats = {node_id: beat for node_id, beat in self._beats.items() if node_id in remembered}
         self.refreshed.set()
         await self._query_silent()
-        for member in list(self._members.values()):
-            if self._clock() - member.confirmed_at > self._lease_s:
+        for member in self.members():
+            if member.age_s > self._lease_s:
                 logger.warning("node %s is gone: nothing was heard of it for %.0f s", member.record.id, self._lease_s)
                 self.remove(member)
 
     async def _query_silent(self) -> None:
-        now = self._clock()
         known = {member.node.url: member for member in self._members.values()}
-        silent = [member for member in known.values() if now - member.confirmed_at > self._query_after_s]
+        silent = [member for member in known.values() if member.age_s > self._query_after_s]
         new = [url for url in self._urls if url not in known]
         for url in self._by_url.keys() - set(self._urls):
             self._release(self._by_url.pop(url))
@@ -305,12 +212,9 @@ class Directory:
         try:
             record = await member.node.record()
         except Unreachable as error:
-            if error.refused:
-                self.remove(member)
-            else:
-                self.penalise(member)
+            self.note_unreachable(member, error)
         except (NoAnswer, NotReady):
-            self.penalise(member)
+            member.penalise()
         else:
             if record.id != member.record.id:
                 # The node has started again, without its old sessions.
@@ -344,11 +248,11 @@ class Directory:
         self._beats[record.id] = record.beat
         if member is None:
             node = self._by_url.pop(url, None) or self._remote(url)
-            self._members[record.id] = Member(record, node, self._clock())
+            self._members[record.id] = Member(record, node, self._clock)
             metrics.NODES.set(len(self._members))
             logger.info("node %s is at %s", record.id, url)
             return
-        member.update(record, self._clock())
+        member.update(record)
 
     def _remote(self, url: str) -> RemoteNode:
         on_record = partial(self._update_member, url)

@@ -1,4 +1,4 @@
-"""Ask a media node on another machine, or in another process, what a node in this process is asked."""
+"""Send requests to a media node in another process, or on another machine."""
 
 from collections.abc import AsyncGenerator, Callable
 from typing import Any
@@ -10,7 +10,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from voxgender import received
 from voxgender.audiostream import StreamFormat
-from voxgender.calloptions import DEFAULTS, MESSAGES, CallOptions
+from voxgender.calloptions import MESSAGES
 from voxgender.fleet.nodehttp import MAX_LINE, NoAnswer, NodeHttp
 from voxgender.fleet.record import NodeRecord
 from voxgender.fleet.remotestream import HEARTBEAT_S, STREAM_HEADER, RemoteStream
@@ -69,16 +69,7 @@ class RemoteNode:
         async with self._http.request("GET", "/node", timeout_s=RECORD_TIMEOUT_S) as response:
             return self._http.decoded(await self._http.read(response, MAX_LINE), NodeRecord)
 
-    async def offer(
-        self,
-        offer_id: str,
-        offer: str | StreamFormat,
-        subject: str | None,
-        address: str = "",
-        options: CallOptions = DEFAULTS,
-        *,
-        within_s: float | None = None,
-    ) -> OfferResponse:
+    async def offer(self, offer_id: str, request: OfferRequest, *, within_s: float | None = None) -> OfferResponse:
         """Send an offer. After :class:`NoAnswer`, withdraw it before sending it to another node.
 
         Args:
@@ -88,11 +79,10 @@ class RemoteNode:
             Unreachable, NoAnswer
             NotReady, TooManySessions, SdpRejected, OptionRefused
         """
-        body = msgspec.json.encode(OfferRequest(offer, subject, address, options))
         async with self._http.request(
             "PUT",
             f"/offers/{offer_id}",
-            body,
+            msgspec.json.encode(request),
             "application/json",
             timeout_s=min(self._answer_timeout_s, within_s or self._answer_timeout_s),
         ) as response:
@@ -132,7 +122,7 @@ class RemoteNode:
             pass
 
     async def watch(self) -> AsyncGenerator[LiveCall | Gone | None, None]:
-        """Return the node's calls that have a name or a subject, then None, then all changes, until the way breaks off.
+        """Return the node's calls that have a name or a subject, then None, then all changes, while connected.
 
         Raises:
             Unreachable, NoAnswer
@@ -208,7 +198,7 @@ class RemoteNode:
     async def follow(
         self, session_id: str, after: int | None = None, messages: tuple[str, ...] | None = None
     ) -> AsyncGenerator[Followed, None]:
-        """Return a session's messages, until it ends; without an end, the way to the node broke off.
+        """Return a session's messages, until it ends; if the last one is no end, the connection to the node broke.
 
         A node that tells something else than messages is as good as gone.
         """

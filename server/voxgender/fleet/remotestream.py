@@ -33,7 +33,7 @@ class NodeSocket(aiohttp.ClientWebSocketResponse[Literal[True]]):
 
 
 class RemoteStream:
-    """A stream on a media node. TCP holds the client back as the node holds signaling back; little waits in between."""
+    """A stream on a media node. If the node reads slowly, so does signaling, and TCP makes the client wait."""
 
     def __init__(self, socket: NodeSocket, session_id: str, form: StreamFormat) -> None:
         self._socket = socket

@@ -4,7 +4,8 @@ import asyncio
 from contextlib import aclosing
 
 from voxgender.errors import RequestRefused
-from voxgender.fleet.directory import Directory, Member
+from voxgender.fleet.directory import Directory
+from voxgender.fleet.member import Member
 from voxgender.fleet.nodehttp import NoAnswer, Unreachable
 from voxgender.roster import Gone, LiveCall, Roster, Watch
 
@@ -21,7 +22,7 @@ IDLE_S = 30.0
 
 
 class FleetRoster:
-    """Watches each node by one connection, however many watch here; and none while nobody does.
+    """Watches each node over one connection for all watchers here, and no node while nobody watches.
 
     Args:
         directory: the known nodes.
@@ -142,5 +143,5 @@ class FleetRoster:
 
 
 def _is_of(member: Member, session_id: str) -> bool:
-    """Tell whether a session's id names this node. One that lies must not take another's calls away."""
+    """Tell whether a session's id names this node, so that a lying node cannot take another's calls away."""
     return session_id.split(".")[1:2] == [member.record.id]

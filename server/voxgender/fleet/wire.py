@@ -1,4 +1,4 @@
-"""Define what signaling and media nodes send each other over a node's private HTTP API, beside what HTTP has."""
+"""Define the messages and headers of a media node's private HTTP API."""
 
 import msgspec
 

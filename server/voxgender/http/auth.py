@@ -173,7 +173,7 @@ class Authenticator:
 
 
 def _shown(request: web.Request) -> str:
-    """Return the token of a request: of its ``Authorization``, else of a WebSocket's subprotocols; or nothing.
+    """Return the token of a request: from ``Authorization``, or else from a WebSocket's subprotocols; or nothing.
 
     A page cannot give a WebSocket headers, so it offers the token as a subprotocol, percent-encoded, beside the one
     that is meant: ``voxgender, bearer.TOKEN``.

@@ -5,35 +5,22 @@ aiohttp has no time limits for a client that sends or reads slowly, and logs a t
 
 import asyncio
 import logging
-import re
 import socket
 from dataclasses import dataclass
-from functools import partial
 from http import HTTPStatus
 from typing import Any
 
 import aiohttp
 from aiohttp import web
-from aiohttp.abc import AbstractStreamWriter
-from aiohttp.http_exceptions import (
-    BadHttpMessage,
-    BadHttpMethod,
-    HttpProcessingError,
-    LineTooLong,
-    TransferEncodingError,
-)
+from aiohttp.http_exceptions import BadHttpMessage
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import StreamReader
-from multidict import CIMultiDict, CIMultiDictProxy
 
 from voxgender import metrics
+from voxgender.http.malformed import Parser, make_request, reason
 from voxgender.http.problem import Problem
 
 logger = logging.getLogger(__name__)
-
-
-UNMET_EXPECTATION: web.RequestKey[bool] = web.RequestKey("unmet_expectation", bool)
-"""Mark of a request whose ``Expect`` header (RFC 9110 section 10.1.1) asks for what this server does not know."""
 
 HEAD_S = 10.0
 STALL_S = 10.0
@@ -42,10 +29,6 @@ IDLE_S = 620.0
 WRITE_S = 30.0
 MAX_WIRE = 1_048_576
 """Bytes of a body as it comes, with the heads of its chunks, and its trailers, which aiohttp does not bound."""
-
-_DATES = ("If-Modified-Since", "If-Unmodified-Since", "If-Range")
-_NO_DATE = re.compile(r"[0-9]{5}")
-"""Marks what is no HTTP date (RFC 9110 section 5.6.7): a year with more digits than Python's dates have."""
 
 
 @dataclass(frozen=True)
@@ -89,60 +72,22 @@ class LimitedRunner(web.AppRunner):
 
 class _HttpServer(web.Server):
     def __init__(self, made: web.Server, limits: TimeLimits) -> None:
+        def begin(
+            message: RawRequestMessage, payload: StreamReader, protocol: web.RequestHandler, *rest: Any
+        ) -> web.BaseRequest:
+            if isinstance(protocol, Connection):
+                protocol.begin(payload)
+            return make_request(made.request_factory, message, payload, protocol, *rest)
+
         super().__init__(
             made.request_handler,
-            request_factory=partial(_begin, made.request_factory),
+            request_factory=begin,
             **made._kwargs,  # noqa: SLF001 - what the runner was given, with aiohttp's defaults
         )
         self._limits = limits
 
     def __call__(self) -> "Connection":
         return Connection(self, self._limits, loop=self._loop, **self._kwargs)
-
-
-def _begin(
-    make: Any,
-    message: RawRequestMessage,
-    payload: StreamReader,
-    protocol: web.RequestHandler,
-    writer: AbstractStreamWriter,
-    task: "asyncio.Task[None]",
-) -> web.BaseRequest:
-    if isinstance(protocol, Connection):
-        protocol.begin(payload)
-    headers = message.headers
-    is_unmet = headers.get("Expect", "").lower() not in ("", "100-continue")
-    # aiohttp would refuse the one in plain text, before any middleware, and stumble over the others behind it. A date
-    # that is none is ignored (RFC 9110 section 13.1.3).
-    dropped = ["Expect"] if is_unmet else []
-    dropped += [name for name in _DATES if _NO_DATE.search(headers.get(name, ""))]
-    if dropped:
-        kept = CIMultiDict(headers)
-        for name in dropped:
-            kept.popall(name)
-        message = message._replace(headers=CIMultiDictProxy(kept))
-    request: web.BaseRequest = make(message, payload, protocol, writer, task)
-    if is_unmet:
-        request[UNMET_EXPECTATION] = True
-    return request
-
-
-class _Parser:
-    """aiohttp's parser, whose every error is one of the request: it stumbles over some, such as ``GET http://a[]@/``."""
-
-    def __init__(self, parser: Any) -> None:
-        self._parser = parser
-
-    def feed_data(self, data: bytes) -> Any:
-        try:
-            return self._parser.feed_data(data)
-        except HttpProcessingError:
-            raise
-        except Exception as error:  # noqa: BLE001 - whatever the request makes of it
-            raise BadHttpMessage(type(error).__name__) from None
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._parser, name)
 
 
 class Connection(web.RequestHandler):
@@ -164,7 +109,7 @@ class Connection(web.RequestHandler):
         self, manager: web.Server, limits: TimeLimits, *, loop: asyncio.AbstractEventLoop, **options: Any
     ) -> None:
         super().__init__(manager, loop=loop, **options)
-        self._parser: Any = _Parser(self._parser)
+        self._parser: Any = Parser(self._parser)
         self._limits = limits
         self._head_since: float | None = None
         """Time since which an incomplete request head is awaited; None while none is."""
@@ -234,7 +179,7 @@ class Connection(web.RequestHandler):
         message: str | None = None,
     ) -> web.StreamResponse:
         if isinstance(exc, BadHttpMessage):
-            problem = Problem(400, "malformed_request", _reason(exc))
+            problem = Problem(400, "malformed_request", reason(exc))
             self._count_broken(type(exc).__name__)
         else:
             logger.error("request failed", exc_info=exc)
@@ -315,14 +260,3 @@ def _limit_writing(sock: Any, seconds: float) -> None:
     # RFC 5482. Only the kernel sees unacknowledged bytes: those of a file, or of a response that has ended.
     if hasattr(socket, "TCP_USER_TIMEOUT"):
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(seconds * 1_000))
-
-
-def _reason(error: BadHttpMessage) -> str:
-    match error:
-        case LineTooLong():
-            return "The request line or a header is too long: 8190 bytes are taken."
-        case TransferEncodingError():
-            return "The body's chunks are not as RFC 9112 section 7.1 has them."
-        case BadHttpMethod():
-            return "This is no HTTP request; where it is HTTPS, a TLS proxy has to stand in front of this port."
-    return "The request is not as RFC 9112 has it: look for control characters, and headers that contradict another."

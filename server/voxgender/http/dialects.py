@@ -1,4 +1,4 @@
-"""Read what phone gateways send: texts of JSON with audio in base64 (Twilio, Telnyx), or binary audio (Vonage).
+"""Read the messages of phone gateways: JSON with audio in base64 (Twilio, Telnyx), or binary audio (Vonage).
 
 https://www.twilio.com/docs/voice/media-streams/websocket-messages
 https://developers.telnyx.com/api-reference/websockets/stream-call-media-over-websocket

@@ -200,7 +200,7 @@ def wanted(form: StreamFormat, query: Mapping[str, str], caller: Caller) -> Call
 
 
 async def _write(socket: WebSocket | None, stream: ClientStream) -> StreamEnded:
-    """Send a stream's messages, or let them pass; return its end."""
+    """Send a stream's messages, or discard them if ``socket`` is None; return the stream's end."""
     try:
         async with aclosing(stream.messages()) as texts:
             async for text in texts:

@@ -101,7 +101,7 @@ class Operators:
         await self._authenticator.require_operator(request)
 
     async def _look(self) -> dict[str, Any]:
-        """Return the picture, which is taken once however many look at it."""
+        """Return the picture of all calls and nodes, which all readers share."""
         async with self._looking:
             if monotonic() - self._looked_at >= self._every_s:
                 self._picture = await self._calls.overview()

@@ -22,7 +22,8 @@ from voxgender.errors import (
     TicketNotFound,
     TooManySessions,
 )
-from voxgender.http.connections import UNMET_EXPECTATION, BodyStalled
+from voxgender.http.connections import BodyStalled
+from voxgender.http.malformed import UNMET_EXPECTATION
 from voxgender.http.problem import Problem
 
 __all__ = ["Problem", "problem_middleware"]

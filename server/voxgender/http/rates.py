@@ -25,7 +25,7 @@ _IPV6_SITE = 64
 
 
 class Rates:
-    """Count requests by address and by subject, and refuse what is too many.
+    """Count requests by address and by subject, and refuse those beyond the limits.
 
     Args:
         options: how many.

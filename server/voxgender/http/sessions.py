@@ -47,7 +47,7 @@ class Sessions:
         return await (self.update(request) if content_type_of(request) == SDP else self.trickle(request))
 
     async def update(self, request: web.Request) -> web.Response:
-        """Answer a later offer. WHIP has none: it is an extension, of which a call of one voice knows nothing."""
+        """Answer a later offer: an extension of WHIP, for rooms only."""
         try:
             answer = await self._calls.update(request.match_info["session"], await read_text(request))
         except SdpRejected as error:

@@ -1,4 +1,4 @@
-"""Make tickets for streams, which every instance with the same secret takes."""
+"""Make tickets for streams, which every instance with the same secret accepts."""
 
 import secrets
 import time
@@ -24,7 +24,7 @@ MAX_TICKET = 6_144
 
 
 class _Permit(msgspec.Struct, frozen=True):
-    """The content of a ticket, which is sealed to everybody but its servers."""
+    """The content of a ticket, which only servers with the secret can read."""
 
     instance: str
     place: str
@@ -38,7 +38,7 @@ _decoder = msgspec.json.Decoder(_Permit)
 
 
 class Tickets:
-    """Makes and takes tickets.
+    """Makes and redeems tickets.
 
     The instance that made a ticket has a place for it, and takes it once. Another one, to which a load balancer may
     have sent the client, opens a stream of its own, if the ticket is sealed by the same secret: once there, too.
@@ -131,7 +131,7 @@ class Tickets:
 
 
 def seal_of(auth: AuthOptions) -> "Seal | None":
-    """Return the seal of all instances with the same options; None if they hold no secret, but let not everybody in."""
+    """Return the seal of all instances with the same options; None if callers need tokens but there is no secret."""
     secret = auth.jwt_secret or auth.token
     if auth.jwt_keys and not secret:
         return None

@@ -154,7 +154,7 @@ class WebSocket(web.WebSocketResponse):
 
 
 class _FairReader:
-    """aiohttp's queue of a client's messages, from which not all that are there are read in one turn of the loop.
+    """Wraps aiohttp's queue of a client's messages, so that other tasks run after every few messages.
 
     A client that is sent away is read until it answers the close, and may have sent some ten thousand pings by then.
     """

@@ -22,7 +22,7 @@ class Heard(NamedTuple):
 
 
 class RoomVoices:
-    """Listens to all audio tracks that a room subscribes to, each apart, and yields what is heard.
+    """Analyses all audio tracks that a room subscribes to, each separately, and yields the messages about them.
 
     >>> room = rtc.Room()
     >>> async with RoomVoices(room) as voices:
@@ -66,7 +66,7 @@ class RoomVoices:
         return self
 
     async def __anext__(self) -> Heard:
-        """Return what is heard next, of any participant."""
+        """Return the next message, about any participant."""
         if self._heard.empty():
             over, getting = asyncio.ensure_future(self._over.wait()), asyncio.ensure_future(self._heard.get())
             try:
@@ -107,7 +107,7 @@ class RoomVoices:
         self._is_disconnected = True
 
     def _end(self, sid: str) -> None:
-        """End a track: what was heard of it is told to the end."""
+        """End a track; its remaining messages still come."""
         if (listening := self._listening.pop(sid, None)) is not None:
             task, stream = listening
             self._ending.add(task)
@@ -122,7 +122,7 @@ class RoomVoices:
             self._over.set()
 
     async def _listen(self, stream: rtc.AudioStream, identity: str, sid: str) -> None:
-        """Push a track's frames as they come, and tell what is heard, until the track ends."""
+        """Push a track's frames as they come, and pass on the messages, until the track ends."""
         voice = Voice(model=self._model)
         telling = asyncio.create_task(self._tell(voice, identity, sid))
         try:

@@ -55,7 +55,7 @@ class VoiceProcessor(FrameProcessor):
         await self.push_frame(frame, direction)
 
     async def cleanup(self) -> None:
-        """Leave nothing behind when the pipeline is torn down."""
+        """End all analyses when the pipeline is torn down."""
         await super().cleanup()
         await self._abandon()
 

@@ -1,4 +1,4 @@
-"""Bound how much audio a sender can make a call of: about as much as time goes by."""
+"""Bound how much audio a call takes from its sender: in the long run twice real time."""
 
 from collections.abc import Mapping
 from typing import Literal

@@ -149,7 +149,7 @@ async def _send_all(datagrams: Sequence[bytes], send: Send) -> None:
 
 
 def is_dtls(datagram: bytes) -> bool:
-    """Tell DTLS from what else comes to the same port, by the first byte (RFC 7983 section 7)."""
+    """Tell whether a datagram is DTLS, by the first byte (RFC 7983 section 7)."""
     return 19 < datagram[0] < 64
 
 
@@ -165,7 +165,7 @@ def split_records(datagram: bytes) -> Iterator[bytes]:
 
 
 def split_messages(datagram: bytes) -> Iterator[bytes]:
-    """Yield each record of application data by itself, and what is of a handshake together, as OpenSSL reads it."""
+    """Yield each record of application data by itself, and those of a handshake together, as OpenSSL reads them."""
     piece = b""
     for record in split_records(datagram):
         if piece and _APPLICATION_DATA in (record[0], piece[0]):

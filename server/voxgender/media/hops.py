@@ -1,4 +1,4 @@
-"""Tell the results of a call at a longer hop than that of the engine, which is the same for all calls."""
+"""Join the results of a call to longer hops than the engine's, which all calls share."""
 
 from collections import Counter
 from collections.abc import Iterator

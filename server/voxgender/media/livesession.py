@@ -1,4 +1,4 @@
-"""Define the parts that all sessions of a node share, over whatever way their audio comes."""
+"""Define the parts that all sessions of a node share, however their audio arrives."""
 
 import asyncio
 import logging
@@ -129,7 +129,7 @@ class LiveSession(ABC):
         return "silent_peer" if now - self.last_active_at > silence_timeout_s else None
 
     def observe(self, observers: CallObservers) -> None:
-        """Let others be told of the call from now on."""
+        """Report the call to observers from now on."""
         self._outbox.observers = observers
 
     def follow(
@@ -162,7 +162,7 @@ class LiveSession(ABC):
                 self._post(self._completed(told) if isinstance(told, Summary) else told)
 
     def _completed(self, summary: Summary) -> Summary:
-        """Return a summary with what the call counts for; those of a room's voices stay as they are."""
+        """Return a summary with the call's usage; those of a room's voices stay as they are."""
         if summary.mid is not None:
             return summary
         usage = self._figures.usage if summary.channel is None else Usage(summary.duration, summary.speech)
@@ -195,7 +195,7 @@ def first_message(
     messages_per_s: float,
     longest_s: float | None = None,
 ) -> Hello:
-    """Return the first message of a call: what listens, what holds for the call, and its bounds.
+    """Return the first message of a call: the model, the call's options, and its limits.
 
     Args:
         engine: the engine of all calls.

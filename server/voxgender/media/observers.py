@@ -1,4 +1,4 @@
-"""Tell parts of the server what happens to calls: where they begin, what is told of them, where they end."""
+"""Notify parts of the server of calls: of their starts, their events and their ends."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -10,7 +10,7 @@ from voxgender.roster import LiveCall, Roster
 
 
 class Observer(Protocol):
-    """Is told of all calls of a node, on its event loop. It neither waits nor raises."""
+    """Receives what happens to all calls of a node, on its event loop. It neither waits nor raises."""
 
     def on_start(self, call: LiveCall) -> None:
         """Note that a call's client is connected."""
@@ -35,7 +35,7 @@ class RosterObserver:
         self._roster.add(call)
 
     def on_event(self, call: LiveCall, message: Message) -> None:
-        """Pass over messages: who follows a call gets them from the call."""
+        """Ignore messages: followers of a call get them from the call."""
 
     def on_end(self, call: LiveCall, reason: str, usage: Usage) -> None:
         self._roster.remove(call.session)
@@ -71,7 +71,7 @@ class CallObservers:
                 observer.on_event(self.call, message)
 
     def end(self, reason: str, usage: Usage) -> None:
-        """Note the end; what never began never ends."""
+        """Note the end, if the call has begun."""
         if self._ended:
             return
         self._ended = True

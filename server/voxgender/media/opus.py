@@ -1,4 +1,4 @@
-"""Decode Opus by libopus, for what FFmpeg's wrapper lacks: 16 kHz output, in-band FEC, concealment of losses.
+"""Decode Opus by libopus, because FFmpeg's wrapper lacks 16 kHz output, in-band FEC and concealment of losses.
 
 The library that PyAV brings is used, or the system's. Its interface is described at
 https://opus-codec.org/docs/opus_api-1.5/group__opus__decoder.html and has not changed since 2012.

@@ -58,7 +58,7 @@ class Outbox:
         """Set once there has been a channel."""
 
     def widen(self, voices: int) -> None:
-        """Keep as much of each of several voices as of one."""
+        """Keep as many events for each of several voices as for one."""
         self._most_followed = MAX_FOLLOWED * voices
         self._events = deque(self._events, maxlen=REMEMBERED * voices)
 
@@ -108,7 +108,7 @@ class Outbox:
             queue.put_nowait((self._told, message))
 
     def post_now_and_then(self, warning: Warning) -> None:
-        """Send a warning that holds for long, and is noticed often, once in ``WARN_EVERY_S``."""
+        """Send a warning of a lasting state, at most once in ``WARN_EVERY_S``."""
         now = monotonic()
         about = warning.code, warning.channel
         last = self._warned_at.get(about)

@@ -60,7 +60,7 @@ _BY_ENDING: dict[Ending, Reason] = {
 
 
 class StreamSession(LiveSession):
-    """One call over a stream. Faster than real time is welcome: its source is read no faster than it is analysed.
+    """One call over a stream. Its source may be faster than real time, and is read no faster than it is analysed.
 
     The clock of a call is that of its samples, so neither a slow nor a fast source changes the times of its messages.
 
@@ -143,7 +143,7 @@ class StreamSession(LiveSession):
         return super().status() | {"transport": "websocket"}
 
     def connect(self) -> None:
-        """Let the client of a ticket in; its time begins anew."""
+        """Note that the client of a ticket has connected; its time limits begin again."""
         self.ticket = ""
         self.started_at = self._active_at = monotonic()
 

@@ -80,7 +80,7 @@ class Negotiation:
                 raise
 
     async def remove(self, name: str) -> None:
-        """Remove a voice; it is not offered any longer, whatever comes of this.
+        """Remove a voice. It is no longer offered, even if the server does not answer.
 
         Raises:
             CallError: the server refuses, or does not answer.

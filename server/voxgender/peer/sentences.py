@@ -1,4 +1,4 @@
-"""Say in words what came of a call or of a load."""
+"""Describe the outcome of a call or of a load in sentences."""
 
 import math
 
@@ -28,7 +28,7 @@ def word(label: Label) -> str:
 
 
 def side(message: AnyMessage) -> str:
-    """Return the voice or the channel that a message is about, as it stands before it; empty in a call of one voice."""
+    """Return the voice or channel that a message is about, as a prefix of its line; empty in a call of one voice."""
     return "" if message.channel is None else f"[{getattr(message, 'name', None) or message.channel}] "
 
 
@@ -43,7 +43,7 @@ def summed(summary: Summary) -> str:
 
 
 def sentences(report: Report) -> list[str]:
-    """Return what came of a call, as lines."""
+    """Return the outcome of a call as lines."""
     lines = [f"[{name}] {line}" for name, voice in report.voices.items() for line in _turns(voice)]
     lines += _turns(report)
     lines.append(
@@ -71,7 +71,7 @@ def _turns(report: Report) -> list[str]:
 
 
 def load_sentences(report: LoadReport) -> list[str]:
-    """Return what came of a load, as lines."""
+    """Return the outcome of a load as lines."""
     lines = [f"{report.held} of {report.asked} calls held for {report.seconds:.0f} s"]
     lines += [f"  {count} up, but {_WHY_NOT_HELD[reason]}" for reason, count in report.not_held.items()]
     lines += [f"  {count} failed: {reason}" for reason, count in report.failed.items()]

@@ -1,4 +1,4 @@
-"""Run `voxgender call`, `listen` and `load`, and print what comes of them."""
+"""Run `voxgender call`, `listen` and `load`, and print their outcomes."""
 
 import asyncio
 import sys

@@ -1,4 +1,4 @@
-"""Have a pool classify windows: send those of many calls together, each with a deadline, and find the pool again."""
+"""Send windows of many calls to a pool, each with a deadline, and reconnect to the pool after it was lost."""
 
 import asyncio
 import logging

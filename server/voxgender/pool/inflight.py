@@ -1,4 +1,4 @@
-"""Limit the windows in flight to a pool, so that a slow one is not buried: TCP's congestion control (RFC 5681)."""
+"""Limit the windows in flight to a pool, to spare a slow one: TCP's congestion control (RFC 5681)."""
 
 START = 64.0
 """Limit at first, in windows."""

@@ -1,4 +1,4 @@
-"""Answer nodes' requests: what a pool does, without the server that carries it."""
+"""Answer nodes' requests to a pool, independently of the HTTP server."""
 
 import time
 from collections.abc import Callable, Sequence

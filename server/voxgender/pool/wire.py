@@ -98,7 +98,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Packed(NamedTuple):
-    """Samples as they travel."""
+    """Samples in the form that is sent."""
 
     peak: float
     samples: bytes

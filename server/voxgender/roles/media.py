@@ -122,7 +122,7 @@ class Media:
 
 
 def webhooks_of(options: WebhookOptions) -> Webhooks | None:
-    """Make what sends webhooks; None without a receiver.
+    """Make the sender of webhooks; None without a receiver.
 
     Raises:
         SettingsError: the receiver or a secret cannot be used.

@@ -1,4 +1,4 @@
-"""Load another model while calls go on, and put it in the place of the present one."""
+"""Load another model while calls go on, and replace the present one with it."""
 
 import asyncio
 import logging

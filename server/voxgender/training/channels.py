@@ -25,7 +25,7 @@ _OVERTONES = (1.0, 1.26, 1.5, 2.0, 3.0, 4.0)
 
 
 class Chance:
-    """Source of all chance of a batch: the same seed gives the same numbers on the same device.
+    """Source of a batch's random numbers: the same seed gives the same numbers on the same device.
 
     Attributes:
         host: generator of what the host has to know, such as which rows take a way.

@@ -1,4 +1,4 @@
-"""Check what webhooks are sent with, and sign them (Standard Webhooks 1.0)."""
+"""Check the options of webhooks, and sign webhooks (Standard Webhooks 1.0)."""
 
 import base64
 import binascii
