@@ -59,7 +59,7 @@ def test_a_hop_that_does_not_fit_is_refused_and_the_sentence_says_what_does(hop_
 
 
 def test_no_phase_begins_for_a_few_calls_beyond_a_run_of_the_gate() -> None:
-    """Of twenty calls four had a phase of their own, and the core woke for them alone."""
+    """The core woke for four of twenty calls alone, which had a phase of their own."""
     schedule = Schedule(HOP_S)
     first = BUSY_CALLS + FEW_CALLS
     assert [schedule.join().number for _ in range(3 * first + BUSY_CALLS + 1)] == (

@@ -106,7 +106,7 @@ async def peers() -> AsyncIterator[list[Peer]]:
 
 @pytest.fixture
 def busy() -> list[bool]:
-    """Whether the engine is busy; a test may change it."""
+    """Return the answer to whether the engine is busy, which a test may change."""
     return [False]
 
 

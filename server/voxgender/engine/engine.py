@@ -28,8 +28,8 @@ WINDOW_MS = 1_000
 HOP_MS = 192
 """Six frames of the speech gate, three ticks."""
 CALLS_A_TURN = CALLS_A_RUN
-"""Calls in one turn, as many as the gate takes in one run; the messages of all of them wait for the last. A few more get
-no turn of their own. While the model cannot keep up, a turn takes all calls, so that they share it."""
+"""Calls in one turn, as many as the gate takes in one run; the messages of all of them wait for the last. A few more
+get no turn of their own. While the model cannot keep up, a turn takes all calls, so that they share it."""
 
 CALLS_AHEAD_A_TURN = 2
 """Calls in a turn whose audio is ahead of time: the live calls that are due meanwhile wait for it."""
