@@ -48,7 +48,7 @@ class QuietVoice:
         return self._gate.state
 
     def frames(self, samples: Samples) -> Samples | None:
-        """Add the next samples; return frames for the network, of :meth:`Gate.frames`, or None if it need not run."""
+        """Add the next samples; return frames for the network as :meth:`Gate.frames` does; None if not needed."""
         if not samples.size:
             return None
         self._loudest_db = max(_level_db(samples), self._loudest_db - _FORGET_DB_PER_S * samples.size / SAMPLE_RATE_HZ)

@@ -27,6 +27,8 @@ from voxgender.protocol import NO_VOICE, VOICES, Hello
 WINDOW_MS = 1_000
 HOP_MS = 192
 """Six frames of the speech gate, three ticks."""
+HALT_S = 10.0
+"""Longest run of the networks that the end of the process waits for."""
 CALLS_A_TURN = CALLS_A_RUN
 """Calls in one turn, as many as the gate takes in one run; the messages of all of them wait for the last. A few more
 get no turn of their own. While the model cannot keep up, a turn takes all calls, so that they share it."""
@@ -208,6 +210,18 @@ class Engine:
             self._thread.join()
         if self._pool is not None:
             self._pool.close()
+
+    def halt(self) -> None:
+        """Stop after the present run of the networks, for good, because the process ends.
+
+        A thread that comes back from native code to an interpreter that has ended is ended within it, and the C++ of
+        ONNX Runtime ends the whole process then (``terminate called without an active exception``).
+        """
+        with self._wake:
+            self._closed = True
+            self._wake.notify()
+        # Never given back: threads that want to run the networks wait here, for as long as there is a process.
+        self._networks.acquire(timeout=HALT_S)
 
     def submit(self, calls: Sequence[Call]) -> None:
         """Hand calls whose turn it is to the engine's thread."""
