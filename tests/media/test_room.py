@@ -276,6 +276,26 @@ async def test_a_call_of_one_voice_stays_one(server: Server) -> None:
         await room.until(Result)
 
 
+async def test_a_room_without_titles_goes_on_with_one_voice(server: Server) -> None:
+    """Let a voice leave a room whose lines have no titles, as those of programs have none.
+
+    The offer with one line left was refused, so the voice that had left stayed, and no other one could come.
+    """
+    async with a_room([ToneTrack(), ToneTrack()]) as room:
+        path = await room.call(server.http)
+        await room.until_all(Result, [0, 1])
+        room.pc.getTransceivers()[0].direction = "inactive"
+        await room.update(server.http, path)
+        await room.until_all(Summary, [0])
+        await room.until_all(Result, [1])
+        assert server.node.live == 1
+        room.pc.addTrack(ToneTrack())
+        await room.update(server.http, path)
+        await room.until_all(Result, [1, 2])
+        last = await room.end(server.http, path)
+    assert Counter(message.channel for message in last if isinstance(message, Summary)) == Counter([1, 2, None])
+
+
 async def test_an_offer_with_no_audio_left_is_refused(server: Server) -> None:
     async with a_room([ToneTrack(), ToneTrack()]) as room:
         path = await room.call(server.http)

@@ -209,6 +209,7 @@ class MediaNode:
             times=self._session_times,
             silence_timeout_s=self._silence_timeout_s,
             options=options,
+            on_connected=self._end_orphans,
             on_ended=self._forget,
             admit=self._admit_voices,
         )
@@ -431,6 +432,18 @@ class MediaNode:
     def _is_elsewhere(self, name: str) -> bool:
         """Tell whether another instance gave a session's id or a ticket."""
         return bool(self._instance) and is_session_id(name) and not name.endswith(f".{self._instance}")
+
+    def _end_orphans(self, session: Session) -> None:
+        """End the other calls of a client's offer, which it sent again and whose answers it never took."""
+        for other in self.places.sessions():
+            if (
+                isinstance(other, Session)
+                and other is not session
+                and other.ended_for is None
+                and other.state != "connected"
+                and other.offer == session.offer
+            ):
+                other.end_soon("gave_way")
 
     def _forget(self, session: LiveSession) -> None:
         if isinstance(session, StreamSession):
