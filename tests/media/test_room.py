@@ -14,6 +14,7 @@ from tests.rtc import SDP, Server, ToneTrack, a_peer, a_server
 from tests.support import TimedTrack, in_real_time
 from voxgender.engine import Engine
 from voxgender.engine.messages import NO_MEDIA_S
+from voxgender.engine.schedule import EVERY_TICK
 from voxgender.media.room import Room, RoomVoice
 from voxgender.media.rtp import Rtp
 from voxgender.media.session import Session
@@ -360,6 +361,7 @@ class Voices:
         self.ended: list[Exception | None] = []
         self.room = Room(
             engine,
+            EVERY_TICK,
             lambda _: None,
             lambda excess, about: self.excesses.append((excess, about.get("name"))),
             self.ended.append,

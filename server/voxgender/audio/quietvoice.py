@@ -79,4 +79,4 @@ def _level_db(samples: Samples) -> float:
     """Return the RMS of the loudest frame, in dB of full scale."""
     count = max(1, samples.size // FRAME)
     frames = samples[: count * FRAME].reshape(count, -1)
-    return 10 * math.log10(float(np.einsum("ij,ij->i", frames, frames).max()) / frames.shape[1] + 1e-12)
+    return 10 * math.log10(max(np.vecdot(frames, frames).tolist()) / frames.shape[1] + 1e-12)

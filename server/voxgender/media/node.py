@@ -98,7 +98,7 @@ class MediaNode:
         observers: Sequence[Observer] = (),
     ) -> None:
         self._addresses = HostAddresses(tuple(ice_addresses), tuple(advertise_addresses))
-        self.sockets = Sockets(udp_ports)
+        self.sockets = Sockets(udp_ports, is_busy=self._is_busy)
         self._no_udp = no_udp
         self._certificates = Certificates()
         self._new_session_id = new_session_id if not instance else lambda: f"{new_session_id()}.{instance}"
@@ -364,6 +364,9 @@ class MediaNode:
                 raise OtherInstance
             raise NodeNotFound
         self.drain()
+
+    def _is_busy(self) -> bool:
+        return self._engine is not None and self._engine.schedule.busy
 
     def _ready_engine(self) -> Engine:
         if self.draining:

@@ -238,7 +238,9 @@ class Session(LiveSession):
     async def _open_room(self, offer: Offer) -> None:
         """Let each audio line of an offer be a voice of its own."""
         self._call.abandon()
-        self._room = Room(self._engine, self._on_messages, _room_excess(self._outbox), self._on_analysed)
+        self._room = Room(
+            self._engine, self._call.phase, self._on_messages, _room_excess(self._outbox), self._on_analysed
+        )
         await self._take_places(len(offer.voices) - 1)
         self._room.update(offer.voices)
         self._outbox.widen(MAX_VOICES)
@@ -256,7 +258,7 @@ class Session(LiveSession):
 
     @property
     def _phase(self) -> Phase:
-        return (None if self._room is None else self._room.phase) or self._call.phase
+        return self._call.phase if self._room is None else self._room.phase
 
     def _abandon(self) -> None:
         self._call.abandon()
