@@ -37,7 +37,7 @@ RUN python -c "import os, tomllib; extras = tomllib.load(open('pyproject.toml', 
 
 FROM signaling-packages AS package
 RUN python -m venv /opt/build && /opt/build/bin/python -m pip install --no-cache-dir --require-hashes --requirement locks/build.txt
-COPY README.md LICENSE ./
+COPY README.md LICENSE hatch_build.py ./
 COPY server server
 COPY client client
 RUN /opt/build/bin/python -m pip wheel --no-deps --no-build-isolation --wheel-dir /opt/wheel . \

@@ -106,8 +106,8 @@ test-rest: setup
 # Apart from `make test`: tracing slows every line down, and tests of real-time calls would feel it. Servers that tests
 # start as processes of their own are not counted.
 coverage: setup
-	$(BIN)/coverage run -m pytest
-	$(BIN)/coverage report
+	$(BIN)/python -m coverage run -m pytest
+	$(BIN)/python -m coverage report
 
 lint: lint-python lint-types lint-client
 

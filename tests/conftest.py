@@ -51,6 +51,14 @@ def engine() -> Iterator[Engine]:
     engine.close()
 
 
+@pytest.fixture(scope="module")
+def hearing() -> Iterator[Engine]:
+    """Tell voices apart by their pitch."""
+    engine = Engine(Pitch())
+    yield engine
+    engine.close()
+
+
 @pytest.fixture
 def pitch(monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
     """Let the library's embedded model be one that goes by the pitch."""

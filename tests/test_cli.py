@@ -17,6 +17,7 @@ from msgspec import Meta
 
 from voxgender.cli import main, parse, settings_of
 from voxgender.commands import COMMANDS
+from voxgender.errors import SettingsError
 from voxgender.inference import benchmark
 from voxgender.options import Option, options_of
 from voxgender.peer.voices import MAN, WOMAN, speak
@@ -218,6 +219,18 @@ def test_after_two_dashes_a_file_may_be_called_as_an_option_is() -> None:
     _, settings = parse(["classify", "a.wav", "--json", "--", "--model"])
     assert settings.files == (Path("a.wav"), Path("--model"))
     assert settings.json
+
+
+@pytest.mark.parametrize("words", [["--", "-a.wav", "--json", "--"], ["--json", "--", "-a.wav"], ["--", "b.wav"]])
+def test_two_dashes_may_stand_before_all_files(words: list[str]) -> None:
+    """``classify -- -a.wav`` was said to lack its file."""
+    _, settings = parse(["classify", *words])
+    assert settings.files == tuple(map(Path, words[words.index("--") + 1 :]))
+
+
+def test_arguments_after_two_dashes_are_counted() -> None:
+    with pytest.raises(SettingsError, match="more arguments than"):
+        parse(["export", "--", "run", "folder", "-x"])
 
 
 @pytest.mark.parametrize("command", COMMANDS)

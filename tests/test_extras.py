@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from importlib.metadata import packages_distributions
 
 import pytest
@@ -32,3 +34,46 @@ def test_each_extra_brings_its_modules_and_the_package_alone_does_not(extra: str
         names = {canonicalize_name(name) for name in distributions[module]}
         assert names & set(required(extra)), module
         assert not names & set(required()), module
+
+
+_HIDDEN = """
+import asyncio, sys
+
+class Hidden:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("numpy", "av", "aiortc", "onnxruntime"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Hidden())
+import voxgender
+
+async def analyze():
+    async for _ in voxgender.analyze([bytes(320)], rate=16_000):
+        pass
+
+async def voice():
+    async with voxgender.Voice(16_000) as voice:
+        voice.push(bytes(320))
+        await anext(voice)
+
+for use in (
+    lambda: asyncio.run(analyze()),
+    lambda: asyncio.run(voice()),
+    lambda: asyncio.run(voxgender.classify("x.wav")),
+    lambda: voxgender.classify_sync("x.wav"),
+    lambda: voxgender.FileClassification,
+):
+    try:
+        use()
+    except ModuleNotFoundError as missing:
+        print(missing)
+"""
+
+
+def test_a_program_is_told_the_extra_that_it_needs() -> None:
+    """``pip install voxgender`` and the first example of the documentation: No module named 'numpy'."""
+    ended = subprocess.run([sys.executable, "-c", _HIDDEN], capture_output=True, text=True, timeout=100, check=False)
+    assert ended.stderr == ""
+    lines = ended.stdout.splitlines()
+    assert len(lines) == 5
+    assert set(lines) == {"voxgender needs numpy: pip install 'voxgender[media]'"}

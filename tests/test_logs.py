@@ -22,8 +22,6 @@ from tests.rtc import FRAGMENT, LOOPBACK, ToneTrack, a_peer
 from voxgender import logs, protocol
 from voxgender.logs import REPEAT_S, LogHandler, describe
 
-HMAC_KEY = secrets.token_hex(32)
-
 
 class Secrets:
     """Texts that nobody else has, each handed out once."""

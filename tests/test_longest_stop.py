@@ -464,6 +464,20 @@ async def test_no_chunks_hold_the_loop(server: Server, size: int, extension: str
     await end_all(server.node)
 
 
+@pytest.mark.parametrize(
+    ("path", "status"), [("/nothing", 404), ("/health/live", 405), ("/whip/nobody", 405), ("/whip", 413)]
+)
+async def test_no_body_that_nobody_reads_holds_the_loop(
+    server: Server, path: str, status: int, stops: list[Stop]
+) -> None:
+    """A refused body of chunks of one byte was read on in one go, after the answer: 27 ms."""
+    head = post(b"").replace(b"Content-Length: 0", b"Transfer-Encoding: chunked").replace(b"/whip", path.encode(), 1)
+    request = head + (MAX_BODY + 1) * b"1\r\nx\r\n" + b"0\r\n\r\n"
+    stop = await measure(f"POST {path} in chunks of 1", lambda: exchange(port_of(server), request), stops)
+    assert stop.status == status
+    assert stop.seconds < LIMIT_S
+
+
 def _token(claims: dict[str, Any], header: dict[str, Any] | None = None) -> str:
     return jwt.encode(claims, _JWT_SECRET, "HS256", headers=header)
 

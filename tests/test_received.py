@@ -3,7 +3,7 @@
 import pytest
 
 from voxgender import received
-from voxgender.received import whole_number
+from voxgender.received import is_line, whole_number
 
 
 @pytest.mark.parametrize(("text", "number"), [("0", 0), ("7", 7), ("007", 7), ("65535", 65_535)])
@@ -34,3 +34,17 @@ def test_a_text_of_another_kind_is_a_value_error(text: str | bytes) -> None:
 def test_a_text_that_is_no_url_is_a_value_error(text: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         received.url(text)
+
+
+NAMES = ("", "Ana", "علی\u200cرضا", "നിഖിൽ\u200d", "👩\u200d💻", "شركة\u200f", "a\u00a0b", "\U0001fae9")
+
+
+@pytest.mark.parametrize("text", NAMES)
+def test_names_of_people_are_lines_in_any_script(text: str) -> None:
+    """Python calls joiners unprintable, and characters that are newer than its tables."""
+    assert is_line(text)
+
+
+@pytest.mark.parametrize("text", ["a\nb", "\0", "\x1b[2J", "\x85", "\u2028", "\u2029", "\ud800", "a\tb"])
+def test_a_text_of_several_lines_or_with_control_characters_is_no_line(text: str) -> None:
+    assert not is_line(text)

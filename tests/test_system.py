@@ -3,10 +3,12 @@
 import asyncio
 import os
 import signal
+import sys
+from pathlib import Path
 
 import pytest
 
-from voxgender.system import on_signal, release_memory, usable_cores
+from voxgender.system import on_signal, release_memory, resident_bytes, usable_cores
 
 
 def test_cores_are_counted_where_a_process_cannot_ask_for_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -58,3 +60,12 @@ def test_memory_is_released_where_that_can_be_asked_for(monkeypatch: pytest.Monk
     # Other C libraries have no such function.
     monkeypatch.setattr("ctypes.CDLL", lambda _: object())
     release_memory()
+
+
+def test_memory_is_told_where_there_is_no_proc(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``voxgender bench-model`` ended with: /proc/self/statm: No such file or directory."""
+    assert resident_bytes() > 10e6
+    monkeypatch.setattr(Path, "read_text", lambda *_, **__: Path("/no/such/file").read_bytes())
+    assert resident_bytes() > 10e6
+    monkeypatch.setitem(sys.modules, "resource", None)
+    assert resident_bytes() == 0

@@ -336,7 +336,7 @@ class Changes:
 
 
 def told_of(engine: Engine, audio: Samples) -> list[tuple[float, str]]:
-    """When each change was told, and to which voice."""
+    """Return when each change was told, and to which voice."""
     told, now_s = [], 0.0
     for message in messages_of(engine, audio):
         if isinstance(message, Result):
@@ -397,7 +397,7 @@ def trimmed(audio: Samples) -> Samples:
 
 
 def loud(audio: Samples) -> np.ndarray[Any, Any]:
-    """Which 20 ms are less than 35 dB below the loudest."""
+    """Mark the pieces of 20 ms that are less than 35 dB below the loudest."""
     power = (audio[: audio.size // 320 * 320].reshape(-1, 320) ** 2).mean(axis=1)
     return np.flatnonzero(power > power.max() / 3000)
 

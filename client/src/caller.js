@@ -93,6 +93,7 @@ export class Caller {
     const isRoom = !tracks.has(null);
     if (this.#isFallenBack && isRoom) throw oneVoice();
     if (this.#isFallenBack) return await this.#callByWebSocket(track, options);
+    if (!('RTCPeerConnection' in globalThis)) throw unsupported('WebRTC');
     this.#startS = 0;
     try {
       const iceTimeoutMs = this.#mayFallBack && !isRoom ? ICE_TIMEOUT_MS : undefined;
@@ -125,6 +126,7 @@ export class Caller {
    * @param {CallOptions} options
    */
   async #callByWebSocket(track, { resume, ...options }) {
+    if (!WebSocketSession.isPossible()) throw unsupported('WebSocket or AudioWorklet');
     // The server takes whole milliseconds.
     this.#startS = resume ? Math.round(this.#toldS * 1_000) / 1_000 : 0;
     const { endpoint, query, workletUrl } = this.#options;
@@ -142,6 +144,11 @@ export class Caller {
     });
     return session;
   }
+}
+
+/** @param {string} what */
+function unsupported(what) {
+  return new VoxgenderError('unsupported', `This browser has no ${what} for this page`);
 }
 
 function oneVoice() {

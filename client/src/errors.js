@@ -39,7 +39,7 @@ export class ServerError extends VoxgenderError {
 
 /**
  * No way to the server, or no longer: `unreachable`, `cross_origin`, `mixed_content`, `local_network`, `content_policy`,
- * `no_media_path`, `no_websocket`, `lost`, or the code of the `error` message with which the server ended the call.
+ * `bad_endpoint`, `no_media_path`, `no_websocket`, `lost`, or the code of the `error` message with which the server ended the call.
  */
 export class ConnectionError extends VoxgenderError {
   /**

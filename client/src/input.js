@@ -140,11 +140,12 @@ export class Microphone {
   }
 
   /**
-   * Open a microphone and listen to it from now on.
+   * Open a microphone and listen to it from now on; after `release`, none.
    * @param {string | null} deviceId null for the browser's choice
    * @throws {MicrophoneError} it cannot be opened; the one in use stays
    */
   async use(deviceId) {
+    if (this.#released) return;
     const turn = (this.#turn += 1);
     const track = await openMicrophone(deviceId);
     if (turn !== this.#turn) {
@@ -212,6 +213,7 @@ export class Microphone {
  * @throws {VoxgenderError} `no_audio`: there is nothing to listen to, or it has ended
  */
 export function inputOf(source, listener) {
+  if (!source || typeof source !== 'object') throw new VoxgenderError('no_audio', 'There is no track to listen to');
   if (!('sync' in source)) return new GivenTrack(audioTrackOf(source), listener);
   if (source.over) throw new VoxgenderError('no_audio', 'The tap has been stopped already');
   return new TappedVoice(source, listener);

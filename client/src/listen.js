@@ -37,7 +37,12 @@ export function listenUrl(endpoint) {
  * @throws {ConnectionError} no answer at all; the code says why
  */
 export async function askForTicket(endpoint, parameters, { token = null } = {}) {
-  const url = listenUrl(endpoint);
+  let url;
+  try {
+    url = listenUrl(endpoint);
+  } catch (cause) {
+    throw await whyUnanswered(endpoint, cause);
+  }
   for (const [name, value] of Object.entries(parameters)) url.searchParams.set(name, String(value));
   /** @type {Record<string, string>} */
   const headers = token ? { Authorization: `Bearer ${token}` } : {};

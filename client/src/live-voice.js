@@ -82,7 +82,19 @@ export class LiveVoice {
     this.#source = source ?? null;
     if (!source) this.client.stop();
     else if (!before) this.client.start(source).catch(() => {});
-    else this.client.replaceTrack(source).catch(() => this.client.start(source).catch(() => {}));
+    else this.client.replaceTrack(source).catch((error) => this.#begin(source, error));
+  }
+
+  /**
+   * Begin anew with a source that nothing could take over.
+   * @param {Source} source
+   * @param {import('./errors.js').VoxgenderError} why
+   */
+  #begin(source, why) {
+    if (source !== this.#source) return;
+    // The source before is not to be told as this one, which has ended.
+    if (why.code === 'no_audio') this.client.stop();
+    this.client.start(source).catch(() => {});
   }
 
   /** @param {Partial<Snapshot>} change */

@@ -46,7 +46,7 @@ export class SoundWatch {
     this.#deadAtMs = Infinity;
     this.#isDead = false;
     for (const type of ['mute', 'unmute']) track?.addEventListener(type, this.#hear);
-    if (track && this.#zeros) this.#analyse(track);
+    if (track && this.#zeros) this.#tryToAnalyse(track);
     if (!this.#zeros && !track?.muted) this.#tell(null);
   }
 
@@ -93,9 +93,28 @@ export class SoundWatch {
 
   #givesZeros() {
     // A context that sleeps hears nothing of any track.
-    if (!this.#analyser || this.#context?.state !== 'running' || this.#context.currentTime < FIRST_LOOK_S) return false;
+    if (
+      !this.#analyser ||
+      !this.#source ||
+      this.#context?.state !== 'running' ||
+      this.#context.currentTime < FIRST_LOOK_S
+    )
+      return false;
     this.#analyser.getFloatTimeDomainData(this.#samples);
     return this.#samples.every((sample) => sample === 0);
+  }
+
+  /**
+   * Look at a track's samples, where the browser gives them. Firefox gives none to a context of another sample rate, which a new
+   * one has after another loudspeaker was plugged in; the track is heard by the server all the same.
+   * @param {MediaStreamTrack} track
+   */
+  #tryToAnalyse(track) {
+    try {
+      this.#analyse(track);
+    } catch {
+      this.#source = null;
+    }
   }
 
   /** @param {MediaStreamTrack} track */

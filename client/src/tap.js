@@ -1,5 +1,7 @@
 // Listening in on a call that exists already, without the call noticing.
 
+import { VoxgenderError } from './errors.js';
+
 /** Neither `enabled` nor another track of the call's is told by an event. Looking this often is sooner than a syllable. */
 const LOOK_EVERY_MS = 50;
 
@@ -103,10 +105,14 @@ export class VoiceTap extends EventTarget {
  * @param {{muted?: () => boolean, mirrorMuteOf?: MediaStreamTrack | RTCRtpSender}} [options] what mutes the call besides
  *   `enabled` of the track: `muted` tells so, or `mirrorMuteOf` is a track or a sender that is muted instead. A sender
  *   counts as muted, too, while it has no track
+ * @throws {VoxgenderError} `no_audio`: there is no track, which a function may return later
  * @returns {T extends MediaStreamTrack ? VoiceTap & {readonly track: MediaStreamTrack} : VoiceTap} give it to a
  *   `VoxgenderClient`; call `stop()` when done
  */
 export function tap(track, { muted = () => false, mirrorMuteOf } = {}) {
+  if (!track) {
+    throw new VoxgenderError('no_audio', 'There is no track to tap yet: give tap() a function that returns it');
+  }
   const isMuted = () => muted() || (mirrorMuteOf ? !enabled(mirrorMuteOf) : false);
   const given = /** @type {MediaStreamTrack | CurrentTrack} */ (track);
   const voice =

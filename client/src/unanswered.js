@@ -17,7 +17,8 @@ const readable = new Set();
  * @param {string | URL} endpoint
  */
 export function noteAnswer(endpoint) {
-  readable.add(absolute(endpoint).origin);
+  const url = absolute(endpoint);
+  if (url) readable.add(url.origin);
 }
 
 /**
@@ -27,18 +28,21 @@ export function noteAnswer(endpoint) {
  * servers of the user's own network (https://wicg.github.io/local-network-access/). `cross_origin`: the server answers,
  * and does not let this page's origin read it (CORS). Waiting heals that only where the origin was read before: a proxy
  * whose server is restarting answers without the headers of CORS, too.
- * `unreachable`: anything else.
+ * `bad_endpoint`: its address is none. `unreachable`: anything else.
  * @param {string | URL} endpoint
  * @param {unknown} cause what `fetch` threw
  * @returns {Promise<ConnectionError>}
  */
 export async function whyUnanswered(endpoint, cause) {
   if (cause instanceof ConnectionError) return cause;
+  const url = absolute(endpoint);
+  if (!url) {
+    return new ConnectionError('bad_endpoint', `“${endpoint}” is no address of a server`, { cause, heals: false });
+  }
   const unreachable = new ConnectionError('unreachable', `No answer from ${endpoint}`, { cause });
   const page = globalThis.location;
   const timedOut = cause instanceof DOMException && cause.name === 'TimeoutError';
   if (!page || timedOut) return unreachable;
-  const url = absolute(endpoint);
   if (url.origin === page.origin) return unreachable;
   if (page.protocol === 'https:' && url.protocol === 'http:' && !isLoopback(url.hostname)) {
     return new ConnectionError('mixed_content', `A page on https cannot reach ${url.origin}`, { cause, heals: false });
@@ -58,9 +62,16 @@ export async function whyUnanswered(endpoint, cause) {
   return unreachable;
 }
 
-/** @param {string | URL} endpoint */
+/**
+ * @param {string | URL} endpoint
+ * @returns {URL | null} null where it is none
+ */
 function absolute(endpoint) {
-  return new URL(endpoint, globalThis.document?.baseURI ?? globalThis.location?.href);
+  try {
+    return new URL(endpoint, globalThis.document?.baseURI ?? globalThis.location?.href);
+  } catch {
+    return null;
+  }
 }
 
 /**

@@ -157,15 +157,16 @@ export class VoxgenderClient extends EventTarget {
    * @throws {DOMException} `AbortError`: stopped before it was live
    */
   start(source) {
-    const running = this.#run;
-    if (running && !running.controller.signal.aborted) return running.live;
+    const running = this.#running();
+    if (running) return running.live;
     const controller = new AbortController();
     const live = /** @type {ReturnType<typeof deferred<void>>} */ (deferred());
     // The promise may be left alone: the `state` event tells the same.
     live.promise.catch(() => {});
     const voices = new Voices(isNamed(source));
-    if (!running) this.#voices = voices;
-    const over = this.#lead(source, controller, live, voices, running?.over);
+    const before = this.#run;
+    if (!before) this.#voices = voices;
+    const over = this.#lead(source, controller, live, voices, before?.over);
     this.#run = { controller, live: live.promise, over, voices };
     return live.promise;
   }
@@ -186,9 +187,10 @@ export class VoxgenderClient extends EventTarget {
    * @throws {VoxgenderError} nothing is running, or the track has ended already
    */
   async replaceTrack(track) {
-    if (this.#voices.isRoom) throw new VoxgenderError('not_started', 'A room has several tracks: add(name, track)');
-    if (!this.#run) throw new VoxgenderError('not_started', 'There is nothing to replace: start(track) first');
-    await this.#replace(null, track, this.#run.controller);
+    const run = this.#running();
+    if (!run) throw new VoxgenderError('not_started', 'There is nothing to replace: start(track) first');
+    if (run.voices.isRoom) throw new VoxgenderError('not_started', 'A room has several tracks: add(name, track)');
+    await this.#replace(null, track, run);
   }
 
   /**
@@ -199,9 +201,9 @@ export class VoxgenderClient extends EventTarget {
    * @throws {VoxgenderError} no room is running, the name cannot be used, or the server takes no more voices
    */
   async add(name, source) {
-    const { controller } = this.#room();
-    if (this.#voices.get(name)) return await this.#replace(name, source, controller);
-    const input = inputOf(source, this.#listenerFor(controller, name));
+    const run = this.#room();
+    if (this.#voices.get(name)) return await this.#replace(name, source, run);
+    const input = inputOf(source, this.#listenerFor(run, name));
     try {
       this.#voices.add(name).input = input;
       await this.#listenTo(name, input.track);
@@ -239,9 +241,11 @@ export class VoxgenderClient extends EventTarget {
    */
   async useMicrophone(deviceId) {
     this.#deviceId = deviceId;
-    const microphone = this.#voices.get(null)?.input;
-    if (!(microphone instanceof Microphone) || !microphone.track || !this.#run) return;
-    await abortable(microphone.use(deviceId), this.#run.controller.signal);
+    const run = this.#running();
+    const microphone = run?.voices.get(null)?.input;
+    // One that is being asked for gives way by itself.
+    if (!run || !(microphone instanceof Microphone) || !microphone.track) return;
+    await abortable(microphone.use(deviceId), run.controller.signal);
   }
 
   /** @returns {Promise<number | null>} to the server and back, in milliseconds; null while unknown */
@@ -298,7 +302,7 @@ export class VoxgenderClient extends EventTarget {
     let reason;
     try {
       signal.throwIfAborted();
-      await this.#open(source, controller);
+      await this.#open(source, { controller, voices });
       await this.#stayConnected(signal, live);
     } catch (error) {
       reason = error;
@@ -324,9 +328,12 @@ export class VoxgenderClient extends EventTarget {
 
   /**
    * @param {Source | Sources | undefined} source
-   * @param {AbortController} controller
+   * @param {Pick<Run, 'controller' | 'voices'>} run
    */
-  async #open(source, controller) {
+  async #open(source, run) {
+    // It may have been replaced while the run before was ending.
+    const replacement = run.voices.get(null)?.input;
+    if (replacement) return await this.#listenTo(null, replacement.track);
     if (source) {
       const named = isNamed(source) ? Object.entries(source) : [/** @type {[null, Source]} */ ([null, source])];
       if (!named.length) throw new VoxgenderError('no_audio', 'There is no voice to listen to');
@@ -334,15 +341,23 @@ export class VoxgenderClient extends EventTarget {
         // It may have been added a moment ago.
         if (this.#voices.get(name)) continue;
         const voice = this.#voices.add(name);
-        voice.input = inputOf(one, this.#listenerFor(controller, name));
+        voice.input = inputOf(one, this.#listenerFor(run, name));
         await this.#listenTo(name, voice.input.track);
       }
       return;
     }
+    const voice = run.voices.add(null);
+    const microphone = (voice.input = new Microphone(this.#listenerFor(run, null)));
     this.#setState('requesting-microphone');
-    const microphone = new Microphone(this.#listenerFor(controller, null));
-    this.#voices.add(null).input = microphone;
-    await abortable(microphone.use(this.#deviceId), controller.signal);
+    try {
+      for (let asked; asked === undefined || (asked !== this.#deviceId && voice.input === microphone);) {
+        asked = this.#deviceId;
+        await abortable(microphone.use(asked), run.controller.signal);
+      }
+    } catch (error) {
+      // A track that has taken its place does not need it.
+      if (run.controller.signal.aborted || voice.input === microphone) throw error;
+    }
   }
 
   /**
@@ -543,14 +558,16 @@ export class VoxgenderClient extends EventTarget {
   }
 
   /**
-   * @param {AbortController} controller of the run that the input is for
+   * @param {Pick<Run, 'controller' | 'voices'>} run that the input is for
    * @param {string | null} name of its voice
    * @returns {import('./input.js').InputListener}
    */
-  #listenerFor(controller, name) {
+  #listenerFor({ controller, voices }, name) {
     return {
       // A session that cannot be told so settles it by itself.
-      ontrack: (track) => void this.#listenTo(name, track).catch(() => {}),
+      ontrack: (track) => {
+        if (voices === this.#voices) this.#listenTo(name, track).catch(() => {});
+      },
       onproblem: (error) => this.#emit('input', { error }, name),
       // A given track that comes to its end is as good as `stop`, or as `remove` in a room.
       onend: (error) => {
@@ -564,14 +581,15 @@ export class VoxgenderClient extends EventTarget {
   /**
    * @param {string | null} name
    * @param {Source} source
-   * @param {AbortController} controller
+   * @param {Run} run
    */
-  async #replace(name, source, controller) {
-    const input = inputOf(source, this.#listenerFor(controller, name));
-    const voice = this.#voices.get(name) ?? this.#voices.add(name);
+  async #replace(name, source, run) {
+    const input = inputOf(source, this.#listenerFor(run, name));
+    const voice = run.voices.get(name) ?? run.voices.add(name);
     voice.input?.release();
     voice.input = input;
-    await this.#listenTo(name, input.track);
+    // A run that waits for the end of the one before listens to it when its turn comes.
+    if (run.voices === this.#voices) await this.#listenTo(name, input.track);
   }
 
   /**
@@ -589,11 +607,16 @@ export class VoxgenderClient extends EventTarget {
     await Promise.all([this.#session?.setTracks(tracks), this.#successor?.setTracks(tracks)]);
   }
 
+  /** The run that has not been stopped, and takes other tracks. It may still wait for the end of the one before. */
+  #running() {
+    return this.#run?.controller.signal.aborted ? null : this.#run;
+  }
+
   /** @returns {Run} */
   #room() {
-    const run = this.#run;
-    // A run that has been stopped takes none any more; the next one takes them once the one before is over.
-    if (run?.voices === this.#voices && run.voices.isRoom && !run.controller.signal.aborted) return run;
+    const run = this.#running();
+    // One that waits takes voices once the one before is over.
+    if (run?.voices === this.#voices && run.voices.isRoom) return run;
     throw new VoxgenderError('not_started', 'There is no room: start({ name: track }) first');
   }
 

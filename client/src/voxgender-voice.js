@@ -169,7 +169,7 @@ export class VoxgenderVoice extends Base {
       console.warn('<voxgender-voice> listens once it has the attribute endpoint, a WHIP address');
       return;
     }
-    const client = new VoxgenderClient(new URL(endpoint, document.baseURI), {
+    const client = new VoxgenderClient(endpoint, {
       token: this.token ?? this.getAttribute('token'),
       iceTransportPolicy: this.getAttribute('ice-transport-policy') === 'relay' ? 'relay' : 'all',
       transport: transportOf(this.getAttribute('transport')),

@@ -250,7 +250,8 @@ export function refusal(response, body) {
     problem = null;
   }
   const code = typeof problem?.code === 'string' ? problem.code : `http_${response.status}`;
-  const message = problem?.detail ?? problem?.title ?? `The server answered ${response.status}`;
+  const told = [problem?.detail, problem?.title].find((text) => typeof text === 'string' && text);
+  const message = told ?? `The server answered ${response.status}`;
   const retryAfterMs = parseRetryAfter(response.headers.get('Retry-After'));
-  return new ServerError(response.status, code, String(message), { retryAfterMs });
+  return new ServerError(response.status, code, message, { retryAfterMs });
 }

@@ -52,6 +52,10 @@ export const ERROR_WORDS = {
     'This page lacks a part of voxgender',
     'Its maker has to serve capture-worklet.js: from the page’s own server, or with CORS headers.',
   ],
+  unsupported: [
+    'This browser lacks what a call needs',
+    'Use another browser or a newer one. Some have it on https pages only, or where it has not been switched off.',
+  ],
   no_relay: [
     'No way through the relay',
     'The TURN server did not answer, or did not take the login that this server gave.',

@@ -105,11 +105,14 @@ async def classify(
 ) -> FileClassification:
     """Classify a file or a recording by all of its speech, on another thread than the event loop's.
 
+    Cancelled, it stops within some seconds of the sound.
+
     >>> verdict = await classify("voice.wav")
     >>> print(verdict.label, verdict.confidence)
 
     Args:
-        source: a path; or bytes, an array of int16 or float32 of any shape, or a list of such chunks or of frames.
+        source: a path, a file that is open, or the bytes of a file; or, with ``rate``, samples: bytes, an array of
+            int16 or float32 of any shape, or a list of such chunks or of frames.
         rate: samples a second of bytes and arrays.
         encoding: of bytes: ``s16le`` (default), ``f32le``, ``mulaw`` or ``alaw``.
         channels: channels that are interleaved in bytes, or an axis of arrays. They are mixed.
@@ -119,9 +122,9 @@ async def classify(
         ModelError: the model cannot be loaded.
         AudioError: there is no such file, or it holds no audio.
     """
-    import asyncio
+    from voxgender.embedding import classification
 
-    return await asyncio.to_thread(classify_sync, source, rate=rate, encoding=encoding, channels=channels, model=model)
+    return await classification.classify(source, rate=rate, encoding=encoding, channels=channels, model=model)
 
 
 def classify_sync(
@@ -135,7 +138,7 @@ def classify_sync(
     """Classify a file or a recording on the present thread: :func:`classify` for programs without an event loop."""
     from voxgender.embedding import classification
 
-    return classification.classify(source, rate=rate, encoding=encoding, channels=channels, model=model)
+    return classification.classify_here(source, rate=rate, encoding=encoding, channels=channels, model=model)
 
 
 _MODULES = {
@@ -152,7 +155,10 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(_MODULES.get(name, "voxgender.protocol")), name)
+    from voxgender.extras import telling_extras
+
+    with telling_extras():
+        return getattr(import_module(_MODULES.get(name, "voxgender.protocol")), name)
 
 
 def __dir__() -> list[str]:

@@ -7,7 +7,7 @@ import msgspec
 
 from voxgender.calloptions import PARAMETERS
 from voxgender.errors import StreamRejected
-from voxgender.received import whole_number
+from voxgender.received import is_line, whole_number
 
 Encoding = Literal["s16le", "f32le", "mulaw", "alaw", "g722", "amrwb", "opus"]
 """Little-endian PCM of 16-bit integers or 32-bit floats, G.711 in both laws, G.722; or one packet a message, of AMR-WB
@@ -104,7 +104,7 @@ def parse(query: Mapping[str, str]) -> StreamFormat:
         raise StreamRejected("AMR-WB has a clock of 16000 Hz: leave rate out.")
     most = MAX_OPUS_CHANNELS if encoding == "opus" else MAX_CHANNELS
     name = query.get("name", "")
-    if len(name) > MAX_NAME or not (name.isprintable() or not name):
+    if len(name) > MAX_NAME or not is_line(name):
         raise StreamRejected(f"name takes up to {MAX_NAME} printable characters.")
     return StreamFormat(
         encoding=encoding,

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from voxgender.errors import OptionRefused
-from voxgender.received import whole_number
+from voxgender.received import is_line, whole_number
 
 MAX_NAME = 64
 """Characters of a name by which a call can be followed."""
@@ -119,7 +119,7 @@ def read(given: Mapping[str, Any]) -> CallOptions:
             raise OptionRefused(NAME_RULE)
     if "reference" in given:
         reference = values["reference"] = given["reference"]
-        if not (isinstance(reference, str) and 0 < len(reference) <= MAX_REFERENCE and reference.isprintable()):
+        if not (isinstance(reference, str) and 0 < len(reference) <= MAX_REFERENCE and is_line(reference)):
             raise OptionRefused(f"reference takes 1 to {MAX_REFERENCE} printable characters.")
     if "tags" in given:
         values["tags"] = _tags(given["tags"])
@@ -159,9 +159,7 @@ def _tags(given: object) -> tuple[str, ...]:
 
 
 def _is_tag(tag: object) -> bool:
-    return (
-        isinstance(tag, str) and 0 < len(tag) <= MAX_TAG and tag.isprintable() and "," not in tag and tag == tag.strip()
-    )
+    return isinstance(tag, str) and 0 < len(tag) <= MAX_TAG and is_line(tag) and "," not in tag and tag == tag.strip()
 
 
 def _messages(given: object) -> tuple[str, ...]:

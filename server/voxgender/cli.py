@@ -76,18 +76,42 @@ def parse(argv: Sequence[str]) -> tuple[Callable[[Any], int], Any]:
     options.add_arguments(parser, kind)
     if any(option.variable for option in options.options_of(kind)):
         parser.epilog = "Names in brackets are environment variables; the command line wins."
+    words, plain = _without_plain(argv[1:])
     # Options may stand between the arguments.
-    arguments, unknown = parser.parse_known_intermixed_args(argv[1:])
+    arguments, unknown = parser.parse_known_intermixed_args(words)
     if unknown:
         flags = [option.flag for option in options.options_of(kind)]
         raise SettingsError(_unknown(parser.prog, unknown[0].partition("=")[0], flags))
-    return command, options.read(kind, vars(arguments))
+    given = {name: _with_plain(value, plain) for name, value in vars(arguments).items()}
+    return command, options.read(kind, given)
 
 
 def settings_of(command: Callable[[Any], int]) -> type:
     """Return the dataclass that declares a command's options."""
     kind: type = get_type_hints(command)["settings"]
     return kind
+
+
+def _without_plain(words: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+    """Put placeholders for the words after ``--``, which are arguments and no options whatever they begin with.
+
+    Python's parser of intermixed arguments loses ``--`` and then takes them for options, or misses them, by version.
+
+    Returns:
+        The words, and what the placeholders stand for.
+    """
+    if "--" not in words:
+        return list(words), {}
+    at = words.index("--")
+    # No word of a command line can have such a byte.
+    plain = {f"\0{number}": word for number, word in enumerate(words[at + 1 :])}
+    return [*words[:at], *plain], plain
+
+
+def _with_plain(value: Any, plain: dict[str, str]) -> Any:
+    if isinstance(value, list):
+        return [plain.get(one, one) for one in value]
+    return plain.get(value, value) if isinstance(value, str) else value
 
 
 class _Parser(argparse.ArgumentParser):

@@ -1,6 +1,7 @@
 """Name the extra of the package that brings a module which is not installed."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 MODULES: Mapping[str, tuple[str, ...]] = {
     "media": ("aioice", "aiortc", "av", "ifaddr", "numpy", "onnxruntime"),
@@ -24,3 +25,16 @@ def advice(missing: ModuleNotFoundError) -> str:
         if module in modules:
             return f"needs {module}: pip install 'voxgender[{extra}]'"
     raise missing
+
+
+@contextmanager
+def telling_extras() -> Iterator[None]:
+    """Say how to install a module that could not be imported in this block, to a program that uses the library.
+
+    Raises:
+        ModuleNotFoundError: with the advice as its message, if an extra brings the module.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as missing:
+        raise ModuleNotFoundError(f"voxgender {advice(missing)}", name=missing.name) from None

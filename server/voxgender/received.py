@@ -1,5 +1,6 @@
 """Decode JSON, URLs and numbers that come from others: clients, nodes, and servers that are called."""
 
+import re
 from typing import Any, TypeVar
 
 import msgspec
@@ -9,6 +10,8 @@ T = TypeVar("T")
 
 _MAX_DIGITS = 15
 _MOST = 10**_MAX_DIGITS - 1
+_NO_LINE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+"""Control characters, separators of lines, and surrogates, which UTF-8 cannot carry."""
 
 
 def decode(text: bytes | str, kind: type[T] | Any) -> T:
@@ -35,6 +38,15 @@ def url(text: str) -> URL:
     except IndexError:
         # yarl's word for ``http://a[]@/``.
         raise ValueError("it is no URL") from None
+
+
+def is_line(text: str) -> bool:
+    """Tell whether a text for people is one line, of characters that UTF-8 carries.
+
+    ``str.isprintable`` refuses joiners, without which Persian and Malayalam names are misspelt, and what is newer than
+    Python's tables.
+    """
+    return _NO_LINE.search(text) is None
 
 
 def whole_number(text: str, most: int = _MOST) -> int | None:

@@ -49,7 +49,7 @@ class HttpOptions(FromEnvironment):
     """HTTP server."""
 
     host: Annotated[str, Meta(min_length=1)] = "127.0.0.1"
-    """Address to listen on; 0.0.0.0 for all of IPv4."""
+    """Address to listen on; 0.0.0.0 for all of IPv4, :: for all of both kinds."""
     port: Annotated[int, Meta(ge=0, le=65_535), Display(fallback_variable="PORT")] = 8080
     """TCP port to listen on; 0 takes a free one."""
 

@@ -1,4 +1,4 @@
-"""Which sound is a voice that is too quiet, and which is only quiet."""
+"""A voice that is too quiet is told from sound that is only quiet."""
 
 import numpy as np
 import pytest

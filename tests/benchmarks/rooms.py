@@ -52,8 +52,8 @@ TARGET = 1.0
 CALLS, ROOM, HALF = f"{VOICES} calls", f"a room of {VOICES}", f"{VOICES // 2} calls"
 MEETING = f"a room of {VOICES}, one of whom speaks"
 SHAPES = {CALLS: (VOICES, 1, 1), ROOM: (1, VOICES, VOICES), MEETING: (1, VOICES, 1), HALF: (VOICES // 2, 1, 1)}
-"""Connections, voices of each, and how many of these speak. All are too few for the longer ticks of a busy server, so
-they can be compared.
+"""Connections, voices of each, and how many of these speak. A room of eight is analysed on the longer ticks of a busy
+server, single calls are too few for them: compare the delays, too.
 """
 
 

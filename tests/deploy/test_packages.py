@@ -14,7 +14,6 @@ import yaml
 from tests.deploy.artifacts import ROOT
 from voxgender import __version__
 
-SERVER = ROOT / "server"
 CLIENT = ROOT / "client"
 
 
@@ -48,6 +47,19 @@ def test_the_wheel_says_what_it_is(wheel: Path) -> None:
     assert {url.partition(",")[0] for url in said.get_all("Project-URL", [])} >= {"Documentation", "Issues", "Source"}
     assert len(licences) == len(said.get_all("License-File", []))
     assert "Typing :: Typed" in said.get_all("Classifier", [])
+
+
+def test_the_page_of_the_package_has_links_that_lead_somewhere(wheel: Path) -> None:
+    """The picture and every link were relative, as they are in the repository: on PyPI none of them led anywhere."""
+    with zipfile.ZipFile(wheel) as archive:
+        (metadata,) = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA")]
+        text = str(message_from_string(archive.read(metadata).decode()).get_payload())
+    links = re.findall(r"\]\(([^)#]+)", text)
+    assert len(links) > 20
+    assert [link for link in links if not link.startswith("https://")] == []
+    there = "https://github.com/voxgender/voxgender/"
+    paths = [link.removeprefix(there).partition("/main/")[2] for link in links if link.startswith(there)]
+    assert [path for path in paths if not (ROOT / path).exists()] == []
 
 
 def test_the_version_is_one() -> None:

@@ -5,19 +5,23 @@ import io
 import os
 import sys
 import threading
+from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from av.audio.frame import AudioFrame
 
 from tests.engine.models import PATIENCE_S
 from tests.engine.test_files import write
 from tests.support import Samples, TimedTrack, frames, in_real_time, silence, sine
 from voxgender import AnyMessage, AudioError, Change, Segment, Summary, analyze, classify, classify_sync
-from voxgender.engine import Engine
+from voxgender.audio.files import read_audio
+from voxgender.engine import Engine, loading
 from voxgender.engine.files import analyze_file
+from voxgender.engine.loading import OFF
 from voxgender.peer.voices import MAN, WOMAN, dialogue, speak
 
 pytestmark = pytest.mark.usefixtures("pitch")
@@ -187,10 +191,10 @@ from voxgender.engine import loading
 
 sound = np.zeros(16_000, np.int16)
 classify_sync(sound, rate=16_000)
-loading._lock.acquire()
+loading._loading["embedded"].acquire()
 child = os.fork()
 if child:
-    loading._lock.release()
+    loading._loading["embedded"].release()
     _, status = os.waitpid(child, 0)
     classify_sync(sound, rate=16_000)
     sys.exit(os.waitstatus_to_exitcode(status))
@@ -217,6 +221,78 @@ async def test_a_process_that_is_forked_loads_its_own_model() -> None:
             await process.wait()
 
 
+_EXIT = """
+import threading, time
+import numpy as np
+from voxgender import classify_sync
+
+sound = np.random.default_rng(0).normal(0, 0.1, 16_000).astype(np.float32)
+begun = threading.Event()
+
+
+class Sound(list):
+    def __iter__(self):
+        for second in range(1_000):
+            if second == 10:
+                begun.set()
+            yield sound
+
+
+for _ in range(2):
+    threading.Thread(target=lambda: classify_sync(Sound(), rate=16_000), daemon=True).start()
+begun.wait()
+time.sleep(0.01)
+"""
+
+
+async def test_a_program_may_end_while_the_networks_run() -> None:
+    """It ended by SIGABRT, more often than not: terminate called without an active exception."""
+    programs = [await asyncio.create_subprocess_exec(sys.executable, "-c", _EXIT, stderr=PIPE) for _ in range(2)]
+    async with asyncio.timeout(PATIENCE_S):
+        ended = [((await program.communicate())[1], program.returncode) for program in programs]
+    assert ended == [(b"", 0)] * 2
+
+
+class _Broken(io.BytesIO):
+    def read(self, size: int | None = -1) -> bytes:
+        raise ZeroDivisionError("of its own")
+
+
+async def test_a_file_may_be_open_or_in_memory(tmp_path: Path) -> None:
+    """An upload had to be written to a disk first; its bytes with a rate were taken for samples, without any speech."""
+    path = write(tmp_path / "woman.wav", np.concatenate([speak(WOMAN, 2.0), silence(0.5)]))
+    data = path.read_bytes()
+    verdict = classify_sync(path)
+    with path.open("rb") as file, path.open("rb", buffering=0) as raw:
+        file.read()
+        assert await classify(file) == await classify(raw) == verdict
+        assert not file.closed
+    assert await classify(io.BytesIO(data)) == classify_sync(data) == await classify(bytearray(data)) == verdict
+    samples = io.BytesIO(int16(read_audio(path)).tobytes())
+    assert classify_sync(samples, rate=RATE).label == "female"
+
+
+@pytest.mark.parametrize(
+    ("file", "told_of"),
+    [
+        (io.BytesIO(), "not an audio file"),
+        (io.BytesIO(b"RIFF"), "not an audio file"),
+        (io.StringIO("a text"), "mode 'rb'"),
+        (_Broken(), "of its own"),
+    ],
+    ids=["empty", "cut off", "text", "broken"],
+)
+async def test_an_open_file_that_is_none_is_refused_in_a_sentence(file: Any, told_of: str) -> None:
+    with pytest.raises(AudioError, match=told_of):
+        await classify(file)
+
+
+async def test_a_pipe_is_no_file_to_classify() -> None:
+    out, into = os.pipe()
+    with os.fdopen(out, "rb") as pipe, os.fdopen(into, "wb"), pytest.raises(AudioError, match="cannot be read"):
+        await classify(pipe)
+
+
 async def test_what_is_no_file_is_refused_in_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(AudioError, match="no such file"):
         await classify(tmp_path / "nothing.wav")
@@ -224,3 +300,74 @@ async def test_what_is_no_file_is_refused_in_a_sentence(tmp_path: Path) -> None:
         await classify("voice.raw", rate=RATE)
     with pytest.raises(AudioError, match="give it as rate="):
         classify_sync(sine(1.0))
+
+
+async def test_a_classification_that_is_cancelled_stops() -> None:
+    """An hour of sound was classified to its end, and a program whose patience was over could not end before."""
+    begun, taken = threading.Event(), 0
+
+    class Hours(list[Any]):
+        def __iter__(self) -> Iterator[Any]:
+            nonlocal taken
+            while taken < 100_000:
+                taken += 1
+                begun.set()
+                yield np.zeros(RATE, np.int16)
+
+    verdict = asyncio.create_task(classify(Hours(), rate=RATE))
+    async with asyncio.timeout(PATIENCE_S):
+        await asyncio.to_thread(begun.wait)
+        verdict.cancel()
+        await asyncio.wait({verdict})
+        await asyncio.get_running_loop().shutdown_default_executor()
+    assert verdict.cancelled()
+    assert taken < 100_000
+
+
+async def test_a_model_that_takes_long_to_load_keeps_nobody_waiting_who_uses_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One lock was held while any model was loaded, and those who waited for it filled the event loop's threads."""
+    may_end, load_engine = threading.Event(), loading.load_engine
+
+    def load(model: str) -> Engine:
+        assert may_end.wait(PATIENCE_S)
+        return load_engine(OFF)
+
+    monkeypatch.setattr(loading, "load_engine", load)
+    waiting = [asyncio.create_task(told(bytes(320), rate=RATE, model="./slow")) for _ in range(40)]
+    await asyncio.sleep(0)
+    assert isinstance((await told(bytes(320), rate=RATE))[-1], Summary)
+    async with asyncio.timeout(PATIENCE_S):
+        await classify(bytes(320), rate=RATE)
+        await asyncio.to_thread(may_end.set)
+        await asyncio.gather(*waiting)
+    monkeypatch.delitem(loading._engines, "./slow")
+
+
+async def test_a_source_that_was_cancelled_ends_its_reader() -> None:
+    """It waited for ever: a generator that awaits a task of its program's, which is then cancelled."""
+
+    async def cancelled() -> AsyncIterator[bytes]:
+        yield bytes(3_200)
+        raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):
+        await told(cancelled(), rate=RATE)
+
+
+async def test_frames_without_samples_are_nothing(talk: Samples) -> None:
+    """One of them ended the analysis with an error of numpy's: encoders and resamplers give such frames."""
+    empty = AudioFrame(format="s16", layout="mono", samples=0)
+    empty.sample_rate = RATE
+    with_empty = [one for made in frames(talk) for one in (empty, made)]
+    assert events(await told([*with_empty, empty])) == events(await told(frames(talk)))
+    assert isinstance((await told([empty]))[-1], Summary)
+
+
+async def test_a_file_that_does_not_wait_is_refused_and_not_taken_for_ended() -> None:
+    """``read`` of a non-blocking pipe gives None while there is nothing, and the analysis ended there."""
+    out, into = os.pipe()
+    os.set_blocking(out, False)
+    with os.fdopen(out, "rb", buffering=0) as pipe, os.fdopen(into, "wb"), pytest.raises(AudioError, match="not wait"):
+        await told(pipe, rate=RATE)

@@ -174,6 +174,15 @@ async def test_a_voice_that_is_left_before_it_began_has_no_messages() -> None:
     await voice.close()
 
 
+def test_a_callback_that_would_have_to_be_awaited_is_refused() -> None:
+    """No message came, and Python warned that a coroutine was never awaited."""
+
+    async def on_message(_: AnyMessage) -> None: ...
+
+    with pytest.raises(VoxgenderError, match="called and not awaited"):
+        Voice(16_000, on_message=on_message)
+
+
 async def test_silence_by_the_clock_ends_a_label(talk: Samples) -> None:
     """A source that is muted gives no sound at all."""
     async with asyncio.timeout(PATIENCE_S), Voice(16_000) as voice:
@@ -226,3 +235,28 @@ def test_the_networks_runtimes_are_not_loaded_by_the_event_loop_s_thread(use: st
     program = [sys.executable, "-c", LOADS.replace("USE", use)]
     ended = subprocess.run(program, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     assert (ended.stdout, ended.stderr) == ("\n", "")
+
+
+async def test_a_voice_of_another_event_loop_is_refused() -> None:
+    """Closing it there, or reading its messages, never returned."""
+    voice = Voice(16_000)
+
+    async def elsewhere() -> None:
+        for use in (voice.close, voice.__anext__, voice.__aenter__):
+            with pytest.raises(VoxgenderError, match="belongs to another event loop"):
+                await use()
+
+    await asyncio.to_thread(asyncio.run, elsewhere())
+    await voice.close()
+
+
+async def test_another_thread_may_abandon() -> None:
+    """A task that another thread cancels is not woken: the reader went on waiting until something else came."""
+    voice = Voice(16_000)
+    assert (await anext(voice)).type == "hello"
+    reading = asyncio.create_task(rest(voice))
+    await asyncio.sleep(0)
+    abandoning = threading.Thread(target=voice.abandon)
+    abandoning.start()
+    assert await reading == []
+    abandoning.join()

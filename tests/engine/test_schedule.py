@@ -1,10 +1,20 @@
-"""When calls have their turns."""
+"""Calls have their turns at the ticks of their phases."""
 
 import pytest
 
 from voxgender.audio import activity
 from voxgender.engine import HOP_MS
-from voxgender.engine.schedule import BUSY_CALLS, EARLY_S, QUIET_TICK_S, TICK_S, Phase, Schedule, check_hop, next_tick
+from voxgender.engine.schedule import (
+    BUSY_CALLS,
+    EARLY_S,
+    FEW_CALLS,
+    QUIET_TICK_S,
+    TICK_S,
+    Phase,
+    Schedule,
+    check_hop,
+    next_tick,
+)
 from voxgender.errors import SettingsError
 from voxgender.media import sockets
 
@@ -14,7 +24,7 @@ HOP_S = HOP_MS / 1_000
 def test_what_reads_what_judges_and_what_the_gate_takes_at_once_are_one_definition() -> None:
     """Three modules said 0.064 and 16 each for itself; nothing but prose kept them together."""
     assert vars(sockets)["QUIET_TICK_S"] is QUIET_TICK_S
-    assert vars(sockets)["BUSY_CALLS"] is BUSY_CALLS is activity.CALLS_A_RUN
+    assert BUSY_CALLS is activity.CALLS_A_RUN
     assert pytest.approx(2 * activity.FRAME_S) == TICK_S
 
 
@@ -48,16 +58,18 @@ def test_a_hop_that_does_not_fit_is_refused_and_the_sentence_says_what_does(hop_
         check_hop(hop_ms)
 
 
-def test_sixteen_calls_share_a_phase_before_the_next_one_begins() -> None:
+def test_no_phase_begins_for_a_few_calls_beyond_a_run_of_the_gate() -> None:
+    """The core woke for four of twenty calls alone, which had a phase of their own."""
     schedule = Schedule(HOP_S)
-    assert [schedule.join().number for _ in range(3 * BUSY_CALLS + 1)] == (
-        [0] * BUSY_CALLS + [1] * BUSY_CALLS + [2] * BUSY_CALLS + [0]
+    first = BUSY_CALLS + FEW_CALLS
+    assert [schedule.join().number for _ in range(3 * first + BUSY_CALLS + 1)] == (
+        [0] * first + [1] * first + [2] * first + [0] * BUSY_CALLS + [1]
     )
 
 
 def test_the_place_of_a_call_that_left_is_taken_first() -> None:
     schedule = Schedule(HOP_S)
-    phases = [schedule.join() for _ in range(2 * BUSY_CALLS)]
+    phases = [schedule.join() for _ in range(2 * (BUSY_CALLS + FEW_CALLS))]
     schedule.leave(phases[0])
     assert schedule.join().number == 0
 
@@ -71,6 +83,31 @@ def test_it_is_busy_from_sixteen_calls_on_and_only_while_they_are_there() -> Non
     assert schedule.busy
     schedule.leave(phases.pop())
     assert not schedule.busy
+
+
+def test_a_room_of_eight_is_enough_and_its_voices_have_their_turns_together() -> None:
+    """A room of eight voices was read and analysed as often as eight calls, and cost more than four."""
+    schedule = Schedule(HOP_S)
+    of_room = Phase(1, HOP_S)
+    busy = []
+    for _ in range(BUSY_CALLS // 2):
+        busy.append(schedule.busy)
+        assert schedule.join(of_room) == of_room
+    busy.append(schedule.busy)
+    assert busy == [False] * (BUSY_CALLS // 2) + [True]
+
+
+def test_each_voice_of_a_room_counts_twice_beside_other_calls() -> None:
+    schedule = Schedule(HOP_S)
+    for _ in range(BUSY_CALLS // 2):
+        schedule.join(Phase(1, HOP_S))
+    schedule.leave(Phase(1, HOP_S), is_beside=True)
+    busy = []
+    for _ in range(2):
+        busy.append(schedule.busy)
+        schedule.join()
+    busy.append(schedule.busy)
+    assert busy == [False, False, True]
 
 
 @pytest.mark.parametrize("number", [0, 1, 2])

@@ -75,7 +75,7 @@ def encoded(audio: Samples, pcm: PcmFormat) -> bytes:
 
 
 def of_audio(messages: Sequence[Message]) -> list[object]:
-    """All that messages say but how long it took."""
+    """Return what messages say, without the times that the analysis took."""
     return [
         (m.start, m.end, m.label, m.confidence, m.scores) if isinstance(m, Result) else m.to_dict() for m in messages
     ]
@@ -260,9 +260,10 @@ async def test_fast_streams_take_every_second_turn_at_most(make: Callable[[Class
     engine = make(None)
     live, fast = ([engine.open(lambda _: None, lambda _: None) for _ in range(count)] for count in (40, 5))
     engine._due, engine._due_ahead = [(0.0, call) for call in live], list(fast)
-    taken = [engine._next()[1] for _ in range(6)]
+    taken = [engine._next()[1] for _ in range(5)]
+    # The last eight are too few for a turn of their own.
     assert [(len(calls), calls[0] in fast) for calls in taken] == [
-        (2, True), (16, False), (2, True), (16, False), (1, True), (8, False),
+        (2, True), (16, False), (2, True), (24, False), (1, True),
     ]  # fmt: skip
     for call in (*live, *fast):
         call.abandon()

@@ -468,6 +468,53 @@ async def test_a_track_that_never_waits_keeps_nobody_from_their_turn(make: Calla
     assert isinstance(messages[-1], Summary)
 
 
+async def test_an_empty_frame_is_nothing_and_frames_without_end_that_are_empty_end_with_their_track(
+    make: Callable[..., Engine],
+) -> None:
+    """It was an error of numpy's, and it ended the call: encoders that are flushed give such frames."""
+    empty = AudioFrame(format="s16", layout="mono", samples=0)
+    empty.sample_rate = 16_000
+
+    class Emptying(MediaStreamTrack):
+        kind = "audio"
+        given = 0
+
+        async def recv(self) -> AudioFrame:
+            self.given += 1
+            if self.given == 100:
+                self.stop()
+            return frame(sine(0.02), at_s=self.given * 0.01) if self.given % 2 and self.given < 100 else empty
+
+    async with asyncio.timeout(PATIENCE_S):
+        messages = [message async for message in analyze(make(None), Emptying())]
+    assert only(Summary, messages)[0].duration == pytest.approx(50 * 0.02)
+
+
+async def test_a_track_may_end_as_a_generator_does(make: Callable[..., Engine]) -> None:
+    """``return await anext(frames)`` as ``recv``: RuntimeError, async generator raised StopAsyncIteration."""
+
+    class Generated(Eager):
+        async def recv(self) -> AudioFrame:
+            try:
+                return await super().recv()
+            except MediaStreamError:
+                raise StopAsyncIteration from None
+
+    messages = [message async for message in analyze(make(None), Generated(sine(1.0)))]
+    assert only(Summary, messages)[0].duration == pytest.approx(1.0)
+
+
+async def test_a_class_that_does_not_make_itself_a_track_is_told_how(make: Callable[..., Engine]) -> None:
+    """One that forgot ``super().__init__()`` had no attribute ``_MediaStreamTrack__ended``."""
+
+    class Forgetful(Eager):
+        def __init__(self) -> None:
+            pass
+
+    with pytest.raises(AudioError, match="call super"):
+        await anext(analyze(make(None), Forgetful()))
+
+
 async def test_the_model_in_the_package_hears_live_what_it_hears_in_the_file(
     make: Callable[..., Engine], speech: Path
 ) -> None:

@@ -9,12 +9,11 @@ from xml.etree import ElementTree
 from aiohttp import ClientSession
 from yarl import URL
 
-from tests.http.test_gateways import CONNECTED, STOP, both_tracks, hearing, say, twilio_start
+from tests.http.test_gateways import CONNECTED, STOP, both_tracks, say, twilio_start
 from tests.http.test_listen import until_closed
 from tests.rtc import a_server
 from voxgender.engine import Engine
 
-__all__ = ["hearing"]
 EXAMPLE = Path(__file__).parents[2] / "examples" / "twilio.py"
 
 

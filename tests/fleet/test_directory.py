@@ -1,4 +1,4 @@
-"""Which nodes are known, for how long, and which one a call goes to."""
+"""Nodes are known as long as they should be, and calls go to the right ones."""
 
 import asyncio
 from collections import Counter
@@ -192,6 +192,31 @@ async def test_a_name_that_is_none_is_said_once_and_tried_again(
         assert front.directory.source_lost
         await front.directory.refresh(force=True)
     assert sum("nowhere.invalid" in message for message in caplog.messages) == 1
+
+
+async def test_several_nodes_at_one_address_are_told_in_the_log(
+    directory: Directory, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Say what is wrong where a balancer stands in front of several nodes.
+
+    ``--nodes`` named a service of Kubernetes with an address of its own, or ``--node-address`` did. Calls went to the
+    one node and were asked for at the other: 404, 503, places that nobody used, and not a word in the log.
+    """
+    url = "http://media.example:8091"
+
+    def tell(node_id: str) -> None:
+        record = NodeRecord(id=node_id, url=url, capacity=9, sessions=0, load=0.0, version="1", beat=next(beats))
+        directory._update(record, url)
+
+    for node_id in ("a", "a", "b", "b"):
+        tell(node_id)
+    # So far it may be one that has started again.
+    assert caplog.messages == []
+    tell("a")
+    (said,) = caplog.messages
+    assert url in said
+    assert "--node-address" in said
+    assert "dns:HOST:PORT" in said
 
 
 async def test_a_listed_node_with_another_secret_is_no_node_and_that_is_said(

@@ -422,7 +422,7 @@ async def test_an_offer_that_two_nodes_did_not_answer_is_shown_to_no_third(engin
 
 
 async def test_a_node_that_is_full_is_none_that_did_not_answer(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Member, "has_room", lambda *_: True)
+    monkeypatch.setattr(Member, "has_places", lambda *_: True)
     async with AsyncExitStack() as stack:
         nodes = [await stack.enter_async_context(a_node(engine, max_sessions=0)) for _ in range(4)]
         front = await stack.enter_async_context(a_front(*nodes, await stack.enter_async_context(a_node(engine))))

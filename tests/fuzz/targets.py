@@ -1,4 +1,4 @@
-"""All targets by name."""
+"""List all targets by name."""
 
 from tests.fuzz import files, packets, streams, texts
 

@@ -66,3 +66,18 @@ def test_without_the_package_that_has_the_weights_it_says_so(monkeypatch: pytest
     monkeypatch.setattr(silero, "find_spec", lambda name: None)
     with pytest.raises(ModuleNotFoundError, match="silero_vad"):
         silero.build()
+
+
+def test_a_basis_that_is_not_symmetric_is_not_folded() -> None:
+    """The sums and differences that stand for a piece of sound would be of another spectrum."""
+    basis = silero._weights()["stft.forward_basis_buffer"][:, 0]
+    cosines, sines = silero._folded(basis)
+    piece = noise(0.016)
+    ahead, back = piece[1:129], piece[:127:-1]
+    np.testing.assert_allclose((ahead + back) @ cosines, basis[:129] @ piece, atol=1e-5)
+    np.testing.assert_allclose((ahead - back) @ sines, basis[129:] @ piece, atol=1e-5)
+    for row, sample in ((3, 0), (5, 40), (200, 7)):
+        other = basis.copy()
+        other[row, sample] += 0.01
+        with pytest.raises(ValueError, match="symmetric"):
+            silero._folded(other)

@@ -1,4 +1,4 @@
-"""Those who call a fleet: one call, and a caller who moves it when told to, make before break."""
+"""Call a fleet: place one call, and move it when told to, make before break."""
 
 import asyncio
 import re

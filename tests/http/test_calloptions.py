@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
@@ -10,7 +9,6 @@ import numpy as np
 import pytest
 from aiohttp import ClientSession, ClientWebSocketResponse
 
-from tests.engine.models import Pitch
 from tests.http.signing import AS_ALL, SECRET, SHARED_TOKEN, as_token
 from tests.http.test_follow import following, next_of, publish
 from tests.http.test_gateways import CONNECTED, STOP, media, say, twilio_start
@@ -26,13 +24,6 @@ from voxgender.settings import FrontSettings
 
 LOCKED = given(FrontSettings, token=SHARED_TOKEN, jwt_secret=SECRET)
 WHOLE = "name=studio&reference=show%207&tags=pilot,team%20a&hop_ms=576&messages=segment,result"
-
-
-@pytest.fixture(scope="module")
-def hearing() -> Iterator[Engine]:
-    engine = Engine(Pitch())
-    yield engine
-    engine.close()
 
 
 def dialogue() -> bytes:

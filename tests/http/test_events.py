@@ -111,3 +111,19 @@ async def test_a_reader_that_connects_again_goes_on_where_it_was(engine: Engine,
         assert again[1][1] == "result"
         for strange in ("999999", "-1", "+1", "1.0", "1,2", "١", "0x1", "x", "1" * 400, "1" * 8_000, "a" * 12 + ".1"):
             assert (await told(http, path, strange, 3))[0] == (0, "hello")
+
+
+async def test_a_stream_ends_with_its_connection_for_a_reader_of_http_1_0(server: Server) -> None:
+    """Close the connection behind an answer without a length, if the reader knows no chunks.
+
+    A proxy of HTTP/1.0 asked for the connection to be kept. It was, so the reader waited ten minutes more for the end.
+    """
+    async with a_peer(ToneTrack()) as peer:
+        path = await peer.call(server.http)
+        reader, writer = await asyncio.open_connection(*server.url.removeprefix("http://").split(":"))
+        writer.write(f"GET {path}/events HTTP/1.0\r\nConnection: keep-alive\r\n\r\n".encode())
+        await reader.readuntil(b'"hello"')
+        async with asyncio.timeout(10), server.http.delete(path) as response:
+            assert response.status == 200
+            assert b"event: end" in await reader.read()
+        writer.close()

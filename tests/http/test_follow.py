@@ -290,6 +290,24 @@ def test_a_place_in_several_calls_is_read() -> None:
     assert read_positions("3f2a9c01b7de.17,000000000000") == {"3f2a9c01b7de": 17, "000000000000": None}
 
 
+async def test_a_reader_that_leaves_gives_its_place_back_at_once(http: ClientSession) -> None:
+    """Notice that a reader has left though there is nothing to tell it.
+
+    A page was loaded anew some times, or a proxy cut its stream. Readers that had left kept their places until the next
+    comment, 15 s later, and the page got 503, after which a browser's ``EventSource`` does not try again.
+    """
+    async with AsyncExitStack() as stack:
+        for _ in range(MAX_FOLLOWERS_EACH):
+            await stack.enter_async_context(following(http, "/names/a/events"))
+        async with http.get("/names/a/events", headers=AS_ALL) as response:
+            assert response.status == 503
+    async with asyncio.timeout(5):
+        while response.status == 503:
+            async with http.get("/names/a/events", headers=AS_ALL) as response:
+                pass
+    assert response.status == 200
+
+
 async def test_readers_of_one_name_leave_places_to_those_of_others(engine: Engine) -> None:
     """One token that may follow one name took all places, so that operators were refused."""
     async with a_server(engine, settings=SHARED) as server, AsyncExitStack() as stack:

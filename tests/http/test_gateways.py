@@ -15,7 +15,6 @@ import pytest
 from aiohttp import ClientSession, ClientWebSocketResponse
 
 from tests.amrwb import efficient, encoded
-from tests.engine.models import Pitch
 from tests.http.test_listen import emptied, of, refusal, until_closed
 from tests.options import given
 from tests.rtc import Server, a_server
@@ -29,13 +28,6 @@ from voxgender.settings import FrontSettings
 TOKEN = "s3cr3t"
 CHUNK = 160
 """Bytes of 20 ms."""
-
-
-@pytest.fixture(scope="module")
-def hearing() -> Iterator[Engine]:
-    engine = Engine(Pitch())
-    yield engine
-    engine.close()
 
 
 @pytest.fixture

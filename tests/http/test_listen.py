@@ -1,7 +1,9 @@
 """Calls over a WebSocket: what is let in, what comes back, and what a client may cost."""
 
 import asyncio
+import json
 from collections.abc import Iterable
+from contextlib import AsyncExitStack
 from typing import Any
 from urllib.parse import quote
 
@@ -9,6 +11,7 @@ import numpy as np
 import pytest
 from aiohttp import ClientSession, ClientWebSocketResponse, WSMsgType
 
+from tests.nodes import a_front, a_node
 from tests.options import given
 from tests.rtc import FRAGMENT, Server, a_server
 from tests.support import noise, sine
@@ -35,7 +38,7 @@ async def finish(socket: Socket) -> list[protocol.Message]:
 
 
 async def until_closed(socket: Socket) -> tuple[list[protocol.Message], int | None, str]:
-    """All messages up to the close, its code and its reason."""
+    """Return all messages up to the close, its code and its reason."""
     messages: list[protocol.Message] = []
     async with asyncio.timeout(20):
         while (message := await socket.receive()).type is WSMsgType.TEXT:
@@ -86,6 +89,26 @@ async def test_a_stream_is_greeted_told_and_summed_up(server: Server) -> None:
     assert [result.seq for result in results] == list(range(1, len(results) + 1))
     assert all(result.channel is None for result in results)
     await emptied(server)
+
+
+@pytest.mark.parametrize("in_fleet", [False, True])
+async def test_a_name_is_shown_in_any_script(engine: Engine, *, in_fleet: bool) -> None:
+    """Take the names that people have.
+
+    Persian and Malayalam ones have joiners, which Python calls unprintable: a page whose voice had such a name was
+    served over WebRTC, and refused where it had to go over a WebSocket.
+    """
+    name, tag = "علی\u200cرضا 👩\u200d💻", "നിഖിൽ\u200d"
+    async with AsyncExitStack() as stack:
+        if in_fleet:
+            node = await stack.enter_async_context(a_node(engine))
+            http = (await stack.enter_async_context(a_front(node))).http
+        else:
+            http = (await stack.enter_async_context(a_server(engine))).http
+        query = {"name": name, "tags": tag, "reference": name}
+        socket = await stack.enter_async_context(http.ws_connect("/listen", params=query))
+        hello = json.loads(await socket.receive_str(timeout=5))
+        assert (hello["name"], hello["tags"], hello["reference"]) == (name, [tag], name)
 
 
 async def test_a_stream_longer_than_a_request_s_head_may_take_goes_on(engine: Engine) -> None:
@@ -229,6 +252,18 @@ async def test_pages_of_other_origins_connect_only_where_they_may(engine: Engine
         for origin in ("https://www.example.org", server.url):
             async with server.http.ws_connect("/listen", origin=origin) as socket:
                 await finish(socket)
+
+
+async def test_own_pages_connect_through_a_proxy_that_gives_the_server_another_name(engine: Engine) -> None:
+    """Know the server's own pages by ``X-Forwarded-Host``: Apache's proxy asks for the server by its inner address."""
+    outside, headers = "https://voice.example.org", {"X-Forwarded-Host": "cdn.example, Voice.example.org"}
+    async with a_server(engine, settings=given(FrontSettings, allow_origin=("https://www.example.org",))) as server:
+        await refusal(server.http, "/listen", 403, "origin_not_allowed", Origin=outside)
+        for origin in ("https://evil.example.org", "null"):
+            await refusal(server.http, "/listen", 403, "origin_not_allowed", Origin=origin, **headers)
+        await refusal(server.http, "/listen", 403, "origin_not_allowed", Origin="null", **{"X-Forwarded-Host": ""})
+        async with server.http.ws_connect("/listen", origin=outside, headers=headers) as socket:
+            await finish(socket)
 
 
 async def test_a_ticket_lets_one_client_in_once(engine: Engine) -> None:

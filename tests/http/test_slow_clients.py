@@ -4,7 +4,7 @@ import asyncio
 import json
 import socket as socket_module
 import struct
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import NamedTuple
 
@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 from aiohttp import ClientSession
 
-from tests.engine.models import Pitch
 from tests.http.test_gateways import CHUNK, CONNECTED, STOP, a_ticket, media, mulaw, say, twilio_start
 from tests.http.test_listen import FINISH, SECOND, emptied, finish, of, until_closed
 from tests.nodes import a_front, a_node
@@ -122,13 +121,6 @@ async def place(request: pytest.FixtureRequest, hearing: Engine) -> AsyncIterato
     """A server by itself, and signaling before a node: the way of a stream is another one there."""
     async with request.param(hearing) as place:
         yield place
-
-
-@pytest.fixture(scope="module")
-def hearing() -> Iterator[Engine]:
-    engine = Engine(Pitch())
-    yield engine
-    engine.close()
 
 
 @pytest.fixture(scope="module")

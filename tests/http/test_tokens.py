@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from tests.http.signing import SECRET, Signer, by_hand, by_secret, claims, key_set
 from voxgender.errors import SettingsError, TokenRejected
-from voxgender.http.keys import JwkSet
+from voxgender.http.keys import RETRY_S, JwkSet
 from voxgender.http.tokens import LEEWAY_S, JwtVerifier
 
 
@@ -22,7 +22,7 @@ def signers() -> dict[str, Signer]:
 
 @pytest.fixture
 def tokens(signers: dict[str, Signer], tmp_path: Path) -> JwtVerifier:
-    """By secret and by public keys of every kind."""
+    """Return verifiers by secret and by public keys of every kind."""
     path = tmp_path / "keys.json"
     path.write_bytes(key_set(list(signers.values())))
     return JwtVerifier(SECRET, JwkSet(str(path)), audience="voxgender", issuer="")
@@ -193,3 +193,24 @@ def test_a_secret_that_is_none_is_refused_without_repeating_it(secret: str) -> N
     with pytest.raises(SettingsError, match="--jwt-secret") as caught:
         JwtVerifier(secret, None, audience="voxgender", issuer="")
     assert secret not in str(caught.value)
+
+
+@pytest.mark.parametrize("header", [{"kid": "the one"}, {}], ids=["the same id", "no id"])
+async def test_a_key_that_is_replaced_under_its_id_lets_callers_in(tmp_path: Path, header: dict[str, str]) -> None:
+    """Read the key set again for a token that the known key has not signed.
+
+    An issuer replaced its key and kept the id, or signs without one. All its callers got 401 for up to ten minutes,
+    until the set was read again by itself.
+    """
+    path, now = tmp_path / "keys.json", [0.0]
+    before, after, stranger = (Signer("ES256", "the one") for _ in range(3))
+    path.write_bytes(key_set([before]))
+    tokens = JwtVerifier("", JwkSet(str(path), clock=lambda: now[0]), audience="voxgender", issuer="")
+    assert (await tokens.check(before.token(header=header))).subject == "ann"
+    path.write_bytes(key_set([after]))
+    now[0] += RETRY_S
+    assert "signature" in await refusal(tokens, stranger.token(header=header))
+    assert (await tokens.check(after.token(header=header))).subject == "ann"
+    path.write_bytes(key_set([stranger]))
+    assert "signature" in await refusal(tokens, stranger.token(header=header)), "it was read a moment ago"
+    await tokens.close()

@@ -1,5 +1,6 @@
 """The tracks of a phone call, side by side on one clock, whatever order their messages come in."""
 
+from collections.abc import Callable
 from itertools import permutations
 
 import pytest
@@ -86,3 +87,47 @@ def test_what_comes_twice_is_heard_once() -> None:
     one = tracks(1, "inbound")
     one.add("inbound", 1, 0, b"a" * 4 * MS_20)
     assert one.add("inbound", 1, 0, b"a" * 4 * MS_20) == b""
+
+
+CLOCKS: dict[str, Callable[[int], int]] = {
+    "stands still": lambda index: 0,
+    "counts seconds": lambda index: index // 50,
+    "is too slow": lambda index: 10 * index,
+    "begins anew": lambda index: 20 * (index % 75),
+    "wraps": lambda index: (2**32 - 5_000 + 20 * index) % 2**32,
+}
+
+
+@pytest.mark.parametrize(("clock", "numbered"), [*((clock, True) for clock in CLOCKS), ("wraps", False)])
+def test_a_gateway_whose_clock_is_wrong_is_heard(clock: str, *, numbered: bool) -> None:
+    """Hear a gateway that speaks Twilio's dialect, and counts time otherwise.
+
+    Its timestamps stood still, or began anew when the call was transferred. What is behind was taken for what had come
+    already, so the rest of the call was silence.
+    """
+    one = tracks(1, "inbound")
+    messages = 300
+    heard = b"".join(
+        one.add("inbound", index + 1 if numbered else None, CLOCKS[clock](index), b"a" * MS_20)
+        for index in range(messages)
+    )
+    assert heard == b"a" * messages * MS_20
+
+
+def test_numbers_and_times_that_begin_anew_together_are_missed_for_two_seconds_at_most() -> None:
+    one = tracks(1, "inbound")
+    lengths = (75, 500)
+    heard = b"".join(
+        one.add("inbound", index + 1, 20 * index, b"a" * MS_20) for length in lengths for index in range(length)
+    )
+    assert len(heard) >= (sum(lengths) - 2 * 50 - 1) * MS_20
+
+
+def test_what_lags_is_left_out_as_far_as_silence_stood_for_it() -> None:
+    both = tracks()
+    messages = 100
+    out = b"".join(both.add("inbound", index + 1, 20 * index, b"a" * MS_20) for index in range(messages))
+    out += b"".join(both.add("outbound", index + 1, 20 * index, b"b" * MS_20) for index in range(messages))
+    assert out[::2] == b"a" * messages * MS_20
+    # Half a second was waited for.
+    assert out[1::2] == b"." * (messages - 25) * MS_20 + b"b" * 25 * MS_20

@@ -37,7 +37,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def conversions(monkeypatch: pytest.MonkeyPatch) -> Conversions:
-    """For each conversion, whether it was to eight bits."""
+    """Record for each conversion whether it was to eight bits."""
     made: Conversions = []
     build = wav2vec2.build
 

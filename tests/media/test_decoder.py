@@ -131,7 +131,7 @@ def test_a_broken_payload_costs_its_own_time_only(broken: bytes) -> None:
     assert frames[0].pts == 0
     assert frames[-1].pts is not None
     assert frames[-1].pts + 3 * frames[-1].samples == 12 * 960
-    assert level(frames[-1], frames[-1].samples - 640, frames[-1].samples) > 3_000
+    assert level(frames[-1], frames[-1].samples - 640, frames[-1].samples) > 0.1
 
 
 @pytest.mark.parametrize(

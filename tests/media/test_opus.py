@@ -19,7 +19,8 @@ def test_a_packet_becomes_16_khz_samples() -> None:
     pcm = Buffer()
     assert [decoder.decode(payload, pcm) for payload in opus_payloads(20)] == [320] * 20
     tone = pcm.pop()
-    assert tone.dtype == np.int16
+    assert tone.dtype == np.float32
+    assert 0.05 < np.abs(tone).max() <= 1.0
     assert tone.size == 20 * 320
     spectrum = np.abs(np.fft.rfft(tone[3_200:].astype(float)))
     assert np.argmax(spectrum) * 16_000 / 3_200 == pytest.approx(300, abs=5)

@@ -23,7 +23,7 @@ async def begin(engine: Engine) -> AsyncIterator[Begin]:
         places: Places, name: str, *, subject: str | None = None, address: str = "", channels: int = 1
     ) -> StreamSession:
         """Begin a call whose client has not connected yet."""
-        await places.make_room(subject, address, channels)
+        await places.free_places(subject, address, channels)
         form = StreamFormat(channels=channels)
         session = StreamSession(name, engine, form, ticket=f"for {name}", on_ended=places.remove)
         places.add(session, subject, address)
@@ -100,11 +100,11 @@ async def test_no_call_ends_for_one_that_finds_no_room_all_the_same(begin: Begin
 async def test_a_call_does_not_give_way_to_its_own_voices(begin: Begin) -> None:
     places = Places(3, give_way_s=0.0)
     session = await begin(places, "one")
-    await places.make_room_for_voices(session, 2)
+    await places.free_places_for_voices(session, 2)
     with pytest.raises(NotReady, match="too small"):
-        await places.make_room_for_voices(session, 3)
+        await places.free_places_for_voices(session, 3)
     other = await begin(places, "other")
-    await places.make_room_for_voices(session, 2)
+    await places.free_places_for_voices(session, 2)
     assert names(places) == ["one"]
     assert other.ended_for == "gave_way"
 
@@ -116,7 +116,7 @@ async def test_a_subject_s_calls_are_counted_and_those_of_nobody_are_not(begin: 
     with pytest.raises(TooManySessions, match="2 calls already"):
         await begin(places, "three", subject="ann")
     with pytest.raises(TooManySessions, match="2 calls already"):
-        await places.make_room_for_voices(two, 1)
+        await places.free_places_for_voices(two, 1)
     await begin(places, "of another", subject="bob")
     for number in range(3):
         await begin(places, f"anonymous {number}")

@@ -288,7 +288,7 @@ async def test_a_change_of_codec_in_mid_call_is_followed(receiver: AudioReceiver
 
 
 def placed(receiver: AudioReceiver) -> list[float]:
-    """When each packet that is ready begins, in seconds of the call."""
+    """Return when each packet that is ready begins, in seconds of the call."""
     assert receiver._call.decode is not None
     pieces = [piece for piece in receiver._call.drain(0.0).audio if isinstance(piece, Packet)]
     return [piece.pts / (48_000 if piece.payload_type == 96 else 8_000) for piece in pieces]

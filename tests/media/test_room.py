@@ -4,30 +4,23 @@ import asyncio
 import gc
 import re
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from time import monotonic
 
 import pytest
 
-from tests.engine.models import Pitch
 from tests.rooms import RoomPeer, a_room
 from tests.rtc import SDP, Server, ToneTrack, a_peer, a_server
 from tests.support import TimedTrack, in_real_time
 from voxgender.engine import Engine
 from voxgender.engine.messages import NO_MEDIA_S
+from voxgender.engine.schedule import EVERY_TICK
 from voxgender.media.room import Room, RoomVoice
 from voxgender.media.rtp import Rtp
 from voxgender.media.session import Session
 from voxgender.peer.voices import MAN, WOMAN, speak
 from voxgender.protocol import AnyMessage, Change, Hello, Result, Segment, Summary, Warning
 from voxgender.sdp import MAX_VOICES, Codec, VoiceLine
-
-
-@pytest.fixture(scope="module")
-def hearing() -> Iterator[Engine]:
-    engine = Engine(Pitch())
-    yield engine
-    engine.close()
 
 
 @pytest.fixture
@@ -275,6 +268,26 @@ async def test_a_call_of_one_voice_stays_one(server: Server) -> None:
         await room.until(Result)
 
 
+async def test_a_room_without_titles_goes_on_with_one_voice(server: Server) -> None:
+    """Let a voice leave a room whose lines have no titles, as those of programs have none.
+
+    The offer with one line left was refused, so the voice that had left stayed, and no other one could come.
+    """
+    async with a_room([ToneTrack(), ToneTrack()]) as room:
+        path = await room.call(server.http)
+        await room.until_all(Result, [0, 1])
+        room.pc.getTransceivers()[0].direction = "inactive"
+        await room.update(server.http, path)
+        await room.until_all(Summary, [0])
+        await room.until_all(Result, [1])
+        assert server.node.live == 1
+        room.pc.addTrack(ToneTrack())
+        await room.update(server.http, path)
+        await room.until_all(Result, [1, 2])
+        last = await room.end(server.http, path)
+    assert Counter(message.channel for message in last if isinstance(message, Summary)) == Counter([1, 2, None])
+
+
 async def test_an_offer_with_no_audio_left_is_refused(server: Server) -> None:
     async with a_room([ToneTrack(), ToneTrack()]) as room:
         path = await room.call(server.http)
@@ -348,6 +361,7 @@ class Voices:
         self.ended: list[Exception | None] = []
         self.room = Room(
             engine,
+            EVERY_TICK,
             lambda _: None,
             lambda excess, about: self.excesses.append((excess, about.get("name"))),
             self.ended.append,

@@ -7,15 +7,17 @@ import os
 import subprocess
 import sys
 import wave
-from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
+import aiohttp
 import av
 import numpy as np
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+from yarl import URL
 
-from tests.engine.models import Pitch
 from tests.options import given
 from tests.rtc import Server, a_server
 from tests.support import silence
@@ -32,13 +34,6 @@ from voxgender.protocol import Change, Hello, Result
 from voxgender.settings import FrontSettings
 
 RAW = StreamFormat()
-
-
-@pytest.fixture(scope="module")
-def hearing() -> Iterator[Engine]:
-    engine = Engine(Pitch())
-    yield engine
-    engine.close()
 
 
 @pytest.fixture
@@ -94,6 +89,31 @@ async def test_refusals_are_told_in_the_server_s_words(hearing: Engine, conversa
         await lines(server, conversation)
     with pytest.raises(AudioError, match="cannot be read"):
         await lines(server, conversation / "missing")
+
+
+async def test_a_proxy_that_lets_no_websocket_through_is_told_and_the_ticket_is_not(
+    hearing: Engine, conversation: Path
+) -> None:
+    """An nginx set up as the documents had it: the line had the whole address of the WebSocket, ticket included."""
+    async with a_server(hearing) as server, aiohttp.ClientSession() as upstream:
+
+        async def forward(request: web.Request) -> web.Response:
+            url = URL(server.url).join(URL(request.path_qs, encoded=True))
+            # Hop-by-hop headers end at a proxy (RFC 9110 section 7.6.1), if it is not told to pass them on.
+            async with upstream.request(request.method, url, data=await request.read()) as response:
+                return web.Response(
+                    status=response.status, body=await response.read(), content_type=response.content_type
+                )
+
+        app = web.Application()
+        app.router.add_route("*", "/{path:.*}", forward)
+        async with TestServer(app) as proxy:
+            out = io.StringIO()
+            with pytest.raises(
+                CallError, match=r"/listen: the WebSocket was refused \(426\); a proxy .* Upgrade"
+            ) as told:
+                await terminal.listen(str(proxy.make_url("/")), conversation, raw=RAW, json=True, out=out)
+    assert "listen/" not in str(told.value)
 
 
 async def test_a_stream_that_the_server_ends_is_told(hearing: Engine) -> None:

@@ -49,7 +49,7 @@ async def clock() -> Time:
 
 
 class Beats(list[float]):
-    """When a beat came."""
+    """Records when each beat came."""
 
     def __init__(self, clock: Time) -> None:
         super().__init__()

@@ -75,7 +75,7 @@ class PoolProcess:
         return status
 
     def started(self) -> list[psutil.Process]:
-        """All processes that it has started, and those that these have."""
+        """Return all processes that it has started, and their own."""
         return psutil.Process(self.process.pid).children(recursive=True)
 
     def joined(self) -> dict[str, str]:

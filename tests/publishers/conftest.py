@@ -149,7 +149,7 @@ def without_upnp(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def p256(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A certificate and its key, by the command in docs/quickstart.md."""
+    """A certificate and its key, by the command in docs/publishers.md."""
     directory = tmp_path_factory.mktemp("certificate")
     certificate, key = directory / "cert.pem", directory / "key.pem"
     command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]

@@ -31,7 +31,7 @@ def dev(speech: Path) -> list[Clip]:
 
 
 async def calls(engine: Engine, clips: list[Clip]) -> list[Report]:
-    """All clips at once, one call each, on one server."""
+    """Play all clips at once, one call each, to one server."""
     async with a_server(engine) as server:
         return await asyncio.gather(*(Caller(server.url, from_file(clip.path)).run() for clip in clips))
 

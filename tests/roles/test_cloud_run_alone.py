@@ -1,4 +1,4 @@
-"""All of it in one process behind nothing but HTTP: no UDP, instances that end, clients that resume."""
+"""One process serves calls over HTTP alone: without UDP, with instances that end and clients that resume."""
 
 import asyncio
 import json

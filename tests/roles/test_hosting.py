@@ -1,8 +1,9 @@
-"""When a server stops, and what it does not wait for."""
+"""A server stops when it is told to, and waits for no more than it must."""
 
 import asyncio
 import atexit
 import gc
+import socket
 import threading
 from contextlib import AsyncExitStack
 
@@ -22,6 +23,22 @@ async def test_the_first_sigterm_drains_and_the_second_does_not_wait() -> None:
     assert not stop.now.is_set()
     stop.drain()
     assert stop.now.is_set()
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="no IPv6 here")
+async def test_all_addresses_of_ipv6_are_all_of_ipv4_too() -> None:
+    """Listen to both with ``--host ::``, as other servers do.
+
+    asyncio left IPv4 out. A media node that listened on ``::`` told signaling its address on the way to Redis, which
+    was one of IPv4, so no call reached it.
+    """
+    async with AsyncExitStack() as stack:
+        port = await listen(web.Application(), stack, host="::", port=0)
+        for host in (LOOPBACK, "::1"):
+            _, writer = await asyncio.open_connection(host, port)
+            writer.close()
+        with pytest.raises(VoxgenderError, match=f"cannot listen on :: port {port}"):
+            await listen(web.Application(), stack, host="::", port=port)
 
 
 async def test_sigint_does_not_wait() -> None:

@@ -10,7 +10,7 @@ from voxgender.training.resynthesis import resynthesised
 
 
 def median_hz(audio: Samples) -> float:
-    """By the autocorrelation of the loud half of frames of 64 ms."""
+    """Measure the pitch by the autocorrelation of the loud half of frames of 64 ms."""
     frames = audio[: audio.size // 1024 * 1024].reshape(-1, 1024)
     power = np.mean(frames**2, axis=1)
     spectra = np.abs(np.fft.rfft(frames[power >= np.median(power)] * np.hanning(1024), 4096)) ** 2

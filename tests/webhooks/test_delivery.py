@@ -2,8 +2,9 @@
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any
 
 import pytest
@@ -229,3 +230,40 @@ async def test_a_server_that_stops_gives_up_on_a_receiver_that_is_gone_at_once()
         async with asyncio.timeout(2):
             await webhooks.close(5.0)
         assert fate("unsent") == before + 4
+
+
+@pytest.mark.parametrize(
+    ("head", "body"),
+    [
+        ("Content-Length: 50", b""),
+        ("Content-Length: 50", b"ok"),
+        ("Content-Encoding: gzip\r\nContent-Length: 2", b"ok"),
+        ("Content-Encoding: br\r\nContent-Length: 2", b"ok"),
+    ],
+    ids=["never comes", "is cut off", "is no gzip", "is packed by what nobody asked for"],
+)
+async def test_a_status_counts_whatever_becomes_of_the_body_behind_it(head: str, body: bytes) -> None:
+    """Take a status of 2xx for the answer that it is.
+
+    A receiver answered 200 and a length, and the body behind it never came, or could not be unpacked. Each webhook
+    counted as unreachable, so it was sent again for an hour, and those of all other calls waited behind it.
+    """
+    seen = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(asyncio.IncompleteReadError):
+            while asked := await reader.readuntil(b"\r\n\r\n"):
+                (length,) = re.findall(rb"(?i)content-length: (\d+)", asked)
+                await reader.readexactly(int(length))
+                seen.append(re.findall(rb"(?i)webhook-id: (\S+)", asked)[0].decode())
+                writer.write(f"HTTP/1.1 200 OK\r\n{head}\r\n\r\n".encode() + body)
+        writer.close()
+
+    server = await asyncio.start_server(answer, LOOPBACK)
+    url = f"http://{LOOPBACK}:{server.sockets[0].getsockname()[1]}/voices"
+    before = fate("delivered")
+    async with server, webhooks_to(url) as webhooks:
+        tell(webhooks)
+        await webhooks.close(10)
+    assert fate("delivered") == before + 4
+    assert seen == [f"{call_hash('abc')}-{number}" for number in range(1, 5)]

@@ -196,6 +196,10 @@ export const errors = {
     'Dieser Seite fehlt ein Teil von voxgender',
     'Wer sie gemacht hat, muss capture-worklet.js vom eigenen Server der Seite anbieten.',
   ],
+  unsupported: [
+    'Diesem Browser fehlt, was ein Anruf braucht',
+    'Einen anderen oder neueren Browser nehmen. Manche haben es nur auf https-Seiten, oder es ist abgeschaltet.',
+  ],
   no_relay: [
     'Kein Weg über das Relay',
     'Der TURN-Server antwortete nicht, oder nahm die Anmeldung nicht, die dieser Server gab.',

@@ -187,6 +187,10 @@ export const errors = {
     'A esta página le falta una parte de voxgender',
     'Su autor debe servir capture-worklet.js desde el propio servidor de la página.',
   ],
+  unsupported: [
+    'A este navegador le falta lo que necesita una llamada',
+    'Usa otro navegador o uno más reciente. Algunos solo lo tienen en páginas https, o está desactivado.',
+  ],
   no_relay: ['No hay paso por el relé', 'El servidor TURN no respondió o no aceptó el acceso que dio este servidor.'],
   no_token: ['No se pudo iniciar sesión', 'La página no pudo obtener un token para el servidor.'],
   too_many_sessions: ['Estás en demasiadas llamadas', 'Termina una, en otra pestaña o en otro dispositivo.'],

@@ -184,6 +184,10 @@ export const errors = {
     'Il manque à cette page une partie de voxgender',
     'Son auteur doit servir capture-worklet.js depuis le serveur de la page.',
   ],
+  unsupported: [
+    'Il manque à ce navigateur ce qu’il faut pour un appel',
+    'Utilisez un autre navigateur ou une version plus récente. Certains ne l’ont que sur les pages https, ou c’est désactivé.',
+  ],
   no_relay: [
     'Pas de passage par le relais',
     'Le serveur TURN n’a pas répondu, ou a refusé l’identifiant donné par ce serveur.',

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from voxgender.audio.formatcheck import FormatCheck
 from voxgender.audio.packets import Packet
 from voxgender.audio.pcm import Encoding, PcmFormat, PcmPackets
 from voxgender.errors import AudioError
@@ -28,6 +29,11 @@ class _Piece(NamedTuple):
     encoding: Encoding | None = None
     kind: str = "chunk"
     """Name of its type, for errors."""
+
+    @property
+    def is_raw(self) -> bool:
+        """True for bytes of which only the program knows what they are."""
+        return isinstance(self.data, bytes) and self.encoding is None
 
 
 class Chunks:
@@ -54,6 +60,7 @@ class Chunks:
         self._formats: list[PcmFormat] = []
         self._packets: PcmPackets | None = None
         self._is_last_planar = False
+        self._check: FormatCheck | None = None
 
     @property
     def decoders(self) -> "list[Callable[[Sequence[Packet]], list[Frame]]]":
@@ -78,11 +85,15 @@ class Chunks:
             AudioError: it is no PCM, or has another rate or number of channels than was said.
         """
         piece = _piece(chunk)
-        rate_hz = self._rate_of(piece)
         if isinstance(piece.data, bytes):
             encoding = piece.encoding or self._encoding or "s16le"
-            pcm = PcmFormat(rate_hz, encoding, self._channels_of(piece, piece.channels or self._channels or 1))
+            # Before the rate: who gives a whole file has none to say.
+            self._look(piece, encoding, piece.data)
+            pcm = PcmFormat(
+                self._rate_of(piece), encoding, self._channels_of(piece, piece.channels or self._channels or 1)
+            )
             return self._packets_of(pcm, piece.data)
+        rate_hz = self._rate_of(piece)
         from voxgender.audio.arrays import encoded, interleaved
 
         samples, encoding = encoded(piece.data, self._encoding, piece.kind)
@@ -92,7 +103,14 @@ class Chunks:
         said = piece.channels or self._channels
         samples, self._is_last_planar = interleaved(samples, said, is_planar=self._is_last_planar)
         channels = self._channels_of(piece, samples.shape[1])
-        return self._packets_of(PcmFormat(rate_hz, encoding, channels), samples.tobytes())
+        data = samples.tobytes()
+        self._look(piece, encoding, data)
+        return self._packets_of(PcmFormat(rate_hz, encoding, channels), data)
+
+    def _look(self, piece: _Piece, encoding: Encoding, data: bytes) -> None:
+        if self._check is None:
+            self._check = FormatCheck(encoding, is_raw=piece.is_raw)
+        self._check.look(data)
 
     def _rate_of(self, piece: _Piece) -> int:
         if piece.rate_hz is None and self._rate_hz is None:
@@ -153,9 +171,12 @@ def _of_frame(frame: Any, kind: str) -> _Piece:
     if not rate_hz:
         raise AudioError(f"A {kind} has no sample rate: set its sample_rate, in Hz.")
     if hasattr(frame, "to_ndarray"):
+        channels = len(frame.layout.channels)
+        if not frame.samples:
+            # PyAV makes no array of it.
+            return _Piece(b"", rate_hz, channels, kind=kind)
         # PyAV: planes of shape (channels, n), or packed samples of shape (1, channels * n).
         planes = frame.to_ndarray()
-        channels = len(frame.layout.channels)
         planes = planes.T if frame.format.is_planar else planes.reshape(-1, channels)
         return _Piece(planes, rate_hz, channels, kind=kind)
     samples = getattr(frame, "audio", getattr(frame, "data", None))

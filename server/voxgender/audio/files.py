@@ -1,19 +1,18 @@
 """Read audio files of any container and codec that PyAV knows, and only the bytes of the file itself."""
 
 import logging
-import os
 import signal
 import stat
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from ctypes import py_object, pythonapi
 from errno import EINVAL
-from io import SEEK_SET, FileIO
+from io import SEEK_END, SEEK_SET, FileIO
 from itertools import islice
 from os import PathLike, fspath
 from pathlib import Path
 from threading import current_thread, main_thread
-from typing import Self
+from typing import Any, BinaryIO, Self
 
 import av
 import av.error
@@ -57,23 +56,26 @@ _FORMATS = ",".join(
 )
 
 
-def read_frames(path: str | PathLike[str], *, max_searched: int = MAX_SEARCHED) -> Generator[AudioFrame, None, None]:
+def read_frames(
+    source: str | PathLike[str] | BinaryIO, *, max_searched: int = MAX_SEARCHED
+) -> Generator[AudioFrame, None, None]:
     """Decode a file's first audio stream, frame by frame; skip damaged packets.
 
     Files that name other files, such as playlists, are refused, and so are pipes, devices and folders. Bytes that are
     appended to the file meanwhile are not read.
 
     Args:
-        path: the file.
+        source: the file's path; or a file that is open and can be sought in, which is read from its beginning and left
+            open.
         max_searched: bytes read without a frame of audio among them after which the file is given up.
 
     Raises:
         AudioError: the file is missing, is no media file, or holds no audio that can be decoded.
     """
-    name = fspath(path)
-    with _Source(name, max_searched) as source:
+    name = fspath(source) if isinstance(source, str | PathLike) else _name_of(source)
+    with _Source(name, None if isinstance(source, str | PathLike) else source, max_searched) as reader:
         empty, not_numbers = True, 0
-        with _open(name, source) as container:
+        with _open(name, reader) as container:
             if not container.streams.audio:
                 raise AudioError(f"{name}: holds no audio stream")
             stream = container.streams.audio[0]
@@ -81,30 +83,37 @@ def read_frames(path: str | PathLike[str], *, max_searched: int = MAX_SEARCHED) 
             if stream.codec_context is None:
                 raise AudioError(f"{name}: holds no audio that can be decoded")
             _check_order(stream, name)
-            packets = container.demux(stream)
-            while True:
-                try:
-                    with source.interruptible():
-                        packet = next(packets, None)
-                    if packet is None:
-                        break
-                    frames = packet.decode()
-                except av.error.InvalidDataError:
-                    continue
-                except av.error.FFmpegError as error:
-                    raise AudioError(f"{name}: cannot be decoded any further ({error.strerror})") from None
-                for frame in frames:
-                    if frame.sample_rate not in _RATES_HZ:
-                        raise AudioError(f"{name}: has {frame.sample_rate} samples a second, which is no rate of audio")
-                    empty = False
-                    source.found_audio()
-                    frame, wrong = silence_non_finite(frame)
-                    not_numbers += wrong
-                    yield frame
+            for frame in _decode(container, stream, reader, name):
+                if frame.sample_rate not in _RATES_HZ:
+                    raise AudioError(f"{name}: has {frame.sample_rate} samples a second, which is no rate of audio")
+                empty = False
+                reader.found_audio()
+                frame, wrong = silence_non_finite(frame)
+                not_numbers += wrong
+                yield frame
     if empty:
         raise AudioError(f"{name}: holds no audio that can be decoded")
     if not_numbers:
         logger.warning("%s: %d samples are infinite or no numbers, and were taken for silence", name, not_numbers)
+
+
+def _decode(
+    container: InputContainer, stream: AudioStream, source: "_Source", name: str
+) -> Generator[AudioFrame, None, None]:
+    """Yield a stream's frames; skip damaged packets."""
+    packets = container.demux(stream)
+    while True:
+        try:
+            with source.interruptible():
+                packet = next(packets, None)
+            if packet is None:
+                return
+            frames = packet.decode()
+        except av.error.InvalidDataError:
+            continue
+        except av.error.FFmpegError as error:
+            raise AudioError(f"{name}: cannot be decoded any further ({error.strerror})") from None
+        yield from frames
 
 
 def read_audio(path: str | PathLike[str], *, max_s: float = MAX_WHOLE_S) -> npt.NDArray[np.float32]:
@@ -154,33 +163,42 @@ def _check_order(stream: AudioStream, name: str) -> None:
     )
 
 
+def _name_of(file: BinaryIO) -> str:
+    """Return the name of an open file, for errors; those in memory have none, and a descriptor's is a number."""
+    name = getattr(file, "name", None)
+    return name if isinstance(name, str) and name else type(file).__name__
+
+
 class _Source:
-    """Reads one regular file for FFmpeg, so that FFmpeg opens no file itself, and stops at Ctrl-C.
+    """Reads one file for FFmpeg, so that FFmpeg opens no file itself, and stops at Ctrl-C.
 
     FFmpeg calls these methods from C, which no exception can cross. So an exception is kept, FFmpeg is told that the
     file has ended, and :meth:`interruptible` raises the exception.
 
     Args:
         name: the file.
+        given: the file, if it is open already; it is left open.
         max_searched: bytes that are read without finding audio.
 
     Raises:
         AudioError: there is no such file, or it cannot be read.
     """
 
-    def __init__(self, name: str, max_searched: int) -> None:
+    def __init__(self, name: str, given: Any, max_searched: int) -> None:
         self.name = name
         self._max_searched = max_searched
+        self._is_given = given is not None
         try:
-            if not stat.S_ISREG(Path(name).stat().st_mode):
+            if not self._is_given and not stat.S_ISREG(Path(name).stat().st_mode):
                 # Checked before opening: to open a named pipe waits for ever for its other end.
                 raise AudioError(f"{name}: not an audio file that FFmpeg reads (it is no regular file)")
-            self._file = FileIO(name)
+            self._file = given if self._is_given else FileIO(name)
+            self._size = self._file.seek(0, SEEK_END)
+            self._file.seek(0)
         except FileNotFoundError:
             raise AudioError(f"{name}: no such file") from None
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, AttributeError) as error:
             raise AudioError(f"{name}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
-        self._size = os.fstat(self._file.fileno()).st_size
         self._searched = 0
         self._broken: BaseException | None = None
 
@@ -189,8 +207,11 @@ class _Source:
             return b""
         try:
             data = self._file.read(max(0, min(size, self._size - self._file.tell()))) or b""
-        except OSError as error:
-            self._broken = AudioError(f"{self.name}: cannot be read ({error.strerror})")
+            if isinstance(data, str):
+                raise TypeError("it gives text: open it with mode 'rb'")
+            data = bytes(data)
+        except Exception as error:  # noqa: BLE001 - what a program's own file raises cannot go through FFmpeg either
+            self._broken = AudioError(f"{self.name}: cannot be read ({getattr(error, 'strerror', None) or error})")
             return b""
         self._search(len(data))
         return data
@@ -199,7 +220,7 @@ class _Source:
         self._search(_SEEK_COST)
         try:
             return -1 if self._broken is not None else self._file.seek(offset, whence)
-        except (OSError, ValueError):
+        except Exception:  # noqa: BLE001 - none can go through FFmpeg
             # -1 tells FFmpeg of an error: offsets in a damaged file lead anywhere.
             return -1
 
@@ -230,7 +251,8 @@ class _Source:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._file.close()
+        if not self._is_given:
+            self._file.close()
 
     def _search(self, cost: int) -> None:
         self._searched += cost

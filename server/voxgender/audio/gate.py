@@ -53,9 +53,9 @@ class Gate:
         audio = np.concatenate((self._rest, samples))
         count = (audio.size - CONTEXT) // FRAME
         self._rest = audio[count * FRAME :]
-        before = audio[: count * FRAME].reshape(count, FRAME)[:, :CONTEXT]
-        frames = audio[CONTEXT : CONTEXT + count * FRAME].reshape(count, FRAME)
-        return np.concatenate((before, frames), axis=1)
+        # A view in which the end of each frame is the beginning of the next one.
+        step, sample = FRAME * audio.itemsize, audio.itemsize
+        return np.ndarray((count, CONTEXT + FRAME), audio.dtype, audio, strides=(step, sample))
 
     def update(self, speech: SpeechProbabilities) -> list[tuple[int, int]]:
         """Update the gate by the network's probabilities for the last :meth:`frames`.

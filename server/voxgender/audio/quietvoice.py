@@ -48,7 +48,7 @@ class QuietVoice:
         return self._gate.state
 
     def frames(self, samples: Samples) -> Samples | None:
-        """Add the next samples; return frames for the network as :meth:`Gate.frames` does, or None if it need not run."""
+        """Add the next samples; return frames for the network as :meth:`Gate.frames` does; None if not needed."""
         if not samples.size:
             return None
         self._loudest_db = max(_level_db(samples), self._loudest_db - _FORGET_DB_PER_S * samples.size / SAMPLE_RATE_HZ)
@@ -79,4 +79,4 @@ def _level_db(samples: Samples) -> float:
     """Return the RMS of the loudest frame, in dB of full scale."""
     count = max(1, samples.size // FRAME)
     frames = samples[: count * FRAME].reshape(count, -1)
-    return 10 * math.log10(float(np.einsum("ij,ij->i", frames, frames).max()) / frames.shape[1] + 1e-12)
+    return 10 * math.log10(max(np.vecdot(frames, frames).tolist()) / frames.shape[1] + 1e-12)

@@ -37,10 +37,12 @@ class Timeline:
         self._ahead_s = 0.0
 
     def place(self, frames: Sequence[Frame]) -> list[Chunk]:
-        """Convert frames and fill the gaps before and between them."""
+        """Convert frames and fill the gaps before and between them; a frame without samples says nothing."""
         chunks: list[Chunk] = []
         run: list[Frame] = []
         for frame in frames:
+            if not frame.samples:
+                continue
             gap_s = self._gap(frame)
             if gap_s > 0:
                 chunks.append(Chunk(self._resampler.convert(run)))

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from pathlib import Path
 
 from voxgender.doctor import machine, services
@@ -24,20 +24,9 @@ _MEDIA_PARTS = "pip install 'voxgender[media]'"
 
 async def examine(settings: DoctorSettings) -> AsyncIterator[Finding]:
     """Yield what is found of a machine and of the options of one role, check by check."""
-    takes_calls, answers_callers = settings.role != "signaling", settings.role != "media"
-    checks: list[tuple[str, Callable[[DoctorSettings], AsyncIterator[Finding]]]] = [("ports", _tcp)]
-    if answers_callers:
-        checks.append(("options", _front))
-    if takes_calls:
-        checks.append(("addresses", _media))
-    if answers_callers:
-        checks.append(("ICE servers", _ice_servers))
-    if settings.role != "serve":
-        checks.append(("fleet", _fleet))
-    checks += [("clock", _clock), ("permissions", _machine)]
-    if takes_calls:
-        checks.append(("model", _model))
-    for name, check in checks:
+    for name, roles, check in _CHECKS:
+        if settings.role not in roles:
+            continue
         try:
             async for finding in check(settings):
                 yield finding
@@ -160,3 +149,16 @@ def _all_of(findings: Iterator[Finding]) -> list[Finding]:
     except VoxgenderError as error:
         found.append(failed("options", str(error), "see voxgender doctor --help"))
     return found
+
+
+_CHECKS: Sequence[tuple[str, Collection[str], Callable[[DoctorSettings], AsyncIterator[Finding]]]] = (
+    ("ports", ("serve", "signaling", "media"), _tcp),
+    ("options", ("serve", "signaling"), _front),
+    ("addresses", ("serve", "media"), _media),
+    ("ICE servers", ("serve", "signaling"), _ice_servers),
+    ("fleet", ("signaling", "media"), _fleet),
+    ("clock", ("serve", "signaling", "media"), _clock),
+    ("permissions", ("serve", "signaling", "media"), _machine),
+    ("model", ("serve", "media"), _model),
+)
+"""Each check with its name and the roles that it concerns, in order."""

@@ -1,6 +1,6 @@
 """Analyse a source that can wait: nothing of it is dropped."""
 
-import asyncio
+import atexit
 import secrets
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from voxgender.audio.chunks import Chunks
 from voxgender.embedding.sources import chunks_of
+from voxgender.embedding.threads import run_aside, wait_at_exit
 from voxgender.errors import AudioError
+from voxgender.extras import telling_extras
 from voxgender.protocol import AnyMessage
 
 if TYPE_CHECKING:
@@ -18,23 +20,51 @@ if TYPE_CHECKING:
     from voxgender.engine.stream import Stream
 
 
+PATIENCE_S = 2.0
+"""Time that the end of the process gives a model that is being loaded: files are read in less, a download is left."""
+
+_is_importable = False
+"""True once the networks' runtimes have been imported."""
+
+
 async def load(model: str | PathLike[str]) -> "Engine":
     """Return the process's engine with a model, loaded on another thread.
 
+    A model that is there already is had at once, however long others take to be loaded.
+
     Raises:
         ModelError: the model cannot be loaded.
+        ModuleNotFoundError: the ``media`` extra is not installed.
     """
+    if _is_importable:
+        from voxgender.engine.loading import loaded_engine
 
-    def loaded() -> "Engine":
-        # Importing the networks' runtimes would hold up the event loop as much as loading the weights.
+        if (engine := loaded_engine(model)) is not None:
+            return engine
+    return await run_aside(lambda: _load(model))
+
+
+@atexit.register
+def _end() -> None:
+    """Stop what runs in native code before the process ends."""
+    wait_at_exit(PATIENCE_S)
+    if _is_importable:
+        from voxgender.engine.loading import halt_all
+
+        halt_all()
+
+
+def _load(model: str | PathLike[str]) -> "Engine":
+    global _is_importable
+    # Importing the networks' runtimes would hold up the event loop as much as loading the weights.
+    with telling_extras():
         import voxgender.audio.pcmdecoder
+        import voxgender.engine.files
         import voxgender.engine.stream
         import voxgender.engine.track  # noqa: F401
         from voxgender.engine.loading import shared_engine
-
-        return shared_engine(model)
-
-    return await asyncio.to_thread(loaded)
+    _is_importable = True
+    return shared_engine(model)
 
 
 async def analyze(

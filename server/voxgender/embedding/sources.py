@@ -1,18 +1,16 @@
 """Iterate over the chunks of a source: an iterable, asynchronous or not, a stream that is read, or a single chunk."""
 
-import asyncio
 import inspect
-import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing
 from os import PathLike
 from typing import Any
 
+from voxgender.embedding.threads import iterate_aside
 from voxgender.errors import AudioError
 
 READ_BYTES = 4_096
 """Bytes that a file or a socket is asked for at once."""
-
-_END = object()
 
 
 def chunks_of(source: Any) -> AsyncIterator[Any]:
@@ -33,7 +31,7 @@ def chunks_of(source: Any) -> AsyncIterator[Any]:
     if isinstance(source, list | tuple):
         return _given(source)
     if hasattr(source, "__iter__"):
-        return _on_a_thread(iter(source).__next__)
+        return iterate_aside(iter(source).__next__)
     raise AudioError(
         f"A {type(source).__name__} is no source of sound: give an aiortc track, or an iterable of bytes, arrays or "
         "frames."
@@ -55,58 +53,30 @@ async def _read(source: Any) -> AsyncIterator[Any]:
         while chunk := await source.read(READ_BYTES):
             yield chunk
         return
-    async for chunk in _on_a_thread(lambda: source.read(READ_BYTES)):
-        if not chunk:
-            return
-        yield chunk
-
-
-async def _on_a_thread(next_chunk: Callable[[], Any]) -> AsyncIterator[Any]:
-    """Call a function that may block again and again, on a thread that neither the loop nor the process waits for."""
-    loop = asyncio.get_running_loop()
-    wanted = threading.Semaphore(0)
-    left = False
-    given: asyncio.Queue[Any] = asyncio.Queue()
-
-    def work() -> None:
-        while True:
-            wanted.acquire()
-            if left:
+    # The other one waits until as much has come.
+    read = getattr(source, "read1", source.read)
+    async with aclosing(iterate_aside(lambda: read(READ_BYTES))) as chunks:
+        async for chunk in chunks:
+            if chunk is None:
+                raise AudioError(
+                    "The file has nothing for now, and does not wait: let it block (os.set_blocking), or give an "
+                    "asyncio.StreamReader."
+                )
+            if not chunk:
                 return
-            try:
-                outcome: Any = next_chunk()
-            except StopIteration:
-                outcome = _END
-            except BaseException as error:  # noqa: BLE001 - it is raised where the chunks are iterated over
-                outcome = _Failed(error)
-            try:
-                loop.call_soon_threadsafe(given.put_nowait, outcome)
-            except RuntimeError:
-                # The loop was closed meanwhile.
-                return
-
-    threading.Thread(target=work, name="voxgender-source", daemon=True).start()
-    try:
-        while True:
-            wanted.release()
-            outcome = await given.get()
-            if outcome is _END:
-                return
-            if isinstance(outcome, _Failed):
-                raise outcome.error
-            yield outcome
-    finally:
-        left = True
-        wanted.release()
+            yield chunk
 
 
-class _Failed:
-    def __init__(self, error: BaseException) -> None:
-        self.error = error
+def is_file(source: Any) -> bool:
+    """Return whether a source is a file that is open, and not one whose methods are asynchronous."""
+    read = getattr(source, "read", None)
+    return callable(read) and callable(getattr(source, "seek", None)) and not inspect.iscoroutinefunction(read)
 
 
 def frames_of(source: Any) -> Iterator[Any]:
     """Return an iterator over the chunks of a source that is there as a whole, such as an array."""
+    if is_file(source):
+        return iter(lambda: source.read(READ_BYTES), b"")
     if isinstance(source, list | tuple) and not _is_pair(source):
         return iter(source)
     return iter([source])

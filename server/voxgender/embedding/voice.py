@@ -1,10 +1,12 @@
 """Analyse a live voice that is pushed: from any thread, without waiting."""
 
 import asyncio
+import inspect
 import secrets
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from os import PathLike
 from time import monotonic
 from types import TracebackType
@@ -48,6 +50,7 @@ class Voice:
 
     Raises:
         AudioError: the rate, the encoding or the number of channels is out of bounds.
+        VoxgenderError: ``on_message`` is a coroutine function, which nobody would await.
     """
 
     def __init__(
@@ -59,6 +62,10 @@ class Voice:
         model: str | PathLike[str] = "embedded",
         on_message: Callable[[AnyMessage], object] | None = None,
     ) -> None:
+        if inspect.iscoroutinefunction(on_message):
+            raise VoxgenderError(
+                "on_message is called and not awaited: give a plain function, or leave it out and use `async for`."
+            )
         self._chunks = Chunks(rate, encoding, channels)
         self._model = model
         self._on_message = on_message
@@ -105,7 +112,7 @@ class Voice:
             while self._pushed_s > MAX_PUSHED_S:
                 self._pushed_s -= self._pushed.popleft()[1]
                 self._dropped = True
-        self._wake()
+        self._on_loop(self._news.set)
 
     async def close(self) -> None:
         """End the sound; return once all of it is analysed and, with ``on_message``, told.
@@ -113,8 +120,10 @@ class Voice:
         Closing twice is closing once. The messages that are left may be read afterwards.
 
         Raises:
+            VoxgenderError: the voice belongs to another event loop.
             Exception: the error that ended the analysis, if the messages are not iterated over.
         """
+        self._check_loop()
         self._closed = True
         if self._loop is None:
             self._unread.end(None)
@@ -123,21 +132,25 @@ class Voice:
         self._unread.analysis = None
         if self._stream is not None:
             self._stream.release()
-        self._wake()
+        self._news.set()
         assert self._running is not None
         await asyncio.wait({self._running})
         if self._on_message is not None and self._unread.error is not None:
             raise self._unread.error
 
     def abandon(self) -> None:
-        """End at once: what was pushed and is not analysed yet is left, and the messages end."""
+        """End at once: what was pushed and is not analysed yet is left, and the messages end.
+
+        May be called from any thread.
+        """
         self._closed = True
         if self._running is not None:
-            self._running.cancel()
+            self._on_loop(self._running.cancel)
         else:
             self._unread.end(None)
 
     async def __aenter__(self) -> Self:
+        self._check_loop()
         if self._loop is None:
             self._start()
         return self
@@ -159,8 +172,9 @@ class Voice:
         """Return the next message.
 
         Raises:
-            VoxgenderError: the messages go to ``on_message``.
+            VoxgenderError: the messages go to ``on_message``, or the voice belongs to another event loop.
         """
+        self._check_loop()
         if self._on_message is not None:
             raise VoxgenderError("The messages go to on_message: leave it out to iterate over them.")
         if self._loop is None and not self._closed:
@@ -176,16 +190,30 @@ class Voice:
         # Also of a task that is cancelled before it begins.
         self._running.add_done_callback(lambda _: self._unread.end(None))
 
-    def _wake(self) -> None:
+    def _check_loop(self) -> None:
+        """Check that the voice's event loop runs here: another one would wait for it for ever.
+
+        Raises:
+            VoxgenderError: another one does.
+        """
+        if self._loop is not None and self._loop is not asyncio.get_running_loop():
+            raise VoxgenderError(
+                "The voice belongs to another event loop: make it where it is used, or before any event loop runs."
+            )
+
+    def _on_loop(self, callback: Callable[[], object]) -> None:
+        """Call back on the voice's event loop: now, if it runs here."""
         assert self._loop is not None
         try:
             here = asyncio.get_running_loop() is self._loop
         except RuntimeError:
             here = False
         if here:
-            self._news.set()
-        elif not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._news.set)
+            callback()
+            return
+        with suppress(RuntimeError):
+            # The loop may have been closed.
+            self._loop.call_soon_threadsafe(callback)
 
     async def _run(self) -> None:
         try:

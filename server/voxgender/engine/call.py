@@ -77,6 +77,8 @@ class Call:
         """True once no more messages will be delivered."""
         self.ended = False
         """True once no more audio will be pushed."""
+        self.is_beside = beside is not None
+        """True for a voice of a room."""
         self.phase = loop.schedule.join(beside)
         self._hop_s = loop.schedule.hop_s
         self._on_messages: OnMessages | None = on_messages
@@ -326,7 +328,7 @@ class LoopCalls:
 
     def remove(self, call: Call) -> None:
         """Remove a call; stop the timer with the last one."""
-        self.schedule.leave(call.phase)
+        self.schedule.leave(call.phase, is_beside=call.is_beside)
         del self._calls[call]
         if not self._calls:
             self._forget(self)
@@ -362,12 +364,16 @@ class LoopCalls:
     def give_up(self) -> None:
         """Give back the schedule's places of all calls, because their loop was closed."""
         for call in self._calls:
-            self.schedule.leave(call.phase)
+            self.schedule.leave(call.phase, is_beside=call.is_beside)
         self._calls.clear()
 
     def _look(self) -> None:
         self._looking = False
         now, busy = self.clock(), self.schedule.busy
+        if busy and self._timer is not None:
+            # Calls without audio are looked at now, too: to wake for them soon again would cost more than it brings.
+            self._timer.cancel()
+            self._wait()
         due = [call for call in self._calls if call.is_due(now, busy=busy)]
         if due:
             for call in due:
@@ -376,7 +382,7 @@ class LoopCalls:
 
     def _wait(self) -> None:
         # Half a tick late, so that it never comes before the sockets were read.
-        at = next_tick(self.loop.time(), self.schedule.hop_s) + TICK_S / 2
+        at = next_tick(self.loop.time(), TICK_S) - TICK_S / 2 + self.schedule.hop_s
         self._timer = self.loop.call_at(at, self._tick)
 
     def _tick(self) -> None:

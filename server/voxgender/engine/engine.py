@@ -18,7 +18,7 @@ from voxgender.engine.call_state import CallState, Hop
 from voxgender.engine.messages import Messages, TurnTimes
 from voxgender.engine.outstanding import Outstanding
 from voxgender.engine.pace import Pace
-from voxgender.engine.schedule import Phase, Schedule, check_hop
+from voxgender.engine.schedule import FEW_CALLS, Phase, Schedule, check_hop
 from voxgender.errors import ModelError
 from voxgender.inference.classifier import Classifier, Probabilities, RemoteClassifier
 from voxgender.inference.labels import OTHER
@@ -27,9 +27,11 @@ from voxgender.protocol import NO_VOICE, VOICES, Hello
 WINDOW_MS = 1_000
 HOP_MS = 192
 """Six frames of the speech gate, three ticks."""
+HALT_S = 10.0
+"""Longest run of the networks that the end of the process waits for."""
 CALLS_A_TURN = CALLS_A_RUN
-"""Calls in one turn, as many as the gate takes in one run; the messages of all of them wait for the last. While the
-model cannot keep up, a turn takes all calls, so that they share it."""
+"""Calls in one turn, as many as the gate takes in one run; the messages of all of them wait for the last. A few more
+get no turn of their own. While the model cannot keep up, a turn takes all calls, so that they share it."""
 
 CALLS_AHEAD_A_TURN = 2
 """Calls in a turn whose audio is ahead of time: the live calls that are due meanwhile wait for it."""
@@ -208,6 +210,18 @@ class Engine:
             self._thread.join()
         if self._pool is not None:
             self._pool.close()
+
+    def halt(self) -> None:
+        """Stop after the present run of the networks, for good, because the process ends.
+
+        A thread that comes back from native code to an interpreter that has ended is ended within it, and the C++ of
+        ONNX Runtime ends the whole process then (``terminate called without an active exception``).
+        """
+        with self._wake:
+            self._closed = True
+            self._wake.notify()
+        # Never given back: threads that want to run the networks wait here, for as long as there is a process.
+        self._networks.acquire(timeout=HALT_S)
 
     def submit(self, calls: Sequence[Call]) -> None:
         """Hand calls whose turn it is to the engine's thread."""
@@ -428,7 +442,8 @@ class Engine:
             if self._was_ahead:
                 calls, self._due_ahead = self._due_ahead[:CALLS_AHEAD_A_TURN], self._due_ahead[CALLS_AHEAD_A_TURN:]
                 return answered, calls
-            most = len(self._due) if self._pace.is_short(self.clock()) else CALLS_A_TURN
+            has_few_more = len(self._due) <= CALLS_A_TURN + FEW_CALLS
+            most = len(self._due) if has_few_more or self._pace.is_short(self.clock()) else CALLS_A_TURN
             due, self._due = self._due[:most], self._due[most:]
             self._turn_due_at = due[0][0] if due else math.inf
         return answered, [call for _, call in due]

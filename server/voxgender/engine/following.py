@@ -22,6 +22,7 @@ async def follow(
 
     Raises:
         Exception: the error that ended the analysis, or was raised while reading.
+        CancelledError: raised while reading, because the source awaits something that was cancelled.
     """
     unread = Unread()
     unread.analysis = analysis = open_analysis(unread.put, unread.end)
@@ -37,5 +38,7 @@ async def follow(
 
 
 def _note_error(reader: "asyncio.Task[None]", unread: Unread) -> None:
-    if not reader.cancelled() and (error := reader.exception()) is not None:
+    if reader.cancelled():
+        unread.end(asyncio.CancelledError("the source was cancelled"))
+    elif (error := reader.exception()) is not None:
         unread.end(error)

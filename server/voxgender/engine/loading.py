@@ -1,5 +1,6 @@
 """Load a model and make an engine for it, without the server's settings and without HTTP."""
 
+import atexit
 import os
 import threading
 from collections.abc import Sequence
@@ -13,8 +14,9 @@ from voxgender.system import usable_cores
 OFF = "off"
 """Name for no model: everything runs but the classification."""
 
-_lock = threading.Lock()
 _engines: dict[str, Engine] = {}
+_loading: dict[str, threading.Lock] = {}
+"""Held while a model is loaded, one for each, so that nobody waits for the model of others."""
 _of_parents: list[Engine] = []
 """Engines of the processes that this one was forked from, kept because their threads, which to end would wait for, are
 not here."""
@@ -84,16 +86,28 @@ def shared_engine(model: str | os.PathLike[str]) -> Engine:
         ModelError: the model cannot be loaded.
     """
     name = os.fspath(model)
-    with _lock:
+    # Each of these steps is atomic.
+    with _loading.setdefault(name, threading.Lock()):
         if name not in _engines:
             _engines[name] = load_engine(name)
         return _engines[name]
 
 
+def loaded_engine(model: str | os.PathLike[str]) -> Engine | None:
+    """Return the process's engine with this model if it has been loaded, without waiting; else None."""
+    return _engines.get(os.fspath(model))
+
+
+@atexit.register
+def halt_all() -> None:
+    """Stop all engines of the process for good, because it ends."""
+    while _engines:
+        _engines.popitem()[1].halt()
+
+
 def _start_anew() -> None:
     """Forget the engines of the process that this one was forked from: a fork has none of their threads."""
-    global _lock
-    _lock = threading.Lock()
+    _loading.clear()
     _of_parents.extend(_engines.values())
     _engines.clear()
 

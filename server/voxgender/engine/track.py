@@ -21,6 +21,8 @@ LINGER_S = 0.005
 """Time that ``recv`` of a track that has ended is given for what is left of it: less than a frame takes."""
 MAX_LEFT_S = 60.0
 """Audio that is read of a track that has ended: one whose ``recv`` forgets the end may give more for ever."""
+EMPTY_S = 0.001
+"""Length that a frame without samples counts as: a track that gives nothing else still ends, and lets others run."""
 _RATES_HZ = range(1_000, 768_001)
 
 
@@ -35,6 +37,11 @@ async def analyze(engine: Engine, track: MediaStreamTrack) -> AsyncGenerator[Any
     """
     if track.kind != "audio":
         raise AudioError(f"an audio track is wanted, not a {track.kind} track (a class of your own has kind = 'audio')")
+    if getattr(track, "readyState", None) is None:
+        raise AudioError(
+            f"a {type(track).__name__} is no track of aiortc: derive its class from aiortc.MediaStreamTrack, and call "
+            "super().__init__() in its __init__"
+        )
 
     async def read(call: Call) -> None:
         await _Reader(track, call, engine.clock, engine.schedule.hop_s).read()
@@ -68,7 +75,7 @@ class _Reader:
         while left_s > 0 and (frame := await self._next()) is not None:
             now = self._clock()
             await self._call.feed(self._stamps.believed(frame, now), now)
-            duration_s = frame.samples / frame.sample_rate
+            duration_s = max(frame.samples / frame.sample_rate, EMPTY_S)
             if self._track.readyState == "ended":
                 left_s -= duration_s
             read_s += duration_s
@@ -82,7 +89,8 @@ class _Reader:
         try:
             async with patience:
                 frame = await self._track.recv()
-        except MediaStreamError:
+        except (MediaStreamError, StopAsyncIteration):
+            # The second is of a ``recv`` that hands on the frames of a generator.
             return None
         except TimeoutError:
             if patience.expired():
@@ -123,7 +131,7 @@ class _Stamps:
         self._at = now
         self._end_s = None if start_s is None else start_s + duration_s
         self._ahead_s = max(-MAX_WAITING_S, self._ahead_s) - passed_s
-        if gap_s <= TOLERANCE_S or self._ahead_s + gap_s <= MAX_AHEAD_S:
+        if not frame.samples or gap_s <= TOLERANCE_S or self._ahead_s + gap_s <= MAX_AHEAD_S:
             self._ahead_s += gap_s + duration_s
             return frame
         self._ahead_s += duration_s

@@ -28,6 +28,8 @@ MAX_BACKOFF_S = 4.0
 _MIN_REFRESH_S = 0.25
 """Least time between two refreshes on demand."""
 _QUERIES_AT_ONCE = 64
+_MOST_IDS = 8
+"""Nodes of one address that are remembered."""
 
 
 class Directory:
@@ -73,6 +75,8 @@ class Directory:
         """Clients of addresses that belong to no member yet, or no longer."""
         self._beats: dict[str, int] = {}
         """Number of the newest record of each node; older records are ignored."""
+        self._ids_at: dict[str, list[str]] = {}
+        """Ids of the nodes that told records of each address, the latest last."""
         self._urls: Sequence[str] = ()
         self._refreshing: asyncio.Task[None] | None = None
         self._refreshed_at = -math.inf
@@ -182,6 +186,8 @@ class Directory:
                 self._update(record, record.url)
             remembered = self._members.keys() | {record.id for record in listing.records}
             self._beats = {node_id: beat for node_id, beat in self._beats.items() if node_id in remembered}
+            known = {member.node.url for member in self._members.values()} | self._by_url.keys()
+            self._ids_at = {url: ids for url, ids in self._ids_at.items() if url in known}
         self.refreshed.set()
         await self._query_silent()
         for member in self.members():
@@ -246,6 +252,7 @@ class Directory:
         if record.beat <= self._beats.get(record.id, -1):
             return
         self._beats[record.id] = record.beat
+        self._note_address(record.id, url)
         if member is None:
             node = self._by_url.pop(url, None) or self._remote(url)
             self._members[record.id] = Member(record, node, self._clock)
@@ -253,6 +260,21 @@ class Directory:
             logger.info("node %s is at %s", record.id, url)
             return
         member.update(record)
+
+    def _note_address(self, node_id: str, url: str) -> None:
+        """Note that a node has told a new record of an address; warn if another one did so in between.
+
+        A node that has started again has a new id, and the old one never comes again.
+        """
+        ids = self._ids_at.setdefault(url, [])
+        if ids and ids[-1] != node_id and node_id in ids:
+            logger.warning(
+                "several nodes are at %s, so calls go astray: give each an address of its own by --node-address, "
+                "and name all addresses of a service by --nodes dns:HOST:PORT",
+                url,
+                extra={"kind": f"several nodes at {url}"},
+            )
+        self._ids_at[url] = [*(one for one in ids if one != node_id), node_id][-_MOST_IDS:]
 
     def _remote(self, url: str) -> RemoteNode:
         on_record = partial(self._update_member, url)

@@ -56,9 +56,13 @@ class Member:
         """Share of its places that are taken or reserved."""
         return (self.record.sessions + self.reserved) / self.record.capacity
 
-    def has_room(self, places: int = 1) -> bool:
+    def has_places(self, places: int = 1) -> bool:
         """Tell whether the node takes calls and has so many free places."""
         return not self.record.draining and self.record.sessions + self.reserved + places <= self.record.capacity
+
+    def is_full(self, places: int = 1) -> bool:
+        """Tell whether the node takes calls and has too few free places."""
+        return not self.record.draining and not self.has_places(places)
 
     @contextmanager
     def reserve(self, places: int = 1) -> Iterator[None]:
@@ -99,12 +103,12 @@ def choose(
     subject: str | None = None,
     places: int = 1,
 ) -> Member | None:
-    """Choose the node for the next call: the less occupied of two drawn at random from the best that have room.
+    """Choose the node for the next call: the less occupied of two drawn at random from the best that have free places.
 
     Two at random instead of the best of all, because many signaling instances with slightly old records would all
     choose the same node (M. Mitzenmacher, The Power of Two Choices in Randomized Load Balancing, 1996).
 
-    With a subject, choose the same node for all of its calls while that has room, so that the node can count them
+    With a subject, choose the same node for all of its calls while that has places, so that the node can count them
     (D. Thaler and C. Ravishankar, Using Name-Based Mappings to Increase Hit Rates, 1998).
 
     Args:
@@ -115,9 +119,9 @@ def choose(
         places: places that the call takes.
 
     Returns:
-        A node, or None if none has room.
+        A node, or None if none has free places.
     """
-    candidates = [member for member in members if member.record.id not in passed_over and member.has_room(places)]
+    candidates = [member for member in members if member.record.id not in passed_over and member.has_places(places)]
     if not candidates:
         return None
 

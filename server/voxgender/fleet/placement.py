@@ -22,19 +22,19 @@ logger = logging.getLogger(__name__)
 PLACE_TIMEOUT_S = 6.0
 """Time after which no further node is tried for a call; clients wait for about ten seconds."""
 FIRST_ANSWER_S = 1.0
-"""Time for the answer of the node that is asked first, where another one has room."""
+"""Time for the answer of the node that is asked first, where another one has free places."""
 PROMPT_ANSWER_S = 0.08
-"""Time after which that node is asked whether it moves at all; a healthy one takes some ten milliseconds."""
+"""Time after which that node is asked for its record; a healthy one answers an offer in some ten milliseconds."""
 STANDSTILL_S = 0.12
-"""Time for any answer to that question, for each offer that the node has to answer. A node that stands still must not
-keep its callers, one that is busy may."""
+"""Time for the record, for each offer that the node has to answer. A busy node sends its record in that time, one that
+stands still does not."""
 _STEPS = 4
-"""Parts in which this time is waited for: as long as signaling itself stands still, it cannot hear a node."""
+"""Parts into which that time is divided, so that a stop of signaling itself does not use it up."""
 MAX_UNANSWERED = 2
 """Nodes that may leave an offer unanswered before it is refused."""
 _WITHDRAWALS = 4
 """Attempts to withdraw an offer. After that the node ends the session itself, since nobody connects to it."""
-_ASKED_FOR_ROOM = 16
+_ASKED_WHEN_FULL = 16
 """Full nodes that are asked for a newer record before a call is refused."""
 
 
@@ -69,7 +69,7 @@ class Placement:
         because the offer itself may be the cause.
 
         Raises:
-            NotReady: no node is there, or none has room.
+            NotReady: no node is there, or none has free places.
             TooManySessions, SdpRejected, OptionRefused
         """
         offer_id = secrets.token_urlsafe(18)
@@ -90,7 +90,7 @@ class Placement:
                 if refreshed:
                     break
                 refreshed = True
-                await self._refresh_room(places)
+                await self._refresh_full(places)
                 continue
             passed_over.add(member.record.id)
             has_others = not unanswered and self._has_others(passed_over, places)
@@ -103,7 +103,7 @@ class Placement:
             placed = await self._offer(full, offer_id, request, places)
             if isinstance(placed, OfferResponse):
                 return placed
-        raise self._no_room(places)
+        raise self._refusal(places)
 
     async def _offer(
         self, member: Member, offer_id: str, request: OfferRequest, places: int, *, has_others: bool = False
@@ -142,15 +142,15 @@ class Placement:
         self._withdrawing.add(task)
         task.add_done_callback(self._withdrawing.discard)
 
-    async def _refresh_room(self, places: int) -> None:
+    async def _refresh_full(self, places: int) -> None:
         await self._directory.refresh()
-        full = [member for member in self._directory.members() if not member.has_room(places)]
-        await self._directory.query(random.sample(full, min(_ASKED_FOR_ROOM, len(full))))
+        full = [member for member in self._directory.members() if not member.has_places(places)]
+        await self._directory.query(random.sample(full, min(_ASKED_WHEN_FULL, len(full))))
 
     def _has_others(self, passed_over: Collection[str], places: int) -> bool:
-        """Tell whether a node that was not asked yet has room."""
+        """Tell whether a node that was not asked yet has free places."""
         return any(
-            member.has_room(places) and member.record.id not in passed_over for member in self._directory.members()
+            member.has_places(places) and member.record.id not in passed_over for member in self._directory.members()
         )
 
     def _full(self, passed_over: Collection[str], places: int) -> Member | None:
@@ -158,19 +158,19 @@ class Placement:
         full = [
             member
             for member in self._directory.members()
-            if not member.record.draining and not member.has_room(places) and member.record.id not in passed_over
+            if member.is_full(places) and member.record.id not in passed_over
         ]
         near = [member for member in full if member.record.region == self._region]
         return random.choice(near or full) if full else None  # noqa: S311 - no secret
 
-    def _no_room(self, places: int) -> NotReady:
+    def _refusal(self, places: int) -> NotReady:
         """Return the error that says why no node takes a call."""
         members = self._directory.members()
-        if any(member.record.overloaded and member.has_room(places) for member in members):
+        if any(member.record.overloaded and member.has_places(places) for member in members):
             return NotReady(
                 "The media nodes do not keep up with the calls that they have.", code="overloaded", retry_after_s=5
             )
-        if any(not member.record.draining and not member.has_room(places) for member in members):
+        if any(member.is_full(places) for member in members):
             return NotReady("All media nodes are full.", code="at_capacity", retry_after_s=10)
         if members and all(member.record.draining for member in members):
             return NotReady("All media nodes are shutting down.", code="draining", retry_after_s=5)

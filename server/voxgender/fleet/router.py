@@ -91,7 +91,7 @@ class Router:
         """Open a call on a node. Returns the session's id and the SDP answer.
 
         Raises:
-            NotReady: no node is there, or none has room.
+            NotReady: no node is there, or none has free places.
             TooManySessions, SdpRejected, OptionRefused
         """
         # An invalid offer is refused here, and sent to no node.

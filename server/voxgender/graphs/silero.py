@@ -9,14 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 from onnx import ModelProto, numpy_helper
 
 from voxgender.graphs.builder import Array, Graph
 
+Floats = npt.NDArray[np.float32]
+
 _SOURCE = "https://github.com/snakers4/silero-vad"
 _CONTEXT, _FRAME = 64, 512
 """Samples before a frame that the network hears with it, and samples of a frame."""
+_ROUNDING = 1e-6
+"""Largest difference of two values of the spectrum's basis that ought to be the same."""
 _HIDDEN = 128
 """Values of each of the two states."""
 
@@ -29,18 +34,24 @@ def build() -> ModelProto:
     """
     weights = _weights()
     graph = Graph()
-    # Spectrum of four overlapping pieces of a frame; the last reaches past its end, into its mirror image.
+    # Spectrum of four overlapping pieces of a frame; the last reaches past its end, into its mirror image. The basis is
+    # symmetric: each sample is added to the one at the same distance from the piece's other end for the cosines, and
+    # subtracted for the sines. That halves both products.
     samples = _CONTEXT + _FRAME
     layer = graph.add("Reshape", "frames", graph.integers(-1, samples))
-    end = (samples - 2, samples - 2 - _CONTEXT)
-    mirrored = graph.add("Slice", layer, *(graph.integers(number) for number in (*end, 1, -1)))
-    # Copied by halves of pieces, not by samples: these copies would take as long as a product does.
-    layer = graph.add("Reshape", graph.add("Concat", layer, mirrored, axis=1), graph.integers(-1, 5, 128))
-    layer = graph.add("Gather", layer, graph.constant(np.array([(0, 1), (1, 2), (2, 3), (3, 4)])), axis=1)
-    layer = graph.add("Reshape", layer, graph.integers(-1, 256))
-    layer = graph.add("MatMul", layer, graph.constant(weights["stft.forward_basis_buffer"][:, 0].T))
-    layer = graph.add("Mul", layer, layer)
-    real, imaginary = graph.add_many("Split", 2, layer, graph.integers(129, 129), axis=1)
+    ahead = _slice(graph, layer, 1, 1 + 4 * 128)
+    # Backwards from the end of the mirror image, which is read forwards.
+    back = graph.add(
+        "Concat", _slice(graph, layer, _FRAME - 1, samples - 1), _slice(graph, layer, -1, 127 - samples, -1), axis=1
+    )
+    ahead, back = (graph.add("Reshape", one, graph.integers(-1, 4, 128)) for one in (ahead, back))
+    back = graph.add("Gather", back, graph.constant(np.array([3, 2, 1, 0])), axis=1)
+    cosines, sines = _folded(weights["stft.forward_basis_buffer"][:, 0])
+    parts = [
+        graph.add("MatMul", graph.add("Reshape", graph.add(sign, ahead, back), graph.integers(-1, 128)), matrix)
+        for sign, matrix in (("Add", graph.constant(cosines)), ("Sub", graph.constant(sines)))
+    ]
+    real, imaginary = (graph.add("Mul", part, part) for part in parts)
     layer = graph.add("Sqrt", graph.add("Add", real, imaginary))
     # Convolutions over the four pieces, then two, then one. All places of the first share their weights: they are most
     # of the network's, and one large matrix of them would not stay in the cache.
@@ -72,6 +83,32 @@ def build() -> ModelProto:
         },
         metadata={"source": _SOURCE, "license": "MIT"},
     )
+
+
+def _slice(graph: Graph, layer: str, begin: int, end: int, step: int = 1) -> str:
+    """Take some samples of each frame."""
+    return graph.add("Slice", layer, *(graph.integers(number) for number in (begin, end, 1, step)))
+
+
+def _folded(basis: Floats) -> tuple[Floats, Floats]:
+    """Return the cosines and the sines of a spectrum for sums and differences of samples, each of shape ``(128, 129)``.
+
+    Args:
+        basis: of shape ``(258, 256)``, with a periodic window, whose first sample is zero.
+
+    Raises:
+        ValueError: the basis is not symmetric.
+    """
+    cosines, sines = basis[:129].T, basis[129:].T
+    if (
+        np.abs(basis[:, 0]).max() > _ROUNDING
+        or np.abs(cosines[1:] - cosines[:0:-1]).max() > _ROUNDING
+        or np.abs(sines[1:] + sines[:0:-1]).max() > _ROUNDING
+    ):
+        raise ValueError("The spectrum's basis is not symmetric.")
+    # The sample in the middle is added to itself.
+    middle = np.where(np.arange(1, 129) == 128, 0.5, 1.0).astype(np.float32)[:, np.newaxis]
+    return cosines[1:129] * middle, sines[1:129] * middle
 
 
 def _dense(graph: Graph, layer: str, matrix: Array, bias: Array) -> str:

@@ -11,7 +11,7 @@ from http import HTTPStatus
 from typing import Any
 
 import aiohttp
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 from aiohttp.http_exceptions import BadHttpMessage
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import StreamReader
@@ -27,6 +27,10 @@ STALL_S = 10.0
 BODY_S = 60.0
 IDLE_S = 620.0
 WRITE_S = 30.0
+LINGER_S = 10.0
+"""Time for the rest of a body that nobody wants: an answer may be lost with a connection that closes sooner."""
+PIECE = 8192
+"""Bytes of a body that are read in one iteration of the event loop: each may be a chunk of its own."""
 MAX_WIRE = 1_048_576
 """Bytes of a body as it comes, with the heads of its chunks, and its trailers, which aiohttp does not bound."""
 
@@ -63,6 +67,8 @@ class LimitedRunner(web.AppRunner):
             keepalive_timeout=limits.idle_s,
             # ``sessions`` decompresses with a bound: a bomb of 500 kB held the event loop for 0.6 s.
             auto_decompress=False,
+            # ``Connection`` reads what is left of a body, in pieces.
+            lingering_time=0.0,
         )
         self._limits = limits
 
@@ -103,6 +109,7 @@ class Connection(web.RequestHandler):
         "_limits",
         "_timer",
         "_upgraded",
+        "gone",
     )
 
     def __init__(
@@ -120,6 +127,8 @@ class Connection(web.RequestHandler):
         self._body_size = 0
         self._fed_at = 0.0
         self._upgraded = False
+        self.gone = asyncio.Event()
+        """Set once the client has left."""
         self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -135,6 +144,7 @@ class Connection(web.RequestHandler):
             self._timer.cancel()
             self._timer = None
         self._body = self._head_since = None
+        self.gone.set()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -171,6 +181,27 @@ class Connection(web.RequestHandler):
         if self._in_body():
             self._arm()
 
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        """Answer, and read what the handler has left of the body (RFC 9112 section 9.6)."""
+        finished = await super().finish_response(request, resp, start_time)
+        response, _ = finished
+        if request.version < HttpVersion11 and response.content_length is None:
+            # Its end is that of the connection (RFC 9112 section 6.3); aiohttp would keep it open.
+            response.force_close()
+        try:
+            async with asyncio.timeout(LINGER_S):
+                while not request.content.is_eof() and not self._force_close:
+                    await request.content.read(PIECE)
+                    await asyncio.sleep(0)
+        except web.RequestPayloadError as error:
+            self._count_broken(type(error).__name__)
+        except (OSError, aiohttp.ClientError):
+            # It did not come in time, or the client has left. The connection is closed.
+            pass
+        return finished
+
     def handle_error(
         self,
         request: web.BaseRequest,
@@ -192,10 +223,7 @@ class Connection(web.RequestHandler):
 
     def log_exception(self, *args: Any, **kw: Any) -> None:
         error = kw.get("exc_info")
-        if isinstance(error, web.RequestPayloadError):
-            # The rest of a body that no handler reads.
-            self._count_broken(type(error).__name__)
-        elif not isinstance(error, (ConnectionError, TimeoutError, aiohttp.ClientConnectionError)):
+        if not isinstance(error, (ConnectionError, TimeoutError, aiohttp.ClientConnectionError)):
             logger.error("connection failed", exc_info=error)
 
     def log_debug(self, *args: Any, **kw: Any) -> None:

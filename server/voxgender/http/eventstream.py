@@ -1,10 +1,12 @@
 """Send server-sent events (https://html.spec.whatwg.org/#server-sent-events), kept alive while nothing happens."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
 from aiohttp import ClientConnectionError, web
+
+from voxgender.http.connections import Connection
 
 KEEPALIVE_S = 15.0
 """Time between keep-alive comments; proxies close streams that are silent for about a minute."""
@@ -49,10 +51,12 @@ async def send_events(
             "X-Accel-Buffering": "no",
         }
     )
+    # Nothing is written to a reader that has left until something happens, and its place is another's meanwhile.
+    ends = [event for event in (stopping, _gone(request)) if event is not None]
     async with aclosing(events):
         try:
             await response.prepare(request)
-            async with aclosing(_with_keepalive(events, keepalive_s, for_s, stopping or asyncio.Event())) as texts:
+            async with aclosing(_with_keepalive(events, keepalive_s, for_s, ends)) as texts:
                 async for text in texts:
                     await response.write(text.encode())
             await response.write_eof()
@@ -62,21 +66,26 @@ async def send_events(
     return response
 
 
+def _gone(request: web.Request) -> asyncio.Event | None:
+    connection = request.protocol
+    return connection.gone if isinstance(connection, Connection) else None
+
+
 async def _with_keepalive(
-    events: AsyncGenerator[str, None], keepalive_s: float, for_s: float | None, stopping: asyncio.Event
+    events: AsyncGenerator[str, None], keepalive_s: float, for_s: float | None, ends: Sequence[asyncio.Event]
 ) -> AsyncGenerator[str, None]:
     loop = asyncio.get_running_loop()
     ends_at = None if for_s is None else loop.time() + for_s
     waiting = asyncio.ensure_future(anext(events, None))
-    stop = asyncio.ensure_future(stopping.wait())
+    stops = [asyncio.ensure_future(end.wait()) for end in ends]
     try:
-        while not stop.done():
+        while not any(stop.done() for stop in stops):
             left_s = keepalive_s if ends_at is None else min(keepalive_s, ends_at - loop.time())
-            await asyncio.wait((waiting, stop), timeout=max(0.0, left_s), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((waiting, *stops), timeout=max(0.0, left_s), return_when=asyncio.FIRST_COMPLETED)
             if not waiting.done():
                 if ends_at is not None and loop.time() >= ends_at:
                     return
-                if not stop.done():
+                if not any(stop.done() for stop in stops):
                     yield ": still here\n\n"
                 continue
             told = waiting.result()
@@ -85,6 +94,6 @@ async def _with_keepalive(
             yield told
             waiting = asyncio.ensure_future(anext(events, None))
     finally:
-        waiting.cancel()
-        stop.cancel()
-        await asyncio.gather(waiting, stop, return_exceptions=True)
+        for task in (waiting, *stops):
+            task.cancel()
+        await asyncio.gather(waiting, *stops, return_exceptions=True)

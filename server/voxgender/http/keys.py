@@ -60,8 +60,15 @@ class JwkSet:
             self._read_at = clock()
             self._due_at = self._read_at + REFRESH_S
 
-    async def find(self, key_id: str | None, algorithm: str) -> jwt.PyJWK | None:
+    async def find(
+        self, key_id: str | None, algorithm: str, *, instead_of: jwt.PyJWK | None = None
+    ) -> jwt.PyJWK | None:
         """Return the key of this id for this algorithm; without an id, the only key for it.
+
+        Args:
+            key_id: the key's id, if the token names one.
+            algorithm: that of the token's signature.
+            instead_of: a key that was found, and has not made the signature: the issuer may have another one since.
 
         Raises:
             NotReady: the keys have not been read yet, and cannot be.
@@ -70,7 +77,7 @@ class JwkSet:
         if now >= self._due_at:
             self._read_soon()
         key = self._pick(key_id, algorithm)
-        if key is None and (self._reading is not None or now >= self._read_at + RETRY_S):
+        if key is instead_of and (self._reading is not None or now >= self._read_at + RETRY_S):
             # Many callers may wait for one read, and any of them may be cancelled.
             await asyncio.shield(self._read_soon())
             key = self._pick(key_id, algorithm)

@@ -9,14 +9,13 @@ from aiohttp import web
 
 from voxgender.errors import SdpRejected
 from voxgender.http.calls import Calls
+from voxgender.http.connections import PIECE
 from voxgender.http.problems import Problem
 
 SDP = "application/sdp"
 FRAGMENT = "application/trickle-ice-sdpfrag"
 
 _body: web.RequestKey[bytes] = web.RequestKey("body", bytes)
-_PIECE = 8192
-"""Bytes of a body that are read in one iteration of the event loop."""
 _CODINGS = {"gzip": 16 + zlib.MAX_WBITS, "x-gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
 """Accepted content codings, with the ``wbits`` of ``zlib`` for each."""
 _COMPRESSED = re.compile(r'[-;](gzip|br|zstd|deflate)"$')
@@ -140,7 +139,7 @@ async def read_body(request: web.Request) -> bytes:
     if _body in request:
         return request[_body]
     body = bytearray()
-    while piece := await request.content.read(_PIECE):
+    while piece := await request.content.read(PIECE):
         body += piece
         if len(body) > request.client_max_size:
             raise web.HTTPRequestEntityTooLarge(max_size=request.client_max_size, actual_size=len(body))

@@ -66,17 +66,16 @@ class JwtVerifier:
             NotReady: the keys cannot be read now.
         """
         try:
-            key = await self._key(jwt.get_unverified_header(token))
-            claims = jwt.decode(
-                token,
-                key,
-                # The key's algorithm, not the token's, so that a public key never checks an HS256 signature.
-                algorithms=[key.algorithm_name],
-                audience=self._audience,
-                issuer=self._issuer or None,
-                leeway=LEEWAY_S,
-                options={"require": ["exp", "aud", "sub"]},
-            )
+            header = jwt.get_unverified_header(token)
+            key = await self._key(header)
+            try:
+                claims = self._claims(token, key)
+            except jwt.InvalidSignatureError:
+                # The issuer may have replaced a key under the same id, or without one.
+                other = await self._key(header, instead_of=key)
+                if other is key:
+                    raise
+                claims = self._claims(token, other)
         except (jwt.PyJWTError, ValueError, RecursionError) as error:
             # Malformed and endlessly nested tokens raise other errors before the signature is checked.
             raise TokenRejected(_reason(error)) from None
@@ -89,13 +88,26 @@ class JwtVerifier:
         if self._keys is not None:
             await self._keys.close()
 
-    async def _key(self, header: Mapping[str, Any]) -> jwt.PyJWK:
+    def _claims(self, token: str, key: jwt.PyJWK) -> dict[str, Any]:
+        claims: dict[str, Any] = jwt.decode(
+            token,
+            key,
+            # The key's algorithm, not the token's, so that a public key never checks an HS256 signature.
+            algorithms=[key.algorithm_name],
+            audience=self._audience,
+            issuer=self._issuer or None,
+            leeway=LEEWAY_S,
+            options={"require": ["exp", "aud", "sub"]},
+        )
+        return claims
+
+    async def _key(self, header: Mapping[str, Any], *, instead_of: jwt.PyJWK | None = None) -> jwt.PyJWK:
         algorithm = header.get("alg")
         key = None
         if algorithm == "HS256":
             key = self._secret
         elif algorithm in _PUBLIC and self._keys is not None:
-            key = await self._keys.find(header.get("kid"), algorithm)
+            key = await self._keys.find(header.get("kid"), algorithm, instead_of=instead_of)
         else:
             raise TokenRejected("The token is signed in a way that is not taken here.")
         if key is None:

@@ -58,7 +58,7 @@ def check_upgrade(request: web.Request, *, any_protocol: bool = False) -> None:
         raise Problem(
             426,
             "upgrade_required",
-            "This resource is a WebSocket: connect to it by a WebSocket client.",
+            "This is a WebSocket: connect by a WebSocket client; a proxy has to pass Upgrade and Connection on.",
             {"Upgrade": "websocket", "Connection": "Upgrade"},
         )
     offered = ",".join(headers.getall("Sec-WebSocket-Protocol", ()))

@@ -23,7 +23,7 @@ from voxgender.inference.checkpoint import Checkpoint
 from voxgender.inference.classifier import Device, Precision, Windows
 from voxgender.inference.loading import architecture_of, source_of
 from voxgender.inference.probe import Network
-from voxgender.system import usable_cores
+from voxgender.system import resident_bytes, usable_cores
 
 BATCHES: dict[Device, tuple[int, ...]] = {"cpu": (1, 4, 8), "cuda": (1, 4, 8, 16, 32)}
 """Windows in a run. A processor gains little by more; a GPU is given those of many calls together."""
@@ -82,7 +82,8 @@ class Measured(NamedTuple):
     threads: int
     cells: tuple[Cell, ...] = ()
     memory_mb: float = 0.0
-    """Resident memory of the process after its runs; on a GPU, the most of the GPU's memory that they took."""
+    """Resident memory of the process after its runs, 0 where the system does not tell; on a GPU, the most of the GPU's
+    memory that they took."""
     verdicts: tuple[int, ...] = ()
     """The likeliest output of each window."""
     failure: str = ""
@@ -318,5 +319,4 @@ def _memory_mb(device: Device) -> float:
         import torch
 
         return torch.cuda.max_memory_reserved() / 1e6
-    with open("/proc/self/statm") as file:  # noqa: PTH123
-        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+    return resident_bytes() / 1e6

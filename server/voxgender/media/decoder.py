@@ -8,7 +8,6 @@ from operator import attrgetter
 from typing import Protocol
 
 import av
-import numpy as np
 from aiortc import RTCRtpCodecParameters
 
 from voxgender.audio.frames import Frame, Packet, Wave
@@ -152,8 +151,7 @@ class OpusPayloads:
         samples = pcm.pop()
         if self._mixer is None:
             return Wave(samples, start_pts, self.clock_rate_hz)
-        channels = samples.reshape(-1, 2).T * np.float32(1 / 32_768)
-        return Wave(self._mixer.mix(channels, SAMPLE_RATE_HZ), start_pts, self.clock_rate_hz)
+        return Wave(self._mixer.mix(samples.reshape(-1, 2).T, SAMPLE_RATE_HZ), start_pts, self.clock_rate_hz)
 
 
 def merged(payloads: Sequence[Packet]) -> Iterator[Packet]:

@@ -8,12 +8,13 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from voxgender import metrics
+from voxgender.engine.schedule import TICK_S, next_tick
 
 if TYPE_CHECKING:
     from voxgender.engine import Engine
 
-SAMPLE_S = 0.25
-"""Time between two measurements."""
+SAMPLE_S = 3 * TICK_S
+"""Time between two measurements. They come with ticks of the sockets, so that nothing wakes for them alone."""
 LAG_S = 0.25
 """Lateness of the event loop from which it is too busy: timers, packets and answers are as late."""
 BACKLOG_S = 0.5
@@ -47,6 +48,6 @@ class Load:
         """Measure the running event loop and an engine until cancelled."""
         loop = asyncio.get_running_loop()
         while True:
-            due = loop.time() + SAMPLE_S
-            await asyncio.sleep(SAMPLE_S)
+            due = next_tick(loop.time(), SAMPLE_S)
+            await asyncio.sleep(due - loop.time())
             self.measure(max(0.0, loop.time() - due), engine.backlog_s(), engine.left_windows_per_s())

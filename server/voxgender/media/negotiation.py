@@ -110,12 +110,11 @@ def check_update(before: Offer, offer: Offer) -> None:
             "A later offer of the session has been answered already: offer anew what there is now.", code="stale_offer"
         )
     if not (offer.is_room and offer.bundle):
-        raise SdpRejected(
-            "An offer in a call of several voices has them all in one bundle, each with an a=mid line; "
-            "the only one has a title (i=) too."
-        )
-    kinds = [line.kind for line in before.lines]
-    if [line.kind for line in offer.lines[: len(kinds)]] != kinds or offer.data_index != before.data_index:
+        raise SdpRejected("An offer in a call of several voices has them all in one bundle, each with an a=mid line.")
+    # A line that was stopped may become one of another kind (RFC 9429 section 5.2.2).
+    kept = zip(before.lines, offer.lines, strict=False)
+    is_kept = all(line.is_rejected or line.kind == later.kind for line, later in kept)
+    if not is_kept or len(offer.lines) < len(before.lines) or offer.data_index != before.data_index:
         raise SdpRejected("A later offer has the lines of the one before, in their order, and new ones after them.")
 
 

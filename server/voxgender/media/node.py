@@ -98,7 +98,7 @@ class MediaNode:
         observers: Sequence[Observer] = (),
     ) -> None:
         self._addresses = HostAddresses(tuple(ice_addresses), tuple(advertise_addresses))
-        self.sockets = Sockets(udp_ports)
+        self.sockets = Sockets(udp_ports, is_busy=self._is_busy)
         self._no_udp = no_udp
         self._certificates = Certificates()
         self._new_session_id = new_session_id if not instance else lambda: f"{new_session_id()}.{instance}"
@@ -209,6 +209,7 @@ class MediaNode:
             times=self._session_times,
             silence_timeout_s=self._silence_timeout_s,
             options=options,
+            on_connected=self._end_orphans,
             on_ended=self._forget,
             admit=self._admit_voices,
         )
@@ -364,6 +365,9 @@ class MediaNode:
             raise NodeNotFound
         self.drain()
 
+    def _is_busy(self) -> bool:
+        return self._engine is not None and self._engine.schedule.busy
+
     def _ready_engine(self) -> Engine:
         if self.draining:
             raise Draining
@@ -372,19 +376,19 @@ class MediaNode:
         return self._engine
 
     async def _admit(self, subject: str | None, address: str, places: int) -> Engine:
-        """Make room for a session. Returns the engine.
+        """Free places for a session. Returns the engine.
 
         Raises:
             NotReady, TooManySessions
         """
         self._ready_engine()
-        await self.places.make_room(subject, address, places)
-        # The node may have begun to drain while room was made.
+        await self.places.free_places(subject, address, places)
+        # The node may have begun to drain meanwhile.
         return self._ready_engine()
 
     async def _admit_voices(self, session: LiveSession, more: int) -> None:
-        """Make room for more voices of a session. See :meth:`_admit`."""
-        await self.places.make_room_for_voices(session, more)
+        """Free places for more voices of a session. See :meth:`_admit`."""
+        await self.places.free_places_for_voices(session, more)
         self._ready_engine()
 
     def _add(self, session: LiveSession, subject: str | None, address: str, options: CallOptions) -> None:
@@ -428,6 +432,18 @@ class MediaNode:
     def _is_elsewhere(self, name: str) -> bool:
         """Tell whether another instance gave a session's id or a ticket."""
         return bool(self._instance) and is_session_id(name) and not name.endswith(f".{self._instance}")
+
+    def _end_orphans(self, session: Session) -> None:
+        """End the other calls of a client's offer, which it sent again and whose answers it never took."""
+        for other in self.places.sessions():
+            if (
+                isinstance(other, Session)
+                and other is not session
+                and other.ended_for is None
+                and other.state != "connected"
+                and other.offer == session.offer
+            ):
+                other.end_soon("gave_way")
 
     def _forget(self, session: LiveSession) -> None:
         if isinstance(session, StreamSession):

@@ -12,14 +12,13 @@ from pathlib import Path
 
 import av
 import numpy as np
-import numpy.typing as npt
+
+from voxgender.audio.frames import Samples
 
 SAMPLE_RATE_HZ = 16_000
 
 LONGEST = SAMPLE_RATE_HZ * 120 // 1_000
 """Samples of the longest packet, 120 ms (RFC 6716 section 3.2.5, R5)."""
-
-Pcm = npt.NDArray[np.int16]
 
 
 class OpusError(ValueError):
@@ -41,7 +40,7 @@ def library() -> ctypes.CDLL:
     opus.opus_decoder_create.restype = ctypes.c_void_p
     opus.opus_decoder_destroy.argtypes = [ctypes.c_void_p]
     opus.opus_decoder_destroy.restype = None
-    opus.opus_decode.argtypes = [
+    opus.opus_decode_float.argtypes = [
         ctypes.c_void_p,
         ctypes.c_char_p,
         ctypes.c_int32,
@@ -49,12 +48,12 @@ def library() -> ctypes.CDLL:
         ctypes.c_int,
         ctypes.c_int,
     ]
-    opus.opus_decode.restype = ctypes.c_int
+    opus.opus_decode_float.restype = ctypes.c_int
     return opus
 
 
 class OpusDecoder:
-    """Decodes one stream to 16 kHz, int16.
+    """Decodes one stream to 16 kHz, float32, full scale ±1.
 
     Args:
         channels: 1, or 2 for interleaved stereo; packets of either kind are decoded to either.
@@ -63,7 +62,7 @@ class OpusDecoder:
     def __init__(self, channels: int = 1) -> None:
         self.channels = channels
         self._library = library()
-        self._opus_decode = self._library.opus_decode
+        self._opus_decode = self._library.opus_decode_float
         error = ctypes.c_int()
         self._decoder = self._library.opus_decoder_create(SAMPLE_RATE_HZ, channels, ctypes.byref(error))
         if not self._decoder:
@@ -108,7 +107,7 @@ class Buffer:
 
     def __init__(self) -> None:
         self.size = 0
-        self._samples = np.empty(SAMPLE_RATE_HZ, dtype=np.int16)
+        self._samples = np.empty(SAMPLE_RATE_HZ, dtype=np.float32)
         self._address = self._samples.ctypes.data
 
     def reserve(self, count: int) -> int:
@@ -116,7 +115,7 @@ class Buffer:
         while self.size + count > self._samples.size:
             self._samples = np.concatenate((self._samples, np.empty_like(self._samples)))
             self._address = self._samples.ctypes.data
-        return self._address + 2 * self.size
+        return self._address + self._samples.itemsize * self.size
 
     def add_silence(self, count: int) -> None:
         """Add ``count`` samples of silence."""
@@ -124,7 +123,7 @@ class Buffer:
         self._samples[self.size : self.size + count] = 0
         self.size += count
 
-    def pop(self) -> Pcm:
+    def pop(self) -> Samples:
         """Return a copy of the samples, shape ``(samples,)``, and empty the buffer."""
         taken = self._samples[: self.size].copy()
         self.size = 0

@@ -62,14 +62,14 @@ class Places:
         return held and held.session
 
     def add(self, session: LiveSession, subject: str | None, address: str) -> None:
-        """Add a call for which :meth:`make_room` made room, before anything else happens."""
+        """Add a call, right after :meth:`free_places` for it."""
         self._held[session.id] = _Held(session, subject, address)
 
     def remove(self, session: LiveSession) -> None:
         self._held.pop(session.id, None)
 
-    async def make_room(self, subject: str | None, address: str, places: int) -> None:
-        """Make room for a call, if need be by ending others that do not connect.
+    async def free_places(self, subject: str | None, address: str, places: int) -> None:
+        """Free places for a call, if need be by ending others that do not connect.
 
         Args:
             subject: that of its caller's token.
@@ -80,16 +80,14 @@ class Places:
             NotReady: too few places can be had, or the node does not keep up.
             TooManySessions: the subject would have more places than it may have.
         """
-        await self._make_room(subject, address, places)
+        await self._free(subject, address, places)
 
-    async def make_room_for_voices(self, session: LiveSession, more: int) -> None:
-        """Make room for more voices of a call, which begin before anything else happens. See :meth:`make_room`."""
+    async def free_places_for_voices(self, session: LiveSession, more: int) -> None:
+        """Free places for more voices of a call, which have to begin at once. See :meth:`free_places`."""
         _, subject, address = self._held.get(session.id, _Held(session, None, ""))
-        await self._make_room(subject, address, more, of=session)
+        await self._free(subject, address, more, of=session)
 
-    async def _make_room(
-        self, subject: str | None, address: str, places: int, *, of: LiveSession | None = None
-    ) -> None:
+    async def _free(self, subject: str | None, address: str, places: int, *, of: LiveSession | None = None) -> None:
         self._check_subject(subject, places)
         if self._load.overloaded:
             raise NotReady(
@@ -103,7 +101,7 @@ class Places:
             )
         while (short := self.taken + places - self.capacity) > 0:
             await self._end_one(address, short, but=of)
-        # Others of this subject may have begun while room was made.
+        # Others of this subject may have begun while places were freed.
         self._check_subject(subject, places)
 
     def _check_subject(self, subject: str | None, places: int) -> None:

@@ -49,6 +49,7 @@ class Room:
 
     Args:
         engine: analyses the voices.
+        phase: when they have their turns, all together because their packets come together.
         on_messages: called with the voices' messages.
         on_excess: called with the reason for which a packet was dropped, and the fields that name its voice, if it is
             known.
@@ -58,12 +59,14 @@ class Room:
     def __init__(
         self,
         engine: Engine,
+        phase: Phase,
         on_messages: OnMessages,
         on_excess: Callable[[Excess, Mapping[str, Any]], None],
         on_end: OnEnd,
     ) -> None:
         self.voices: dict[str, RoomVoice] = {}
         """The present voices by their ``mid``."""
+        self.phase = phase
         self._engine = engine
         self._on_messages: OnMessages | None = on_messages
         self._on_excess = on_excess
@@ -82,11 +85,6 @@ class Room:
         self._sums: Counter[str] = Counter()
         self._others: Counter[str] = Counter()
         self._duration_s = 0.0
-
-    @property
-    def phase(self) -> Phase | None:
-        """The voices' turns, which are together because their packets come together; None before the first voice."""
-        return next((voice.call.phase for voice in self._all()), None)
 
     @property
     def places(self) -> int:

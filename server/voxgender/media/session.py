@@ -68,6 +68,7 @@ class Session(LiveSession):
         times: times after which the peer is taken to be gone.
         silence_timeout_s: time without packets and messages after which the node ends the call; it is told the client.
         options: what the caller wants of this call.
+        on_connected: called when the peer is connected; it may be so again after a pause.
         on_ended: called once the call is over.
         admit: takes places for more voices than one; raises ``NotReady`` or ``TooManySessions`` where there are none.
     """
@@ -83,6 +84,7 @@ class Session(LiveSession):
         times: SessionTimes = SessionTimes(),  # noqa: B008 - they cannot change
         silence_timeout_s: float = 15.0,
         options: CallOptions = DEFAULTS,
+        on_connected: Callable[["Session"], None] = lambda _: None,
         on_ended: Callable[["Session"], None] = lambda _: None,
         admit: Callable[["Session", int], Awaitable[None]] | None = None,
     ) -> None:
@@ -96,6 +98,7 @@ class Session(LiveSession):
         )
         super().__init__(hello, engine.hop_ms, on_ended)
         self._engine = engine
+        self._on_connected = on_connected
         self._admit = admit
         self._room: Room | None = None
         self._negotiating = asyncio.Lock()
@@ -118,7 +121,8 @@ class Session(LiveSession):
         self._diversion: RtpDiversion | None = None
         self._analysed = asyncio.Event()
         self._answered = False
-        self._offer: Offer | None = None
+        self.offer: Offer | None = None
+        """The client's latest offer that was answered, or is being answered."""
         self._tried: set[tuple[str, int]] = set()
         """Addresses of the peer's candidates."""
         self._spoken_at = 0.0
@@ -153,7 +157,7 @@ class Session(LiveSession):
         """
         pc = self._pc
         try:
-            self._offer = offer
+            self.offer = offer
             self._check_message_size(offer)
             if offer.is_room:
                 await self._open_room(offer)
@@ -206,12 +210,12 @@ class Session(LiveSession):
             NotReady, TooManySessions: there is no place for another voice; nothing has changed then.
         """
         async with self._negotiating:
-            before, room = self._offer, self._room
+            before, room = self.offer, self._room
             if room is None or before is None or not self._answered:
                 raise SdpRejected(
                     "This call has one voice: others need a call whose first offer has several.", code="one_voice"
                 )
-            offer = Offer.parse(sdp)
+            offer = Offer.parse(sdp).of_room()
             negotiation.check_update(before, offer)
             more = room.new_lines(offer.voices)
             try:
@@ -220,7 +224,7 @@ class Session(LiveSession):
                 if self.ended_for not in (None, "shutdown"):
                     raise SessionNotFound from None
                 raise
-            self._offer = offer
+            self.offer = offer
             room.update(offer.voices)
             self._serve_room(offer)
             return negotiation.complete(offer, self._pc.localDescription.sdp)
@@ -234,7 +238,9 @@ class Session(LiveSession):
     async def _open_room(self, offer: Offer) -> None:
         """Let each audio line of an offer be a voice of its own."""
         self._call.abandon()
-        self._room = Room(self._engine, self._on_messages, _room_excess(self._outbox), self._on_analysed)
+        self._room = Room(
+            self._engine, self._call.phase, self._on_messages, _room_excess(self._outbox), self._on_analysed
+        )
         await self._take_places(len(offer.voices) - 1)
         self._room.update(offer.voices)
         self._outbox.widen(MAX_VOICES)
@@ -252,7 +258,7 @@ class Session(LiveSession):
 
     @property
     def _phase(self) -> Phase:
-        return (None if self._room is None else self._room.phase) or self._call.phase
+        return self._call.phase if self._room is None else self._room.phase
 
     def _abandon(self) -> None:
         self._call.abandon()
@@ -266,7 +272,7 @@ class Session(LiveSession):
             SdpRejected: it cannot be read, or asks for an ICE restart.
         """
         parsed = Fragment.parse(fragment)
-        offer = self._offer
+        offer = self.offer
         if offer is None:
             return
         # Lines that are not bundled have names of their own.
@@ -330,6 +336,7 @@ class Session(LiveSession):
             self._connected_at = monotonic()
             read_records(self._pc)
             self._note_start()
+            self._on_connected(self)
         elif self.state == "failed":
             self.end_soon("connection_failed")
         elif self.state == "closed":

@@ -13,10 +13,10 @@ import random
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 
-from voxgender.engine.schedule import BUSY_CALLS, EARLY_S, EVERY_TICK, QUIET_TICK_S, Phase, next_tick
+from voxgender.engine.schedule import EARLY_S, EVERY_TICK, QUIET_TICK_S, Phase, next_tick
 from voxgender.errors import NotReady
 from voxgender.media.datagrams import AT_ONCE, DatagramReader, datagram_reader
 from voxgender.media.sharedsocket import CallProtocol, CallTransport, SharedSocket
@@ -47,12 +47,19 @@ class Sockets:
         ports: the first and the last UDP port that may be used; None lets the kernel choose.
         reader: reads the sockets; None for the fastest that the system has.
         max_calls: calls that may share one socket.
+        is_busy: tells whether there are so many calls that a socket is read just before they have their turn.
     """
 
     def __init__(
-        self, ports: tuple[int, int] | None = None, reader: DatagramReader | None = None, *, max_calls: int = CALLS
+        self,
+        ports: tuple[int, int] | None = None,
+        reader: DatagramReader | None = None,
+        *,
+        max_calls: int = CALLS,
+        is_busy: Callable[[], bool] = lambda: False,
     ) -> None:
         self._ports = ports
+        self._is_busy = is_busy
         self._max_calls = max_calls
         self.shared: list[SharedSocket] = []
         """Those that are open."""
@@ -129,24 +136,19 @@ class Sockets:
 
     def _tick(self) -> None:
         now = asyncio.get_running_loop().time()
-        due = [
-            shared for shared in self.shared if shared.is_hurried or not self._busy or now + EARLY_S >= shared.due_at
-        ]
+        busy = self._is_busy()
+        due = [shared for shared in self.shared if shared.is_hurried or not busy or now + EARLY_S >= shared.due_at]
         self._wait()
         for shared in due:
             if not shared.is_watched:
                 self.read(shared)
-
-    @property
-    def _busy(self) -> bool:
-        return sum(shared.calls for shared in self.shared) >= BUSY_CALLS
 
     def _wait(self) -> None:
         loop = asyncio.get_running_loop()
         now = loop.time()
         for shared in self.shared:
             shared.due_at = min(phase.next_turn(now) for phase in shared.phases)
-        at = min(shared.due_at for shared in self.shared) if self._busy else next_tick(now, QUIET_TICK_S)
+        at = min(shared.due_at for shared in self.shared) if self._is_busy() else next_tick(now, QUIET_TICK_S)
         if any(shared.is_hurried for shared in self.shared):
             at = min(at, now + CROWDED_TICK_S)
         self._timer = loop.call_at(at, self._tick)

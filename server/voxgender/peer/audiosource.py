@@ -1,7 +1,9 @@
 """Read the audio that ``voxgender listen`` streams: a file of any format, or raw audio from a pipe."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import aclosing
 from itertools import chain
 from pathlib import Path
 from threading import Event
@@ -15,6 +17,7 @@ from voxgender.audio.files import read_frames
 from voxgender.audio.frames import SAMPLE_RATE_HZ
 from voxgender.audio.resampler import Resampler
 from voxgender.audiostream import MAX_CHANNELS, StreamFormat
+from voxgender.embedding.threads import iterate_aside
 from voxgender.errors import AudioError
 
 CHUNK = 32_768
@@ -35,10 +38,19 @@ class RawSource:
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """Yield pieces of the audio, which may be cut in mid-sample."""
-        # The other waits until as much has come.
-        read: Callable[[int], bytes] = getattr(self._pipe, "read1", self._pipe.read)
-        while chunk := await asyncio.to_thread(read, CHUNK):
-            yield chunk
+        async with aclosing(iterate_aside(self._read)) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+    def _read(self) -> bytes:
+        # ``sys.stdin`` is not to be locked by a read that waits when the process ends.
+        try:
+            data = os.read(self._pipe.fileno(), CHUNK)
+        except BlockingIOError:
+            raise AudioError("stdin has nothing for now, and does not wait: leave O_NONBLOCK out") from None
+        if not data:
+            raise StopIteration
+        return data
 
 
 class FileSource:

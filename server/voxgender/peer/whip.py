@@ -223,6 +223,12 @@ class WhipClient:
             raise CallError(f"{self.endpoint.origin()}: {reason}; is `voxgender serve` running there?") from None
         except TimeoutError:
             raise CallError(f"{self.endpoint}: no answer within {timeout_s or self._timeout_s:.0f} s") from None
+        except aiohttp.WSServerHandshakeError as error:
+            # The address of a WebSocket has a ticket in it, so it is not repeated.
+            hint = "; a proxy in front has to pass the headers Upgrade and Connection on" if error.status == 426 else ""
+            raise CallError(f"{self.endpoint}: the WebSocket was refused ({error.status}){hint}") from None
+        except aiohttp.ClientResponseError as error:
+            raise CallError(f"{self.endpoint}: {error.message or type(error).__name__}") from None
         except aiohttp.ClientError as error:
             raise CallError(f"{self.endpoint}: {str(error) or type(error).__name__}") from None
         except (ValueError, IndexError):

@@ -7,6 +7,7 @@ import gc
 import logging
 import os
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Callable
@@ -94,13 +95,22 @@ async def listen(
     """
     runner = await _runner(app, stack, limits)
     try:
-        await web.TCPSite(runner, host, port).start()
+        await _site(runner, host, port).start()
     except OSError as error:
         raise VoxgenderError(
             f"cannot listen on {host} port {port} ({error.strerror}); choose another with {option}"
         ) from None
     taken: int = runner.addresses[0][1]
     return taken
+
+
+def _site(runner: web.BaseRunner, host: str, port: int) -> web.BaseSite:
+    if host == "::" and socket.has_dualstack_ipv6():
+        # asyncio would leave IPv4 out, though a machine's addresses of both kinds lead here.
+        return web.SockSite(
+            runner, socket.create_server((host, port), family=socket.AF_INET6, backlog=128, dualstack_ipv6=True)
+        )
+    return web.TCPSite(runner, host, port)
 
 
 async def listen_for_metrics(

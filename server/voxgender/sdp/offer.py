@@ -1,7 +1,7 @@
 """Parse an offer into what a call needs of it."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from voxgender.errors import SdpRejected
 from voxgender.sdp.attributes import (
@@ -89,6 +89,10 @@ class Offer:
         """Id of the header extension that names a packet's media line; 0 without one."""
         ids = (one.id for voice in self.voices for one in voice.header_extensions if one.uri == MID_EXTENSION)
         return next(ids, 0)
+
+    def of_room(self) -> "Offer":
+        """Return it as a later offer of a room, whose voices are told apart though one is left, without a title."""
+        return replace(self, is_room=bool(self.audio.mid))
 
     def is_before(self, other: "Offer") -> bool:
         """Return whether it is known that the client made another offer of the same session later."""

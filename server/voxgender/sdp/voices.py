@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import dataclass, replace
 
 from voxgender.errors import SdpRejected
-from voxgender.received import whole_number
+from voxgender.received import is_line, whole_number
 from voxgender.sdp.attributes import MID_EXTENSION, HeaderExtension, parse_header_extensions
 from voxgender.sdp.codecs import Codec, known_codecs, needed_codecs
 from voxgender.sdp.medialines import DataChannels, MediaLine
@@ -37,7 +37,7 @@ class VoiceLine:
 
 def is_title(text: str) -> bool:
     """Return whether a voice's line can have this title as it is: it names the voice (``i=``)."""
-    return 0 < len(text) <= MAX_NAME and text == text.strip() and text.isprintable()
+    return 0 < len(text) <= MAX_NAME and text == text.strip() and is_line(text)
 
 
 def parse_voices(

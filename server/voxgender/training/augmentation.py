@@ -41,11 +41,7 @@ def augment(
     if rng.random() < 0.4:
         audio = reverberated(audio, rng)
     if rng.random() < 0.6:
-        if noises and rng.random() < 0.6:
-            noise = excerpt(noises[int(rng.integers(len(noises)))], audio.size, rng)
-        else:
-            noise = coloured_noise(audio.size, rng)
-        audio = mixed(audio, noise, rng.uniform(2, 30))
+        audio = mixed(audio, _noise(audio.size, rng, noises), rng.uniform(2, 30))
     if rng.random() < 0.6:
         audio = filtered(audio, rng, roughness_db=8)
     if rng.random() < 0.1:
@@ -54,16 +50,26 @@ def augment(
         audio = denoised(audio, rng)
     if rng.random() < 0.1:
         audio = levelled(audio, rng)
+    return _through_a_codec(audio, rng)
+
+
+def _noise(size: int, rng: np.random.Generator, noises: Sequence[Samples]) -> Samples:
+    """Return a recorded noise, or one that is made."""
+    if noises and rng.random() < 0.6:
+        return excerpt(noises[int(rng.integers(len(noises)))], size, rng)
+    return coloured_noise(size, rng)
+
+
+def _through_a_codec(audio: Samples, rng: np.random.Generator) -> Samples:
+    """Pass the audio through a telephone line, Opus, a narrow band, or nothing of these."""
     chance = rng.random()
     if chance < 0.25:
         audio = through_g711(band_limited(audio, rng, telephone=rng.random() < 0.7), rng)
-        if rng.random() < 0.5:  # hum and hiss of the line
-            audio = mixed(audio, coloured_noise(audio.size, rng), rng.uniform(8, 35))
-    elif chance < 0.45:
-        audio = through_opus(audio, bit_rate=int(rng.choice([6_000, 8_000, 12_000, 16_000, 24_000])))
-    elif chance < 0.65:
-        audio = band_limited(audio, rng)
-    return audio
+        # Hum and hiss of the line.
+        return mixed(audio, coloured_noise(audio.size, rng), rng.uniform(8, 35)) if rng.random() < 0.5 else audio
+    if chance < 0.45:
+        return through_opus(audio, bit_rate=int(rng.choice([6_000, 8_000, 12_000, 16_000, 24_000])))
+    return band_limited(audio, rng) if chance < 0.65 else audio
 
 
 def excerpt(audio: Samples, size: int, rng: np.random.Generator) -> Samples:

@@ -7,6 +7,7 @@ up nobody: messages wait in memory, up to a bound, and are tried again until the
 import asyncio
 import logging
 import math
+from contextlib import suppress
 from datetime import UTC, datetime
 from time import time
 from typing import Any
@@ -35,7 +36,9 @@ FLUSH_S = 3.0
 """Time for messages that wait when the server stops."""
 
 _MAX_ANSWER = 4_096
-"""Bytes of an answer that are read, so that the connection can be used again."""
+"""Bytes of an answer's body that are read, so that the connection can be used again."""
+_BODY_S = 1.0
+"""Time for them."""
 _MAX_ASKED_S = 999_999
 """Greatest ``Retry-After`` that is heeded, though no pause is as long."""
 
@@ -66,6 +69,8 @@ class Webhooks:
             connector=aiohttp.TCPConnector(limit=MAX_AT_ONCE),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=self._timeout_s),
+            # Nobody looks at an answer's body, so it need not be unpacked.
+            auto_decompress=False,
         )
         self._workers = [asyncio.create_task(self._work(), name="webhooks") for _ in range(MAX_AT_ONCE)]
 
@@ -159,7 +164,10 @@ class Webhooks:
         try:
             # A redirect would send the message to somebody whom nobody has named, perhaps within this network.
             async with self._http.post(self._url, data=queued.body, headers=headers, allow_redirects=False) as response:
-                await response.content.read(_MAX_ANSWER)
+                # The status is the answer. A body that is cut off, or late, does not take it back.
+                with suppress(aiohttp.ClientError, OSError):
+                    async with asyncio.timeout(_BODY_S):
+                        await response.content.read(_MAX_ANSWER)
                 if 200 <= response.status < 300:
                     return None, 0.0
                 asked_s = whole_number(response.headers.get("Retry-After", ""), _MAX_ASKED_S) or 0.0

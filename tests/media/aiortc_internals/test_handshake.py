@@ -25,7 +25,6 @@ from voxgender.media.dtls import SUITES
 from voxgender.protocol import Error, Hello, decode
 
 RSA_ONLY = "ECDHE-RSA-AES128-GCM-SHA256"
-ECDSA_ONLY = "ECDHE-ECDSA-AES128-GCM-SHA256"
 
 
 class PeerCertificate(RTCCertificate):

@@ -8,7 +8,7 @@ import asyncio
 import random
 import secrets
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from aioice import Candidate, Connection, stun
 from aioice.candidate import candidate_priority
@@ -17,6 +17,7 @@ from aioice.ice import CandidatePair
 from voxgender import metrics
 
 if TYPE_CHECKING:
+    from voxgender.engine.schedule import Phase
     from voxgender.media.aiortc_internals.ice import IceProtocol
 
 HEARD_ELSEWHERE_S = 0.2
@@ -153,13 +154,17 @@ class Paths:
         loop = asyncio.get_running_loop()
         self._consented_at = loop.time()
         while (left_s := self._consented_at + self._consent.lasts_s - loop.time()) > 0:
-            wait_s = min(left_s, random.uniform(*self._consent.interval_s))  # noqa: S311 - no secret
-            until = loop.time() + wait_s
             if (pair := self._connection._nominated.get(_COMPONENT)) is None:
                 return
+            # With the tick of the call's turn, so that nothing wakes for the check alone.
+            protocol: Any = pair.protocol
+            phase: Phase = protocol.transport.phase
+            shortest_s, longest_s = self._consent.interval_s
+            wait_s = random.uniform(shortest_s, max(shortest_s, longest_s - phase.hop_s))  # noqa: S311 - no secret
+            until = min(loop.time() + left_s, phase.next_turn(loop.time() + wait_s))
             with PathCheck(pair) as check:
                 check.send()
-                if await check.answered(wait_s):
+                if await check.answered(until - loop.time()):
                     self._consented_at = loop.time()
             await asyncio.sleep(until - loop.time())
         self._on_expired()
