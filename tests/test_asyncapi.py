@@ -41,7 +41,7 @@ def test_the_query_is_the_one_that_is_parsed() -> None:
     in_openapi = {one["name"]: one["schema"] for one in OPENAPI["paths"]["/listen"]["parameters"]}
     assert in_openapi == QUERY
     in_prose = re.findall(
-        r"^\| `(\w+)` \| [^|]+ \| [^|]+ \|$", PROSE.split("## A stream")[1].split("**In**")[0], re.MULTILINE
+        r"^\| `(\w+)` \| [^|]+ \| [^|]+ \|$", PROSE.split("## A stream")[1].split("**To the server**")[0], re.MULTILINE
     )
     assert in_prose == list(QUERY)
 

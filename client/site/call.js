@@ -6,7 +6,7 @@
 import { VoxgenderError, openMicrophone, tap } from 'voxgender';
 import 'voxgender/voxgender-voice.js';
 
-import { byId, write } from './dom.js';
+import { byId, enablePage, write } from './dom.js';
 import { GuestTile } from './guest-tile.js';
 import { elementTexts, explainError, longestLabel, preferredLanguage, speakLanguage, words } from './language.js';
 import { MeshCall, SEATS } from './mesh-call.js';
@@ -315,3 +315,4 @@ const room = new URLSearchParams(location.search).get('room') ?? 'demo';
 await speakLanguage(preferredLanguage());
 byId('tiles').style.setProperty('--letters', String(longestLabel()));
 new CallPage(room, new URLSearchParams(location.hash.slice(1)).get('token'));
+enablePage();

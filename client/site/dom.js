@@ -15,3 +15,8 @@ export function byId(id) {
 export function write(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
+
+/** Let people use the page. Until its script runs, what they press would do nothing, and nobody would say so. */
+export function enablePage() {
+  /** @type {HTMLElement} */ (document.querySelector('main')).inert = false;
+}

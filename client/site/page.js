@@ -5,7 +5,7 @@ import { VoxgenderClient } from 'voxgender';
 import { Announcer } from './announcer.js';
 import { CallClock } from './call-clock.js';
 import { CallTimeline } from './call-timeline.js';
-import { byId, write } from './dom.js';
+import { byId, enablePage, write } from './dom.js';
 import { acceptDrops } from './file-drop.js';
 import { LabelRuns } from './label-runs.js';
 import { LANGUAGES, explainError, preferredLanguage, rememberLanguage, speakLanguage, words } from './language.js';
@@ -264,3 +264,4 @@ class Page {
 
 await speakLanguage(preferredLanguage());
 new Page(new URLSearchParams(location.hash.slice(1)));
+enablePage();

@@ -1,12 +1,13 @@
 """The page plays a sample and files as it listens to a microphone, and gives what it heard away in five formats."""
 
+import asyncio
 import json
 import re
 from base64 import b64encode
 from pathlib import Path
 
 import pytest
-from playwright.async_api import Page, expect
+from playwright.async_api import Page, Route, expect
 
 from tests.browser.conftest import BLOCKED, OpenBrowser, OpenPage, Server
 from tests.browser.test_accessibility import NO_CLIPBOARD, page_of
@@ -140,6 +141,27 @@ async def test_errors_are_told_in_the_browsers_language(server: Server, open_bro
     async with page_of(browser, f"{server.url}operators", "es-MX") as page:
         await expect(page.locator("#status")).to_have_text("Bloqueado")
         await expect(page.locator("#problem")).to_contain_text("Este servidor no pide token a nadie")
+
+
+async def test_what_is_pressed_before_the_page_can_answer_waits(server: Server, open_browser: OpenBrowser) -> None:
+    """Start could be pressed while the page's language was still on its way, and nothing happened."""
+    language = asyncio.Event()
+
+    async def hold(route: Route) -> None:
+        await language.wait()
+        await route.continue_()
+
+    browser = await open_browser(surroundings=BLOCKED)
+    async with page_of(browser, f"{server.url}health/live", "de-DE") as page:
+        await page.route("**/words/de.js*", hold)
+        for path, button in (("", "#toggle"), ("client/call.html", "#join")):
+            language.clear()
+            await page.goto(server.url + path, wait_until="commit")
+            await expect(page.locator("main[inert]")).to_be_visible()
+            pressing = asyncio.create_task(page.locator(button).click())
+            language.set()
+            await pressing
+            await expect(page.get_by_role("alert").filter(visible=True)).to_contain_text("Das Mikrofon ist gesperrt")
 
 
 async def test_a_page_whose_language_does_not_come_works_in_english(server: Server, open_browser: OpenBrowser) -> None:
