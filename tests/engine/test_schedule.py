@@ -4,17 +4,7 @@ import pytest
 
 from voxgender.audio import activity
 from voxgender.engine import HOP_MS
-from voxgender.engine.schedule import (
-    BUSY_CALLS,
-    EARLY_S,
-    FEW_CALLS,
-    QUIET_TICK_S,
-    TICK_S,
-    Phase,
-    Schedule,
-    check_hop,
-    next_tick,
-)
+from voxgender.engine.schedule import BUSY_CALLS, EARLY_S, QUIET_TICK_S, TICK_S, Phase, Schedule, check_hop, next_tick
 from voxgender.errors import SettingsError
 from voxgender.media import sockets
 
@@ -58,18 +48,16 @@ def test_a_hop_that_does_not_fit_is_refused_and_the_sentence_says_what_does(hop_
         check_hop(hop_ms)
 
 
-def test_no_phase_begins_for_a_few_calls_beyond_a_run_of_the_gate() -> None:
-    """The core woke for four of twenty calls alone, which had a phase of their own."""
+def test_sixteen_calls_share_a_phase_before_the_next_one_begins() -> None:
     schedule = Schedule(HOP_S)
-    first = BUSY_CALLS + FEW_CALLS
-    assert [schedule.join().number for _ in range(3 * first + BUSY_CALLS + 1)] == (
-        [0] * first + [1] * first + [2] * first + [0] * BUSY_CALLS + [1]
+    assert [schedule.join().number for _ in range(3 * BUSY_CALLS + 1)] == (
+        [0] * BUSY_CALLS + [1] * BUSY_CALLS + [2] * BUSY_CALLS + [0]
     )
 
 
 def test_the_place_of_a_call_that_left_is_taken_first() -> None:
     schedule = Schedule(HOP_S)
-    phases = [schedule.join() for _ in range(2 * (BUSY_CALLS + FEW_CALLS))]
+    phases = [schedule.join() for _ in range(2 * BUSY_CALLS)]
     schedule.leave(phases[0])
     assert schedule.join().number == 0
 

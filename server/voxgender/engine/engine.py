@@ -18,7 +18,7 @@ from voxgender.engine.call_state import CallState, Hop
 from voxgender.engine.messages import Messages, TurnTimes
 from voxgender.engine.outstanding import Outstanding
 from voxgender.engine.pace import Pace
-from voxgender.engine.schedule import FEW_CALLS, Phase, Schedule, check_hop
+from voxgender.engine.schedule import Phase, Schedule, check_hop
 from voxgender.errors import ModelError
 from voxgender.inference.classifier import Classifier, Probabilities, RemoteClassifier
 from voxgender.inference.labels import OTHER
@@ -30,8 +30,8 @@ HOP_MS = 192
 HALT_S = 10.0
 """Longest run of the networks that the end of the process waits for."""
 CALLS_A_TURN = CALLS_A_RUN
-"""Calls in one turn, as many as the gate takes in one run; the messages of all of them wait for the last. A few more
-get no turn of their own. While the model cannot keep up, a turn takes all calls, so that they share it."""
+"""Calls in one turn, as many as the gate takes in one run; the messages of all of them wait for the last. While the
+model cannot keep up, a turn takes all calls, so that they share it."""
 
 CALLS_AHEAD_A_TURN = 2
 """Calls in a turn whose audio is ahead of time: the live calls that are due meanwhile wait for it."""
@@ -442,8 +442,7 @@ class Engine:
             if self._was_ahead:
                 calls, self._due_ahead = self._due_ahead[:CALLS_AHEAD_A_TURN], self._due_ahead[CALLS_AHEAD_A_TURN:]
                 return answered, calls
-            has_few_more = len(self._due) <= CALLS_A_TURN + FEW_CALLS
-            most = len(self._due) if has_few_more or self._pace.is_short(self.clock()) else CALLS_A_TURN
+            most = len(self._due) if self._pace.is_short(self.clock()) else CALLS_A_TURN
             due, self._due = self._due[:most], self._due[most:]
             self._turn_due_at = due[0][0] if due else math.inf
         return answered, [call for _, call in due]

@@ -1,8 +1,8 @@
 """Schedule the turns of an engine's calls. Sockets are read, and hops are analysed, by the same ticks.
 
 A core that wakes from sleep runs at a third of its speed until its caches are warm again. So work is done in bursts:
-sockets are read on ticks, and the hops of many calls end with the same tick, sixteen of which the speech gate takes in
-one run.
+sockets are read on ticks, and the hops of up to sixteen calls end with the same tick, which is what the speech gate
+takes in one run.
 """
 
 import math
@@ -17,9 +17,6 @@ TICK_S = 2 * FRAME_S
 QUIET_TICK_S = TICK_S / 3
 """Time between ticks with fewer calls: the cost of a tick matters less then than its delay."""
 BUSY_CALLS = CALLS_A_RUN
-FEW_CALLS = CALLS_A_RUN // 2
-"""Calls beyond full runs of the gate for which no phase of their own begins: to wake for them costs more than that they
-wait for the others' run."""
 EARLY_S = 0.002
 """Time by which a timer may go off early."""
 
@@ -60,7 +57,7 @@ EVERY_TICK = Phase()
 
 
 class Schedule:
-    """Gives each call a phase: the first 24 calls one, the next 24 the next, then sixteen more to each in turn.
+    """Gives each call a phase: the first sixteen calls one phase, the next sixteen the next, and so on in turn.
 
     Args:
         hop_s: time between two turns of a call, a multiple of ``TICK_S``.
@@ -85,7 +82,7 @@ class Schedule:
             if beside is not None:
                 number = beside.number
             else:
-                number = min(range(len(self._calls)), key=lambda number: (self._full_runs(number), number))
+                number = min(range(len(self._calls)), key=lambda number: (self._calls[number] // BUSY_CALLS, number))
             self._count(number, 1, beside is not None)
         return Phase(number, self.hop_s)
 
@@ -93,10 +90,6 @@ class Schedule:
         """Give a phase back, once for each :meth:`join`; ``is_beside`` tells whether that was with one ``beside``."""
         with self._lock:
             self._count(phase.number, -1, is_beside)
-
-    def _full_runs(self, number: int) -> int:
-        """Return how many runs of the gate a phase fills, with at most ``FEW_CALLS`` beyond them."""
-        return max(0, self._calls[number] - FEW_CALLS) // CALLS_A_RUN
 
     def _count(self, number: int, more: int, is_beside: bool) -> None:
         self._calls[number] += more
