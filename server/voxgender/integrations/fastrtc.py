@@ -27,10 +27,13 @@ class VoiceHandler(AsyncStreamHandler):
         self._on_message = on_message
         self._model = model
         self._made: Voice | None = None
+        self._has_left = False
 
     async def receive(self, frame: tuple[int, Any]) -> None:
         """Push a caller's sound: its rate, and int16 of shape ``(1, n)``."""
-        self._voice.push(frame)
+        # FastRTC may still hand on a frame after it has shut the handler down.
+        if not self._has_left:
+            self._voice.push(frame)
 
     async def emit(self) -> AdditionalOutputs:
         """Return the next message once there is one."""
@@ -49,6 +52,7 @@ class VoiceHandler(AsyncStreamHandler):
 
     async def shutdown(self) -> None:
         """End the analysis, because the caller has left."""
+        self._has_left = True
         self._voice.abandon()
 
     @property
