@@ -78,7 +78,8 @@ test: setup
 	$(MAKE) $(AT_ONCE) --jobs=4 test-browsers test-calls test-programs test-rest
 
 # A test that fails is run once more by itself when its part is over: the parts share the machine, and browsers and hosts
-# have faults of their own. The run fails if it fails again; if not, the first report names it, as one to be mended.
+# have faults of their own. The run fails if it fails again; if not, the first report names it, as one to be mended. One
+# that hangs ends its part, which goes on with it and those to come (tests/watchdog.py).
 define run_tests
 $(BIN)/python -m pytest -o cache_dir=.cache/pytest/$@ $(1) || { test $$? = 1 && echo "The tests that failed, once more:" && \
   $(BIN)/python -m pytest -o cache_dir=.cache/pytest/$@ --last-failed --last-failed-no-failures=none $(1); }
@@ -89,7 +90,7 @@ browsers: setup
 	$(BIN)/python -m pytest tests/browser --all-browsers
 
 test-client: setup
-	node --test client/test/*.test.js
+	node --test --test-timeout=120000 client/test/*.test.js
 
 test-browsers: setup
 	$(call run_tests,$(BROWSERS))

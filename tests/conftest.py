@@ -12,6 +12,8 @@ from tests.engine.models import Pitch
 from tests.rtc import Server, a_server
 from voxgender.engine import Engine, loading
 
+pytest_plugins = ["tests.watchdog"]
+
 # The same examples in each run, so that a change is not refused for what an older one did: new ones are looked for by
 # `make fuzz`, whose findings become tests.
 settings.register_profile("tests", derandomize=True, deadline=None)
