@@ -1,5 +1,6 @@
 """Cut batches of windows out of crops: the windows of a step depend on the seed and the step alone."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -8,7 +9,7 @@ from torch import Tensor
 
 from voxgender.training.manifest import KINDS
 from voxgender.training.network import BANDS, ROW, filtered, rows_in
-from voxgender.training.preparation import Material, TrainingData
+from voxgender.training.preparation import Heard, Material, TrainingData
 
 LENGTHS_MS = (500, 700, 1000, 1500)
 PROBABILITIES = (0.36, 0.2, 0.36, 0.08)
@@ -47,7 +48,10 @@ class Batches(Protocol):
 
 
 class Targets:
-    """The probabilities and embeddings that a network is to learn of each recording, and of noise.
+    """The probabilities and embeddings that a network is to learn of windows of each recording, and of noise.
+
+    The embedding of a recording as it is, is that of the encoder's window nearest to the middle of the network's. That
+    of a resynthesised take is its speaker's: the encoder does not hear such takes as they are meant.
 
     Args:
         material: recordings and their targets.
@@ -61,15 +65,40 @@ class Targets:
         targets[:-1, KINDS.index("male")] = material.male
         targets[-1, KINDS.index("noise")] = 1
         self._kinds = torch.from_numpy(targets * (1 - _SMOOTHING) + _SMOOTHING / len(KINDS)).to(device)
-        self._vectors = None
-        if material.vectors is not None:
-            vectors = np.concatenate([material.vectors, np.zeros_like(material.vectors[:1])])
-            self._vectors = torch.from_numpy(vectors).to(device)
+        self._vectors = None if material.heard is None else _Vectors(material.heard, device)
 
-    def batch(self, envelopes: Tensor, sources: Tensor) -> Batch:
-        """Return a batch of windows of these recordings, int64 ``(batch,)``; -1 is noise."""
-        vectors = None if self._vectors is None else self._vectors[sources]
+    def batch(self, envelopes: Tensor, sources: Tensor, plain: Tensor, middles: Tensor) -> Batch:
+        """Return a batch with what is to be learned.
+
+        Args:
+            envelopes: windows, ``(batch, rows, BANDS)``.
+            sources: recording of each, int64 ``(batch,)``; -1 is noise.
+            plain: bool ``(batch,)``: True for recordings as they are.
+            middles: row of the recording in the middle of each window, int64 ``(batch,)``; it may lie outside of it.
+        """
+        vectors = None if self._vectors is None else self._vectors.of(sources, plain, middles)
         return Batch(envelopes, self._kinds[sources], sources >= 0, vectors)
+
+
+class _Vectors:
+    """What the teacher's encoder hears in all recordings, in the memory of a device."""
+
+    def __init__(self, heard: Sequence[Heard], device: str) -> None:
+        # Noise is the last speaker, with a frame of its own, so that the index -1 finds it.
+        windows = np.concatenate([one.windows for one in heard])
+        before = np.cumsum([0, *(len(one.windows) for one in heard)])
+        nearest = [one.nearest + first for one, first in zip(heard, before, strict=False)]
+        frames = np.array([*(len(one) for one in nearest), 1])
+        noise = np.zeros_like(windows[:1])
+        self._windows = torch.from_numpy(windows).to(device)
+        self._speakers = torch.from_numpy(np.concatenate([np.stack([one.speaker for one in heard]), noise])).to(device)
+        self._nearest = torch.from_numpy(np.concatenate([*nearest, [0]])).to(device)
+        self._first = torch.from_numpy(np.cumsum(frames) - frames).to(device)
+        self._last = torch.from_numpy(frames - 1).to(device)
+
+    def of(self, sources: Tensor, plain: Tensor, middles: Tensor) -> Tensor:
+        frames = self._first[sources] + middles.clamp_min(0).minimum(self._last[sources])
+        return torch.where(plain[:, None], self._windows[self._nearest[frames]], self._speakers[sources])
 
 
 class PreparedBatches:
@@ -84,10 +113,14 @@ class PreparedBatches:
         rows = int(rng.choice(LENGTHS_MS, p=PROBABILITIES)) * 16 // ROW
         chosen = rng.integers(len(self._crops.sources), size=self._size)
         inputs = np.empty((self._size, rows_in(rows * ROW), BANDS), np.float32)
+        starts = np.empty(self._size, np.int64)
         for index, crop in enumerate(chosen):
-            inputs[index] = self._crops.window(crop, self._start(self._crops.loud[crop], rows, rng), rows)
+            starts[index] = self._start(self._crops.loud[crop], rows, rng)
+            inputs[index] = self._crops.window(crop, starts[index], rows)
         heard = filtered(torch.from_numpy(inputs), torch.from_numpy(self._gains_db(rng)))
-        return self._targets.batch(heard, torch.from_numpy(self._crops.sources[chosen]))
+        middles = self._crops.begins[chosen] + starts + rows // 2
+        of = (torch.from_numpy(one) for one in (self._crops.sources[chosen], self._crops.plain[chosen], middles))
+        return self._targets.batch(heard, *of)
 
     def _gains_db(self, rng: np.random.Generator) -> np.ndarray[Any, Any]:
         """Draw frequency responses of microphones, ``(batch, BANDS)``: 0 dB for half of the windows.

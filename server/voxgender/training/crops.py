@@ -32,7 +32,7 @@ SHARD = 500
 
 _DISTANT_VOICE_SHARE = 0.3
 """Share of voices for which :func:`augment` may mix in another, distant one."""
-_VERSION = 6
+_VERSION = 7
 """Raise it if the same recordings would now give other crops."""
 assert FRAME == ROW
 
@@ -46,12 +46,17 @@ class Crops:
         power: float32, shape ``(crops, SIZE // ROW)``, mean square relative to the crop's.
         loud: bool, shape ``(crops, SIZE // ROW)``: True where there is a voice and no pause.
         sources: int64, shape ``(crops,)``, index of the crop's recording; -1 for noise.
+        begins: int64, shape ``(crops,)``, row of the recording's take at which the crop begins; negative if it begins
+            before the take.
+        plain: bool, shape ``(crops,)``: True for recordings as they are; False for resynthesised takes and noise.
     """
 
     envelopes: npt.NDArray[np.float16]
     power: npt.NDArray[np.float32]
     loud: npt.NDArray[np.bool_]
     sources: npt.NDArray[np.int64]
+    begins: npt.NDArray[np.int64]
+    plain: npt.NDArray[np.bool_]
 
     def window(self, crop: int, start: int, rows: int) -> npt.NDArray[np.float32]:
         """Return envelopes of ``rows * ROW`` samples from ``start * ROW``, relative to their loudness."""
@@ -130,6 +135,8 @@ def _empty_arrays(count: int) -> dict[str, Any]:
         "power": np.empty((count, SIZE // ROW), np.float32),
         "loud": np.zeros((count, SIZE // ROW), np.bool_),
         "sources": np.full(count, -1, np.int64),
+        "begins": np.zeros(count, np.int64),
+        "plain": np.zeros(count, np.bool_),
     }
 
 
@@ -170,7 +177,9 @@ def _make_shard(job: _Job, *, noises: list[Recording], resynthesised: float, cac
             audio = _no_voice(noises, rng)
         else:
             arrays["sources"][row], one, other = voice
-            audio, arrays["loud"][row] = _voice(one, resynthesised, rng)
+            take = int(rng.integers(1, one.count)) if one.count > 1 and rng.random() < resynthesised else 0
+            arrays["plain"][row] = take == 0
+            audio, arrays["loud"][row], arrays["begins"][row] = _voice(one.read(take), rng)
             if rng.random() < _DISTANT_VOICE_SHARE:
                 far = [other.read()]
         behind = [choose(noises, rng).read()] if noises else []
@@ -186,11 +195,8 @@ def _make_shard(job: _Job, *, noises: list[Recording], resynthesised: float, cac
     return file
 
 
-def _voice(
-    recording: Recording, resynthesised: float, rng: np.random.Generator
-) -> tuple[Samples, npt.NDArray[np.bool_]]:
-    other = recording.count > 1 and rng.random() < resynthesised
-    take = recording.read(int(rng.integers(1, recording.count)) if other else 0)
+def _voice(take: Samples, rng: np.random.Generator) -> tuple[Samples, npt.NDArray[np.bool_], int]:
+    """Cut a crop out of a take; return its loud frames, and the row of the take at which it begins, as well."""
     loud = loud_frames(take)
     rows = SIZE // ROW
     missing = max(0, rows - loud.size)
@@ -204,7 +210,7 @@ def _voice(
         side = slice(0, quiet) if rng.random() < 0.5 else slice(rows - quiet, rows)
         audio[side.start * ROW : side.stop * ROW] = 0
         loud[side] = False
-    return audio, loud
+    return audio, loud, start - before
 
 
 def _no_voice(noises: list[Recording], rng: np.random.Generator) -> Samples:

@@ -26,7 +26,8 @@ _BANDS = 40
 _FFT, _HOP = 400, 160
 LEVEL_DB = -30.0
 """RMS level that speech is scaled to, relative to full scale: the encoder's input is power, not its logarithm."""
-_FRAME = 320
+FRAME = 320
+"""Samples of a frame, 20 ms; each frame is either speech or a pause."""
 _PAUSE_DB = 35.0
 """Level below its loudest frames under which speech counts as a pause."""
 
@@ -75,19 +76,43 @@ def speech_windows(audio: Samples, *, hop: int = WINDOW // 2) -> npt.NDArray[np.
     Returns:
         float32, shape ``(windows, WINDOW)``, at least one; the end of short ones is silent.
     """
-    frames = audio[: audio.size // _FRAME * _FRAME].reshape(-1, _FRAME)
-    power = np.mean(frames**2, axis=1) if len(frames) else np.zeros(0)
-    if power.size and power.max() > 0:
-        loud = power > np.quantile(power, 0.95) * 10 ** (-_PAUSE_DB / 10)
-        # Pauses within words stay.
-        loud = np.convolve(loud, np.ones(7), "same") > 0
-        audio = frames[loud].reshape(-1)
+    speech = _speech_frames(audio)
+    if speech.any():
+        audio = audio[: speech.size * FRAME].reshape(-1, FRAME)[speech].reshape(-1)
     level = float(np.sqrt(np.mean(audio**2))) if audio.size else 0.0
     audio = audio * np.float32(10 ** (LEVEL_DB / 20) / max(level, 1e-6))
     audio = np.pad(audio, (0, max(0, WINDOW - audio.size)))
     count = 1 + (audio.size - WINDOW) // hop
     windows = np.lib.stride_tricks.sliding_window_view(audio, WINDOW)[: count * hop : hop]
     return np.array(windows, dtype=np.float32)
+
+
+def nearest_windows(audio: Samples, *, hop: int = WINDOW // 2) -> npt.NDArray[np.int64]:
+    """Find the window of :func:`speech_windows` whose middle is nearest to each frame of a recording.
+
+    Returns:
+        Indices of windows, shape ``(frames,)``; one for recordings that are shorter than a frame.
+    """
+    speech = np.flatnonzero(_speech_frames(audio))
+    count = 1 + max(0, speech.size * FRAME - WINDOW) // hop
+    frames = max(1, audio.size // FRAME)
+    if count == 1:
+        return np.zeros(frames, np.int64)
+    middles = speech[(np.arange(count) * hop + WINDOW // 2) // FRAME]
+    nearest: npt.NDArray[np.int64] = np.searchsorted((middles[:-1] + middles[1:]) / 2, np.arange(frames))
+    return nearest
+
+
+def _speech_frames(audio: Samples) -> npt.NDArray[np.bool_]:
+    """Find the frames that are no pauses, bool ``(frames,)``; all of them in silence."""
+    frames = audio[: audio.size // FRAME * FRAME].reshape(-1, FRAME)
+    power = np.mean(frames**2, axis=1) if len(frames) else np.zeros(0)
+    if not power.any():
+        return np.ones(len(frames), np.bool_)
+    loud = power > np.quantile(power, 0.95) * 10 ** (-_PAUSE_DB / 10)
+    # Pauses within words stay.
+    speech: npt.NDArray[np.bool_] = np.convolve(loud, np.ones(7))[3 : 3 + len(frames)] > 0
+    return speech
 
 
 def _mel_filters() -> Tensor:

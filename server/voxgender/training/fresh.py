@@ -79,7 +79,7 @@ class FreshBatches:
 
     def __init__(self, takes: DeviceTakes, mixture: Mixture, size: int, seed: int) -> None:
         self._device, self._size, self._seed = takes.device, size, seed
-        self._sources, self._targets = takes.sources, takes.targets
+        self._sources, self._plain, self._targets = takes.sources, takes.plain, takes.targets
         self._voices, self._noises = takes.voices, takes.noises
         self._until = np.cumsum(takes.chances(mixture))
 
@@ -88,23 +88,31 @@ class FreshBatches:
         rows = int(chance.host.choice(LENGTHS_MS, p=PROBABILITIES)) * 16 // ROW
         voices = self._size - round(SHARES["noise"] * self._size)
         takes = np.searchsorted(self._until, chance.host.random(voices)).clip(max=len(self._until) - 1)
-        spoken, loud = self._spoken(takes, chance)
-        loud = torch.cat([loud, loud.new_zeros(self._size - voices, _ROWS)])
+        silent = self._size - voices
+        spare = self._voices.frames[takes] - _ROWS
+        # A take that is shorter than a crop lies anywhere in it.
+        begins = np.sign(spare) * (chance.host.random(voices) * (np.abs(spare) + 1)).astype(np.int64)
+        spoken, loud = self._spoken(takes, begins, chance)
+        loud = torch.cat([loud, loud.new_zeros(silent, _ROWS)])
         audio = augmented(
-            torch.cat([spoken, self._silent_of_voices(self._size - voices, chance)]),
+            torch.cat([spoken, self._silent_of_voices(silent, chance)]),
             chance,
             noises=(lambda count: self._noise(count, chance)) if self._noises is not None else None,
             voices=lambda count: self._anybody(count, chance),
         )
-        at = self._starts(loud, rows, chance)[:, None] * ROW + torch.arange(rows * ROW, device=audio.device)
-        sources = np.concatenate([self._sources[takes], np.full(self._size - voices, -1)])
-        return self._targets.batch(envelopes(normalised(audio.gather(1, at))), chance.moved(sources))
+        starts = self._starts(loud, rows, chance)
+        at = starts[:, None] * ROW + torch.arange(rows * ROW, device=audio.device)
+        return self._targets.batch(
+            envelopes(normalised(audio.gather(1, at))),
+            chance.moved(np.append(self._sources[takes], np.full(silent, -1))),
+            chance.moved(np.append(self._plain[takes], np.zeros(silent, np.bool_))),
+            chance.moved(np.append(begins, np.zeros(silent, np.int64))) + starts + rows // 2,
+        )
 
-    def _spoken(self, takes: npt.NDArray[np.int64], chance: Chance) -> tuple[Tensor, Tensor]:
-        spare = self._voices.frames[takes] - _ROWS
-        # A take that is shorter than a crop lies anywhere in it.
-        starts = np.sign(spare) * (chance.host.random(takes.size) * (np.abs(spare) + 1)).astype(np.int64)
-        audio, loud = self._voices.crops(takes, starts, _ROWS)
+    def _spoken(
+        self, takes: npt.NDArray[np.int64], begins: npt.NDArray[np.int64], chance: Chance
+    ) -> tuple[Tensor, Tensor]:
+        audio, loud = self._voices.crops(takes, begins, _ROWS)
         # Somebody starts or stops to speak within the crop.
         quiet = chance.uniform(_ROWS // 8, _ROWS * 3 / 4, takes.size, 1) * (chance.uniform(0, 1, takes.size, 1) < 0.3)
         row = torch.arange(_ROWS, device=audio.device)

@@ -11,14 +11,30 @@ from tqdm import tqdm
 from voxgender.errors import SettingsError
 from voxgender.training.crops import Crops, crops, joined
 from voxgender.training.embeddings import Embeddings, embeddings
-from voxgender.training.encoder import PACKAGE, SIZE
+from voxgender.training.encoder import PACKAGE, SIZE, nearest_windows
 from voxgender.training.manifest import Clip
+from voxgender.training.processes import in_processes
 from voxgender.training.recordings import Recording, recordings
 from voxgender.training.sampling import spread
 from voxgender.training.teacher import SoftLabel, Teacher
 
 VIEWS = 1
 """Views of each labelled recording that the teacher learns from: the first as it is, others augmented."""
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What the teacher's encoder hears in a recording: embeddings relative to the mean of all, and of length 1.
+
+    Attributes:
+        speaker: float32, shape ``(256,)``, of all recordings of the speaker.
+        windows: float32, shape ``(windows, 256)``, of windows of the recording as it is.
+        nearest: int64, shape ``(frames,)``, the window whose middle is nearest to each frame of the recording.
+    """
+
+    speaker: Embeddings
+    windows: Embeddings
+    nearest: npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,15 +47,14 @@ class Material:
         noises: recordings without a voice; may be empty.
         male: float32, shape ``(recordings,)``: probability that the voice is heard as male, first those of
             ``labelled``, then those of ``others``.
-        vectors: float32, shape ``(recordings, 256)``: embeddings by the teacher's encoder, relative to the mean of all
-            and of length 1; None without a teacher.
+        heard: what the teacher's encoder hears in each recording, in the same order; None without a teacher.
     """
 
     labelled: list[Recording]
     others: list[Recording]
     noises: list[Recording]
     male: npt.NDArray[np.float32]
-    vectors: npt.NDArray[np.float32] | None
+    heard: list[Heard] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +118,8 @@ def prepare(labelled: Sequence[Clip], unlabelled: Sequence[Clip], options: Prepa
     """
     noises = [clip for clip in labelled if clip.kind == "noise"]
     voices = [clip for clip in labelled if clip.kind != "noise"]
-    own = [SoftLabel(clip, float(clip.label == "male"), np.zeros(SIZE, np.float32)) for clip in voices]
+    nothing = np.zeros((1, SIZE), np.float32)
+    own = [SoftLabel(clip, float(clip.label == "male"), nothing[0], nothing) for clip in voices]
     pseudo: list[SoftLabel] = []
     if options.teacher:
         own, pseudo = _soft_labels(voices, unlabelled, noises, options)
@@ -120,12 +136,8 @@ def prepare(labelled: Sequence[Clip], unlabelled: Sequence[Clip], options: Prepa
     everyone = [known[clip] for clip in clips]
     everybody = [*own, *pseudo]
     male = np.array([one.male for one in everybody], np.float32)
-    vectors = None
-    if options.teacher:
-        vectors = np.stack([one.vector for one in everybody])
-        vectors -= vectors.mean(axis=0)
-        vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-6)
-    return Material(everyone, others, noise_recordings, male, vectors)
+    heard = _heard(everybody, [*everyone, *others], options.workers) if options.teacher else None
+    return Material(everyone, others, noise_recordings, male, heard)
 
 
 def crops_of(material: Material, mixture: Mixture, cache: Path, *, count: int, seed: int, workers: int) -> TrainingData:
@@ -194,6 +206,27 @@ def _soft_labels(
         f"sure of {len(pseudo)} of {len(unlabelled)} unlabelled ones"
     )
     return own, pseudo
+
+
+def _heard(soft_labels: Sequence[SoftLabel], of: Sequence[Recording], workers: int) -> list[Heard]:
+    nearest = tqdm(in_processes(_nearest, of, workers, chunk=64), "windows", len(of), unit="clip", leave=False)
+    speakers = _centred(np.stack([one.vector for one in soft_labels]))
+    counts = [len(one.windows) for one in soft_labels]
+    windows = np.split(_centred(np.concatenate([one.windows for one in soft_labels])), np.cumsum(counts)[:-1])
+    # The cache has a recording in 16 bits: a frame less may count as speech there, or a frame more.
+    return [
+        Heard(one, some, at.clip(max=len(some) - 1)) for one, some, at in zip(speakers, windows, nearest, strict=True)
+    ]
+
+
+def _nearest(recording: Recording) -> npt.NDArray[np.int64]:
+    return nearest_windows(recording.read())
+
+
+def _centred(vectors: Embeddings) -> Embeddings:
+    vectors = vectors - vectors.mean(axis=0)
+    centred: Embeddings = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-6)
+    return centred
 
 
 def _recordings(

@@ -53,11 +53,13 @@ class SoftLabel:
         clip: the recording, with its own label or the teacher's.
         male: probability that the voice is heard as male.
         vector: float32, shape ``(256,)``, of length 1: the mean of the embeddings of its speaker's recordings.
+        windows: float32, shape ``(windows, 256)``: the embeddings of the recording itself.
     """
 
     clip: Clip
     male: float
     vector: Embeddings
+    windows: Embeddings
 
 
 def fit(vectors: npt.NDArray[np.floating], male: npt.NDArray[np.bool_], weights: npt.NDArray[np.floating]) -> Probe:
@@ -97,6 +99,7 @@ class Teacher:
 
     def __init__(self, clips: Sequence[Clip], views: Sequence[Sequence[Embeddings]]) -> None:
         self._clips = clips
+        self._windows = views[0]
         self._vectors = [mean_vector(windows) for windows in views[0]]
         owner, vectors = [], []
         for view in views:
@@ -119,13 +122,13 @@ class Teacher:
         odds = self._held_out()
         means, vectors = _by_speaker(self._clips, odds), _by_speaker(self._clips, self._vectors)
         labelled = []
-        for clip in self._clips:
+        for clip, windows in zip(self._clips, self._windows, strict=True):
             mean = float(means[clip.corpus, clip.speaker])
             sign = 1 if clip.label == "male" else -1
             if sign * mean > CONTRADICTED_LOG_ODDS:
                 label = 1.0 if clip.label == "male" else 0.0
                 vector = _direction(vectors[clip.corpus, clip.speaker])
-                labelled.append(SoftLabel(clip, (label + _sigmoid(mean)) / 2, vector))
+                labelled.append(SoftLabel(clip, (label + _sigmoid(mean)) / 2, vector, windows))
         return labelled
 
     def unlabelled(self, clips: Sequence[Clip], windows: Sequence[Embeddings]) -> list[SoftLabel]:
@@ -140,11 +143,12 @@ class Teacher:
         of_clips = np.stack([mean_vector(one) for one in windows])
         means, vectors = _by_speaker(clips, self.probe(of_clips)), _by_speaker(clips, of_clips)
         labelled = []
-        for clip in clips:
+        for clip, its_windows in zip(clips, windows, strict=True):
             mean = float(means[clip.corpus, clip.speaker])
             if abs(mean) > MIN_LOG_ODDS:
                 named = replace(clip, label="male" if mean > 0 else "female")
-                labelled.append(SoftLabel(named, _sigmoid(mean), _direction(vectors[clip.corpus, clip.speaker])))
+                vector = _direction(vectors[clip.corpus, clip.speaker])
+                labelled.append(SoftLabel(named, _sigmoid(mean), vector, its_windows))
         return labelled
 
     def _held_out(self) -> Floats:
