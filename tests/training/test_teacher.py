@@ -10,7 +10,7 @@ from voxgender.peer.vocaltract import Speaker
 from voxgender.peer.voices import MAN, WOMAN, speak
 from voxgender.training import encoder
 from voxgender.training.embeddings import embeddings
-from voxgender.training.encoder import SIZE, WINDOW, mel_power, pretrained, speech_windows
+from voxgender.training.encoder import FRAME, SIZE, WINDOW, mel_power, nearest_windows, pretrained, speech_windows
 from voxgender.training.manifest import Clip, ClipLabel, read_manifest
 from voxgender.training.preparation import PreparationOptions, prepare
 from voxgender.training.teacher import Teacher, fit, mean_vector
@@ -117,7 +117,7 @@ def test_mel_bands_hear_a_tone_in_one_place() -> None:
     assert 0 < low < high < 40
 
 
-@pytest.mark.parametrize("samples", [0, 100, 8_000, WINDOW, 60_000])
+@pytest.mark.parametrize("samples", [0, 100, 1_000, 8_000, WINDOW, 60_000])
 @pytest.mark.parametrize("level", [0.0, 1e-4, 0.5])
 def test_every_recording_gives_windows_of_the_same_loudness(samples: int, level: float) -> None:
     audio = (level * np.random.default_rng(0).normal(size=samples)).astype(np.float32)
@@ -133,6 +133,34 @@ def test_pauses_are_left_out() -> None:
     voice = speak(MAN, 1.0, seed=1)
     silence = np.zeros(48_000, np.float32)
     assert len(speech_windows(np.concatenate([silence, voice, silence]))) == 1
+
+
+def test_each_frame_finds_the_window_that_lies_around_it_also_behind_pauses() -> None:
+    pause = np.zeros(70 * FRAME, np.float32)
+    audio = np.concatenate([speak(MAN, 3.0, seed=1), pause, speak(WOMAN, 3.0, seed=2), pause[:77]])
+    frames = audio[: audio.size // FRAME * FRAME].reshape(-1, FRAME)
+    windows = speech_windows(audio)
+    nearest = nearest_windows(audio)
+    assert len(windows) >= 5
+    assert nearest.shape == (len(frames),)
+    middles = []
+    for number, window in enumerate(windows):
+        middle = window[WINDOW // 2 :][:FRAME]
+        alike = frames @ middle / np.maximum(1e-6, np.linalg.norm(frames, axis=1) * np.linalg.norm(middle))
+        middles.append(int(alike.argmax()))
+        assert nearest[middles[-1]] == number
+    for frame, number in enumerate(nearest):
+        away = np.abs(np.array(middles) - frame)
+        assert away[number] == away.min()
+
+
+@pytest.mark.parametrize("samples", [0, 100, 1_000, WINDOW, 60_000])
+@pytest.mark.parametrize("level", [0.0, 0.5])
+def test_every_recording_has_a_nearest_window(samples: int, level: float) -> None:
+    audio = (level * np.random.default_rng(0).normal(size=samples)).astype(np.float32)
+    nearest = nearest_windows(audio)
+    assert nearest.shape == (max(1, samples // FRAME),)
+    assert set(nearest.tolist()) == set(range(len(speech_windows(audio))))
 
 
 def test_recordings_are_embedded_once(corpus: Path, tmp_path: Path) -> None:

@@ -165,13 +165,14 @@ def crops_of(material: Material, mixture: Mixture, cache: Path, *, count: int, s
         )
     ]
     retaken = [index for index, one in enumerate(material.labelled) if one.count > 1]
-    if {material.labelled[index].clip.label for index in retaken} == {"male", "female"}:
+    extra = round(mixture.extra_resynthesised * count)
+    if extra and {material.labelled[index].clip.label for index in retaken} == {"male", "female"}:
         again = crops(
             [material.labelled[index] for index in retaken],
             [],
             material.noises,
             cache,
-            count=round(mixture.extra_resynthesised * count),
+            count=extra,
             labelled_share=1.0,
             resynthesised=1.0,
             seed=seed,
