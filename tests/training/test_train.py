@@ -231,6 +231,8 @@ def test_a_window_of_a_crop_is_as_loud_as_if_it_were_heard_alone() -> None:
         np.mean(audio.reshape(1, -1, ROW) ** 2, axis=2),
         np.ones((1, SIZE // ROW), np.bool_),
         np.zeros(1, np.int64),
+        np.zeros(1, np.int64),
+        np.ones(1, np.bool_),
     )
     alone = envelopes(normalised(torch.from_numpy(audio[None, 20 * ROW : 70 * ROW])))[0]
     np.testing.assert_allclose(crop.window(0, 20, 50), alone, rtol=0.02, atol=0.02)
