@@ -293,7 +293,7 @@ def after_losses(audio: Samples, share: float, rng: np.random.Generator) -> Samp
             decoder.recover(packet, lost * SAMPLE_RATE_HZ // 50, pcm)
         decoder.decode(packet, pcm)
         lost = 0
-    return (pcm.pop() / 32767).astype(np.float32)
+    return np.clip(pcm.pop(), -1, 1)
 
 
 def messages_of(engine: Engine, audio: Samples) -> list[Message]:
