@@ -29,7 +29,7 @@ from voxgender.training.network import (
     rows_in,
 )
 from voxgender.training.options import TrainOptions
-from voxgender.training.phase import BEST, CHECKPOINT, PATIENCE, load_weights, phase_end
+from voxgender.training.phase import BEST, CHECKPOINT, load_weights, phase_end
 from voxgender.training.recordings import recordings
 from voxgender.training.scoring import Score, Windows, asked_windows, calibrate, logits_of, merit, score
 from voxgender.training.train import RESULT, TUNING, mean_weights, noted_options, train
@@ -272,11 +272,13 @@ def test_recordings_without_a_label_are_left_aside_without_a_teacher_which_is_sa
     assert "1 recordings without a label are left aside: --teacher resemblyzer" in capsys.readouterr().out
 
 
-def test_a_second_phase_goes_on_from_the_best_weights_and_the_mean_of_both_ends_is_kept(options: TrainOptions) -> None:
+def test_a_second_phase_goes_on_from_the_end_of_the_first_and_the_mean_of_both_ends_is_kept(
+    options: TrainOptions,
+) -> None:
     """The shipped weights were once averaged, calibrated and shifted by hand after two runs."""
     found = train(replace(options, tuning_steps=10))
-    first = phase_end(options.out, 40, 20)
-    second = phase_end(options.out / TUNING, 10, 10)
+    first = phase_end(options.out, 40)
+    second = phase_end(options.out / TUNING, 10)
     assert first is not None
     assert second is not None
     assert found.step == 50
@@ -287,9 +289,8 @@ def test_a_second_phase_goes_on_from_the_best_weights_and_the_mean_of_both_ends_
             torch.testing.assert_close(kept[name], value, rtol=0, atol=0, msg=name)
     for name, value in weights(options.out).items():
         torch.testing.assert_close(value, kept[name], rtol=0, atol=0, msg=name)
-    begun = load_weights(options.out / BEST)[0]
     for name, value in second.average.items():
-        torch.testing.assert_close(value, begun[name], atol=0.05, rtol=0, msg=name)
+        torch.testing.assert_close(value, first.average[name], atol=0.05, rtol=0, msg=name)
 
 
 def test_a_run_interrupted_in_its_second_phase_goes_on_to_the_very_same_weights(
@@ -311,13 +312,16 @@ def test_a_run_interrupted_in_its_second_phase_goes_on_to_the_very_same_weights(
         torch.testing.assert_close(weights(interrupted.out)[name], value, rtol=0, atol=0, msg=name)
 
 
-def test_a_phase_ends_once_its_checks_are_no_better(options: TrainOptions, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first run of the shipped weights was once stopped by hand, eight thousand steps after its best check."""
-    merits = iter([0.5, 0.7, *(0.6 for _ in range(PATIENCE))])
+def test_a_phase_takes_all_its_steps_whatever_its_checks_say(
+    options: TrainOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One good check by chance ended a phase at 16,000 of 26,000 steps, before its rate was low: 1.6 points worse."""
+    merits = iter([0.7, *(0.6 for _ in range(9)), 0.6])
     monkeypatch.setattr(phase, "merit", lambda scores: next(merits))
-    train(replace(options, steps=1000, check_every=2))
-    assert torch.load(options.out / CHECKPOINT, weights_only=True)["step"] == 2 * (2 + PATIENCE)
-    assert load_weights(options.out / BEST)[1].step == 4
+    monkeypatch.setattr(training, "merit", lambda scores: next(merits))
+    train(replace(options, steps=20, check_every=2))
+    assert torch.load(options.out / CHECKPOINT, weights_only=True)["step"] == 20
+    assert load_weights(options.out / BEST)[1].step == 2
 
 
 def test_a_given_model_is_gone_on_from_in_the_place_of_a_first_phase(options: TrainOptions, tmp_path: Path) -> None:
@@ -329,7 +333,7 @@ def test_a_given_model_is_gone_on_from_in_the_place_of_a_first_phase(options: Tr
     )
     assert train(more).step == 2
     assert {name: noted_options(more.out)[name] for name in ("hidden", "layers")} == {"hidden": "32", "layers": "1"}
-    tuned = phase_end(more.out / TUNING, 2, 10)
+    tuned = phase_end(more.out / TUNING, 2)
     assert tuned is not None
     for name, value in weights(more.out).items():
         if not name.startswith("classifier"):  # calibrated anew

@@ -25,7 +25,7 @@ class TrainOptions:
     start: Annotated[str, Display(metavar="DIR")] = ""
     """Model written by voxgender export, to go on from in the place of a first phase; its size is kept."""
     steps: Annotated[int, Meta(ge=1, le=10_000_000)] = 26_000
-    """Steps of the first phase; it ends earlier once four checks in a row are no better."""
+    """Steps of the first phase."""
     tuning_steps: Annotated[int, Meta(ge=0, le=10_000_000)] = 4_000
     """Steps of the second phase, at a lower rate and with more raised voices."""
     batch: Annotated[int, Meta(ge=1, le=65_536)] = 48

@@ -20,9 +20,6 @@ from voxgender.training.scoring import Score, Windows, calibrate, merit, score, 
 CHECKPOINT = "checkpoint.pt"
 BEST = "best.pt"
 
-PATIENCE = 4
-"""Checks without a better one after which a phase ends."""
-
 _EMBEDDING_LOSS_WEIGHT = 1.0
 """Weight of the distance from the encoder's embedding in the loss."""
 
@@ -77,17 +74,16 @@ class PhaseEnd:
     average: State
 
 
-def phase_end(folder: Path, steps: int, check_every: int) -> PhaseEnd | None:
+def phase_end(folder: Path, steps: int) -> PhaseEnd | None:
     """Return the end of the phase in ``folder``; None if it has not begun, or has to go on.
 
-    A phase ends after its steps, or when ``PATIENCE`` checks in a row were no better than the best one.
+    A phase takes all its steps, whatever its checks say: its last ones, at the lowest rates, gain most.
     """
     file = folder / CHECKPOINT
     if not file.exists():
         return None
     state = _load(file)
-    best = trained(state["best"])
-    if state["step"] < steps and state["step"] - best.step < PATIENCE * check_every:
+    if state["step"] < steps:
         return None
     return PhaseEnd(state["step"], state["average"])
 
@@ -135,7 +131,7 @@ class Phase:
         self._student.train()
         shown: dict[str, Tensor] = {}
         with tqdm(total=options.steps, initial=self._step, desc=options.name, unit="step") as progress:
-            while (end := phase_end(options.folder, options.steps, options.check_every)) is None:
+            while (end := phase_end(options.folder, options.steps)) is None:
                 for _ in range(min(options.check_every, options.steps - self._step)):
                     for name, loss in self._train_step().items():
                         shown[name] = 0.98 * shown.get(name, loss) + 0.02 * loss

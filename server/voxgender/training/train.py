@@ -1,7 +1,7 @@
 """Train a model from a manifest of recordings: ``voxgender train``.
 
-The first phase of a training begins with random weights. The second goes on from the first one's best check, at a lower
-rate and on more crops, of which more are of raised voices. The result is the mean of the weights at the end of both,
+The first phase of a training begins with random weights. The second goes on from its end, at a lower rate and on more
+crops, of which more are of raised voices. The result is the mean of the weights at the end of both,
 which are so near each other that it is as good as the mean of what two networks say (M. Wortsman et al., Model soups,
 ICML 2022). Last, it is calibrated on the windows that the pipeline asks a model about.
 """
@@ -23,7 +23,6 @@ from voxgender.training.manifest import KINDS, Clip, read_manifest, with_split
 from voxgender.training.network import build
 from voxgender.training.options import TrainOptions
 from voxgender.training.phase import (
-    BEST,
     Phase,
     PhaseEnd,
     PhaseOptions,
@@ -42,7 +41,7 @@ TUNING = "tuning"
 """Folder of the second phase, in that of the run."""
 OPTIONS = "options.json"
 DEV = "dev"
-"""Beginning of the names of the splits that checkpoints are chosen by."""
+"""Beginning of the names of the splits that networks are checked and calibrated by."""
 
 _TUNING_RATE = 0.3
 """Share of the learning rate that the second phase uses."""
@@ -59,7 +58,7 @@ def train(options: TrainOptions) -> Trained:
     """Train, or resume an interrupted run; the weights are kept in ``out`` for ``voxgender export``.
 
     Learns from the labelled rows of split ``train`` (of rows without a split if there is no such split) and, with a
-    teacher, from all rows without a label. Chooses among checkpoints by the labelled rows of splits whose names begin
+    teacher, from all rows without a label. Is checked and calibrated by the labelled rows of splits whose names begin
     with ``dev``, or by a tenth of the speakers if there are none.
 
     Raises:
@@ -89,7 +88,7 @@ def train(options: TrainOptions) -> Trained:
     run = _Run(options, learned, unlabelled, chosen)
     ends = [run.learn() if start is None else PhaseEnd(0, start)]
     if options.tuning_steps:
-        ends.append(run.tune(load_weights(options.out / BEST)[0] if start is None else start))
+        ends.append(run.tune(ends[-1].average))
     return run.finish(ends)
 
 
@@ -136,7 +135,7 @@ class _Run:
         return found
 
     def _phase(self, phase: PhaseOptions, crops: float, raised: float, start: State | None = None) -> PhaseEnd:
-        if (end := phase_end(phase.folder, phase.steps, phase.check_every)) is not None:
+        if (end := phase_end(phase.folder, phase.steps)) is not None:
             return end
         with kept_processes(self._options.workers):
             batches, chosen = self._batches(crops, raised), self._choosing_windows()
