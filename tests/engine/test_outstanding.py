@@ -46,7 +46,7 @@ class Elsewhere(RemoteClassifier):
         return self.up
 
     @property
-    def room(self) -> int:
+    def free_capacity(self) -> int:
         return self.free if self.up else 0
 
     def submit(self, windows: Sequence[Window], *, patient: bool = False) -> list[Future[Row]]:

@@ -137,8 +137,8 @@ async def test_a_stream_waits_for_the_engine_and_keeps_little(make: Callable[[Cl
     assert await asyncio.to_thread(model.started.acquire, timeout=PATIENCE_S)
     (call,) = told.stream._calls
     await asyncio.sleep(0)
-    assert call._room._waiters
-    assert call._waiting_s <= call._room_s + 0.1
+    assert call._has_space._waiters
+    assert call._waiting_s <= call._buffer_s + 0.1
     assert not feeding.done()
     model.may_go_on.set()
     async with asyncio.timeout(PATIENCE_S):

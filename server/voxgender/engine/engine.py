@@ -329,7 +329,7 @@ class Engine:
         waiting = {state: [hop for hop in some if hop.window is not None] for state, some in hops.items()}
         paced = {state: some for state, some in waiting.items() if some and not state.is_whole}
         whole = [hop for state, some in waiting.items() if state.is_whole for hop in some]
-        for chosen, patient in ((self._pace.select(paced, pool.room), False), (whole, True)):
+        for chosen, patient in ((self._pace.select(paced, pool.free_capacity), False), (whole, True)):
             rows = pool.submit([hop.window for hop in chosen if hop.window is not None], patient=patient)
             for hop, row in zip(chosen, rows, strict=True):
                 hop.row = row

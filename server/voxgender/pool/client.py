@@ -110,7 +110,7 @@ class PoolClassifier(RemoteClassifier):
         return self._is_up
 
     @property
-    def room(self) -> int:
+    def free_capacity(self) -> int:
         with self._lock:
             return self._in_flight.free if self.is_up else 0
 
