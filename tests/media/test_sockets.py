@@ -13,8 +13,9 @@ from tests.figures import value_of
 from voxgender import metrics
 from voxgender.engine.schedule import QUIET_TICK_S, TICK_S, Phase
 from voxgender.errors import NotReady
+from voxgender.media.calltransport import OTHERS_AT_ONCE, OTHERS_PER_S, CallTransport
 from voxgender.media.datagrams import PlainReader, pack_address
-from voxgender.media.sharedsocket import MAX_TRIALS, OTHERS_AT_ONCE, OTHERS_PER_S, CallTransport
+from voxgender.media.sharedsocket import MAX_TRIALS
 from voxgender.media.sockets import CALLS, Sockets
 
 HERE = "127.0.0.1"
