@@ -5,7 +5,7 @@ from multidict import MultiDict
 
 from voxgender.audiostream import parse
 from voxgender.errors import NotReady, RequestRefused, StreamEnded
-from voxgender.http.auth import Authenticator, Caller
+from voxgender.http.auth import AuthenticatedCaller, Authenticator
 from voxgender.http.calls import Calls, ClientStream
 from voxgender.http.cors import check_origin
 from voxgender.http.dialects import Gateway, Telnyx, Twilio, Vonage, stream_format
@@ -87,7 +87,7 @@ class Gateways:
         if ticket is not None:
             stream = await self._tickets.redeem(ticket, self._rates.client(request), is_told=False)
             return await self._with_ticket(request, gateway, stream)
-        caller = Caller()
+        caller = AuthenticatedCaller()
         is_known = bool(token or "Authorization" in request.headers)
         if is_known:
             caller = await self._authenticator.authenticate(request, token)

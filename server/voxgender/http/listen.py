@@ -15,7 +15,7 @@ from voxgender import received
 from voxgender.audiostream import StreamFormat, parse
 from voxgender.calloptions import CallOptions, is_name, read_texts
 from voxgender.errors import OptionRefused, StreamEnded
-from voxgender.http.auth import Authenticator, Caller
+from voxgender.http.auth import AuthenticatedCaller, Authenticator
 from voxgender.http.calls import Calls, ClientStream
 from voxgender.http.cors import check_origin, preflight
 from voxgender.http.proxies import Proxies
@@ -191,7 +191,7 @@ class Listen:
         return preflight(request, "GET, OPTIONS, POST", {})
 
 
-def wanted(form: StreamFormat, query: Mapping[str, str], caller: Caller) -> CallOptions:
+def wanted(form: StreamFormat, query: Mapping[str, str], caller: AuthenticatedCaller) -> CallOptions:
     """Return the options of a stream's call.
 
     A stream's name is first of all one that is shown. It is one that can be followed, too, if its characters allow

@@ -226,7 +226,7 @@ class PoolClassifier(RemoteClassifier):
             raise Failed("late", "not answered in time")
         model = self._model
         windows = tuple(
-            wire.Window(key=one.key, deadline_ms=left_ms, peak=one.packed.peak, samples=one.packed.samples)
+            wire.WindowMessage(key=one.key, deadline_ms=left_ms, peak=one.packed.peak, samples=one.packed.samples)
             for one in sent
         )
         metrics.POOL_REQUESTS.inc()
