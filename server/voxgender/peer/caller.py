@@ -192,7 +192,7 @@ class Caller:
             on_connected: called once, when audio flows.
 
         Raises:
-            CallError: the call did not come about; the message says what to do.
+            CallError: the call could not be placed; the message says what to do.
             CallLost: it came down before its time.
         """
         self._on_message = on_message

@@ -256,7 +256,7 @@ class PoolClassifier(RemoteClassifier):
         """Check that an answer is the one to these windows, and return its rows.
 
         Raises:
-            Failed: it is none.
+            Failed: it answers something else.
         """
         found = {row.key: row.probabilities for row in answer.rows}
         if answer.model != model.id or len(answer.rows) != len(sent) or found.keys() != {one.key for one in sent}:
