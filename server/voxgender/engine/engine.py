@@ -24,9 +24,13 @@ from voxgender.protocol import NO_VOICE, Hello
 WINDOW_MS = 1_000
 HOP_MS = 192
 """Six frames of the speech gate, three ticks."""
-CALLS_A_TURN = CALLS_A_RUN
-"""Calls in one turn, as many as the gate takes in one run; the messages of all of them wait for the last. While the
-model cannot keep up, a turn takes all calls, so that they share it."""
+CALLS_A_TURN = 16
+"""Calls in one turn with a model; the messages of all of them wait for the last. While the model cannot keep up, a turn
+takes all calls, so that they share it."""
+
+CALLS_A_TURN_WITHOUT_MODEL = CALLS_A_RUN
+"""Calls in one turn without a model, as many as the gate takes in one run: they wait hardly longer, and the core wakes
+once for all of them."""
 
 CALLS_AHEAD_A_TURN = 2
 """Calls in a turn whose audio is ahead of time: the live calls that are due meanwhile wait for it."""
@@ -66,7 +70,8 @@ class Engine:
         self.hop_ms = hop_ms
         self.clock = clock
         self._silence_s = silence_s
-        self.schedule = Schedule(hop_ms / 1_000)
+        self._calls_a_turn = CALLS_A_TURN if classifier else CALLS_A_TURN_WITHOUT_MODEL
+        self.schedule = Schedule(hop_ms / 1_000, self._calls_a_turn)
         self._short_ms = min(window_ms, classifier.min_window_ms if classifier else window_ms)
         self._pace = Pace(hop_ms / 1_000)
         self._networks = Networks(classifier, self._pace, clock)
@@ -327,7 +332,7 @@ class Engine:
             if self._was_ahead:
                 calls, self._due_ahead = self._due_ahead[:CALLS_AHEAD_A_TURN], self._due_ahead[CALLS_AHEAD_A_TURN:]
                 return answered, calls
-            most = len(self._due) if self._pace.is_short(self.clock()) else CALLS_A_TURN
+            most = len(self._due) if self._pace.is_short(self.clock()) else self._calls_a_turn
             due, self._due = self._due[:most], self._due[most:]
             self._turn_due_at = due[0][0] if due else math.inf
         return answered, [call for _, call in due]
