@@ -266,7 +266,9 @@ async def test_records_are_read_though_nothing_can_be_written(redis: RedisServer
         await registry.close()
 
 
-@pytest.mark.parametrize("reply", [b"*none\r\n", b"$none\r\n", b"-MOVED 1\r\n", b"*1\r\n*1\r\n:1\r\n"])
+@pytest.mark.parametrize(
+    "reply", [b"*none\r\n", b"$none\r\n", b"-MOVED 1\r\n", b"*1\r\n*1\r\n:1\r\n", b"*1\r\n" * 5_000]
+)
 async def test_replies_that_are_not_those_of_redis_are_said_so(reply: bytes) -> None:
     """They were a traceback at the start, and later a node announced itself no more, without a word."""
 

@@ -180,8 +180,8 @@ class Registry:
                     # Redis' client loses a cancellation now and then, as it gives a connection back.
                     raise asyncio.CancelledError
                 return result
-            except (RedisError, OSError, ValueError, TypeError) as error:
-                # The client raises the last two for replies that are not as Redis gives them.
+            except (RedisError, OSError, ValueError, TypeError, RecursionError) as error:
+                # The client raises the last three for replies that are not as Redis gives them.
                 if task and task.cancelling() > asked:
                     raise asyncio.CancelledError from None
                 moves += 1
