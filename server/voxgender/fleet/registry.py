@@ -120,7 +120,7 @@ class Registry:
                 # A node that is only late adds itself again with its next record.
                 await redis.srem(_NODES, *expired)
 
-            # What was read is good though nothing can be written: by a replica, a full disk, or a user who may not.
+            # The records are good though Redis takes no writes, as a replica or with a full disk, or none of this user.
             with suppress(RegistryLost):
                 await self._execute(forget)
         texts = [text for text in found.values() if isinstance(text, bytes)]
