@@ -62,13 +62,16 @@ async def serving(app: web.Application, port: int) -> AsyncIterator[str]:
 
 
 def run(program: Coroutine[None, None, None]) -> None:
-    """Run an example until it is done, or until it is stopped by Ctrl-C or SIGTERM."""
+    """Run an example until it is done, or until it is stopped by Ctrl-C, by SIGTERM, or with its terminal."""
 
     async def main() -> None:
         task = asyncio.current_task()
         assert task is not None
-        with suppress(NotImplementedError):  # Windows has no such handlers.
-            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+        for name in ("SIGTERM", "SIGHUP"):
+            # Windows has no such handlers; and nohup has SIGHUP ignored.
+            with suppress(NotImplementedError):
+                if (number := getattr(signal, name, None)) and signal.getsignal(number) != signal.SIG_IGN:
+                    asyncio.get_running_loop().add_signal_handler(number, task.cancel)
         await program
 
     with suppress(KeyboardInterrupt, asyncio.CancelledError):

@@ -13,11 +13,12 @@ from voxgender.engine import Engine
 from voxgender.fleet.announcer import Announcer, NodeStatus
 from voxgender.fleet.directory import Directory
 from voxgender.fleet.node_api import create_node_app
+from voxgender.fleet.placement import PlacementTimes
 from voxgender.fleet.registry import Registry
 from voxgender.fleet.router import Router
 from voxgender.fleet.secret import Secret
 from voxgender.fleet.sources import Source, StaticNodes
-from voxgender.http.app import create_app
+from voxgender.http.app import ClientLimits, create_app
 from voxgender.media.node import MediaNode
 from voxgender.roles.hosting import listen
 from voxgender.settings import FrontSettings
@@ -97,20 +98,25 @@ async def a_front(
     secret: Secret = SECRET,
     region: str = "",
     timings: Mapping[str, Any] = MappingProxyType({}),
+    times: PlacementTimes = PlacementTimes(),  # noqa: B008 - it cannot change
+    clients: ClientLimits = ClientLimits(),  # noqa: B008 - it cannot change
     **options: Any,
 ) -> AsyncIterator[Front]:
     """Signaling in front of these nodes, or of those that ``source`` knows; it has looked for them once.
 
-    ``timings`` are those of :class:`Directory`, ``options`` those of ``FrontSettings``.
+    ``timings`` are those of :class:`Directory`, ``times`` those of :class:`Router`, ``options`` those of
+    ``FrontSettings``.
     """
     async with AsyncExitStack() as stack:
         directory = Directory(source or StaticNodes([node.url for node in nodes]), secret, **timings)
         stack.push_async_callback(directory.close)
         settings = given(FrontSettings, **options)
         together = settings.subjects.max_sessions_per_subject > 0
-        fleet = Router(directory, secret, region=region, keep_together=together)
+        fleet = Router(directory, secret, region=region, keep_together=together, times=times)
         stack.push_async_callback(fleet.close)
-        port = await listen(create_app(settings, fleet, calls_are_here=False), stack, host=LOOPBACK, port=0)
+        port = await listen(
+            create_app(settings, fleet, calls_are_here=False, limits=clients), stack, host=LOOPBACK, port=0
+        )
         await directory.start()
         await directory.refreshed.wait()
         await directory.refresh(force=True)

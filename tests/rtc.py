@@ -14,9 +14,8 @@ from av.audio.frame import AudioFrame
 
 from voxgender import protocol
 from voxgender.engine import Engine
-from voxgender.http.app import create_app
+from voxgender.http.app import ClientLimits, create_app
 from voxgender.http.connections import TimeLimits
-from voxgender.http.eventstream import KEEPALIVE_S
 from voxgender.media.aiortc_internals.ice import bind_ice
 from voxgender.media.node import MediaNode
 from voxgender.media.session import Session
@@ -135,14 +134,14 @@ async def a_server(
     *,
     settings: FrontSettings | None = None,
     http_limits: TimeLimits = LIMITS,
-    keepalive_s: float = KEEPALIVE_S,
+    clients: ClientLimits = ClientLimits(),  # noqa: B008 - it cannot change
     **limits: Any,
 ) -> AsyncIterator[Server]:
     """Serve on a free loopback port. Without an engine it stays in the state before its model is loaded."""
     node = MediaNode(**{"ice_addresses": [LOOPBACK], **limits})
     if engine is not None:
         node.start(engine)
-    app = create_app(settings or FrontSettings(), node, keepalive_s=keepalive_s)
+    app = create_app(settings or FrontSettings(), node, limits=clients)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(node.close)
         port = await listen(app, stack, host=LOOPBACK, port=0, limits=http_limits)

@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 import msgspec
 import pytest
 
-from voxgender import usage
 from voxgender.protocol import Usage
 from voxgender.roster import LiveCall
 from voxgender.usage import UsageLedger, UsageReport, Used, add_up
@@ -53,7 +52,7 @@ async def test_the_subject_that_was_away_for_longest_gives_its_place_to_a_new_on
     assert report.total == Used(calls=4, audio_s=4.0, speech_s=2.0)
 
 
-async def test_nodes_add_up_and_those_that_are_silent_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_nodes_add_up_and_those_that_are_silent_are_named() -> None:
     one, other = UsageLedger(), UsageLedger()
     for ledger, subject in ((one, "ann"), (one, "bob"), (other, "ann"), (other, None)):
         count(ledger, subject)
@@ -63,8 +62,7 @@ async def test_nodes_add_up_and_those_that_are_silent_are_named(monkeypatch: pyt
     assert [(node.node, node.calls) for node in both.nodes] == [("a", 2), ("b", 2)]
     assert both.total == Used(calls=4, audio_s=4.0, speech_s=2.0)
     assert both.unreachable == ("c",)
-    monkeypatch.setattr(usage, "MAX_SUBJECTS", 1)
-    few = add_up(reports, [])
+    few = add_up(reports, [], most=1)
     assert plain(few) == {"ann": (2, 2.0, 1.0)}
     assert few.others == Used(calls=2, audio_s=2.0, speech_s=1.0)
     assert few.total == both.total

@@ -7,8 +7,8 @@
  * @property {number} start seconds
  * @property {number} end seconds
  * @property {number} confidence the mean of its results, or that of the segment
- * @property {number} results 0 once the run is settled
- * @property {boolean} settled true once the server has told the segment, and nothing will change it
+ * @property {number} results 0 once the run is final
+ * @property {boolean} final true once the server has told the segment, and nothing will change it
  */
 
 /** Runs kept, several hours of talk. */
@@ -32,14 +32,14 @@ export class LabelRuns {
    */
   add(end, label, confidence) {
     const last = this.all.at(-1);
-    if (last && !last.settled && last.label === label) {
+    if (last && !last.final && last.label === label) {
       last.end = Math.max(last.end, end);
       last.results += 1;
       last.confidence += (confidence - last.confidence) / last.results;
       return last;
     }
-    if (last?.settled && last.results === 0 && last.label === label && end - last.end < KEPT_LABEL_S) return last;
-    const run = { label, start: last?.end ?? end, end, confidence, results: 1, settled: false };
+    if (last?.final && last.results === 0 && last.label === label && end - last.end < KEPT_LABEL_S) return last;
+    const run = { label, start: last?.end ?? end, end, confidence, results: 1, final: false };
     // A result may come after the segment that it is a part of.
     if (!last || end > last.end) this.#push(run);
     return run;
@@ -51,22 +51,22 @@ export class LabelRuns {
    */
   settle({ start, end, label, confidence }) {
     const later = [];
-    while (this.all.length && !this.all.at(-1)?.settled) {
+    while (this.all.length && !this.all.at(-1)?.final) {
       const run = /** @type {LabelRun} */ (this.all.pop());
       if (run.end > end && run.label !== label) later.unshift({ ...run, start: Math.max(run.start, end) });
     }
     const pauseStart = this.all.at(-1)?.end ?? 0;
     if (start - pauseStart >= SHORTEST_PAUSE_S) {
       const pause = { start: pauseStart, end: start, confidence: 1, results: 0 };
-      this.#push({ ...pause, label: 'no_speech', settled: true });
+      this.#push({ ...pause, label: 'no_speech', final: true });
     }
-    this.#push({ start: Math.max(start, pauseStart), end, label, confidence, results: 0, settled: true });
+    this.#push({ start: Math.max(start, pauseStart), end, label, confidence, results: 0, final: true });
     this.all.push(...later);
   }
 
   /** Let nothing change what there is: the call is over, or goes on in another session. */
   freeze() {
-    for (const run of this.all) run.settled = true;
+    for (const run of this.all) run.final = true;
   }
 
   /** @param {LabelRun} run */

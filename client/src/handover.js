@@ -11,7 +11,7 @@ import { Tally } from './tally.js';
 /** @typedef {import('./message-types.js').Summary} Summary */
 
 /** A new call begins in the middle of a voice. For so long at most it may say something else than the old one. */
-const SETTLE_MS = 1_500;
+const AGREEMENT_MS = 1_500;
 
 /**
  * The latest that a call has told.
@@ -71,7 +71,7 @@ class Part {
     this.#voice = voice;
     if (!last) return null;
     // The old call was the quicker one. The new one is about to hear the same, and its next change is the first that is told.
-    if (voiceAtMs > last.atMs && performance.now() - voiceAtMs < SETTLE_MS) return null;
+    if (voiceAtMs > last.atMs && performance.now() - voiceAtMs < AGREEMENT_MS) return null;
     return this.translate(last.message);
   }
 
@@ -104,7 +104,7 @@ export class Handover {
   #mustAgree = true;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #timer;
-  #settled = /** @type {ReturnType<typeof deferred<void>>} */ (deferred());
+  #ready = /** @type {ReturnType<typeof deferred<void>>} */ (deferred());
   /** @type {((message: Message) => void) | null} */
   #onmessage = null;
 
@@ -121,8 +121,8 @@ export class Handover {
   }
 
   /** Resolves when the new call may take over: it hears the same as the old one, or has had time enough to. */
-  get settled() {
-    return this.#settled.promise;
+  get ready() {
+    return this.#ready.promise;
   }
 
   /** @param {Message} message of the new call */
@@ -135,7 +135,7 @@ export class Handover {
   /** Let the new call take over with its first result: nothing is heard of the old one any more. */
   hurry() {
     this.#mustAgree = false;
-    if ([...this.#parts.values()].some((part) => part.hasResult)) this.#settled.resolve();
+    if ([...this.#parts.values()].some((part) => part.hasResult)) this.#ready.resolve();
   }
 
   /** @param {Hello} hello */
@@ -143,7 +143,7 @@ export class Handover {
     this.#hello = hello;
     this.#greetedAtMs = performance.now();
     // A call that tells no results cannot show that it hears the same.
-    if (!tellsResults(hello)) this.#timer ??= setTimeout(this.#settled.resolve, SETTLE_MS);
+    if (!tellsResults(hello)) this.#timer ??= setTimeout(this.#ready.resolve, AGREEMENT_MS);
   }
 
   /**
@@ -223,8 +223,8 @@ export class Handover {
     const { label } = this.#latestOf(this.#nameOf(message));
     if (label === null || message.label === label) part.agrees = true;
     const parts = [...this.#parts.values()];
-    if (!this.#mustAgree || parts.every((one) => one.agrees)) this.#settled.resolve();
-    this.#timer ??= setTimeout(this.#settled.resolve, SETTLE_MS);
+    if (!this.#mustAgree || parts.every((one) => one.agrees)) this.#ready.resolve();
+    this.#timer ??= setTimeout(this.#ready.resolve, AGREEMENT_MS);
   }
 
   /** @param {Message} message */

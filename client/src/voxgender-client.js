@@ -494,7 +494,7 @@ export class VoxgenderClient extends EventTarget {
         resume: false,
       }));
       const useless = Promise.race([fresh.lost, fresh.unheard]).then((error) => Promise.reject(error));
-      await abortable(Promise.race([handover.settled, old.lost, useless]), signal);
+      await abortable(Promise.race([handover.ready, old.lost, useless]), signal);
       // Its last segment and its summary come before anything of the other one, if they can come at all.
       if (unheard) old.abandon();
       else await abortable(old.close(), signal);
@@ -564,7 +564,7 @@ export class VoxgenderClient extends EventTarget {
    */
   #listenerFor({ controller, voices }, name) {
     return {
-      // A session that cannot be told so settles it by itself.
+      // A session that cannot be told so offers anew by itself.
       ontrack: (track) => {
         if (voices === this.#voices) this.#listenTo(name, track).catch(() => {});
       },

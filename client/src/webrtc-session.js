@@ -27,9 +27,9 @@ const CATCH_UP_MS = 300;
 const EXPLAINED_MS = 12_000;
 const EXPLANATIONS = new Set(['no_media', 'overloaded']);
 const SUMMARY_TIMEOUT_MS = 1_500;
-/** Waits between offers that settle which voices there are. */
-const SETTLE_AGAIN_MS = 1_000;
-const SETTLE_LONGEST_MS = 8_000;
+/** Waits between offers that tell the server again which voices there are. */
+const RENEGOTIATE_AFTER_MS = 1_000;
+const RENEGOTIATE_LONGEST_MS = 8_000;
 const DRAINING = 'draining';
 
 /** States of ICE in which there is a way through. */
@@ -55,9 +55,9 @@ export class WebRtcSession {
   /** The same, but the server may not know it yet. @type {RTCRtpTransceiver[]} */
   #leaving = [];
   /** True while the server has the voices that are here, and no others. */
-  #isSettled = true;
+  #isNegotiated = true;
   /** True while it is offered anew by itself until that is so. */
-  #isSettling = false;
+  #isRenegotiating = false;
   #isRoom;
   /** @type {RTCDataChannel} */
   #events;
@@ -201,7 +201,7 @@ export class WebRtcSession {
     // One that has left again before its turn came is not offered.
     const added = names.filter((name) => !this.#lines.has(name) && this.#tracks.has(name));
     if (!gone.length && !added.length) return;
-    this.#isSettled = false;
+    this.#isNegotiated = false;
     for (const name of gone) this.#endLine(name);
     const before = this.#leaving.length;
     for (const name of added) await this.#addLine(name);
@@ -214,10 +214,10 @@ export class WebRtcSession {
       if (whip.isRefusal(error)) {
         // The server knows nothing of the lines that it has refused.
         this.#spare.push(...this.#leaving.splice(before));
-        this.#isSettled = before === 0;
+        this.#isNegotiated = before === 0;
       }
       if (this.#closed) return;
-      if (!this.#isSettled) this.#settle();
+      if (!this.#isNegotiated) this.#renegotiate();
       throw error;
     }
   }
@@ -255,7 +255,7 @@ export class WebRtcSession {
       }
       throw error;
     }
-    this.#isSettled = true;
+    this.#isNegotiated = true;
     this.#spare.push(...this.#leaving.splice(0));
   }
 
@@ -263,25 +263,29 @@ export class WebRtcSession {
    * Offer anew until the server has answered: it may have taken an offer whose answer was lost, and keep a voice that is
    * not here, and its place, until the call ends.
    */
-  async #settle() {
-    if (this.#isSettling) return;
-    this.#isSettling = true;
-    for (let waitMs = SETTLE_AGAIN_MS; !this.#isSettled; waitMs = Math.min(2 * waitMs, SETTLE_LONGEST_MS)) {
+  async #renegotiate() {
+    if (this.#isRenegotiating) return;
+    this.#isRenegotiating = true;
+    for (
+      let waitMs = RENEGOTIATE_AFTER_MS;
+      !this.#isNegotiated;
+      waitMs = Math.min(2 * waitMs, RENEGOTIATE_LONGEST_MS)
+    ) {
       await wait(waitMs);
       if (this.#closed) return;
-      this.#changing = this.#changing.then(() => this.#settleNow());
+      this.#changing = this.#changing.then(() => this.#renegotiateOnce());
       await this.#changing;
     }
-    this.#isSettling = false;
+    this.#isRenegotiating = false;
   }
 
-  async #settleNow() {
-    if (this.#closed || this.#isSettled) return;
+  async #renegotiateOnce() {
+    if (this.#closed || this.#isNegotiated) return;
     try {
       await this.#offerAnew();
     } catch (error) {
       // Then nothing that is offered later will be taken either.
-      if (whip.isRefusal(error) && !(/** @type {VoxgenderError} */ (error).heals)) this.#isSettled = true;
+      if (whip.isRefusal(error) && !(/** @type {VoxgenderError} */ (error).heals)) this.#isNegotiated = true;
     }
   }
 

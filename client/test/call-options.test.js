@@ -7,7 +7,7 @@ import { inspect } from 'node:util';
 
 import { queryOf, tellsResults, withQuery } from '../src/call-options.js';
 import { VoxgenderClient } from '../src/voxgender-client.js';
-import { FakeAudioContext, FakeMicrophones, FakePeerConnection, FakeServer, FakeWebSocket } from './fakes.js';
+import { FakeAudioContext, FakeMicrophones, FakePeerConnection, FakeServer, FakeWebSocket, runTasks } from './fakes.js';
 
 const ALL = { name: 'studio', reference: 'show 7', tags: ['pilot', 'team a'], hopMs: 384, messages: ['change'] };
 const ASKED = { name: 'studio', reference: 'show 7', tags: 'pilot,team a', hop_ms: '384', messages: 'change' };
@@ -27,14 +27,10 @@ afterEach(async () => {
   assert.equal(server.sessions.size, 0, 'a session was left on the server');
 });
 
-const settle = async () => {
-  for (let turn = 0; turn < 12; turn += 1) await new Promise(setImmediate);
-};
-
 async function after(...waitsMs) {
   for (const ms of waitsMs) {
     mock.timers.tick(ms);
-    await settle();
+    await runTasks();
   }
 }
 
@@ -139,7 +135,7 @@ test('a call that tells no results takes over a moment after it is greeted', asy
   client.addEventListener('change', ({ detail }) => changes.push([detail.from, detail.to]));
   old.receive('events', { type: 'change', from: 'no_speech', to: 'male', at: 1 });
   old.receive('events', { type: 'warning', code: 'draining', message: 'Go elsewhere.' });
-  await settle();
+  await runTasks();
   const fresh = FakePeerConnection.all[1];
   fresh.receive('events', { type: 'change', from: 'no_speech', to: 'male', at: 0.1 });
   await after(1_400);
@@ -173,7 +169,7 @@ async function moved(during) {
   change(old)('no_speech', 'female', 1);
   server.summary = { duration: 10, speech: 8, male: 2, female: 6, uncertain: 0, segments: 2 };
   old.receive('events', { type: 'warning', code: 'draining', message: 'Go elsewhere.' });
-  await settle();
+  await runTasks();
   const fresh = FakePeerConnection.all[1];
   nowMs = started + 1_000;
   during(change(old), change(fresh));

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { afterEach, beforeEach, mock, test } from 'node:test';
 
 import { VoxgenderClient } from '../src/voxgender-client.js';
-import { FakeMicrophones, FakePeerConnection, FakeServer, FakeTrack } from './fakes.js';
+import { FakeMicrophones, FakePeerConnection, FakeServer, FakeTrack, runTasks } from './fakes.js';
 
 let server, client, told, states;
 
@@ -30,10 +30,6 @@ afterEach(async () => {
 });
 
 /** Lets all that was started run as far as it can without any time passing. */
-const settle = async () => {
-  for (let i = 0; i < 5; i += 1) await new Promise(setImmediate);
-};
-
 const seqs = new WeakMap();
 
 function result(connection, mark, label = 'female', end = undefined) {
@@ -53,14 +49,14 @@ test('another call takes over with the same microphone, and nothing is told twic
   const [old] = FakePeerConnection.all;
   result(old, 'old 1');
   drain(old);
-  await settle();
+  await runTasks();
   const fresh = FakePeerConnection.all[1];
   assert.equal(fresh.track, old.track);
   result(old, 'old 2');
   assert.equal(server.count('DELETE'), 0, 'the old call is told until the other one hears something');
   result(fresh, 'held back');
   result(old, 'old 3');
-  await settle();
+  await runTasks();
   assert.equal(server.count('DELETE'), 1);
   assert.equal(old.connectionState, 'closed');
   result(fresh, 'fresh 2');
@@ -79,7 +75,7 @@ test('what the old call says last comes before anything of the other one', async
   const [old] = FakePeerConnection.all;
   result(old, 'old');
   drain(old);
-  await settle();
+  await runTasks();
   const fresh = FakePeerConnection.all[1];
   let asked;
   const original = globalThis.fetch;
@@ -89,7 +85,7 @@ test('what the old call says last comes before anything of the other one', async
       : original(url, options);
   result(fresh, 'while the old one ends');
   old.receive('events', { type: 'segment', mark: 'last segment' });
-  await settle();
+  await runTasks();
   globalThis.fetch = original;
   assert.deepEqual(marks(), [0, 'old', 'last segment', 0, 'while the old one ends']);
 });
@@ -99,7 +95,7 @@ test('the sums count what both calls heard once', async () => {
   server.summary = { duration: 10, speech: 6, male: 0, female: 6, uncertain: 0, segments: 1 };
   result(old, 1);
   drain(old);
-  await settle();
+  await runTasks();
   const fresh = FakePeerConnection.all[1];
   for (const mark of [1, 2, 3]) {
     result(fresh, mark, 'male');
@@ -107,7 +103,7 @@ test('the sums count what both calls heard once', async () => {
   }
   result(fresh, 4);
   result(old, 4);
-  await settle();
+  await runTasks();
   server.summary = { duration: 20, speech: 10, male: 1, female: 9, uncertain: 0, segments: 2 };
   const { duration, speech, male, female } = await client.stop();
   // 0.8 s of the other call were the old one's, 0.6 s of them taken for a man.
@@ -121,14 +117,14 @@ test('a new call that hears something else gets a moment to find its feet', asyn
   const [old] = FakePeerConnection.all;
   result(old, 'old');
   drain(old);
-  await settle();
+  await runTasks();
   mock.timers.enable({ apis: ['setTimeout'] });
   const fresh = FakePeerConnection.all[1];
   result(fresh, 'unsure', 'uncertain');
-  await settle();
+  await runTasks();
   assert.equal(server.count('DELETE'), 0);
   mock.timers.tick(1_500);
-  await settle();
+  await runTasks();
   assert.equal(server.count('DELETE'), 1);
 });
 
@@ -137,20 +133,20 @@ test('a voice that goes on is no change, and another one changes from it', async
   old.receive('events', { type: 'change', from: 'no_speech', to: 'female', mark: 'first' });
   result(old, 'old');
   drain(old);
-  await settle();
+  await runTasks();
   const second = FakePeerConnection.all[1];
   second.receive('events', { type: 'change', from: 'no_speech', to: 'female', mark: 'the same voice' });
   result(second, 'held back');
   result(old, 'old');
-  await settle();
+  await runTasks();
   drain(second);
-  await settle();
+  await runTasks();
   const third = FakePeerConnection.all[2];
   const changes = [];
   client.addEventListener('change', ({ detail }) => changes.push(detail));
   result(third, 'held back');
   result(second, 'second');
-  await settle();
+  await runTasks();
   third.receive('events', { type: 'change', from: 'no_speech', to: 'male', mark: 'another' });
   third.receive('events', { type: 'change', from: 'male', to: 'female', mark: 'and back' });
   assert.deepEqual(
@@ -170,14 +166,14 @@ test('a change that both calls have told before one takes over is told once', as
   old.receive('events', { type: 'change', from: 'no_speech', to: 'female' });
   result(old, 'old');
   drain(old);
-  await settle();
+  await runTasks();
   const fresh = FakePeerConnection.all[1];
   fresh.receive('events', { type: 'change', from: 'no_speech', to: 'female' });
   old.receive('events', { type: 'change', from: 'female', to: 'male' });
   fresh.receive('events', { type: 'change', from: 'female', to: 'male' });
   result(old, 'old', 'male');
   result(fresh, 'fresh', 'male');
-  await settle();
+  await runTasks();
   assert.equal(old.connectionState, 'closed');
   assert.deepEqual(changes, [
     ['no_speech', 'female'],
@@ -193,13 +189,13 @@ test('hops of two seconds are counted whole where both calls have heard them', a
   const old = FakePeerConnection.all.at(-1);
   result(old, 1, 'female', 1.92);
   drain(old);
-  await settle();
+  await runTasks();
   const fresh = FakePeerConnection.all.at(-1);
   result(fresh, 1, 'male', 1.92);
   result(fresh, 2, 'male', 3.84);
   result(old, 2, 'female', 3.84);
   result(fresh, 3, 'female', 5.76);
-  await settle();
+  await runTasks();
   assert.equal(old.connectionState, 'closed');
   server.summary = { duration: 20, speech: 10, male: 4, female: 6, uncertain: 0, segments: 2 };
   const { male } = await client.stop();
@@ -215,21 +211,21 @@ test('while no other call can be had the old one is stayed with', async () => {
   ].slice(1);
   mock.timers.enable({ apis: ['setTimeout'] });
   drain(old);
-  await settle();
+  await runTasks();
   assert.equal(server.count('POST'), 2);
   result(old, 'still told');
   mock.timers.tick(4_999);
-  await settle();
+  await runTasks();
   assert.equal(server.count('POST'), 2, 'the wait that was asked for is kept');
   drain(old);
   mock.timers.tick(2_501);
-  await settle();
+  await runTasks();
   assert.equal(server.count('POST'), 3);
   assert.deepEqual(marks(), [0, 'still told']);
   assert.equal(client.state, 'live');
   mock.timers.reset();
   result(FakePeerConnection.all[2], 'taken over');
-  await settle();
+  await runTasks();
   assert.deepEqual(marks(), [0, 'still told', 0, 'taken over']);
 });
 
@@ -238,16 +234,16 @@ test('a loss is told once, however often another call was tried before it', asyn
   server.answers = [{ status: 503 }];
   mock.timers.enable({ apis: ['setTimeout'] });
   drain(old);
-  await settle();
+  await runTasks();
   for (let i = 0; i < 3; i += 1) {
     mock.timers.tick(1_900);
     drain(old);
-    await settle();
+    await runTasks();
   }
   assert.ok(server.count('POST') > 3);
   server.answers = [{ status: 201 }];
   old.vanish();
-  await settle();
+  await runTasks();
   const losses = states.filter(({ state }) => state === 'reconnecting');
   assert.deepEqual(
     losses.map(({ error, retryMs }) => [error.code, retryMs === null]),
@@ -262,7 +258,7 @@ test('a refusal that no waiting heals leaves the old call as long as it lives', 
   const [old] = FakePeerConnection.all;
   server.answers = [{ status: 401 }];
   drain(old);
-  await settle();
+  await runTasks();
   result(old, 'still told');
   assert.equal(client.state, 'live');
   const failed = new Promise((resolve) =>
@@ -276,7 +272,7 @@ test('an old call that is lost before another one is there is called again for',
   const [old] = FakePeerConnection.all;
   server.answers = [{ status: 503, headers: { 'Retry-After': '60' } }];
   drain(old);
-  await settle();
+  await runTasks();
   server.answers = [{ status: 201 }];
   old.vanish();
   await new Promise((resolve) =>
@@ -290,12 +286,12 @@ test('an old call that is lost while another one is being placed says so until t
   let answer;
   server.answers = [() => new Promise((resolve) => (answer = resolve))];
   drain(old);
-  await settle();
+  await runTasks();
   old.vanish();
-  await settle();
+  await runTasks();
   assert.equal(client.state, 'reconnecting');
   answer({ status: 201 });
-  await settle();
+  await runTasks();
   assert.equal(client.state, 'live');
   result(FakePeerConnection.all[1], 'fresh');
   assert.equal(marks().at(-1), 'fresh');
@@ -305,26 +301,26 @@ test('an old call that is lost while another one is being placed says so until t
 test('a new call that is lost before it could take over is tried again', async () => {
   const [old] = FakePeerConnection.all;
   drain(old);
-  await settle();
+  await runTasks();
   mock.timers.enable({ apis: ['setTimeout'] });
   FakePeerConnection.all[1].vanish();
-  await settle();
+  await runTasks();
   result(old, 'still told');
   mock.timers.tick(500);
-  await settle();
+  await runTasks();
   mock.timers.reset();
   assert.equal(server.count('POST'), 3);
   assert.equal(client.state, 'live');
   result(FakePeerConnection.all[2], 'held back');
   result(old, 'old');
-  await settle();
+  await runTasks();
   assert.equal(old.connectionState, 'closed');
 });
 
 test('another microphone goes to both calls', async () => {
   const [old] = FakePeerConnection.all;
   drain(old);
-  await settle();
+  await runTasks();
   await client.useMicrophone('desk');
   assert.equal(old.track, client.track);
   assert.equal(FakePeerConnection.all[1].track, client.track);
@@ -332,7 +328,7 @@ test('another microphone goes to both calls', async () => {
 
 test('stopping between the two calls ends both', async () => {
   drain(FakePeerConnection.all[0]);
-  await settle();
+  await runTasks();
   assert.equal(server.sessions.size, 2);
   const { male } = await client.stop();
   assert.equal(male, 1, 'the old call sums up');
@@ -342,8 +338,8 @@ test('stopping while the new call is being placed ends what comes of it', async 
   let answer;
   server.answers = [() => new Promise((resolve) => (answer = resolve))];
   drain(FakePeerConnection.all[0]);
-  await settle();
+  await runTasks();
   await client.stop();
   answer({ status: 201 });
-  await settle();
+  await runTasks();
 });

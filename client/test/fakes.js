@@ -1,6 +1,11 @@
 // Stand-ins for what Node has not got: peer connections, tracks and microphones. They do what the client sees of
 // the real ones; the browser tests run the real ones.
 
+/** Let all tasks run that are due, and those that they start. */
+export async function runTasks() {
+  for (let turn = 0; turn < 12; turn += 1) await new Promise(setImmediate);
+}
+
 export class FakeTrack extends EventTarget {
   static live = new Set();
   kind = 'audio';

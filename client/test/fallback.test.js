@@ -14,6 +14,7 @@ import {
   FakeTrack,
   FakeWebSocket,
   capture,
+  runTasks,
 } from './fakes.js';
 
 const ANSWER = { status: 201, body: 'a=candidate:1 1 udp 1 203.0.113.9 9 typ host' };
@@ -53,14 +54,10 @@ function listenWith(options) {
   client.addEventListener('warning', ({ detail }) => warnings.push(detail.code));
 }
 
-const settle = async () => {
-  for (let turn = 0; turn < 12; turn += 1) await new Promise(setImmediate);
-};
-
 async function after(ms) {
-  await settle();
+  await runTasks();
   mock.timers.tick(ms);
-  await settle();
+  await runTasks();
 }
 
 /** Speak for some seconds; the server tells a result at the end of each hop, if it does at all. */
@@ -107,7 +104,7 @@ test('a server that names no address is not waited for', async () => {
 
 test('ICE that fails is not waited for', async () => {
   const live = client.start();
-  await settle();
+  await runTasks();
   FakePeerConnection.all[0].vanish();
   await live;
   assert.equal(client.transport, 'websocket');
@@ -179,7 +176,7 @@ test('frames are sent as they come, and not before the server listens', async ()
   FakeWebSocket.greets = false;
   listenWith({ transport: 'websocket' });
   client.start();
-  await settle();
+  await runTasks();
   capture(3);
   assert.equal(socket().sounds, 0);
   socket().receive({ type: 'hello', session: 's', hop_ms: 192 });
@@ -207,10 +204,10 @@ test('a server that drains is left for another one while it still listens', asyn
   const old = socket();
   old.receive(result(0.2));
   old.receive({ type: 'warning', code: 'draining', message: '' });
-  await settle();
+  await runTasks();
   assert.equal(FakeWebSocket.all.length, 2);
   socket().receive(result(0.2));
-  await settle();
+  await runTasks();
   assert.equal(old.readyState, 3);
   assert.equal(client.state, 'live');
   assert.equal(FakePeerConnection.all.length, 1);
@@ -279,9 +276,9 @@ test('a call that took over is gone on with by its own clock, not by that of the
   await fallBack();
   socket().receive(result(300));
   socket().receive({ type: 'warning', code: 'draining', message: '' });
-  await settle();
+  await runTasks();
   socket().receive(result(0.2));
-  await settle();
+  await runTasks();
   socket().receive(result(0.4, 2));
   socket().end(1001);
   await after(500);
@@ -349,7 +346,7 @@ for (const code of [1003, 1007, 1009]) {
   test(`a server that closes with ${code} does not understand this client, and is not called again`, async () => {
     await fallBack();
     socket().end(code, 'No such thing.');
-    await settle();
+    await runTasks();
     assert.deepEqual(states.at(-1), ['failed', null]);
   });
 }
@@ -360,7 +357,7 @@ test('an error that the server told before it closed is the reason', async () =>
   client.addEventListener('state', ({ detail }) => errors.push(detail.error?.code));
   socket().receive({ type: 'error', code: 'call_too_long', message: '' });
   socket().end(1008);
-  await settle();
+  await runTasks();
   assert.equal(errors.at(-1), 'call_too_long');
 });
 
@@ -375,7 +372,7 @@ test('a stop while the ticket is asked for leaves nothing', async () => {
   listenWith({ transport: 'websocket' });
   client.start();
   await client.stop();
-  await settle();
+  await runTasks();
   assert.equal(client.state, 'stopped');
 });
 
@@ -389,7 +386,7 @@ test('a worklet that has come before is asked for again: a restart of its server
   await fallBack();
   FakeAudioContext.moduleError = new DOMException('Network error', 'AbortError');
   socket().end(1001);
-  await settle();
+  await runTasks();
   assert.equal(client.state, 'reconnecting');
   FakeAudioContext.moduleError = null;
   await client.stop();
@@ -401,7 +398,7 @@ test('a WebSocket that does not open, as behind some proxies, is told: it was "c
   listenWith({ transport: 'websocket' });
   client.addEventListener('state', ({ detail }) => errors.push(detail.error?.code));
   const live = client.start();
-  await settle();
+  await runTasks();
   assert.equal(errors.at(-1), 'no_websocket');
   assert.equal(server.count('DELETE'), 1, 'the place of its ticket is free again');
   FakeWebSocket.opens = true;

@@ -5,7 +5,7 @@ import { afterEach, beforeEach, mock, test } from 'node:test';
 
 import { tap } from '../src/tap.js';
 import { VoxgenderClient } from '../src/voxgender-client.js';
-import { FakeAudioContext, FakeMicrophones, FakePeerConnection, FakeServer, FakeTrack } from './fakes.js';
+import { FakeAudioContext, FakeMicrophones, FakePeerConnection, FakeServer, FakeTrack, runTasks } from './fakes.js';
 
 let server, microphones, client, inputs, nowMs;
 
@@ -31,13 +31,11 @@ afterEach(async () => {
   assert.equal(FakeAudioContext.open.size, 0, 'an audio context was left open');
 });
 
-const settle = () => new Promise(setImmediate);
-
 async function looks(count, everyMs = 1_000) {
   for (let look = 0; look < count; look += 1) {
     nowMs += everyMs;
     mock.timers.tick(1_000);
-    await settle();
+    await runTasks();
   }
 }
 
@@ -50,17 +48,17 @@ test('a client goes on with each track of a tap, in the same session', async () 
   assert.equal(sent(), voice.track);
   current.stop();
   mock.timers.tick(50);
-  await settle();
+  await runTasks();
   assert.equal(client.track, null);
   assert.equal(sent(), null);
   assert.equal(client.state, 'live');
   current = new FakeTrack();
   mock.timers.tick(50);
-  await settle();
+  await runTasks();
   assert.equal(sent(), voice.track);
   assert.equal(server.count('POST'), 1);
   voice.stop();
-  await settle();
+  await runTasks();
   assert.equal((await client.stop()) ?? client.state, 'stopped');
 });
 
@@ -71,7 +69,7 @@ test('a tap of a call that has no track yet is listened to once it has one', asy
   assert.equal(client.track, null);
   current = new FakeTrack();
   mock.timers.tick(50);
-  await settle();
+  await runTasks();
   assert.equal(sent(), voice.track);
   voice.stop();
 });

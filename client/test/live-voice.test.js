@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { beforeEach, test } from 'node:test';
 
 import { LiveVoice } from '../src/live-voice.js';
-import { FakeMicrophones, FakePeerConnection, FakeServer, FakeTrack } from './fakes.js';
+import { FakeMicrophones, FakePeerConnection, FakeServer, FakeTrack, runTasks } from './fakes.js';
 
 let server, voice, changes;
 
@@ -16,9 +16,6 @@ beforeEach(() => {
   voice.subscribe(() => (changes += 1));
 });
 
-const settle = async () => {
-  for (let turn = 0; turn < 8; turn += 1) await new Promise(setImmediate);
-};
 const hear = (label) =>
   FakePeerConnection.all.at(-1).receive('results', { type: 'result', seq: changes, end: 1, label, confidence: 0.9 });
 
@@ -26,7 +23,7 @@ test('a snapshot stays the same object until something changes', async () => {
   const idle = voice.snapshot();
   assert.equal(voice.snapshot(), idle);
   voice.follow(new FakeTrack());
-  await settle();
+  await runTasks();
   hear('male');
   assert.notEqual(voice.snapshot(), idle);
   const { state, transport, label, error } = voice.snapshot();
@@ -39,7 +36,7 @@ test('a snapshot stays the same object until something changes', async () => {
 test('without results the label is that of the voice that was changed to: it stayed null', async () => {
   server.hello = { session: 's', hop_ms: 192, messages: ['change', 'summary'] };
   voice.follow(new FakeTrack());
-  await settle();
+  await runTasks();
   FakePeerConnection.all.at(-1).receive('events', { type: 'change', from: 'no_speech', to: 'female', at: 1 });
   assert.equal(voice.snapshot().label, 'female');
   await voice.stop();
@@ -48,7 +45,7 @@ test('without results the label is that of the voice that was changed to: it sta
 
 test('with results the label is theirs, whatever a change says', async () => {
   voice.follow(new FakeTrack());
-  await settle();
+  await runTasks();
   hear('uncertain');
   FakePeerConnection.all.at(-1).receive('events', { type: 'change', from: 'no_speech', to: 'female', at: 1 });
   assert.equal(voice.snapshot().label, 'uncertain');
@@ -57,14 +54,14 @@ test('with results the label is theirs, whatever a change says', async () => {
 
 test('another source takes over in the same session, and none ends it', async () => {
   voice.follow(new FakeTrack());
-  await settle();
+  await runTasks();
   const other = new FakeTrack();
   voice.follow(other);
-  await settle();
+  await runTasks();
   assert.equal(voice.client.track, other);
   assert.equal(server.count('POST'), 1);
   voice.follow(null);
-  await settle();
+  await runTasks();
   assert.equal(voice.snapshot().state, 'stopped');
   assert.equal(server.sessions.size, 0);
 });
@@ -74,7 +71,7 @@ test('a component that goes and comes at once, as in strict mode, listens', asyn
   voice.follow(track);
   voice.stop();
   voice.follow(track);
-  await settle();
+  await runTasks();
   assert.equal(voice.snapshot().state, 'live');
   await voice.stop();
   assert.equal(server.sessions.size, 0);
@@ -83,10 +80,10 @@ test('a component that goes and comes at once, as in strict mode, listens', asyn
 test('a failure is in the snapshot, and another source may follow it', async () => {
   server.answers = [{ status: 401 }, { status: 201 }];
   voice.follow(new FakeTrack());
-  await settle();
+  await runTasks();
   assert.equal(voice.snapshot().error.code, 'http_401');
   voice.follow(new FakeTrack());
-  await settle();
+  await runTasks();
   assert.equal(voice.snapshot().state, 'live');
   await voice.stop();
 });
@@ -95,7 +92,7 @@ test('nobody who has left is told', async () => {
   let told = 0;
   voice.subscribe(() => (told += 1))();
   voice.start();
-  await settle();
+  await runTasks();
   assert.equal(told, 0);
   await voice.stop();
 });

@@ -4,6 +4,7 @@
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, mock, test } from 'node:test';
 
+import { runTasks } from './fakes.js';
 import { MeshLink } from '../site/mesh-link.js';
 
 /** A time after which a connection that has not come up is given up, and made anew. */
@@ -62,13 +63,11 @@ const link = ({ dials }) =>
   new MeshLink({ dials, track: {}, send: (signal) => sent.push(signal), onchange: () => {}, onnote: () => {} });
 
 /** Lets all that was started run as far as it can without any time passing. */
-const settle = () => new Promise(setImmediate);
-
 /** Lets timers go off that the ones before have set, too. */
 async function pass(ms) {
   for (let passed = 0; passed < ms; passed += 500) {
     mock.timers.tick(500);
-    await settle();
+    await runTasks();
   }
 }
 
@@ -77,7 +76,7 @@ const offer = { type: 'description', connection: 'theirs', description: { type: 
 test('a connection that the browser refuses is tried again', async () => {
   FakeConnection.refusals = 2;
   const dialling = link({ dials: true });
-  await settle();
+  await runTasks();
   assert.deepEqual(sent, []);
   await pass(LONG_MS);
   assert.equal(sent[0]?.type, 'description', 'no timer was armed before the connection was there');
@@ -96,7 +95,7 @@ test('an end that cannot take an offer asks for another one', async () => {
 test('a link that is closed after a refusal tries no more', async () => {
   FakeConnection.refusals = 1;
   const dialling = link({ dials: true });
-  await settle();
+  await runTasks();
   dialling.close();
   await pass(LONG_MS);
   assert.deepEqual(sent, []);
@@ -112,7 +111,7 @@ for (const step of ['setLocalDescription', 'setRemoteDescription', 'addIceCandid
     FakeConnection.steps = {};
     sent.length = 0;
     asked.take({ ...offer, connection: 'another' });
-    await settle();
+    await runTasks();
     assert.deepEqual(
       sent.map(({ type, connection }) => [type, connection]),
       [['description', 'another']],
@@ -124,7 +123,7 @@ for (const step of ['setLocalDescription', 'setRemoteDescription', 'addIceCandid
 test('another track is waited for no longer than its connection lasts', async () => {
   const asked = link({ dials: false });
   asked.take(offer);
-  await settle();
+  await runTasks();
   FakeConnection.steps['replaceTrack'] = PENDING;
   const replaced = asked.replaceTrack({});
   asked.close();

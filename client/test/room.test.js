@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { afterEach, beforeEach, test } from 'node:test';
 
 import { VoxgenderClient } from '../src/voxgender-client.js';
-import { FakeMicrophones, FakePeerConnection, FakeServer, FakeTrack } from './fakes.js';
+import { FakeMicrophones, FakePeerConnection, FakeServer, FakeTrack, runTasks } from './fakes.js';
 
 let server, client, told, alice, bob;
 
@@ -25,10 +25,6 @@ afterEach(async () => {
   assert.equal(FakePeerConnection.open.size, 0, 'a peer connection was left open');
   assert.equal(server.sessions.size, 0, 'a session was left on the server');
 });
-
-const settle = async () => {
-  for (let i = 0; i < 8; i += 1) await new Promise(setImmediate);
-};
 
 let seq = 0;
 function say(connection, name, label, end, mark) {
@@ -97,7 +93,7 @@ test('a voice is added in mid-call, and another removed', async () => {
     ['alice', 'bob', 'carol'],
   );
   const removed = client.remove('bob');
-  await settle();
+  await runTasks();
   assert.deepEqual(
     connection.voices.map(({ name }) => name),
     ['alice', 'carol'],
@@ -114,7 +110,7 @@ test('a voice that comes back goes on with its sums', async () => {
   await client.start({ alice, bob });
   const [connection] = FakePeerConnection.all;
   const removed = client.remove('bob');
-  await settle();
+  await runTasks();
   sumUp(connection, 'bob', 1);
   await removed;
   await client.add('bob', bob);
@@ -170,7 +166,7 @@ for (const lost of [
     server.update = { status: 200 };
     const before = server.count('PATCH');
     while (server.count('PATCH') === before) await new Promise((resolve) => setTimeout(resolve, 50));
-    await settle();
+    await runTasks();
     assert.deepEqual(
       connection.voices.map(({ name }) => name),
       ['alice'],
@@ -206,7 +202,7 @@ test('sound waits for no answer: a voice that had left was sent, and a track tha
   );
   answer();
   await Promise.all([added, replaced]);
-  await settle();
+  await runTasks();
   sumUp(connection, 'bob');
   await removed;
   assert.deepEqual(
@@ -229,7 +225,7 @@ test('a voice that leaves while the call is being placed is not sent for a momen
   );
   answer({ status: 201 });
   await Promise.all([live, replaced, removed]);
-  await settle();
+  await runTasks();
   assert.deepEqual(
     FakePeerConnection.all[0].voices.map(({ name }) => name),
     ['alice'],
@@ -272,7 +268,7 @@ for (const comesBack of [false, true]) {
     const [connection] = FakePeerConnection.all;
     if (comesBack) {
       const removed = client.remove('bob');
-      await settle();
+      await runTasks();
       sumUp(connection, 'bob', 0);
       await removed;
     }
@@ -297,7 +293,7 @@ test('a voice that leaves is taken off the server even where that is refused for
 test('voices that come and go at the same time are negotiated one after the other', async () => {
   await client.start({ alice, bob });
   const removed = client.remove('alice');
-  await Promise.all([client.add('carol', new FakeTrack()), client.add('dave', new FakeTrack()), settle()]);
+  await Promise.all([client.add('carol', new FakeTrack()), client.add('dave', new FakeTrack()), runTasks()]);
   const [connection] = FakePeerConnection.all;
   sumUp(connection, 'alice');
   await removed;
@@ -307,11 +303,11 @@ test('voices that come and go at the same time are negotiated one after the othe
 test('a track that ends is a voice that leaves, and with the last one the room is over', async () => {
   await client.start({ alice, bob });
   alice.unplug();
-  await settle();
+  await runTasks();
   assert.deepEqual([...client.tracks.keys()], ['bob']);
   assert.equal(client.state, 'live');
   bob.unplug();
-  await settle();
+  await runTasks();
   assert.equal(client.state, 'stopped');
 });
 
@@ -323,17 +319,17 @@ test('a server that asks its callers to go elsewhere is left with all voices', a
   say(old, 'alice', 'female', 0.2, 'old alice');
   say(old, 'bob', 'male', 0.2, 'old bob');
   old.receive('events', { type: 'warning', code: 'draining', message: 'Go elsewhere.' });
-  await settle();
+  await runTasks();
   const fresh = FakePeerConnection.all[1];
   assert.deepEqual(
     fresh.lines.map(({ track }) => track),
     [alice, bob],
   );
   say(fresh, 'alice', 'female', 0.2, 'held back');
-  await settle();
+  await runTasks();
   assert.equal(old.connectionState, 'new', 'the voices move together');
   say(fresh, 'bob', 'male', 0.2, 'fresh bob');
-  await settle();
+  await runTasks();
   assert.equal(old.connectionState, 'closed');
   say(fresh, 'alice', 'female', 0.4, 'fresh alice');
   assert.deepEqual(resumed.length, 1);
@@ -389,7 +385,7 @@ test('a voice that leaves while another one is told of is not sent any more', as
   const added = client.add('bob', bob);
   client.remove('alice');
   await Promise.all([live, added]);
-  await settle();
+  await runTasks();
   const [connection] = FakePeerConnection.all;
   assert.deepEqual(connection.voices.map(({ name }) => name).sort(), ['bob', 'zoe']);
   assert.ok(!connection.lines.some(({ track }) => track === alice));

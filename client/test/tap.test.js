@@ -66,7 +66,7 @@ test('stopping the tap leaves the call’s track alone', () => {
   assert.equal(original.enabled, true);
 });
 
-const settle = () => mock.timers.tick(50);
+const passLook = () => mock.timers.tick(50);
 
 test('a tap of a function follows whatever track the call has at the moment', () => {
   const first = new FakeTrack();
@@ -75,10 +75,10 @@ test('a tap of a function follows whatever track the call has at the moment', ()
   const clone = voice.track;
   let changes = 0;
   voice.addEventListener('track', () => (changes += 1));
-  settle();
+  passLook();
   assert.equal(voice.track, clone, 'the same track is cloned once');
   current = new FakeTrack();
-  settle();
+  passLook();
   assert.notEqual(voice.track, clone);
   assert.equal(clone.readyState, 'ended', 'a clone that is left alone holds the microphone');
   assert.equal(first.readyState, 'live');
@@ -92,12 +92,12 @@ test('a call that stops its track before it has another one is waited for', () =
   const voice = tap(() => current);
   const clone = voice.track;
   current.stop();
-  settle();
+  passLook();
   assert.equal(voice.track, null);
   assert.equal(clone.readyState, 'ended', 'the light of the microphone goes out with the call’s own');
   assert.equal(voice.over, false);
   current = new FakeTrack();
-  settle();
+  passLook();
   assert.equal(voice.track.readyState, 'live');
   voice.stop();
   assert.equal(voice.over, true);
@@ -112,14 +112,14 @@ test('a track that moves mute to another one is heard only while neither is mute
   const voice = tap(() => current, { muted: () => muted });
   current = processed;
   processed.enabled = false;
-  settle();
+  passLook();
   assert.equal(voice.track.enabled, false);
   processed.enabled = true;
   muted = true;
-  settle();
+  passLook();
   assert.equal(voice.track.enabled, false);
   muted = false;
-  settle();
+  passLook();
   assert.equal(voice.track.enabled, true);
   voice.stop();
 });
@@ -130,7 +130,7 @@ test('a track that takes over from a muted one is silent before anybody is told 
   let heard = null;
   voice.addEventListener('track', () => (heard = voice.track.enabled));
   current = new FakeTrack();
-  settle();
+  passLook();
   assert.equal(heard, false);
   voice.stop();
 });
@@ -141,7 +141,7 @@ test('a call that cannot be asked counts as muted', () => {
   };
   const muteless = tap(() => track, { muted: gone });
   const track = new FakeTrack();
-  settle();
+  passLook();
   assert.equal(muteless.track.enabled, false);
   const trackless = tap(gone);
   assert.equal(trackless.track, null);
@@ -153,7 +153,7 @@ test('a clone that ended alone, as its device hung, is made again', () => {
   const original = new FakeTrack();
   const voice = tap(() => original);
   voice.track.stop();
-  settle();
+  passLook();
   assert.equal(voice.track.readyState, 'live');
   voice.stop();
 });
@@ -163,7 +163,7 @@ test('muted may be told beside a given track too', () => {
   const voice = tap(new FakeTrack(), { muted: () => muted });
   assert.equal(voice.track.enabled, false);
   muted = false;
-  settle();
+  passLook();
   assert.equal(voice.track.enabled, true);
   voice.stop();
 });

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { afterEach, beforeEach, mock, test } from 'node:test';
 
 import { VoxgenderClient } from '../src/voxgender-client.js';
-import { FakeMicrophones, FakePeerConnection, FakeServer } from './fakes.js';
+import { FakeMicrophones, FakePeerConnection, FakeServer, runTasks } from './fakes.js';
 
 let server, client, states, heard, old;
 
@@ -28,10 +28,6 @@ afterEach(async () => {
   assert.equal(server.sessions.size, 0, 'a session was left on the server');
 });
 
-const settle = async () => {
-  for (let i = 0; i < 8; i += 1) await new Promise(setImmediate);
-};
-
 function result(connection, seq, mark, label = 'female') {
   connection.receive('results', { type: 'result', seq, end: seq * 0.2, label, confidence: 0.9, mark });
 }
@@ -39,7 +35,7 @@ function result(connection, seq, mark, label = 'female') {
 async function nothingFor(...waitsMs) {
   for (const ms of waitsMs) {
     mock.timers.tick(ms);
-    await settle();
+    await runTasks();
   }
 }
 
@@ -50,7 +46,7 @@ test('another call is made, it takes over with its first result, and the old one
   assert.deepEqual(states, [['reconnecting', 'unheard']]);
   assert.equal(old.connectionState, 'new', 'the old call is kept until another one is there');
   result(FakePeerConnection.all[1], 1, 'fresh', 'male');
-  await settle();
+  await runTasks();
   assert.deepEqual(states.at(-1), ['live', null]);
   assert.deepEqual(heard, ['old', 'fresh']);
   assert.equal(old.connectionState, 'closed');
@@ -67,9 +63,9 @@ test('a call that is heard again while another one is being made is live at once
     ['live', null],
   ]);
   answer({ status: 201 });
-  await settle();
+  await runTasks();
   result(FakePeerConnection.all[1], 1, 'fresh');
-  await settle();
+  await runTasks();
   assert.deepEqual(heard, ['old', 'again', 'fresh']);
   assert.equal(server.sessions.size, 1);
 });
@@ -93,7 +89,7 @@ test('another call of which nothing is heard either is given up and tried again 
   assert.equal(server.count('POST'), 3);
   assert.deepEqual(states.at(-1), ['reconnecting', 'unheard']);
   result(FakePeerConnection.all[2], 1, 'third');
-  await settle();
+  await runTasks();
   assert.deepEqual(heard, ['old', 'third']);
   assert.equal(client.state, 'live');
 });
@@ -126,7 +122,7 @@ test('a server that does not even answer is not waited for', async () => {
   assert.deepEqual(states, [['reconnecting', 'unheard']]);
   assert.equal(old.connectionState, 'new', 'it may only be slow');
   result(FakePeerConnection.all[1], 1, 'fresh');
-  await settle();
+  await runTasks();
   assert.deepEqual(heard, ['old', 'fresh']);
 });
 

@@ -31,7 +31,7 @@ def url(text: str) -> URL:
     """Parse a URL.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the text is not a URL.
     """
     try:
         return URL(text)

@@ -12,5 +12,5 @@ def call_hash(session_id: str) -> str:
 
 
 def is_session_id(text: str) -> bool:
-    """Tell whether a text has the shape of a session's id that names its instance or node, whoever gave it."""
+    """Tell whether a text has the shape of a session's id that names a node; its signature is not checked."""
     return _SESSION_ID.fullmatch(text) is not None

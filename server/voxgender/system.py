@@ -2,11 +2,14 @@
 
 import asyncio
 import ctypes
+import multiprocessing
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from contextlib import suppress
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from time import monotonic, process_time
 
@@ -51,6 +54,22 @@ def on_signal(number: signal.Signals, callback: Callable[[], None]) -> Callable[
         # uvloop's word for it.
         raise ValueError(str(error)) from error
     return lambda: loop.remove_signal_handler(number)
+
+
+def end_with_parent() -> None:
+    """End this process of ``multiprocessing`` at once when the process that started it has ended for any reason.
+
+    Without it, one that waits for work waits for ever: a parent that is killed tells its children nothing, and each
+    of them holds both ends of the pipe that the work comes by.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_end_after, args=(parent,), name="end-with-parent", daemon=True).start()
+
+
+def _end_after(parent: BaseProcess) -> None:
+    parent.join()
+    os._exit(1)
 
 
 def resident_bytes() -> int:

@@ -116,7 +116,9 @@ class UsageLedger:
         return await asyncio.to_thread(made)
 
 
-def add_up(reports: Iterable[tuple[str, UsageReport]], unreachable: Sequence[str]) -> UsageReport:
+def add_up(
+    reports: Iterable[tuple[str, UsageReport]], unreachable: Sequence[str], *, most: int = MAX_SUBJECTS
+) -> UsageReport:
     """Add up the reports of several nodes.
 
     Args:
@@ -132,8 +134,8 @@ def add_up(reports: Iterable[tuple[str, UsageReport]], unreachable: Sequence[str
         for row in report.subjects:
             by_subject[row.subject] = by_subject.get(row.subject, Used()) + row
     rows = _most_first(_row(subject, used) for subject, used in by_subject.items())
-    others = sum(rows[MAX_SUBJECTS:], others)
-    rows = rows[:MAX_SUBJECTS]
+    others = sum(rows[most:], others)
+    rows = rows[:most]
     return UsageReport(
         total=sum(rows, others),
         subjects=rows,

@@ -7,7 +7,7 @@ from tests.audio.gates import Scripted, SoloGate
 from voxgender.audio.activity import FRAME
 from voxgender.audio.frames import Samples
 from voxgender.audio.gate import LEAVE_FRAMES
-from voxgender.audio.windows import FIRST_SHARE, MIN_UTTERANCE_S, Window, WindowSelector
+from voxgender.audio.windows import FIRST_SHARE, MIN_UTTERANCE_S, WindowSelection, WindowSelector
 
 FULL, SHORT, HOP = 16_000, 8_000, 3_072
 LONG_HOP = 24 * FRAME
@@ -128,7 +128,7 @@ def test_two_short_utterances_are_judged_each() -> None:
 def test_sizes_may_be_one_and_the_same() -> None:
     gate, selector = SoloGate(AnySound()), WindowSelector(full=SHORT, short=SHORT, hop=HOP)
     gate.hear(speech(60))
-    assert selector.select(gate) == Window(SHORT, 0)
+    assert selector.select(gate) == WindowSelection(SHORT, 0)
 
 
 turns = st.lists(st.tuples(st.integers(0, 40), st.integers(0, 40)), min_size=1, max_size=6)

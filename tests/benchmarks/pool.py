@@ -128,7 +128,7 @@ def _bytes(window: Window) -> dict[str, float]:
     """Bytes of one window's share of a request of eight and of its answer, without HTTP's own few hundred."""
     service = Service(loading.load(EMBEDDED))
     packed = wire.pack(window)
-    one = [wire.Window(key=key, deadline_ms=800, peak=packed.peak, samples=packed.samples) for key in range(8)]
+    one = [wire.WindowMessage(key=key, deadline_ms=800, peak=packed.peak, samples=packed.samples) for key in range(8)]
     asked = wire.Request(version=wire.VERSION, model=service.description.id, windows=tuple(one))
     body = msgspec.msgpack.encode(asked)
     (answer,) = service.classify([service.read(body, time.monotonic())])

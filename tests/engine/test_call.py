@@ -13,6 +13,7 @@ from tests.engine.still import StillEngine, ToldCall
 from tests.support import Samples, frame, frames, silence, sine
 from voxgender.audio.frames import Packet, Wave
 from voxgender.engine.call import MAX_WAITING_S, SILENCE_S, Call
+from voxgender.engine.engine import CALLS_A_TURN_WITHOUT_MODEL
 from voxgender.engine.messages import NO_MEDIA_S
 from voxgender.engine.schedule import BUSY_CALLS, EARLY_S, TICK_S, next_tick
 from voxgender.errors import AudioError
@@ -230,7 +231,7 @@ def test_audio_that_nobody_comes_for_is_dropped_in_one_place_and_told_of() -> No
 def test_calls_of_a_busy_engine_end_their_hops_together_on_ticks() -> None:
     async def main() -> None:
         engine = StillEngine(None)
-        calls = [ToldCall(engine) for _ in range(2 * BUSY_CALLS)]
+        calls = [ToldCall(engine) for _ in range(2 * CALLS_A_TURN_WITHOUT_MODEL)]
         packets = [
             play(told, in_time(silence(4.0), each_s=0.04, late_s=0.04 * number / len(calls)))
             for number, told in enumerate(calls)
@@ -239,7 +240,7 @@ def test_calls_of_a_busy_engine_end_their_hops_together_on_ticks() -> None:
         await asyncio.gather(*packets)
         ticking.cancel()
         turns = [turn for turn in engine.turns if turn[0] > BEGIN_S + 1.0]
-        assert {count for _, count in turns} == {BUSY_CALLS}
+        assert {count for _, count in turns} == {CALLS_A_TURN_WITHOUT_MODEL}
         for at, _ in turns:
             assert abs(at - round(at / TICK_S) * TICK_S) < EARLY_S
         for told in calls:

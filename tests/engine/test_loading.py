@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from voxgender.engine import loading
+from voxgender.engine.engine import Engine
 from voxgender.errors import ModelError, SettingsError
 
 _AFTER = "import sys; print(' '.join(sorted(sys.modules)))"
@@ -120,3 +121,20 @@ def test_a_path_names_a_model_as_its_text_does(tmp_path: Path) -> None:
     """A path that was not there ended in a ``TypeError``."""
     with pytest.raises(ModelError, match="no such directory"):
         loading.shared_engine(tmp_path / "no-such-model")
+
+
+def test_a_relative_path_means_the_model_that_is_there_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program that had gone to another directory was given the model of the first one, without a word."""
+    monkeypatch.setattr(loading, "load_engine", lambda _: Engine(None))
+    engines = []
+    for place in ("one", "other"):
+        (tmp_path / place / "checkpoint").mkdir(parents=True)
+        monkeypatch.chdir(tmp_path / place)
+        assert loading.loaded_engine("checkpoint") is None
+        engines.append(loading.shared_engine("checkpoint"))
+        assert loading.loaded_engine(tmp_path / place / "checkpoint") is engines[-1]
+    assert engines[0] is not engines[1]
+    for engine in engines:
+        engine.close()
+    for place in ("one", "other"):
+        monkeypatch.delitem(loading._engines, str(tmp_path / place / "checkpoint"))

@@ -46,7 +46,7 @@ class Elsewhere(RemoteClassifier):
         return self.up
 
     @property
-    def room(self) -> int:
+    def free_capacity(self) -> int:
         return self.free if self.up else 0
 
     def submit(self, windows: Sequence[Window], *, patient: bool = False) -> list[Future[Row]]:
@@ -187,7 +187,7 @@ async def test_nothing_is_sent_while_the_model_is_lost_and_nodes_are_told_to_tak
         assert told.only(Summary)[0].speech > 2
 
 
-async def test_calls_share_the_room_that_there_is(man: Samples) -> None:
+async def test_calls_share_the_capacity_that_is_free(man: Samples) -> None:
     model = Elsewhere()
     model.free = 2
     async with an_engine(model) as engine:
@@ -195,7 +195,7 @@ async def test_calls_share_the_room_that_there_is(man: Samples) -> None:
         sent = dict.fromkeys(states, 0)
         for at in range(16_000, 16_000 + 12 * 3_072, 3_072):
             hops = {state: [*state.place([Wave(man[at : at + 3_072])]), *state.cut(exact=True)] for state in states}
-            engine._send(model, hops)
+            engine._networks.send(model, hops)
             for state, of_call in hops.items():
                 sent[state] += sum(hop.row is not None for hop in of_call)
                 for hop in of_call:

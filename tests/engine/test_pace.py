@@ -35,7 +35,7 @@ class Calls:
 
     def __init__(self, model: Slow, count: int, speech: Samples) -> None:
         self.model = model
-        self.engine = Engine(model, clock=lambda: model.now)
+        self.engine = Engine(model, clock=lambda: self.model.now)
         self.voices = [self.engine.new_state() for _ in range(count)]
         self.turns_s: list[float] = []
         self.classified = dict.fromkeys(self.voices, 0)
@@ -101,6 +101,23 @@ def test_a_call_that_joins_is_served_like_the_others(speech: Samples) -> None:
     calls.classified[late] = calls.skipped[late] = 0
     before = dict(calls.classified)
     calls.turns(30.0)
+    classified = [calls.classified[voice] - before[voice] for voice in calls.voices]
+    assert max(classified) - min(classified) <= 3
+
+
+def test_a_call_that_was_silent_when_the_model_was_swapped_is_served_like_the_others(speech: Samples) -> None:
+    """Windows were counted from 0 again: the others were served alone until they had caught up with its count."""
+    calls = Calls(Slow(0.15), 4, speech)
+    calls.turns(30.0)
+    after = Slow(0.15)
+    after.now = calls.model.now
+    calls.model = after
+    calls.engine.swap(after)
+    silent = calls.voices.pop()
+    calls.turn()
+    calls.voices.append(silent)
+    before = dict(calls.classified)
+    calls.turns(20.0)
     classified = [calls.classified[voice] - before[voice] for voice in calls.voices]
     assert max(classified) - min(classified) <= 3
 

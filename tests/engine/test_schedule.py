@@ -4,6 +4,7 @@ import pytest
 
 from voxgender.audio import activity
 from voxgender.engine import HOP_MS
+from voxgender.engine.engine import CALLS_A_TURN, CALLS_A_TURN_WITHOUT_MODEL
 from voxgender.engine.schedule import BUSY_CALLS, EARLY_S, QUIET_TICK_S, TICK_S, Phase, Schedule, check_hop, next_tick
 from voxgender.errors import SettingsError
 from voxgender.media import sockets
@@ -14,7 +15,7 @@ HOP_S = HOP_MS / 1_000
 def test_what_reads_what_judges_and_what_the_gate_takes_at_once_are_one_definition() -> None:
     """Three modules said 0.064 and 16 each for itself; nothing but prose kept them together."""
     assert vars(sockets)["QUIET_TICK_S"] is QUIET_TICK_S
-    assert BUSY_CALLS is activity.CALLS_A_RUN
+    assert CALLS_A_TURN_WITHOUT_MODEL is activity.CALLS_A_RUN
     assert pytest.approx(2 * activity.FRAME_S) == TICK_S
 
 
@@ -48,22 +49,21 @@ def test_a_hop_that_does_not_fit_is_refused_and_the_sentence_says_what_does(hop_
         check_hop(hop_ms)
 
 
-def test_sixteen_calls_share_a_phase_before_the_next_one_begins() -> None:
-    schedule = Schedule(HOP_S)
-    assert [schedule.join().number for _ in range(3 * BUSY_CALLS + 1)] == (
-        [0] * BUSY_CALLS + [1] * BUSY_CALLS + [2] * BUSY_CALLS + [0]
-    )
+@pytest.mark.parametrize("calls", [CALLS_A_TURN, CALLS_A_TURN_WITHOUT_MODEL])
+def test_the_calls_of_a_turn_share_a_phase_before_the_next_one_begins(calls: int) -> None:
+    schedule = Schedule(HOP_S, calls)
+    assert [schedule.join().number for _ in range(3 * calls + 1)] == [0] * calls + [1] * calls + [2] * calls + [0]
 
 
 def test_the_place_of_a_call_that_left_is_taken_first() -> None:
-    schedule = Schedule(HOP_S)
-    phases = [schedule.join() for _ in range(2 * BUSY_CALLS)]
+    schedule = Schedule(HOP_S, CALLS_A_TURN)
+    phases = [schedule.join() for _ in range(2 * CALLS_A_TURN)]
     schedule.leave(phases[0])
     assert schedule.join().number == 0
 
 
 def test_it_is_busy_from_sixteen_calls_on_and_only_while_they_are_there() -> None:
-    schedule = Schedule(HOP_S)
+    schedule = Schedule(HOP_S, CALLS_A_TURN)
     phases = []
     for number in range(BUSY_CALLS):
         assert not schedule.busy, number
@@ -75,7 +75,7 @@ def test_it_is_busy_from_sixteen_calls_on_and_only_while_they_are_there() -> Non
 
 def test_a_room_of_eight_is_enough_and_its_voices_have_their_turns_together() -> None:
     """A room of eight voices was read and analysed as often as eight calls, and cost more than four."""
-    schedule = Schedule(HOP_S)
+    schedule = Schedule(HOP_S, CALLS_A_TURN)
     of_room = Phase(1, HOP_S)
     busy = []
     for _ in range(BUSY_CALLS // 2):
@@ -86,7 +86,7 @@ def test_a_room_of_eight_is_enough_and_its_voices_have_their_turns_together() ->
 
 
 def test_each_voice_of_a_room_counts_twice_beside_other_calls() -> None:
-    schedule = Schedule(HOP_S)
+    schedule = Schedule(HOP_S, CALLS_A_TURN)
     for _ in range(BUSY_CALLS // 2):
         schedule.join(Phase(1, HOP_S))
     schedule.leave(Phase(1, HOP_S), is_beside=True)

@@ -137,8 +137,8 @@ async def test_a_stream_waits_for_the_engine_and_keeps_little(make: Callable[[Cl
     assert await asyncio.to_thread(model.started.acquire, timeout=PATIENCE_S)
     (call,) = told.stream._calls
     await asyncio.sleep(0)
-    assert call._room._waiters
-    assert call._waiting_s <= call._room_s + 0.1
+    assert call._has_space._waiters
+    assert call._waiting_s <= call._buffer_s + 0.1
     assert not feeding.done()
     model.may_go_on.set()
     async with asyncio.timeout(PATIENCE_S):
@@ -256,13 +256,20 @@ def test_a_fast_stream_gets_more_than_real_time_from_a_busy_engine() -> None:
     run_virtual(main())
 
 
-async def test_fast_streams_take_every_second_turn_at_most(make: Callable[[Classifier | None], Engine]) -> None:
-    engine = make(None)
+@pytest.mark.parametrize(
+    ("model", "turns"),
+    [
+        (None, [(2, True), (32, False), (2, True), (8, False), (1, True)]),
+        (Pitch(), [(2, True), (16, False), (2, True), (16, False), (1, True), (8, False)]),
+    ],
+)
+async def test_fast_streams_take_every_second_turn_at_most(
+    make: Callable[[Classifier | None], Engine], model: Classifier | None, turns: list[tuple[int, bool]]
+) -> None:
+    engine = make(model)
     live, fast = ([engine.open(lambda _: None, lambda _: None) for _ in range(count)] for count in (40, 5))
     engine._due, engine._due_ahead = [(0.0, call) for call in live], list(fast)
-    taken = [engine._next()[1] for _ in range(6)]
-    assert [(len(calls), calls[0] in fast) for calls in taken] == [
-        (2, True), (16, False), (2, True), (16, False), (1, True), (8, False),
-    ]  # fmt: skip
+    taken = [engine._next()[1] for _ in turns]
+    assert [(len(calls), calls[0] in fast) for calls in taken] == turns
     for call in (*live, *fast):
         call.abandon()

@@ -213,7 +213,7 @@ async def test_a_track_faster_than_the_model_waits_and_loses_nothing(make: Calla
         assert await asyncio.to_thread(model.started.acquire, timeout=PATIENCE_S)
         (calls,) = engine._loops.values()
         (call,) = calls._calls
-        assert call._waiting_s <= call._room_s + 0.1
+        assert call._waiting_s <= call._buffer_s + 0.1
         assert not track.ended.is_set()
         model.may_go_on.set()
         messages = await collecting

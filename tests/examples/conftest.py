@@ -21,10 +21,11 @@ PATIENCE_S = 100
 
 
 class Example:
-    """A running example; ``printed`` is all that it wrote to stdout so far."""
+    """A running example; ``printed`` is all that it wrote to stdout so far, ``ended_by`` the signal that ends it."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self.printed = ""
+        self.ended_by = signal.SIGINT
         self._process = process
 
     async def says(self, pattern: str) -> re.Match[str]:
@@ -40,9 +41,9 @@ class Example:
         raise AssertionError(f"it ended without a line like {pattern}:\n{self.printed}{complaints}")
 
     async def stop(self) -> None:
-        """End it as Ctrl-C does, with all that it started; it has nothing to complain of."""
+        """End it by its signal, that of Ctrl-C, with all that it started; it has nothing to complain of."""
         # To the whole group, as a terminal does.
-        os.killpg(self._process.pid, signal.SIGINT)
+        os.killpg(self._process.pid, self.ended_by)
         _, complaints = await asyncio.wait_for(self._process.communicate(), 30)
         assert self._process.returncode == 0
         assert b"Traceback" not in complaints, complaints.decode()

@@ -1,5 +1,6 @@
 """Examples without a page: a publisher's labels, a model of one's own, a fleet."""
 
+import signal
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -45,3 +46,10 @@ async def test_a_fleet_spreads_calls_over_its_nodes(run_example: RunExample) -> 
     assert calls == [2, 2]
     speak, operate = [await example.says(rf"^{what}: +http://\S+#token=\S+$") for what in ("speak", "operate")]
     assert speak[0].rpartition("=")[2] == operate[0].rpartition("=")[2]
+
+
+async def test_an_example_that_is_hung_up_on_ends_with_all_that_it_started(run_example: RunExample) -> None:
+    """An example whose remote shell was closed left its servers behind: they take that for a wish to load a model."""
+    example = await run_example("fleet.py", "--port", "0")
+    await example.says("^operate: ")
+    example.ended_by = signal.SIGHUP

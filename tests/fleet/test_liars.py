@@ -14,12 +14,12 @@ from tests.nodes import SECRET, a_node
 from tests.rtc import LOOPBACK
 from voxgender.engine import Engine
 from voxgender.errors import NotReady
-from voxgender.fleet import nodehttp, roster
 from voxgender.fleet.directory import Directory
-from voxgender.fleet.nodehttp import NoAnswer
+from voxgender.fleet.nodehttp import MAX_ANSWER, NoAnswer
 from voxgender.fleet.record import NodeRecord
 from voxgender.fleet.remote import RemoteNode
 from voxgender.fleet.remotestream import STREAM_HEADER
+from voxgender.fleet.roster import FleetRoster
 from voxgender.fleet.router import Router
 from voxgender.fleet.sources import StaticNodes
 from voxgender.fleet.wire import RECORD_HEADER
@@ -56,9 +56,10 @@ async def a_liar(**answers: Answer) -> AsyncIterator[str]:
 
 
 @asynccontextmanager
-async def a_router(*urls: str) -> AsyncIterator[Router]:
+async def a_router(*urls: str, **roster: int) -> AsyncIterator[Router]:
+    """Signaling in front of these nodes; ``roster`` are the limits of :class:`FleetRoster`."""
     directory = Directory(StaticNodes(list(urls)), SECRET)
-    router = Router(directory, SECRET)
+    router = Router(directory, SECRET, roster=FleetRoster(directory, **roster))
     try:
         await directory.refresh(force=True)
         yield router
@@ -150,12 +151,11 @@ async def test_an_end_that_says_no_reason_is_an_end(end: bytes) -> None:
         await read.aclose()
 
 
-async def test_a_node_tells_no_more_calls_than_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_node_tells_no_more_calls_than_are_kept() -> None:
     """It could fill signaling's memory with calls that it made up."""
-    monkeypatch.setattr(roster, "MAX_CALLS", 10)
     sessions = [SECRET.new_session_id(NODE) for _ in range(25)]
     calls = streaming(*map(live, sessions), b"null\n")
-    async with a_liar(calls=calls) as url, a_router(url) as router:
+    async with a_liar(calls=calls) as url, a_router(url, max_calls=10) as router:
         watch = await router.watch()
         assert [call.session for call in watch.calls] == sessions[:10]
         watch.close()
@@ -246,9 +246,8 @@ async def test_a_stream_that_cannot_be_read_is_given_up_at_once() -> None:
 
 
 @pytest.mark.parametrize("path", ["node", "sessions", "overview", "usage", "metrics"])
-async def test_an_answer_without_end_is_read_no_further(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_answer_without_end_is_read_no_further(path: str) -> None:
     """Signaling read answers whole, however long they were."""
-    monkeypatch.setattr(nodehttp, "MAX_ANSWER", 100_000)
     sent = 0
 
     async def endless(request: web.Request) -> web.StreamResponse:
@@ -269,7 +268,7 @@ async def test_an_answer_without_end_is_read_no_further(path: str, monkeypatch: 
         async with asyncio.timeout(5):
             with pytest.raises(NoAnswer, match="more than a media node does"):
                 await ask()
-    assert sent < 10_000_000
+    assert sent < MAX_ANSWER + 10_000_000
 
 
 async def test_a_packed_answer_is_not_unpacked() -> None:

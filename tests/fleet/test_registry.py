@@ -248,3 +248,38 @@ async def test_a_full_redis_is_said_in_words_that_quote_no_record(redis: RedisSe
         await server.config_set("maxmemory", "1")
     with pytest.raises(RegistryLost, match=r"\(it has no memory left\)$"):
         await registry.announce(a_record("one"))
+
+
+async def test_records_are_read_though_nothing_can_be_written(redis: RedisServer) -> None:
+    """A signaling server that started during a failover knew no node: it could not remove one that was gone."""
+    writer = Registry(redis.url, SECRET)
+    await writer.announce(a_record("gone"))
+    await writer.announce(a_record("one"))
+    await writer.close()
+    async with Redis.from_url(redis.url) as server:
+        await server.delete("{voxgender}:node:gone")
+        await command(server, "ACL", "SETUSER", "reader", "on", ">word", "~{voxgender}:*", "+@read", "+@connection")
+        await command(server, "REPLICAOF", "127.0.0.1", a_free_port())
+    for url in (redis.url, redis.url.replace("://", "://reader:word@")):
+        registry = Registry(url, SECRET)
+        assert [record.id for record in await registry.read()] == ["one"]
+        await registry.close()
+
+
+@pytest.mark.parametrize(
+    "reply", [b"*none\r\n", b"$none\r\n", b"-MOVED 1\r\n", b"*1\r\n*1\r\n:1\r\n", b"*1\r\n" * 5_000]
+)
+async def test_replies_that_are_not_those_of_redis_are_said_so(reply: bytes) -> None:
+    """They were a traceback at the start, and later a node announced itself no more, without a word."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.read(4096):
+            writer.write(reply)
+        writer.close()
+
+    listener = await asyncio.start_server(answer, "127.0.0.1", 0)
+    registry = Registry(f"redis://127.0.0.1:{listener.sockets[0].getsockname()[1]}", SECRET)
+    with pytest.raises(RegistryLost, match=r"\(its replies are not those of Redis\)$"):
+        await registry.read()
+    await registry.close()
+    listener.close()

@@ -16,8 +16,9 @@ from voxgender import protocol
 from voxgender.calloptions import DEFAULTS, CallOptions
 from voxgender.engine import Engine
 from voxgender.errors import TooManySessions
-from voxgender.fleet import placement, remote
+from voxgender.fleet import remote
 from voxgender.fleet.member import Member
+from voxgender.fleet.placement import PlacementTimes
 from voxgender.fleet.record import NodeRecord
 from voxgender.fleet.remote import RemoteNode
 from voxgender.fleet.secret import Secret
@@ -73,12 +74,15 @@ class HeldNode(MediaNode):
 
 
 @asynccontextmanager
-async def two_held_nodes(engine: Engine) -> AsyncIterator[tuple[Front, Callable[[], list[HeldNode]]]]:
+async def two_held_nodes(
+    engine: Engine,
+    times: PlacementTimes = PlacementTimes(),  # noqa: B008 - it cannot change
+) -> AsyncIterator[tuple[Front, Callable[[], list[HeldNode]]]]:
     """Signaling in front of two nodes that hold their answers back, and those of them that were asked."""
     async with (
         a_node(engine, make=HeldNode) as one,
         a_node(engine, make=HeldNode) as two,
-        a_front(one, two, timings={"answer_timeout_s": 1.5}) as front,
+        a_front(one, two, timings={"answer_timeout_s": 1.5}, times=times) as front,
     ):
         held = [node.node for node in (one, two) if isinstance(node.node, HeldNode)]
         yield front, lambda: [node for node in held if node.asked.is_set()]
@@ -353,14 +357,13 @@ async def test_a_slow_node_is_passed_over_and_left_with_nothing(engine: Engine) 
             assert slow.node.live == 0
 
 
-async def test_the_node_that_is_asked_first_has_less_time_where_another_one_has_room(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch
+async def test_the_node_that_is_asked_first_has_less_time_where_another_one_has_places(
+    engine: Engine,
 ) -> None:
     """Callers of a node that stood still had no result for 5.5 s, of which signaling waited 3 s for that node."""
-    monkeypatch.setattr(placement, "FIRST_ANSWER_S", 0.2)
     # Without the shorter time, nobody would be asked after the first.
-    monkeypatch.setattr(placement, "PLACE_TIMEOUT_S", 1.0)
-    async with two_held_nodes(engine) as (front, asked):
+    times = PlacementTimes(first_answer_s=0.2, place_timeout_s=1.0)
+    async with two_held_nodes(engine, times) as (front, asked):
         await refusal(await post(front, await an_offer()), 503, "no_node")
         assert len(asked()) == 2
 
@@ -374,10 +377,9 @@ async def test_a_node_that_stands_still_is_passed_over_at_once(engine: Engine, m
         await asyncio.Event().wait()
         raise AssertionError
 
-    async with two_held_nodes(engine) as (front, asked):
-        # Time for one node after the other only if the first one's usual time is not waited for.
-        monkeypatch.setattr(placement, "FIRST_ANSWER_S", 10.0)
-        monkeypatch.setattr(placement, "PLACE_TIMEOUT_S", 1.0)
+    # Time for one node after the other only if the first one's usual time is not waited for.
+    times = PlacementTimes(first_answer_s=10.0, place_timeout_s=1.0)
+    async with two_held_nodes(engine, times) as (front, asked):
         monkeypatch.setattr(RemoteNode, "record", stand_still)
         await refusal(await post(front, await an_offer()), 503, "no_node")
         assert len(asked()) == 2
@@ -386,8 +388,7 @@ async def test_a_node_that_stands_still_is_passed_over_at_once(engine: Engine, m
 
 async def test_a_node_that_is_only_busy_is_waited_for(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """A burst of calls keeps a node for longer than one that stands still is waited for; it has these calls already."""
-    monkeypatch.setattr(placement, "STANDSTILL_S", 5.0)
-    monkeypatch.setattr(placement, "PROMPT_ANSWER_S", 0.01)
+    times = PlacementTimes(standstill_s=5.0, prompt_answer_s=0.01)
     answered = asyncio.Event()
     record = RemoteNode.record
 
@@ -396,7 +397,7 @@ async def test_a_node_that_is_only_busy_is_waited_for(engine: Engine, monkeypatc
         answered.set()
         return told
 
-    async with two_held_nodes(engine) as (front, asked):
+    async with two_held_nodes(engine, times) as (front, asked):
         monkeypatch.setattr(RemoteNode, "record", tell)
         placing = asyncio.create_task(place(front))
         await answered.wait()

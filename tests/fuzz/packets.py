@@ -23,7 +23,7 @@ from tests.fuzz.contract import Breach, Parse, Target
 from tests.rtc import LOOPBACK, Peer, session_on
 from voxgender.audio.frames import Packet
 from voxgender.engine import Engine
-from voxgender.media import sharedsocket
+from voxgender.media import calltransport
 from voxgender.media.aiortc_internals import bundling, reception, sctp
 from voxgender.media.decoder import Decoders
 from voxgender.media.node import MediaNode
@@ -160,7 +160,7 @@ class StunCall(_Node):
             source = next(iter(self._shared._by_source))
         self._shared.deliver(body, source, time.monotonic())
         await asyncio.sleep(0)
-        if len(self._connection._remote_candidates) > MAX_CANDIDATES + sharedsocket.MAX_SOURCES + 4:
+        if len(self._connection._remote_candidates) > MAX_CANDIDATES + calltransport.MAX_SOURCES + 4:
             raise Breach(f"{len(self._connection._remote_candidates)} candidates of a peer")
 
 

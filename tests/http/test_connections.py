@@ -20,6 +20,7 @@ from tests.test_logs import a_server as a_process
 from voxgender import metrics
 from voxgender.engine import Engine
 from voxgender.http import events
+from voxgender.http.app import ClientLimits
 from voxgender.http.connections import MAX_WIRE, TimeLimits
 from voxgender.http.problems import problem_middleware
 from voxgender.roles.hosting import listen
@@ -294,7 +295,10 @@ async def test_events_end_whose_reader_stops(engine: Engine, monkeypatch: pytest
             ended.set()
 
     monkeypatch.setattr(events.Events, "stream", watched)
-    async with a_server(engine, http_limits=SHORT, keepalive_s=0.0) as server, a_peer(ToneTrack()) as peer:
+    async with (
+        a_server(engine, http_limits=SHORT, clients=ClientLimits(keepalive_s=0.0)) as server,
+        a_peer(ToneTrack()) as peer,
+    ):
         async with server.http.post("/whip", data=await peer.offer(), headers={"Content-Type": "application/sdp"}) as r:
             path = r.headers["Location"]
         async with a_reader_that_stops(int(server.url.rpartition(":")[2]), f"{path}/events"):

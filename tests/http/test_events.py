@@ -10,6 +10,7 @@ from tests.nodes import a_front, a_node
 from tests.rtc import Server, ToneTrack, a_peer, a_server
 from voxgender import protocol
 from voxgender.engine import Engine
+from voxgender.http.app import ClientLimits
 
 
 async def test_a_publisher_without_a_data_channel_follows_its_session(server: Server) -> None:
@@ -67,7 +68,7 @@ async def test_a_follower_that_leaves_does_not_end_the_call(server: Server) -> N
 
 async def test_a_quiet_stream_is_kept_alive(engine: Engine) -> None:
     """Proxies close streams on which nothing comes."""
-    async with a_server(engine, keepalive_s=0.01) as server, a_peer(ToneTrack()) as peer:
+    async with a_server(engine, clients=ClientLimits(keepalive_s=0.01)) as server, a_peer(ToneTrack()) as peer:
         async with server.http.post(
             "/whip", data=await peer.offer(), headers={"Content-Type": "application/sdp"}
         ) as response:

@@ -16,7 +16,7 @@ from tests.options import given
 from tests.rtc import SDP, Peer, ToneTrack, a_peer, a_server
 from voxgender import protocol
 from voxgender.engine import Engine
-from voxgender.http import follow
+from voxgender.http.app import ClientLimits
 from voxgender.http.follow import MAX_FOLLOWERS_EACH
 from voxgender.http.follower import MAX_CALLS, read_positions
 from voxgender.sessionids import call_hash
@@ -318,12 +318,12 @@ async def test_readers_of_one_name_leave_places_to_those_of_others(engine: Engin
         await stack.enter_async_context(following(server.http, "/names/b/events"))
 
 
-async def test_one_subject_s_tokens_follow_half_of_all_at_most(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_one_subject_s_tokens_follow_half_of_all_at_most(engine: Engine) -> None:
     """A token that may follow many names took all places, and the operator's own program found none."""
-    monkeypatch.setattr(follow, "MAX_FOLLOWED_BY_ONE", 3)
+    limits = ClientLimits(followed_by_one=3)
     scope = " ".join(f"follow:names/n{number}" for number in range(4))
     many, short = as_token(scope=scope), as_token(scope=scope, exp=time.time() + 1.5)
-    async with a_server(engine, settings=SHARED) as server, AsyncExitStack() as stack:
+    async with a_server(engine, settings=SHARED, clients=limits) as server, AsyncExitStack() as stack:
         read = [
             await stack.enter_async_context(server.http.get(f"/names/n{number}/events", headers=short))
             for number in range(3)

@@ -21,7 +21,8 @@ from tests.rtc import Server, a_server
 from tests.support import Samples, frames, silence
 from voxgender import amrwb, protocol
 from voxgender.engine import Engine
-from voxgender.http import gateways, mediastream
+from voxgender.http import mediastream
+from voxgender.http.app import ClientLimits
 from voxgender.peer.voices import MAN, WOMAN, speak
 from voxgender.settings import FrontSettings
 
@@ -220,13 +221,21 @@ async def test_nothing_is_kept_of_streams_that_were_malformed(phone: Server) -> 
     assert not [one for one in tracebacks if one.tb_frame.f_code.co_filename == mediastream.__file__]
 
 
-async def test_a_stream_that_does_not_start_is_not_waited_for(phone: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mediastream, "START_S", 0.05)
-    async with phone.http.ws_connect("/listen/twilio") as socket:
+async def test_a_stream_that_does_not_start_is_not_waited_for(hearing: Engine) -> None:
+    async with (
+        a_server(hearing, clients=ClientLimits(gateway_start_s=0.05)) as phone,
+        phone.http.ws_connect("/listen/twilio") as socket,
+    ):
         _, code, reason = await until_closed(socket)
     assert (code, "'start'" in reason) == (1008, True)
-    monkeypatch.setattr(gateways, "MAX_UNSTARTED", 0)
-    await refusal(phone.http, "/listen/twilio", 503, "at_capacity")
+
+
+async def test_so_many_streams_may_be_about_to_start(hearing: Engine) -> None:
+    async with (
+        a_server(hearing, clients=ClientLimits(unstarted_gateways=1)) as phone,
+        phone.http.ws_connect("/listen/twilio"),
+    ):
+        await refusal(phone.http, "/listen/twilio", 503, "at_capacity")
 
 
 def g722(samples: Samples) -> bytes:

@@ -285,11 +285,8 @@ async def test_a_ticket_lets_one_client_in_once(engine: Engine) -> None:
         await emptied(server)
 
 
-async def test_a_ticket_that_is_not_used_in_time_gives_its_place_back(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(streamsession, "TICKET_S", 0.05)
-    async with a_server(engine, sweep_s=0.02) as server:
+async def test_a_ticket_that_is_not_used_in_time_gives_its_place_back(engine: Engine) -> None:
+    async with a_server(engine, sweep_s=0.02, ticket_s=0.05) as server:
         async with server.http.post("/listen") as response:
             ticket = await response.json()
         await emptied(server)

@@ -5,7 +5,7 @@ import json
 import socket as socket_module
 import struct
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import NamedTuple
 
 import numpy as np
@@ -21,8 +21,9 @@ from tests.support import Samples
 from voxgender import protocol
 from voxgender.engine import Engine
 from voxgender.engine.stream import Stream
-from voxgender.http import websocket
+from voxgender.http.app import ClientLimits
 from voxgender.http.connections import Connection
+from voxgender.http.websocket import WebSocketTimes
 from voxgender.peer.voices import dialogue
 from voxgender.settings import FrontSettings
 
@@ -105,21 +106,21 @@ class Place(NamedTuple):
 
 
 @asynccontextmanager
-async def one_server(engine: Engine) -> AsyncIterator[Place]:
-    async with a_server(engine) as server:
+async def one_server(engine: Engine, clients: ClientLimits) -> AsyncIterator[Place]:
+    async with a_server(engine, clients=clients) as server:
         yield Place(server.http, server.url, lambda: server.node.live)
 
 
 @asynccontextmanager
-async def a_fleet(engine: Engine) -> AsyncIterator[Place]:
-    async with a_node(engine) as node, a_front(node) as front:
+async def a_fleet(engine: Engine, clients: ClientLimits) -> AsyncIterator[Place]:
+    async with a_node(engine) as node, a_front(node, clients=clients) as front:
         yield Place(front.http, f"http://{LOOPBACK}:{front.port}", lambda: node.node.live)
 
 
 @pytest.fixture(params=[one_server, a_fleet])
 async def place(request: pytest.FixtureRequest, hearing: Engine) -> AsyncIterator[Place]:
     """A server by itself, and signaling before a node: the way of a stream is another one there."""
-    async with request.param(hearing) as place:
+    async with request.param(hearing, ClientLimits()) as place:
         yield place
 
 
@@ -214,12 +215,13 @@ async def test_a_slow_reader_gets_every_message_in_its_order_and_others_do_not_w
 
 
 @pytest.mark.usefixtures("little_kept")
+@pytest.mark.parametrize("at", [one_server, a_fleet])
 async def test_a_client_that_reads_nothing_loses_its_place_and_others_notice_nothing(
-    place: Place, monkeypatch: pytest.MonkeyPatch
+    hearing: Engine, at: Callable[[Engine, ClientLimits], AbstractAsyncContextManager[Place]]
 ) -> None:
     """It reads no close either: its connection is cut off some seconds later (`test_connections`)."""
-    monkeypatch.setattr(websocket, "WRITE_S", 0.3)
-    async with a_raw_client(place.url, "?channels=8&rate=8000") as client:
+    impatient = ClientLimits(websocket=WebSocketTimes(write_s=0.3))
+    async with at(hearing, impatient) as place, a_raw_client(place.url, "?channels=8&rate=8000") as client:
 
         async def flood() -> None:
             while True:
@@ -257,11 +259,9 @@ async def test_a_client_that_stalls_in_the_middle_of_a_message_is_told(engine: E
         await emptied(server)
 
 
-async def test_a_client_that_does_not_answer_the_close_is_not_waited_for(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(websocket, "CLOSE_S", 0.2)
-    async with a_server(engine) as server, a_raw_client(server.url) as client:
+async def test_a_client_that_does_not_answer_the_close_is_not_waited_for(engine: Engine) -> None:
+    impatient = ClientLimits(websocket=WebSocketTimes(close_s=0.2))
+    async with a_server(engine, clients=impatient) as server, a_raw_client(server.url) as client:
         client.write(SECOND)
         client.write(json.dumps({"type": "close"}).encode(), opcode=TEXT)
         async with asyncio.timeout(10):

@@ -214,3 +214,22 @@ async def test_a_key_that_is_replaced_under_its_id_lets_callers_in(tmp_path: Pat
     path.write_bytes(key_set([stranger]))
     assert "signature" in await refusal(tokens, stranger.token(header=header)), "it was read a moment ago"
     await tokens.close()
+
+
+@pytest.mark.parametrize(
+    ("ids", "header"),
+    [(("one", "other"), {}), (("same", "same"), {"kid": "same"})],
+    ids=["no id", "the same id"],
+)
+async def test_callers_are_let_in_while_one_key_follows_another(
+    tmp_path: Path, ids: tuple[str, str], header: dict[str, str]
+) -> None:
+    """An issuer that names no key, or both by one id, published its next key beside the present one: all got 401."""
+    before, after, stranger = (Signer("ES256", key_id) for key_id in (*ids, "same"))
+    path = tmp_path / "keys.json"
+    path.write_bytes(key_set([before, after]))
+    tokens = JwtVerifier("", JwkSet(str(path)), audience="voxgender", issuer="")
+    for signer in (before, after):
+        assert (await tokens.check(signer.token(header=header))).subject == "ann"
+        assert "expired" in await refusal(tokens, signer.token(header=header, exp=1))
+    assert "signature" in await refusal(tokens, stranger.token(header=header))

@@ -114,6 +114,21 @@ def test_a_gateway_whose_clock_is_wrong_is_heard(clock: str, *, numbered: bool) 
     assert heard == b"a" * messages * MS_20
 
 
+def test_a_gateway_without_numbers_whose_clock_stands_still_is_heard() -> None:
+    """A program of one's own that sends ``"timestamp": "0"`` was heard for a tenth of each two seconds.
+
+    Its messages were taken for one that came again and again, though each had other samples.
+    """
+    one = tracks(1, "inbound")
+    speech = [bytes([1 + index % 100]) * MS_20 for index in range(200)]
+    # A pause, all of whose messages are the same.
+    sent = [*speech, *[bytes(MS_20)] * 100, *speech]
+    assert b"".join(one.add("inbound", None, 0, samples) for samples in sent) == b"".join(sent)
+    # From here on its clock goes: what comes twice is heard once again.
+    heard = [one.add("inbound", None, 20 + 100 * (index // 2), speech[index // 2] * 5) for index in range(20)]
+    assert b"".join(heard) == b"".join(samples * 5 for samples in speech[:10])
+
+
 def test_numbers_and_times_that_begin_anew_together_are_missed_for_two_seconds_at_most() -> None:
     one = tracks(1, "inbound")
     lengths = (75, 500)

@@ -55,14 +55,14 @@ def test_a_node_on_the_brink_does_not_change_its_mind_with_each_measurement() ->
 def slow_engine() -> Iterator[tuple[Engine, asyncio.Event]]:
     """An engine whose speech gate is far too slow, until it is let go."""
     engine, let_go = Engine(None), asyncio.Event()
-    process = engine.process
+    process = engine._networks.process
 
     def late(*args: object, **more: object) -> tuple[float, float]:
         if not let_go.is_set():
             time.sleep(1.2)
         return process(*args, **more)  # type: ignore[arg-type]
 
-    engine.process = late  # type: ignore[method-assign]
+    engine._networks.process = late  # type: ignore[method-assign]
     yield engine, let_go
     let_go.set()
     engine.close()

@@ -21,10 +21,10 @@ from tests.replay import replay
 from tests.rtc import SDP, Server, ToneTrack, a_peer, session_on
 from voxgender.engine import Call, Engine
 from voxgender.engine.call_state import CallState
+from voxgender.media.calltransport import CallTransport
 from voxgender.media.outbox import Outbox
 from voxgender.media.receiver import AudioReceiver
 from voxgender.media.session import Session
-from voxgender.media.sharedsocket import CallTransport
 from voxgender.peer import speech
 from voxgender.peer.caller import Caller
 from voxgender.peer.pacer import Pacer

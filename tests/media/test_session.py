@@ -225,7 +225,7 @@ async def test_a_failing_model_ends_the_call_with_an_error(server: Server, monke
         def broken(hops: object) -> tuple[float, float]:
             raise RuntimeError("the weights melted")
 
-        monkeypatch.setattr(engine, "process", broken)
+        monkeypatch.setattr(engine._networks, "process", broken)
         await peer.call(server.http)
         error = await peer.until(Error)
         assert isinstance(error, Error)

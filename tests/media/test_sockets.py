@@ -13,8 +13,9 @@ from tests.figures import value_of
 from voxgender import metrics
 from voxgender.engine.schedule import QUIET_TICK_S, TICK_S, Phase
 from voxgender.errors import NotReady
+from voxgender.media.calltransport import OTHERS_AT_ONCE, OTHERS_PER_S, CallTransport
 from voxgender.media.datagrams import PlainReader, pack_address
-from voxgender.media.sharedsocket import MAX_TRIALS, OTHERS_AT_ONCE, OTHERS_PER_S, CallTransport
+from voxgender.media.sharedsocket import MAX_TRIALS
 from voxgender.media.sockets import CALLS, Sockets
 
 HERE = "127.0.0.1"
@@ -314,12 +315,12 @@ async def test_who_knows_a_name_and_no_password_claims_nothing(sockets: Sockets,
     assert call.datagrams.empty()
 
 
-@pytest.mark.parametrize("settled", [False, True])
-async def test_media_is_told_from_the_rest_and_when_it_came(sockets: Sockets, peers: list[Peer], settled: bool) -> None:
+@pytest.mark.parametrize("on_tick", [False, True])
+async def test_media_is_told_from_the_rest_and_when_it_came(sockets: Sockets, peers: list[Peer], on_tick: bool) -> None:
     call, transport = place(sockets, "one")
     peers[0].send(check("one"), call)
     await call.next()
-    if settled:
+    if on_tick:
         transport.read_on_tick()
     before = asyncio.get_running_loop().time()
     rtcp = b"\x80\xc9" + bytes(20)
@@ -568,7 +569,7 @@ async def test_with_many_calls_a_socket_is_read_when_its_calls_have_their_turn(
     assert waits == [0.5, 1.0, 2.0, 1.0]
 
 
-def settled(sockets: Sockets, calls: int) -> list[tuple[Call, CallTransport]]:
+def connected(sockets: Sockets, calls: int) -> list[tuple[Call, CallTransport]]:
     made = [place(sockets, f"call{number}") for number in range(calls)]
     for _, transport in made:
         transport.read_on_tick()
@@ -586,7 +587,7 @@ async def test_a_flood_of_a_strangers_costs_those_who_are_known_nothing(
     sockets: Sockets, peers: list[Peer], calls: int, kind: str
 ) -> None:
     """20,000 datagrams a second: 512 were read in a tick, and the kernel dropped half of all calls' media."""
-    (call, _), *_ = settled(sockets, calls)
+    (call, _), *_ = connected(sockets, calls)
     await until_known(sockets, call, peers[0], "call0")
     junk = {
         "junk": bytes((200,)) + bytes(60),
@@ -667,7 +668,7 @@ async def test_what_one_call_sends_that_is_no_media_has_a_rate(sockets: Sockets,
 async def test_one_reading_of_a_socket_ends_in_time(
     sockets: Sockets, peers: list[Peer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ((call, transport),) = settled(sockets, 1)
+    ((call, transport),) = connected(sockets, 1)
     await until_known(sockets, call, peers[0], "call0")
     (shared,) = sockets.shared
     now = 0.0

@@ -112,20 +112,20 @@ def test_a_window_that_is_not_answered_in_time_is_given_up_and_the_next_is_answe
 def test_a_slow_pool_is_sent_ever_less_until_it_answers_in_time_and_nothing_piles_up() -> None:
     with a_pool() as pool, a_client(pool, deadline_s=0.1) as client:
         pool.hold_s = 5.0
-        most = client.room
+        most = client.free_capacity
         for row in client.submit([marked(0.1)] * most):
             with pytest.raises(Unclassified):
                 row.result(20)
-        assert client.room <= most // 2
+        assert client.free_capacity <= most // 2
         pool.hold_s = 0.0
-        until(lambda: client.is_up and client.room > 0)
-        before = client.room
+        until(lambda: client.is_up and client.free_capacity > 0)
+        before = client.free_capacity
 
         def is_sent_more() -> bool:
             # On a busy machine a window is late now and then.
             with suppress(Unclassified):
-                female(client, *[0.1] * client.room)
-            return client.room > before
+                female(client, *[0.1] * client.free_capacity)
+            return client.free_capacity > before
 
         until(is_sent_more)
 
@@ -133,11 +133,11 @@ def test_a_slow_pool_is_sent_ever_less_until_it_answers_in_time_and_nothing_pile
 def test_a_busy_pool_is_sent_less_at_once() -> None:
     with a_pool() as pool, a_client(pool) as client:
         pool.answer = lambda _: web.Response(status=503)
-        most = client.room
+        most = client.free_capacity
         for row in client.submit([marked(0.1)] * 8):
             with pytest.raises(Unclassified, match="too much"):
                 row.result(20)
-        assert client.room < most
+        assert client.free_capacity < most
         assert client.is_up
 
 
@@ -164,7 +164,7 @@ def test_a_pool_that_has_gone_is_told_once_not_asked_meanwhile_and_found_again(
         for row in client.submit([marked(0.1)]):
             with pytest.raises(Unclassified):
                 row.result(20)
-        assert (client.is_up, client.room, metric("up")) == (False, 0, 0.0)
+        assert (client.is_up, client.free_capacity, metric("up")) == (False, 0, 0.0)
         asked = metric("requests_total")
         pool.start()
         until(lambda: client.is_up)
@@ -198,7 +198,7 @@ async def test_a_caller_that_waits_no_longer_costs_the_others_of_its_request_not
         waiting.cancel()
         row = await asyncio.wait_for(asyncio.wrap_future(second), PATIENCE_S)
         assert row[1] == pytest.approx(0.2, abs=1e-3)
-        assert client.room > 0
+        assert client.free_capacity > 0
 
 
 def test_audio_that_can_wait_waits_for_a_pool_that_has_gone() -> None:

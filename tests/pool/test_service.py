@@ -30,7 +30,8 @@ def request(service: Service, *windows: tuple[int, float, int], deadline_ms: int
         version=wire.VERSION,
         model=service.description.id,
         windows=tuple(
-            wire.Window(key=key, deadline_ms=deadline_ms, peak=one.peak, samples=one.samples) for key, one in packed
+            wire.WindowMessage(key=key, deadline_ms=deadline_ms, peak=one.peak, samples=one.samples)
+            for key, one in packed
         ),
     )
     return msgspec.msgpack.encode(msgspec.structs.replace(made, **other))

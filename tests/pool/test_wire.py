@@ -10,7 +10,7 @@ from voxgender.pool import wire
 
 def there_and_back(samples: wire.Samples) -> wire.Samples:
     packed = wire.pack(samples)
-    return wire.unpack(wire.Window(key=1, deadline_ms=1, peak=packed.peak, samples=packed.samples))
+    return wire.unpack(wire.WindowMessage(key=1, deadline_ms=1, peak=packed.peak, samples=packed.samples))
 
 
 @given(shapes.arrays(np.float32, 100, elements=some.floats(-4, 4, width=32)))

@@ -22,8 +22,8 @@ FRAME_S = FRAME / SAMPLE_RATE_HZ
 CONTEXT = 64
 """Samples before a frame that the network is given with it."""
 
-CALLS_A_RUN = 16
-"""Calls in one run of the network; more do not make a call cheaper."""
+CALLS_A_RUN = 32
+"""Most calls in one run of the network; more do not make a call cheaper."""
 _HIDDEN = 128
 
 

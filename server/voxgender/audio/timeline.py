@@ -17,7 +17,7 @@ MAX_GAP_S = 3600.0
 """A longer jump is a clock that was reset, not a gap."""
 
 
-class Chunk(NamedTuple):
+class TimedSamples(NamedTuple):
     """The next samples, float32 of shape ``(n,)``, and the length of a gap after them that was too long to fill."""
 
     samples: Samples
@@ -36,31 +36,31 @@ class Timeline:
         self._next_s: float | None = None
         self._ahead_s = 0.0
 
-    def place(self, frames: Sequence[Frame]) -> list[Chunk]:
+    def place(self, frames: Sequence[Frame]) -> list[TimedSamples]:
         """Convert frames and fill the gaps before and between them; a frame without samples says nothing."""
-        chunks: list[Chunk] = []
+        chunks: list[TimedSamples] = []
         run: list[Frame] = []
         for frame in frames:
             if not frame.samples:
                 continue
             gap_s = self._gap(frame)
             if gap_s > 0:
-                chunks.append(Chunk(self._resampler.convert(run)))
+                chunks.append(TimedSamples(self._resampler.convert(run)))
                 chunks.append(_fill(gap_s))
                 run = []
             run.append(frame)
-        chunks.append(Chunk(self._resampler.convert(run)))
+        chunks.append(TimedSamples(self._resampler.convert(run)))
         return [chunk for chunk in chunks if chunk.skipped_s or chunk.samples.size]
 
-    def pause(self, duration_s: float) -> Chunk:
+    def pause(self, duration_s: float) -> TimedSamples:
         """Return silence for time without frames, and shorten the next gap between timestamps by it."""
         if self._next_s is not None:
             self._ahead_s += duration_s
         return _fill(duration_s)
 
-    def flush(self) -> Chunk:
+    def flush(self) -> TimedSamples:
         """Return the end of the last frame, which the resampler still holds."""
-        return Chunk(self._resampler.flush())
+        return TimedSamples(self._resampler.flush())
 
     def _gap(self, frame: Frame) -> float:
         """Return the seconds missing before this frame, and move the clock past the frame."""
@@ -80,6 +80,6 @@ class Timeline:
         return gap_s if 0.0 < gap_s <= MAX_GAP_S else 0.0
 
 
-def _fill(duration_s: float) -> Chunk:
+def _fill(duration_s: float) -> TimedSamples:
     filled_s = min(duration_s, MAX_FILL_S)
-    return Chunk(np.zeros(round(filled_s * SAMPLE_RATE_HZ), dtype=np.float32), duration_s - filled_s)
+    return TimedSamples(np.zeros(round(filled_s * SAMPLE_RATE_HZ), dtype=np.float32), duration_s - filled_s)

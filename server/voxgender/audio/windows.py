@@ -13,7 +13,7 @@ FIRST_SHARE = 0.4
 """Share of an utterance's first window that has to be speech: 0.2 s, as in an utterance that has ended."""
 
 
-class Window(NamedTuple):
+class WindowSelection(NamedTuple):
     """A window of audio, in samples counted back from the newest frame that the gate has processed."""
 
     start: int
@@ -45,14 +45,14 @@ class WindowSelector:
         ``LEAVE_FRAMES`` quiet frames, at the latest one hop after that; part of a frame may still wait."""
         self._selected = False
 
-    def select(self, gate: Gate) -> Window | None:
+    def select(self, gate: Gate) -> WindowSelection | None:
         """Select the window to classify now, or None. Call it once after each update of the gate."""
         spoken = gate.utterance - gate.quiet
         if gate.speaking:
             size = self.full if gate.utterance >= self.full else self.short
             self._selected = spoken >= FIRST_SHARE * self.short
-            return Window(size, 0) if self._selected else None
+            return WindowSelection(size, 0) if self._selected else None
         selected, self._selected = self._selected, False
         if selected or not gate.ended or spoken < MIN_UTTERANCE_S * SAMPLE_RATE_HZ:
             return None
-        return Window(gate.quiet + self.short, gate.quiet)
+        return WindowSelection(gate.quiet + self.short, gate.quiet)

@@ -24,7 +24,7 @@ async def run_aside(work: Callable[[], T]) -> T:
     done: asyncio.Future[T] = loop.create_future()
     context = contextvars.copy_context()
 
-    def settle(result: T | None, error: BaseException | None) -> None:
+    def complete(result: T | None, error: BaseException | None) -> None:
         if done.done():
             return
         if error is None:
@@ -41,7 +41,7 @@ async def run_aside(work: Callable[[], T]) -> T:
             error = raised
         with suppress(RuntimeError):
             # The loop may have been closed meanwhile.
-            loop.call_soon_threadsafe(settle, result, error)
+            loop.call_soon_threadsafe(complete, result, error)
         _running.discard(threading.current_thread())
 
     thread = threading.Thread(target=run, name="voxgender-aside", daemon=True)

@@ -19,7 +19,7 @@ MAX_WAITING_S = 4.0
 """Longest audio of a call that waits for the engine; the oldest of more is dropped, and a warning tells it."""
 SILENCE_S = 0.5
 """Time without audio after which a call is taken to be silent, so that its label ends by the clock."""
-ROOM_HOPS = 2
+BUFFERED_HOPS = 2
 """Hops of a source that can wait which the engine takes in one turn; more of them would hold up the other calls."""
 PATIENCE = 1.5
 """Hops' worth of time after which a part of a hop is analysed as it is, while hops do not end with ticks."""
@@ -84,8 +84,8 @@ class Call:
         self._on_messages: OnMessages | None = on_messages
         self._on_end: OnEnd | None = on_end
         self._messages = messages or Messages()
-        self._room_s = ROOM_HOPS * self._hop_s
-        self._room = asyncio.Event()
+        self._buffer_s = BUFFERED_HOPS * self._hop_s
+        self._has_space = asyncio.Event()
         self._fed_at = 0.0
         self._ahead_s = 0.0
         self._finalizes = False
@@ -147,7 +147,7 @@ class Call:
     async def feed(
         self, audio: Packet | Frame | Samples, arrived_at: float, *, duration_s: float | None = None
     ) -> None:
-        """Push the next piece of audio once there is room for it, from a source that can wait.
+        """Push the next piece of audio once there is space for it, from a source that can wait.
 
         A source that is ahead of time waits until the engine has taken the audio before. A ``live`` call lets none
         wait that is not: then the oldest of too much is dropped, as by :meth:`push`. Arguments as there.
@@ -155,10 +155,10 @@ class Call:
         Raises:
             AudioError: as by :meth:`push`.
         """
-        while not self.ended and self._waiting_s >= self._room_s and (not self.live or self.is_ahead):
-            self._room.clear()
+        while not self.ended and self._waiting_s >= self._buffer_s and (not self.live or self.is_ahead):
+            self._has_space.clear()
             self.loop.look_soon()
-            await self._room.wait()
+            await self._has_space.wait()
         now = self.loop.clock()
         self._ahead_s = self._ahead_of(now) + (_duration_s(audio) if duration_s is None else duration_s)
         self._fed_at = now
@@ -193,7 +193,7 @@ class Call:
     @property
     def is_ahead(self) -> bool:
         """True if audio is fed faster than real time, and a turn's worth of it is ahead."""
-        return self._ahead_of(self.loop.clock()) >= self._room_s
+        return self._ahead_of(self.loop.clock()) >= self._buffer_s
 
     def is_due(self, now: float, *, busy: bool) -> bool:
         """Return whether it is the call's turn.
@@ -245,7 +245,7 @@ class Call:
                 now - self._pushed_at,
                 dropped,
                 dropped_s,
-                self._ahead_of(now) >= self._room_s,
+                self._ahead_of(now) >= self._buffer_s,
                 finalizes,
                 self.ended,
             )
@@ -256,7 +256,7 @@ class Call:
             return
         self._in_turn = False
         self._left_s = left_s
-        self._room.set()
+        self._has_space.set()
         assert self._on_messages is not None
         try:
             if messages := list(self._messages.of(hops, turn, self.loop.clock(), self._hop_s)):
@@ -282,7 +282,7 @@ class Call:
     def _close(self) -> None:
         if not self.closed:
             self.closed = self.ended = True
-            self._room.set()
+            self._has_space.set()
             self.loop.remove(self)
             # They refer to objects that refer to the call: such a cycle would wait for the garbage collector.
             self._on_messages = self._on_end = None

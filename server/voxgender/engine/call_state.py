@@ -11,7 +11,7 @@ from voxgender.audio.frames import SAMPLE_RATE_HZ, Frame, Samples
 from voxgender.audio.gate import Gate
 from voxgender.audio.quietvoice import QuietVoice
 from voxgender.audio.ring import Ring
-from voxgender.audio.timeline import Chunk, Timeline
+from voxgender.audio.timeline import TimedSamples, Timeline
 from voxgender.audio.windows import WindowSelector
 from voxgender.decisions import Decider, Decision, Observation, Span
 from voxgender.protocol import Change, Label, Scores, Segment, Summary
@@ -186,7 +186,7 @@ class CallState:
         """Return label and confidence of the whole call; None if there was no speech."""
         return self._decider.overall()
 
-    def _append(self, chunk: Chunk) -> Iterator[Hop]:
+    def _append(self, chunk: TimedSamples) -> Iterator[Hop]:
         if chunk.samples.size:
             self._pieces.append(chunk.samples)
             self._size += chunk.samples.size

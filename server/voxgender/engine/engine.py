@@ -3,40 +3,38 @@
 import asyncio
 import math
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
-from itertools import zip_longest
 from time import monotonic
 
-import numpy as np
-
 from voxgender import metrics
-from voxgender.audio.activity import CALLS_A_RUN, FRAME_S, VoiceActivity
+from voxgender.audio.activity import CALLS_A_RUN, FRAME_S
 from voxgender.audio.frames import SAMPLE_RATE_HZ, Frame, Packet
 from voxgender.engine.call import SILENCE_S, Arrivals, Call, Decode, LoopCalls, OnEnd, OnMessages
 from voxgender.engine.call_state import CallState, Hop
 from voxgender.engine.messages import Messages, TurnTimes
+from voxgender.engine.networks import HopsOf, Networks, voices_of
 from voxgender.engine.outstanding import Outstanding
 from voxgender.engine.pace import Pace
 from voxgender.engine.schedule import Phase, Schedule, check_hop
 from voxgender.errors import ModelError
-from voxgender.inference.classifier import Classifier, Probabilities, RemoteClassifier
-from voxgender.inference.labels import OTHER
-from voxgender.protocol import NO_VOICE, VOICES, Hello
+from voxgender.inference.classifier import Classifier, RemoteClassifier
+from voxgender.protocol import NO_VOICE, Hello
 
 WINDOW_MS = 1_000
 HOP_MS = 192
 """Six frames of the speech gate, three ticks."""
-HALT_S = 10.0
-"""Longest run of the networks that the end of the process waits for."""
-CALLS_A_TURN = CALLS_A_RUN
-"""Calls in one turn, as many as the gate takes in one run; the messages of all of them wait for the last. While the
-model cannot keep up, a turn takes all calls, so that they share it."""
+CALLS_A_TURN = 16
+"""Calls in one turn with a model; the messages of all of them wait for the last. While the model cannot keep up, a turn
+takes all calls, so that they share it."""
+
+CALLS_A_TURN_WITHOUT_MODEL = CALLS_A_RUN
+"""Calls in one turn without a model, as many as the gate takes in one run: they wait hardly longer, and the core wakes
+once for all of them."""
 
 CALLS_AHEAD_A_TURN = 2
 """Calls in a turn whose audio is ahead of time: the live calls that are due meanwhile wait for it."""
 
-HopsOf = Mapping[CallState, Sequence[Hop]]
 Told = dict[LoopCalls, list[tuple[Call, Sequence[Hop], TurnTimes, float] | tuple[Call, Exception]]]
 """The outcome of turns: of each call its hops, or the error that ends it."""
 
@@ -72,15 +70,11 @@ class Engine:
         self.hop_ms = hop_ms
         self.clock = clock
         self._silence_s = silence_s
-        self.schedule = Schedule(hop_ms / 1_000)
+        self._calls_a_turn = CALLS_A_TURN if classifier else CALLS_A_TURN_WITHOUT_MODEL
+        self.schedule = Schedule(hop_ms / 1_000, self._calls_a_turn)
         self._short_ms = min(window_ms, classifier.min_window_ms if classifier else window_ms)
-        self._classifier = classifier
-        names = classifier.labels if classifier else VOICES
-        self._voices = tuple(label for label in names if label != OTHER)
-        self._activity = VoiceActivity()
         self._pace = Pace(hop_ms / 1_000)
-        self._networks = threading.Lock()
-        """Held while the networks run: files are analysed on their callers' threads."""
+        self._networks = Networks(classifier, self._pace, clock)
         self._loops: dict[asyncio.AbstractEventLoop, LoopCalls] = {}
         self._due: list[tuple[float, Call]] = []
         """Calls whose turn it is, and since when."""
@@ -100,7 +94,7 @@ class Engine:
         return Hello(
             session=session,
             model=self.model,
-            labels=(*self._voices, *NO_VOICE),
+            labels=(*self._networks.voices, *NO_VOICE),
             window_ms=self.window_ms,
             hop_ms=self.hop_ms,
             windows_per_s=self.windows_per_s,
@@ -109,18 +103,18 @@ class Engine:
     @property
     def model(self) -> str:
         """Name of the model; ``off`` for none."""
-        return self._classifier.name if self._classifier else "off"
+        return self._networks.classifier.name if self._networks.classifier else "off"
 
     @property
     def windows_per_s(self) -> float:
         """Windows of a call that are classified in a second of its speech: fewer while the model cannot keep up."""
-        if self._classifier is None or (self._pool is not None and not self._pool.is_up):
+        if self._networks.classifier is None or (self._pool is not None and not self._pool.is_up):
             return 0.0
         return self._pace.windows_per_s(self.clock())
 
     @property
     def _pool(self) -> RemoteClassifier | None:
-        return self._classifier if isinstance(self._classifier, RemoteClassifier) else None
+        return self._networks.pool
 
     def swap(self, classifier: Classifier) -> None:
         """Put another model in the place of the present one, between two turns; calls go on.
@@ -128,21 +122,19 @@ class Engine:
         Raises:
             ModelError: it has other labels than calls were told, or needs longer windows; or there is no model now.
         """
-        told = tuple(label for label in classifier.labels if label != OTHER)
-        if self._classifier is None:
+        labels, voices = voices_of(classifier), self._networks.voices
+        if self._networks.classifier is None:
             raise ModelError(f"model {classifier.name}: this server was started without a model, and stays without")
         if self._pool is not None:
             raise ModelError(f"model {classifier.name}: the model is the pool's, and is changed there")
-        if set(told) != set(self._voices):
+        if set(labels) != set(voices):
             raise ModelError(
-                f"model {classifier.name}: tells {', '.join(told)}, but calls were told {', '.join(self._voices)}; "
+                f"model {classifier.name}: tells {', '.join(labels)}, but calls were told {', '.join(voices)}; "
                 "for other labels start a server anew"
             )
         if classifier.min_window_ms > self._short_ms:
             raise ModelError(f"model {classifier.name}: needs windows of {classifier.min_window_ms} ms")
-        with self._networks:
-            self._classifier = classifier
-            self._pace = Pace(self.hop_ms / 1_000)
+        self._networks.swap(classifier)
 
     def open(
         self,
@@ -191,7 +183,7 @@ class Engine:
             window=window,
             short=short,
             hop_frames=round(self.hop_ms / 1_000 / FRAME_S),
-            is_classified=self._classifier is not None,
+            is_classified=self._networks.classifier is not None,
         )
 
     def close(self) -> None:
@@ -220,8 +212,7 @@ class Engine:
         with self._wake:
             self._closed = True
             self._wake.notify()
-        # Never given back: threads that want to run the networks wait here, for as long as there is a process.
-        self._networks.acquire(timeout=HALT_S)
+        self._networks.halt()
 
     def submit(self, calls: Sequence[Call]) -> None:
         """Hand calls whose turn it is to the engine's thread."""
@@ -246,12 +237,16 @@ class Engine:
     def left_windows_per_s(self) -> float | None:
         """Return how many windows of a call are classified in a second, if some were left out lately; else None."""
         is_short = self._pace.is_short(self.clock()) or (self._pool is not None and not self._pool.is_up)
-        return self.windows_per_s if self._classifier and is_short else None
+        return self.windows_per_s if self._networks.classifier and is_short else None
 
     def forget(self, calls: LoopCalls) -> None:
         """Forget an event loop that has no calls."""
         with self._wake:
             self._loops.pop(calls.loop, None)
+
+    def process(self, hops: HopsOf) -> None:
+        """Process hops that are there already, as those of a file: find speech, classify windows, decide."""
+        self._networks.process(hops)
 
     def turn(self, calls: Sequence[Call]) -> None:
         """Take the audio that waits in some calls through all steps: decode, gate, model, decisions, messages."""
@@ -270,9 +265,9 @@ class Engine:
         decoded_at = gated_at = classified_at = self.clock()
         try:
             if self._pool is not None:
-                gated_at = classified_at = self._send(self._pool, hops)
+                gated_at = classified_at = self._networks.send(self._pool, hops)
             else:
-                gated_at, classified_at = self.process(hops)
+                gated_at, classified_at = self._networks.process(hops)
         except Exception as error:  # noqa: BLE001 - whatever a model raises ends the calls that it was for
             failed |= dict.fromkeys(calls, error)
         windows_per_s = self.windows_per_s
@@ -292,54 +287,6 @@ class Engine:
                 told.setdefault(call.loop, []).append((call, hops[call.state], times, call.state.waiting_s))
         _tell(told)
 
-    def process(self, hops: HopsOf) -> tuple[float, float]:
-        """Process hops of many calls: find speech, classify windows, decide.
-
-        The gate gets every hop. If the model cannot keep up, it gets a part of the windows, the same share of each
-        call, except of calls whose state ``is_whole``.
-
-        Returns:
-            The times at which the gate and the model had finished.
-        """
-        with self._networks:
-            self._find_speech(hops)
-            gated_at = self.clock()
-            if self._classifier is not None:
-                waiting = {state: [hop for hop in some if hop.window is not None] for state, some in hops.items()}
-                paced = {state: some for state, some in waiting.items() if some and not state.is_whole}
-                whole = [hop for state, some in waiting.items() if state.is_whole for hop in some]
-                chosen = [*self._pace.choose(paced, gated_at), *whole]
-                self._classify(chosen)
-                self._pace.took(len(chosen), self.clock() - gated_at)
-            classified_at = self.clock()
-        for state, of_call in hops.items():
-            for hop in of_call:
-                state.decide(hop)
-        return gated_at, classified_at
-
-    def _send(self, pool: RemoteClassifier, hops: HopsOf) -> float:
-        """Find the speech in some hops and send their windows to the pool; decide those of calls that have none.
-
-        Returns:
-            The time at which the gate had finished.
-        """
-        with self._networks:
-            self._find_speech(hops)
-        gated_at = self.clock()
-        waiting = {state: [hop for hop in some if hop.window is not None] for state, some in hops.items()}
-        paced = {state: some for state, some in waiting.items() if some and not state.is_whole}
-        whole = [hop for state, some in waiting.items() if state.is_whole for hop in some]
-        for chosen, patient in ((self._pace.select(paced, pool.room), False), (whole, True)):
-            rows = pool.submit([hop.window for hop in chosen if hop.window is not None], patient=patient)
-            for hop, row in zip(chosen, rows, strict=True):
-                hop.row = row
-        for state, of_call in hops.items():
-            if not any(hop.row is not None for hop in of_call):
-                self._pace.note(0, len(waiting[state]), gated_at)
-                for hop in of_call:
-                    state.decide(hop)
-        return gated_at
-
     def _note_answered(self, turn: Outstanding) -> None:
         with self._wake:
             if not self._closed:
@@ -353,70 +300,13 @@ class Engine:
             call, now = turn.call, self.clock()
             of_loop = told.setdefault(call.loop, [])
             try:
-                classified, windows = self._read_rows(turn.hops)
-                self._pace.note(classified, windows, now)
-                for hop in turn.hops:
-                    call.state.decide(hop)
+                self._networks.receive(call.state, turn.hops, now)
             except Exception as error:  # noqa: BLE001 - one call's trouble must not cost the others their results
                 of_loop.append((call, error))
                 continue
             times = turn.times._replace(classified_at=now, windows_per_s=self.windows_per_s)
             of_loop.append((call, turn.hops, times, call.state.waiting_s))
         _tell(told)
-
-    def _read_rows(self, hops: Sequence[Hop]) -> tuple[int, int]:
-        """Give hops their scores. Returns how many windows were classified, and how many there were."""
-        classified = windows = 0
-        for hop in hops:
-            windows += hop.window is not None
-            if hop.row is None:
-                continue
-            row, hop.row = hop.row, None
-            if row.exception() is None:
-                classified += 1
-                self._score([hop], row.result()[np.newaxis])
-            else:
-                hop.skipped = True
-        return classified, windows
-
-    def _find_speech(self, hops: HopsOf) -> None:
-        # One hop of each call at a time, because the network's state carries over from hop to hop.
-        for turn in zip_longest(*hops.values()):
-            some = [(state, hop) for state, hop in zip(hops, turn, strict=True) if hop is not None]
-            frames = [state.frames(hop) for state, hop in some]
-            gate_states = [state.gate.state for state, _ in some]
-            # Quiet sound is given to the network once more, amplified, in the same run.
-            quiet: list[CallState] = []
-            for state, hop in some:
-                if (amplified := state.quiet.frames(hop.samples)) is not None:
-                    quiet.append(state)
-                    frames.append(amplified)
-                    gate_states.append(state.quiet.state)
-            found = self._activity(frames, gate_states)
-            for state, speech in zip(quiet, found[len(some) :], strict=True):
-                state.quiet.update(speech)
-            for (state, hop), speech in zip(some, found[: len(some)], strict=True):
-                state.find_speech(hop, speech)
-
-    def _classify(self, hops: Sequence[Hop]) -> None:
-        assert self._classifier is not None
-        # Only windows of one size share a batch: padding would change the model's input.
-        by_size: dict[int, list[Hop]] = {}
-        for hop in hops:
-            assert hop.window is not None
-            by_size.setdefault(hop.window.size, []).append(hop)
-        for some in by_size.values():
-            self._score(some, self._classifier(np.stack([hop.window for hop in some if hop.window is not None])))
-
-    def _score(self, hops: Sequence[Hop], probabilities: Probabilities) -> None:
-        """Give hops the shares of their voices, and the probability that there is a voice at all."""
-        assert self._classifier is not None
-        columns = [self._classifier.labels.index(label) for label in self._voices]
-        of_voices = np.maximum(probabilities[:, columns], 1e-7).astype(np.float64)
-        p_voice = of_voices.sum(axis=1)
-        shares = (of_voices / p_voice[:, np.newaxis]).tolist()
-        for hop, share, of_hop in zip(hops, shares, p_voice.tolist(), strict=True):
-            hop.scores, hop.p_voice = dict(zip(self._voices, share, strict=True)), min(of_hop, 1.0)
 
     def _work(self) -> None:
         while self._turn_next():
@@ -442,7 +332,7 @@ class Engine:
             if self._was_ahead:
                 calls, self._due_ahead = self._due_ahead[:CALLS_AHEAD_A_TURN], self._due_ahead[CALLS_AHEAD_A_TURN:]
                 return answered, calls
-            most = len(self._due) if self._pace.is_short(self.clock()) else CALLS_A_TURN
+            most = len(self._due) if self._pace.is_short(self.clock()) else self._calls_a_turn
             due, self._due = self._due[:most], self._due[most:]
             self._turn_due_at = due[0][0] if due else math.inf
         return answered, [call for _, call in due]

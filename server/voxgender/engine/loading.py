@@ -85,7 +85,7 @@ def shared_engine(model: str | os.PathLike[str]) -> Engine:
     Raises:
         ModelError: the model cannot be loaded.
     """
-    name = os.fspath(model)
+    name = _name(model)
     # Each of these steps is atomic.
     with _loading.setdefault(name, threading.Lock()):
         if name not in _engines:
@@ -95,7 +95,14 @@ def shared_engine(model: str | os.PathLike[str]) -> Engine:
 
 def loaded_engine(model: str | os.PathLike[str]) -> Engine | None:
     """Return the process's engine with this model if it has been loaded, without waiting; else None."""
-    return _engines.get(os.fspath(model))
+    return _engines.get(_name(model))
+
+
+def _name(model: str | os.PathLike[str]) -> str:
+    """Return a name that means the same model wherever the process goes: a directory's whole path."""
+    name = os.fspath(model)
+    directory = os.path.expanduser(name)  # noqa: PTH111 - it raises nothing
+    return os.path.abspath(directory) if os.path.isdir(directory) else name  # noqa: PTH100, PTH112 - likewise
 
 
 @atexit.register

@@ -1,5 +1,6 @@
 """Choose the windows that a model classifies in a turn, if it cannot keep up with all: of each call the same share."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 from voxgender.engine.call_state import CallState, Hop
@@ -30,8 +31,12 @@ class Pace:
         self._cost_s = 0.0
         """Seconds that a window takes; 0 before the first."""
         self._share = 1.0
-        self._short_at = -RECOVERED_S
+        self._short_at = -math.inf
         self._count = 0
+
+    def restart(self) -> None:
+        """Forget what the model took so far: another one has its place."""
+        self._cost_s, self._share, self._short_at = 0.0, 1.0, -math.inf
 
     def choose(self, waiting: Mapping[CallState, Sequence[Hop]], now: float) -> list[Hop]:
         """Return the hops whose windows there is time for, note their share, and mark the others as skipped.

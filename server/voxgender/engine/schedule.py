@@ -1,22 +1,21 @@
 """Schedule the turns of an engine's calls. Sockets are read, and hops are analysed, by the same ticks.
 
 A core that wakes from sleep runs at a third of its speed until its caches are warm again. So work is done in bursts:
-sockets are read on ticks, and the hops of up to sixteen calls end with the same tick, which is what the speech gate
-takes in one run.
+sockets are read on ticks, and the hops of many calls end with the same tick: as many as share a turn of the engine.
 """
 
 import math
 import threading
 from typing import NamedTuple
 
-from voxgender.audio.activity import CALLS_A_RUN, FRAME_S
+from voxgender.audio.activity import FRAME_S
 from voxgender.errors import SettingsError
 
 TICK_S = 2 * FRAME_S
 """Time between ticks with ``BUSY_CALLS`` calls or more. Ticks are at its multiples by ``time.monotonic``."""
 QUIET_TICK_S = TICK_S / 3
 """Time between ticks with fewer calls: the cost of a tick matters less then than its delay."""
-BUSY_CALLS = CALLS_A_RUN
+BUSY_CALLS = 16
 EARLY_S = 0.002
 """Time by which a timer may go off early."""
 
@@ -57,14 +56,16 @@ EVERY_TICK = Phase()
 
 
 class Schedule:
-    """Gives each call a phase: the first sixteen calls one phase, the next sixteen the next, and so on in turn.
+    """Gives each call a phase: the first calls one phase until they fill a turn, the next ones the next, and so on.
 
     Args:
         hop_s: time between two turns of a call, a multiple of ``TICK_S``.
+        calls_a_turn: calls that share a turn of the engine.
     """
 
-    def __init__(self, hop_s: float) -> None:
+    def __init__(self, hop_s: float, calls_a_turn: int) -> None:
         self.hop_s = hop_s
+        self._calls_a_turn = calls_a_turn
         self.busy = False
         """True while there are so many calls that their hops end together. A voice of a room counts twice: its packets
         come with those of others, so there is more to gain. Thus a room of eight is enough."""
@@ -82,7 +83,7 @@ class Schedule:
             if beside is not None:
                 number = beside.number
             else:
-                number = min(range(len(self._calls)), key=lambda number: (self._calls[number] // BUSY_CALLS, number))
+                number = min(range(len(self._calls)), key=lambda number: (self._full_turns(number), number))
             self._count(number, 1, beside is not None)
         return Phase(number, self.hop_s)
 
@@ -90,6 +91,9 @@ class Schedule:
         """Give a phase back, once for each :meth:`join`; ``is_beside`` tells whether that was with one ``beside``."""
         with self._lock:
             self._count(phase.number, -1, is_beside)
+
+    def _full_turns(self, number: int) -> int:
+        return self._calls[number] // self._calls_a_turn
 
     def _count(self, number: int, more: int, is_beside: bool) -> None:
         self._calls[number] += more

@@ -6,7 +6,7 @@ import random
 import secrets
 from collections.abc import Collection, Coroutine
 from time import monotonic
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from voxgender import metrics
 from voxgender.errors import NotReady
@@ -38,6 +38,15 @@ _ASKED_WHEN_FULL = 16
 """Full nodes that are asked for a newer record before a call is refused."""
 
 
+class PlacementTimes(NamedTuple):
+    """Times that nodes are given to answer an offer."""
+
+    place_timeout_s: float = PLACE_TIMEOUT_S
+    first_answer_s: float = FIRST_ANSWER_S
+    prompt_answer_s: float = PROMPT_ANSWER_S
+    standstill_s: float = STANDSTILL_S
+
+
 class Placement:
     """Places calls on the nodes of a directory.
 
@@ -46,13 +55,23 @@ class Placement:
         secret: checks the signature of sessions' ids.
         region: nodes of this region are preferred.
         keep_together: place one subject's calls on one node, so that their number can be limited there.
+        times: times that nodes are given to answer.
     """
 
-    def __init__(self, directory: Directory, secret: Secret, *, region: str, keep_together: bool) -> None:
+    def __init__(
+        self,
+        directory: Directory,
+        secret: Secret,
+        *,
+        region: str,
+        keep_together: bool,
+        times: PlacementTimes = PlacementTimes(),  # noqa: B008 - it cannot change
+    ) -> None:
         self._directory = directory
         self._secret = secret
         self._region = region
         self._keep_together = keep_together
+        self._times = times
         self._withdrawing: set[asyncio.Task[None]] = set()
 
     async def close(self) -> None:
@@ -74,7 +93,7 @@ class Placement:
         """
         offer_id = secrets.token_urlsafe(18)
         subject = request.subject if self._keep_together else None
-        deadline = monotonic() + PLACE_TIMEOUT_S
+        deadline = monotonic() + self._times.place_timeout_s
         passed_over: set[str] = set()
         unanswered = 0
         refreshed = False
@@ -112,8 +131,10 @@ class Placement:
         outcome: Literal["refused", "unreachable", "no_answer"]
         try:
             with member.reserve(places):
-                asking = member.node.offer(offer_id, request, within_s=FIRST_ANSWER_S if has_others else None)
-                placed = await (_unless_it_stands_still(member, asking) if has_others else asking)
+                asking = member.node.offer(
+                    offer_id, request, within_s=self._times.first_answer_s if has_others else None
+                )
+                placed = await (_unless_it_stands_still(member, asking, self._times) if has_others else asking)
         except NotReady as refusal:
             member.note_refusal(refusal, places)
             outcome = "refused"
@@ -188,7 +209,9 @@ async def _withdraw_until_done(node: RemoteNode, offer_id: str) -> None:
             return
 
 
-async def _unless_it_stands_still(member: Member, asking: Coroutine[Any, Any, OfferResponse]) -> OfferResponse:
+async def _unless_it_stands_still(
+    member: Member, asking: Coroutine[Any, Any, OfferResponse], times: PlacementTimes
+) -> OfferResponse:
     """Return a node's answer to an offer; if it takes long, ask for the node's record, and wait only if that comes.
 
     Raises:
@@ -198,11 +221,11 @@ async def _unless_it_stands_still(member: Member, asking: Coroutine[Any, Any, Of
     offer = asyncio.create_task(asking, name="offer")
     tasks: list[asyncio.Task[Any]] = [offer]
     try:
-        await asyncio.wait(tasks, timeout=PROMPT_ANSWER_S)
+        await asyncio.wait(tasks, timeout=times.prompt_answer_s)
         if not offer.done():
             tasks.append(asyncio.create_task(member.node.record(), name="record"))
             for _ in range(_STEPS * member.unanswered):
-                await asyncio.wait(tasks, timeout=STANDSTILL_S / _STEPS, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait(tasks, timeout=times.standstill_s / _STEPS, return_when=asyncio.FIRST_COMPLETED)
                 # A refusal is a sign of life, too.
                 if any(task.done() for task in tasks):
                     break

@@ -10,6 +10,7 @@ the ``MOVED`` of any other one, so no client for clusters is needed.
 import asyncio
 import logging
 import re
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from voxgender.errors import SettingsError
@@ -106,18 +107,23 @@ class Registry:
             RegistryLost
         """
 
-        async def read(redis: "Redis") -> list[bytes]:
+        async def read(redis: "Redis") -> dict[bytes, Any]:
             ids = [node_id for node_id in await redis.smembers(_NODES) if isinstance(node_id, bytes)]
             if not ids:
-                return []
-            texts = await redis.mget([_NODE.encode() + node_id for node_id in ids])
-            expired = [node_id for node_id, text in zip(ids, texts, strict=True) if text is None]
-            if expired:
+                return {}
+            return dict(zip(ids, await redis.mget([_NODE.encode() + node_id for node_id in ids]), strict=True))
+
+        found = await self._execute(read)
+        if expired := [node_id for node_id, text in found.items() if text is None]:
+
+            async def forget(redis: "Redis") -> None:
                 # A node that is only late adds itself again with its next record.
                 await redis.srem(_NODES, *expired)
-            return [text for text in texts if isinstance(text, bytes)]
 
-        texts = await self._execute(read)
+            # The records are good though Redis takes no writes, as a replica or with a full disk, or none of this user.
+            with suppress(RegistryLost):
+                await self._execute(forget)
+        texts = [text for text in found.values() if isinstance(text, bytes)]
         records = [record for record in map(self._record, texts) if record is not None]
         if unread := len(texts) - len(records):
             # It is the only trace of secrets that differ: nodes that nobody asks cannot refuse.
@@ -174,7 +180,8 @@ class Registry:
                     # Redis' client loses a cancellation now and then, as it gives a connection back.
                     raise asyncio.CancelledError
                 return result
-            except (RedisError, OSError) as error:
+            except (RedisError, OSError, ValueError, TypeError, RecursionError) as error:
+                # The client raises the last three for replies that are not as Redis gives them.
                 if task and task.cancelling() > asked:
                     raise asyncio.CancelledError from None
                 moves += 1
@@ -234,5 +241,7 @@ def _reason(error: Exception) -> str:
     for kind, reason in words.items():
         if isinstance(error, kind):
             return reason
+    if not isinstance(error, (exceptions.RedisError, OSError)):
+        return "its replies are not those of Redis"
     # Messages of the client may span lines and quote the command; they hold no password.
     return _PIPELINE_WORDS.sub("", str(error)).partition("\n")[0] or type(error).__name__

@@ -29,15 +29,23 @@ class FleetRoster:
         look_s: time between two looks for nodes that have come or gone.
         retry_s: time after which a node is asked again that did not answer.
         idle_s: time without a watcher after which the nodes are watched no longer.
+        max_calls: calls of one node that are kept.
     """
 
     def __init__(
-        self, directory: Directory, *, look_s: float = LOOK_S, retry_s: float = RETRY_S, idle_s: float = IDLE_S
+        self,
+        directory: Directory,
+        *,
+        look_s: float = LOOK_S,
+        retry_s: float = RETRY_S,
+        idle_s: float = IDLE_S,
+        max_calls: int = MAX_CALLS,
     ) -> None:
         self._directory = directory
         self._look_s = look_s
         self._retry_s = retry_s
         self._idle_s = idle_s
+        self._max_calls = max_calls
         self._roster = Roster()
         self._nodes: dict[str, tuple[Member, asyncio.Task[None]]] = {}
         self._told: set[str] = set()
@@ -121,7 +129,7 @@ class FleetRoster:
                     async for change in changes:
                         match change:
                             case LiveCall() if _is_of(member, change.session):
-                                if change.session not in known and len(known) >= MAX_CALLS:
+                                if change.session not in known and len(known) >= self._max_calls:
                                     continue
                                 seen.add(change.session)
                                 known.add(change.session)

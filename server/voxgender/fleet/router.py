@@ -18,7 +18,7 @@ from voxgender.errors import (
 )
 from voxgender.fleet.directory import Directory
 from voxgender.fleet.nodehttp import NoAnswer, Unreachable
-from voxgender.fleet.placement import Placement
+from voxgender.fleet.placement import Placement, PlacementTimes
 from voxgender.fleet.record import NodeRecord
 from voxgender.fleet.remote import RemoteNode
 from voxgender.fleet.roster import FleetRoster
@@ -47,6 +47,8 @@ class Router:
         needs_node: be ready only while a node takes calls. Otherwise signaling is ready after the first refresh: it
             can answer every call then, and a load balancer must not remove all instances when nodes are missing.
         is_one_of_many: say where an id is another instance's, whose nodes are not known here.
+        times: times that nodes are given to answer an offer.
+        roster: the calls of all nodes; None for one of its own.
     """
 
     def __init__(
@@ -58,14 +60,16 @@ class Router:
         keep_together: bool = False,
         needs_node: bool = False,
         is_one_of_many: bool = False,
+        times: PlacementTimes = PlacementTimes(),  # noqa: B008 - it cannot change
+        roster: FleetRoster | None = None,
     ) -> None:
         self._directory = directory
         self._secret = secret
-        self._placement = Placement(directory, secret, region=region, keep_together=keep_together)
+        self._placement = Placement(directory, secret, region=region, keep_together=keep_together, times=times)
         self._needs_node = needs_node
         self._is_one_of_many = is_one_of_many
         self._draining = False
-        self._roster = FleetRoster(directory)
+        self._roster = roster or FleetRoster(directory)
 
     def drain(self) -> None:
         """Take no more calls."""

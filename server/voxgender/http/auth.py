@@ -21,7 +21,7 @@ FOLLOW_SCOPE = "follow:"
 _CHALLENGE = 'Bearer realm="voxgender"'
 
 
-class Caller(NamedTuple):
+class AuthenticatedCaller(NamedTuple):
     """The caller that opens a call, and the options that its token binds."""
 
     subject: str | None = None
@@ -74,7 +74,7 @@ class Authenticator:
         elif settings.jwt_issuer:
             raise SettingsError("--jwt-issuer (VOXGENDER_JWT_ISSUER) lets nobody in without --jwt-secret or --jwt-keys")
 
-    async def authenticate(self, request: web.Request, shown: str = "") -> Caller:
+    async def authenticate(self, request: web.Request, shown: str = "") -> AuthenticatedCaller:
         """Authenticate a caller.
 
         Args:
@@ -87,8 +87,8 @@ class Authenticator:
         """
         identity = await self._check(request, shown)
         if identity is None:
-            return Caller()
-        return Caller(identity.subject, identity.bound, names_freely=identity.is_operator)
+            return AuthenticatedCaller()
+        return AuthenticatedCaller(identity.subject, identity.bound, names_freely=identity.is_operator)
 
     async def require_operator(self, request: web.Request) -> None:
         """Require the shared token, or a caller's own token with the scope ``operator``.

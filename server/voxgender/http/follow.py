@@ -36,15 +36,23 @@ class Follow:
         authenticator: checks the followers' tokens.
         rates: bounds how often the holders of one subject's tokens may come.
         keepalive_s: time without a message after which a comment is sent.
+        max_followed_by_one: names and subjects that the holders of one subject's tokens follow at a time.
     """
 
     def __init__(
-        self, calls: Calls, authenticator: Authenticator, rates: Rates, *, keepalive_s: float = KEEPALIVE_S
+        self,
+        calls: Calls,
+        authenticator: Authenticator,
+        rates: Rates,
+        *,
+        keepalive_s: float = KEEPALIVE_S,
+        max_followed_by_one: int = MAX_FOLLOWED_BY_ONE,
     ) -> None:
         self._calls = calls
         self._authenticator = authenticator
         self._rates = rates
         self._keepalive_s = keepalive_s
+        self._max_followed_by_one = max_followed_by_one
         self._followers: Counter[str] = Counter()
         """By what they follow."""
         self._followers_of: Counter[str] = Counter()
@@ -86,11 +94,12 @@ class Follow:
         self._rates.check_follower(subject)
         if self._followers.total() >= MAX_FOLLOWERS or self._followers[followed] >= MAX_FOLLOWERS_EACH:
             raise Problem(503, "at_capacity", "As many followers are told as can be.", {"Retry-After": "10"})
-        if subject is not None and self._followers_of[subject] >= MAX_FOLLOWED_BY_ONE:
+        most = self._max_followed_by_one
+        if subject is not None and self._followers_of[subject] >= most:
             raise Problem(
                 429,
                 "too_many_requests",
-                f"This token's subject follows {MAX_FOLLOWED_BY_ONE} already, as many as one may: end another first.",
+                f"This token's subject follows {most} already, as many as one may: end another first.",
                 {"Retry-After": "10"},
             )
         positions = read_positions(request.headers.get("Last-Event-ID", ""))

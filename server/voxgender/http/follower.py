@@ -28,7 +28,7 @@ Positions = dict[str, int | None]
 
 
 def read_positions(last_event_id: str) -> Positions:
-    """Read the id of an event, as a reader sends it back; what is no such id counts as none."""
+    """Read the id of the last event that a reader has got; empty if it cannot be read."""
     if len(last_event_id) > _MAX_ID:
         return {}
     found = [_POSITION.fullmatch(part) for part in last_event_id.split(",")]

@@ -5,16 +5,16 @@ from multidict import MultiDict
 
 from voxgender.audiostream import parse
 from voxgender.errors import NotReady, RequestRefused, StreamEnded
-from voxgender.http.auth import Authenticator, Caller
+from voxgender.http.auth import AuthenticatedCaller, Authenticator
 from voxgender.http.calls import Calls, ClientStream
 from voxgender.http.cors import check_origin
 from voxgender.http.dialects import Gateway, Telnyx, Twilio, Vonage, stream_format
 from voxgender.http.listen import Streams, wanted
-from voxgender.http.mediastream import MediaStream, started
+from voxgender.http.mediastream import START_S, MediaStream, started
 from voxgender.http.problems import Problem
 from voxgender.http.rates import Rates
 from voxgender.http.tickets import Tickets
-from voxgender.http.websocket import WebSocket, check_upgrade
+from voxgender.http.websocket import check_upgrade
 
 MAX_TEXT = 65_536
 """Bytes of a message: base64 of more than a second of audio."""
@@ -23,16 +23,36 @@ MAX_UNSTARTED = 200
 
 
 class Gateways:
-    """``/listen/twilio``, ``telnyx`` and ``vonage``: calls of phone gateways. Nothing is sent to the gateway itself."""
+    """``/listen/twilio``, ``telnyx`` and ``vonage``: calls of phone gateways. Nothing is sent to the gateway itself.
+
+    Args:
+        calls: opens calls.
+        tickets: are redeemed for streams.
+        authenticator: checks the callers' tokens.
+        rates: bounds how often one caller may come.
+        streams: serves the streams.
+        start_s: time for the message that begins a media stream.
+        max_unstarted: gateways at a time that have connected, and not said who they are.
+    """
 
     def __init__(
-        self, calls: Calls, tickets: Tickets, authenticator: Authenticator, rates: Rates, streams: Streams
+        self,
+        calls: Calls,
+        tickets: Tickets,
+        authenticator: Authenticator,
+        rates: Rates,
+        streams: Streams,
+        *,
+        start_s: float = START_S,
+        max_unstarted: int = MAX_UNSTARTED,
     ) -> None:
         self._calls = calls
         self._tickets = tickets
         self._authenticator = authenticator
         self._rates = rates
         self._streams = streams
+        self._start_s = start_s
+        self._max_unstarted = max_unstarted
         self._unstarted = 0
 
     def routes(self) -> list[web.RouteDef]:
@@ -67,17 +87,17 @@ class Gateways:
         if ticket is not None:
             stream = await self._tickets.redeem(ticket, self._rates.client(request), is_told=False)
             return await self._with_ticket(request, gateway, stream)
-        caller = Caller()
+        caller = AuthenticatedCaller()
         is_known = bool(token or "Authorization" in request.headers)
         if is_known:
             caller = await self._authenticator.authenticate(request, token)
-        if self._unstarted >= MAX_UNSTARTED:
+        if self._unstarted >= self._max_unstarted:
             raise Problem(503, "at_capacity", "Too many media streams are about to start.", {"Retry-After": "10"})
-        socket = WebSocket(MAX_TEXT)
+        socket = self._streams.new_socket(MAX_TEXT)
         self._unstarted += 1
         try:
             await socket.prepare(request)
-            start = await started(socket, gateway)
+            start = await started(socket, gateway, within_s=self._start_s)
             if not is_known:
                 caller = await self._authenticator.authenticate(request, start.parameters.get("token", ""))
             self._rates.check_subject(caller.subject)
@@ -98,10 +118,10 @@ class Gateways:
         return await self._streams.carry(socket, stream, media.receive, is_told=False)
 
     async def _with_ticket(self, request: web.Request, gateway: Gateway, stream: ClientStream) -> web.StreamResponse:
-        socket = WebSocket(MAX_TEXT)
+        socket = self._streams.new_socket(MAX_TEXT)
 
         async def receive() -> None:
-            start = await started(socket, gateway)
+            start = await started(socket, gateway, within_s=self._start_s)
             if (start.encoding, start.rate_hz) != (stream.form.encoding, stream.form.rate_hz):
                 raise StreamEnded("unsupported", "The ticket is for another format: ask for one of this stream's.")
             await MediaStream(socket, gateway, start, stream).receive()

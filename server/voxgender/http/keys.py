@@ -4,7 +4,7 @@ import asyncio
 import json
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from time import monotonic
 
@@ -22,6 +22,8 @@ REFRESH_S = 600.0
 RETRY_S = 30.0
 """Least time between two reads, even if tokens name unknown keys or reads fail."""
 MAX_BYTES = 1024 * 1024
+MAX_TRIED = 8
+"""Keys that a token's signature is checked with, where several have its key id, or it names none."""
 _TIMEOUT = aiohttp.ClientTimeout(total=5.0)
 _TOO_LARGE = "it is larger than any key set"
 _MIN_RSA_BITS = 2048
@@ -61,14 +63,14 @@ class JwkSet:
             self._due_at = self._read_at + REFRESH_S
 
     async def find(
-        self, key_id: str | None, algorithm: str, *, instead_of: jwt.PyJWK | None = None
-    ) -> jwt.PyJWK | None:
-        """Return the key of this id for this algorithm; without an id, the only key for it.
+        self, key_id: str | None, algorithm: str, *, instead_of: Sequence[jwt.PyJWK] = ()
+    ) -> list[jwt.PyJWK]:
+        """Return the keys of this id for this algorithm; without an id, all for it. There are ``MAX_TRIED`` at most.
 
         Args:
             key_id: the key's id, if the token names one.
             algorithm: that of the token's signature.
-            instead_of: a key that was found, and has not made the signature: the issuer may have another one since.
+            instead_of: keys that were found, and have not made the signature: the issuer may have others since.
 
         Raises:
             NotReady: the keys have not been read yet, and cannot be.
@@ -76,18 +78,18 @@ class JwkSet:
         now = self._clock()
         if now >= self._due_at:
             self._read_soon()
-        key = self._pick(key_id, algorithm)
-        if key is instead_of and (self._reading is not None or now >= self._read_at + RETRY_S):
+        found = self._pick(key_id, algorithm)
+        if found == list(instead_of) and (self._reading is not None or now >= self._read_at + RETRY_S):
             # Many callers may wait for one read, and any of them may be cancelled.
             await asyncio.shield(self._read_soon())
-            key = self._pick(key_id, algorithm)
-        if key is None and not self._keys:
+            found = self._pick(key_id, algorithm)
+        if not self._keys:
             raise NotReady(
                 "The keys that tokens are checked with cannot be read now.",
                 code="keys_unavailable",
                 retry_after_s=math.ceil(RETRY_S),
             )
-        return key
+        return found
 
     async def close(self) -> None:
         """Cancel a read in progress."""
@@ -95,13 +97,13 @@ class JwkSet:
             self._reading.cancel()
             await asyncio.gather(self._reading, return_exceptions=True)
 
-    def _pick(self, key_id: str | None, algorithm: str) -> jwt.PyJWK | None:
+    def _pick(self, key_id: str | None, algorithm: str) -> list[jwt.PyJWK]:
         fitting = [
             key
             for own_id, key in self._keys
             if key.algorithm_name == algorithm and (key_id is None or own_id == key_id)
         ]
-        return fitting[0] if len(fitting) == 1 else None
+        return fitting[:MAX_TRIED]
 
     def _read_soon(self) -> asyncio.Task[None]:
         if self._reading is None:

@@ -15,13 +15,13 @@ from voxgender import received
 from voxgender.audiostream import StreamFormat, parse
 from voxgender.calloptions import CallOptions, is_name, read_texts
 from voxgender.errors import OptionRefused, StreamEnded
-from voxgender.http.auth import Authenticator, Caller
+from voxgender.http.auth import AuthenticatedCaller, Authenticator
 from voxgender.http.calls import Calls, ClientStream
 from voxgender.http.cors import check_origin, preflight
 from voxgender.http.proxies import Proxies
 from voxgender.http.rates import Rates
 from voxgender.http.tickets import TICKET_S, Tickets
-from voxgender.http.websocket import WebSocket, check_upgrade
+from voxgender.http.websocket import WebSocket, WebSocketTimes, check_upgrade
 
 logger = logging.getLogger(__name__)
 
@@ -56,18 +56,28 @@ class Streams:
 
     Args:
         proxies: tell the path prefix under which clients find the server.
+        times: times that clients are given.
     """
 
-    def __init__(self, proxies: Proxies = Proxies()) -> None:  # noqa: B008 - it cannot change
+    def __init__(
+        self,
+        proxies: Proxies = Proxies(),  # noqa: B008 - it cannot change
+        times: WebSocketTimes = WebSocketTimes(),  # noqa: B008 - it cannot change
+    ) -> None:
         self._proxies = proxies
+        self._times = times
         self._live: dict[ClientStream, asyncio.Event] = {}
         self._stopping = False
+
+    def new_socket(self, max_message: int) -> WebSocket:
+        """Return a WebSocket for messages of so many bytes at most."""
+        return WebSocket(max_message, self._times)
 
     async def serve(
         self, request: web.Request, stream: ClientStream, headers: Mapping[str, str] = _NO_HEADERS
     ) -> web.StreamResponse:
         """Serve a stream until it ends. ``headers`` are added to those of the handshake."""
-        socket = WebSocket(stream.form.max_message)
+        socket = self.new_socket(stream.form.max_message)
         # As the one of WHIP: programs can read it before the first message.
         location = f"{self._proxies.prefix(request)}/whip/{stream.id}"
         socket.headers.update({**headers, "Location": location})
@@ -181,7 +191,7 @@ class Listen:
         return preflight(request, "GET, OPTIONS, POST", {})
 
 
-def wanted(form: StreamFormat, query: Mapping[str, str], caller: Caller) -> CallOptions:
+def wanted(form: StreamFormat, query: Mapping[str, str], caller: AuthenticatedCaller) -> CallOptions:
     """Return the options of a stream's call.
 
     A stream's name is first of all one that is shown. It is one that can be followed, too, if its characters allow

@@ -20,7 +20,7 @@ UNMET_EXPECTATION: web.RequestKey[bool] = web.RequestKey("unmet_expectation", bo
 
 _DATES = ("If-Modified-Since", "If-Unmodified-Since", "If-Range")
 _NO_DATE = re.compile(r"[0-9]{5}")
-"""Marks what is no HTTP date (RFC 9110 section 5.6.7): a year with more digits than Python's dates have."""
+"""Matches a year of more digits than an HTTP date (RFC 9110 section 5.6.7) and Python's dates have."""
 
 
 class Parser:

@@ -28,14 +28,14 @@ _SILENCE: Mapping[Encoding, bytes] = {
 """One sample of silence; of G.722, the smallest steps down, which come to rest; of AMR-WB, a frame, padded."""
 
 
-async def started(socket: WebSocket, gateway: Gateway) -> StreamStart:
+async def started(socket: WebSocket, gateway: Gateway, *, within_s: float = START_S) -> StreamStart:
     """Wait for the start of a media stream.
 
     Raises:
         StreamEnded: it does not come, or something else does.
     """
     try:
-        async with asyncio.timeout(START_S):
+        async with asyncio.timeout(within_s):
             while (event := await _next(socket, gateway)) is not None:
                 socket.count_other()
                 if isinstance(event, bytes):

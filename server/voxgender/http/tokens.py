@@ -1,7 +1,8 @@
 """Verify callers' own JSON Web Tokens (RFC 7519) by a shared secret or by public keys."""
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import jwt
@@ -53,7 +54,7 @@ class JwtVerifier:
     """
 
     def __init__(self, secret: str, keys: JwkSet | None, *, audience: str, issuer: str) -> None:
-        self._secret = _secret_key(secret) if secret else None
+        self._secret = [_secret_key(secret)] if secret else []
         self._keys = keys
         self._audience = audience
         self._issuer = issuer
@@ -67,15 +68,15 @@ class JwtVerifier:
         """
         try:
             header = jwt.get_unverified_header(token)
-            key = await self._key(header)
+            keys = await self._find_keys(header)
             try:
-                claims = self._claims(token, key)
+                claims = self._claims(token, keys)
             except jwt.InvalidSignatureError:
                 # The issuer may have replaced a key under the same id, or without one.
-                other = await self._key(header, instead_of=key)
-                if other is key:
+                others = await self._find_keys(header, instead_of=keys)
+                if others == keys:
                     raise
-                claims = self._claims(token, other)
+                claims = self._claims(token, others)
         except (jwt.PyJWTError, ValueError, RecursionError) as error:
             # Malformed and endlessly nested tokens raise other errors before the signature is checked.
             raise TokenRejected(_reason(error)) from None
@@ -88,7 +89,14 @@ class JwtVerifier:
         if self._keys is not None:
             await self._keys.close()
 
-    def _claims(self, token: str, key: jwt.PyJWK) -> dict[str, Any]:
+    def _claims(self, token: str, keys: Sequence[jwt.PyJWK]) -> dict[str, Any]:
+        """Return the claims of a token that one of the keys has signed."""
+        for key in keys[:-1]:
+            with suppress(jwt.InvalidSignatureError):
+                return self._claims_by(token, key)
+        return self._claims_by(token, keys[-1])
+
+    def _claims_by(self, token: str, key: jwt.PyJWK) -> dict[str, Any]:
         claims: dict[str, Any] = jwt.decode(
             token,
             key,
@@ -101,18 +109,20 @@ class JwtVerifier:
         )
         return claims
 
-    async def _key(self, header: Mapping[str, Any], *, instead_of: jwt.PyJWK | None = None) -> jwt.PyJWK:
+    async def _find_keys(
+        self, header: Mapping[str, Any], *, instead_of: Sequence[jwt.PyJWK] = ()
+    ) -> Sequence[jwt.PyJWK]:
         algorithm = header.get("alg")
-        key = None
+        keys: Sequence[jwt.PyJWK] = ()
         if algorithm == "HS256":
-            key = self._secret
+            keys = self._secret
         elif algorithm in _PUBLIC and self._keys is not None:
-            key = await self._keys.find(header.get("kid"), algorithm, instead_of=instead_of)
+            keys = await self._keys.find(header.get("kid"), algorithm, instead_of=instead_of)
         else:
             raise TokenRejected("The token is signed in a way that is not taken here.")
-        if key is None:
+        if not keys:
             raise TokenRejected("The token is signed with a key that is not known here.")
-        return key
+        return keys
 
 
 def _secret_key(secret: str) -> jwt.PyJWK:

@@ -65,6 +65,7 @@ class Tracks:
         return self._tracks.get(name)
 
     def _place(self, track: "_Track", message: "_Message") -> None:
+        track.compare(message)
         size = len(self._silence)
         samples = message.samples
         if message.at_ms is not None:
@@ -91,7 +92,7 @@ class Tracks:
         Otherwise the gateway's timestamps stand still, are too slow or have begun anew: they count from here.
         """
         assert track.skew is not None
-        if message.is_next:
+        if message.is_next or track.stands_still:
             known = min(behind, track.stood_in)
         else:
             is_anew = max(behind, track.repeated) > MAX_GAP_S * self._rate_hz
@@ -99,7 +100,7 @@ class Tracks:
         track.skew -= behind - known
         known = min(known, len(message.samples) // len(self._silence))
         track.stood_in = max(0, track.stood_in - known)
-        track.repeated = 0 if message.is_next else track.repeated + known
+        track.repeated = 0 if message.is_next or track.stands_still else track.repeated + known
         return known
 
     def _ready(self, lag_s: float) -> bytes:
@@ -139,12 +140,23 @@ class _Track:
         """Samples of silence at its end that stand for messages that lag."""
         self.repeated = 0
         """Samples left out since the last one that had not come before."""
+        self.stands_still = False
+        """True if its last messages have one time and different samples: they are none that came twice."""
+        self._last: _Message | None = None
         self._next = 1
         self._early: list[tuple[int, _Message]] = []
 
     def append(self, samples: bytes, size: int) -> None:
         self.waiting += samples
         self.end += len(samples) // size
+
+    def compare(self, message: _Message) -> None:
+        """Note whether time stands still from the last message to this one."""
+        if self._last is None or message.at_ms != self._last.at_ms:
+            self.stands_still = False
+        elif message.samples != self._last.samples:
+            self.stands_still = True
+        self._last = message
 
     def stand_in(self, silence: bytes, count: int) -> None:
         self.append(silence * count, len(silence))

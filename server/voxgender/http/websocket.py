@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from aiohttp import ClientConnectionError, WSMessage, WSMsgType, web
 
@@ -18,6 +18,7 @@ WRITE_S = 20.0
 CLOSE_S = 2.0
 """Time for the client's answer to a close."""
 OTHERS_AT_ONCE = 200.0
+"""Messages at once that hold no audio, or next to none."""
 MESSAGES_AT_ONCE = 16
 """Messages of a client that are read before others have their turn."""
 
@@ -41,6 +42,13 @@ CLOSE_CODES: Mapping[Ending, int] = {
 
 _TOO_BIG = "The message is larger than one may be: send one second of audio at most."
 _BROKEN = {1002: "The frame is not as RFC 6455 has it.", 1007: "The text is not UTF-8.", 1009: _TOO_BIG}
+
+
+class WebSocketTimes(NamedTuple):
+    """Times that a client of a WebSocket is given."""
+
+    write_s: float = WRITE_S
+    close_s: float = CLOSE_S
 
 
 def check_upgrade(request: web.Request, *, any_protocol: bool = False) -> None:
@@ -75,12 +83,14 @@ class WebSocket(web.WebSocketResponse):
 
     Args:
         max_message: greatest size of a message in bytes.
+        times: times that the client is given.
     """
 
-    def __init__(self, max_message: int) -> None:
+    def __init__(self, max_message: int, times: WebSocketTimes = WebSocketTimes()) -> None:  # noqa: B008 - it cannot change
         super().__init__(
-            protocols=(PROTOCOL,), compress=False, max_msg_size=max_message + 1, autoping=False, timeout=CLOSE_S
+            protocols=(PROTOCOL,), compress=False, max_msg_size=max_message + 1, autoping=False, timeout=times.close_s
         )
+        self._times = times
         self._others = RateLimit(OTHERS_PER_S, OTHERS_AT_ONCE)
         self._ending: asyncio.Task[None] | None = None
 
@@ -129,7 +139,7 @@ class WebSocket(web.WebSocketResponse):
 
     async def _end(self, ended: StreamEnded) -> None:
         try:
-            async with asyncio.timeout(CLOSE_S):
+            async with asyncio.timeout(self._times.close_s):
                 await self.close(code=CLOSE_CODES[ended.ending], message=reason(str(ended)), drain=False)
         except TimeoutError:
             # The kernel goes on sending, and gives up in its own time.
@@ -145,7 +155,7 @@ class WebSocket(web.WebSocketResponse):
 
     async def _bounded(self, sending: Any) -> None:
         try:
-            async with asyncio.timeout(WRITE_S):
+            async with asyncio.timeout(self._times.write_s):
                 await sending
         except TimeoutError:
             raise StreamEnded("unread", "Messages were left unread for too long: read them while you send.") from None

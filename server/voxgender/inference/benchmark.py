@@ -23,7 +23,7 @@ from voxgender.inference.checkpoint import Checkpoint
 from voxgender.inference.classifier import Device, Precision, Windows
 from voxgender.inference.loading import architecture_of, source_of
 from voxgender.inference.probe import Network
-from voxgender.system import resident_bytes, usable_cores
+from voxgender.system import end_with_parent, resident_bytes, usable_cores
 
 BATCHES: dict[Device, tuple[int, ...]] = {"cpu": (1, 4, 8), "cuda": (1, 4, 8, 16, 32)}
 """Windows in a run. A processor gains little by more; a GPU is given those of many calls together."""
@@ -191,6 +191,7 @@ def as_table(all_measured: Sequence[Measured], windows: int) -> str:
 
 
 def _work(job: Job, sending: Connection) -> None:
+    end_with_parent()
     result: Measured | ModelError
     # Libraries would print between the lines of the table.
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere), warnings.catch_warnings():  # noqa: PTH123

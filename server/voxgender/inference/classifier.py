@@ -83,7 +83,7 @@ class RemoteClassifier(ABC):
 
     @property
     @abstractmethod
-    def room(self) -> int:
+    def free_capacity(self) -> int:
         """Windows that may be sent now and are likely to be answered in time."""
 
     @abstractmethod

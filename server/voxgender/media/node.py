@@ -31,7 +31,7 @@ from voxgender.media.observers import CallObservers, Observer, RosterObserver
 from voxgender.media.places import GIVE_WAY_S, Places
 from voxgender.media.session import Session, SessionTimes
 from voxgender.media.sockets import Sockets
-from voxgender.media.streamsession import StreamSession
+from voxgender.media.streamsession import TICKET_S, StreamSession
 from voxgender.protocol import End, Message
 from voxgender.roster import Followed, LiveCall, Roster, Watch
 from voxgender.sdp import Offer
@@ -74,6 +74,7 @@ class MediaNode:
         sweep_s: time between two checks of all sessions' deadlines.
         give_way_s: time that a call has to connect before it may be ended for another one, if the node is full.
         session_times: times after which a session takes its peer to be gone.
+        ticket_s: time for a stream's ticket to be used.
         load: measures whether the node keeps up.
         observers: told what happens to calls.
     """
@@ -94,6 +95,7 @@ class MediaNode:
         sweep_s: float = SWEEP_S,
         give_way_s: float = GIVE_WAY_S,
         session_times: SessionTimes = SessionTimes(),  # noqa: B008 - they cannot change
+        ticket_s: float = TICKET_S,
         load: Load | None = None,
         observers: Sequence[Observer] = (),
     ) -> None:
@@ -108,6 +110,7 @@ class MediaNode:
         self._silence_timeout_s = silence_timeout_s
         self._sweep_s = sweep_s
         self._session_times = session_times
+        self._ticket_s = ticket_s
         self._load = load or Load()
         self.places = Places(max_sessions, per_subject=max_sessions_per_subject, give_way_s=give_way_s, load=self._load)
         self._roster = Roster()
@@ -413,6 +416,7 @@ class MediaNode:
             engine,
             form,
             ticket=ticket,
+            ticket_s=self._ticket_s,
             silence_timeout_s=self._silence_timeout_s,
             options=options,
             on_ended=self._forget,

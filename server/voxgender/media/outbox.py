@@ -155,7 +155,7 @@ class Outbox:
             del self._followers[queue]
 
     def _past(self, after: int | None, others: frozenset[str]) -> Iterator[tuple[int, Message]]:
-        """Yield what a latecomer has missed: all, if its last number is none of this call's."""
+        """Yield the messages that a follower has missed: all of them, if its last number is not of this call."""
         if after is None or after > self._told:
             yield 0, self.hello
             after = 0

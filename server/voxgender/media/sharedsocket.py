@@ -8,59 +8,18 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
-from struct import Struct
-from typing import Any, Protocol
 
 from voxgender import metrics
 from voxgender.engine.schedule import QUIET_TICK_S, TICK_S, Phase
+from voxgender.media.calltransport import MAX_SOURCES, CallTransport
 from voxgender.media.datagrams import unpack_address
+from voxgender.media.demultiplexing import STUN_HEADER_SIZE, is_media, requested_ufrag
 from voxgender.ratelimit import RateLimit
 
 CROWDED = 160
 """Datagrams in ``TICK_S`` after which a socket is read more often: some kernels' buffers hold hardly more."""
-OTHERS_PER_S = 500.0
-"""Datagrams of one call in a second that are no media: DTLS and connectivity checks."""
-OTHERS_AT_ONCE = 1_000.0
-MAX_SOURCES = 16
-"""Addresses that one call may send from."""
 MAX_TRIALS = 16
 """Media packets from addresses that are not known which a socket decrypts in ``QUIET_TICK_S``."""
-
-_STUN = Struct("!HHI12x")
-_ATTRIBUTE = Struct("!HH")
-
-
-class CallProtocol(Protocol):
-    """Receives the datagrams of a call."""
-
-    def connection_made(self, transport: Any) -> None: ...
-    def connection_lost(self, exc: Exception | None) -> None: ...
-    def error_received(self, exc: Exception) -> None: ...
-    def datagram_received(self, data: Any, addr: Any) -> None: ...
-    def media_received(self, data: bytes, addr: tuple[str, int], arrived_at: float) -> bool:
-        """Receive RTP or RTCP (RFC 7983); ``arrived_at`` is the kernel's time, in seconds of ``time.monotonic``."""
-        ...
-
-    def introduces(self, data: bytes) -> bool:
-        """Tell whether a STUN message from a new address proves that the call's peer is there."""
-        ...
-
-    def recognizes(self, data: bytes, addr: tuple[str, int], arrived_at: float) -> bool:
-        """Take a media packet from a new address if the call's peer sent it; tell whether that was so."""
-        ...
-
-    def forget(self, addr: tuple[str, int]) -> bool:
-        """Forget an address of the peer; tell whether it may be forgotten."""
-        ...
-
-    @property
-    def only_answers(self) -> bool:
-        """True if the call's peer sends no checks of its own."""
-        ...
-
-    def is_answer_from(self, data: bytes, addr: tuple[str, int]) -> bool:
-        """Tell whether a signed response comes from where its request went."""
-        ...
 
 
 class SharedSocket:
@@ -125,7 +84,7 @@ class SharedSocket:
         """Tell whether a peer with this ICE user name fragment has a call here."""
         return bool(peer) and any(call.peer == peer for call in self._calls)
 
-    def add(self, call: "CallTransport") -> None:
+    def add(self, call: CallTransport) -> None:
         self._calls.add(call)
         self._by_ufrag[call.ufrag] = call
         self.phases[call.phase] += 1
@@ -133,7 +92,7 @@ class SharedSocket:
             self._watch()
         self.connecting.add(call)
 
-    def read_on_tick(self, call: "CallTransport") -> None:
+    def read_on_tick(self, call: CallTransport) -> None:
         """Note that a call has connected or is gone. Once no call is connecting, the socket is read on the tick."""
         if call in self.connecting:
             self.connecting.remove(call)
@@ -155,7 +114,7 @@ class SharedSocket:
             self._loop.remove_reader(self.socket)
             self.is_watched = False
 
-    def remove(self, call: "CallTransport") -> None:
+    def remove(self, call: CallTransport) -> None:
         """Remove a call; close the socket with the last one."""
         self.read_on_tick(call)
         self.accepting_foreign.discard(call)
@@ -182,7 +141,7 @@ class SharedSocket:
             self.is_crowded = self._received * TICK_S > CROWDED * elapsed_s
             self._received, self._counted_at = 0, now
 
-    def claim(self, source: bytes, call: "CallTransport") -> bool:
+    def claim(self, source: bytes, call: CallTransport) -> bool:
         """Route datagrams from an address to a call whose peer has proved to be there.
 
         False if the address belongs to another call. A call with too many addresses gives up its oldest.
@@ -198,7 +157,7 @@ class SharedSocket:
         call.sources[source] = unpack_address(source)
         return True
 
-    def expect(self, call: "CallTransport", ssrc: bytes) -> None:
+    def expect(self, call: CallTransport, ssrc: bytes) -> None:
         """Know a call's media by its SSRC, if it comes from another address; the first call that has it keeps it."""
         if len(call.ssrcs) >= call.streams:
             oldest = next(iter(call.ssrcs))
@@ -207,11 +166,11 @@ class SharedSocket:
         call.ssrcs[ssrc] = None
         self._by_ssrc.setdefault(ssrc, call)
 
-    def _forget_ssrc(self, ssrc: bytes, call: "CallTransport") -> None:
+    def _forget_ssrc(self, ssrc: bytes, call: CallTransport) -> None:
         if self._by_ssrc.get(ssrc) is call:
             del self._by_ssrc[ssrc]
 
-    def reassign(self, source: bytes, call: "CallTransport") -> None:
+    def reassign(self, source: bytes, call: CallTransport) -> None:
         """Give an address to a call whose peer has just answered from there, whoever had it before.
 
         A NAT gives a port that one caller had to another one.
@@ -224,10 +183,10 @@ class SharedSocket:
     def deliver(self, data: bytes, source: bytes, arrived_at: float) -> None:
         owner = self._by_source.get(source)
         try:
-            if _is_media(data):
+            if is_media(data):
                 if owner is None or not owner.media_received(data, source, arrived_at):
                     self._recognize(data, source, owner, arrived_at)
-            elif len(data) < _STUN.size or data[0] > 3:
+            elif len(data) < STUN_HEADER_SIZE or data[0] > 3:
                 if owner is not None:
                     owner.datagram_received(data, source)
             elif (call := self._find_call(data, owner)) is not None:
@@ -239,7 +198,7 @@ class SharedSocket:
         except Exception as error:  # noqa: BLE001 - one call's packet must not cost the others theirs
             self._loop.call_exception_handler({"message": "a datagram could not be handled", "exception": error})
 
-    def _recognize(self, data: bytes, source: bytes, owner: "CallTransport | None", arrived_at: float) -> None:
+    def _recognize(self, data: bytes, source: bytes, owner: CallTransport | None, arrived_at: float) -> None:
         """Find the call whose peer sends media from a new address: by the SSRC, and by one trial of its keys."""
         call = self._by_ssrc.get(data[8:12])
         if call is None or call is owner:
@@ -252,7 +211,7 @@ class SharedSocket:
             if call.recognizes(data, source, arrived_at) and not self.claim(source, call):
                 call.note_foreign_address(source)
 
-    def _find_call(self, data: bytes, owner: "CallTransport | None") -> "CallTransport | None":
+    def _find_call(self, data: bytes, owner: CallTransport | None) -> CallTransport | None:
         """Return the call that a STUN message is for: one whose peer proves to have sent it, else the address's owner.
 
         A request names its call. A response belongs to a request of a call that looks for its peer. A peer that only
@@ -262,7 +221,7 @@ class SharedSocket:
         if data[0] & 1:
             candidates = self.connecting | self.accepting_foreign
         else:
-            named = self._by_ufrag.get(_checked_ufrag(data))
+            named = self._by_ufrag.get(requested_ufrag(data))
             candidates = () if named is None else (named,)
         if self._strangers.left(self._loop.time()) > 0:
             began_at = time.thread_time()
@@ -271,144 +230,3 @@ class SharedSocket:
             if call is not None:
                 return call
         return owner
-
-
-class CallTransport(asyncio.DatagramTransport):
-    """A call's share of a socket, as an asyncio transport. :meth:`Sockets.open` makes it."""
-
-    def __init__(self, shared: SharedSocket, ufrag: str, protocol: CallProtocol, phase: Phase, peer: str = "") -> None:
-        super().__init__({"sockname": shared.name})
-        self.ufrag = ufrag
-        self.peer = peer
-        """The peer's ICE user name fragment; empty if it is not known."""
-        self.phase = phase
-        self.sources: dict[bytes, tuple[str, int]] = {}
-        """Addresses at which the call's peer has proved to be, the oldest first."""
-        self.ssrcs: dict[bytes, None] = {}
-        """SSRCs of the peer's latest streams, the oldest first."""
-        self.streams = 1
-        """How many of them are known: one for each voice."""
-        self._foreign: dict[tuple[str, int], bytes] = {}
-        """Addresses of other calls where the peer seems to be."""
-        self._answered: set[tuple[str, int]] = set()
-        """Those of which it has answered a check."""
-        self._shared = shared
-        self._protocol = protocol
-        self._closed = False
-        self._others = RateLimit(OTHERS_PER_S, OTHERS_AT_ONCE)
-        shared.add(self)
-        protocol.connection_made(self)
-
-    def read_on_tick(self) -> None:
-        """Let the call's packets wait for the tick from now on: the call has connected."""
-        self._shared.read_on_tick(self)
-
-    def media_received(self, data: bytes, source: bytes, arrived_at: float) -> bool:
-        """Hand on a media packet; tell whether the peer sent it."""
-        return self._protocol.media_received(data, self._address(source), arrived_at)
-
-    def datagram_received(self, data: bytes, source: bytes) -> None:
-        """Hand on anything else."""
-        if self._others.take(time.monotonic()):
-            self._protocol.datagram_received(data, self._address(source))
-
-    def introduces(self, data: bytes) -> bool:
-        """Tell whether a STUN message from a new address proves that the call's peer is there."""
-        return self._protocol.introduces(data)
-
-    def recognizes(self, data: bytes, source: bytes, arrived_at: float) -> bool:
-        """Take a media packet from a new address if the call's peer sent it; tell whether that was so."""
-        return self._protocol.recognizes(data, self._address(source), arrived_at)
-
-    def forget(self, source: bytes) -> bool:
-        """Forget an address of the peer; tell whether it may be forgotten."""
-        return self._protocol.forget(self.sources[source])
-
-    def expect(self, ssrc: bytes) -> None:
-        """Know the call by its media's SSRC too, from now on."""
-        self._shared.expect(self, ssrc)
-
-    def note_foreign_address(self, source: bytes) -> None:
-        """Remember an address that another call has, though this call's peer seems to be there."""
-        if len(self._foreign) >= MAX_SOURCES:
-            del self._foreign[next(iter(self._foreign))]
-        self._foreign[unpack_address(source)] = source
-
-    def contest(self, data: bytes, source: bytes) -> bool:
-        """Note a signed STUN message from an address that another call has; tell whether the peer is there for sure.
-
-        A check from there has to name this call, which is connecting, and a check of its own to be answered there. A
-        client may have one port for all its calls, and begin anew while the call before is taken to live. Or it sends
-        an offer again because the answer was lost: it answers the checks of both calls, and names the one it knows of.
-        """
-        if self not in self._shared.connecting:
-            self.note_foreign_address(source)
-            return False
-        addr = unpack_address(source)
-        if not data[0] & 1:
-            self.note_foreign_address(source)
-        elif self._protocol.is_answer_from(data, addr):
-            self._answered.add(addr)
-        return addr in self._answered and (addr in self._foreign or self._protocol.only_answers)
-
-    def accept_foreign_addresses(self) -> None:
-        """Accept answers from addresses that other calls have."""
-        if not self._closed:
-            self._shared.accepting_foreign.add(self)
-
-    def take_over_address(self, addr: tuple[str, int] | None) -> None:
-        """Stop accepting them, and take over the one from which the peer has answered, if any."""
-        self._shared.accepting_foreign.discard(self)
-        source = None if addr is None else self._foreign.pop(addr, None)
-        if source is not None:
-            self._shared.reassign(source, self)
-
-    def _address(self, source: bytes) -> tuple[str, int]:
-        return self.sources.get(source) or unpack_address(source)
-
-    def sendto(self, data: Any, addr: Any = None) -> None:
-        if self._closed:
-            return
-        try:
-            self._shared.sendto(data, addr)
-        except (BlockingIOError, InterruptedError):
-            # The buffer is full: the datagram is lost, as in a full network.
-            return
-        except OSError as error:
-            self._protocol.error_received(error)
-
-    def is_closing(self) -> bool:
-        return self._closed
-
-    def close(self) -> None:
-        if not self._closed:
-            self._closed = True
-            self._shared.remove(self)
-            asyncio.get_running_loop().call_soon(self._protocol.connection_lost, None)
-            # The protocol refers to this transport: such a cycle would wait for the garbage collector.
-            del self._protocol
-
-    def abort(self) -> None:
-        self.close()
-
-
-def _is_media(data: bytes) -> bool:
-    """Tell SRTP and SRTCP from STUN and DTLS (RFC 7983 section 7)."""
-    return len(data) > 1 and 127 < data[0] < 192
-
-
-def _checked_ufrag(data: bytes) -> str:
-    """Return the user name fragment that a STUN binding request is meant for; empty for other messages (RFC 8489)."""
-    if len(data) < _STUN.size:
-        return ""
-    kind, length, cookie = _STUN.unpack_from(data)
-    if kind != 0x0001 or cookie != 0x2112A442 or len(data) != _STUN.size + length:
-        return ""
-    position = _STUN.size
-    while position + _ATTRIBUTE.size <= len(data):
-        kind, length = _ATTRIBUTE.unpack_from(data, position)
-        position += _ATTRIBUTE.size
-        if kind == 0x0006:  # USERNAME
-            return data[position : position + length].partition(b":")[0].decode("ascii", "replace")
-        position += length + -length % 4
-    return ""

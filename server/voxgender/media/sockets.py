@@ -18,8 +18,9 @@ from contextlib import suppress
 
 from voxgender.engine.schedule import EARLY_S, EVERY_TICK, QUIET_TICK_S, Phase, next_tick
 from voxgender.errors import NotReady
+from voxgender.media.calltransport import CallProtocol, CallTransport
 from voxgender.media.datagrams import AT_ONCE, DatagramReader, datagram_reader
-from voxgender.media.sharedsocket import CallProtocol, CallTransport, SharedSocket
+from voxgender.media.sharedsocket import SharedSocket
 from voxgender.ratelimit import RateLimit
 
 logger = logging.getLogger(__name__)

@@ -29,7 +29,7 @@ def pcm_format(form: StreamFormat) -> PcmFormat | None:
 
 
 def duration_s(form: StreamFormat, packet: bytes) -> float:
-    """Return how long a packet of AMR-WB or Opus lasts; 0 if it is none."""
+    """Return how long a packet of AMR-WB or Opus lasts; 0 if it cannot be read."""
     if form.encoding == "opus":
         return opus_duration(packet) / 48_000
     count, rest = divmod(len(amrwb.frames(packet)), form.channels)

@@ -69,6 +69,7 @@ class StreamSession(LiveSession):
         engine: the engine of all calls.
         form: the stream's format.
         ticket: key that lets one client connect later; empty if the client is here.
+        ticket_s: time for the ticket to be used.
         silence_timeout_s: time without messages after which the node ends the call; it is told the client.
         options: what the caller wants of this call.
     """
@@ -80,6 +81,7 @@ class StreamSession(LiveSession):
         form: StreamFormat,
         *,
         ticket: str = "",
+        ticket_s: float = TICKET_S,
         silence_timeout_s: float = 15.0,
         options: CallOptions = DEFAULTS,
         on_ended: Callable[[LiveSession], None] = lambda _: None,
@@ -103,6 +105,7 @@ class StreamSession(LiveSession):
         )
         super().__init__(hello, engine.hop_ms, on_ended)
         self.ticket = ticket
+        self._ticket_s = ticket_s
         self.form = form
         pcm = pcm_format(form)
         self._packets = None if pcm is None else PcmPackets(pcm)
@@ -150,7 +153,7 @@ class StreamSession(LiveSession):
     def overdue(self, now: float, *, connect_timeout_s: float, silence_timeout_s: float) -> Reason | None:
         if now - self.started_at > LONGEST_S:
             return "too_long"
-        limit_s = TICKET_S if self.ticket else connect_timeout_s
+        limit_s = self._ticket_s if self.ticket else connect_timeout_s
         return super().overdue(now, connect_timeout_s=limit_s, silence_timeout_s=silence_timeout_s)
 
     async def trickle(self, fragment: str) -> None:

@@ -6,15 +6,9 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AsyncExitStack, suppress
 from functools import partial
 from types import MappingProxyType
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
-from aiortc import (
-    RTCBundlePolicy,
-    RTCConfiguration,
-    RTCIceServer,
-    RTCIceTransportPolicy,
-    RTCPeerConnection,
-)
+from aiortc import RTCPeerConnection
 
 from voxgender.errors import CallError
 from voxgender.media.aiortc_internals.ice import bind_ice
@@ -23,8 +17,8 @@ from voxgender.peer.link import impair
 from voxgender.peer.negotiation import Negotiation
 from voxgender.peer.pacer import Pacer
 from voxgender.peer.player import Player
-from voxgender.peer.relay import working_relay
 from voxgender.peer.report import Ending, Recorder, Report
+from voxgender.peer.route import Route, new_connection, no_path, relay_for
 from voxgender.peer.speech import PACKET_S, Speech, packet_times
 from voxgender.peer.whip import WhipClient, WhipSession, is_loopback
 from voxgender.protocol import EVENTS_CHANNEL, RESULTS_CHANNEL, AnyMessage, Error, Hello, Result, Summary, decode
@@ -62,8 +56,6 @@ class _Voice(NamedTuple):
 
 
 OnMessage = Callable[[AnyMessage], None]
-Route = Literal["direct", "any", "relay"]
-"""Ways to the server: from this machine's own addresses; also by the server's TURN server; by that alone."""
 
 
 def ignore(message: AnyMessage) -> None:
@@ -192,7 +184,7 @@ class Caller:
             on_connected: called once, when audio flows.
 
         Raises:
-            CallError: the call did not come about; the message says what to do.
+            CallError: the call could not be placed; the message says what to do.
             CallLost: it came down before its time.
         """
         self._on_message = on_message
@@ -200,8 +192,8 @@ class Caller:
             whip = await stack.enter_async_context(WhipClient(self._url, token=self._token, query=self._query))
             outages = self.link.outages if self.link else ()
             self.recorder = Recorder((), outages=outages)
-            relay = await self._relay(whip)
-            pc = self._connection(relay)
+            pc = new_connection(self._route, await relay_for(self._route, whip))
+            pc.on("connectionstatechange", lambda: self._watch(pc))
             stack.push_async_callback(pc.close)
             stack.callback(self._stop_playing)
             stack.push_async_callback(self._stop_negotiating)
@@ -225,32 +217,6 @@ class Caller:
                 await asyncio.sleep(LAST_PACKETS_S)
             await self._end_session(session)
             return self._report(end.ending)
-
-    async def _relay(self, whip: WhipClient) -> RTCIceServer | None:
-        """Return a TURN server that works, or None if this call needs none."""
-        if self._route == "direct" or (self._route == "any" and is_loopback(whip.endpoint)):
-            return None
-        servers = [server for server in await whip.ice_servers() if str(server.urls).startswith("turn")]
-        if not servers and self._route == "relay":
-            raise CallError(
-                f"{whip.endpoint}: the server tells this caller of no TURN server; "
-                "it needs an --ice-server turn:HOST, and the caller the token where one is asked for"
-            )
-        try:
-            return await working_relay(servers) if servers else None
-        except CallError as error:
-            if self._route == "relay":
-                raise CallError(f"{whip.endpoint}: {error}") from None
-            return None
-
-    def _connection(self, relay: RTCIceServer | None) -> RTCPeerConnection:
-        policy = RTCIceTransportPolicy.RELAY if self._route == "relay" else RTCIceTransportPolicy.ALL
-        # One transport for everything, as RFC 9725 section 4.4.1 asks; no STUN server to wait for.
-        pc = RTCPeerConnection(
-            RTCConfiguration([relay] if relay else [], policy, bundlePolicy=RTCBundlePolicy.MAX_BUNDLE)
-        )
-        pc.on("connectionstatechange", lambda: self._watch(pc))
-        return pc
 
     def _open_channels(self, pc: RTCPeerConnection) -> None:
         results = pc.createDataChannel(RESULTS_CHANNEL, ordered=False, maxRetransmits=0)
@@ -322,15 +288,7 @@ class Caller:
         if not self._connected and not self._hung_up:
             if not await session.alive():
                 raise CallError(f"{whip.endpoint}: the server took the call and gave it up; its log says why")
-            if self._route == "relay":
-                raise CallError(
-                    f"{whip.endpoint}: the server answered, but no media path by the TURN server came up; "
-                    "may that relay to the server's --ice-address?"
-                )
-            raise CallError(
-                f"{whip.endpoint}: the server answered, but no media path to it came up; "
-                "is UDP open on the way, and its --ice-address one that this machine reaches?"
-            )
+            raise no_path(self._route, whip)
         self.recorder.connect_ms = (time.monotonic() - started) * 1000
         return session
 

@@ -111,7 +111,7 @@ class StreamCaller:
             on_connected: called once, when audio flows.
 
         Raises:
-            CallError: the call did not come about; the message says what to do.
+            CallError: the call could not be placed; the message says what to do.
             CallLost: it came down before its time.
         """
         async with AsyncExitStack() as stack:

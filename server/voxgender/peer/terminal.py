@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 import msgspec
 
 from voxgender.audiostream import StreamFormat
 from voxgender.peer import speech
 from voxgender.peer.audiosource import FileSource, RawSource
-from voxgender.peer.caller import Caller, CallLost, Route
+from voxgender.peer.caller import Caller, CallLost
 from voxgender.peer.faults import Faults, FaultyLink
 from voxgender.peer.interrupt import interruptible
 from voxgender.peer.listen import ListenClient
@@ -25,6 +25,9 @@ from voxgender.peer.report import Report
 from voxgender.peer.sentences import load_sentences, progress_line, side, summed
 from voxgender.peer.speech import Speech
 from voxgender.protocol import AnyMessage, Summary
+
+if TYPE_CHECKING:
+    from voxgender.peer.route import Route
 
 OUTAGE_AFTER_S = 5.0
 """Time from the connection to the outage: half-way through the test signal."""

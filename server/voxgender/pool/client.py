@@ -110,7 +110,7 @@ class PoolClassifier(RemoteClassifier):
         return self._is_up
 
     @property
-    def room(self) -> int:
+    def free_capacity(self) -> int:
         with self._lock:
             return self._in_flight.free if self.is_up else 0
 
@@ -226,7 +226,7 @@ class PoolClassifier(RemoteClassifier):
             raise Failed("late", "not answered in time")
         model = self._model
         windows = tuple(
-            wire.Window(key=one.key, deadline_ms=left_ms, peak=one.packed.peak, samples=one.packed.samples)
+            wire.WindowMessage(key=one.key, deadline_ms=left_ms, peak=one.packed.peak, samples=one.packed.samples)
             for one in sent
         )
         metrics.POOL_REQUESTS.inc()
@@ -256,7 +256,7 @@ class PoolClassifier(RemoteClassifier):
         """Check that an answer is the one to these windows, and return its rows.
 
         Raises:
-            Failed: it is none.
+            Failed: it answers something else.
         """
         found = {row.key: row.probabilities for row in answer.rows}
         if answer.model != model.id or len(answer.rows) != len(sent) or found.keys() != {one.key for one in sent}:

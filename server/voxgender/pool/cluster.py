@@ -71,7 +71,7 @@ class Cluster:
         Raises:
             ModelError: the model cannot be loaded.
             SettingsError: the labels are malformed.
-            VoxgenderError: the port is taken, there is no such Ray cluster, or too little room in it.
+            VoxgenderError: the port is taken, there is no such Ray cluster, or too few resources in it.
         """
         host, port = self._settings.http.host, self._settings.http.port
         # Before Ray starts, which takes seconds; all else of the model is found out by the replicas.

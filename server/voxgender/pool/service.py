@@ -22,7 +22,7 @@ _SLOW_S = 1.0
 class Asked(NamedTuple):
     """A request that was read."""
 
-    windows: tuple[wire.Window, ...]
+    windows: tuple[wire.WindowMessage, ...]
     arrived_at: float
     """Seconds of ``time.monotonic``."""
 

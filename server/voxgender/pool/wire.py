@@ -60,7 +60,7 @@ class Hail(msgspec.Struct, frozen=True, kw_only=True):
     release: str = "unknown"
 
 
-class Window(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+class WindowMessage(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     """One window of one call."""
 
     key: int
@@ -79,7 +79,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     version: int
     model: str
     """The :attr:`Description.id` that the sender knows."""
-    windows: Annotated[tuple[Window, ...], Meta(min_length=1, max_length=MAX_WINDOWS)]
+    windows: Annotated[tuple[WindowMessage, ...], Meta(min_length=1, max_length=MAX_WINDOWS)]
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
@@ -112,7 +112,7 @@ def pack(window: Samples) -> Packed:
     return Packed(peak, np.rint(window * (_FULL_SCALE / peak)).astype("<i2").tobytes())
 
 
-def unpack(window: Window) -> Samples:
+def unpack(window: WindowMessage) -> Samples:
     """Read a window.
 
     Raises:

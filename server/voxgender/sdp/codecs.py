@@ -30,7 +30,7 @@ def known_codecs(audio: MediaLine) -> tuple[Codec, ...]:
     """Return the codecs of a line that are known here, in its order of preference.
 
     Raises:
-        Malformed: an ``a=rtpmap`` line of it is none.
+        Malformed: one of its ``a=rtpmap`` lines cannot be read.
     """
     named: dict[int, tuple[str, int]] = {number: (name, CLOCK_RATES_HZ[name]) for number, name in STATIC_CODECS.items()}
     for attribute, value in audio.attributes:

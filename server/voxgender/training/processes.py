@@ -7,6 +7,8 @@ from contextvars import ContextVar
 from multiprocessing import get_context
 from typing import TypeVar
 
+from voxgender.system import end_with_parent
+
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
@@ -19,7 +21,7 @@ def kept_processes(workers: int) -> Iterator[None]:
     if workers < 2:
         yield
         return
-    with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
+    with _pool(workers) as pool:
         token = _kept.set(pool)
         try:
             yield
@@ -36,5 +38,9 @@ def in_processes(
     elif pool := _kept.get():
         yield from pool.map(make, items, chunksize=chunk)
     else:
-        with ProcessPoolExecutor(workers, get_context("spawn")) as own:
+        with _pool(workers) as own:
             yield from own.map(make, items, chunksize=chunk)
+
+
+def _pool(workers: int) -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(workers, get_context("spawn"), initializer=end_with_parent)

@@ -18,9 +18,9 @@ from voxgender import metrics
 from voxgender.engine.schedule import EVERY_TICK, Phase
 from voxgender.media.aiortc_internals.paths import Consent, Paths
 from voxgender.media.aiortc_internals.transports import ice_connections
+from voxgender.media.calltransport import CallTransport
 from voxgender.media.dtls import is_dtls, split_messages
 from voxgender.media.rtp import is_rtcp
-from voxgender.media.sharedsocket import CallTransport
 from voxgender.media.sockets import Sockets
 
 logger = logging.getLogger(__name__)
