@@ -32,7 +32,7 @@ MAX_BODY = 128 * 1024
 
 
 class ClientLimits(NamedTuple):
-    """What clients are given of the server, beside what its options say."""
+    """Bound what clients are given of the server, beside what its options say."""
 
     keepalive_s: float = KEEPALIVE_S
     """Time between comments on a silent event stream."""
