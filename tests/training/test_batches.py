@@ -1,4 +1,4 @@
-"""What is to be learned of each window: it has to be of the very place of the recording that the window is from."""
+"""Targets of windows are of the very place of the recording that the window is from."""
 
 from collections.abc import Callable
 from pathlib import Path

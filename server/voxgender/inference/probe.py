@@ -65,6 +65,14 @@ def check(model: str, network: Network, outputs: int, *, min_window_ms: int) -> 
         )
 
 
+def answers(network: Network) -> npt.NDArray[np.float32]:
+    """Return a network's probabilities for noise and two voices, of one second and of two.
+
+    On one second alone, a format that told 17 % of real windows otherwise once came out 0.2 off.
+    """
+    return np.concatenate([network(trial(window_ms)) for window_ms in (1_000, 2_000)])
+
+
 def check_format(model: str, network: Network, exact: npt.NDArray[np.float32], precision: str) -> None:
     """Check that a network in a shorter number format says what it says in fp32.
 
@@ -74,13 +82,13 @@ def check_format(model: str, network: Network, exact: npt.NDArray[np.float32], p
     Args:
         model: the model as the user named it, for errors.
         network: what to try.
-        exact: its probabilities for ``trial(1_000)`` in fp32.
+        exact: its :func:`answers` in fp32.
         precision: its format, for errors.
 
     Raises:
         ModelError: it does not.
     """
-    difference = np.abs(network(trial(1_000)) - exact).max()
+    difference = np.abs(answers(network) - exact).max()
     if not difference <= _LARGEST_DIFFERENCE:
         raise ModelError(
             f"model {model}: says something else in {precision} than in fp32; use --precision bf16 or fp32"

@@ -81,7 +81,7 @@ class Targets:
 
 
 class _Vectors:
-    """What the teacher's encoder hears in all recordings, in the memory of a device."""
+    """Embeddings of all recordings by the teacher's encoder, in the memory of a device."""
 
     def __init__(self, heard: Sequence[Heard], device: str) -> None:
         # Noise is the last speaker, with a frame of its own, so that the index -1 finds it.

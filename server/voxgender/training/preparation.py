@@ -24,7 +24,7 @@ VIEWS = 1
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """What the teacher's encoder hears in a recording: embeddings relative to the mean of all, and of length 1.
+    """Embeddings of a recording by the teacher's encoder, relative to the mean of all, and of length 1.
 
     Attributes:
         speaker: float32, shape ``(256,)``, of all recordings of the speaker.
