@@ -14,7 +14,7 @@ from voxgender.training.encoder import SIZE as VECTOR
 from voxgender.training.fresh import DeviceTakes, FreshBatches
 from voxgender.training.manifest import Clip
 from voxgender.training.network import ROW, SAMPLE_RATE_HZ, bands
-from voxgender.training.preparation import Heard, Material, Mixture, crops_of
+from voxgender.training.preparation import Material, Mixture, TeacherEmbeddings, crops_of
 from voxgender.training.recordings import Recording
 
 FRAMES_OF_A_TONE = 20
@@ -50,7 +50,7 @@ def material(tmp_path: Path) -> Material:
     for silence in silences:
         before = int(silence * SAMPLE_RATE_HZ) // ROW
         nearest = np.concatenate([np.zeros(before, np.int64), np.repeat(np.arange(TONES), FRAMES_OF_A_TONE)])
-        heard.append(Heard(vectors[SPEAKER], vectors[:TONES], nearest))
+        heard.append(TeacherEmbeddings(vectors[SPEAKER], vectors[:TONES], nearest))
     return Material(some, [], [], np.array([1.0, 0.0], np.float32), heard)
 
 

@@ -66,6 +66,12 @@ def test_the_directory_is_complete(run: Path, tmp_path: Path) -> None:
     assert f"for {best.step} steps" in (tmp_path / "README.md").read_text()
 
 
+def test_all_files_may_be_read_by_whoever_may_read_one(run: Path, tmp_path: Path) -> None:
+    """The weights were for their owner alone, and a server that ran as another user could not load them."""
+    export(run, tmp_path)
+    assert len({file.stat().st_mode for file in tmp_path.iterdir() if file.is_file()}) == 1
+
+
 def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="no weights to export; train there first"):
         export(tmp_path, tmp_path / "model")

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from voxgender.training.manifest import KINDS
 from voxgender.training.network import BANDS, ROW, filtered, rows_in
-from voxgender.training.preparation import Heard, Material, TrainingData
+from voxgender.training.preparation import Material, TeacherEmbeddings, TrainingData
 
 LENGTHS_MS = (500, 700, 1000, 1500)
 PROBABILITIES = (0.36, 0.2, 0.36, 0.08)
@@ -83,7 +83,7 @@ class Targets:
 class _Vectors:
     """Embeddings of all recordings by the teacher's encoder, in the memory of a device."""
 
-    def __init__(self, heard: Sequence[Heard], device: str) -> None:
+    def __init__(self, heard: Sequence[TeacherEmbeddings], device: str) -> None:
         # Noise is the last speaker, with a frame of its own, so that the index -1 finds it.
         windows = np.concatenate([one.windows for one in heard])
         before = np.cumsum([0, *(len(one.windows) for one in heard)])

@@ -53,6 +53,8 @@ def export(run: Path, out: Path) -> Trained:
 def _write(network: Wav2Vec2ForSequenceClassification, best: Trained, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     network.save_pretrained(out)
+    # safetensors writes a file that only its owner may read; a server often runs as another user.
+    (out / "model.safetensors").chmod((out / "config.json").stat().st_mode)
     feature_extractor().save_pretrained(out)
     export_graph(out)
     rows = "\n".join(

@@ -23,7 +23,7 @@ VIEWS = 1
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class TeacherEmbeddings:
     """Embeddings of a recording by the teacher's encoder, relative to the mean of all, and of length 1.
 
     Attributes:
@@ -54,7 +54,7 @@ class Material:
     others: list[Recording]
     noises: list[Recording]
     male: npt.NDArray[np.float32]
-    heard: list[Heard] | None
+    heard: list[TeacherEmbeddings] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,14 +209,15 @@ def _soft_labels(
     return own, pseudo
 
 
-def _heard(soft_labels: Sequence[SoftLabel], of: Sequence[Recording], workers: int) -> list[Heard]:
+def _heard(soft_labels: Sequence[SoftLabel], of: Sequence[Recording], workers: int) -> list[TeacherEmbeddings]:
     nearest = tqdm(in_processes(_nearest, of, workers, chunk=64), "windows", len(of), unit="clip", leave=False)
     speakers = _centred(np.stack([one.vector for one in soft_labels]))
     counts = [len(one.windows) for one in soft_labels]
     windows = np.split(_centred(np.concatenate([one.windows for one in soft_labels])), np.cumsum(counts)[:-1])
     # The cache has a recording in 16 bits: a frame less may count as speech there, or a frame more.
     return [
-        Heard(one, some, at.clip(max=len(some) - 1)) for one, some, at in zip(speakers, windows, nearest, strict=True)
+        TeacherEmbeddings(one, some, at.clip(max=len(some) - 1))
+        for one, some, at in zip(speakers, windows, nearest, strict=True)
     ]
 
 
