@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 PAGES = Path(__file__).resolve().parents[1] / "docs" / "deployment"
 
-# Measured: docs/performance.md, "Calls held": 100 to 135, by how fast the machine is that day. Seven tenths of 100, for
+# Measured: docs/performance.md, "Calls held": 100 to 160, by how fast the machine is that day. Seven tenths of 100, for
 # cores that are slower, as virtual ones are (FastRTC took 2.1 % of a core a call there, 3.0 on another machine). The
 # callers had the same two cores.
 CALLS_HELD = 70  # with the embedded model on 2 cores, p95 of the latency within 200 ms and nothing dropped
