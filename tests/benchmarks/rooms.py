@@ -4,8 +4,9 @@ All of them speak without a pause, except in a row of its own: there one speaks 
 meeting.
 
 ``python -m tests.benchmarks.rooms`` places them, in a process of its own: each line of its input is
-``URL CONNECTIONS VOICES SPEAKERS SECONDS``, and each line of its output a report. One process does for all: to start
-one and to synthesise the speech took twice as long as what was measured.
+``URL CONNECTIONS VOICES SPEAKERS SHARE``, and each line of its output a report. One process does for all: to start
+one and to synthesise the speech took as long as what was measured. All shapes are measured while they hear the same
+speech, ``SHARE`` of it, from another place for each voice: its pauses cost the model nothing.
 """
 
 import asyncio
@@ -15,6 +16,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from itertools import cycle, repeat
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -41,8 +43,9 @@ from voxgender.peer.whip import WhipClient
 from voxgender.protocol import EVENTS_CHANNEL, RESULTS_CHANNEL, Result, decode
 
 VOICES = 8
-SECONDS = 6.0
+IDLE_S = 6.0
 SETTLE_S = 1.5
+PACKET_S = 0.04
 PAUSE_S, CLOCK_HZ = 0.4, 48_000
 """Time between two packets of a silent voice, and ticks of their timestamps in a second."""
 SILENCE = bytes((0xF8,))
@@ -58,9 +61,10 @@ server, single calls are too few for them: compare the delays, too.
 
 
 async def measure(brief: bool) -> Measured:
-    seconds = 2.0 if brief else SECONDS
+    share = 0.2 if brief else 1.0
     rows: list[tuple[Any, ...]] = []
     ratios: dict[str, dict[str, float]] = {}
+    every: dict[str, dict[str, list[dict[str, float]]]] = {}
     callers = (sys.executable, "-m", "tests.benchmarks.rooms")
     for model in ("off", "embedded"):
         rounds: dict[str, list[dict[str, float]]] = {name: [] for name in SHAPES}
@@ -68,19 +72,20 @@ async def measure(brief: bool) -> Measured:
             a_server(voxgender_server("--model", model), machine.pinned_to(0)) as url,
             a_helper(callers) as ask,
         ):
-            idle = await _idle(url, seconds)
-            # There and back, so that a machine whose speed drifts wrongs none of them.
-            for name in SHAPES if brief else (*SHAPES, *reversed(SHAPES)):
+            idle = await _idle(url, share * IDLE_S)
+            # There, back and there again: the middle of three leaves out what else the machine did for once.
+            for name in SHAPES if brief else (*SHAPES, *reversed(SHAPES), *SHAPES):
                 connections, voices, speakers = SHAPES[name]
-                rounds[name].append(json.loads(await ask(f"{url} {connections} {voices} {speakers} {seconds}")))
-        cost = {name: _mean(reports, "cpu_percent") - idle for name, reports in rounds.items()}
+                rounds[name].append(json.loads(await ask(f"{url} {connections} {voices} {speakers} {share}")))
+        every[model] = rounds
+        cost = {name: _middle(reports, "cpu_percent") - idle for name, reports in rounds.items()}
         ratios[model] = {
             CALLS: cost[ROOM] / cost[CALLS], HALF: cost[ROOM] / cost[HALF], MEETING: cost[MEETING] / cost[HALF]
         }  # fmt: skip
         rows += [
             (
                 model, name, cost[name], cost[name] / math.prod(SHAPES[name][:2]), cost[name] / cost[HALF],
-                _mean(reports, "p50_ms"), _mean(reports, "p95_ms"), _mean(reports, "results_per_s"),
+                _middle(reports, "p50_ms"), _middle(reports, "p95_ms"), _middle(reports, "results_per_s"),
             )
             for name, reports in rounds.items()
         ]  # fmt: skip
@@ -95,7 +100,8 @@ async def measure(brief: bool) -> Measured:
     )
     told = f"{VOICES} voices in one call cost {verdict}. To reach: {TARGET:g} of {HALF}."
     return Measured(
-        {"seconds": seconds, "ratios": ratios, "target": TARGET, "rows": rows}, f"{markdown(head, rows)}\n\n{told}"
+        {"share": share, "ratios": ratios, "target": TARGET, "rounds": every, "rows": rows},
+        f"{markdown(head, rows)}\n\n{told}",
     )
 
 
@@ -114,8 +120,8 @@ async def _cpu_percent(http: ClientSession, url: str, seconds: float) -> float:
     return 100 * (after.cpu_s - before.cpu_s) / (after.at - before.at)
 
 
-def _mean(reports: list[dict[str, float]], name: str) -> float:
-    return sum(report[name] for report in reports) / len(reports)
+def _middle(reports: list[dict[str, float]], name: str) -> float:
+    return median(report[name] for report in reports)
 
 
 class _Pausing:
@@ -132,7 +138,7 @@ class _Pausing:
 class _Placed:
     """One connection that sends several voices, and the results that come back."""
 
-    def __init__(self, voices: int, speakers: int, packets: Sequence[bytes], pacer: Pacer) -> None:
+    def __init__(self, first: int, voices: int, speakers: int, packets: Sequence[bytes], pacer: Pacer) -> None:
         self.latencies_ms: list[float] = []
         self.heard: set[int | None] = set()
         self._packets = packets
@@ -143,7 +149,7 @@ class _Placed:
             transceiver = self._pc.addTransceiver("audio", direction="sendonly")
             transceiver.setCodecPreferences(opus)
             speaks = number < speakers
-            player = Player(self._from(number) if speaks else repeat(SILENCE), pacer)
+            player = Player(self._from(first + number) if speaks else repeat(SILENCE), pacer)
             self._players.append(player)
             write_rtp(transceiver, player.start if speaks else _paused(player))
         for channel in (
@@ -181,13 +187,14 @@ def _paused(player: Player) -> Callable[[Writer], None]:
 
 
 async def _place(
-    url: str, connections: int, voices: int, speakers: int, seconds: float, packets: Sequence[bytes]
+    url: str, connections: int, voices: int, speakers: int, share: float, packets: Sequence[bytes]
 ) -> dict[str, float]:
     """Return the server's CPU while all voices are heard, and the delay of their results."""
     pacer = Pacer()
+    seconds = share * len(packets) * PACKET_S
     async with AsyncExitStack() as stack:
         whip = await stack.enter_async_context(WhipClient(url))
-        placed = [_Placed(voices, speakers, packets, pacer) for _ in range(connections)]
+        placed = [_Placed(number * voices, voices, speakers, packets, pacer) for number in range(connections)]
         for one in placed:
             await one.call(whip, stack)
         async with asyncio.timeout(30):
@@ -208,8 +215,8 @@ async def _place_all() -> None:
     words = await asyncio.to_thread(speech.synthesised)
     packets = list(words.wideband or words.packets)
     while line := await asyncio.to_thread(sys.stdin.readline):
-        url, connections, voices, speakers, seconds = line.split()
-        report = await _place(url, int(connections), int(voices), int(speakers), float(seconds), packets)
+        url, connections, voices, speakers, share = line.split()
+        report = await _place(url, int(connections), int(voices), int(speakers), float(share), packets)
         print(json.dumps(report), flush=True)
 
 
