@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from tests.clock import run_virtual
-from tests.engine.models import PATIENCE_S, Fixed, Held, Pitch
+from tests.engine.models import Fixed, Held, Pitch
 from tests.engine.still import StillEngine
 from tests.engine.test_files import write
 from tests.support import Samples, silence, sine
+from tests.waits import PATIENCE_S
 from voxgender.audio.pcm import Encoding, PcmFormat, PcmPackets
 from voxgender.audio.pcmdecoder import PcmDecoder
 from voxgender.engine import Engine
