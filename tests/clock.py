@@ -1,4 +1,4 @@
-"""A clock that jumps to the next timer instead of waiting for it: tests of seconds that take none."""
+"""Clocks for tests of seconds that take none: one jumps to the next timer, one stands still until it is moved."""
 
 import asyncio
 import selectors
@@ -7,6 +7,16 @@ from typing import Any, TypeVar
 from unittest.mock import patch
 
 T = TypeVar("T")
+
+
+class StillClock:
+    """Stands still until it is moved."""
+
+    def __init__(self, now: float = 1_000.0) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):

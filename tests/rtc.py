@@ -12,6 +12,7 @@ from aiortc import MediaStreamTrack, RTCConfiguration, RTCDataChannel, RTCPeerCo
 from aiortc.mediastreams import MediaStreamError
 from av.audio.frame import AudioFrame
 
+from tests.waits import PATIENCE_S
 from voxgender import protocol
 from voxgender.engine import Engine
 from voxgender.http.app import ClientLimits, create_app
@@ -23,8 +24,6 @@ from voxgender.roles.hosting import LIMITS, listen
 from voxgender.settings import FrontSettings
 
 LOOPBACK = "127.0.0.1"
-PATIENCE_S = 30.0
-"""Time after which a test gives up waiting for a message, long enough for a busy machine."""
 SDP = {"Content-Type": "application/sdp"}
 FRAGMENT = {"Content-Type": "application/trickle-ice-sdpfrag"}
 

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from tests import offers, options
 from tests.fuzz.contract import is_a_sentence
 from tests.rtc import FRAGMENT, SDP, Server, a_server
+from tests.waits import until
 from voxgender.engine import Engine
 from voxgender.errors import SdpRejected
 from voxgender.media.negotiation import aiortc_offer, complete
@@ -210,9 +211,11 @@ class Strange:
             assert response.status == (200 if status == 201 else 404), await response.text()
         assert node.live == 0
         assert node.sockets.shared == []
-        async with asyncio.timeout(5):
-            while await self._count_tasks() > self._tasks:  # noqa: ASYNC110 - there is no event for it
-                await asyncio.sleep(0.01)
+
+        async def are_gone() -> bool:
+            return await self._count_tasks() <= self._tasks
+
+        await until(are_gone)
         return status
 
     async def _count_tasks(self) -> int:

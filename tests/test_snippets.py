@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 import voxgender
-from tests.engine.models import PATIENCE_S
 from tests.engine.test_files import write
 from tests.snippets import PREAMBLE, ROOT, Example, examples
 from tests.support import Samples, TimedTrack, frames, silence
+from tests.waits import PATIENCE_S
 from voxgender.peer.voices import MAN, speak
 
 EXAMPLES = examples()

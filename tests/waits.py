@@ -1,20 +1,39 @@
-"""Tell how long this process had to wait for a processor, so that a busy machine is not taken for a slow server."""
+"""Wait until something comes true that tells nobody: a counter, a table, another process."""
 
-from contextlib import suppress
-from pathlib import Path
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from inspect import isawaitable
+from typing import TypeVar, overload
 
-_THREADS = Path("/proc/self/task")
+T = TypeVar("T")
+
+PATIENCE_S = 30.0
+"""Time after which a test gives up waiting, long enough for a busy machine."""
+LOOK_S = 0.01
+"""Time between two looks."""
 
 
-def waited_s() -> float:
-    """Return the seconds that the threads of this process have been ready to run while other programs ran.
+@overload
+async def until(look: Callable[[], Awaitable[T | None]], *, within_s: float = ...) -> T: ...
+@overload
+async def until(look: Callable[[], T | None], *, within_s: float = ...) -> T: ...
+async def until(look: Callable[[], object], *, within_s: float = PATIENCE_S) -> object:
+    """Look until what is seen is true, and return it."""
+    async with asyncio.timeout(within_s):
+        while True:
+            seen = look()
+            if isawaitable(seen):
+                seen = await seen
+            if seen:
+                return seen
+            await asyncio.sleep(LOOK_S)
 
-    The sum over the threads that live now, as Linux counts it (``run_delay`` in ``/proc/PID/task/TID/schedstat``); 0.0
-    on systems that do not count it.
-    """
-    total_ns = 0
-    with suppress(FileNotFoundError):
-        for thread in _THREADS.iterdir():
-            with suppress(FileNotFoundError, ProcessLookupError):
-                total_ns += int((thread / "schedstat").read_text().split()[1])
-    return total_ns / 1e9
+
+def block_until(look: Callable[[], T | None], *, within_s: float = PATIENCE_S) -> T:
+    """Look until what is seen is true, and return it; meanwhile nothing else happens on this thread."""
+    end = time.monotonic() + within_s
+    while not (seen := look()):
+        assert time.monotonic() < end
+        time.sleep(LOOK_S)
+    return seen

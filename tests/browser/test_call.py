@@ -10,6 +10,7 @@ import pytest_asyncio
 from playwright.async_api import BrowserContext, FilePayload, Page, expect
 
 from tests.browser.conftest import OpenBrowser, Server, StartServer, Windows
+from tests.waits import until
 
 Pages = Sequence[Page]
 
@@ -51,9 +52,7 @@ def sessions(server: Server) -> set[str]:
 
 async def expect_no_sessions_but(before: set[str], server: Server) -> None:
     """Wait until the server has no sessions but those that pages of other tests have left behind."""
-    async with asyncio.timeout(25):
-        while sessions(server) - before:  # noqa: ASYNC110 - it tells when asked, and only then
-            await asyncio.sleep(0.05)
+    await until(lambda: not sessions(server) - before)
 
 
 async def meet(server: Server, browser: Windows, *recordings: Path | None) -> list[Page]:

@@ -1,9 +1,9 @@
 """The page shows what a person is to read."""
 
-import asyncio
 import re
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.async_api import Page, expect
@@ -13,13 +13,13 @@ from tests.browser.conftest import (
     INSECURE,
     INSECURE_HOST,
     NO_MICROPHONE,
-    WAIT_MS,
     OpenBrowser,
     OpenPage,
     Server,
     StartServer,
     write_wav,
 )
+from tests.waits import until
 from voxgender.peer.voices import WOMAN, speak
 
 REMOTE_INBOUND = """async () => {
@@ -46,9 +46,7 @@ async def expect_live(page: Page) -> None:
 
 async def expect_no_sessions(server: Server) -> None:
     # The call of a page that an earlier test closed is ended after 15 s without a packet.
-    async with asyncio.timeout(25):
-        while server.sessions():  # noqa: ASYNC110 - it tells when asked, and only then
-            await asyncio.sleep(0.05)
+    await until(lambda: not server.sessions())
 
 
 @pytest.mark.parametrize("label", ["male", pytest.param("female", marks=pytest.mark.firefox)])
@@ -190,9 +188,12 @@ async def test_the_browser_is_told_how_its_packets_arrive(server: Server, open_p
     )
     await press(page, "Start")
     await expect_live(page)
-    async with asyncio.timeout(WAIT_MS / 1_000):
-        while (remote := await page.evaluate(REMOTE_INBOUND))["roundTripTimeMeasurements"] < 2:  # noqa: ASYNC110
-            await asyncio.sleep(0.1)
+
+    async def measured() -> dict[str, Any] | None:
+        seen: dict[str, Any] = await page.evaluate(REMOTE_INBOUND)
+        return seen if seen["roundTripTimeMeasurements"] >= 2 else None
+
+    remote = await until(measured)
     assert remote["packetsLost"] == 0
     assert 0 < remote["roundTripTime"] < 1
     assert remote["jitter"] < 0.1

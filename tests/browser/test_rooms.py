@@ -1,6 +1,5 @@
 """Several voices by one connection from a real browser."""
 
-import asyncio
 import base64
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import pytest
 from tests.browser.conftest import SOUND_UNASKED, OpenPage, Server
 from tests.browser.test_page import expect_no_sessions
 from tests.lossyproxy import a_lossy_proxy
+from tests.waits import until
 
 PREPARE = """async (files) => {
     const { VoxgenderClient } = await import('/client/index.js');
@@ -114,9 +114,7 @@ async def test_a_voice_does_not_stay_on_the_server_for_answers_that_are_lost(
         adding = page.evaluate("async () => client.add('carol', await track('male')).catch(({ code }) => code)")
         assert await adding == "unreachable"
         del proxy.losing["PATCH"]
-        async with asyncio.timeout(15):
-            while count() > 2:  # noqa: ASYNC110 - it tells when asked, and only then
-                await asyncio.sleep(0.05)
+        await until(lambda: count() == 2)
         await page.evaluate(ADD, ["dave", "male"])
         await page.wait_for_function("heard.dave")
         assert count() == 3

@@ -15,6 +15,7 @@ from tests.deploy.artifacts import ROOT
 from tests.options import given
 from tests.redisserver import a_free_port
 from tests.rtc import LOOPBACK, SDP, ToneTrack, a_peer, a_server
+from tests.waits import until
 from voxgender.engine import Engine
 from voxgender.settings import FrontSettings
 
@@ -45,10 +46,8 @@ async def an_nginx(folder: Path, block: str) -> AsyncIterator[str]:
         command, "-e", "stderr", "-p", str(folder), "-c", str(folder / "nginx.conf"), stderr=asyncio.subprocess.PIPE
     )
     try:
-        async with asyncio.timeout(10):
-            while not await _listens(port):
-                assert process.returncode is None, (await process.communicate())[1]
-                await asyncio.sleep(0.01)
+        await until(lambda: process.returncode is not None or _listens(port))
+        assert process.returncode is None, (await process.communicate())[1]
         yield f"http://{LOOPBACK}:{port}"
     finally:
         if process.returncode is None:

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from av.audio.frame import AudioFrame
 
-from tests.engine.models import PATIENCE_S
 from tests.engine.test_files import write
 from tests.support import Samples, TimedTrack, frames, in_real_time, silence, sine
+from tests.waits import PATIENCE_S
 from voxgender import AnyMessage, AudioError, Change, Segment, Summary, analyze, classify, classify_sync
 from voxgender.audio.files import read_audio
 from voxgender.engine import Engine, loading

@@ -8,8 +8,8 @@ import threading
 import numpy as np
 import pytest
 
-from tests.engine.models import PATIENCE_S
 from tests.support import Samples, silence
+from tests.waits import PATIENCE_S
 from voxgender import AnyMessage, AudioError, Segment, Summary, Voice, VoxgenderError, Warning
 from voxgender.embedding.voice import MAX_PUSHED_S
 from voxgender.errors import ModelError

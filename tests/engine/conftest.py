@@ -2,10 +2,18 @@
 
 from collections.abc import Callable, Iterator
 
+import numpy as np
 import pytest
 
+from tests.support import Samples, silence
 from voxgender.engine import Engine
 from voxgender.inference.classifier import Classifier
+from voxgender.peer.voices import MAN, speak
+
+
+@pytest.fixture(scope="module")
+def man() -> Samples:
+    return np.concatenate([silence(0.5), speak(MAN, 4.0), silence(1.0)]).astype(np.float32)
 
 
 @pytest.fixture

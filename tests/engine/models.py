@@ -5,9 +5,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from tests.waits import PATIENCE_S
 from voxgender.inference.classifier import Probabilities, Windows
-
-PATIENCE_S = 20.0
 
 
 class Pitch:

@@ -11,7 +11,7 @@ from voxgender.audio.activity import FRAME, VoiceActivity
 from voxgender.audio.frames import Wave
 from voxgender.engine.call_state import CallState, Hop
 from voxgender.engine.engine import Engine
-from voxgender.peer.voices import MAN, WOMAN, speak
+from voxgender.peer.voices import WOMAN, speak
 from voxgender.protocol import Scores, Segment, Summary
 
 FULL, SHORT, HOP_FRAMES = 16_000, 8_000, 6
@@ -111,11 +111,6 @@ def test_a_voice_becomes_a_change_a_segment_and_a_summary(state: CallState) -> N
     overall = state.overall()
     assert overall is not None
     assert overall[0] == "female"
-
-
-@pytest.fixture(scope="module")
-def man() -> Samples:
-    return np.concatenate([silence(0.5), speak(MAN, 4.0), silence(1.0)]).astype(np.float32)
 
 
 @pytest.mark.parametrize("exact", [True, False])

@@ -3,22 +3,15 @@
 import asyncio
 import threading
 
-import numpy as np
 import pytest
 
 from tests.engine.models import Held, Pitch
 from tests.engine.still import StillEngine, ToldCall
-from tests.support import Samples, silence, sine
+from tests.support import Samples, sine
 from voxgender.engine import Engine
 from voxgender.engine.pace import MAX_BEHIND
 from voxgender.errors import SettingsError
-from voxgender.peer.voices import MAN, speak
 from voxgender.protocol import Result, Warning
-
-
-@pytest.fixture(scope="module")
-def man() -> Samples:
-    return np.concatenate([silence(0.5), speak(MAN, 4.0), silence(1.0)]).astype(np.float32)
 
 
 def test_hello_says_what_listens() -> None:

@@ -49,11 +49,6 @@ def judge_all(classifier: Classifier | None, audio: Samples) -> list[Hop]:
 
 
 @pytest.fixture(scope="module")
-def man() -> Samples:
-    return np.concatenate([silence(0.5), speak(MAN, 4.0), silence(1.0)]).astype(np.float32)
-
-
-@pytest.fixture(scope="module")
 def woman() -> Samples:
     return np.concatenate([silence(0.7), speak(WOMAN, 4.0), silence(0.8)]).astype(np.float32)
 

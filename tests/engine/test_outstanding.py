@@ -9,9 +9,10 @@ from contextlib import asynccontextmanager
 import numpy as np
 import pytest
 
-from tests.engine.models import PATIENCE_S, Pitch
+from tests.engine.models import Pitch
 from tests.engine.still import ToldCall
 from tests.support import Samples
+from tests.waits import PATIENCE_S
 from voxgender.audio.frames import Wave
 from voxgender.engine import Engine
 from voxgender.errors import ModelError

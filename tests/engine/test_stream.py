@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from tests.clock import run_virtual
-from tests.engine.models import PATIENCE_S, Fixed, Held, Pitch
+from tests.engine.models import Fixed, Held, Pitch
 from tests.engine.still import StillEngine
 from tests.engine.test_files import write
 from tests.support import Samples, silence, sine
+from tests.waits import PATIENCE_S, until
 from voxgender.audio.pcm import Encoding, PcmFormat, PcmPackets
 from voxgender.audio.pcmdecoder import PcmDecoder
 from voxgender.engine import Engine
@@ -136,8 +137,7 @@ async def test_a_stream_waits_for_the_engine_and_keeps_little(make: Callable[[Cl
     feeding = asyncio.create_task(told.feed(np.tile(speak(MAN, 4.0), 10)))
     assert await asyncio.to_thread(model.started.acquire, timeout=PATIENCE_S)
     (call,) = told.stream._calls
-    await asyncio.sleep(0)
-    assert call._has_space._waiters
+    await until(lambda: call._has_space._waiters)
     assert call._waiting_s <= call._buffer_s + 0.1
     assert not feeding.done()
     model.may_go_on.set()

@@ -19,9 +19,10 @@ from av import VideoFrame
 from av.audio.frame import AudioFrame
 
 from tests.clock import run_virtual
-from tests.engine.models import PATIENCE_S, Fixed, Held, Pitch
+from tests.engine.models import Fixed, Held, Pitch
 from tests.engine.still import StillEngine
 from tests.support import Samples, TimedTrack, frame, frames, in_real_time, noise, silence, sine
+from tests.waits import PATIENCE_S
 from voxgender.audio.files import read_audio
 from voxgender.engine import Engine
 from voxgender.engine.call import MAX_WAITING_S

@@ -9,6 +9,7 @@ import pytest
 from redis.asyncio.client import Pipeline
 
 from tests.redisserver import a_redis
+from tests.waits import until
 from voxgender.fleet.announcer import Announcer, NodeStatus
 from voxgender.fleet.registry import Registry
 from voxgender.fleet.secret import Secret
@@ -35,10 +36,8 @@ async def test_a_node_is_announced_again_as_soon_as_the_registry_is_back(caplog:
         announcer = Announcer(registry, NodeStatus(node, "a"), renew_s=0.02)
         await announcer.start()
         await redis.start()
-        async with asyncio.timeout(10):
-            while not (records := await registry.read()):  # noqa: ASYNC110 - the announcer's own clock
-                await asyncio.sleep(0.01)
-        assert not records[0].draining
+        (record,) = await until(registry.read)
+        assert not record.draining
         node.drain()
         await announcer.announce()
         (record,) = await registry.read()

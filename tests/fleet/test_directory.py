@@ -1,8 +1,7 @@
 """Nodes are known as long as they should be, and calls go to the right ones."""
 
-import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import ExitStack
 from itertools import count
 from typing import Any
@@ -10,8 +9,10 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from tests.clock import StillClock
 from tests.nodes import SECRET, a_front, a_node
 from tests.redisserver import a_redis
+from tests.waits import until
 from voxgender.engine import Engine
 from voxgender.errors import NotReady
 from voxgender.fleet.directory import Directory
@@ -23,22 +24,13 @@ from voxgender.fleet.sources import RedisNodes, StaticNodes
 beats = count()
 
 
-class Clock:
-    """Stands still until it is moved."""
-
-    now = 1_000.0
-
-    def __call__(self) -> float:
-        return self.now
+@pytest.fixture
+def clock() -> StillClock:
+    return StillClock()
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-async def directory(clock: Clock) -> AsyncIterator[Directory]:
+async def directory(clock: StillClock) -> AsyncIterator[Directory]:
     directory = Directory(StaticNodes([]), SECRET, clock=clock)
     yield directory
     await directory.close()
@@ -48,13 +40,6 @@ def learn(directory: Directory, node_id: str, **known: Any) -> None:
     url = f"http://{node_id}.example:1"
     record = NodeRecord(id=node_id, url=url, capacity=100, sessions=0, load=0.0, version="1", beat=next(beats))
     directory._update(replace(record, **known), url)
-
-
-async def until(known: Callable[[], bool]) -> None:
-    """The directory looks by its own clock, and tells nobody."""
-    async with asyncio.timeout(10):
-        while not known():  # noqa: ASYNC110 - the clock that it waits for is another's
-            await asyncio.sleep(0.01)
 
 
 class TestChoice:
@@ -132,7 +117,7 @@ class TestChoice:
         assert member.record.id == "calm"
 
     async def test_a_node_that_was_slow_is_the_last_choice_for_a_while(
-        self, directory: Directory, clock: Clock
+        self, directory: Directory, clock: StillClock
     ) -> None:
         learn(directory, "slow")
         learn(directory, "well", sessions=90)
@@ -278,7 +263,7 @@ class TestRegistry:
                 assert front.directory.members() == []
             await registry.close()
 
-    async def test_a_silent_node_is_forgotten_when_its_lease_would_be_over(self, clock: Clock) -> None:
+    async def test_a_silent_node_is_forgotten_when_its_lease_would_be_over(self, clock: StillClock) -> None:
         # An address that swallows packets would take a second to say nothing.
         directory = Directory(StaticNodes([]), SECRET, query_after_s=1e9, clock=clock)
         learn(directory, "silent")

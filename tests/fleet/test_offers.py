@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from tests.rtc import LOOPBACK, ToneTrack, a_peer
+from tests.waits import until
 from voxgender.engine import Engine
 from voxgender.errors import NotReady
 from voxgender.fleet.offers import Offers
@@ -87,7 +88,6 @@ async def test_a_refusal_holds_for_the_id(node: MediaNode, offer: str) -> None:
 async def test_ids_are_not_remembered_for_ever(node: MediaNode, offer: str) -> None:
     offers = Offers(node, remembered_s=0.0)
     await offers.withdraw("id")
-    while offers._answers:  # noqa: ASYNC110 - the clock that it waits for is another's
-        await asyncio.sleep(0)
+    await until(lambda: not offers._answers)
     await offers.answer("id", offer, None)
     assert node.live == 1

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from msgspec.structs import replace
 from redis.asyncio import Redis
 
 from tests.redisserver import RedisServer, a_free_port, a_redis
+from tests.waits import until
 from voxgender.errors import SettingsError
 from voxgender.fleet.record import NodeRecord
 from voxgender.fleet.registry import Registry, RegistryLost
@@ -54,9 +56,12 @@ async def test_a_record_that_is_not_renewed_goes_with_its_lease(redis: RedisServ
     await brief.announce(a_record("gone"))
     await brief.close()
     await registry.announce(a_record("here"))
-    while len(records := await registry.read()) > 1:  # noqa: ASYNC110 - the clock that it waits for is another's
-        await asyncio.sleep(0.01)
-    assert [record.id for record in records] == ["here"]
+
+    async def one_is_left() -> bool:
+        return len(await registry.read()) == 1
+
+    await until(one_is_left)
+    assert [record.id for record in await registry.read()] == ["here"]
     async with Redis.from_url(redis.url) as client:
         assert await client.smembers("{voxgender}:nodes") == {b"here"}
 
@@ -142,6 +147,10 @@ async def command(redis: "Redis", *words: object) -> bytes:
     return answer
 
 
+async def is_in_a_cluster(redis: Redis) -> bool:
+    return b"cluster_state:ok" in await command(redis, "CLUSTER", "INFO")
+
+
 @asynccontextmanager
 async def a_cluster(folder: Path) -> AsyncIterator[list[RedisServer]]:
     """Two servers of one Redis cluster, each with half of the slots."""
@@ -161,10 +170,8 @@ async def a_cluster(folder: Path) -> AsyncIterator[list[RedisServer]]:
             await command(one, "CLUSTER", "ADDSLOTSRANGE", 0, 8191)
             await command(two, "CLUSTER", "ADDSLOTSRANGE", 8192, 16383)
             await command(one, "CLUSTER", "MEET", "127.0.0.1", second.port, bus)
-            async with asyncio.timeout(20):
-                for each in (one, two):
-                    while b"cluster_state:ok" not in await command(each, "CLUSTER", "INFO"):  # noqa: ASYNC110
-                        await asyncio.sleep(0.05)
+            for each in (one, two):
+                await until(partial(is_in_a_cluster, each))
         yield servers
 
 

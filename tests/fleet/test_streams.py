@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import AsyncExitStack
+from typing import Any
 
 import pytest
 from aiohttp import ClientSession
@@ -10,6 +11,7 @@ from tests.http.test_listen import SECOND, finish, of, refusal, until_closed
 from tests.nodes import SECRET, a_front, a_node
 from tests.options import given
 from tests.rtc import LOOPBACK
+from tests.waits import until
 from voxgender import protocol
 from voxgender.engine import Engine
 from voxgender.fleet.secret import Secret
@@ -156,15 +158,14 @@ async def test_workers_carry_streams_too() -> None:
 
 async def until_counted(http: ClientSession, calls: int, audio_s: float) -> None:
     """Wait until the usage of both workers adds up to this."""
-    async with asyncio.timeout(5):
-        while True:
-            async with http.get("/usage") as response:
-                report = await response.json()
-            assert len(report["nodes"]) == 2
-            if report["total"]["calls"] == calls:
-                assert report["total"]["audio_s"] == pytest.approx(audio_s)
-                return
-            await asyncio.sleep(0.01)
+
+    async def total() -> dict[str, Any] | None:
+        async with http.get("/usage") as response:
+            report = await response.json()
+        assert len(report["nodes"]) == 2
+        return report["total"] if report["total"]["calls"] == calls else None
+
+    assert (await until(total))["audio_s"] == pytest.approx(audio_s)
 
 
 def holds(worker: Worker, session: str) -> bool:

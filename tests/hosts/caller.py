@@ -9,7 +9,8 @@ from typing import Self
 from aiohttp import ClientResponse, ClientSession
 from aiortc import MediaStreamTrack
 
-from tests.rtc import PATIENCE_S, SDP, Peer, ToneTrack
+from tests.rtc import SDP, Peer, ToneTrack
+from tests.waits import PATIENCE_S
 from voxgender import protocol
 
 

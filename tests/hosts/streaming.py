@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager, suppress
 from aiohttp import ClientError, ClientSession, ClientTimeout, ClientWebSocketResponse, ClientWSTimeout, WSMsgType
 
 from tests.hosts.network import Host
+from tests.waits import PATIENCE_S
 from voxgender import protocol
 
 CHUNK_S = 0.04
@@ -21,7 +22,6 @@ QUIET_S = 1.5
 """Time without a message after which the connection is given up."""
 CLOSE = ClientWSTimeout(ws_close=0.2)
 """A close has no way to go by where the network is gone."""
-PATIENCE_S = 30.0
 
 
 class Stream:

@@ -4,7 +4,7 @@ import asyncio
 import random
 import re
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 
 import pytest
@@ -15,6 +15,7 @@ from tests.hosts.conftest import Hosts
 from tests.hosts.processes import UDP_PORTS, MediaNode
 from tests.hosts.streaming import streaming
 from tests.rtc import ToneTrack
+from tests.waits import until
 from voxgender import protocol
 from voxgender.fleet.registry import LEASE_S
 from voxgender.peer.caller import Caller as PeerCaller
@@ -129,7 +130,7 @@ async def test_a_node_that_signaling_cannot_reach_keeps_its_calls(
     async def can_be_asked() -> bool:
         return await call.ask("GET") == 200
 
-    await eventually(can_be_asked)
+    await until(can_be_asked)
     assert await call.end() == 200
     assert {await call.end() for call in others} == {200}
     await nothing_is_left(fleet, http)
@@ -203,7 +204,7 @@ async def test_a_rolling_update_loses_no_call(
     await known_nodes(fleet, http)
     urls = [signaling.url for signaling in fleet.signaling]
     async with callers(4, http, urls, fleet.lab.public) as speaking:
-        await eventually(lambda: all_speak(fleet, http, 4))
+        await until(lambda: all_speak(fleet, http, 4))
         for node in updated:
             assert await asyncio.to_thread(node.stop) == 0
             assert node.host.public not in {caller.nodes[-1] for caller in speaking}
@@ -293,7 +294,7 @@ async def nothing_is_left(fleet: Hosts, http: ClientSession) -> None:
         return not await live_sessions(fleet, http)
 
     # A call may connect at the end of its 15 s, and be given up 15 s after its last packet.
-    await eventually(is_so, timeout_s=45)
+    await until(is_so, within_s=45)
 
 
 async def known_nodes(fleet: Hosts, http: ClientSession) -> None:
@@ -308,11 +309,4 @@ async def known_nodes(fleet: Hosts, http: ClientSession) -> None:
                 return False
         return True
 
-    await eventually(is_so)
-
-
-async def eventually(check: Callable[[], Awaitable[bool]], timeout_s: float = 15.0) -> None:
-    """Wait until something that nobody tells comes true."""
-    async with asyncio.timeout(timeout_s):
-        while not await check():  # noqa: ASYNC110 - in other processes
-            await asyncio.sleep(0.05)
+    await until(is_so)

@@ -17,6 +17,7 @@ from tests.figures import value_of
 from tests.rtc import LOOPBACK, Server, ToneTrack, a_peer, a_server
 from tests.test_logs import ROLES
 from tests.test_logs import a_server as a_process
+from tests.waits import until
 from voxgender import metrics
 from voxgender.engine import Engine
 from voxgender.http import events
@@ -278,9 +279,7 @@ async def test_a_response_is_dropped_whose_reader_stops(
     file.write_bytes(bytes(20_000_000))
     async with serving(file=file) as (port, _), a_reader_that_stops(port, path):
         assert connections(port)
-        async with asyncio.timeout(10):
-            while connections(port):  # noqa: ASYNC110 - the kernel's
-                await asyncio.sleep(0.05)
+        await until(lambda: not connections(port))
     assert [record for record in caplog.records if record.levelno > logging.INFO] == []
 
 
@@ -322,9 +321,7 @@ async def test_who_leaves_in_the_middle_of_a_body_is_counted_as_theirs(
                     assert response.ok
                 if abort:
                     client.writer.transport.abort()
-    async with asyncio.timeout(5):
-        while broken("ClientLeft") < before + 4:  # noqa: ASYNC110 - a counter
-            await asyncio.sleep(0.01)
+    await until(lambda: broken("ClientLeft") == before + 4)
     assert value_of(metrics.OFFERS_REJECTED.labels("internal_error")) == rejected
     assert [record for record in caplog.records if record.levelno > logging.INFO] == []
 

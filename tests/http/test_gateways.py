@@ -1,6 +1,5 @@
 """Streams shaped as Twilio's and Telnyx's documents have them."""
 
-import asyncio
 import gc
 import json
 from base64 import b64encode
@@ -19,6 +18,7 @@ from tests.http.test_listen import emptied, of, refusal, until_closed
 from tests.options import given
 from tests.rtc import Server, a_server
 from tests.support import Samples, frames, silence
+from tests.waits import until
 from voxgender import amrwb, protocol
 from voxgender.engine import Engine
 from voxgender.http import mediastream
@@ -340,9 +340,7 @@ async def test_vonage_shows_the_token_in_its_header(phone: Server) -> None:
     async with phone.http.ws_connect("/listen/vonage", headers={"Authorization": f"Bearer {TOKEN}"}) as socket:
         await say(socket, vonage_start())
         await socket.send_bytes(bytes(640))
-        async with asyncio.timeout(5):
-            while not phone.node.live:  # noqa: ASYNC110 - a node tells nobody
-                await asyncio.sleep(0.01)
+        await until(lambda: phone.node.live)
     await emptied(phone)
     async with phone.http.ws_connect("/listen/vonage") as socket:
         await say(socket, vonage_start())

@@ -15,6 +15,7 @@ from tests.nodes import a_front, a_node
 from tests.options import given
 from tests.rtc import FRAGMENT, Server, a_server
 from tests.support import noise, sine
+from tests.waits import until
 from voxgender import protocol
 from voxgender.engine import Engine
 from voxgender.http.connections import TimeLimits
@@ -69,9 +70,7 @@ def of(kind: type[protocol.Message], messages: Iterable[protocol.Message]) -> li
 
 async def emptied(server: Server) -> None:
     """Wait until nothing is left of any call."""
-    async with asyncio.timeout(5):
-        while server.node.live:  # noqa: ASYNC110 - a node tells nobody
-            await asyncio.sleep(0.01)
+    await until(lambda: not server.node.live)
 
 
 async def test_a_stream_is_greeted_told_and_summed_up(server: Server) -> None:

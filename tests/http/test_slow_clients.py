@@ -18,6 +18,7 @@ from tests.nodes import a_front, a_node
 from tests.options import given
 from tests.rtc import LOOPBACK, Server, a_server
 from tests.support import Samples
+from tests.waits import until
 from voxgender import protocol
 from voxgender.engine import Engine
 from voxgender.engine.stream import Stream
@@ -100,9 +101,7 @@ class Place(NamedTuple):
     """The number of its calls."""
 
     async def emptied(self) -> None:
-        async with asyncio.timeout(30):
-            while self.live():  # noqa: ASYNC110 - a node tells nobody
-                await asyncio.sleep(0.01)
+        await until(lambda: not self.live())
 
 
 @asynccontextmanager

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 import pytest
 from aiohttp import ClientSession
 
+from tests.clock import StillClock
 from tests.engine.models import Pitch
 from tests.http.test_gateways import CONNECTED, STOP, both_tracks, say, twilio_start
 from tests.http.test_listen import emptied, of, refusal, until_closed
@@ -100,20 +101,12 @@ async def test_a_reservation_that_was_deleted_is_none_any_more(engine: Engine) -
         await refusal(one.http, ticket["url"], 404, "ticket_not_found")
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1_800_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-def tickets(node: MediaNode, clock: Clock) -> Tickets:
+def tickets(node: MediaNode, clock: StillClock) -> Tickets:
     return Tickets(node, Rates(RateOptions(), Proxies(ProxyOptions())), Seal("secret"), clock=clock)
 
 
 async def test_a_ticket_expires_everywhere_and_counts_as_its_subject_s_call(engine: Engine) -> None:
-    clock = Clock()
+    clock = StillClock(1_800_000_000.0)
     one, other = MediaNode(), MediaNode(max_sessions_per_subject=1)
     one.start(engine)
     other.start(engine)

@@ -1,6 +1,5 @@
 """``GET /usage``: operators see the sums of what clients were told."""
 
-import asyncio
 from collections import Counter
 from typing import Any
 
@@ -13,6 +12,7 @@ from tests.nodes import a_front, a_node
 from tests.options import given
 from tests.rooms import a_room
 from tests.rtc import SDP, ToneTrack, a_peer, a_server
+from tests.waits import until
 from voxgender import protocol
 from voxgender.engine import Engine
 from voxgender.settings import FrontSettings
@@ -28,12 +28,13 @@ async def usage_of(http: ClientSession, **headers: str) -> dict[str, Any]:
 
 async def counted(http: ClientSession, calls: int) -> dict[str, Any]:
     """Wait until so many calls have ended and none is on; return the usage."""
-    async with asyncio.timeout(5):
-        while True:
-            report = await usage_of(http)
-            if report["total"]["calls"] == calls and not any(node["live"] for node in report["nodes"]):
-                return report
-            await asyncio.sleep(0.01)
+
+    async def look() -> dict[str, Any] | None:
+        report = await usage_of(http)
+        are_over = report["total"]["calls"] == calls and not any(node["live"] for node in report["nodes"])
+        return report if are_over else None
+
+    return await until(look)
 
 
 def rows(report: dict[str, Any]) -> dict[str | None, tuple[int, float, float]]:

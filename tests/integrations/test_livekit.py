@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from livekit import rtc
 
-from tests.engine.models import PATIENCE_S
 from tests.support import Samples, silence
+from tests.waits import PATIENCE_S
 from voxgender.integrations.livekit import Heard, RoomVoices
 from voxgender.peer.voices import MAN, WOMAN, speak
 

@@ -25,8 +25,9 @@ from aiortc.rtp import RtpPacket
 from tests import offers
 from tests.fuzz.packets import signed
 from tests.media.test_decoder import opus_payloads
-from tests.rtc import PATIENCE_S, SDP, Peer, Server, ToneTrack, session_on
-from tests.waits import waited_s
+from tests.processor import waited_s
+from tests.rtc import SDP, Peer, Server, ToneTrack, session_on
+from tests.waits import PATIENCE_S
 from voxgender.media.aiortc_internals import reception, sctp
 from voxgender.media.aiortc_internals.ice import send_now
 from voxgender.media.audiobudget import BURST_S, PACE
@@ -158,7 +159,6 @@ class Bystanders:
                 await asyncio.sleep(0.01)
         await asyncio.sleep(max(0.0, since.at_s + DURATION_S - time.monotonic()))
         until = Moment.now()
-        await asyncio.sleep(0.5)
         return max(caller.longest_gap_s(since, until) for caller in self.callers), attacker
 
 

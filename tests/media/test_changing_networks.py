@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -10,8 +10,9 @@ from aioice import stun
 
 from tests.figures import value_of
 from tests.nat import Nat, call_behind_nat, udp_port
+from tests.processor import waited_s
 from tests.rtc import Peer, Server, ToneTrack, a_peer, a_server, session_on
-from tests.waits import waited_s
+from tests.waits import until
 from voxgender import metrics
 from voxgender.engine import Engine
 from voxgender.media.aiortc_internals.paths import HEARD_ELSEWHERE_S, QUIET_S, Consent
@@ -53,11 +54,11 @@ async def results_again_after_s(peer: Peer) -> float:
     return asyncio.get_running_loop().time() - began_at - (waited_s() - waited_before_s)
 
 
-async def eventually(check: Callable[[], object]) -> None:
-    """Wait until something comes true of which there is no event."""
-    async with asyncio.timeout(10):
-        while not check():  # noqa: ASYNC110
-            await asyncio.sleep(0.02)
+async def consent_given_after(server: Server, path: str, seconds: float) -> None:
+    """Wait until a caller has consented again, so many seconds from now or later."""
+    paths = connection(server, path)._protocols[0]._paths
+    at = asyncio.get_running_loop().time() + seconds
+    await until(lambda: paths._consented_at > at)
 
 
 def is_media(data: bytes) -> bool:
@@ -116,7 +117,7 @@ async def test_a_caller_that_says_nothing_is_followed_by_its_checks(server: Serv
     async with a_caller(server) as (_, path, nat):
         nat.intercept = lambda data: None if is_media(data) else nat.to_server(data)
         await nat.rebind()
-        await eventually(lambda: answers_go_to(server, path) == nat.mapped)
+        await until(lambda: answers_go_to(server, path) == nat.mapped)
 
 
 async def test_two_callers_whose_nat_swaps_their_ports_are_told_apart(server: Server) -> None:
@@ -180,7 +181,7 @@ def signed_by(ice: Any, *, nominating: bool) -> bytes:
 
 async def test_nobody_else_moves_a_call_not_even_while_its_caller_is_silent(server: Server) -> None:
     """Junk, copies of all that the caller sent, unsigned checks and checks of a call of one's own move nothing."""
-    async with a_caller(server) as (peer, path, nat), a_caller(server) as (_, own_path, own_nat):
+    async with a_caller(server) as (peer, path, nat), a_caller(server) as (own, own_path, own_nat):
         assert nat.server == own_nat.server
         mapped = nat.mapped
         before = value_of(metrics.PATHS_CHANGED)
@@ -200,7 +201,8 @@ async def test_nobody_else_moves_a_call_not_even_while_its_caller_is_silent(serv
                 for data in (*media[:50], *checks[:5], *junk):
                     stranger.send(data)
                 stranger.send(signed_by(connection(server, own_path), nominating=True))
-            await asyncio.sleep(0.5)
+            # By then the server has read what the stranger sent last.
+            await results_again_after_s(own)
             assert answers_go_to(server, path) == mapped
             assert stranger.address not in connection(server, path)._protocols[0].transport.sources.values()
             # Its own call is its own matter.
@@ -264,12 +266,12 @@ async def test_a_copied_nomination_does_not_bring_back_an_address_that_was_left(
 
         nat.intercept = answer
         stranger.send(nominated)
-        await eventually(lambda: answers_go_to(server, path) == stranger.address)
+        await until(lambda: answers_go_to(server, path) == stranger.address)
         nat.to_server(copied)
-        await asyncio.sleep(0.3)
+        await results_again_after_s(peer)
         assert answers_go_to(server, path) == stranger.address
         nat.to_server(signed_by(ice, nominating=True))
-        await eventually(lambda: answers_go_to(server, path) == here)
+        await until(lambda: answers_go_to(server, path) == here)
         assert await results_again_after_s(peer) < 2
 
 
@@ -280,14 +282,13 @@ async def test_a_call_whose_caller_no_longer_answers_ends_with_a_reason(engine: 
     async with a_server(engine, session_times=times) as server, a_caller(server) as (_, path, nat):
         session = session_on(server.node)
         messages = session.follow()
-        await asyncio.sleep(1.5)
-        assert server.node.live, "it answers"
+        await consent_given_after(server, path, 1.0)
         nat.way_back = False
         async with asyncio.timeout(10):
             errors = [message async for _, message in messages if isinstance(message, Error)]
         assert [error.code for error in errors] == ["consent_expired"]
         assert session.ended_for == "consent_expired"
-        await eventually(lambda: not server.node.live)
+        await until(lambda: not server.node.live)
         assert value_of(metrics.SESSIONS_ENDED.labels("consent_expired")) == before + 1
         async with server.http.get(path) as response:
             assert response.status == 404
@@ -296,9 +297,9 @@ async def test_a_call_whose_caller_no_longer_answers_ends_with_a_reason(engine: 
 async def test_a_long_way_is_no_missing_consent(engine: Engine) -> None:
     """aioice waits half a second for an answer: calls by satellite ended after half a minute."""
     times = SessionTimes(consent=Consent(2.0, (0.8, 0.9)))
-    async with a_server(engine, session_times=times) as server, a_caller(server) as (peer, _, nat):
+    async with a_server(engine, session_times=times) as server, a_caller(server) as (peer, path, nat):
         nat.delay_s = 0.3
-        await asyncio.sleep(4)
+        await consent_given_after(server, path, 2.0)
         session = session_on(server.node)
         assert session.ended_for is None
         await peer.until(Result)
@@ -310,7 +311,7 @@ async def test_nothing_is_left_of_a_call_that_ends_while_its_caller_is_looked_fo
         protocol = ice._protocols[0]
         nat.way_back = False
         await nat.rebind()
-        await eventually(lambda: protocol._paths._checked)
+        await until(lambda: protocol._paths._checked)
         async with server.http.delete(path) as response:
             assert response.status == 200
         await asyncio.sleep(0)

@@ -9,10 +9,10 @@ import pytest
 from tests.figures import value_of
 from tests.nodes import a_front, a_node
 from tests.rtc import SDP, ToneTrack, a_peer, a_server
+from tests.waits import until
 from voxgender import metrics, protocol
 from voxgender.engine import Engine
 from voxgender.media.load import BACKLOG_S, LAG_S, MIN_WINDOWS_PER_S, SAMPLE_S, Load
-from voxgender.media.node import MediaNode
 
 
 def measured(
@@ -68,11 +68,6 @@ def slow_engine() -> Iterator[tuple[Engine, asyncio.Event]]:
     engine.close()
 
 
-async def until(node: MediaNode, *, overloaded: bool) -> None:
-    while node.overloaded is not overloaded:  # noqa: ASYNC110 - measured four times a second
-        await asyncio.sleep(0.05)
-
-
 async def test_a_busy_engine_keeps_further_calls_out_and_those_that_are_up_go_on(
     slow_engine: tuple[Engine, asyncio.Event],
 ) -> None:
@@ -82,7 +77,7 @@ async def test_a_busy_engine_keeps_further_calls_out_and_those_that_are_up_go_on
         peer.channels()
         await peer.call(server.http)
         offer = await another.offer()
-        await asyncio.wait_for(until(server.node, overloaded=True), 15)
+        await until(lambda: server.node.overloaded)
         before = value_of(metrics.OFFERS_REJECTED.labels("overloaded"))
         async with server.http.post("/whip", data=offer, headers=SDP) as response:
             assert response.status == 503
@@ -93,7 +88,7 @@ async def test_a_busy_engine_keeps_further_calls_out_and_those_that_are_up_go_on
             assert response.status == 200
         await peer.until(protocol.Result)
         let_go.set()
-        await asyncio.wait_for(until(server.node, overloaded=False), 15)
+        await until(lambda: not server.node.overloaded)
         await another.call(server.http)
 
 

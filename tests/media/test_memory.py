@@ -19,6 +19,7 @@ from aiortc import RTCDataChannel, RTCPeerConnection, RTCRtpReceiver
 
 from tests.replay import replay
 from tests.rtc import SDP, Server, ToneTrack, a_peer, session_on
+from tests.waits import until
 from voxgender.engine import Call, Engine
 from voxgender.engine.call_state import CallState
 from voxgender.media.calltransport import CallTransport
@@ -72,9 +73,7 @@ async def test_nothing_of_a_hundred_calls_is_left(server: Server, packets: list[
         for _ in range(CALLS):
             group.create_task(place())
 
-    async with asyncio.timeout(10):
-        while len(asyncio.all_tasks()) > tasks or alive() != before:  # noqa: ASYNC110 - no event tells of the last one
-            await asyncio.sleep(0.1)
+    await until(lambda: len(asyncio.all_tasks()) <= tasks and alive() == before)
     assert not server.node.places.sessions()
     assert pacer.idle
     # The HTTP client and server may keep a connection each for the next one.
@@ -119,9 +118,7 @@ async def all_gone(parts: dict[str, "weakref.ref[object]"]) -> None:
         return {name for name, part in parts.items() if part() is not None}
 
     try:
-        async with asyncio.timeout(10):
-            while left():  # noqa: ASYNC110 - that something is freed, nothing tells
-                await asyncio.sleep(0.01)
+        await until(lambda: not left(), within_s=10)
     except TimeoutError:
         pytest.fail(f"waits for the garbage collector: {left()}")
 
@@ -161,9 +158,7 @@ async def test_a_call_that_never_comes_up_leaves_nothing_for_the_garbage_collect
         async with server.http.post("/whip", data=offer, headers=SDP) as response:
             path = response.headers["Location"]
         made = parts(session_on(server.node))
-        async with asyncio.timeout(10):
-            while candidate == "127.0.0.1 9" and not checks_under_way(server):  # noqa: ASYNC110 - no event tells
-                await asyncio.sleep(0.01)
+        await until(lambda: candidate != "127.0.0.1 9" or checks_under_way(server))
         async with server.http.delete(path):
             await all_gone(made)
 

@@ -1,6 +1,5 @@
 """Clients whose calls share an address: begun anew from their only port, or from one offer that was sent twice."""
 
-import asyncio
 import re
 import socket
 from collections.abc import AsyncIterator
@@ -11,6 +10,7 @@ import pytest
 
 from tests.nat import call_behind_nat
 from tests.rtc import LOOPBACK, SDP, Peer, Server, ToneTrack, a_peer, a_server
+from tests.waits import until
 from voxgender.engine import Engine
 from voxgender.protocol import Result
 
@@ -74,9 +74,7 @@ async def test_an_offer_whose_answer_was_lost_may_be_sent_again(engine: Engine, 
         answers_every_check(peer)
         lost = await answered(server, offer)
         (shared,) = server.node.sockets.shared
-        async with asyncio.timeout(10):
-            while not shared._by_source:  # noqa: ASYNC110 - a socket has no event
-                await asyncio.sleep(0.01)
+        await until(lambda: shared._by_source)
         answer = await answered(server, offer)
         ports = [re.findall(r"^a=candidate:.* (\d+) typ host", one, re.MULTILINE) for one in (lost, answer)]
         # Chromium takes what comes from one address for one call, so only another port helps it.
@@ -84,7 +82,5 @@ async def test_an_offer_whose_answer_was_lost_may_be_sent_again(engine: Engine, 
         await peer.accept(answer)
         await peer.until(Result)
         # The call whose answer was lost can never connect, and gives its place back.
-        async with asyncio.timeout(5):
-            while server.node.live > 1:  # noqa: ASYNC110 - a node tells nobody of its calls
-                await asyncio.sleep(0.01)
+        await until(lambda: server.node.live == 1)
         await peer.until(Result)

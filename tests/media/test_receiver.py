@@ -8,8 +8,10 @@ from aiortc import RTCRtpCodecParameters
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.clock import run_virtual
 from tests.figures import value_of
 from tests.media.test_decoder import OPUS, PCMU, opus_payloads
+from tests.waits import until
 from voxgender import metrics
 from voxgender.audio.frames import Frame, Packet
 from voxgender.engine import Engine
@@ -48,12 +50,12 @@ async def receiver(engine: Engine) -> AsyncIterator[AudioReceiver]:
     made._call.abandon()
 
 
-def make_receiver(engine: Engine, *more: RTCRtpCodecParameters, bye_grace_s: float = BYE_GRACE_S) -> AudioReceiver:
+def make_receiver(engine: Engine, *more: RTCRtpCodecParameters) -> AudioReceiver:
     """A receiver whose packets nobody takes but the test."""
     decoders = Decoders()
     call = engine.open(lambda _: None, lambda _: None, decode=decoders.decode)
     call.hold()
-    receiver = AudioReceiver(call, decoders, bye_grace_s=bye_grace_s)
+    receiver = AudioReceiver(call, decoders)
     receiver.configure([OPUS, PCMU, *more])
     return receiver
 
@@ -125,22 +127,26 @@ async def test_a_hole_before_a_pause_is_given_up_by_the_clock(receiver: AudioRec
     receiver.feed(packet(0), asyncio.get_running_loop().time())
     assert pts(receiver) == [0]
     receiver.feed(packet(2), asyncio.get_running_loop().time())
-    async with asyncio.timeout(5):
-        while not (ready := pts(receiver)):  # noqa: ASYNC110 - no event tells
-            await asyncio.sleep(0.01)
-    assert ready == [1, 2]
+    assert await until(lambda: pts(receiver)) == [1, 2]
 
 
-async def test_a_hole_is_not_given_up_while_what_fills_it_may_wait_in_the_socket(receiver: AudioReceiver) -> None:
+def test_a_hole_is_not_given_up_while_what_fills_it_may_wait_in_the_socket(engine: Engine) -> None:
     """Sockets of many calls are read once in 192 ms: a packet that came in time was given up before it was read."""
-    now = asyncio.get_running_loop().time()
-    receiver.feed(packet(0), now)
-    receiver.feed(packet(2), now)
-    await asyncio.sleep(0.192)
-    assert pts(receiver) == [0]
-    receiver.feed(packet(1), now + MIN_REORDER_WINDOW_S)
-    assert pts(receiver) == [1, 2]
-    assert receiver.lost == 0
+
+    async def main() -> None:
+        receiver = make_receiver(engine)
+        now = asyncio.get_running_loop().time()
+        receiver.feed(packet(0), now)
+        receiver.feed(packet(2), now)
+        await asyncio.sleep(0.192)
+        assert pts(receiver) == [0]
+        receiver.feed(packet(1), now + MIN_REORDER_WINDOW_S)
+        assert pts(receiver) == [1, 2]
+        assert receiver.lost == 0
+        receiver.end()
+        receiver._call.abandon()
+
+    run_virtual(main())
 
 
 async def test_late_and_duplicate_packets_are_dropped(receiver: AudioReceiver) -> None:
@@ -257,17 +263,21 @@ async def test_the_end_gives_what_is_left_and_then_nothing(receiver: AudioReceiv
     assert pts(receiver) == []
 
 
-async def test_a_goodbye_followed_by_packets_is_a_pause(engine: Engine) -> None:
+def test_a_goodbye_followed_by_packets_is_a_pause(engine: Engine) -> None:
     """Chromium says RTCP BYE when its sender has no track for a while."""
-    receiver = make_receiver(engine, bye_grace_s=0.01)
-    receiver.feed(packet(0), 0.0)
-    receiver.bye()
-    receiver.feed(packet(1), 0.02)
-    await asyncio.sleep(0.03)
-    assert not receiver.ended
-    receiver.bye()
-    await asyncio.sleep(0.03)
-    assert receiver.ended
+
+    async def main() -> None:
+        receiver = make_receiver(engine)
+        receiver.feed(packet(0), 0.0)
+        receiver.bye()
+        receiver.feed(packet(1), 0.02)
+        await asyncio.sleep(2 * BYE_GRACE_S)
+        assert not receiver.ended
+        receiver.bye()
+        await asyncio.sleep(2 * BYE_GRACE_S)
+        assert receiver.ended
+
+    run_virtual(main())
 
 
 async def test_unknown_formats_are_passed_over(engine: Engine) -> None:

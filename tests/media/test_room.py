@@ -1,6 +1,5 @@
 """Several audio lines of one offer are voices of their own, told apart in every message."""
 
-import asyncio
 import gc
 import re
 from collections import Counter
@@ -12,6 +11,7 @@ import pytest
 from tests.rooms import RoomPeer, a_room
 from tests.rtc import SDP, Server, ToneTrack, a_peer, a_server
 from tests.support import TimedTrack, in_real_time
+from tests.waits import until
 from voxgender.engine import Engine
 from voxgender.engine.messages import NO_MEDIA_S
 from voxgender.engine.schedule import EVERY_TICK
@@ -333,9 +333,7 @@ async def test_rooms_leave_nothing_for_the_garbage_collector(server: Server) -> 
     try:
         before = sum(type(one) in (Session, Room, RoomVoice) for one in gc.get_objects())
         await one()
-        async with asyncio.timeout(5):
-            while server.node.live:  # noqa: ASYNC110 - the table has no event, and needs none but for this
-                await asyncio.sleep(0.01)
+        await until(lambda: not server.node.live)
         after = sum(type(one) in (Session, Room, RoomVoice) for one in gc.get_objects())
     finally:
         gc.enable()

@@ -14,6 +14,7 @@ from aioice import stun
 
 from tests.figures import value_of
 from tests.rtc import LOOPBACK, SDP, Peer, Server, ToneTrack, a_peer
+from tests.waits import until
 from voxgender import metrics
 from voxgender.media.aiortc_internals.ice import MAX_ERRORS
 from voxgender.protocol import Hello, Result
@@ -65,9 +66,7 @@ def ignored() -> float:
 
 
 async def until_ignored(count: float) -> None:
-    async with asyncio.timeout(5):
-        while ignored() < count:  # noqa: ASYNC110 - a counter has no event
-            await asyncio.sleep(0.01)
+    await until(lambda: ignored() >= count)
 
 
 def silent(strangers: list[socket.socket]) -> bool:

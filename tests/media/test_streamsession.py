@@ -14,6 +14,7 @@ from av.audio.codeccontext import AudioCodecContext
 from tests.amrwb import efficient, encoded
 from tests.engine.models import Held, Pitch
 from tests.support import Samples, frames, silence, sine
+from tests.waits import until
 from voxgender import amrwb
 from voxgender.audiostream import Encoding, StreamFormat
 from voxgender.engine import Engine
@@ -189,8 +190,8 @@ async def test_a_source_that_is_too_fast_waits_and_nothing_is_dropped() -> None:
     pushing = asyncio.create_task(push())
     try:
         await asyncio.to_thread(model.started.acquire)
-        for _ in range(50):
-            await asyncio.sleep(0)
+        (call,) = session._stream._calls
+        await until(lambda: call._has_space._waiters)
         held_s = taken_s
         # The audio that the engine has, and the audio that waits for it.
         assert held_s <= 2.0
@@ -218,10 +219,8 @@ async def test_a_client_that_does_not_read_stops_its_own_stream(engine: Engine) 
 
     pushing = asyncio.create_task(push())
     try:
-        async with asyncio.timeout(20):
-            while not session._held:  # noqa: ASYNC110 - nobody is told
-                await asyncio.sleep(0.01)
-        await asyncio.sleep(0.1)
+        (call,) = session._stream._calls
+        await until(lambda: session._held and call._has_space._waiters)
         unread = len(session._unread)
         assert MAX_UNREAD <= unread <= MAX_UNREAD + 20
         texts = session.messages()

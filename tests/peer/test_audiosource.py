@@ -2,10 +2,11 @@
 
 import asyncio
 import os
+from unittest.mock import Mock
 
 import pytest
 
-from tests.engine.models import PATIENCE_S
+from tests.waits import PATIENCE_S, until
 from voxgender.audiostream import StreamFormat
 from voxgender.errors import AudioError
 from voxgender.peer.audiosource import RawSource
@@ -16,11 +17,12 @@ async def test_a_pipe_that_gives_nothing_is_left_at_once() -> None:
     out, into = os.pipe()
     with os.fdopen(out, "rb") as pipe, os.fdopen(into, "wb", buffering=0) as writer:
         writer.write(b"\1\2")
-        chunks = RawSource(pipe, StreamFormat()).chunks()
+        watched = Mock(wraps=pipe)
+        chunks = RawSource(watched, StreamFormat()).chunks()
         async with asyncio.timeout(PATIENCE_S):
             assert await anext(chunks) == b"\1\2"
             reading = asyncio.ensure_future(anext(chunks))
-            await asyncio.sleep(0.05)
+            await until(lambda: watched.fileno.call_count == 2)
             reading.cancel()
             await asyncio.wait({reading})
             await asyncio.get_running_loop().shutdown_default_executor()

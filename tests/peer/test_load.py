@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from tests.peer.conftest import Serve
+from tests.peer.test_terminal import Terminal
 from voxgender.errors import CallError
 from voxgender.peer import load as load_module
 from voxgender.peer import terminal
@@ -114,10 +115,6 @@ async def test_the_report_is_printed_as_text_or_as_json(serve: Serve) -> None:
 
 
 async def test_a_terminal_sees_the_progress_and_is_left_clean(serve: Serve) -> None:
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
-
     server = await serve()
     err = Terminal()
 

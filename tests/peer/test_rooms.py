@@ -1,7 +1,6 @@
 """Several voices by one call of a Python peer."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 import pytest
@@ -9,6 +8,7 @@ import pytest
 from tests.lossyproxy import a_lossy_proxy
 from tests.peer.conftest import Serve
 from tests.rtc import Server, session_on
+from tests.waits import until
 from voxgender.errors import CallError
 from voxgender.media.room import Room as MediaRoom
 from voxgender.peer.caller import Caller
@@ -54,12 +54,6 @@ class Room:
 def voices_of(server: Server) -> list[str]:
     """The media lines of the voices that a server's only call has."""
     return [voice["mid"] for voice in session_on(server.node).status()["voices"]]
-
-
-async def until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(15):
-        while not holds():  # noqa: ASYNC110 - a server tells when asked, and only then
-            await asyncio.sleep(0.02)
 
 
 async def test_each_voice_is_reported_by_its_name_and_leaves_when_it_is_over(
@@ -184,7 +178,7 @@ async def test_a_voice_does_not_stay_on_the_server_for_answers_that_are_lost(
     async def remove(room: Room) -> None:
         await room.caller.remove("bob")
 
-    todo: dict[str, Callable[[Room], Awaitable[None]]] = {"add": add, "remove": remove}
+    todo = {"add": add, "remove": remove}
     async with a_lossy_proxy(server.url) as proxy:
         room = Room(proxy.url, {"alice": endless, "bob": endless})
         await room.until_heard("alice", "bob")

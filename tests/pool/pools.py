@@ -10,13 +10,13 @@ import msgspec
 import numpy as np
 from aiohttp import web
 
+from tests.waits import PATIENCE_S
 from voxgender.inference.classifier import Classifier, Probabilities, Windows
 from voxgender.pool import wire
 from voxgender.pool.client import PoolClassifier
 from voxgender.pool.service import Refused, Service
 
 HOST = "127.0.0.1"
-PATIENCE_S = 20.0
 
 
 class Marks:
@@ -147,11 +147,3 @@ def a_client(pool: HttpPool, **times: float) -> Iterator[PoolClassifier]:
         yield client
     finally:
         client.close()
-
-
-def until(state: Callable[[], bool]) -> None:
-    """Wait for what another thread does."""
-    end = time.monotonic() + PATIENCE_S
-    while not state():
-        assert time.monotonic() < end
-        time.sleep(0.005)

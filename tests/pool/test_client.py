@@ -14,7 +14,8 @@ import pytest
 from aiohttp import web
 from prometheus_client import REGISTRY
 
-from tests.pool.pools import HOST, PATIENCE_S, Marks, a_client, a_pool, marked, until
+from tests.pool.pools import HOST, Marks, a_client, a_pool, marked
+from tests.waits import PATIENCE_S, block_until
 from voxgender.errors import ModelError
 from voxgender.inference.classifier import Unclassified
 from voxgender.pool import wire
@@ -118,7 +119,7 @@ def test_a_slow_pool_is_sent_ever_less_until_it_answers_in_time_and_nothing_pile
                 row.result(20)
         assert client.free_capacity <= most // 2
         pool.hold_s = 0.0
-        until(lambda: client.is_up and client.free_capacity > 0)
+        block_until(lambda: client.is_up and client.free_capacity > 0)
         before = client.free_capacity
 
         def is_sent_more() -> bool:
@@ -127,7 +128,7 @@ def test_a_slow_pool_is_sent_ever_less_until_it_answers_in_time_and_nothing_pile
                 female(client, *[0.1] * client.free_capacity)
             return client.free_capacity > before
 
-        until(is_sent_more)
+        block_until(is_sent_more)
 
 
 def test_a_busy_pool_is_sent_less_at_once() -> None:
@@ -167,7 +168,7 @@ def test_a_pool_that_has_gone_is_told_once_not_asked_meanwhile_and_found_again(
         assert (client.is_up, client.free_capacity, metric("up")) == (False, 0, 0.0)
         asked = metric("requests_total")
         pool.start()
-        until(lambda: client.is_up)
+        block_until(lambda: client.is_up)
         assert metric("requests_total") == asked
         assert metric("up") == 1.0
         assert female(client, 0.4) == [pytest.approx(0.4, abs=1e-4)]
@@ -183,9 +184,9 @@ def test_a_pool_that_hangs_is_taken_to_be_gone() -> None:
             for row in client.submit([marked(0.1)]):
                 with pytest.raises(Unclassified):
                     row.result(20)
-        until(lambda: not client.is_up)
+        block_until(lambda: not client.is_up)
         pool.hold_s, pool.describe = 0.0, None
-        until(lambda: client.is_up)
+        block_until(lambda: client.is_up)
 
 
 async def test_a_caller_that_waits_no_longer_costs_the_others_of_its_request_nothing() -> None:
@@ -205,7 +206,7 @@ def test_audio_that_can_wait_waits_for_a_pool_that_has_gone() -> None:
     with a_pool() as pool, a_client(pool) as client:
         pool.stop()
         (row,) = client.submit([marked(0.6)], patient=True)
-        until(lambda: not client.is_up)
+        block_until(lambda: not client.is_up)
         assert not row.done()
         pool.start()
         assert row.result(20)[1] == pytest.approx(0.6, abs=1e-4)
@@ -235,9 +236,9 @@ class TestOtherModels:
             for row in client.submit([marked(0.1)]):
                 with pytest.raises(Unclassified):
                     row.result(20)
-            until(lambda: not client.is_up)
+            block_until(lambda: not client.is_up)
             pool.service = right
-            until(lambda: client.is_up)
+            block_until(lambda: client.is_up)
         (told,) = {record.getMessage() for record in caplog.records if "moods" in record.getMessage()}
         assert "its model moods tells happy, sad, but calls were told male, female" in told
 
@@ -259,7 +260,7 @@ class TestOtherModels:
             for row in client.submit([marked(0.1)]):
                 with pytest.raises(Unclassified):
                     row.result(20)
-            until(lambda: not client.is_up)
+            block_until(lambda: not client.is_up)
         assert "speaks version 7" in caplog.text
 
 

@@ -22,9 +22,10 @@ import numpy as np
 import psutil
 import pytest
 
-from tests.pool.pools import HOST, until
+from tests.pool.pools import HOST
 from tests.rtc import Peer, Server, a_peer, a_server
 from tests.support import Samples, TimedTrack, in_real_time
+from tests.waits import block_until
 from voxgender import protocol
 from voxgender.engine import Engine
 from voxgender.inference import loading
@@ -157,7 +158,7 @@ async def labelled(peer: Peer, label: str) -> Result:
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="there is no SIGHUP")
 def test_sighup_leaves_a_pool_its_model_and_says_so(pool: PoolProcess) -> None:
     pool.process.send_signal(signal.SIGHUP)
-    until(lambda: "a pool keeps its model" in pool.log)
+    block_until(lambda: "a pool keeps its model" in pool.log)
     client = PoolClassifier(HOST, pool.port)
     assert client.name == "embedded"
     client.close()
@@ -178,7 +179,7 @@ def test_nobody_else_in_the_network_reaches_its_ray(pool: PoolProcess) -> None:
 
     A port of each replica still does, which Serve has for calls between deployments: the token is asked for there.
     """
-    until(lambda: len(pool.replicas()) == 2)
+    block_until(lambda: len(pool.replicas()) == 2)
     ports: dict[bool, set[int]] = {True: set(), False: set()}
     for process in (psutil.Process(pool.process.pid), *pool.started()):
         for connection in process.net_connections("inet"):
@@ -242,7 +243,7 @@ async def test_a_replica_that_is_killed_in_mid_call_costs_no_more_than_a_moment(
 
 
 async def test_replicas_that_hang_cost_a_warning_and_no_queue_and_labels_come_back(pool: PoolProcess) -> None:
-    until(lambda: len(pool.replicas()) == 2)
+    block_until(lambda: len(pool.replicas()) == 2)
     async with a_node(pool) as node, a_call(node, MAN) as peer:
         await labelled(peer, "male")
         frozen = pool.replicas()
@@ -314,7 +315,7 @@ async def test_a_pool_that_is_stopped_ends_all_its_processes_and_is_found_when_i
         started = pool.started()
         assert len(started) > 4
         assert await asyncio.to_thread(pool.stop) == 0
-        until(lambda: not any(each.is_running() and each.status() != psutil.STATUS_ZOMBIE for each in started))
+        block_until(lambda: not any(each.is_running() and each.status() != psutil.STATUS_ZOMBIE for each in started))
         async with asyncio.timeout(30):
             while "nothing is classified" not in (warning := await peer.until(Warning)).message:  # type: ignore[attr-defined]
                 pass

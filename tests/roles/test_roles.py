@@ -12,6 +12,7 @@ from aiohttp import ClientSession
 from tests.redisserver import a_redis
 from tests.roles.processes import ENVIRONMENT, a_role, metrics
 from tests.rtc import LOOPBACK, SDP, Peer, ToneTrack, a_peer
+from tests.waits import until
 from voxgender import protocol
 from voxgender.protocol import Warning
 
@@ -40,9 +41,7 @@ async def all_gone(processes: list[psutil.Process]) -> None:
         except psutil.NoSuchProcess:
             return True
 
-    async with asyncio.timeout(20):
-        while not all(map(is_gone, processes)):  # noqa: ASYNC110 - they are nobody's children any more
-            await asyncio.sleep(0.05)
+    await until(lambda: all(map(is_gone, processes)))
 
 
 async def test_signaling_and_a_node_that_drains() -> None:
@@ -147,9 +146,11 @@ async def test_workers_share_the_calls_are_replaced_when_they_die_and_drain_with
                 for path in paths:
                     async with http.get(path) as response:
                         statuses.append(response.status)
-            async with asyncio.timeout(60):
-                while (await metrics(http))["voxgender_nodes"] < 2:  # noqa: ASYNC110 - another process's
-                    await asyncio.sleep(0.05)
+
+            async def both_are_known() -> bool:
+                return (await metrics(http))["voxgender_nodes"] == 2
+
+            await until(both_are_known, within_s=60)
             async with a_peer(ToneTrack()) as again:
                 paths.append(await call(http, again))
                 assert paths[-1].split(".")[1] not in nodes

@@ -14,6 +14,7 @@ from tests.redisserver import LOOPBACK, a_free_port, a_redis
 from tests.roles.processes import a_process, a_role
 from tests.roles.test_roles import LOADING_FOR_EVER, call, media, serve
 from tests.rtc import ToneTrack, a_peer
+from tests.waits import until
 from voxgender.protocol import Warning
 
 SIGNALS = [signal.SIGTERM, signal.SIGINT]
@@ -67,8 +68,7 @@ async def test_a_model_that_is_being_loaded_keeps_no_role_from_ending(role: Sequ
     program = ("-c", LOADING_FOR_EVER)
     async with a_process(*role, program=program) as server:
         if "--workers" in role:
-            while len(server.children) < 2:  # noqa: ASYNC110 - another process's
-                await asyncio.sleep(0.05)
+            await until(lambda: len(server.children) == 2)
         else:
             assert server.process.stdout is not None
             assert await server.process.stdout.readline() == b"loading\n"
@@ -78,8 +78,8 @@ async def test_a_model_that_is_being_loaded_keeps_no_role_from_ending(role: Sequ
 async def test_a_worker_that_hangs_as_it_starts_is_killed_by_the_front_before_that_ends() -> None:
     """The front had less time than its workers: it ended with status 1, and left them behind."""
     async with a_process(*serve("--workers", "2")) as server:
-        while len(workers := server.children) < 2:  # noqa: ASYNC110 - another process's
-            await asyncio.sleep(0.05)
+        await until(lambda: len(server.children) == 2)
+        workers = server.children
         workers[0].suspend()
         assert await server.stop(signal.SIGTERM) == 0
         assert not any(worker.is_running() for worker in workers)
@@ -156,8 +156,7 @@ async def test_sigint_while_modules_are_loaded_ends_the_process_without_a_word(
 async def test_ctrl_c_does_not_reach_the_workers_that_are_loading() -> None:
     """A terminal sends SIGINT to all processes of a command, and each worker printed a traceback of its own."""
     async with a_process(*serve("--workers", "2"), program=("-c", LOADING_FOR_EVER)) as server:
-        while len(server.children) < 2:  # noqa: ASYNC110 - another process's
-            await asyncio.sleep(0.05)
+        await until(lambda: len(server.children) == 2)
         groups = {os.getpgid(child.pid) for child in server.children}
         assert os.getpgid(server.process.pid) not in groups
         server.process.send_signal(signal.SIGINT)

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from tests.options import given
+from tests.waits import until
 from voxgender.errors import SettingsError
 from voxgender.fleet.directory import Directory
 from voxgender.fleet.secret import Secret
@@ -63,10 +64,8 @@ async def test_a_worker_that_hangs_is_killed_and_replaced(tmp_path: Path) -> Non
         assert process is not None
         process.send_signal(signal.SIGSTOP)
         assert await process.wait() == -signal.SIGKILL
-        async with asyncio.timeout(60):
-            while not (members := directory.members()):  # noqa: ASYNC110 - another process's clock
-                await asyncio.sleep(0.05)
-        assert members[0].record.id != before.record.id
+        (after,) = await until(directory.members, within_s=60)
+        assert after.record.id != before.record.id
     finally:
         worker.stop()
         await supervision

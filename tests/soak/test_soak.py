@@ -19,6 +19,7 @@ from aiohttp import ClientResponseError, ClientSession
 from tests.hosts.network import DIES_WITH_US
 from tests.nat import call_behind_nat
 from tests.rtc import SDP, Peer, ToneTrack
+from tests.waits import until
 from voxgender.protocol import Hello, Result
 
 AT_ONCE = 6
@@ -62,10 +63,9 @@ class Soaked:
 
     async def empty(self) -> dict[str, Any]:
         """Wait until no session is left; return what is held then."""
-        async with asyncio.timeout(EMPTY_S):
-            while not self.samples or self.samples[-1]["sessions"]:  # noqa: ASYNC110
-                await asyncio.sleep(0.2)
-        await asyncio.sleep(3)
+        await until(lambda: self.samples and not self.samples[-1]["sessions"], within_s=EMPTY_S)
+        enough = len(self.samples) + 3
+        await until(lambda: len(self.samples) >= enough)
         return self.samples[-1]
 
 

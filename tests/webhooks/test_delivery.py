@@ -11,8 +11,11 @@ import pytest
 from aiohttp import web
 from prometheus_client import REGISTRY
 
+from tests.figures import value_of
 from tests.rtc import LOOPBACK, ToneTrack, a_peer, a_server
+from tests.waits import until
 from tests.webhooks.test_signing import SECRET, is_genuine
+from voxgender import metrics
 from voxgender.engine import Engine
 from voxgender.protocol import Change, Segment, Summary, Usage
 from voxgender.roster import LiveCall
@@ -152,10 +155,12 @@ async def test_a_receiver_that_was_away_has_missed_nothing() -> None:
     async with a_receiver() as receiver:
         port = int(receiver.url.split(":")[2].partition("/")[0])
     calls = [LiveCall(session=str(number), started_at=0.0) for number in range(5)]
+    failures = metrics.WEBHOOK_FAILURES["unreachable"]
+    before = value_of(failures)
     async with webhooks_to(f"http://{LOOPBACK}:{port}/voices") as webhooks:
         for call in calls:
             tell(webhooks, call)
-        await asyncio.sleep(0.1)
+        await until(lambda: value_of(failures) >= before + 2)
         async with a_receiver(port) as receiver:
             await receiver.until(lambda: len(receiver.taken) == 4 * len(calls))
             for call in calls:

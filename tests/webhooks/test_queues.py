@@ -5,24 +5,17 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.clock import StillClock
 from voxgender.webhooks.queues import Queue, Queues
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1_000.0
-
-    def __call__(self) -> float:
-        return self.now
+@pytest.fixture
+def clock() -> StillClock:
+    return StillClock()
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def queues(clock: Clock) -> Queues:
+def queues(clock: StillClock) -> Queues:
     return Queues(max_waiting=5, first_pause_s=1.0, longest_pause_s=4.0, max_age_s=100.0, clock=clock)
 
 
@@ -98,7 +91,7 @@ def test_a_call_whose_last_message_finds_no_room_is_forgotten_too(queues: Queues
     assert queues.calls == 2
 
 
-def test_pauses_grow_to_a_bound(queues: Queues, clock: Clock) -> None:
+def test_pauses_grow_to_a_bound(queues: Queues, clock: StillClock) -> None:
     add(queues, "a")
     for longest_s in (1.0, 2.0, 4.0, 4.0):
         assert not fail(queues, of_receiver=False)
@@ -113,7 +106,7 @@ def test_a_refused_message_holds_up_its_own_call_alone(queues: Queues) -> None:
     assert queues.take() is None
 
 
-def test_a_receiver_that_is_away_holds_up_all_calls(queues: Queues, clock: Clock) -> None:
+def test_a_receiver_that_is_away_holds_up_all_calls(queues: Queues, clock: StillClock) -> None:
     add(queues, "a", "b")
     fail(queues, of_receiver=True)
     assert queues.take() is None
@@ -121,7 +114,7 @@ def test_a_receiver_that_is_away_holds_up_all_calls(queues: Queues, clock: Clock
     assert send(queues) == b"b1"
 
 
-def test_failures_that_were_under_way_together_count_as_one(queues: Queues, clock: Clock) -> None:
+def test_failures_that_were_under_way_together_count_as_one(queues: Queues, clock: StillClock) -> None:
     add(queues, "a", "b", "c")
     under_way = [taken(queues) for _ in range(3)]
     clock.now += 1.0
@@ -140,7 +133,7 @@ def test_a_pause_that_the_receiver_asks_for_is_kept_within_the_bound(queues: Que
     assert queues.pause_s() == 4.0
 
 
-def test_a_message_that_is_too_old_is_dropped_and_the_next_is_due_at_once(queues: Queues, clock: Clock) -> None:
+def test_a_message_that_is_too_old_is_dropped_and_the_next_is_due_at_once(queues: Queues, clock: StillClock) -> None:
     add(queues, "a")
     clock.now += 100.0
     add(queues, "a")
@@ -156,7 +149,7 @@ def test_each_message_is_due_when_the_server_stops(queues: Queues) -> None:
     assert {send(queues), send(queues)} == {b"a1", b"b1"}
 
 
-def test_the_time_from_the_event_to_the_receiver_is_told(queues: Queues, clock: Clock) -> None:
+def test_the_time_from_the_event_to_the_receiver_is_told(queues: Queues, clock: StillClock) -> None:
     add(queues, "a")
     clock.now += 2.5
     assert queues.note_success(taken(queues)) == 2.5

@@ -3,17 +3,20 @@
 import asyncio
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from voxgender.audio.frames import SAMPLE_RATE_HZ, Frame, Packet, Samples, Wave, finite
 from voxgender.engine.call_state import CallState, Hop
 from voxgender.engine.messages import Messages, TurnTimes
-from voxgender.engine.schedule import EARLY_S, TICK_S, Phase, Schedule, next_tick
+from voxgender.engine.schedule import EARLY_S, Phase
 from voxgender.errors import AudioError
 from voxgender.protocol import AnyMessage
+
+if TYPE_CHECKING:
+    from voxgender.engine.loop_calls import LoopCalls
 
 MAX_WAITING_S = 4.0
 """Longest audio of a call that waits for the engine; the oldest of more is dropped, and a warning tells it."""
@@ -59,7 +62,7 @@ class Call:
 
     def __init__(
         self,
-        loop: "LoopCalls",
+        loop_calls: "LoopCalls",
         state: CallState,
         decode: Decode | None,
         on_messages: OnMessages,
@@ -72,15 +75,15 @@ class Call:
         self.state = state
         self.decode = decode
         self.live = live
-        self.loop = loop
+        self.loop_calls = loop_calls
         self.closed = False
         """True once no more messages will be delivered."""
         self.ended = False
         """True once no more audio will be pushed."""
         self.is_beside = beside is not None
         """True for a voice of a room."""
-        self.phase = loop.schedule.join(beside)
-        self._hop_s = loop.schedule.hop_s
+        self.phase = loop_calls.schedule.join(beside)
+        self._hop_s = loop_calls.schedule.hop_s
         self._on_messages: OnMessages | None = on_messages
         self._on_end: OnEnd | None = on_end
         self._messages = messages or Messages()
@@ -126,7 +129,7 @@ class Call:
         piece = _checked(audio) if isinstance(audio, np.ndarray) else audio
         if duration_s is None:
             duration_s = _duration_s(piece)
-        now = self.loop.clock()
+        now = self.loop_calls.clock()
         if not self._pushed_at:
             self._due_at = self._next_turn(now)
         with self._lock:
@@ -142,7 +145,7 @@ class Call:
                 self._dropped_s += dropped_s
             self._arrived_at, self._reordered_s, self._pushed_at = arrived_at, reordered_s, now
             self._silent_since = now
-        self.loop.look_soon()
+        self.loop_calls.look_soon()
 
     async def feed(
         self, audio: Packet | Frame | Samples, arrived_at: float, *, duration_s: float | None = None
@@ -157,9 +160,9 @@ class Call:
         """
         while not self.ended and self._waiting_s >= self._buffer_s and (not self.live or self.is_ahead):
             self._has_space.clear()
-            self.loop.look_soon()
+            self.loop_calls.look_soon()
             await self._has_space.wait()
-        now = self.loop.clock()
+        now = self.loop_calls.clock()
         self._ahead_s = self._ahead_of(now) + (_duration_s(audio) if duration_s is None else duration_s)
         self._fed_at = now
         self.push(audio, arrived_at, duration_s=duration_s)
@@ -168,13 +171,13 @@ class Call:
         """Ask for all that can be said of the audio so far: the present segment ends, and the call goes on."""
         if not self.ended:
             self._finalizes = True
-            self.loop.look_soon()
+            self.loop_calls.look_soon()
 
     def end(self) -> None:
         """End the audio. The rest is analysed, segment and summary are delivered, then ``on_end`` is called."""
         if not self.ended:
             self.ended = True
-            self.loop.look_soon()
+            self.loop_calls.look_soon()
 
     def abandon(self) -> None:
         """Drop the call at once; neither a message nor ``on_end`` follows."""
@@ -188,12 +191,12 @@ class Call:
         """Resume after :meth:`hold`."""
         if self._held:
             self._held = False
-            self.loop.look_soon()
+            self.loop_calls.look_soon()
 
     @property
     def is_ahead(self) -> bool:
         """True if audio is fed faster than real time, and a turn's worth of it is ahead."""
-        return self._ahead_of(self.loop.clock()) >= self._buffer_s
+        return self._ahead_of(self.loop_calls.clock()) >= self._buffer_s
 
     def is_due(self, now: float, *, busy: bool) -> bool:
         """Return whether it is the call's turn.
@@ -214,7 +217,7 @@ class Call:
             return False
         # A stream that is not live has the clock of its audio: only a whole hop can be cut from it, but on a tick.
         return (bool(self._audio) and (self.live or busy)) or (
-            self.live and now - self._pushed_at >= self.loop.silence_s
+            self.live and now - self._pushed_at >= self.loop_calls.silence_s
         )
 
     def begin_turn(self, now: float) -> None:
@@ -233,7 +236,7 @@ class Call:
             silence_s = 0.0
             finalizes, self._finalizes = self._finalizes, False
             arrived_at = self._arrived_at
-            if self.live and not audio and not self.ended and now - self._pushed_at >= self.loop.silence_s:
+            if self.live and not audio and not self.ended and now - self._pushed_at >= self.loop_calls.silence_s:
                 silence_s, self._silent_since = now - self._silent_since, now
                 arrived_at = now
             return Arrivals(
@@ -259,7 +262,7 @@ class Call:
         self._has_space.set()
         assert self._on_messages is not None
         try:
-            if messages := list(self._messages.of(hops, turn, self.loop.clock(), self._hop_s)):
+            if messages := list(self._messages.of(hops, turn, self.loop_calls.clock(), self._hop_s)):
                 self._on_messages(messages)
         finally:
             if hops and hops[-1].last:
@@ -277,118 +280,15 @@ class Call:
         return max(0.0, self._ahead_s - (now - self._fed_at))
 
     def _next_turn(self, now: float) -> float:
-        return self.phase.next_turn(now) if self.loop.schedule.busy else now + PATIENCE * self._hop_s
+        return self.phase.next_turn(now) if self.loop_calls.schedule.busy else now + PATIENCE * self._hop_s
 
     def _close(self) -> None:
         if not self.closed:
             self.closed = self.ended = True
             self._has_space.set()
-            self.loop.remove(self)
+            self.loop_calls.remove(self)
             # They refer to objects that refer to the call: such a cycle would wait for the garbage collector.
             self._on_messages = self._on_end = None
-
-
-class LoopCalls:
-    """Finds the calls of one event loop whose turn it is, once for all packets that came together.
-
-    Args:
-        loop: the event loop of the calls.
-        schedule: the engine's schedule.
-        clock: the engine's clock.
-        silence_s: time without audio after which a call is taken to be silent.
-        submit: called with the calls whose turn it is.
-        forget: called once no call is left.
-    """
-
-    def __init__(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        schedule: Schedule,
-        clock: Callable[[], float],
-        *,
-        silence_s: float,
-        submit: Callable[[Sequence[Call]], None],
-        forget: Callable[["LoopCalls"], None],
-    ) -> None:
-        self.loop = loop
-        self.schedule = schedule
-        self.clock = clock
-        self.silence_s = silence_s
-        self._submit = submit
-        self._forget = forget
-        self._calls: dict[Call, None] = {}
-        self._looking = False
-        self._timer: asyncio.TimerHandle | None = None
-
-    def add(self, call: Call) -> None:
-        """Watch a call until it is removed."""
-        self._calls[call] = None
-        if self._timer is None:
-            self._wait()
-
-    def remove(self, call: Call) -> None:
-        """Remove a call; stop the timer with the last one."""
-        self.schedule.leave(call.phase, is_beside=call.is_beside)
-        del self._calls[call]
-        if not self._calls:
-            self._forget(self)
-            if self._timer is not None:
-                self._timer.cancel()
-                self._timer = None
-
-    def look_soon(self) -> None:
-        """Look for calls whose turn it is, after all packets that came together were pushed."""
-        if not self._looking:
-            self._looking = True
-            self.loop.call_soon(self._look)
-
-    def deliver(self, told: Iterable[tuple[Call, Sequence[Hop], TurnTimes, float] | tuple[Call, Exception]]) -> None:
-        """Deliver the outcome of a turn to its calls."""
-        for one in told:
-            call = one[0]
-            try:
-                if len(one) == 4:
-                    call.deliver(*one[1:])
-                elif not call.closed:
-                    call.finish(one[1])
-            except Exception as error:  # noqa: BLE001 - one call's trouble must not cost the others their messages
-                self.loop.call_exception_handler({"message": "messages of a call were not taken", "exception": error})
-        # More audio may have arrived during the turn.
-        self.look_soon()
-
-    def fail(self, error: Exception) -> None:
-        """End all calls."""
-        for call in tuple(self._calls):
-            call.finish(error)
-
-    def give_up(self) -> None:
-        """Give back the schedule's places of all calls, because their loop was closed."""
-        for call in self._calls:
-            self.schedule.leave(call.phase, is_beside=call.is_beside)
-        self._calls.clear()
-
-    def _look(self) -> None:
-        self._looking = False
-        now, busy = self.clock(), self.schedule.busy
-        if busy and self._timer is not None:
-            # Calls without audio are looked at now, too: to wake for them soon again would cost more than it brings.
-            self._timer.cancel()
-            self._wait()
-        due = [call for call in self._calls if call.is_due(now, busy=busy)]
-        if due:
-            for call in due:
-                call.begin_turn(now)
-            self._submit(due)
-
-    def _wait(self) -> None:
-        # Half a tick late, so that it never comes before the sockets were read.
-        at = next_tick(self.loop.time(), TICK_S) - TICK_S / 2 + self.schedule.hop_s
-        self._timer = self.loop.call_at(at, self._tick)
-
-    def _tick(self) -> None:
-        """Look for calls without audio, too: their silence is analysed."""
-        self._wait()
-        self._look()
 
 
 def _duration_s(audio: Packet | Frame | Samples) -> float:

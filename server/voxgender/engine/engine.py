@@ -10,8 +10,9 @@ from time import monotonic
 from voxgender import metrics
 from voxgender.audio.activity import CALLS_A_RUN, FRAME_S
 from voxgender.audio.frames import SAMPLE_RATE_HZ, Frame, Packet
-from voxgender.engine.call import SILENCE_S, Arrivals, Call, Decode, LoopCalls, OnEnd, OnMessages
+from voxgender.engine.call import SILENCE_S, Arrivals, Call, Decode, OnEnd, OnMessages
 from voxgender.engine.call_state import CallState, Hop
+from voxgender.engine.loop_calls import LoopCalls
 from voxgender.engine.messages import Messages, TurnTimes
 from voxgender.engine.networks import HopsOf, Networks, voices_of
 from voxgender.engine.outstanding import Outstanding
@@ -274,7 +275,7 @@ class Engine:
         told: Told = {}
         for call in calls:
             if call in failed:
-                told.setdefault(call.loop, []).append((call, failed[call]))
+                told.setdefault(call.loop_calls, []).append((call, failed[call]))
                 continue
             arrivals = arrived[call]
             times = TurnTimes(
@@ -284,7 +285,7 @@ class Engine:
             if any(hop.row is not None for hop in hops[call.state]):
                 Outstanding(call, hops[call.state], times, self._note_answered).watch()
             else:
-                told.setdefault(call.loop, []).append((call, hops[call.state], times, call.state.waiting_s))
+                told.setdefault(call.loop_calls, []).append((call, hops[call.state], times, call.state.waiting_s))
         _tell(told)
 
     def _note_answered(self, turn: Outstanding) -> None:
@@ -298,7 +299,7 @@ class Engine:
         told: Told = {}
         for turn in turns:
             call, now = turn.call, self.clock()
-            of_loop = told.setdefault(call.loop, [])
+            of_loop = told.setdefault(call.loop_calls, [])
             try:
                 self._networks.receive(call.state, turn.hops, now)
             except Exception as error:  # noqa: BLE001 - one call's trouble must not cost the others their results
@@ -360,7 +361,7 @@ def _cut(call: Call, arrivals: Arrivals) -> Iterator[Hop]:
         yield from state.finish()
     elif arrivals.finalizes:
         yield from state.finalize()
-    elif arrivals.ahead or not (call.live or call.loop.schedule.busy):
+    elif arrivals.ahead or not (call.live or call.loop_calls.schedule.busy):
         yield from state.cut(exact=True)
     else:
         yield from state.cut(silence_s=arrivals.quiet_s if arrivals.silence_s else 0.0)

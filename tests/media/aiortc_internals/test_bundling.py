@@ -347,7 +347,7 @@ async def test_nothing_is_sent_and_nothing_raised_once_the_connection_is_closed(
         server.packets.clear()
         server.sctp._t3_expired()
         await server.sctp._send_chunk(ShutdownAckChunk())
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0)
         assert not server.packets
         assert server.sctp._t3_handle is None
 

@@ -12,6 +12,7 @@ from aiortc.rtcsctptransport import ForwardTsnChunk, ShutdownAckChunk
 
 from tests.media.aiortc_internals.pair import a_pair, on_loopback
 from tests.rtc import ToneTrack
+from tests.waits import until
 from voxgender.media.aiortc_internals.bundling import bundle
 from voxgender.media.aiortc_internals.closing import close, suppress_close_errors
 
@@ -83,9 +84,7 @@ async def test_close_undoes_what_aiortc_leaves_of_a_call_that_never_came_up() ->
     await callee.setLocalDescription(await callee.createAnswer())
     dtls = callee.getTransceivers()[0].receiver.transport
     connection = dtls.transport._connection
-    async with asyncio.timeout(10):
-        while not any(pair.task for pair in connection._check_list):  # noqa: ASYNC110 - no event tells
-            await asyncio.sleep(0.01)
+    await until(lambda: any(pair.task for pair in connection._check_list))
     pairs = list(connection._check_list)
 
     await callee.close()

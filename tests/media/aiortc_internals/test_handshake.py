@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from OpenSSL import SSL
 
 from tests.rtc import SDP, Peer, Server, ToneTrack, a_peer, a_server, session_on
+from tests.waits import until
 from voxgender import metrics
 from voxgender.engine import Engine
 from voxgender.media.aiortc_internals.transports import dtls_transports
@@ -332,8 +333,7 @@ async def test_a_clienthello_that_comes_while_ice_is_at_work_is_kept_and_answere
     async def connect(self: Connection) -> None:
         await plain(self)
         if not self.ice_controlling:
-            while self._queue.empty():  # noqa: ASYNC110 - looked at before anybody may take from it
-                await asyncio.sleep(0.01)
+            await until(lambda: not self._queue.empty())
             waited.append(self._queue._queue[0][0])  # type: ignore[attr-defined]
 
     monkeypatch.setattr(Connection, "connect", connect)

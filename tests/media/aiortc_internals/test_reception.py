@@ -13,6 +13,7 @@ from aiortc.rtp import RtcpByePacket, RtcpRrPacket, RtpPacket
 from tests.figures import value_of
 from tests.media.aiortc_internals.pair import Pair, a_pair
 from tests.rtc import LOOPBACK
+from tests.waits import until
 from voxgender import metrics
 from voxgender.media.aiortc_internals import reception
 from voxgender.media.aiortc_internals.ice import MAX_EARLY_MEDIA, HostAddresses, gather_on
@@ -44,8 +45,7 @@ class Sink:
     async def fed(self, packets: int) -> None:
         """Wait until so many packets more have come."""
         packets += self.calls.count("feed")
-        while self.calls.count("feed") < packets:  # noqa: ASYNC110 - a sink has no event
-            await asyncio.sleep(0.01)
+        await until(lambda: self.calls.count("feed") >= packets)
 
 
 class Diverted(NamedTuple):
@@ -77,8 +77,7 @@ async def test_packets_and_goodbyes_reach_the_sink_and_no_decoder_thread_and_no_
         await sink.fed(3)
         assert receiver._RTCRtpReceiver__rtcp_task is None
         await call.sender.stop()
-        while "bye" not in sink.calls:  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
+        await until(lambda: "bye" in sink.calls)
         await receiver.stop()
         await receiver.stop()
     assert sink.calls[0] == "configure"
@@ -149,8 +148,7 @@ async def test_the_sink_learns_of_a_lost_connection() -> None:
     async with a_diverted_call() as call:
         await call.sink.fed(1)
         await call.pair.caller.close()
-        while "end" not in call.sink.calls:  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
+        await until(lambda: "end" in call.sink.calls)
 
 
 async def test_senders_are_told_how_their_packets_arrive() -> None:

@@ -12,6 +12,7 @@ from aiortc import RTCConfiguration, RTCPeerConnection
 from aiortc.rtcsctptransport import DataChunk, ForwardTsnChunk, SackChunk, tsn_plus_one
 
 from tests.media.aiortc_internals.pair import Pair, a_pair, on_loopback
+from tests.waits import until
 from voxgender import metrics
 from voxgender.media.aiortc_internals.closing import close
 from voxgender.media.aiortc_internals.sctp import (
@@ -79,6 +80,20 @@ class Bounded:
         self.theirs._local_tsn = tsn_plus_one(chunk.tsn)
         await self.theirs._send_chunk(chunk)
         await asyncio.sleep(0)
+
+    def watch(self) -> list[bytes]:
+        """Return the packets that have been handled, from now on."""
+        handled: list[bytes] = []
+        handle = self.ours._handle_data
+
+        async def watched(packet: bytes) -> None:
+            try:
+                await handle(packet)
+            finally:
+                handled.append(packet)
+
+        vars(self.ours)["_handle_data"] = watched
+        return handled
 
     async def excess(self) -> str:
         return await asyncio.wait_for(self.excesses.get(), 20)
@@ -181,8 +196,9 @@ async def test_each_thing_that_a_peer_makes_grow_has_a_bound(
             kept = sum(len(chunk.user_data) for stream in streams for chunk in stream.reassembly)
             assert kept <= MAX_UNFINISHED + 1_500
             # Nothing more is read.
-            await bounded.send(b"x", skip=1)
-            await asyncio.sleep(0.05)
+            handled = bounded.watch()
+            await bounded.send(b"one more", skip=1)
+            await until(lambda: any(b"one more" in packet for packet in handled))
             assert bounded.excesses.empty()
     assert not caplog.records
 
@@ -243,8 +259,9 @@ async def test_malformed_chunks_end_it_without_a_word(
 
     with caplog.at_level(logging.INFO):
         async with a_bounded_pair() as bounded:
+            handled = bounded.watch()
             await bounded.theirs._send_chunk(Chunk())
-            await asyncio.sleep(0.1)
+            await until(lambda: any(bytes(Chunk()) in packet for packet in handled))
             assert bounded.excesses.qsize() <= 1
     assert not [record for record in caplog.records if record.exc_info or record.levelno >= logging.WARNING]
 
@@ -257,8 +274,7 @@ async def test_acknowledgements_of_what_was_never_sent_are_not_counted_through()
         lie.cumulative_tsn = (bounded.ours._local_tsn - 1) % (1 << 32)
         lie.gaps = [(1, 65_535)] * 280
         await bounded.theirs._send_chunk(lie)
-        while metrics.CHUNKS_IGNORED._value.get() == ignored:  # noqa: ASYNC110 - a counter has no event
-            await asyncio.sleep(0.01)
+        await until(lambda: metrics.CHUNKS_IGNORED._value.get() > ignored)
         assert await wait_delivered(bounded.pair.callee, 5)
 
 
