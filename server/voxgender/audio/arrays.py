@@ -23,7 +23,7 @@ def encoded(given: npt.ArrayLike, encoding: Encoding | None, kind: str) -> tuple
         AudioError: it has another type, or another one than was said, or cannot be read.
     """
     try:
-        # What numpy masks is no sound.
+        # Samples that numpy masks are no sound.
         array = np.asarray(given.filled(0) if hasattr(given, "filled") else given)
     except Exception as error:
         # As of a tensor that is not in this machine's memory: its library says what to do.
