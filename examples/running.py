@@ -1,6 +1,7 @@
 """Run commands of voxgender beside an example, and end them with it."""
 
 import asyncio
+import ctypes
 import os
 import signal
 import sys
@@ -18,7 +19,10 @@ QUIET = {"VOXGENDER_LOG_LEVEL": "warning", "VOXGENDER_DRAIN_TIMEOUT_S": "0"}
 async def voxgender(*arguments: str, **environment: str) -> AsyncIterator[str]:
     """Start a server by one of voxgender's commands, and yield its URL once it takes calls."""
     process = await asyncio.create_subprocess_exec(
-        *command(*arguments), stdout=asyncio.subprocess.PIPE, env={**os.environ, **QUIET, **environment}
+        *command(*arguments),
+        stdout=asyncio.subprocess.PIPE,
+        env={**os.environ, **QUIET, **environment},
+        preexec_fn=_end_with_parent if sys.platform == "linux" else None,
     )
     assert process.stdout is not None
     try:
@@ -30,6 +34,11 @@ async def voxgender(*arguments: str, **environment: str) -> AsyncIterator[str]:
         with suppress(ProcessLookupError):
             process.terminate()
         await process.wait()
+
+
+def _end_with_parent() -> None:
+    """Ask the kernel for SIGTERM once the example ends, which cannot stop its servers if it is killed (prctl(2))."""
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
 
 
 def command(*arguments: str) -> list[str]:

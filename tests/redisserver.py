@@ -1,10 +1,10 @@
-"""A real Redis of a test's own, which may be stopped and started again."""
+"""A real Redis of a test's own, which may be stopped and started again, and an address at which it is slow."""
 
 import asyncio
 import signal
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 LOOPBACK = "127.0.0.1"
 
@@ -57,3 +57,39 @@ async def a_redis(*options: str) -> AsyncIterator[RedisServer]:
         yield server
     finally:
         await server.stop()
+
+
+class SlowWay:
+    """An address that leads to a Redis, and holds back all that it replies by ``delay_s``."""
+
+    def __init__(self, redis: RedisServer) -> None:
+        self._redis = redis
+        self.delay_s = 0.0
+        self.url = ""
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        replies, commands = await asyncio.open_connection(LOOPBACK, self._redis.port)
+
+        async def ask() -> None:
+            while read := await reader.read(65_536):
+                commands.write(read)
+            commands.close()
+
+        asking = asyncio.create_task(ask())
+        with suppress(ConnectionError):
+            while read := await replies.read(65_536):
+                await asyncio.sleep(self.delay_s)
+                writer.write(read)
+                await writer.drain()
+        asking.cancel()
+        commands.close()
+        writer.close()
+
+
+@asynccontextmanager
+async def a_slow_way_to(redis: RedisServer) -> AsyncIterator[SlowWay]:
+    way = SlowWay(redis)
+    server = await asyncio.start_server(way.serve, LOOPBACK)
+    way.url = f"redis://{LOOPBACK}:{server.sockets[0].getsockname()[1]}/0"
+    async with server:
+        yield way

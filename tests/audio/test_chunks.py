@@ -1,5 +1,7 @@
 """Chunks of PCM as programs have them: bytes, arrays of any shape and type, frames of other libraries."""
 
+import ctypes
+from array import array
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,6 +60,10 @@ def heard(chunks: Chunks, *given: object) -> list[npt.NDArray[Any]]:
         bytearray(LEFT.tobytes()),
         memoryview(LEFT.tobytes()),
         LEFT.data,
+        memoryview(np.repeat(LEFT, 2).data)[::2],
+        array("h", LEFT.tolist()),
+        (ctypes.c_short * LEFT.size)(*LEFT.tolist()),
+        (ctypes.c_byte * LEFT.nbytes).from_buffer_copy(LEFT.tobytes()),
         LEFT,
         LEFT.reshape(1, -1),
         LEFT.reshape(-1, 1),
@@ -157,6 +163,25 @@ def test_floats_that_are_no_numbers_are_silence() -> None:
     assert samples.tolist() == [0, 0, 16_384, 0]
 
 
+def test_samples_that_are_masked_are_silence() -> None:
+    """They were analysed: numpy gives what is under a mask when it is asked for a plain array."""
+    (samples,) = heard(Chunks(16_000), np.ma.masked_array(LEFT, LEFT > 800))
+    assert samples.tolist() == [*LEFT[:50], *[0] * 350]
+
+
+class Tensor:
+    """A tensor that is on another device, as those of torch, tensorflow and jax may be."""
+
+    def __array__(self, dtype: object = None, copy: object = None) -> npt.NDArray[Any]:
+        raise TypeError("use Tensor.cpu() to copy the tensor to host memory first")
+
+
+def let_go() -> memoryview:
+    view = memoryview(b"1234")
+    view.release()
+    return view
+
+
 @pytest.mark.parametrize(
     ("options", "chunk", "told"),
     [
@@ -174,6 +199,12 @@ def test_floats_that_are_no_numbers_are_silence() -> None:
         ({}, PipecatFrame(b"", 4_000, 1), "4000 Hz is not taken"),
         ({"rate_hz": 16_000, "encoding": "f32le"}, np.zeros(4, dtype=np.int16), "leave encoding= out"),
         ({"rate_hz": 16_000}, "voice.wav", "A text is no PCM: to read a file, give its path to classify()."),
+        ({"rate_hz": 16_000}, Tensor(), "A Tensor gives no array (use Tensor.cpu() to copy the tensor"),
+        ({"rate_hz": 16_000}, (16_000, Tensor()), "A Tensor gives no array"),
+        ({"rate_hz": 16_000}, let_go(), "The memory of a memoryview cannot be read"),
+        ({"rate_hz": 16_000}, memoryview(bytes(8)).cast("P"), "A memoryview gives no array"),
+        ({"rate_hz": 16_000}, array("q", [1, 2]), "An array of int64 is not taken"),
+        ({"rate_hz": 16_000}, None, "A NoneType is no PCM"),
         ({"rate_hz": 16_000}, 7, "A int is no PCM"),
         ({"rate_hz": 16_000}, object(), "A object is no PCM"),
         ({}, AudioFrame(format="s16", layout="mono", samples=4), "An? AudioFrame has no sample rate"),

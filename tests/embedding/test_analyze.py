@@ -5,6 +5,7 @@ import io
 import os
 import sys
 import threading
+from array import array
 from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -62,8 +63,9 @@ async def in_pieces(pcm: Any, size: int = 1_000) -> AsyncIterator[Any]:
         lambda pcm: in_pieces(pcm),
         lambda pcm: (pcm[start : start + 999] for start in range(0, pcm.size, 999)),
         lambda pcm: io.BytesIO(pcm.tobytes()),
+        lambda pcm: array("h", pcm.tolist()),
     ],
-    ids=["array", "bytes", "list", "async bytes", "async arrays", "generator", "file"],
+    ids=["array", "bytes", "list", "async bytes", "async arrays", "generator", "file", "array of Python"],
 )
 async def test_pcm_is_told_as_the_file_is(make: Any, talk: Samples, pitch: Engine, tmp_path: Path) -> None:
     messages = await told(make(int16(talk)), rate=RATE)
@@ -154,6 +156,10 @@ async def test_leaving_early_closes_the_source() -> None:
         ([b"\0\0"], {"rate": 1}, "1 Hz is not taken"),
         ([b"\0\0"], {"rate": RATE, "encoding": "opus"}, "There is no encoding 'opus'"),
         ([[0, 1]], {"rate": RATE}, "A list is no PCM"),
+        ([None], {"rate": RATE}, "A NoneType is no PCM"),
+        (iter([b"\0\0", None]), {"rate": RATE}, "A NoneType is no PCM"),
+        (TimedTrack, {}, "TimedTrack is a class, and no source of sound: give one that was made of it."),
+        (bytes, {"rate": RATE}, "bytes is a class"),
     ],
 )
 async def test_what_is_no_sound_is_refused_in_a_sentence(source: Any, options: dict[str, Any], told_of: str) -> None:

@@ -183,6 +183,12 @@ def test_a_callback_that_would_have_to_be_awaited_is_refused() -> None:
         Voice(16_000, on_message=on_message)
 
 
+def test_a_callback_that_cannot_be_called_is_refused() -> None:
+    """Each message of the voice was a traceback in the log, and nobody was told any."""
+    with pytest.raises(VoxgenderError, match="a list cannot be"):
+        Voice(16_000, on_message=[])  # type: ignore[arg-type]
+
+
 async def test_silence_by_the_clock_ends_a_label(talk: Samples) -> None:
     """A source that is muted gives no sound at all."""
     async with asyncio.timeout(PATIENCE_S), Voice(16_000) as voice:

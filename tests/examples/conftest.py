@@ -6,7 +6,7 @@ import re
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -40,8 +40,20 @@ class Example:
         complaints = (await self._process.stderr.read()).decode()
         raise AssertionError(f"it ended without a line like {pattern}:\n{self.printed}{complaints}")
 
+    async def kill(self) -> None:
+        """Kill it alone, as the button of an editor does; return once all that it started has ended."""
+        self._process.kill()
+        await self._process.wait()
+        async with asyncio.timeout(30):
+            with suppress(ProcessLookupError):
+                while True:
+                    os.killpg(self._process.pid, 0)
+                    await asyncio.sleep(0.05)
+
     async def stop(self) -> None:
         """End it by its signal, that of Ctrl-C, with all that it started; it has nothing to complain of."""
+        if self._process.returncode == -signal.SIGKILL:
+            return
         # To the whole group, as a terminal does.
         os.killpg(self._process.pid, self.ended_by)
         _, complaints = await asyncio.wait_for(self._process.communicate(), 30)

@@ -5,6 +5,7 @@ import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import pytest
 import pytest_asyncio
 
 from tests.examples.conftest import RunExample
@@ -53,3 +54,11 @@ async def test_an_example_that_is_hung_up_on_ends_with_all_that_it_started(run_e
     example = await run_example("fleet.py", "--port", "0")
     await example.says("^operate: ")
     example.ended_by = signal.SIGHUP
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel of Linux ends what a killed process has started")
+async def test_an_example_that_is_killed_leaves_nothing_behind(run_example: RunExample) -> None:
+    """Each time that an editor's button ended an example, a server of it went on."""
+    example = await run_example("tap.py", "--port", "0")
+    await example.says("http://")
+    await example.kill()

@@ -10,7 +10,7 @@ from redis.asyncio.client import Pipeline
 
 from tests.redisserver import a_redis
 from tests.waits import until
-from voxgender.fleet.announcer import Announcer, NodeStatus
+from voxgender.fleet.announcer import PROMPT_S, Announcer, NodeStatus
 from voxgender.fleet.registry import Registry
 from voxgender.fleet.secret import Secret
 from voxgender.media.node import MediaNode
@@ -55,6 +55,18 @@ async def test_a_node_that_ends_while_the_registry_is_away_ends_all_the_same() -
         await announcer.start()
         await redis.stop()
         await announcer.close()
+        await registry.close()
+
+
+async def test_a_node_starts_and_ends_in_time_though_the_registry_answers_nothing() -> None:
+    async with a_redis() as redis:
+        registry = Registry(redis.url, Secret("shared"))
+        redis.freeze()
+        announcer = Announcer(registry, NodeStatus(MediaNode(), "a"))
+        # Both wait for it, but not for each of its replies.
+        async with asyncio.timeout(2 * PROMPT_S + 1):
+            await announcer.start()
+            await announcer.close()
         await registry.close()
 
 

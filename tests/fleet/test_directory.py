@@ -1,5 +1,6 @@
 """Nodes are known as long as they should be, and calls go to the right ones."""
 
+import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import ExitStack
@@ -11,7 +12,7 @@ from msgspec.structs import replace
 
 from tests.clock import StillClock
 from tests.nodes import SECRET, a_front, a_node
-from tests.redisserver import a_redis
+from tests.redisserver import a_redis, a_slow_way_to
 from tests.waits import until
 from voxgender.engine import Engine
 from voxgender.errors import NotReady
@@ -19,7 +20,7 @@ from voxgender.fleet.directory import Directory
 from voxgender.fleet.member import PENALTY_S, choose
 from voxgender.fleet.record import NodeRecord
 from voxgender.fleet.registry import LEASE_S, Registry
-from voxgender.fleet.sources import RedisNodes, StaticNodes
+from voxgender.fleet.sources import RedisNodes, Snapshot, StaticNodes
 
 beats = count()
 
@@ -215,7 +216,52 @@ async def test_a_listed_node_with_another_secret_is_no_node_and_that_is_said(
     assert sum("VOXGENDER_SECRET" in message for message in caplog.messages) == 1
 
 
+class StuckSource:
+    """Tells some records once, and then never answers again, as a Redis whose replies come a byte at a time."""
+
+    def __init__(self, *records: NodeRecord) -> None:
+        self.records = list(records)
+
+    async def read(self) -> Snapshot:
+        if not self.records:
+            await asyncio.Event().wait()
+        records, self.records = self.records, []
+        return Snapshot(records=records)
+
+    async def close(self) -> None:
+        return
+
+
+async def test_a_source_that_does_not_answer_holds_up_neither_requests_nor_the_watch_over_nodes(engine: Engine) -> None:
+    """Everything waited for it: requests for calls of nodes that are gone, offers to a full fleet, leases."""
+    timings = {"refresh_s": 0.02, "source_s": 0.02, "query_after_s": 0.02}
+    async with a_node(engine) as node:
+        source = StuckSource(node.status.record())
+        async with a_front(source=source, timings=timings) as front, asyncio.timeout(10):
+            (member,) = front.directory.members()
+            confirmed_at = member.confirmed_at
+            await until(lambda: member.confirmed_at > confirmed_at + 0.2)
+            gone = f"/whip/{SECRET.new_session_id('0123456789ab')}"
+            async with front.http.delete(gone) as response:
+                assert (response.status, (await response.json())["code"]) == (503, "no_node")
+            await node.kill()
+            await until(lambda: front.directory.members() == [])
+
+
 class TestRegistry:
+    async def test_a_registry_that_is_slow_keeps_no_new_node_out(self, engine: Engine) -> None:
+        """A reply after more than a second was none: nodes and signaling that started then never met."""
+        async with a_redis() as redis, a_slow_way_to(redis) as way:
+            reader, registry = Registry(way.url, SECRET), Registry(way.url, SECRET)
+            for connected in (reader, registry):
+                await connected.probe()
+            way.delay_s = 1.2
+            async with a_node(engine) as node:
+                await registry.announce(node.status.record())
+                async with a_front(source=RedisNodes(reader)) as front:
+                    await until(lambda: [member.record.id for member in front.directory.members()] == [node.id])
+            await registry.close()
+
     async def test_nodes_come_and_go_as_they_announce_themselves(self, engine: Engine) -> None:
         async with a_redis() as redis:
             source, registry = RedisNodes(Registry(redis.url, SECRET)), Registry(redis.url, SECRET)

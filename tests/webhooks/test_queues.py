@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from time import process_time
 
 import pytest
 
@@ -153,3 +154,25 @@ def test_the_time_from_the_event_to_the_receiver_is_told(queues: Queues, clock: 
     add(queues, "a")
     clock.now += 2.5
     assert queues.note_success(taken(queues)) == 2.5
+
+
+@pytest.mark.parametrize("of_receiver", [True, False], ids=["away", "refuses all"])
+def test_ten_thousand_calls_that_wait_cost_nothing_as_others_go_on(*, of_receiver: bool) -> None:
+    """Look at no call that waits, as each event of a call that goes on wakes all senders.
+
+    Each of the eight looked at all calls twice: with a receiver that was away, or refused everything, while ten
+    thousand calls ended, an event took the event loop 9 to 18 ms, and a hundred calls stood still.
+    """
+    queues = Queues()
+    for number in range(9_999):
+        assert queues.add(f"ended {number}", numbered(""), is_last=True)
+        if not of_receiver:
+            fail(queues, 60.0, of_receiver=False)
+    if of_receiver:
+        fail(queues, 60.0, of_receiver=True)
+    began = process_time()
+    for _ in range(1_000):
+        assert queues.take() is None
+        assert queues.pause_s() > 50
+    # It took 1 to 2 s.
+    assert process_time() - began < 0.1

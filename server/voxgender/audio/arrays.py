@@ -20,9 +20,14 @@ def encoded(given: npt.ArrayLike, encoding: Encoding | None, kind: str) -> tuple
         kind: name of the array's type, for errors.
 
     Raises:
-        AudioError: it has another type, or another one than was said.
+        AudioError: it has another type, or another one than was said, or cannot be read.
     """
-    array = np.asarray(given)
+    try:
+        # Samples that numpy masks are no sound.
+        array = np.asarray(given.filled(0) if hasattr(given, "filled") else given)
+    except Exception as error:
+        # As of a tensor that is not in this machine's memory: its library says what to do.
+        raise AudioError(f"A {type(given).__name__} gives no array ({error}).") from error
     dtype = array.dtype.newbyteorder("=")
     made: tuple[Array, Encoding]
     if dtype == np.uint8 and (encoding in ("mulaw", "alaw") or kind not in ("array", "pair of rate and array")):

@@ -19,6 +19,20 @@ if TYPE_CHECKING:
 _BYTES = (bytes, bytearray, memoryview)
 
 
+def view_of(given: Any) -> memoryview | None:
+    """Return a view of an object's memory (PEP 3118), as ``array.array`` and buffers of cffi have one; None if none.
+
+    Raises:
+        AudioError: it had one, and has let it go.
+    """
+    try:
+        return memoryview(given)
+    except TypeError:
+        return None
+    except (ValueError, BufferError) as error:
+        raise AudioError(f"The memory of a {type(given).__name__} cannot be read: {error}.") from None
+
+
 class _Piece(NamedTuple):
     """Sound with its format, as far as it carries one."""
 
@@ -148,7 +162,7 @@ def _piece(chunk: Any) -> _Piece:
     kind = type(chunk).__name__
     # An event of LiveKit's AudioStream holds a frame.
     chunk = getattr(chunk, "frame", chunk)
-    if isinstance(chunk, _BYTES) and not (isinstance(chunk, memoryview) and chunk.itemsize > 1):
+    if isinstance(chunk, bytes | bytearray):
         return _Piece(bytes(chunk), kind=kind)
     if isinstance(chunk, tuple) and len(chunk) == 2:
         # Gradio and FastRTC have the rate first, soundfile has it last.
@@ -157,8 +171,10 @@ def _piece(chunk: Any) -> _Piece:
             return _Piece(samples, int(rate), kind="pair of rate and array")
     if hasattr(chunk, "sample_rate"):
         return _of_frame(chunk, kind)
-    if hasattr(chunk, "__array__") or isinstance(chunk, memoryview):
+    if hasattr(chunk, "__array__"):
         return _Piece(chunk, kind="array")
+    if (view := view_of(chunk)) is not None:
+        return _Piece(view, kind="array") if view.itemsize > 1 else _Piece(bytes(view), kind=kind)
     if isinstance(chunk, str):
         raise AudioError("A text is no PCM: to read a file, give its path to classify().")
     raise AudioError(

@@ -71,7 +71,7 @@ async def analyze(
     source: Any, *, rate: int | None, encoding: "Encoding | None", channels: int | None, model: str | PathLike[str]
 ) -> AsyncGenerator[AnyMessage, None]:
     """Yield ``hello``, then the messages of a source: a track, or chunks of PCM."""
-    is_track = hasattr(source, "recv") and hasattr(source, "kind")
+    is_track = hasattr(source, "recv") and hasattr(source, "kind") and not isinstance(source, type)
     if is_track and (rate, encoding, channels) != (None, None, None):
         raise AudioError("A track says its own format: leave rate=, encoding= and channels= out.")
     chunks = None if is_track else chunks_of(source)
@@ -99,8 +99,7 @@ async def _of_chunks(
     async def read(stream: "Stream") -> None:
         try:
             async for chunk in source:
-                if chunk is not None:
-                    await stream.feed(chunks.cut(chunk))
+                await stream.feed(chunks.cut(chunk))
         finally:
             if hasattr(source, "aclose"):
                 await source.aclose()

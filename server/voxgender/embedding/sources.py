@@ -6,6 +6,7 @@ from contextlib import aclosing
 from os import PathLike
 from typing import Any
 
+from voxgender.audio.chunks import view_of
 from voxgender.embedding.threads import iterate_aside
 from voxgender.errors import AudioError
 
@@ -19,6 +20,8 @@ def chunks_of(source: Any) -> AsyncIterator[Any]:
     Raises:
         AudioError: it is no source of PCM.
     """
+    if isinstance(source, type):
+        raise AudioError(f"{source.__name__} is a class, and no source of sound: give one that was made of it.")
     if isinstance(source, str | PathLike):
         raise AudioError("A path is no stream of PCM: to read a file, give its path to classify().")
     if isinstance(source, bytes | bytearray | memoryview) or hasattr(source, "__array__") or _is_pair(source):
@@ -30,6 +33,8 @@ def chunks_of(source: Any) -> AsyncIterator[Any]:
         return iterator
     if isinstance(source, list | tuple):
         return _given(source)
+    if view_of(source) is not None:
+        return _given([source])
     if hasattr(source, "__iter__"):
         return iterate_aside(iter(source).__next__)
     raise AudioError(

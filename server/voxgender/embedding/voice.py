@@ -50,7 +50,7 @@ class Voice:
 
     Raises:
         AudioError: the rate, the encoding or the number of channels is out of bounds.
-        VoxgenderError: ``on_message`` is a coroutine function, which nobody would await.
+        VoxgenderError: ``on_message`` cannot be called, or is a coroutine function, which nobody would await.
     """
 
     def __init__(
@@ -66,6 +66,8 @@ class Voice:
             raise VoxgenderError(
                 "on_message is called and not awaited: give a plain function, or leave it out and use `async for`."
             )
+        if on_message is not None and not callable(on_message):
+            raise VoxgenderError(f"on_message is called with each message: a {type(on_message).__name__} cannot be.")
         self._chunks = Chunks(rate, encoding, channels)
         self._model = model
         self._on_message = on_message

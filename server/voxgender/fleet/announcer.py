@@ -14,6 +14,9 @@ from voxgender.version import __version__
 
 logger = logging.getLogger(__name__)
 
+PROMPT_S = 1.0
+"""Time for the registry where something waits for it: the start of a node, its draining, its end."""
+
 _LOAD_OVER_S = 1.0
 
 
@@ -90,13 +93,16 @@ class Announcer:
 
     async def start(self) -> None:
         """Announce the node and keep renewing its lease. If the registry is away, try again."""
-        await self.announce()
+        await self.announce(within_s=PROMPT_S)
         self._renewing = asyncio.create_task(self._renew(), name="announce")
 
-    async def announce(self) -> None:
-        """Write the node's present record once."""
+    async def announce(self, *, within_s: float | None = None) -> None:
+        """Write the node's present record once; wait for ``within_s`` at most, after which the registry may have it."""
         try:
-            await self._registry.announce(self._status.record())
+            async with asyncio.timeout(within_s):
+                await self._registry.announce(self._status.record())
+        except TimeoutError:
+            return
         except RegistryLost as error:
             if not self._lost:
                 logger.warning("%s; this node is announced again as soon as it is back", error)
@@ -112,8 +118,9 @@ class Announcer:
             self._renewing.cancel()
             with suppress(asyncio.CancelledError):
                 await self._renewing
-        with suppress(RegistryLost):
-            await self._registry.withdraw(self._status.id)
+        with suppress(RegistryLost, TimeoutError):
+            async with asyncio.timeout(PROMPT_S):
+                await self._registry.withdraw(self._status.id)
 
     async def _renew(self) -> None:
         while True:

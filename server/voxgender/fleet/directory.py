@@ -23,6 +23,8 @@ logger = logging.getLogger(__name__)
 
 REFRESH_S = 1.0
 """Time between two reads of the source."""
+SOURCE_S = 1.0
+"""Time for which a refresh waits for the source; a reading that takes longer goes on beside it."""
 MAX_BACKOFF_S = 4.0
 """Longest time between two reads while the source is lost."""
 _MIN_REFRESH_S = 0.25
@@ -43,6 +45,7 @@ class Directory:
         source: finds nodes.
         secret: the secret shared with the nodes.
         refresh_s: time between two reads of the source.
+        source_s: time for which a refresh waits for the source.
         max_backoff_s: longest time between two reads while the source is lost.
         lease_s: time after which a silent node is taken to be gone.
         query_after_s: age of a node's record from which the node itself is queried.
@@ -56,6 +59,7 @@ class Directory:
         secret: Secret,
         *,
         refresh_s: float = REFRESH_S,
+        source_s: float = SOURCE_S,
         max_backoff_s: float = MAX_BACKOFF_S,
         lease_s: float = LEASE_S,
         query_after_s: float = RENEW_S,
@@ -65,6 +69,7 @@ class Directory:
         self._source = source
         self._secret = secret
         self._refresh_s = refresh_s
+        self._source_s = source_s
         self._max_backoff_s = max_backoff_s
         self._lease_s = lease_s
         self._query_after_s = query_after_s
@@ -78,6 +83,7 @@ class Directory:
         self._ids_at: dict[str, list[str]] = {}
         """Ids of the nodes that told records of each address, the latest last."""
         self._urls: Sequence[str] = ()
+        self._reading: asyncio.Task[None] | None = None
         self._refreshing: asyncio.Task[None] | None = None
         self._refreshed_at = -math.inf
         self._background: asyncio.Task[None] | None = None
@@ -89,8 +95,8 @@ class Directory:
 
     @property
     def source_lost(self) -> bool:
-        """Return whether the last attempt to read the source failed."""
-        return self._failures > 0
+        """Return whether the last attempt to read the source failed, or takes long."""
+        return self._failures > 0 or self._reading is not None
 
     def members(self) -> list[Member]:
         return list(self._members.values())
@@ -102,7 +108,7 @@ class Directory:
         self._background = asyncio.create_task(self._keep_refreshing(), name="directory")
 
     async def close(self) -> None:
-        tasks = [task for task in (self._background, self._refreshing) if task is not None]
+        tasks = [task for task in (self._background, self._refreshing, self._reading) if task is not None]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -168,6 +174,18 @@ class Directory:
             logger.error("the nodes could not be refreshed", exc_info=error)
 
     async def _refresh(self) -> None:
+        if self._reading is None:
+            self._reading = asyncio.create_task(self._read(), name="read-nodes")
+        # Neither a request nor the nodes that are known wait for a source that is slow.
+        await asyncio.wait((self._reading,), timeout=self._source_s)
+        await self._query_silent()
+        for member in self.members():
+            if member.age_s > self._lease_s:
+                logger.warning("node %s is gone: nothing was heard of it for %.0f s", member.record.id, self._lease_s)
+                self.remove(member)
+
+    async def _read(self) -> None:
+        """Read the source, and update the members by it."""
         try:
             listing = await self._source.read()
         except RegistryLost as error:
@@ -188,12 +206,9 @@ class Directory:
             self._beats = {node_id: beat for node_id, beat in self._beats.items() if node_id in remembered}
             known = {member.node.url for member in self._members.values()} | self._by_url.keys()
             self._ids_at = {url: ids for url, ids in self._ids_at.items() if url in known}
+        finally:
+            self._reading = None
         self.refreshed.set()
-        await self._query_silent()
-        for member in self.members():
-            if member.age_s > self._lease_s:
-                logger.warning("node %s is gone: nothing was heard of it for %.0f s", member.record.id, self._lease_s)
-                self.remove(member)
 
     async def _query_silent(self) -> None:
         known = {member.node.url: member for member in self._members.values()}

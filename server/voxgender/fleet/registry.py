@@ -29,7 +29,10 @@ RENEW_S = 2.0
 """Time between two renewals of a node's lease."""
 LEASE_S = 6.0
 """Time after which a silent node is taken to be gone."""
-_TIMEOUT_S = 1.0
+_CONNECT_S = 1.0
+"""Time to connect."""
+_REPLY_S = 4.0
+"""Time for each reply, of which a new connection takes some, too. Nobody but the refresh itself waits for it."""
 
 _NODES = "{voxgender}:nodes"
 """In braces: the hash tag of all keys (https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/)."""
@@ -205,14 +208,15 @@ def _connect(address: redisurl.RedisAddress) -> "Redis":
         from redis.asyncio import Redis
         from redis.asyncio.retry import Retry
         from redis.backoff import NoBackoff
+        from redis.exceptions import ConnectionError
     except ImportError:
         raise SettingsError("--registry needs Redis' client: pip install 'voxgender[registry]'") from None
     return Redis(
         **address.arguments(),
-        socket_connect_timeout=_TIMEOUT_S,
-        socket_timeout=_TIMEOUT_S,
-        # One retry, for a connection that Redis had closed.
-        retry=Retry(NoBackoff(), 1),
+        socket_connect_timeout=_CONNECT_S,
+        socket_timeout=_REPLY_S,
+        # One retry, for a connection that Redis had closed; one that is slow would be as slow again.
+        retry=Retry(NoBackoff(), 1, supported_errors=(ConnectionError,)),
     )
 
 

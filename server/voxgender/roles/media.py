@@ -12,7 +12,7 @@ from aiohttp import web
 from voxgender.engine import Engine
 from voxgender.errors import SettingsError
 from voxgender.fleet import redisurl
-from voxgender.fleet.announcer import Announcer, NodeStatus
+from voxgender.fleet.announcer import PROMPT_S, Announcer, NodeStatus
 from voxgender.fleet.node_api import create_node_app
 from voxgender.fleet.registry import Registry
 from voxgender.fleet.remote import is_node_url
@@ -173,7 +173,7 @@ async def drain(node: MediaNode, stop: Stop, timeout_s: float, announcer: Announ
         return
     node.drain()
     if announcer is not None:
-        await announcer.announce()
+        await announcer.announce(within_s=PROMPT_S)
     if node.live:
         logger.info("draining: %d calls have %g s to move", node.live, timeout_s)
     waiting = [asyncio.create_task(node.drained()), asyncio.create_task(stop.now.wait())]

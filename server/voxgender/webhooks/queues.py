@@ -1,5 +1,7 @@
 """Keep messages until they are due: those of one call in order, tried again after pauses, all within bounds."""
 
+import heapq
+import itertools
 import math
 import random
 from collections import deque
@@ -67,7 +69,13 @@ class Queues:
         self._max_age_s = max_age_s
         self._clock = clock
         self._queues: dict[str, Queue] = {}
-        """By the hash of the call; the one that was served least lately first."""
+        """By the hash of the call."""
+        # To look at each of ten thousand calls takes a millisecond, so they are kept by when they are due.
+        self._ready: deque[Queue] = deque()
+        """Those with a message that is due, the one that has waited longest first."""
+        self._later: list[tuple[float, int, Queue]] = []
+        """Those whose message is due later: a heap by that time."""
+        self._added = itertools.count()
         self._failures = 0
         """Failures in a row of the receiver as a whole, which hold all calls up."""
         self._failed_at = 0.0
@@ -101,30 +109,36 @@ class Queues:
             return False
         queue.messages.append(Queued(f"{call}-{queue.count}", encode(queue.count), self._clock()))
         self.waiting += 1
+        if len(queue.messages) == 1 and not queue.busy:
+            self._line_up(queue)
         return True
 
     def take(self) -> Queue | None:
-        """Return a call whose oldest message is due, the one that was served least lately; its sender releases it."""
+        """Return a call whose oldest message is due, the one that has waited longest; its sender releases it."""
         now = self._clock()
         if self._due_at > now and not self.all_due:
             return None
-        for queue in self._queues.values():
-            if queue.messages and not queue.busy and (queue.due_at <= now or self.all_due):
-                # It goes behind the others.
-                self._queues[queue.call] = self._queues.pop(queue.call)
-                queue.busy, queue.began_at = True, now
-                return queue
-        return None
+        while self._later and (self._later[0][0] <= now or self.all_due):
+            self._ready.append(heapq.heappop(self._later)[2])
+        if not self._ready:
+            return None
+        queue = self._ready.popleft()
+        queue.busy, queue.began_at = True, now
+        return queue
 
     def release(self, queue: Queue) -> None:
-        """Let a call be taken again."""
+        """Let a call be taken again, behind the others."""
         queue.busy = False
-        self._forget(queue)
+        if queue.messages:
+            self._line_up(queue)
+        else:
+            self._forget(queue)
 
     def pause_s(self) -> float:
         """Return the time until a message is due; infinite if none waits."""
-        dues = [queue.due_at for queue in self._queues.values() if queue.messages and not queue.busy]
-        return max(self._due_at, min(dues)) - self._clock() if dues else math.inf
+        if self._ready:
+            return self._due_at - self._clock()
+        return max(self._due_at, self._later[0][0]) - self._clock() if self._later else math.inf
 
     def note_success(self, queue: Queue) -> float:
         """Note that a call's oldest message was sent; return the time that this took since it was added."""
@@ -169,8 +183,16 @@ class Queues:
     def clear(self) -> int:
         """Drop all messages; return how many there were."""
         waiting, self.waiting = self.waiting, 0
-        self._queues.clear()
+        for queues in (self._queues, self._ready, self._later):
+            queues.clear()
         return waiting
+
+    def _line_up(self, queue: Queue) -> None:
+        """Let a call that has messages be taken when the oldest one is due."""
+        if queue.due_at <= self._clock():
+            self._ready.append(queue)
+        else:
+            heapq.heappush(self._later, (queue.due_at, next(self._added), queue))
 
     def _forget(self, queue: Queue) -> None:
         """Forget a call of which nothing more will be sent."""
