@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Decide again about what the pipeline heard, with other constants and windows; write the table into docs/model-card.md.
+"""Decide again about what the pipeline heard, with other constants and windows; write the model card's frontier.
 
 usage: .venv/bin/python -m tools.decision_frontier MANIFEST.csv [--model embedded] [--print]
 
-Listening takes some minutes, each row a second. Of the splits whose names begin with "dev", nEMO is left out: nothing is
-chosen by it.
+Listening takes some minutes, each row a second. Of the splits whose names begin with "dev", nEMO is left out:
+nothing is chosen by it.
 """
 
 import argparse
