@@ -25,7 +25,7 @@ def delays(*turns: Part, to: VoiceLabel, clarity: float, wrong: float, calls: in
     for seed in range(calls):
         decider = Decider(window_s=WINDOW_S)
         offset = dice.random() * HOP_S * 0.99
-        call = converse(turns, clarity=clarity, noise=flawed(wrong=wrong, seed=seed), offset=offset)
+        call = converse(turns, clarity=clarity, noise=flawed(wrong=wrong, seed=seed, clarity=clarity), offset=offset)
         heard.append(
             next(
                 (
@@ -46,9 +46,10 @@ def test_a_voice_is_heard_within_700_ms(clarity: float) -> None:
 
 
 @pytest.mark.parametrize("clarity", CLARITIES)
-@pytest.mark.parametrize("wrong", [0.0, 0.12])
-def test_a_voice_that_takes_over_is_heard_within_900_ms(clarity: float, wrong: float) -> None:
-    assert median(delays(Part("male", 3.5), Part("female", 3), to="female", clarity=clarity, wrong=wrong)) <= 0.9
+@pytest.mark.parametrize(("wrong", "within_s"), [(0.0, 0.9), (0.07, 1.0)])
+def test_a_voice_that_takes_over_is_heard_within_a_second(clarity: float, wrong: float, within_s: float) -> None:
+    heard = delays(Part("male", 3.5), Part("female", 3), to="female", clarity=clarity, wrong=wrong)
+    assert median(heard) <= within_s
 
 
 def test_a_pause_makes_it_sooner() -> None:
@@ -60,11 +61,11 @@ def test_a_pause_makes_it_sooner() -> None:
         assert max(parted) < 0.9
 
 
-@pytest.mark.parametrize(("wrong", "per_minute"), [(0.10, 0.5), (0.12, 0.7), (0.15, 1.3)])
+@pytest.mark.parametrize(("wrong", "per_minute"), [(0.035, 0.5), (0.07, 1.8)])
 @pytest.mark.parametrize("clarity", [3.0, 4.0])
 def test_wrong_windows_rarely_make_a_false_change(wrong: float, per_minute: float, clarity: float) -> None:
-    minutes = 20
-    noise = flawed(wrong=wrong, seed=11)
+    minutes = 40
+    noise = flawed(wrong=wrong, seed=11, clarity=clarity)
     decider = Decider(window_s=WINDOW_S)
     false = 0
     for hop in range(round(minutes * 60 / HOP_S)):

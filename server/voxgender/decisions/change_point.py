@@ -1,35 +1,31 @@
 """Find the change point: the hop from which one voice has taken over from another without a pause between them.
 
-A window across a change holds both voices and scores between them. So the scores slide from one side to the other
-within a window's length, while the score of a wrong window jumps. The test tells a slide from a jump: it finds a
-change two windows after the middle of the slide, and is misled by few pairs of wrong windows. It is a generalised
-likelihood ratio over the hop in which the new voice may have begun (Basseville and Nikiforov, Detection of Abrupt
-Changes, 1993, section 2.4) with squared errors that saturate, so that no window decides it alone.
+A window across a change holds both voices, and says at first that nothing changed. The test adds up what the windows
+say for another voice, and begins anew whenever the voice until now explains them better (the cumulative sum of Page,
+Continuous Inspection Schemes, 1954; Basseville and Nikiforov, Detection of Abrupt Changes, 1993, section 2.2). What a
+window counts depends on how surely the windows before it told the voice until now: if that voice wavers, it takes more
+to say that another one speaks.
 """
 
-from bisect import bisect_right
 from collections.abc import Sequence
-from itertools import accumulate
 from typing import NamedTuple
 
-from voxgender.decisions.evidence import LogOdds, between, likeliest, probability
+from voxgender.decisions.evidence import MAX_LOG_ODDS, Evidence, LogOdds, between, likeliest
 from voxgender.decisions.observation import Span
 from voxgender.protocol import VoiceLabel
 
-PURE_LOG_ODDS = 4.0
-"""Log-odds expected of a window with one voice alone. A window of two voices in equal parts is expected at 0."""
+MIN_SUM = 0.7
+"""Sum of log-odds for another voice, in windows that share no audio, with which it is told. A hop's sure window has
+0.58, so it takes two of those; each of a wavering voice's counts less."""
 
-MAX_COST = 0.15
-"""Largest cost of one window, as a squared error of probability."""
+MAX_NEW_SHARE = 0.2
+"""Largest share of itself that a window counts for, so that after a pause, too, none decides alone."""
 
-MIN_GAIN = 0.25
-"""Cost that a change must save against no change: that of two windows, the second half saturated."""
+SURE_WINDOWS = 1.0
+"""Sure windows of the voice until now that are taken for granted while it is new."""
 
 PAUSE_S = 0.25
 """Silence between utterances. Windows do not reach back over it, and speakers often change in it."""
-
-MIN_GAIN_AFTER_PAUSE = 0.2
-"""Cost that a change must save if it follows a pause."""
 
 _ROUNDING_S = 1e-6
 
@@ -62,16 +58,16 @@ class ChangePoint(NamedTuple):
 
 
 def find_change_point(
-    hops: Sequence[HopEvidence], voice: VoiceLabel, *, window_s: float, lookback_s: float
+    hops: Sequence[HopEvidence], voice: VoiceLabel, older: Evidence, *, window_s: float, lookback_s: float
 ) -> ChangePoint | None:
     """Find the hop from which another voice speaks: the likeliest of the last window.
 
     Args:
-        hops: the latest hops of one segment, oldest first, reaching back ``window_s`` further than ``lookback_s`` if
-            the segment does.
+        hops: the latest hops of one segment, oldest first.
         voice: the voice that spoke until now.
+        older: evidence of the segment's hops before them.
         window_s: length of the windows that were scored.
-        lookback_s: how long before the last hop's end a change may lie.
+        lookback_s: how long before the last hop's end the first window of the new voice may end.
 
     Returns:
         The hop and the voice; None if the windows are explained well enough without a change.
@@ -80,42 +76,39 @@ def find_change_point(
     other = None if last.log_odds is None else likeliest(last.log_odds)
     if last.log_odds is None or other is None or between(voice, other, last.log_odds) >= 0:
         return None
-    ends = [hop.end for hop in hops]
-    speech_s = list(accumulate((hop.speech_s for hop in hops), initial=0.0))
-    after_pause = list(accumulate((index if hop.pause_s >= PAUSE_S else 0 for index, hop in enumerate(hops)), max))
-    windows = [
-        (
-            index,
-            max(bisect_right(ends, hop.end - window_s + _ROUNDING_S), after_pause[index]),
-            probability(between(other, voice, hop.log_odds)),
-            hop.p_voice,
-        )
-        for index, hop in enumerate(hops)
-        if hop.log_odds is not None
-    ]
-
-    def gain(candidate: int) -> float:
-        total = 0.0
-        for index, first, p_other, p_voice in windows:
-            if index < candidate:
-                continue
-            # The window may hold only the end of its first hop.
-            in_window = min(window_s, speech_s[index + 1] - speech_s[first])
-            by_other = min(in_window, speech_s[index + 1] - speech_s[max(candidate, first)])
-            share = by_other / in_window if in_window > 0 else 1.0
-            total += p_voice * (_cost(p_other, 0.0) - _cost(p_other, share))
-        return total
-
-    best, first_hop = 0.0, None
-    for candidate, hop in enumerate(hops):
-        if not hop.speech or hop.end <= last.end - lookback_s:
+    weight = SURE_WINDOWS + older.weight
+    log_odds = SURE_WINDOWS * MAX_LOG_ODDS + between(voice, other, older.weighted_log_odds)
+    total, first = 0.0, None
+    unexplained: list[tuple[float, float]] = []
+    for index, hop in enumerate(hops):
+        if hop.log_odds is None:
             continue
-        margin = gain(candidate) - (MIN_GAIN_AFTER_PAUSE if hop.pause_s >= PAUSE_S else MIN_GAIN)
-        if margin >= best:
-            best, first_hop = margin, candidate
-    return None if first_hop is None else ChangePoint(first_hop, other)
+        against = between(other, voice, hop.log_odds)
+        unexplained.append((hop.p_voice, -hop.p_voice * against))
+        if hop.end > last.end - lookback_s:
+            mean = min(max(0.0, log_odds / weight), MAX_LOG_ODDS)
+            total += hop.p_voice * _log_likelihood_ratio(against, mean) * min(hop.new_share, MAX_NEW_SHARE)
+            first = index if first is None else first
+        if total <= 0:
+            total, first = 0.0, None
+            weight += sum(p_voice for p_voice, _ in unexplained)
+            log_odds += sum(odds for _, odds in unexplained)
+            unexplained.clear()
+    return None if first is None or total < MIN_SUM else ChangePoint(_first_hop(hops, first, window_s), other)
 
 
-def _cost(score: float, share: float) -> float:
-    """Return how badly a ``share`` of the other voice explains a window's ``score`` for that voice."""
-    return min((score - probability(PURE_LOG_ODDS * (2 * share - 1))) ** 2, MAX_COST)
+def _log_likelihood_ratio(against: float, mean: float) -> float:
+    """Return how much likelier a window is of another, sure voice than of one whose windows have this mean log-odds.
+
+    Both scatter alike about their means; the ratio is the log-odds themselves if the voice until now is sure too.
+    """
+    return (MAX_LOG_ODDS + mean) / (2 * MAX_LOG_ODDS) * (against - (MAX_LOG_ODDS - mean) / 2)
+
+
+def _first_hop(hops: Sequence[HopEvidence], window: int, window_s: float) -> int:
+    """Return the hop at the middle of the new voice's first window, or the first after a pause in it."""
+    start = hops[window].end - window_s / 2
+    hop = window
+    while hop > 0 and hops[hop - 1].end > start + _ROUNDING_S and hops[hop].pause_s < PAUSE_S:
+        hop -= 1
+    return next(index for index in range(hop, len(hops)) if hops[index].speech)

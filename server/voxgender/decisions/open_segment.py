@@ -3,7 +3,7 @@
 import math
 from collections import deque
 
-from voxgender.decisions.change_point import ChangePoint, HopEvidence, find_change_point
+from voxgender.decisions.change_point import PAUSE_S, ChangePoint, HopEvidence, find_change_point
 from voxgender.decisions.evidence import Evidence
 from voxgender.protocol import Label, Segment, VoiceLabel
 
@@ -13,11 +13,8 @@ MIN_SPEECH_S = 0.1
 MEMORY_S = 2.0
 """Time constant with which windows fade from the evidence for the present label."""
 
-MIN_KEPT_PROBABILITY = 0.8
+MIN_KEPT_PROBABILITY = 0.75
 """Pooled probability below which a voice that was named becomes uncertain."""
-
-MIN_CHANGED_PROBABILITY = 0.75
-"""Pooled probability of the new voice, in the windows since a change, with which the change is told."""
 
 MIN_P_VOICE = 0.3
 """Mean probability of a voice below which speech that the gate found is taken for noise. It is low, because a model
@@ -90,7 +87,9 @@ class OpenSegment:
         """Split off and return the part in which another voice than the named one speaks, if there is such a part."""
         if self.voice is None:
             return None
-        change = find_change_point(self._hops, self.voice, window_s=self._window_s, lookback_s=self._lookback_s)
+        change = find_change_point(
+            self._hops, self.voice, self._older, window_s=self._window_s, lookback_s=self._lookback_s
+        )
         return None if change is None else self._split(change)
 
     def decide(self) -> tuple[Label, float]:
@@ -114,17 +113,21 @@ class OpenSegment:
         return Segment(start=self.start, end=self.end, label=label, confidence=confidence)
 
     def _split(self, change: ChangePoint) -> "OpenSegment | None":
-        """Split where another voice takes over. A window goes to the voice that speaks at its middle."""
+        """Split where another voice takes over. A window goes to the voice that speaks at its middle.
+
+        After a pause all windows are the new voice's: they do not reach back over it.
+        """
         hops = list(self._hops)
+        reach_s = 0.0 if hops[change.hop].pause_s >= PAUSE_S else self._window_s / 2
         kept = hops[: change.hop]
         rest = OpenSegment(hops[change.hop].speech[0].start, window_s=self._window_s)
         rest.voice = change.voice
         for hop in hops[change.hop :]:
-            if hop.end - self._window_s / 2 < rest.start:
+            if hop.end - reach_s < rest.start:
                 kept.append(hop._replace(speech=()))
                 hop = hop._replace(log_odds=None)
             rest.add(hop)
-        if rest.recent.p_voice < MIN_P_VOICE or rest.recent.probability_of(change.voice) < MIN_CHANGED_PROBABILITY:
+        if rest.recent.p_voice < MIN_P_VOICE or rest.recent.decide(min_probability=0.0)[0] != change.voice:
             return None
         self._hops = deque(kept)
         return rest
