@@ -65,11 +65,13 @@ def test_the_change_lies_in_the_middle_of_the_first_window_of_the_new_voice() ->
 def test_a_voice_after_a_pause_has_its_windows_from_the_first_on() -> None:
     """Those with their middle in the pause went to the voice before: the change came late, or with confidence 0."""
     decider = Decider(window_s=WINDOW_S)
-    events = []
+    changes: list[Change] = []
     for index, odds in enumerate((-4.0, None, None, 1.0, 4.0)):
         span = Span(index * HOP_S, (index + 1) * HOP_S)
         spoken = () if odds is None else (span,)
-        events += decider.observe(Observation(*span, spoken, None if odds is None else scores(odds))).events
-    *_, change = (event for event in events if isinstance(event, Change))
-    assert (change.to, change.at) == ("male", pytest.approx(3 * HOP_S))
+        update = decider.observe(Observation(*span, spoken, None if odds is None else scores(odds)))
+        changes += (event for event in update.events if isinstance(event, Change))
+    change = changes[-1]
+    assert change.to == "male"
+    assert change.at == pytest.approx(3 * HOP_S)
     assert change.confidence > 0.8
