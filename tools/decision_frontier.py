@@ -142,7 +142,7 @@ def recordings(clips: Sequence[Clip], model: Classifier) -> Iterator[Recording]:
 
 
 def observations(hops: Sequence[HeardHop], window_ms: int) -> Iterator[Observation]:
-    """What the decisions are told, if full windows have this length."""
+    """Yield what the decisions are told, if full windows have this length."""
     for hop in hops:
         answer = hop.answers.get(window_ms) or hop.answers.get(MIN_WINDOW_MS)
         if answer is None:
@@ -154,7 +154,7 @@ def observations(hops: Sequence[HeardHop], window_ms: int) -> Iterator[Observati
 
 @dataclass
 class Tally:
-    """What one way to decide comes to."""
+    """Counts and times of one way to decide."""
 
     results: int = 0
     told: int = 0
