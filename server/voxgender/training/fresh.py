@@ -5,7 +5,6 @@ telephones, and heard by the fixed first layers, a whole batch at once.
 """
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import numpy.typing as npt
@@ -168,5 +167,5 @@ def _chances(material: Material, mixture: Mixture) -> npt.NDArray[np.float64]:
 
 
 def _read(takes: Sequence[tuple[Recording, int]]) -> list[npt.NDArray[np.int16]]:
-    with ThreadPoolExecutor(4) as pool:
-        return list(pool.map(lambda one: pcm(one[0].file, one[1]), takes))
+    # On one thread: Python 3.11 may fail to parse the files' headers on several (gh-106905).
+    return [pcm(recording.file, take) for recording, take in takes]
