@@ -63,11 +63,23 @@ class SlowWay:
     """An address that leads to a Redis, and holds back all that it replies by ``delay_s``."""
 
     def __init__(self, redis: RedisServer) -> None:
-        self._redis = redis
         self.delay_s = 0.0
         self.url = ""
+        self._redis = redis
+        self._serving: set[asyncio.Task[None]] = set()
 
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        serving = asyncio.create_task(self._serve(reader, writer))
+        self._serving.add(serving)
+        serving.add_done_callback(self._serving.discard)
+
+    async def close(self) -> None:
+        """End all connections, also those that hold something back."""
+        for serving in self._serving:
+            serving.cancel()
+        await asyncio.gather(*self._serving, return_exceptions=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         replies, commands = await asyncio.open_connection(LOOPBACK, self._redis.port)
 
         async def ask() -> None:
@@ -76,20 +88,27 @@ class SlowWay:
             commands.close()
 
         asking = asyncio.create_task(ask())
-        with suppress(ConnectionError):
-            while read := await replies.read(65_536):
-                await asyncio.sleep(self.delay_s)
-                writer.write(read)
-                await writer.drain()
-        asking.cancel()
-        commands.close()
-        writer.close()
+        try:
+            with suppress(ConnectionError):
+                while read := await replies.read(65_536):
+                    await asyncio.sleep(self.delay_s)
+                    writer.write(read)
+                    await writer.drain()
+        finally:
+            asking.cancel()
+            for one in (commands, writer):
+                one.close()
+                with suppress(ConnectionError):
+                    await one.wait_closed()
 
 
 @asynccontextmanager
 async def a_slow_way_to(redis: RedisServer) -> AsyncIterator[SlowWay]:
     way = SlowWay(redis)
-    server = await asyncio.start_server(way.serve, LOOPBACK)
+    server = await asyncio.start_server(way.connect, LOOPBACK)
     way.url = f"redis://{LOOPBACK}:{server.sockets[0].getsockname()[1]}/0"
     async with server:
-        yield way
+        try:
+            yield way
+        finally:
+            await way.close()

@@ -56,7 +56,7 @@ BENCHMARKS = {
     "networks": Benchmark(networks.measure),
     "faults": Benchmark(faults.measure, limit_s=1_500.0),
     "websocket": Benchmark(websocket.measure, limit_s=900.0),
-    "rooms": Benchmark(rooms.measure),
+    "rooms": Benchmark(rooms.measure, limit_s=420.0),
     "messages": Benchmark(messages.measure),
     "ways_in": Benchmark(ways_in.measure),
     "memory": Benchmark(memory.measure),
