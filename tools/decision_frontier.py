@@ -41,8 +41,7 @@ CONSTANTS = {
     name: module
     for module, names in (
         (change_point, ("MIN_SUM", "MAX_NEW_SHARE", "SURE_WINDOWS")),
-        (open_segment, ("MIN_KEPT_PROBABILITY", "MEMORY_S")),
-        (evidence, ("MAX_LOG_ODDS", "ERROR_CORRELATION")),
+        (open_segment, ("MIN_KEPT_PROBABILITY",)),
     )
     for name in names
 }
@@ -219,8 +218,6 @@ def decide(row: Row, heard: Sequence[Recording]) -> Tally:
         changed.enter_context(patch.object(evidence.Evidence.decide, "__defaults__", (row.named,)))
         for name, value in row.constants.items():
             changed.enter_context(patch.object(CONSTANTS[name], name, value))
-            if name == "MAX_LOG_ODDS":
-                changed.enter_context(patch.object(change_point, name, value))
         for recording in heard:
             tally.take(recording, row.window_ms)
     return tally
